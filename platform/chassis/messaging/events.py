@@ -1,0 +1,33 @@
+"""What an event is: a fact with a topic, a version and a payload that both sides know by its JSON, not by its class."""
+
+from decimal import Decimal
+from typing import Annotated, Any, ClassVar
+
+import orjson
+from pydantic import BaseModel, ConfigDict, Field
+from pydantic.alias_generators import to_camel
+
+Money = Annotated[Decimal, Field(ge=0, max_digits=12, decimal_places=2)]
+"""An amount of money: a Decimal inside, a JSON number with two decimals outside."""
+
+
+class Event(BaseModel):
+    """A fact that a service publishes, or its own reading of one that it consumes.
+
+    Fields are snake_case here and camelCase on the wire. Readers are tolerant: a field that they do not know is ignored.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="ignore", alias_generator=to_camel, populate_by_name=True)
+
+    topic: ClassVar[str]
+    version: ClassVar[int] = 1
+
+    def payload(self) -> bytes:
+        """The event as it stands on Kafka: camelCase JSON, times in RFC 3339 UTC, money with two decimals."""
+        return orjson.dumps(self.model_dump(by_alias=True), default=_wire, option=orjson.OPT_UTC_Z)
+
+
+def _wire(value: Any) -> orjson.Fragment:
+    if isinstance(value, Decimal):
+        return orjson.Fragment(f"{value:.2f}".encode())
+    raise TypeError(f"{type(value).__name__} has no form in an event")

@@ -1,0 +1,55 @@
+"""The two tables that make events safe: the outbox remembers what is still to be said, the inbox what was already heard."""
+
+from django.contrib.postgres.indexes import BrinIndex
+from django.db import models
+from django.db.models import Q
+from django.db.models.functions import Now
+
+
+class OutboxEvent(models.Model):
+    """An event, written in the transaction that made it true; `manage.py relay` sends it."""
+
+    position = models.BigAutoField(primary_key=True)
+    event_id = models.UUIDField(unique=True)
+    topic = models.TextField()
+    key = models.TextField(null=True)
+    payload = models.BinaryField(null=True)
+    headers = models.JSONField()
+    request_id = models.TextField()
+    created_at = models.DateTimeField(db_default=Now())
+    sent_at = models.DateTimeField(null=True)
+    parked_at = models.DateTimeField(null=True)
+    parked_reason = models.TextField(null=True)
+
+    class Meta:
+        db_table = "outbox"
+        verbose_name = "outbox event"
+        indexes = [
+            models.Index(
+                "position", name="outbox_unsent", condition=Q(sent_at__isnull=True, parked_at__isnull=True)
+            ),
+            models.Index(
+                "topic", "key", name="outbox_parked", condition=Q(sent_at__isnull=True, parked_at__isnull=False)
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.topic} {self.event_id}"
+
+
+class InboxEvent(models.Model):
+    """The id of an event whose effects are committed; the same id again changes nothing."""
+
+    event_id = models.TextField(primary_key=True)
+    topic = models.TextField()
+    key = models.TextField()
+    request_id = models.TextField()
+    consumed_at = models.DateTimeField(db_default=Now())
+
+    class Meta:
+        db_table = "inbox"
+        verbose_name = "inbox event"
+        indexes = [BrinIndex("consumed_at", name="inbox_consumed", autosummarize=True)]
+
+    def __str__(self) -> str:
+        return f"{self.topic} {self.event_id}"

@@ -1,0 +1,74 @@
+"""A record as it came from Kafka, before anything about it is believed."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from confluent_kafka import Message
+
+Partition = tuple[str, int]
+"""Topic and partition number."""
+
+Headers = list[tuple[str, bytes | None]]
+
+
+@dataclass(slots=True, eq=False)
+class Record:
+    """One record: bytes, and where they stood."""
+
+    topic: str
+    partition: int
+    offset: int
+    key: bytes | None
+    value: bytes | None
+    headers: Headers
+    timestamp_ms: int
+    size: int = 0
+    attempts: int = 0
+    """Failed tries so far, in this process."""
+    split: int = 0
+    """Largest batch that this record may be tried in; 0 is no limit. Halved each time that a batch with it fails."""
+    first_tried: float = field(default=0.0)
+
+    @property
+    def source(self) -> Partition:
+        """The partition that the record came from."""
+        return (self.topic, self.partition)
+
+    @property
+    def lane(self) -> tuple[str, int, bytes | None]:
+        """What keeps its order: the key, within its partition."""
+        return (self.topic, self.partition, self.key)
+
+    def header(self, name: str) -> str | None:
+        """The last value of a header as text, or None."""
+        for key, value in reversed(self.headers):
+            if key == name:
+                return None if value is None else value.decode("utf-8", "replace")
+        return None
+
+    def log_fields(self) -> dict[str, Any]:
+        """What a log line about this record says of it. A key is an aggregate's id, never personal data."""
+        return {
+            "topic": self.topic,
+            "partition": self.partition,
+            "offset": self.offset,
+            "key": None if self.key is None else self.key[:80].decode("utf-8", "replace"),
+            "event_id": self.header("ce_id"),
+        }
+
+
+def from_message(message: Message) -> Record:
+    """The record of a message that carries no error."""
+    key, value = message.key(), message.value()
+    headers: Any = message.headers() or []
+    size = len(key or b"") + len(value or b"") + sum(len(n) + len(v or b"") for n, v in headers)
+    return Record(
+        topic=message.topic(),  # type: ignore[arg-type]
+        partition=message.partition(),  # type: ignore[arg-type]
+        offset=message.offset(),  # type: ignore[arg-type]
+        key=key,  # type: ignore[arg-type]
+        value=value,  # type: ignore[arg-type]
+        headers=headers,
+        timestamp_ms=message.timestamp()[1],
+        size=size,
+    )

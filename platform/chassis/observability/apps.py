@@ -1,0 +1,16 @@
+from django.apps import AppConfig
+
+
+class ObservabilityConfig(AppConfig):
+    """Logs, traces and metrics; tracing starts when Django is ready."""
+
+    name = "chassis.observability"
+    label = "chassis_observability"
+
+    def ready(self) -> None:
+        """Configure tracing, once a process."""
+        from django.conf import settings  # noqa: PLC0415
+
+        from chassis.observability import tracing  # noqa: PLC0415
+
+        tracing.configure(settings.SERVICE_NAME)

@@ -1,0 +1,82 @@
+"""Each request's id and trace, and one line in the log about it."""
+
+import time
+from collections.abc import Awaitable, Callable
+from contextlib import ExitStack
+
+import structlog
+from asgiref.sync import iscoroutinefunction, markcoroutinefunction
+from django.http import HttpRequest
+from django.http.response import HttpResponseBase
+from opentelemetry import trace
+
+from chassis.observability import correlation, tracing
+
+PROBES = ("/health/", "/metrics")
+
+log = structlog.get_logger("access")
+
+GetResponse = Callable[[HttpRequest], HttpResponseBase | Awaitable[HttpResponseBase]]
+
+
+class CorrelationMiddleware:
+    """Give every request an id (the client's when it is sane) and a trace, and say both in the logs and the answer.
+
+    Where the OpenTelemetry instrumentation has made a span already, that one counts. The access line holds the route,
+    never the path or the query string: those may hold personal data.
+    """
+
+    sync_capable = True
+    async_capable = True
+
+    def __init__(self, get_response: GetResponse) -> None:
+        self.get_response = get_response
+        self.is_async = iscoroutinefunction(get_response)
+        if self.is_async:
+            markcoroutinefunction(self)
+
+    def __call__(self, request: HttpRequest) -> HttpResponseBase | Awaitable[HttpResponseBase]:
+        """Answer the request."""
+        if self.is_async:
+            return self._answer_async(request)
+        started = time.perf_counter()
+        with ExitStack() as stack:
+            self._enter(stack, request)
+            response = self.get_response(request)
+            assert isinstance(response, HttpResponseBase)
+            return self._leave(request, response, started)
+
+    async def _answer_async(self, request: HttpRequest) -> HttpResponseBase:
+        started = time.perf_counter()
+        with ExitStack() as stack:
+            self._enter(stack, request)
+            response = self.get_response(request)
+            assert not isinstance(response, HttpResponseBase)
+            return self._leave(request, await response, started)
+
+    def _enter(self, stack: ExitStack, request: HttpRequest) -> None:
+        offered = request.META.get("HTTP_X_REQUEST_ID", "")
+        structlog.contextvars.clear_contextvars()
+        stack.enter_context(correlation.bind_request_id(offered if correlation.sane(offered) else correlation.new()))
+        if request.path_info.startswith(PROBES):
+            stack.enter_context(tracing.untraced())
+        elif not trace.get_current_span().get_span_context().is_valid:
+            carrier = {name: request.META[key] for name, key in _TRACE_HEADERS if key in request.META}
+            stack.enter_context(tracing.continued(carrier, request.method or "HTTP"))
+
+    def _leave(self, request: HttpRequest, response: HttpResponseBase, started: float) -> HttpResponseBase:
+        response.headers[correlation.HEADER] = correlation.current_request_id()
+        failed = response.status_code >= 500
+        write = log.warning if failed else log.debug if request.path_info.startswith(PROBES) else log.info
+        match = request.resolver_match
+        write(
+            "request",
+            method=request.method,
+            route=f"/{match.route}" if match else None,
+            status=response.status_code,
+            duration_ms=round((time.perf_counter() - started) * 1000, 2),
+        )
+        return response
+
+
+_TRACE_HEADERS = (("traceparent", "HTTP_TRACEPARENT"), ("tracestate", "HTTP_TRACESTATE"))

@@ -1,0 +1,127 @@
+"""Distributed tracing: one trace from the gateway through HTTP, outbox and Kafka to the last service.
+
+The SDK is always there, so every request has a trace id and passes it on. Only with an exporter
+(`OTEL_TRACES_EXPORTER=console` or `otlp`, and the other standard OTEL_* variables) are spans recorded, and only then
+are the exporter and the instrumentations imported. Without one a span costs some microseconds and keeps nothing.
+"""
+
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+
+from opentelemetry import trace
+from opentelemetry.context import Context, attach, detach
+from opentelemetry.sdk.resources import Resource
+from opentelemetry.sdk.trace import SpanProcessor, TracerProvider
+from opentelemetry.sdk.trace.export import BatchSpanProcessor, ConsoleSpanExporter, SimpleSpanProcessor
+from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ParentBased
+from opentelemetry.trace import Span, SpanKind, Tracer
+from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
+
+EXPORTERS = ("none", "console", "otlp")
+UNTRACED_PATHS = "health/,metrics$"
+
+# Trace context only: baggage is whatever a client cares to send, and must not end up in the events.
+_propagator = TraceContextTextMapPropagator()
+
+
+class UnknownExporter(SystemExit):
+    """OTEL_TRACES_EXPORTER must be one of none, console, otlp."""
+
+
+def configure(service: str, *, processor: SpanProcessor | None = None) -> TracerProvider:
+    """Set up tracing for this process and return the provider; a second call changes nothing.
+
+    `processor` receives the spans instead of the exporter that the environment names.
+    Raises UnknownExporter when the environment names one that we do not have.
+    """
+    installed = trace.get_tracer_provider()
+    if isinstance(installed, TracerProvider):
+        return installed
+    processor = processor or _processor(os.environ.get("OTEL_TRACES_EXPORTER", "none").strip().lower() or "none")
+    resource = Resource.create({"service.name": os.environ.get("OTEL_SERVICE_NAME") or service})
+    if processor is None:
+        provider = TracerProvider(sampler=ALWAYS_OFF, resource=resource, shutdown_on_exit=False)
+    else:
+        # Without a sampler of ours the standard variables OTEL_TRACES_SAMPLER and _ARG choose one.
+        provider = TracerProvider(resource=resource)
+        provider.add_span_processor(processor)
+        _instrument(provider, processor, resource)
+    trace.set_tracer_provider(provider)
+    return provider
+
+
+def _processor(exporter: str) -> SpanProcessor | None:
+    if exporter == "none":
+        return None
+    if exporter == "console":
+        return SimpleSpanProcessor(ConsoleSpanExporter())
+    if exporter == "otlp":
+        from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter  # noqa: PLC0415
+
+        # Exports from a thread of its own, which starts again after a fork; a full queue drops spans.
+        return BatchSpanProcessor(OTLPSpanExporter())
+    raise UnknownExporter(f"OTEL_TRACES_EXPORTER must be one of {', '.join(EXPORTERS)}, not {exporter!r}")
+
+
+def _instrument(provider: TracerProvider, processor: SpanProcessor, resource: Resource) -> None:
+    """Let the libraries make their spans; only called with an exporter, as they cost time even when nothing records."""
+    os.environ.setdefault("OTEL_PYTHON_DJANGO_EXCLUDED_URLS", UNTRACED_PATHS)
+    from opentelemetry.instrumentation.django import DjangoInstrumentor  # noqa: PLC0415
+    from opentelemetry.instrumentation.psycopg import PsycopgInstrumentor  # noqa: PLC0415
+
+    DjangoInstrumentor().instrument(tracer_provider=provider)
+    # A statement belongs to a trace, it does not start one: else probes and polls would be traces of one SELECT.
+    statements = TracerProvider(sampler=ParentBased(root=ALWAYS_OFF), resource=resource, shutdown_on_exit=False)
+    statements.add_span_processor(processor)
+    PsycopgInstrumentor().instrument(tracer_provider=statements)
+
+
+def tracer(name: str) -> Tracer:
+    """The tracer of one module: `tracer(__name__)`."""
+    return trace.get_tracer(name)
+
+
+def inject(carrier: dict[str, str]) -> None:
+    """Write the current trace context into `carrier`, as W3C `traceparent` (and `tracestate`)."""
+    _propagator.inject(carrier)
+
+
+def extract(carrier: Mapping[str, str]) -> Context:
+    """Read a trace context from `carrier` (lower-case keys); an empty context when there is none or a broken one."""
+    return _propagator.extract(carrier, context=Context())
+
+
+def current_ids() -> tuple[str, str]:
+    """The current trace id and span id in hexadecimal, or two empty strings outside any span."""
+    context = trace.get_current_span().get_span_context()
+    if not context.is_valid:
+        return "", ""
+    return f"{context.trace_id:032x}", f"{context.span_id:016x}"
+
+
+@contextmanager
+def continued(carrier: Mapping[str, str], name: str, *, kind: SpanKind = SpanKind.SERVER) -> Iterator[Span]:
+    """Run the body in a span whose parent stands in `carrier`, or in a new trace when none does."""
+    span = tracer(__name__).start_span(name, context=extract(carrier), kind=kind)
+    with trace.use_span(span, end_on_exit=True):
+        yield span
+
+
+@contextmanager
+def untraced() -> Iterator[None]:
+    """Run the body outside any trace: what it does belongs to no request."""
+    token = attach(trace.set_span_in_context(trace.INVALID_SPAN))
+    try:
+        yield
+    finally:
+        detach(token)
+
+
+@contextmanager
+def suppressed() -> Iterator[None]:
+    """Run the body without spans from the instrumentations: probes, polls, and other noise."""
+    from opentelemetry.instrumentation.utils import suppress_instrumentation  # noqa: PLC0415
+
+    with suppress_instrumentation():
+        yield

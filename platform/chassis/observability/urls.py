@@ -1,0 +1,6 @@
+"""`/metrics`, in Prometheus' format; of all workers together where PROMETHEUS_MULTIPROC_DIR is set."""
+
+from django.urls import path
+from django_prometheus.exports import ExportToDjangoView
+
+urlpatterns = [path("metrics", ExportToDjangoView, name="metrics")]

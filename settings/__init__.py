@@ -1,0 +1,14 @@
+"""One settings module a service: `settings.gateway`, `settings.users`, `settings.orders`, `settings.payments`.
+
+Every entry point imports settings first, so this is where `platform/` becomes a source root. It is appended, never
+put in front: a `platform` or `http` folder ahead of the standard library would shadow its modules.
+"""
+
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+
+_source_root = str(ROOT / "platform")
+if _source_root not in sys.path:
+    sys.path.append(_source_root)

@@ -1,0 +1,174 @@
+"""What the services have in common. Each service's module calls `django_settings` and adds nothing that is not its own."""
+
+from typing import Any
+
+from psycopg.conninfo import conninfo_to_dict
+
+from settings import ROOT
+from settings.env import Environment, Outbox
+
+COMMON_APPS = [
+    "chassis.observability",
+    "chassis.messaging",
+    "chassis.http",
+    "chassis.health",
+    "chassis.database",
+    "rest_framework",
+    "drf_spectacular",
+    "drf_spectacular_sidecar",
+    "django_prometheus",
+    "django.contrib.staticfiles",
+]
+
+# Only where there is a database: the admin and what it stands on.
+DATABASE_APPS = [
+    "django.contrib.admin",
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.sessions",
+    "django.contrib.messages",
+]
+
+SESSION_MIDDLEWARE = [
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
+]
+
+
+def middleware(*, sessions: bool) -> list[str]:
+    """The middleware, outermost first; correlation stands outside all but the metrics, so every answer has a request id."""
+    return [
+        "django_prometheus.middleware.PrometheusBeforeMiddleware",
+        "chassis.observability.middleware.CorrelationMiddleware",
+        "chassis.http.forwarded.ForwardedMiddleware",
+        "django.middleware.security.SecurityMiddleware",
+        "whitenoise.middleware.WhiteNoiseMiddleware",
+        *(SESSION_MIDDLEWARE[:1] if sessions else []),
+        "django.middleware.common.CommonMiddleware",
+        "django.middleware.csrf.CsrfViewMiddleware",
+        *(SESSION_MIDDLEWARE[1:] if sessions else []),
+        "django.middleware.clickjacking.XFrameOptionsMiddleware",
+        "django_prometheus.middleware.PrometheusAfterMiddleware",
+    ]
+
+
+def templates(*, sessions: bool) -> list[dict[str, Any]]:
+    """Django's templates: the admin, the browsable API, Swagger UI."""
+    processors = ["django.template.context_processors.request"]
+    if sessions:
+        processors += ["django.contrib.auth.context_processors.auth", "django.contrib.messages.context_processors.messages"]
+    return [
+        {
+            "BACKEND": "django.template.backends.django.DjangoTemplates",
+            "APP_DIRS": True,
+            "OPTIONS": {"context_processors": processors},
+        }
+    ]
+
+
+def database(url: str, env: Outbox, *, service: str) -> dict[str, Any]:
+    """Django's settings of one database, from its URL.
+
+    A session whose process was frozen inside a transaction is ended by PostgreSQL (`idle_in_transaction_session_timeout`),
+    so that nobody waits for its locks.
+    """
+    parts = conninfo_to_dict(url)
+    timeout_ms = int(env.database_statement_timeout_seconds * 1000)
+    options = {key: value for key, value in parts.items() if key not in {"host", "port", "user", "password", "dbname"}}
+    return {
+        "ENGINE": "django_prometheus.db.backends.postgresql",
+        "NAME": parts["dbname"],
+        "USER": parts.get("user", ""),
+        "PASSWORD": parts.get("password", ""),
+        "HOST": parts.get("host", ""),
+        "PORT": str(parts.get("port", "")),
+        "CONN_MAX_AGE": None,
+        "CONN_HEALTH_CHECKS": True,
+        "OPTIONS": {
+            "connect_timeout": env.database_connect_timeout_seconds,
+            "application_name": service,
+            "options": f"-c statement_timeout={timeout_ms} -c idle_in_transaction_session_timeout=5000 -c timezone=UTC",
+            "keepalives_idle": 5,
+            "keepalives_interval": 2,
+            "keepalives_count": 3,
+            "tcp_user_timeout": 10_000,
+            **options,
+        },
+    }
+
+
+def django_settings(
+    service: str, env: Environment, *, database_alias: str | None = None, database_url: object = None
+) -> dict[str, Any]:
+    """Django's settings of one service. Each variable of its environment is a setting of the same name, in capitals."""
+    has_database = database_alias is not None
+    databases: dict[str, Any] = {}
+    if database_alias is not None:
+        assert isinstance(env, Outbox)
+        # Django wants a `default`; an empty one is a database that cannot be reached.
+        databases = {"default": {}, database_alias: database(str(database_url), env, service=service)}
+    return {
+        **{name.upper(): value for name, value in env},
+        "SERVICE_NAME": service,
+        "SERVICE_DATABASE": database_alias,
+        "SECRET_KEY": env.secret_key.get_secret_value(),
+        "ALLOWED_HOSTS": list(env.allowed_hosts),
+        "LOG_FORMAT": env.log_format
+        if env.log_format != "auto"
+        else ("console" if env.environment == "development" else "json"),
+        "ROOT_URLCONF": f"{service}.urls",
+        "WSGI_APPLICATION": f"{service}.wsgi.application",
+        "ASGI_APPLICATION": f"{service}.asgi.application",
+        "INSTALLED_APPS": [service, *COMMON_APPS, *(DATABASE_APPS if has_database else [])],
+        "MIDDLEWARE": middleware(sessions=has_database),
+        "TEMPLATES": templates(sessions=has_database),
+        "DATABASES": databases,
+        "DATABASE_ROUTERS": ["chassis.database.router.ServiceRouter"] if has_database else [],
+        "DEFAULT_AUTO_FIELD": "django.db.models.BigAutoField",
+        "APPEND_SLASH": False,
+        "USE_TZ": True,
+        "TIME_ZONE": "UTC",
+        "LANGUAGE_CODE": "en-us",
+        "USE_I18N": False,
+        "STATIC_URL": "static/",
+        "STATIC_ROOT": ROOT / "staticfiles",
+        "WHITENOISE_USE_FINDERS": True,
+        "WHITENOISE_AUTOREFRESH": False,
+        "LOGGING_CONFIG": "chassis.observability.logging.configure",
+        "LOGGING": {"level": env.log_level},
+        "PROMETHEUS_EXPORT_MIGRATIONS": False,
+        "SILENCED_SYSTEM_CHECKS": [] if env.https_only else ["security.W004", "security.W008", "security.W012", "security.W016"],
+        "SECURE_SSL_REDIRECT": env.https_only,
+        "SECURE_HSTS_SECONDS": 31_536_000 if env.https_only else 0,
+        "SECURE_HSTS_INCLUDE_SUBDOMAINS": env.https_only,
+        "SECURE_HSTS_PRELOAD": env.https_only,
+        "SECURE_PROXY_SSL_HEADER": ("HTTP_X_FORWARDED_PROTO", "https") if env.trust_forwarded_headers else None,
+        "SECURE_REDIRECT_EXEMPT": [r"^health/", r"^metrics$"],
+        "SESSION_COOKIE_SECURE": env.https_only,
+        "CSRF_COOKIE_SECURE": env.https_only,
+        "SESSION_COOKIE_HTTPONLY": True,
+        "X_FRAME_OPTIONS": "DENY",
+        "REST_FRAMEWORK": REST_FRAMEWORK,
+        "SPECTACULAR_SETTINGS": {**SPECTACULAR, "TITLE": service},
+    }
+
+
+REST_FRAMEWORK: dict[str, Any] = {
+    "DEFAULT_AUTHENTICATION_CLASSES": [],
+    "DEFAULT_PERMISSION_CLASSES": [],
+    "UNAUTHENTICATED_USER": None,
+    "DEFAULT_RENDERER_CLASSES": ["chassis.http.renderers.JSONRenderer", "chassis.http.renderers.BrowsableAPIRenderer"],
+    "DEFAULT_PARSER_CLASSES": ["chassis.http.parsers.JSONParser", "rest_framework.parsers.FormParser"],
+    "DEFAULT_PAGINATION_CLASS": "chassis.http.pagination.CursorPagination",
+    "DEFAULT_SCHEMA_CLASS": "chassis.http.schema.AutoSchema",
+    "EXCEPTION_HANDLER": "chassis.http.errors.exception_handler",
+}
+
+SPECTACULAR: dict[str, Any] = {
+    "VERSION": "1.0.0",
+    "OAS_VERSION": "3.1.1",
+    "SERVE_INCLUDE_SCHEMA": False,
+    "SWAGGER_UI_DIST": "SIDECAR",
+    "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
+}
