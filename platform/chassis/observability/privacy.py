@@ -1,0 +1,58 @@
+"""What must not reach a log: personal data and secrets."""
+
+import re
+from collections.abc import Mapping, MutableMapping
+from typing import Any
+
+HIDDEN = "[hidden]"
+
+# Names of values, in lower case with underscores, that are masked wherever they stand in a log line.
+MASKED = frozenset(
+    {
+        "address", "api_key", "apikey", "authorization", "body", "cookie", "cookies", "customer_name", "data", "email",
+        "first_name", "full_name", "last_name", "name", "passwd", "password", "payload", "phone", "proxy_authorization",
+        "secret", "secret_key", "sessionid", "set_cookie", "token", "access_token", "refresh_token", "user_name", "username",
+    }
+)  # fmt: skip
+
+_PATTERNS = (
+    # postgresql://user:password@host
+    (re.compile(r"://[^/\s@]*@"), f"://{HIDDEN}@"),
+    (re.compile(r"[^\s@\"'<>(),;:=\[\]]+@[\w-]+(?:\.[\w-]+)+"), HIDDEN),
+    # PostgreSQL: DETAIL:  Key (email)=(…) already exists.
+    (re.compile(r"\n(?:DETAIL|CONTEXT):.*?(?=\n\n|\nTraceback|\Z)", re.DOTALL), f"\nDETAIL: {HIDDEN}"),
+    # pydantic: input_value='…', input_type=str
+    (re.compile(r"input_value=.*?, input_type=", re.DOTALL), f"input_value={HIDDEN}, input_type="),
+)
+
+
+def scrub(text: str) -> str:
+    """`text` without e-mail addresses, credentials in URLs, and the values that PostgreSQL and pydantic put in messages."""
+    if "@" in text or "\nDETAIL:" in text or "\nCONTEXT:" in text or "input_value=" in text:
+        for pattern, replacement in _PATTERNS:
+            text = pattern.sub(replacement, text)
+    return text
+
+
+def mask(logger: Any, method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """structlog processor: hide what MASKED names, at any depth, and scrub all text."""
+    for key, value in event.items():
+        if key.lower().replace("-", "_") in MASKED:
+            event[key] = HIDDEN
+        elif isinstance(value, str):
+            event[key] = scrub(value)
+        elif isinstance(value, (Mapping, list, tuple)):
+            event[key] = _masked(value)
+    return event
+
+
+def _masked(value: Any) -> Any:
+    if isinstance(value, str):
+        return scrub(value)
+    if isinstance(value, Mapping):
+        return {
+            key: HIDDEN if str(key).lower().replace("-", "_") in MASKED else _masked(inner) for key, inner in value.items()
+        }
+    if isinstance(value, (list, tuple)):
+        return [_masked(inner) for inner in value]
+    return value
