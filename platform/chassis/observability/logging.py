@@ -2,7 +2,8 @@
 
 `structlog.get_logger(__name__).info("order paid", order_id=…)` and the standard library's loggers end in the same
 lines. Each carries the service, the request id, the trace id and the span id, and whatever
-`structlog.contextvars.bind_contextvars` has bound. None carries personal data or secrets: see `chassis.observability.privacy`.
+`structlog.contextvars.bind_contextvars` has bound. None carries personal data or secrets: `chassis.observability.privacy`
+sees to it.
 
 librdkafka writes here too when its client is made with `logger=logging.getLogger("librdkafka")`.
 """
@@ -102,7 +103,10 @@ def _stdlib(level: str, prepare: list[Any], render: list[Any]) -> dict[str, Any]
         "root": {"level": level, "handlers": ["line"]},
         "loggers": {
             # Django and the servers come with handlers of their own: those go.
-            **{name: dict(through) for name in ("django", "gunicorn.error", "gunicorn.access", "uvicorn", "uvicorn.error")},
+            **{
+                name: dict(through)
+                for name in ("django", "gunicorn.error", "gunicorn.access", "uvicorn", "uvicorn.error")
+            },
             **{name: {**through, "level": lowest} for name, lowest in LEVELS.items()},
         },
     }

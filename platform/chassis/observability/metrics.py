@@ -12,9 +12,7 @@ SIZES = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10_000)
 
 # --- the process ---
 
-PROCESS_UP = Gauge(
-    "service_up", "1 while this process runs.", ["service", "process"], multiprocess_mode="livemax"
-)
+PROCESS_UP = Gauge("service_up", "1 while this process runs.", ["service", "process"], multiprocess_mode="livemax")
 """`process` is web, relay or consume."""
 
 LOOP_LAST_TURN = Gauge(
@@ -28,17 +26,25 @@ LOOP_LAST_TURN = Gauge(
 
 OUTBOX_WRITTEN = Counter("outbox_written", "Events written to the outbox, committed or not.", ["topic"])
 OUTBOX_PUBLISHED = Counter("outbox_published", "Outbox rows that the broker confirmed.", ["topic"])
-OUTBOX_REFUSED = Counter("outbox_refused", "Outbox rows that the broker refused for good and that are now parked.", ["topic"])
+OUTBOX_REFUSED = Counter(
+    "outbox_refused", "Outbox rows that the broker refused for good and that are now parked.", ["topic"]
+)
 OUTBOX_PENDING = Gauge("outbox_pending", "Outbox rows that wait to be sent.", multiprocess_mode="mostrecent")
 OUTBOX_OLDEST_AGE = Gauge(
-    "outbox_oldest_age_seconds", "Age of the oldest outbox row that waits to be sent; 0 if none.", multiprocess_mode="mostrecent"
+    "outbox_oldest_age_seconds",
+    "Age of the oldest outbox row that waits to be sent; 0 if none.",
+    multiprocess_mode="mostrecent",
 )
 OUTBOX_PARKED = Gauge("outbox_parked", "Outbox rows that wait for a person's decision.", multiprocess_mode="mostrecent")
-OUTBOX_DELAY = Histogram("outbox_delay_seconds", "From writing an outbox row to the broker's confirmation.", buckets=FAST)
+OUTBOX_DELAY = Histogram(
+    "outbox_delay_seconds", "From writing an outbox row to the broker's confirmation.", buckets=FAST
+)
 RELAY_BATCHES = Counter("outbox_relay_batches", "Batches of the relay.", ["outcome"])
 """`outcome` is sent, partial (some rows refused) or failed (tried again)."""
 RELAY_BATCH_SIZE = Histogram("outbox_relay_batch_size", "Rows in a batch of the relay.", buckets=SIZES)
-RELAY_BATCH_SECONDS = Histogram("outbox_relay_batch_seconds", "From taking a batch to marking it as sent.", buckets=FAST)
+RELAY_BATCH_SECONDS = Histogram(
+    "outbox_relay_batch_seconds", "From taking a batch to marking it as sent.", buckets=FAST
+)
 RELAY_ACTIVE = Gauge(
     "outbox_relay_active", "1 where this relay sends, 0 where it stands by.", multiprocess_mode="livemax"
 )
@@ -61,12 +67,20 @@ EVENTS_DEPENDENCY_WAITS = Counter(
 EVENTS_BATCH_SIZE = Histogram("events_batch_size", "Events in a consumed batch.", buckets=SIZES)
 EVENTS_BATCH_SECONDS = Histogram("events_batch_seconds", "From a batch in hand to its commit.", buckets=FAST)
 EVENTS_DELAY = Histogram(
-    "events_delay_seconds", "From the time that an event states (ce_time) to the commit of its effect.", ["topic"], buckets=FAST
+    "events_delay_seconds",
+    "From the time that an event states (ce_time) to the commit of its effect.",
+    ["topic"],
+    buckets=FAST,
 )
-HANDLER_SECONDS = Histogram("events_handler_seconds", "Duration of one call of a handler.", ["topic", "handler"], buckets=FAST)
+HANDLER_SECONDS = Histogram(
+    "events_handler_seconds", "Duration of one call of a handler.", ["topic", "handler"], buckets=FAST
+)
 
 CONSUMER_LAG = Gauge(
-    "events_consumer_lag", "Records of an assigned partition not consumed yet.", ["topic", "partition"], multiprocess_mode="livemax"
+    "events_consumer_lag",
+    "Records of an assigned partition not consumed yet.",
+    ["topic", "partition"],
+    multiprocess_mode="livemax",
 )
 CONSUMER_ASSIGNED = Gauge(
     "events_consumer_assigned_partitions", "Partitions that this consumer owns.", multiprocess_mode="livesum"
@@ -84,7 +98,11 @@ IDEMPOTENT_REPLAYS = Counter("http_idempotent_replays", "Answers given again for
 
 # --- the gateway ---
 
-UPSTREAM_REQUESTS = Counter("gateway_upstream_requests", "Requests sent on, by service and outcome.", ["upstream", "outcome"])
+UPSTREAM_REQUESTS = Counter(
+    "gateway_upstream_requests", "Requests sent on, by service and outcome.", ["upstream", "outcome"]
+)
 """`outcome` is 2xx, 3xx, 4xx, 5xx, refused, timeout, cancelled or broken."""
-UPSTREAM_SECONDS = Histogram("gateway_upstream_seconds", "Duration of a request that was sent on.", ["upstream"], buckets=FAST)
+UPSTREAM_SECONDS = Histogram(
+    "gateway_upstream_seconds", "Duration of a request that was sent on.", ["upstream"], buckets=FAST
+)
 UPSTREAM_RETRIES = Counter("gateway_upstream_retries", "Requests sent again to another replica.", ["upstream"])

@@ -3,6 +3,8 @@
 import time
 from collections.abc import Awaitable, Callable
 from contextlib import ExitStack
+from http import HTTPStatus
+from typing import cast
 
 import structlog
 from asgiref.sync import iscoroutinefunction, markcoroutinefunction
@@ -42,17 +44,13 @@ class CorrelationMiddleware:
         started = time.perf_counter()
         with ExitStack() as stack:
             self._enter(stack, request)
-            response = self.get_response(request)
-            assert isinstance(response, HttpResponseBase)
-            return self._leave(request, response, started)
+            return self._leave(request, cast(HttpResponseBase, self.get_response(request)), started)
 
     async def _answer_async(self, request: HttpRequest) -> HttpResponseBase:
         started = time.perf_counter()
         with ExitStack() as stack:
             self._enter(stack, request)
-            response = self.get_response(request)
-            assert not isinstance(response, HttpResponseBase)
-            return self._leave(request, await response, started)
+            return self._leave(request, await cast(Awaitable[HttpResponseBase], self.get_response(request)), started)
 
     def _enter(self, stack: ExitStack, request: HttpRequest) -> None:
         offered = request.META.get("HTTP_X_REQUEST_ID", "")
@@ -66,8 +64,9 @@ class CorrelationMiddleware:
 
     def _leave(self, request: HttpRequest, response: HttpResponseBase, started: float) -> HttpResponseBase:
         response.headers[correlation.HEADER] = correlation.current_request_id()
-        failed = response.status_code >= 500
-        write = log.warning if failed else log.debug if request.path_info.startswith(PROBES) else log.info
+        failed = response.status_code >= HTTPStatus.INTERNAL_SERVER_ERROR
+        # Probes come every few seconds; a change of health has a line of its own.
+        write = log.debug if request.path_info.startswith(PROBES) else log.warning if failed else log.info
         match = request.resolver_match
         write(
             "request",

@@ -11,7 +11,8 @@ MASKED = frozenset(
     {
         "address", "api_key", "apikey", "authorization", "body", "cookie", "cookies", "customer_name", "data", "email",
         "first_name", "full_name", "last_name", "name", "passwd", "password", "payload", "phone", "proxy_authorization",
-        "secret", "secret_key", "sessionid", "set_cookie", "token", "access_token", "refresh_token", "user_name", "username",
+        "secret", "secret_key", "sessionid", "set_cookie", "token", "access_token", "refresh_token", "user_name",
+        "username",
     }
 )  # fmt: skip
 
@@ -27,7 +28,7 @@ _PATTERNS = (
 
 
 def scrub(text: str) -> str:
-    """`text` without e-mail addresses, credentials in URLs, and the values that PostgreSQL and pydantic put in messages."""
+    """Take e-mail addresses, credentials in URLs, and the values that PostgreSQL and pydantic quote out of `text`."""
     if "@" in text or "\nDETAIL:" in text or "\nCONTEXT:" in text or "input_value=" in text:
         for pattern, replacement in _PATTERNS:
             text = pattern.sub(replacement, text)
@@ -51,7 +52,8 @@ def _masked(value: Any) -> Any:
         return scrub(value)
     if isinstance(value, Mapping):
         return {
-            key: HIDDEN if str(key).lower().replace("-", "_") in MASKED else _masked(inner) for key, inner in value.items()
+            key: HIDDEN if str(key).lower().replace("-", "_") in MASKED else _masked(inner)
+            for key, inner in value.items()
         }
     if isinstance(value, (list, tuple)):
         return [_masked(inner) for inner in value]

@@ -6,8 +6,9 @@ are the exporter and the instrumentations imported. Without one a span costs som
 """
 
 import os
+import sys
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 
 from opentelemetry import trace
 from opentelemetry.context import Context, attach, detach
@@ -121,7 +122,7 @@ def untraced() -> Iterator[None]:
 @contextmanager
 def suppressed() -> Iterator[None]:
     """Run the body without spans from the instrumentations: probes, polls, and other noise."""
-    from opentelemetry.instrumentation.utils import suppress_instrumentation  # noqa: PLC0415
-
-    with suppress_instrumentation():
+    # Without an exporter nothing is instrumented, and nothing of it is imported.
+    utils = sys.modules.get("opentelemetry.instrumentation.utils")
+    with utils.suppress_instrumentation() if utils else nullcontext():
         yield

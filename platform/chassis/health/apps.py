@@ -1,0 +1,8 @@
+from django.apps import AppConfig
+
+
+class HealthConfig(AppConfig):
+    """Live and ready."""
+
+    name = "chassis.health"
+    label = "chassis_health"

@@ -1,0 +1,124 @@
+"""What can be asked whether it works. Each check is django-health-check's: a dataclass whose `run` raises when it does not.
+
+ServiceUnavailable means that the part is down, ServiceWarning that it limps. Their messages are shown to whoever may
+see `/health/ready`, so they name no host and quote no exception.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import timedelta
+from functools import cache
+from typing import Any, Protocol
+
+from django.conf import settings
+from django.db import DatabaseError, connections
+from django.db.models import F
+from django.db.models.functions import Now
+from health_check.base import HealthCheck
+from health_check.exceptions import ServiceUnavailable, ServiceWarning
+
+from chassis.health.heartbeat import Heartbeat
+
+
+@dataclass
+class Database(HealthCheck):
+    """The service's database answers on a new connection. Its own connect timeout holds; the prober waits no longer."""
+
+    alias: str
+
+    def run(self) -> None:
+        """Ask the database for 1. Raises ServiceUnavailable."""
+        try:
+            with connections[self.alias].cursor() as cursor:
+                cursor.execute("SELECT 1")
+        except DatabaseError as error:
+            raise ServiceUnavailable("does not answer") from error
+
+
+@dataclass
+class Outbox(HealthCheck):
+    """Events leave: none waits in the outbox for longer than `late_after`."""
+
+    alias: str
+    late_after: timedelta = timedelta(seconds=30)
+
+    def run(self) -> None:
+        """Look at the oldest unsent row. Raises ServiceWarning."""
+        from chassis.messaging.models import OutboxEvent  # noqa: PLC0415  models need the app registry
+
+        unsent = OutboxEvent.objects.using(self.alias).filter(sent_at__isnull=True, parked_at__isnull=True)
+        oldest = unsent.order_by("position").annotate(age=Now() - F("created_at"))
+        try:
+            age = oldest.values_list("age", flat=True).first()
+        except DatabaseError as error:
+            raise ServiceWarning("cannot be read") from error
+        if age is not None and age > self.late_after:
+            raise ServiceWarning(f"events wait for {age.total_seconds():.0f} s to be sent")
+
+
+class KafkaClient(Protocol):
+    """A producer or an admin client that lives on after the check."""
+
+    def list_topics(self, topic: str = ..., timeout: float = ...) -> Any:
+        """The cluster's metadata; raises KafkaException when no broker answers in time."""
+
+    def poll(self, timeout: float = ...) -> int:
+        """Serve callbacks."""
+
+
+@cache
+def _admin() -> KafkaClient:
+    from chassis.messaging import kafka  # noqa: PLC0415  only processes that ask for the broker pay for its client
+
+    client: KafkaClient = kafka.admin()
+    return client
+
+
+@dataclass
+class Broker(HealthCheck):
+    """A broker answers. Asks a client that lives anyway, else one that is made once; never opens a consumer."""
+
+    client: Callable[[], KafkaClient] = field(default=_admin, repr=False)
+    patience: float = 1.0
+
+    def run(self) -> None:
+        """Ask for the metadata of one topic. Raises ServiceUnavailable."""
+        from confluent_kafka import KafkaException  # noqa: PLC0415
+
+        client = self.client()
+        try:
+            # One topic that every cluster has: the answer stays small. Whether it may be seen does not matter.
+            client.list_topics("__consumer_offsets", timeout=self.patience)
+        except KafkaException as error:
+            raise ServiceUnavailable("does not answer") from error
+        finally:
+            # librdkafka queues what it wants to log until someone polls.
+            client.poll(0)
+
+
+@dataclass
+class Loop(HealthCheck):
+    """The worker's loop turns."""
+
+    heartbeat: Heartbeat = field(repr=False)
+    within: float | None = None
+
+    def run(self) -> None:
+        """Look at the last beat. Raises ServiceUnavailable."""
+        # A handler may take its time; what takes twice as long is stuck.
+        within = self.within or max(30.0, 2 * settings.HANDLER_TIMEOUT_SECONDS)
+        age = self.heartbeat.age()
+        if age > within:
+            raise ServiceUnavailable(f"has not turned for {age:.0f} s")
+
+
+@dataclass
+class Membership(HealthCheck):
+    """The worker has joined its group. A member without partitions is a member: it stands by."""
+
+    heartbeat: Heartbeat = field(repr=False)
+
+    def run(self) -> None:
+        """Look whether the loop has said so. Raises ServiceUnavailable."""
+        if not self.heartbeat.joined.is_set():
+            raise ServiceUnavailable("has not joined yet")

@@ -1,0 +1,32 @@
+"""The heartbeat of a worker: its loop beats at every turn, and a loop that turns is what "live" means."""
+
+import threading
+import time
+
+from chassis.observability import metrics
+
+
+class Heartbeat:
+    """When a loop last turned, and whether it has what it needs to work."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.joined = threading.Event()
+        self._last = time.monotonic()
+
+    def beat(self) -> None:
+        """Say that the loop turned. Cheap: call it every turn, and between the steps of a long one."""
+        self._last = time.monotonic()
+        metrics.LOOP_LAST_TURN.labels(self.name).set_to_current_time()
+
+    def age(self) -> float:
+        """Seconds since the last beat, or since the start."""
+        return time.monotonic() - self._last
+
+
+loop = Heartbeat("main")
+"""The one loop of a worker process."""
+
+beat = loop.beat
+joined = loop.joined
+"""Set when the worker has joined its group (or leads, or stands by), cleared when it has lost that."""

@@ -1,0 +1,61 @@
+"""Which parts a process depends on. A web process need not say: it follows from its settings."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+from django.conf import settings
+from health_check.base import HealthCheck
+
+from chassis.health import checks
+from chassis.health.heartbeat import Heartbeat
+
+
+@dataclass(frozen=True)
+class Part:
+    """One thing that a process depends on: without a required one it is not ready, without another it is degraded."""
+
+    name: str
+    check: HealthCheck
+    required: bool = True
+
+
+_declared: list[Part] | None = None
+
+
+def declare(parts: Iterable[Part]) -> None:
+    """Say what this process depends on, in place of what would be assumed."""
+    global _declared  # noqa: PLW0603  one process, one answer
+    _declared = list(parts)
+
+
+def parts() -> list[Part]:
+    """What this process depends on."""
+    return web() if _declared is None else _declared
+
+
+def web() -> list[Part]:
+    """What a web process depends on: its database. Without a broker it still serves; its events wait in the outbox."""
+    alias = settings.SERVICE_DATABASE
+    found = []
+    if alias:
+        found += [Part("database", checks.Database(alias)), Part("outbox", checks.Outbox(alias), required=False)]
+    if _has_events():
+        found.append(Part("broker", checks.Broker(), required=False))
+    return found
+
+
+def worker(heartbeat: Heartbeat, client: Callable[[], checks.KafkaClient] | None = None) -> list[Part]:
+    """What a relay or a consumer depends on: all of it."""
+    alias = settings.SERVICE_DATABASE
+    broker = checks.Broker(client) if client else checks.Broker()
+    return [
+        Part("loop", checks.Loop(heartbeat)),
+        Part("group", checks.Membership(heartbeat)),
+        *([Part("database", checks.Database(alias))] if alias else []),
+        Part("broker", broker),
+    ]
+
+
+def _has_events() -> bool:
+    # Only services that consume or publish read these settings; the gateway does not.
+    return hasattr(settings, "KAFKA_TOPIC_PARTITIONS")

@@ -1,0 +1,105 @@
+"""The small HTTP port of a worker: `/health/live`, `/health/ready` and `/metrics`, and nothing else."""
+
+import os
+import threading
+from collections.abc import Callable, Iterable
+from socketserver import ThreadingMixIn
+from typing import TYPE_CHECKING, Any
+from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
+
+import orjson
+import structlog
+from django.conf import settings
+from prometheus_client import REGISTRY, CollectorRegistry, make_wsgi_app
+from prometheus_client.multiprocess import MultiProcessCollector
+
+from chassis.health import probe, registry
+
+if TYPE_CHECKING:
+    from wsgiref.types import StartResponse, WSGIApplication
+
+log = structlog.get_logger(__name__)
+
+PROBES: dict[str, Callable[[], probe.Answer]] = {"/health/live": probe.live, "/health/ready": probe.ready}
+
+
+class PortTaken(SystemExit):
+    """The port of WORKER_PORT is taken: choose another, or 0 for any free one."""
+
+
+class Server(ThreadingMixIn, WSGIServer):
+    """A running server of a worker's port."""
+
+    daemon_threads = True
+    # Probers reconnect at once after a restart; two workers on one port are still refused.
+    allow_reuse_address = True
+
+    @property
+    def port(self) -> int:
+        """The port that it listens on."""
+        return int(self.server_address[1])
+
+    def server_bind(self) -> None:
+        """Bind without asking DNS for the host's name, which can take seconds."""
+        self.socket.bind(self.server_address)
+        self.server_address = self.socket.getsockname()
+        self.server_name, self.server_port = "worker", self.server_address[1]
+        self.setup_environ()
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """A prober that hung up is no error of ours."""
+        log.debug("a prober left early")
+
+    def stop(self) -> None:
+        """Stop listening; requests under way end by themselves."""
+        self.shutdown()
+        self.server_close()
+
+
+class _Handler(WSGIRequestHandler):
+    timeout = 5  # seconds that a client may take to send its request
+
+    def log_message(self, format: str, *args: Any) -> None:
+        """Probes come every few seconds: they are not logged."""
+
+
+def start(parts: Iterable[registry.Part]) -> Server:
+    """Serve this worker's health and metrics on WORKER_HOST:WORKER_PORT from a thread of its own.
+
+    `parts` is what the worker depends on. Raises PortTaken.
+    """
+    registry.declare(parts)
+    host, port = settings.WORKER_HOST, settings.WORKER_PORT
+    try:
+        server = Server((host, port), _Handler)
+    except OSError as error:
+        raise PortTaken(f"WORKER_PORT {port} cannot be listened on: {error.strerror}") from None
+    server.set_app(application())
+    threading.Thread(target=server.serve_forever, args=(0.1,), name="worker-server", daemon=True).start()
+    log.info("worker serves health and metrics", host=host, port=server.port)
+    return server
+
+
+def application() -> "WSGIApplication":
+    """The WSGI application of the worker's port."""
+    metrics_app = make_wsgi_app(_registry())
+
+    def answer(environ: dict[str, Any], start_response: "StartResponse") -> Iterable[bytes]:
+        path = environ.get("PATH_INFO", "")
+        if path == "/metrics":
+            return metrics_app(environ, start_response)
+        found = PROBES[path]() if path in PROBES else probe.Answer(404, {"title": "Not Found", "status": 404})
+        kind = "application/json" if path in PROBES else "application/problem+json"
+        reasons = {200: "200 OK", 404: "404 Not Found", 503: "503 Service Unavailable"}
+        start_response(reasons[found.status], [("Content-Type", kind), ("Cache-Control", "no-store")])
+        return [orjson.dumps(found.body)]
+
+    return answer
+
+
+def _registry() -> CollectorRegistry:
+    if "PROMETHEUS_MULTIPROC_DIR" not in os.environ:
+        return REGISTRY
+    together = CollectorRegistry()
+    MultiProcessCollector(together)
+    return together
