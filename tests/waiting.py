@@ -1,0 +1,28 @@
+"""Waiting in tests: for a condition, never for a time."""
+
+import time
+from collections.abc import Callable
+from typing import TypeVar
+
+T = TypeVar("T")
+
+
+def eventually(condition: Callable[[], T], *, within: float = 30.0, every: float = 0.02, what: str = "") -> T:
+    """Call `condition` until it returns something true, and return that.
+
+    An AssertionError inside it means "not yet" too, so that a test's own assertions can be polled. After `within` seconds
+    the last such error is raised, or an AssertionError that names `what`.
+    """
+    deadline = time.monotonic() + within
+    while True:
+        failure: AssertionError | None = None
+        try:
+            result = condition()
+        except AssertionError as error:
+            failure = error
+        else:
+            if result:
+                return result
+        if time.monotonic() > deadline:
+            raise failure or AssertionError(f"not within {within:g} s: {what or condition}")
+        time.sleep(every)
