@@ -1,4 +1,4 @@
-"""What can be asked whether it works. Each check is django-health-check's: a dataclass whose `run` raises when it does not.
+"""What can be asked whether it works: checks of django-health-check, dataclasses whose `run` raises when it does not.
 
 ServiceUnavailable means that the part is down, ServiceWarning that it limps. Their messages are shown to whoever may
 see `/health/ready`, so they name no host and quote no exception.
@@ -44,7 +44,7 @@ class Outbox(HealthCheck):
 
     def run(self) -> None:
         """Look at the oldest unsent row. Raises ServiceWarning."""
-        from chassis.messaging.models import OutboxEvent  # noqa: PLC0415  models need the app registry
+        from chassis.messaging.models import OutboxEvent  # models need the app registry
 
         unsent = OutboxEvent.objects.using(self.alias).filter(sent_at__isnull=True, parked_at__isnull=True)
         oldest = unsent.order_by("position").annotate(age=Now() - F("created_at"))
@@ -68,7 +68,7 @@ class KafkaClient(Protocol):
 
 @cache
 def _admin() -> KafkaClient:
-    from chassis.messaging import kafka  # noqa: PLC0415  only processes that ask for the broker pay for its client
+    from chassis.messaging import kafka  # only processes that ask for the broker pay for its client
 
     client: KafkaClient = kafka.admin()
     return client
@@ -83,7 +83,7 @@ class Broker(HealthCheck):
 
     def run(self) -> None:
         """Ask for the metadata of one topic. Raises ServiceUnavailable."""
-        from confluent_kafka import KafkaException  # noqa: PLC0415
+        from confluent_kafka import KafkaException
 
         client = self.client()
         try:

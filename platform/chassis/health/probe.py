@@ -83,7 +83,7 @@ _lock = threading.Lock()
 
 
 def _run(part: Part) -> "Future[Finding]":
-    """Start the check of a part, or join the run that is under way: a check that hangs costs one thread, not one a probe."""
+    """Start the check of a part, or join the run under way: a check that hangs costs one thread, not one a probe."""
     with _lock:
         known = _runs.get(part.name)
         if known is not None and known[0] == part and not known[1].done():

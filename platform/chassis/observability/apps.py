@@ -9,8 +9,8 @@ class ObservabilityConfig(AppConfig):
 
     def ready(self) -> None:
         """Configure tracing, once a process."""
-        from django.conf import settings  # noqa: PLC0415
+        from django.conf import settings
 
-        from chassis.observability import tracing  # noqa: PLC0415
+        from chassis.observability import tracing
 
         tracing.configure(settings.SERVICE_NAME)

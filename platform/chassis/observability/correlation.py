@@ -32,7 +32,7 @@ def current_request_id() -> str:
 
 @contextmanager
 def bind_request_id(request_id: str) -> Iterator[str]:
-    """Run the body for this request: its logs and events carry the id; what was bound before is bound again after it."""
+    """Run the body for this request: its logs and events carry the id. What was bound before is bound again after."""
     token = _request_id.set(request_id)
     try:
         yield request_id

@@ -2,8 +2,7 @@
 
 `structlog.get_logger(__name__).info("order paid", order_id=…)` and the standard library's loggers end in the same
 lines. Each carries the service, the request id, the trace id and the span id, and whatever
-`structlog.contextvars.bind_contextvars` has bound. None carries personal data or secrets: `chassis.observability.privacy`
-sees to it.
+`structlog.contextvars.bind_contextvars` has bound. `chassis.observability.privacy` keeps personal data and secrets out.
 
 librdkafka writes here too when its client is made with `logger=logging.getLogger("librdkafka")`.
 """

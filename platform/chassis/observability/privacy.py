@@ -36,7 +36,7 @@ def scrub(text: str) -> str:
 
 
 def mask(logger: Any, method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
-    """structlog processor: hide what MASKED names, at any depth, and scrub all text."""
+    """Hide what MASKED names, at any depth, and scrub all text; a processor of structlog."""
     for key, value in event.items():
         if key.lower().replace("-", "_") in MASKED:
             event[key] = HIDDEN

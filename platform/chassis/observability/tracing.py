@@ -58,7 +58,7 @@ def _processor(exporter: str) -> SpanProcessor | None:
     if exporter == "console":
         return SimpleSpanProcessor(ConsoleSpanExporter())
     if exporter == "otlp":
-        from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter  # noqa: PLC0415
+        from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 
         # Exports from a thread of its own, which starts again after a fork; a full queue drops spans.
         return BatchSpanProcessor(OTLPSpanExporter())
@@ -68,8 +68,8 @@ def _processor(exporter: str) -> SpanProcessor | None:
 def _instrument(provider: TracerProvider, processor: SpanProcessor, resource: Resource) -> None:
     """Let the libraries make their spans; only called with an exporter, as they cost time even when nothing records."""
     os.environ.setdefault("OTEL_PYTHON_DJANGO_EXCLUDED_URLS", UNTRACED_PATHS)
-    from opentelemetry.instrumentation.django import DjangoInstrumentor  # noqa: PLC0415
-    from opentelemetry.instrumentation.psycopg import PsycopgInstrumentor  # noqa: PLC0415
+    from opentelemetry.instrumentation.django import DjangoInstrumentor
+    from opentelemetry.instrumentation.psycopg import PsycopgInstrumentor
 
     DjangoInstrumentor().instrument(tracer_provider=provider)
     # A statement belongs to a trace, it does not start one: else probes and polls would be traces of one SELECT.
