@@ -13,6 +13,7 @@ COMMON_APPS = [
     "chassis.http",
     "chassis.health",
     "chassis.database",
+    "chassis.workers",
     "rest_framework",
     "drf_spectacular",
     "drf_spectacular_sidecar",

@@ -13,6 +13,7 @@ class OutboxEvent(models.Model):
     event_id = models.UUIDField(unique=True)
     topic = models.TextField()
     key = models.TextField(null=True)
+    raw_key = models.BinaryField(null=True, help_text="Only where the key is not text: a dead letter keeps its bytes.")
     payload = models.BinaryField(null=True)
     headers = models.JSONField()
     request_id = models.TextField()

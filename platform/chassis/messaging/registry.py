@@ -1,16 +1,18 @@
 """Which event a service reacts to, with which function: `@handles` in its handlers.py fills this."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import import_module
 from importlib.util import find_spec
 from typing import Any, Generic, TypeVar
 
 from django.conf import settings
-from opentelemetry.context import Context
+from opentelemetry.context import Context, attach, detach
 
 from chassis.messaging.events import Event
 from chassis.messaging.retries import RetryPolicy
+from chassis.observability import correlation
 
 E_co = TypeVar("E_co", bound=Event, covariant=True)
 
@@ -25,6 +27,16 @@ class Received(Generic[E_co]):
     request_id: str
     context: Context
     """The trace that the event belongs to: what it causes is traced under it."""
+
+    @contextmanager
+    def bound(self) -> Iterator[None]:
+        """Run the body under this event's request id and trace, so that its log lines say whose they are."""
+        token = attach(self.context)
+        try:
+            with correlation.bind_request_id(self.request_id):
+                yield
+        finally:
+            detach(token)
 
 
 HandlerFunction = Callable[[Sequence[Received[Any]]], None]

@@ -1,0 +1,34 @@
+"""The facts that payments publishes, and its own reading of those that it consumes."""
+
+from datetime import datetime
+from typing import ClassVar, Literal
+from uuid import UUID
+
+from chassis.messaging.events import Event, Money
+
+
+class PaymentCompleted(Event):
+    """A payment is over: the money was taken, or it was not."""
+
+    topic: ClassVar[str] = "payment.completed"
+
+    payment_id: UUID
+    order_id: UUID
+    user_id: str
+    amount: Money
+    status: Literal["completed", "failed"]
+    completed_at: datetime
+
+
+class OrderCreated(Event):
+    """orders: somebody ordered something. What payments needs of it."""
+
+    topic: ClassVar[str] = "order.created"
+
+    order_id: UUID
+    user_id: str
+    total_amount: Money
+    created_at: datetime
+
+
+PUBLISHES = (PaymentCompleted,)

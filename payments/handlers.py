@@ -1,0 +1,13 @@
+"""Everything that payments reacts to."""
+
+from collections.abc import Sequence
+
+from chassis.messaging.registry import Received, handles
+from payments import services
+from payments.events import OrderCreated
+
+
+@handles(OrderCreated)
+def pay(orders: Sequence[Received[OrderCreated]]) -> None:
+    """Somebody ordered: pay for it."""
+    services.pay(orders)

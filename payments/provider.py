@@ -1,0 +1,31 @@
+"""A simulated payment provider: it says yes or no by the order's id alone, after a configurable time."""
+
+import hashlib
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from uuid import UUID
+
+from django.conf import settings
+
+CONCURRENT_CALLS = 64
+
+
+def accepts(order_id: UUID, success_rate: float) -> bool:
+    """Whether the provider takes the money: always the same answer for the same order, yes for `success_rate` of all."""
+    draw = int.from_bytes(hashlib.sha256(order_id.bytes).digest()[:8], "big") / 2**64
+    return draw < success_rate
+
+
+def charge_all(order_ids: Sequence[UUID]) -> list[bool]:
+    """Ask the provider for each order; the calls of a batch run side by side, as they would to a real one."""
+    if not settings.PAYMENT_LATENCY_SECONDS:
+        return [_charge(order_id) for order_id in order_ids]
+    with ThreadPoolExecutor(min(CONCURRENT_CALLS, len(order_ids))) as calls:
+        return list(calls.map(_charge, order_ids))
+
+
+def _charge(order_id: UUID) -> bool:
+    if settings.PAYMENT_LATENCY_SECONDS:
+        time.sleep(settings.PAYMENT_LATENCY_SECONDS)
+    return accepts(order_id, settings.PAYMENT_SUCCESS_RATE)

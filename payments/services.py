@@ -1,0 +1,42 @@
+"""The use case of payments: pay for orders. All that it remembers is what it published."""
+
+import uuid
+from collections.abc import Sequence
+from datetime import UTC, datetime
+
+from chassis.messaging.envelope import Outgoing
+from chassis.messaging.kafka_transaction import publish_all
+from chassis.messaging.registry import Received
+from payments import provider
+from payments.events import OrderCreated, PaymentCompleted
+
+PAYMENTS = uuid.UUID("3f1d7a52-9a5c-4f0e-8d53-6f3a7b0f2c11")
+"""Namespace of payment ids: an order's payment id is a function of the order's id."""
+
+
+def payment_id(order_id: uuid.UUID) -> uuid.UUID:
+    """The id of the one payment that an order can ever have."""
+    return uuid.uuid5(PAYMENTS, str(order_id))
+
+
+def pay(orders: Sequence[Received[OrderCreated]]) -> None:
+    """Pay for orders and publish how each payment ended.
+
+    The payment's id, the event's id and the outcome are functions of the order's id, so that a repeat, after a crash or
+    a replay, is the same payment and the same event: its readers have seen it.
+    """
+    outcomes = provider.charge_all([order.event.order_id for order in orders])
+    now = datetime.now(UTC)
+    publish_all(_completed(order, paid, now) for order, paid in zip(orders, outcomes, strict=True))
+
+
+def _completed(order: Received[OrderCreated], paid: bool, now: datetime) -> Outgoing:
+    event = PaymentCompleted(
+        payment_id=payment_id(order.event.order_id),
+        order_id=order.event.order_id,
+        user_id=order.event.user_id,
+        amount=order.event.total_amount,
+        status="completed" if paid else "failed",
+        completed_at=now,
+    )
+    return Outgoing(event, key=str(event.order_id), cause=order, event_id=str(uuid.uuid5(event.payment_id, event.topic)))

@@ -1,0 +1,293 @@
+"""The consumer: one loop that fetches, tries what is ready in one transaction, and commits offsets up to what is done."""
+
+import time
+from typing import Any
+
+import structlog
+from confluent_kafka import Consumer as KafkaConsumer
+from confluent_kafka import KafkaError, KafkaException, Message, TopicPartition
+from django.conf import settings
+
+from chassis.messaging import kafka
+from chassis.messaging.backlog import Backlog
+from chassis.messaging.database_transaction import DatabaseTransaction
+from chassis.messaging.deadletters import DeadLetter
+from chassis.messaging.dependency import Dependency
+from chassis.messaging.failures import is_dependency
+from chassis.messaging.handling import Handlers
+from chassis.messaging.kafka_transaction import Fenced, KafkaTransaction
+from chassis.messaging.outcome import Outcome, Transaction
+from chassis.messaging.records import Partition, Record, from_message
+from chassis.messaging.registry import handlers as registered
+from chassis.messaging.retries import service_policy
+from chassis.messaging.loop import Heartbeat, Stop
+from chassis.observability import metrics
+
+log = structlog.get_logger(__name__)
+
+IDLE_SECONDS = 0.5
+"""Longest wait for a record: how long a stop may go unnoticed in an idle loop."""
+
+SPAN_FACTOR = 20
+"""A partition is paused, too, when this many times CONSUMER_HELD_EVENTS offsets lie behind its oldest unfinished one."""
+
+
+class Consumer:
+    """A long-lived member of the service's consumer group.
+
+    One turn of the loop is `fetch`, `work`, `commit`. Nothing else runs beside it: rebalances are served inside `fetch`,
+    never in the middle of a transaction.
+    """
+
+    def __init__(self, stop: Stop, heartbeat: Heartbeat) -> None:
+        self._handlers: Handlers = registered()
+        self._stop = stop
+        self._heartbeat = heartbeat
+        self._policy = service_policy()
+        self._backlog = Backlog()
+        self._client: KafkaConsumer = kafka.consumer()
+        self._transaction = self._open_transaction()
+        self._dependency = Dependency("database" if settings.SERVICE_DATABASE else "broker")
+        self._assigned: set[Partition] = set()
+        self._paused: set[Partition] = set()
+        self._polled_at = 0.0
+
+    def _open_transaction(self) -> Transaction:
+        if settings.SERVICE_DATABASE:
+            return DatabaseTransaction(self._client, self._handlers)
+        return KafkaTransaction(self._client, kafka.open_transactional(self._check), self._handlers, self._check)
+
+    def _check(self) -> None:
+        self._heartbeat.beat()
+        self._stop.raise_if_overdue()
+
+    @property
+    def assigned(self) -> int:
+        """How many partitions this consumer owns."""
+        return len(self._assigned)
+
+    @property
+    def dependency_up(self) -> bool:
+        """Whether the last try reached the database (or, without one, the broker)."""
+        return self._dependency.up
+
+    def run(self) -> None:
+        """Turn until told to stop; then finish what is in hand, commit, and leave the group.
+
+        Raises Fenced when another process has taken this one's place.
+        """
+        self._client.subscribe(
+            sorted(self._handlers), on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_lost
+        )
+        log.info("consuming", topics=sorted(self._handlers), consumer_id=settings.CONSUMER_ID or None)
+        try:
+            while not self._stop:
+                self._heartbeat.beat()
+                self._turn()
+        finally:
+            self._close()
+
+    def _turn(self) -> None:
+        self._fetch()
+        now = time.monotonic()
+        if self._dependency.may_try(now) and (batch := self._backlog.take(settings.CONSUMER_BATCH_SIZE, now)):
+            self._work(batch)
+        self._commit(wait=False)
+        self._pause_or_resume()
+
+    # --- fetch ---
+
+    def _fetch(self) -> None:
+        """Take in what has arrived; wait for it only when there is nothing else to do.
+
+        While a full batch is waiting, one poll now and then is enough to serve rebalances; it may bring one more record.
+        """
+        now = time.monotonic()
+        room = settings.CONSUMER_BATCH_SIZE - self._backlog.fresh
+        if room <= 0 and now - self._polled_at < IDLE_SECONDS and self._dependency.up:
+            return
+        self._polled_at = now
+        first = self._client.poll(self._patience(now))
+        if first is None:
+            return
+        self._receive(first)
+        if room > 1:
+            for message in self._client.consume(room - 1, 0):
+                self._receive(message)
+
+    def _patience(self, now: float) -> float:
+        """How long to wait for the next record, in seconds: not at all when something is ready to be tried."""
+        if not self._dependency.up:
+            return max(0.0, min(IDLE_SECONDS, self._dependency.next_try - now))
+        if self._backlog.fresh:
+            return 0.0
+        due = self._backlog.next_due()
+        return IDLE_SECONDS if due is None else max(0.0, min(IDLE_SECONDS, due - now))
+
+    def _receive(self, message: Message) -> None:
+        error = message.error()
+        if error is None:
+            self._backlog.add(from_message(message))
+        elif error.fatal() or error.code() == KafkaError.FENCED_INSTANCE_ID:
+            raise Fenced(error.str())
+        elif error.code() != KafkaError._PARTITION_EOF:
+            log.warning("fetch failed, will go on", code=error.name(), reason=error.str())
+
+    # --- work ---
+
+    def _work(self, batch: list[Record]) -> None:
+        started = time.perf_counter()
+        try:
+            outcome = self._transaction.process(batch, self._backlog.offsets(assuming=batch))
+        except Exception as error:  # noqa: BLE001  a handler may raise anything; nothing may end the loop but Fenced
+            self._after_failure(batch, error)
+        else:
+            self._after_success(batch, outcome, time.perf_counter() - started)
+
+    def _after_success(self, batch: list[Record], outcome: Outcome, seconds: float) -> None:
+        self._dependency.answered()
+        self._backlog.finish(batch)
+        metrics.EVENTS_BATCH_SIZE.observe(len(batch))
+        metrics.EVENTS_BATCH_SECONDS.observe(seconds)
+        for record, received in outcome.handled:
+            metrics.EVENTS_CONSUMED.labels(record.topic).inc()
+            with received.bound():
+                log.info("event handled", **record.log_fields())
+        for record in outcome.repeated:
+            metrics.EVENTS_DUPLICATE.labels(record.topic).inc()
+            log.info("event repeated, nothing done", request_id=record.header("requestId"), **record.log_fields())
+        for letter in outcome.dead:
+            self._log_death(letter)
+
+    def _after_failure(self, batch: list[Record], error: Exception) -> None:
+        if isinstance(error, Fenced):
+            raise error
+        self._transaction.reset()
+        if is_dependency(error):
+            metrics.EVENTS_DEPENDENCY_WAITS.labels(self._dependency.name).inc()
+            self._dependency.failed(error)
+            self._backlog.put_back(batch)
+        elif len(batch) > 1:
+            self._backlog.split(batch)
+        else:
+            self._retry_or_bury(batch[0], error)
+
+    def _retry_or_bury(self, record: Record, error: Exception) -> None:
+        record.attempts += 1
+        letter = DeadLetter(record, error, record.attempts)
+        metrics.EVENTS_FAILED.labels(record.topic, letter.reason).inc()
+        policy = self._handlers[record.topic].retry or self._policy
+        delay = policy.delay(record.attempts)
+        fields = {"request_id": record.header("requestId"), "attempt": record.attempts, **record.log_fields()}
+        if delay is None:
+            self._bury(letter)
+            return
+        log.warning("event failed, will try again", retry_in=round(delay, 3), exc_info=error, **fields)
+        metrics.EVENTS_RETRIED.labels(record.topic).inc()
+        self._backlog.fail(record, time.monotonic() + delay)
+
+    def _bury(self, letter: DeadLetter) -> None:
+        record = letter.record
+        try:
+            self._transaction.bury(letter, self._backlog.offsets(assuming=[record]))
+        except Fenced:
+            raise
+        except Exception as error:  # noqa: BLE001  wherever it cannot be written: it waits, it is never dropped
+            self._transaction.reset()
+            self._dependency.failed(error)
+            record.attempts -= 1
+            self._backlog.fail(record, self._dependency.next_try)
+        else:
+            self._backlog.finish([record])
+            self._log_death(letter)
+
+    def _log_death(self, letter: DeadLetter) -> None:
+        record = letter.record
+        metrics.EVENTS_DEAD_LETTERED.labels(record.topic, letter.reason).inc()
+        log.error(
+            "event dead-lettered",
+            reason=letter.reason,
+            attempts=letter.attempts,
+            request_id=record.header("requestId"),
+            exc_info=letter.error,
+            **record.log_fields(),
+        )
+
+    # --- offsets ---
+
+    def _commit(self, *, wait: bool) -> None:
+        offsets = self._backlog.offsets()
+        if not offsets:
+            return
+        try:
+            self._transaction.commit(offsets, wait=wait)
+        except KafkaException as error:
+            # A repeat is harmless, the inbox knows it; so an offset that could not be committed stops nothing.
+            log.warning("offsets not committed", reason=str(error))
+        else:
+            self._backlog.committed(offsets)
+
+    def _pause_or_resume(self) -> None:
+        """Stop fetching a partition that has too much waiting behind failing events; go on when half of it is gone."""
+        most, most_bytes = settings.CONSUMER_HELD_EVENTS, settings.CONSUMER_HELD_BYTES
+        for partition in self._assigned:
+            number, size = self._backlog.held(partition)
+            if not number and partition not in self._paused:
+                continue
+            span = self._backlog.span(partition)
+            full = number >= most or size >= most_bytes or span >= most * SPAN_FACTOR
+            low = number <= most // 2 and size <= most_bytes // 2 and span <= most * SPAN_FACTOR // 2
+            if full and partition not in self._paused:
+                self._client.pause([TopicPartition(*partition)])
+                self._paused.add(partition)
+                log.warning("partition paused: too much waits behind failing events", topic=partition[0], partition=partition[1])
+            elif low and partition in self._paused:
+                self._client.resume([TopicPartition(*partition)])
+                self._paused.discard(partition)
+                log.info("partition resumed", topic=partition[0], partition=partition[1])
+        metrics.CONSUMER_PAUSED.set(len(self._paused))
+
+    # --- rebalances ---
+
+    def _on_assign(self, _: Any, partitions: list[TopicPartition]) -> None:
+        ours = {(p.topic, p.partition) for p in partitions}
+        self._assigned |= ours
+        self._heartbeat.joined.set()
+        self._count_rebalance("assigned", ours)
+
+    def _on_revoke(self, _: Any, partitions: list[TopicPartition]) -> None:
+        """What is done is committed before another takes over; what is not is dropped, and will be delivered there."""
+        self._commit(wait=True)
+        self._let_go("revoked", partitions)
+
+    def _on_lost(self, _: Any, partitions: list[TopicPartition]) -> None:
+        """Another consumer owns them already: committing now would overwrite its offsets."""
+        self._let_go("lost", partitions)
+
+    def _let_go(self, kind: str, partitions: list[TopicPartition]) -> None:
+        gone = {(p.topic, p.partition) for p in partitions}
+        self._backlog.drop(gone)
+        self._assigned -= gone
+        self._paused -= gone
+        self._count_rebalance(kind, gone)
+
+    def _count_rebalance(self, kind: str, partitions: set[Partition]) -> None:
+        metrics.CONSUMER_REBALANCES.labels(kind).inc()
+        metrics.CONSUMER_ASSIGNED.set(len(self._assigned))
+        log.info(f"partitions {kind}", partitions=sorted(f"{topic}/{number}" for topic, number in partitions))
+
+    # --- the end ---
+
+    def _close(self) -> None:
+        """Commit and leave the group.
+
+        `unsubscribe` first: a static member that only closes stays in the group until its session ends, and its
+        partitions would stand still that long.
+        """
+        self._commit(wait=True)
+        self._client.unsubscribe()
+        deadline = time.monotonic() + 3.0
+        while self._assigned and time.monotonic() < deadline:
+            self._client.poll(0.1)
+        self._client.close()
+        log.info("left the group")

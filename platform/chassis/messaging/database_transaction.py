@@ -1,0 +1,90 @@
+"""A batch in one PostgreSQL transaction: inbox ids, the service's state, outbox rows and dead letters; the offsets after it."""
+
+import uuid
+from collections.abc import Sequence
+
+import orjson
+from confluent_kafka import Consumer, TopicPartition
+from django.conf import settings
+from django.db import connections, transaction
+
+from chassis.messaging import handling, inbox, outbox
+from chassis.messaging.deadletters import DeadLetter, topic_of
+from chassis.messaging.envelope import Letter
+from chassis.messaging.handling import Handlers
+from chassis.messaging.outcome import Offsets, Outcome
+from chassis.messaging.records import Record
+
+BURY = """
+INSERT INTO outbox (event_id, topic, key, raw_key, payload, headers, request_id)
+VALUES (%s, %s, %s, %s, %s, %s, %s) ON CONFLICT (event_id) DO NOTHING
+"""
+
+
+class DatabaseTransaction:
+    """For a service with a database. A crash after the commit and before the offsets only brings repeats, which the inbox knows."""
+
+    def __init__(self, consumer: Consumer, handlers: Handlers) -> None:
+        self._consumer = consumer
+        self._handlers = handlers
+
+    def process(self, batch: Sequence[Record], offsets: Offsets) -> Outcome:
+        """Handle the events of a batch that are new, in one transaction."""
+        letters, dead = handling.read(batch, self._handlers)
+        with transaction.atomic(using=settings.SERVICE_DATABASE):
+            new, repeated = _without_repeats(letters)
+            with handling.traced(new) as received:
+                handling.call(received, self._handlers)
+            _bury(dead)
+        return Outcome(received, repeated, dead)
+
+    def bury(self, letter: DeadLetter, offsets: Offsets) -> None:
+        """Write one dead letter into the outbox: it is safe at once, and the relay sends it."""
+        with transaction.atomic(using=settings.SERVICE_DATABASE):
+            _bury([letter])
+
+    def commit(self, offsets: Offsets, *, wait: bool) -> None:
+        """Commit offsets of work that is committed in the database."""
+        positions = [TopicPartition(topic, number, offset) for (topic, number), offset in offsets.items()]
+        if wait:
+            self._consumer.commit(offsets=positions, asynchronous=False)
+        else:
+            self._consumer.commit(offsets=positions, asynchronous=True)
+
+    def reset(self) -> None:
+        """Close the connection: after a failure its state is not known."""
+        connections[settings.SERVICE_DATABASE].close()
+
+
+def _without_repeats(letters: Sequence[tuple[Record, Letter]]) -> tuple[list[tuple[Record, Letter]], list[Record]]:
+    claimed = inbox.claim([letter for _, letter in letters])
+    new: list[tuple[Record, Letter]] = []
+    repeated: list[Record] = []
+    for record, letter in letters:
+        if letter.id in claimed:
+            claimed.remove(letter.id)  # a second one with this id in the same batch is a repeat
+            new.append((record, letter))
+        else:
+            repeated.append(record)
+    return new, repeated
+
+
+def _bury(letters: Sequence[DeadLetter]) -> None:
+    for letter in letters:
+        record = letter.record
+        key, raw_key = _as_text(record.key)
+        headers = orjson.dumps(outbox.headers_to_json(letter.headers())).decode()
+        request_id = (record.header("requestId") or "")[:128].replace("\0", "")
+        values = (uuid.UUID(letter.id), topic_of(record.topic), key, raw_key, record.value, headers, request_id)
+        with connections[settings.SERVICE_DATABASE].cursor() as cursor:
+            cursor.execute(BURY, values)
+
+
+def _as_text(key: bytes | None) -> tuple[str | None, bytes | None]:
+    if key is None:
+        return None, None
+    try:
+        text = key.decode()
+    except UnicodeDecodeError:
+        return key.hex(), key
+    return (key.hex(), key) if "\0" in text else (text, None)

@@ -1,0 +1,47 @@
+"""A dependency as a loop sees it: up, or down and tried again with backoff; said once a change, not once a try."""
+
+import time
+
+import structlog
+
+from chassis.messaging.retries import RECONNECT
+
+log = structlog.get_logger(__name__)
+
+
+class Dependency:
+    """The database or the broker. A loop asks `may_try`, and reports `answered` or `failed`."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.next_try = 0.0
+        self._failures = 0
+        self._since = 0.0
+
+    @property
+    def up(self) -> bool:
+        """Whether the last try succeeded, or none was made yet."""
+        return self._failures == 0
+
+    def may_try(self, now: float) -> bool:
+        """Whether it is time for a try; `now` is `time.monotonic()`."""
+        return self.up or now >= self.next_try
+
+    def failed(self, error: Exception) -> None:
+        """It did not answer; the next try is in at most two seconds."""
+        now = time.monotonic()
+        if self.up:
+            self._since = now
+            log.warning(f"waiting for the {self.name}", error=type(error).__name__, reason=_first_line(error))
+        self._failures += 1
+        self.next_try = now + (RECONNECT.delay(self._failures) or 0.0)
+
+    def answered(self) -> None:
+        """It answered."""
+        if not self.up:
+            log.info(f"the {self.name} is back", seconds=round(time.monotonic() - self._since, 1), tries=self._failures)
+        self._failures = 0
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [""])[0][:300]

@@ -1,0 +1,26 @@
+"""Whose fault it was: an event's, which is tried a bounded number of times, or a dependency's, which is waited for."""
+
+from confluent_kafka import KafkaException
+from django.db import DatabaseError, InterfaceError, OperationalError
+
+CONNECTION_LOST = ("08", "53", "55", "57", "58", "40", "25")
+"""SQLSTATE classes that say nothing about the event: connection, resources, locks, operator, system, serialization,
+and transaction state (25006 is a read-only database). https://www.postgresql.org/docs/current/errcodes-appendix.html"""
+
+
+class DependencyDown(Exception):
+    """The database or the broker does not answer; wait for it."""
+
+
+class HandlerTimeout(Exception):
+    """The handler ran longer than its time limit."""
+
+
+def is_dependency(error: BaseException) -> bool:
+    """Whether `error` is about the database or the broker, and so not about the event at hand."""
+    if isinstance(error, DependencyDown | OperationalError | InterfaceError):
+        return True
+    if isinstance(error, DatabaseError):
+        state = getattr(error.__cause__, "sqlstate", None) or ""
+        return state[:2] in CONNECTION_LOST
+    return isinstance(error, KafkaException)

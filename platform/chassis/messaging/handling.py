@@ -1,0 +1,115 @@
+"""From records to handlers and back: read, trace, group by topic, call, each within its time limit."""
+
+import signal
+import threading
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from django.conf import settings
+from opentelemetry.context import attach, detach
+from opentelemetry.trace import Span, SpanKind, Status, StatusCode, set_span_in_context
+
+from chassis.messaging.deadletters import DeadLetter
+from chassis.messaging.envelope import Letter, Unreadable, unseal
+from chassis.messaging.failures import HandlerTimeout
+from chassis.messaging.records import Record
+from chassis.messaging.registry import Handler, Received
+from chassis.observability import metrics, tracing
+
+Handlers = Mapping[str, Handler]
+
+_tracer = tracing.tracer(__name__)
+
+
+def read(batch: Sequence[Record], handlers: Handlers) -> tuple[list[tuple[Record, Letter]], list[DeadLetter]]:
+    """Read each record as its handler's event; what cannot be read is a dead letter at once, as a retry reads no better."""
+    letters: list[tuple[Record, Letter]] = []
+    dead: list[DeadLetter] = []
+    for record in batch:
+        try:
+            letters.append((record, unseal(record, handlers[record.topic].event)))
+        except Unreadable as error:
+            dead.append(DeadLetter(record, error, record.attempts + 1))
+    return letters, dead
+
+
+@contextmanager
+def traced(letters: Sequence[tuple[Record, Letter]]) -> Iterator[list[tuple[Record, Received[Any]]]]:
+    """Give each event a span in the trace that it came with, for as long as the batch is worked on.
+
+    A single event's span is also the current one, so that statements and log lines of its handler belong to it.
+    """
+    spans: list[Span] = []
+    received: list[tuple[Record, Received[Any]]] = []
+    for record, letter in letters:
+        span = _tracer.start_span(f"{record.topic} process", context=letter.parent, kind=SpanKind.CONSUMER)
+        if span.is_recording():
+            span.set_attributes(_attributes(record, letter))
+        context = set_span_in_context(span, letter.parent)
+        spans.append(span)
+        received.append((record, Received(letter.event, letter.id, letter.key, letter.request_id, context)))
+    token = attach(received[0][1].context) if len(received) == 1 else None
+    try:
+        yield received
+    except BaseException as error:
+        for span in spans:
+            span.set_status(Status(StatusCode.ERROR, type(error).__name__))
+        raise
+    finally:
+        if token is not None:
+            detach(token)
+        for span in spans:
+            span.end()
+
+
+def _attributes(record: Record, letter: Letter) -> dict[str, Any]:
+    return {
+        "messaging.system": "kafka",
+        "messaging.operation.type": "process",
+        "messaging.destination.name": record.topic,
+        "messaging.destination.partition.id": str(record.partition),
+        "messaging.kafka.offset": record.offset,
+        "messaging.kafka.message.key": letter.key,
+        "messaging.consumer.group.name": settings.SERVICE_NAME,
+        "messaging.message.id": letter.id,
+        "request.id": letter.request_id,
+    }
+
+
+def call(received: Sequence[tuple[Record, Received[Any]]], handlers: Handlers) -> None:
+    """Call each topic's handler once, with its events in their order."""
+    by_topic: dict[str, list[Received[Any]]] = {}
+    for record, one in received:
+        by_topic.setdefault(record.topic, []).append(one)
+    for topic, events in by_topic.items():
+        handler = handlers[topic]
+        started = time.perf_counter()
+        with time_limit(handler.timeout or settings.HANDLER_TIMEOUT_SECONDS):
+            handler.function(events)
+        seconds = time.perf_counter() - started
+        metrics.HANDLER_SECONDS.labels(topic, handler.function.__name__).observe(seconds)
+
+
+@contextmanager
+def time_limit(seconds: float) -> Iterator[None]:
+    """Raise HandlerTimeout in the body when it runs longer.
+
+    By SIGALRM, which also ends a handler that waits in a system call; so it needs the main thread, where a worker's loop
+    runs. In another thread (a test's) there is no limit.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def expire(signum: int, frame: object) -> None:
+        raise HandlerTimeout(f"the handler ran longer than {seconds:g} s")
+
+    before = signal.signal(signal.SIGALRM, expire)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)

@@ -1,0 +1,129 @@
+"""The only place that makes Kafka clients: every option that a guarantee rests on stands here."""
+
+import uuid
+from collections.abc import Callable
+from typing import Any
+
+import structlog
+from confluent_kafka import Consumer, KafkaError, KafkaException, Producer
+from confluent_kafka.admin import AdminClient
+from django.conf import settings
+
+from chassis.messaging.dependency import Dependency
+
+log = structlog.get_logger(__name__)
+
+DEAD_LETTER_HEADROOM = 65_536
+"""Bytes that a dead letter may be larger than an event: its own headers say why it died."""
+
+
+def _common() -> dict[str, Any]:
+    options: dict[str, Any] = {
+        "bootstrap.servers": settings.KAFKA_BOOTSTRAP_SERVERS,
+        "client.id": settings.SERVICE_NAME,
+        "security.protocol": settings.KAFKA_SECURITY_PROTOCOL,
+        "socket.keepalive.enable": True,
+        "socket.nagle.disable": True,
+        "reconnect.backoff.ms": 50,
+        "reconnect.backoff.max.ms": 2_000,
+        "allow.auto.create.topics": False,
+        "topic.metadata.refresh.interval.ms": 10_000,
+        "error_cb": _on_error,
+        "logger": _LibrdkafkaLog(),
+    }
+    if settings.KAFKA_SECURITY_PROTOCOL.startswith("SASL"):
+        options |= {
+            "sasl.mechanism": settings.KAFKA_SASL_MECHANISM,
+            "sasl.username": settings.KAFKA_SASL_USERNAME,
+            "sasl.password": settings.KAFKA_SASL_PASSWORD.get_secret_value(),
+        }
+    if settings.KAFKA_SSL_CA_LOCATION:
+        options["ssl.ca.location"] = settings.KAFKA_SSL_CA_LOCATION
+    return options
+
+
+class _LibrdkafkaLog:
+    """librdkafka repeats itself at every attempt to connect; what it says is kept at debug level."""
+
+    def log(self, level: int, message: str, *args: Any) -> None:
+        log.debug("librdkafka", said=message % args if args else message)
+
+
+def _on_error(error: KafkaError) -> None:
+    log.debug("kafka client error", code=error.name(), reason=error.str())
+
+
+def producer(**more: Any) -> Producer:
+    """An idempotent producer: a record is acknowledged by all in-sync replicas, once, in order, and never given up."""
+    largest = settings.KAFKA_MAX_MESSAGE_BYTES
+    return Producer(
+        _common()
+        | {
+            "enable.idempotence": True,
+            "acks": "all",
+            "linger.ms": 0,
+            "compression.type": "lz4",
+            "partitioner": "murmur2_random",
+            "message.timeout.ms": 0,
+            "message.max.bytes": largest + DEAD_LETTER_HEADROOM,
+            # The broker holds a whole batch against the topic's limit, so a batch must not outgrow one event.
+            "batch.size": max(16_384, largest - DEAD_LETTER_HEADROOM),
+            "queue.buffering.max.messages": 200_000,
+        }
+        | more
+    )
+
+
+def transactional_producer(transactional_id: str) -> Producer:
+    """A producer whose records and consumer offsets are committed together or not at all."""
+    timeout = int(settings.KAFKA_TRANSACTION_TIMEOUT_SECONDS * 1000)
+    return producer(
+        **{"transactional.id": transactional_id, "transaction.timeout.ms": timeout, "message.timeout.ms": timeout}
+    )
+
+
+def open_transactional(check: Callable[[], None]) -> Producer:
+    """The transactional producer of this worker, ready: what a dead predecessor of the same id left open is aborted.
+
+    Waits for the broker as long as it takes; `check` is called meanwhile and may raise to give up.
+    """
+    slot = settings.CONSUMER_ID or f"{settings.SERVICE_NAME}-{uuid.uuid4()}"
+    made = transactional_producer(slot)
+    broker = Dependency("broker")
+    while True:
+        check()
+        try:
+            made.init_transactions(2.0)
+        except KafkaException as exception:
+            if exception.args[0].fatal():
+                raise
+            broker.failed(exception)
+        else:
+            broker.answered()
+            return made
+
+
+def consumer(**more: Any) -> Consumer:
+    """A member of the service's consumer group that commits only what it is told, and reads only committed records."""
+    options = _common() | {
+        "group.id": settings.SERVICE_NAME,
+        "enable.auto.commit": False,
+        "enable.auto.offset.store": False,
+        "auto.offset.reset": "earliest",
+        "isolation.level": "read_committed",
+        "partition.assignment.strategy": "cooperative-sticky",
+        "session.timeout.ms": int(settings.CONSUMER_SESSION_TIMEOUT_SECONDS * 1000),
+        "heartbeat.interval.ms": max(300, int(settings.CONSUMER_SESSION_TIMEOUT_SECONDS * 1000 / 6)),
+        "max.poll.interval.ms": 300_000,
+        "fetch.wait.max.ms": 500,
+        "fetch.error.backoff.ms": 100,
+        "queued.max.messages.kbytes": 16_384,
+    }
+    if settings.CONSUMER_ID:
+        options["group.instance.id"] = settings.CONSUMER_ID
+    return Consumer(options | more)
+
+
+def admin() -> AdminClient:
+    """A client for topics and groups."""
+    return AdminClient(_common())

@@ -1,0 +1,133 @@
+"""A batch in one Kafka transaction: what its handlers publish, its dead letters, and its offsets. For a service without a database."""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+
+from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
+
+from chassis.messaging import handling
+from chassis.messaging.deadletters import DeadLetter, topic_of
+from chassis.messaging.envelope import Envelope, Outgoing, seal
+from chassis.messaging.failures import DependencyDown
+from chassis.messaging.handling import Handlers
+from chassis.messaging.outcome import Offsets, Outcome
+from chassis.messaging.records import Record
+
+CALL_SECONDS = 2.0
+"""How long one call into the transaction may take before the loop looks up again."""
+
+_collected: ContextVar[list[Envelope] | None] = ContextVar("collected", default=None)
+
+
+class NotInTransaction(Exception):
+    """publish_all() was called outside a handler of a transactional consumer."""
+
+
+class Fenced(Exception):
+    """Another process has taken this one's place: it must end, and may start anew."""
+
+
+def publish_all(outgoing: Iterable[Outgoing]) -> None:
+    """Publish events in the Kafka transaction of the batch at hand. Raises NotInTransaction."""
+    collected = _collected.get()
+    if collected is None:
+        raise NotInTransaction
+    collected.extend(seal(outgoing))
+
+
+@contextmanager
+def _collecting() -> Iterator[list[Envelope]]:
+    envelopes: list[Envelope] = []
+    token = _collected.set(envelopes)
+    try:
+        yield envelopes
+    finally:
+        _collected.reset(token)
+
+
+class KafkaTransaction:
+    """For a service without a database.
+
+    Handlers run first and only collect; the transaction is opened when all is known, so it is short however long they take.
+    """
+
+    def __init__(self, consumer: Consumer, producer: Producer, handlers: Handlers, beat: Callable[[], None]) -> None:
+        self._consumer = consumer
+        self._producer = producer
+        self._handlers = handlers
+        self._beat = beat
+
+    def process(self, batch: Sequence[Record], offsets: Offsets) -> Outcome:
+        """Handle a batch, then write what it published, its dead letters and its offsets together."""
+        letters, dead = handling.read(batch, self._handlers)
+        with handling.traced(letters) as received:
+            with _collecting() as envelopes:
+                handling.call(received, self._handlers)
+            with self._transaction(offsets):
+                for envelope in envelopes:
+                    self._produce(envelope.topic, envelope.key.encode(), envelope.payload, envelope.headers)
+                self._bury(dead)
+        return Outcome(received, [], dead)
+
+    def bury(self, letter: DeadLetter, offsets: Offsets) -> None:
+        """Write one dead letter, with the offsets that follow from it."""
+        with self._transaction(offsets):
+            self._bury([letter])
+
+    def commit(self, offsets: Offsets, *, wait: bool) -> None:
+        """Nothing to do: offsets are committed with the work, in `process` and `bury`."""
+
+    def reset(self) -> None:
+        """Nothing to do: a failed transaction was aborted when it failed."""
+
+    def _bury(self, letters: Sequence[DeadLetter]) -> None:
+        for letter in letters:
+            record = letter.record
+            self._produce(topic_of(record.topic), record.key, record.value, letter.headers())
+
+    def _produce(self, topic: str, key: bytes | None, value: bytes | None, headers: Sequence[tuple[str, str | bytes | None]]) -> None:
+        while True:
+            try:
+                self._producer.produce(topic, value, key, headers=list(headers))
+            except BufferError:
+                self._producer.poll(0.1)
+            else:
+                return
+
+    @contextmanager
+    def _transaction(self, offsets: Offsets) -> Iterator[None]:
+        try:
+            self._producer.begin_transaction()
+            yield
+            positions = [TopicPartition(topic, number, offset) for (topic, number), offset in offsets.items()]
+            member = self._consumer.consumer_group_metadata()
+            if positions:
+                self._insist(lambda: self._producer.send_offsets_to_transaction(positions, member, CALL_SECONDS))
+            self._insist(lambda: self._producer.commit_transaction(CALL_SECONDS))
+        except KafkaException as exception:
+            error = exception.args[0]
+            if error.fatal():
+                raise Fenced(error.str()) from exception
+            self._abort()
+            raise DependencyDown(error.str()) from exception
+        except BaseException:
+            self._abort()
+            raise
+
+    def _insist(self, step: Callable[[], None]) -> None:
+        """Repeat a step that only timed out: its outcome is open until it says yes or no."""
+        while True:
+            self._beat()
+            try:
+                return step()
+            except KafkaException as exception:
+                error = exception.args[0]
+                if error.fatal() or error.txn_requires_abort() or not error.retriable():
+                    raise
+
+    def _abort(self) -> None:
+        try:
+            self._insist(lambda: self._producer.abort_transaction(CALL_SECONDS))
+        except KafkaException as exception:
+            raise Fenced(exception.args[0].str()) from exception

@@ -1,0 +1,48 @@
+"""What the loop of a long-lived command has around it: how it is told to stop, and how it says that it turns."""
+
+import signal
+import threading
+import time
+from types import FrameType
+from typing import Protocol
+
+GRACE_SECONDS = 8.0
+"""How long a loop may go on with what it holds, once told to stop, before it is made to let go."""
+
+
+class Overdue(BaseException):
+    """The stop was asked for GRACE_SECONDS ago and something still waits for a dependency: let go of it."""
+
+
+class Stop:
+    """A flag that SIGTERM and SIGINT set. Made before anything slow, so that a signal during the start is not lost."""
+
+    def __init__(self, *signals: int) -> None:
+        self._asked_at: float | None = None
+        for number in signals:
+            signal.signal(number, self._on_signal)
+
+    def _on_signal(self, number: int, frame: FrameType | None) -> None:
+        self.ask()
+
+    def ask(self) -> None:
+        """Ask the loop to stop at its next turn."""
+        if self._asked_at is None:
+            self._asked_at = time.monotonic()
+
+    def __bool__(self) -> bool:
+        return self._asked_at is not None
+
+    def raise_if_overdue(self) -> None:
+        """Raise Overdue when the stop was asked for too long ago; called from waits that have no other end."""
+        if self._asked_at is not None and time.monotonic() - self._asked_at > GRACE_SECONDS:
+            raise Overdue
+
+
+class Heartbeat(Protocol):
+    """Where a loop says that it turns, and that it has joined its group (or has the relay's lock, or stands by)."""
+
+    joined: threading.Event
+
+    def beat(self) -> None:
+        """Say that the loop turned."""

@@ -1,0 +1,20 @@
+from typing import Any
+
+from django.conf import settings
+from django.core.management.base import BaseCommand, CommandError
+
+from chassis.messaging import retention
+
+
+class Command(BaseCommand):
+    """`purge`: delete what is older than its retention time. Run it every hour, by cron or a Kubernetes CronJob."""
+
+    help = "Delete sent outbox rows, inbox ids and idempotency keys that are older than their retention time."
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        """Purge each table, and say how many rows went. Raises CommandError in a service without a database."""
+        if settings.SERVICE_DATABASE is None:
+            raise CommandError(f"{settings.SERVICE_NAME} has no database, and so nothing to purge.")
+        for expiry in retention.expiries():
+            rows = retention.purge(expiry)
+            self.stdout.write(f"{expiry.table}: {rows} rows older than {expiry.hours:g} h deleted")

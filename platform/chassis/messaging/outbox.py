@@ -1,0 +1,77 @@
+"""Publishing: an event is written to the outbox in the transaction that makes it true. Nothing else may send events."""
+
+import base64
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import orjson
+from django.conf import settings
+from django.db import connections
+
+from chassis.messaging.envelope import Envelope, Outgoing, seal
+from chassis.messaging.events import Event
+from chassis.messaging.records import Headers
+from chassis.messaging.registry import Received
+from chassis.observability import metrics
+
+CHANNEL = "outbox"
+"""PostgreSQL channel that a trigger notifies when rows were added; relays listen to it."""
+
+
+class NotInTransaction(Exception):
+    """publish() was called outside a transaction: wrap the change and its events in `transaction.atomic(using=…)`."""
+
+
+def publish(event: Event, *, key: str, cause: Received[Any] | None = None) -> None:
+    """Publish one event in the transaction that is open on the service's database.
+
+    `key` is the aggregate's id: events of one key stay in order. `cause` is the event that led to this one; without it
+    the trace and the request at hand are its own. Raises NotInTransaction.
+    """
+    publish_all([Outgoing(event, key, cause)])
+
+
+def publish_all(outgoing: Iterable[Outgoing]) -> None:
+    """Publish many events, in their order, in one statement. Raises NotInTransaction."""
+    write(seal(outgoing))
+
+
+def write(envelopes: Sequence[Envelope]) -> None:
+    """Add envelopes to the outbox of the service's database, by COPY: a set costs little more than a row."""
+    connection = connections[settings.SERVICE_DATABASE]
+    if not connection.in_atomic_block:
+        raise NotInTransaction(", ".join(sorted({envelope.topic for envelope in envelopes})))
+    if not envelopes:
+        return
+    columns = "event_id, topic, key, payload, headers, request_id"
+    with connection.cursor() as cursor, cursor.copy(f"COPY outbox ({columns}) FROM STDIN") as copy:
+        for e in envelopes:
+            copy.write_row((e.event_id, e.topic, e.key, e.payload, orjson.dumps(e.headers).decode(), e.request_id))
+    for envelope in envelopes:
+        metrics.OUTBOX_WRITTEN.labels(envelope.topic).inc()
+
+
+def headers_to_json(headers: Headers) -> list[tuple[str, Any]]:
+    """Headers as the outbox keeps them: text as text, other bytes as {"base64": …}, so that none is changed."""
+    return [(name, _to_json(value)) for name, value in headers]
+
+
+def _to_json(value: bytes | None) -> Any:
+    if value is None:
+        return None
+    try:
+        text = value.decode()
+    except UnicodeDecodeError:
+        return {"base64": base64.b64encode(value).decode()}
+    return {"base64": base64.b64encode(value).decode()} if "\0" in text else text
+
+
+def headers_from_json(headers: list[list[Any]]) -> Headers:
+    """The headers that `headers_to_json` kept, byte for byte."""
+    return [(name, _from_json(value)) for name, value in headers]
+
+
+def _from_json(value: Any) -> bytes | None:
+    if isinstance(value, dict):
+        return base64.b64decode(value["base64"])
+    return None if value is None else value.encode()

@@ -1,0 +1,25 @@
+import signal
+from typing import Any
+
+from django.conf import settings
+from django.core.management.base import BaseCommand, CommandError
+
+from chassis.messaging.relay import Relay
+from chassis.messaging.loop import Stop
+from chassis.workers import worker
+
+
+class Command(BaseCommand):
+    """`relay`: send what the service has published, until SIGTERM. Others stand by and take over."""
+
+    help = "Send the outbox of this service to Kafka. One relay sends, any others stand by."
+    requires_system_checks = []
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        """Run the loop. Raises CommandError in a service without a database."""
+        if settings.SERVICE_DATABASE is None:
+            raise CommandError(f"{settings.SERVICE_NAME} has no database and so no outbox: there is nothing to relay.")
+        stop = Stop(signal.SIGTERM, signal.SIGINT)
+        with worker.serving("relay") as heartbeat:
+            relay = Relay(stop, heartbeat)
+            relay.run()

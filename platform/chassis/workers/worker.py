@@ -1,0 +1,25 @@
+"""What surrounds the loop of a worker: its HTTP port for probes and metrics, and the words at start and end."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import structlog
+from django.conf import settings
+
+from chassis.health import registry, worker_server
+from chassis.health.heartbeat import Heartbeat, loop
+from chassis.observability import metrics
+
+log = structlog.get_logger(__name__)
+
+
+@contextmanager
+def serving(process: str) -> Iterator[Heartbeat]:
+    """Serve health and metrics on WORKER_PORT while the body, the loop of `process`, runs. Gives it its heartbeat."""
+    server = worker_server.start(registry.worker(loop))
+    metrics.PROCESS_UP.labels(settings.SERVICE_NAME, process).set(1)
+    try:
+        yield loop
+    finally:
+        server.stop()
+        log.info("stopped", process=process)

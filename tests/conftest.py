@@ -1,0 +1,21 @@
+"""What every test has: the service that it is about, chosen by the folder that it stands in."""
+
+from pathlib import Path
+
+import pytest
+
+HERE = Path(__file__).parent
+ALIASES = {"users": "users", "orders": "orders", "payments": None, "gateway": None}
+
+
+@pytest.fixture(autouse=True)
+def service(request: pytest.FixtureRequest, settings) -> str:
+    """The service of this test: `tests/orders/…` is about orders; anywhere else it is users, unless `@pytest.mark.service` says."""
+    folder = Path(request.path).relative_to(HERE).parts[0]
+    name = folder if folder in ALIASES else "users"
+    if marker := request.node.get_closest_marker("service"):
+        name = marker.args[0]
+    settings.SERVICE_NAME = name
+    settings.SERVICE_DATABASE = ALIASES[name]
+    settings.ROOT_URLCONF = f"{name}.urls"
+    return name
