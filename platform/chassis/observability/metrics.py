@@ -1,4 +1,4 @@
-"""Every metric of the chassis: name, type, labels, unit and meaning. Nothing else makes a metric.
+"""Every metric of the chassis: name, type, labels, unit and meaning. Nothing else in it makes a metric.
 
 Times are in seconds, sizes in bytes; counters end in `_total` when they are scraped. A process serves one service, so
 the scraper's own labels (job, instance) say which. The gauges say how several workers of one service add up where
@@ -95,14 +95,3 @@ CONSUMER_REBALANCES = Counter("events_consumer_rebalances", "Changes of the assi
 
 PURGED_ROWS = Counter("purged_rows", "Rows deleted after their retention time.", ["table"])
 IDEMPOTENT_REPLAYS = Counter("http_idempotent_replays", "Answers given again for an Idempotency-Key.")
-
-# --- the gateway ---
-
-UPSTREAM_REQUESTS = Counter(
-    "gateway_upstream_requests", "Requests sent on, by service and outcome.", ["upstream", "outcome"]
-)
-"""`outcome` is 2xx, 3xx, 4xx, 5xx, refused, timeout, cancelled or broken."""
-UPSTREAM_SECONDS = Histogram(
-    "gateway_upstream_seconds", "Duration of a request that was sent on.", ["upstream"], buckets=FAST
-)
-UPSTREAM_RETRIES = Counter("gateway_upstream_retries", "Requests sent again to another replica.", ["upstream"])

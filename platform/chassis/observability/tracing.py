@@ -56,7 +56,8 @@ def _processor(exporter: str) -> SpanProcessor | None:
     if exporter == "none":
         return None
     if exporter == "console":
-        return SimpleSpanProcessor(ConsoleSpanExporter())
+        # One line a span, at once: made to be read beside the log, or by a test.
+        return SimpleSpanProcessor(ConsoleSpanExporter(formatter=lambda span: span.to_json(indent=None) + "\n"))
     if exporter == "otlp":
         from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 

@@ -1,0 +1,53 @@
+"""Run `program` and read what it said."""
+
+import json
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[3]
+
+
+@dataclass
+class Said:
+    """What a process said."""
+
+    answers: list[dict[str, Any]]
+    spans: list[dict[str, Any]]
+    lines: list[dict[str, Any]]
+    stderr: str
+    seconds: float = 0.0
+
+
+def run(requests: list[tuple[str, str, dict[str, str]]], **environment: str) -> Said:
+    """Run the tiny service with these requests and this environment."""
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.chassis.observability.program", json.dumps(requests)],
+        cwd=ROOT,
+        env=clean_environment() | environment,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    out = [json.loads(line) for line in done.stdout.splitlines()]
+    as_json = environment.get("LOG_FORMAT", "json") == "json"
+    return Said(
+        answers=[line for line in out if "status" in line and "headers" in line],
+        spans=[line for line in out if "context" in line],
+        lines=[json.loads(line) for line in done.stderr.splitlines()] if as_json else [],
+        stderr=done.stderr,
+    )
+
+
+def clean_environment() -> dict[str, str]:
+    """The environment of this run, without what would change logs and traces."""
+    return {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith(("OTEL_", "LOG_", "FORCE_COLOR", "NO_COLOR", "PROMETHEUS_", "COVERAGE"))
+    }
