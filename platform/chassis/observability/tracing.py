@@ -61,9 +61,14 @@ def _processor(exporter: str) -> SpanProcessor | None:
     if exporter == "otlp":
         from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 
-        # Exports from a thread of its own, which starts again after a fork; a full queue drops spans.
-        return BatchSpanProcessor(OTLPSpanExporter())
+        # Exports from a thread of its own, which starts again after a fork; a full queue drops spans. The library's
+        # patience of 10 s with a collector that hangs would be added to every stop of a process.
+        return BatchSpanProcessor(OTLPSpanExporter(timeout=None if _has_timeout() else 2.0))
     raise UnknownExporter(f"OTEL_TRACES_EXPORTER must be one of {', '.join(EXPORTERS)}, not {exporter!r}")
+
+
+def _has_timeout() -> bool:
+    return any(name in os.environ for name in ("OTEL_EXPORTER_OTLP_TIMEOUT", "OTEL_EXPORTER_OTLP_TRACES_TIMEOUT"))
 
 
 def _instrument(provider: TracerProvider, processor: SpanProcessor, resource: Resource) -> None:

@@ -10,9 +10,10 @@ import os
 import sys
 import uuid
 
-import settings  # noqa: F401  puts platform/ on the import path
 from django.conf import settings as django_settings
 from psycopg.conninfo import conninfo_to_dict
+
+import settings  # noqa: F401  puts platform/ on the import path
 
 CORRELATION = "chassis.observability.middleware.CorrelationMiddleware"
 

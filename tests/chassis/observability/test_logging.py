@@ -156,12 +156,16 @@ class TestConsole:
         assert "\x1b[" in written("log.info('paid')", "console", FORCE_COLOR="1")
 
     def test_exceptions_hide_what_they_quote(self):
-        text = written("try:\n    raise ValueError('x' + '@example.org')\nexcept ValueError:\n    log.exception('bad')", "console")
+        text = written(
+            "try:\n    raise ValueError('x' + '@example.org')\nexcept ValueError:\n    log.exception('bad')", "console"
+        )
         assert "Traceback" in text
         assert "x@example.org" not in text
 
 
 class TestImports:
-    @pytest.mark.parametrize("module", ["google.protobuf", "requests", "opentelemetry.instrumentation", "opentelemetry.exporter"])
+    @pytest.mark.parametrize(
+        "module", ["google.protobuf", "requests", "opentelemetry.instrumentation", "opentelemetry.exporter"]
+    )
     def test_what_only_an_exporter_needs_is_not_there(self, module):
         assert written(f"assert {module!r} not in sys.modules") == ""

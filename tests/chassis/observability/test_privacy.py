@@ -15,8 +15,14 @@ class TestScrub:
                 'duplicate key value\nDETAIL:  Key (lower(email))=(joe, "x") already exists.',
                 f"duplicate key value\nDETAIL: {HIDDEN}",
             ),
-            ("1 error\nDETAIL:  two\nlines\nTraceback of the next", f"1 error\nDETAIL: {HIDDEN}\nTraceback of the next"),
-            ("[type=uuid, input_value='Joe Doe', input_type=str]", f"[type=uuid, input_value={HIDDEN}, input_type=str]"),
+            (
+                "1 error\nDETAIL:  two\nlines\nTraceback of the next",
+                f"1 error\nDETAIL: {HIDDEN}\nTraceback of the next",
+            ),
+            (
+                "[type=uuid, input_value='Joe Doe', input_type=str]",
+                f"[type=uuid, input_value={HIDDEN}, input_type=str]",
+            ),
             ("order @ 12:00", "order @ 12:00"),
         ],
     )

@@ -1,0 +1,83 @@
+import os
+import re
+import subprocess
+import sys
+
+from prometheus_client import Counter, Gauge, Histogram
+from prometheus_client.metrics import MetricWrapperBase
+
+from chassis.observability import metrics
+from tests.chassis.observability.processes import ROOT, clean_environment
+
+CATALOGUE = {name: value for name, value in vars(metrics).items() if isinstance(value, MetricWrapperBase)}
+
+
+class TestCatalogue:
+    def test_names_say_what_they_count_in_base_units(self):
+        names = {metric._name for metric in CATALOGUE.values()}
+        assert len(names) == len(CATALOGUE) > 20
+        for name in names:
+            assert re.fullmatch(r"(outbox|events|loop|service|purged|http)_[a-z_]+", name), name
+            assert not name.endswith(("_ms", "_total", "_count"))
+
+    def test_each_has_a_meaning_and_is_of_a_known_kind(self):
+        for metric in CATALOGUE.values():
+            assert metric._documentation.endswith("."), metric._name
+            assert isinstance(metric, (Counter, Gauge, Histogram))
+
+    def test_no_label_grows_without_bounds(self):
+        labels = {label for metric in CATALOGUE.values() for label in metric._labelnames}
+        assert labels <= {
+            "topic", "partition", "reason", "handler", "outcome", "kind", "dependency", "table", "loop", "service",
+            "process",
+        }  # fmt: skip
+
+    def test_every_gauge_says_how_processes_add_up(self):
+        gauges = [metric for metric in CATALOGUE.values() if isinstance(metric, Gauge)]
+        assert gauges
+        assert all(gauge._multiprocess_mode != "all" for gauge in gauges)
+
+
+PROGRAM = """
+import os, settings
+from django.conf import settings as s
+s.configure(SERVICE_NAME="t", ROOT_URLCONF="chassis.observability.urls", ALLOWED_HOSTS=["*"])
+import django
+django.setup()
+from chassis.observability import metrics
+metrics.EVENTS_CONSUMED.labels("user.created").inc(int(os.environ["COUNT"]))
+metrics.OUTBOX_PENDING.set(int(os.environ["COUNT"]))
+from django.test import Client
+answer = Client().get("/metrics")
+assert answer.status_code == 200
+print(answer["Content-Type"])
+print(answer.content.decode())
+"""
+
+
+def scrape(**environment: str) -> str:
+    done = subprocess.run(
+        [sys.executable, "-c", PROGRAM],
+        cwd=ROOT,
+        env=clean_environment() | environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+class TestEndpoint:
+    def test_serves_prometheus_text(self):
+        text = scrape(COUNT="3")
+        assert text.startswith("text/plain; version=")
+        assert 'events_consumed_total{topic="user.created"} 3.0' in text
+        assert "# HELP outbox_pending Outbox rows that wait to be sent." in text
+
+    def test_several_processes_add_up(self, tmp_path):
+        first = scrape(COUNT="3", PROMETHEUS_MULTIPROC_DIR=os.fspath(tmp_path))
+        second = scrape(COUNT="4", PROMETHEUS_MULTIPROC_DIR=os.fspath(tmp_path))
+        assert 'events_consumed_total{topic="user.created"} 3.0' in first
+        assert 'events_consumed_total{topic="user.created"} 7.0' in second
+        assert "outbox_pending 4.0" in second

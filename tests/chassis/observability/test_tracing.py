@@ -1,0 +1,209 @@
+"""Tracing, on the spans themselves: from the console exporter, and as a collector gets them."""
+
+import http.server
+import os
+import socket
+import subprocess
+import sys
+import threading
+import time
+import timeit
+
+import pytest
+
+from chassis.observability import tracing
+from embedded import ports
+from tests.chassis.observability.processes import ROOT, clean_environment, run
+from tests.chassis.observability.test_middleware import PARENT, TRACE
+
+REQUESTS = [("GET", "/hello/1", PARENT), ("GET", "/hello/2", {}), ("GET", "/health/ready", {})]
+
+
+@pytest.fixture(scope="module")
+def said():
+    return run(REQUESTS, OTEL_TRACES_EXPORTER="console")
+
+
+class TestConsole:
+    def test_a_request_is_one_trace_with_its_statements(self, said):
+        spans = [span for span in said.spans if span["context"]["trace_id"] == f"0x{TRACE}"]
+        statement, request = spans
+        assert request["name"] == "GET hello/<int:number>"
+        assert request["kind"] == "SpanKind.SERVER"
+        assert request["parent_id"] == "0xb7ad6b7169203331"
+        assert statement["name"] == "SELECT"
+        assert statement["parent_id"] == request["context"]["span_id"]
+        assert request["resource"]["attributes"]["service.name"] == "tiny"
+
+    def test_the_log_and_the_application_see_the_same_span(self, said):
+        request = said.spans[1]
+        assert said.answers[0]["body"]["span_id"] == request["context"]["span_id"].removeprefix("0x")
+        assert said.lines[0]["span_id"] == request["context"]["span_id"].removeprefix("0x")
+
+    def test_probes_and_statements_of_nobody_are_no_traces(self, said):
+        assert len(said.spans) == 4  # two requests, and a statement in each
+
+    def test_what_is_passed_on_is_sampled(self, said):
+        assert _sampled(said.answers[1])
+
+    def test_the_standard_sampler_variables_hold(self):
+        assert run(REQUESTS[1:2], OTEL_TRACES_EXPORTER="console", OTEL_TRACES_SAMPLER="always_off").spans == []
+
+    def test_the_standard_service_name_holds(self):
+        (_, span) = run(REQUESTS[1:2], OTEL_TRACES_EXPORTER="console", OTEL_SERVICE_NAME="other").spans
+        assert span["resource"]["attributes"]["service.name"] == "other"
+
+
+class TestOff:
+    def test_nothing_is_recorded_or_passed_on_as_sampled(self):
+        said = run(REQUESTS[1:2])
+        assert said.spans == []
+        assert not _sampled(said.answers[0])
+
+    def test_a_span_costs_some_microseconds(self):
+        code = """
+import timeit
+from chassis.observability import tracing
+tracing.configure("tiny")
+t = tracing.tracer("x")
+def span():
+    with t.start_as_current_span("a", attributes={"topic": "x"}):
+        pass
+print(min(timeit.repeat(span, number=2000, repeat=5)) / 2000 * 1e6)
+"""
+        cost = float(_python(code).stdout)
+        assert cost < 50, f"{cost:.1f} µs"  # some 7 µs on a quiet machine
+
+    def test_an_unknown_exporter_is_named(self):
+        done = _python(
+            "from chassis.observability import tracing; tracing.configure('x')", OTEL_TRACES_EXPORTER="jaeger"
+        )
+        assert done.returncode == 1
+        assert done.stderr == "OTEL_TRACES_EXPORTER must be one of none, console, otlp, not 'jaeger'\n"
+
+
+class _Collector(http.server.BaseHTTPRequestHandler):
+    def do_POST(self):
+        self.server.got.append((self.path, self.rfile.read(int(self.headers["Content-Length"]))))
+        self.send_response(200)
+        self.end_headers()
+
+    def log_message(self, *args):
+        assert args
+
+
+@pytest.fixture
+def collector():
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), _Collector)
+    server.got = []
+    threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
+    yield server
+    server.shutdown()
+    server.server_close()
+
+
+class TestOtlp:
+    def test_spans_reach_the_collector(self, collector):
+        run(
+            REQUESTS[:1],
+            OTEL_TRACES_EXPORTER="otlp",
+            OTEL_EXPORTER_OTLP_ENDPOINT=f"http://127.0.0.1:{collector.server_port}",
+        )
+        from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+
+        spans = []
+        for path, body in collector.got:
+            assert path == "/v1/traces"
+            for resource in ExportTraceServiceRequest.FromString(body).resource_spans:
+                spans += [span for scope in resource.scope_spans for span in scope.spans]
+        assert {span.trace_id.hex() for span in spans} == {TRACE}
+        assert {span.name for span in spans} == {"GET hello/<int:number>", "SELECT"}
+
+    def test_a_collector_that_is_down_costs_next_to_nothing(self):
+        port = ports.free(1)[0]
+        began = time.monotonic()
+        said = run(
+            REQUESTS[1:2] * 20, OTEL_TRACES_EXPORTER="otlp", OTEL_EXPORTER_OTLP_ENDPOINT=f"http://127.0.0.1:{port}"
+        )
+        assert time.monotonic() - began < 10
+        assert [answer["status"] for answer in said.answers] == [200] * 20
+        slow = [line["duration_ms"] for line in said.lines if line["event"] == "request" and line["duration_ms"] > 500]
+        assert slow == []
+        assert len([line for line in said.lines if line["logger"].startswith("opentelemetry")]) <= 3
+
+    def test_a_collector_that_hangs_costs_next_to_nothing_even_at_the_end(self):
+        with socket.create_server(("127.0.0.1", 0)) as deaf:
+            endpoint = f"http://127.0.0.1:{deaf.getsockname()[1]}"
+            began = time.monotonic()
+            said = run(REQUESTS[1:2] * 20, OTEL_TRACES_EXPORTER="otlp", OTEL_EXPORTER_OTLP_ENDPOINT=endpoint)
+        assert time.monotonic() - began < 8
+        assert [answer["status"] for answer in said.answers] == [200] * 20
+
+    def test_a_forked_child_exports_too(self, collector):
+        code = """
+import os
+from chassis.observability import tracing
+provider = tracing.configure("tiny")
+if os.fork() == 0:
+    with tracing.tracer("x").start_as_current_span("child"):
+        pass
+    provider.force_flush()
+    os._exit(0)
+os.wait()
+"""
+        endpoint = f"http://127.0.0.1:{collector.server_port}"
+        done = _python(code, INSTALLED="", OTEL_TRACES_EXPORTER="otlp", OTEL_EXPORTER_OTLP_ENDPOINT=endpoint)
+        assert done.returncode == 0, done.stderr
+        assert any(b"child" in body for _, body in collector.got)
+
+
+class TestCarriers:
+    def test_what_is_injected_is_extracted(self):
+        carrier: dict[str, str] = {}
+        with tracing.tracer("t").start_as_current_span("s"):
+            tracing.inject(carrier)
+            trace_id, span_id = tracing.current_ids()
+        assert carrier["traceparent"][3:52] == f"{trace_id}-{span_id}"
+        with tracing.continued(carrier, "next"):
+            assert tracing.current_ids()[0] == trace_id
+            assert tracing.current_ids()[1] != span_id
+
+    @pytest.mark.parametrize(
+        "broken", [{}, {"traceparent": "nonsense"}, {"traceparent": f"00-{'0' * 32}-{'0' * 16}-01"}]
+    )
+    def test_what_is_broken_begins_a_new_trace(self, broken):
+        with tracing.tracer("t").start_as_current_span("unrelated"):
+            outer = tracing.current_ids()[0]
+            with tracing.continued(broken, "s"):
+                trace_id = tracing.current_ids()[0]
+        assert len(trace_id) == 32
+        assert trace_id != outer
+
+    def test_untraced_is_outside_any_trace(self):
+        with tracing.tracer("t").start_as_current_span("s"), tracing.untraced():
+            assert tracing.current_ids() == ("", "")
+
+    def test_suppressed_runs_its_body(self):
+        with tracing.suppressed():
+            assert timeit.default_timer() > 0
+
+
+def _sampled(answer: dict) -> bool:
+    return bool(int(answer["body"]["carrier"]["traceparent"][-2:], 16) & 1)
+
+
+def _python(code: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    prelude = "import settings\nfrom django.conf import settings as s\ns.configure(MIDDLEWARE=[])\n"
+    return subprocess.run(
+        [sys.executable, "-c", prelude + code],
+        cwd=ROOT,
+        env=clean_environment() | environment,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+def test_clean_environment_keeps_the_rest():
+    assert clean_environment()["PATH"] == os.environ["PATH"]
