@@ -8,6 +8,7 @@ from pathlib import Path
 from embedded import cache
 from embedded.kafka import Kafka
 from embedded.postgres import PostgreSQL
+from embedded.processes import drive
 
 
 @dataclass
@@ -20,10 +21,7 @@ class Engines:
     def start(self) -> None:
         """Start both, and return when both serve. When one fails, the other is ended too."""
         try:
-            self.kafka.begin()
-            self.postgres.begin()
-            self.postgres.finish()
-            self.kafka.finish()
+            drive(self.kafka.starting(), self.postgres.starting())
         except BaseException:
             self.abandon()
             raise

@@ -3,8 +3,6 @@
 import hashlib
 import logging
 import os
-import shutil
-import tempfile
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
@@ -71,15 +69,15 @@ def is_intact(path: Path, jar: Jar) -> bool:
 
 
 def _download_all(missing: list[Jar], folder: Path) -> None:
-    staging = Path(tempfile.mkdtemp(prefix="fetching-", dir=folder.parent))
     pool = ThreadPoolExecutor(AT_ONCE, thread_name_prefix="jars")
-    try:
-        futures = [pool.submit(_download, jar, staging, folder) for jar in missing]
-        for future in _with_progress(as_completed(futures), len(futures)):
-            future.result()
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)
-        shutil.rmtree(staging, ignore_errors=True)
+    with cache.throwaway("fetching") as staging:
+        try:
+            futures = [pool.submit(_download, jar, staging, folder) for jar in missing]
+            for future in _with_progress(as_completed(futures), len(futures)):
+                future.result()
+        finally:
+            # Not waiting for a download that the network holds up: what it writes lands in the throw-away folder.
+            pool.shutdown(wait=False, cancel_futures=True)
 
 
 def _with_progress(futures: Iterable, total: int) -> Iterable:  # type: ignore[type-arg]

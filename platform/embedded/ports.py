@@ -56,6 +56,13 @@ def is_free(port: int) -> bool:
     return True
 
 
+def listens(port: int) -> bool:
+    """Whether a server accepts connections there."""
+    with socket.socket() as probe:
+        probe.settimeout(1)
+        return probe.connect_ex((HOST, port)) == 0
+
+
 def demand(port: int, *, variable: str, purpose: str) -> int:
     """The port, if it is free. Raises PortTaken, which names it and the variable that changes it."""
     if not is_free(port):

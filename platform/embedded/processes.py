@@ -1,5 +1,6 @@
 """A child process that cannot be left behind: its own process group, and on Linux it ends when we are killed."""
 
+import asyncio
 import contextlib
 import ctypes
 import os
@@ -7,13 +8,19 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from embedded.errors import NotReady
 
 PR_SET_PDEATHSIG = 1
 LOG_LINES = 15
+POLL = 0.02
+DONE = object()
+
+# A start that yields wherever it would wait. So one thread can start several things at once (a child's leash ends with
+# the thread that forked it), and a start can be given up at every such place.
+Steps = Iterator[None]
 
 _libc = ctypes.CDLL(None) if sys.platform == "linux" else None
 
@@ -52,7 +59,6 @@ class Child:
         """Start it, as another user (uid, gid) if one is given. `death_signal` is what it gets when we die."""
         self.name = name
         self.log = log
-        self.stopped = False
         with log.open("ab") as output:
             self.popen = subprocess.Popen(
                 [str(part) for part in argv],
@@ -111,7 +117,7 @@ class Child:
         """The end of its log."""
         return tail(self.log, count)
 
-    def wait_until(self, ready: Callable[[], bool], *, within: float, poll: float = 0.02) -> None:
+    def until(self, ready: Callable[[], bool], *, within: float) -> Steps:
         """Poll `ready` until it holds. Raises NotReady, with the last log lines, when the process dies or the time is over."""
         deadline = time.monotonic() + within
         while not ready():
@@ -119,18 +125,33 @@ class Child:
                 raise NotReady(f"{self.name} died with exit status {self.popen.returncode}; its last lines:\n{self.last_lines()}")
             if time.monotonic() > deadline:
                 raise NotReady(f"{self.name} was not ready after {within:g} s; its last lines:\n{self.last_lines()}")
-            time.sleep(poll)
+            yield
+
+    def until_done(self, *, within: float) -> Steps:
+        """Wait for a program that should end by itself with status 0. Raises NotReady otherwise."""
+        deadline = time.monotonic() + within
+        while self.alive:
+            if time.monotonic() > deadline:
+                self.kill9()
+                raise NotReady(f"{self.name} took longer than {within:g} s; its last lines:\n{self.last_lines()}")
+            yield
+        if self.popen.returncode != 0:
+            raise NotReady(f"{self.name} ended with exit status {self.popen.returncode}; its last lines:\n{self.last_lines()}")
 
 
-def run(child: Child, *, within: float) -> None:
-    """Wait for a program that should end by itself with status 0. Raises NotReady otherwise."""
-    try:
-        status = child.popen.wait(within)
-    except subprocess.TimeoutExpired:
-        child.kill9()
-        raise NotReady(f"{child.name} took longer than {within:g} s; its last lines:\n{child.last_lines()}") from None
-    if status != 0:
-        raise NotReady(f"{child.name} ended with exit status {status}; its last lines:\n{child.last_lines()}")
+def drive(*all_steps: Steps) -> None:
+    """Take steps, several side by side, until all are done."""
+    waiting = list(all_steps)
+    while waiting:
+        waiting = [steps for steps in waiting if next(steps, DONE) is not DONE]
+        if waiting:
+            time.sleep(POLL)
+
+
+async def drive_async(steps: Steps) -> None:
+    """The same in an event loop."""
+    for _ in steps:
+        await asyncio.sleep(POLL)
 
 
 def tail(log: Path, count: int = LOG_LINES) -> str:
