@@ -1,0 +1,56 @@
+"""Orders over HTTP: validate, call one use case, answer."""
+
+from typing import Any
+
+from django.db.models import QuerySet
+from drf_spectacular.utils import extend_schema
+from rest_framework import mixins
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.reverse import reverse
+from rest_framework.serializers import BaseSerializer
+from rest_framework.viewsets import GenericViewSet
+
+from chassis.http.idempotency import idempotent
+from chassis.http.parsers import JSONParser
+from orders import services
+from orders.models import Order
+from orders.serializers import OrderFilter, OrderSerializer
+
+
+class OrderViewSet(
+    mixins.ListModelMixin, mixins.CreateModelMixin, mixins.RetrieveModelMixin, GenericViewSet[Order]
+):
+    """What users have ordered, newest first. Only events change an order, so there is no PUT."""
+
+    queryset = Order.objects.all()
+    serializer_class = OrderSerializer
+    lookup_field = "id"
+    # A form has no shape for a list of items: the browsable API offers raw JSON instead.
+    parser_classes = (JSONParser,)
+
+    def filter_queryset(self, queryset: QuerySet[Order]) -> QuerySet[Order]:
+        """Only one user's orders, where `?userId=` asks for it."""
+        if self.action != "list":
+            return queryset
+        wanted = OrderFilter(data=self.request.query_params.dict())
+        wanted.is_valid(raise_exception=True)
+        return queryset.filter(**wanted.validated_data)
+
+    @extend_schema(parameters=[OrderFilter])
+    def list(self, request: Request, *args: Any, **kwargs: Any) -> Response:
+        """Orders, newest first."""
+        return super().list(request, *args, **kwargs)
+
+    @idempotent
+    def create(self, request: Request, *args: Any, **kwargs: Any) -> Response:
+        """Order something; the event `order.created` follows, and the payment decides the status."""
+        return super().create(request, *args, **kwargs)
+
+    def perform_create(self, serializer: BaseSerializer[Order]) -> None:
+        """Call the use case."""
+        serializer.instance = services.create_order(**serializer.validated_data)
+
+    def get_success_headers(self, data: Any) -> dict[str, str]:
+        """Where the new order is."""
+        return {"Location": reverse("order-detail", kwargs={"id": data["id"]})}

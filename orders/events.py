@@ -1,0 +1,54 @@
+"""The facts that orders publishes, and its own reading of those that it consumes."""
+
+import uuid
+from typing import Annotated, Literal
+
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
+from pydantic.alias_generators import to_camel
+
+from chassis.messaging.events import Event, Money
+
+UserId = Annotated[str, Field(min_length=1, max_length=100, pattern=r"^[!-~]+$")]
+
+
+class OrderedItem(BaseModel):
+    """One line of an order."""
+
+    model_config = ConfigDict(frozen=True, alias_generator=to_camel, populate_by_name=True)
+
+    product_id: str
+    quantity: int = Field(ge=1)
+    price: Money
+
+
+class OrderCreated(Event):
+    """Somebody ordered something; it waits for its payment."""
+
+    topic = "order.created"
+
+    order_id: uuid.UUID
+    user_id: str
+    items: tuple[OrderedItem, ...]
+    total_amount: Money
+    created_at: AwareDatetime
+
+
+class UserCreated(Event):
+    """users: somebody joined. Who it is does not matter here, and so it is not read."""
+
+    topic = "user.created"
+
+    user_id: UserId
+
+
+class PaymentCompleted(Event):
+    """payments: an order was paid for, or its payment failed."""
+
+    topic = "payment.completed"
+
+    payment_id: uuid.UUID
+    order_id: uuid.UUID
+    status: Literal["completed", "failed"]
+
+
+PUBLISHES: tuple[type[Event], ...] = (OrderCreated,)

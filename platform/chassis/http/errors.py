@@ -1,0 +1,195 @@
+"""Every error is a problem: RFC 9457 `application/problem+json`, with the request id and, for bad input, errors by field.
+
+Three doors lead here: exceptions in an API view (`exception_handler`), Django's own error views (`bad_request` and its
+neighbours, named in each service's urls.py), and answers that say an error without a body (`ProblemMiddleware`).
+"""
+
+from collections.abc import Callable, Mapping
+from http import HTTPStatus
+from typing import Any, ClassVar
+
+import structlog
+from django.core.exceptions import PermissionDenied, RequestDataTooBig, SuspiciousOperation
+from django.db import InterfaceError, OperationalError
+from django.http import Http404, HttpRequest, HttpResponse, UnreadablePostError
+from django.http.response import HttpResponseBase
+from rest_framework import exceptions
+from rest_framework.response import Response
+from rest_framework.settings import api_settings
+from rest_framework.utils.serializer_helpers import ReturnDict
+
+from chassis import json
+from chassis.observability.correlation import current_request_id
+
+CONTENT_TYPE = "application/problem+json"
+
+log = structlog.get_logger(__name__)
+
+
+class Conflict(exceptions.APIException):
+    """The request contradicts the state of things."""
+
+    status_code = HTTPStatus.CONFLICT
+    default_detail = "The request contradicts the present state."
+    default_code = "conflict"
+
+
+class Unprocessable(exceptions.APIException):
+    """Well-formed, but it cannot be done."""
+
+    status_code = HTTPStatus.UNPROCESSABLE_ENTITY
+    default_detail = "The request cannot be processed."
+    default_code = "unprocessable"
+
+
+class TooLarge(exceptions.APIException):
+    """The body is larger than the service takes."""
+
+    status_code = HTTPStatus.REQUEST_ENTITY_TOO_LARGE
+    default_detail = "The body is too large."
+    default_code = "too_large"
+
+
+class Unavailable(exceptions.APIException):
+    """Something that the service needs does not answer."""
+
+    status_code = HTTPStatus.SERVICE_UNAVAILABLE
+    default_detail = "The service cannot answer at the moment; try again."
+    default_code = "unavailable"
+    wait = 1
+
+
+def problem(status: int, detail: str = "", errors: Mapping[str, list[str]] | None = None) -> dict[str, Any]:
+    """The members of a problem; `errors` maps the path of a field (`items.0.price`) to what is wrong with it."""
+    body: dict[str, Any] = {"type": "about:blank", "title": HTTPStatus(status).phrase, "status": int(status)}
+    if detail:
+        body["detail"] = detail
+    body["requestId"] = current_request_id()
+    if errors:
+        body["errors"] = dict(errors)
+    return body
+
+
+def problem_response(status: int, detail: str = "", errors: Mapping[str, list[str]] | None = None) -> HttpResponse:
+    """A problem as a plain Django response."""
+    return HttpResponse(json.dumps(problem(status, detail, errors)), status=status, content_type=CONTENT_TYPE)
+
+
+class ProblemResponse(Response):
+    """A problem in an API view; the browsable API shows it as a page."""
+
+    @property
+    def rendered_content(self) -> Any:
+        """The body, and with it the content type."""
+        content = super().rendered_content
+        if self.accepted_renderer.format == "json":
+            self["Content-Type"] = CONTENT_TYPE
+        return content
+
+
+def by_field(detail: Any, path: str = "") -> dict[str, list[str]]:
+    """REST framework's nested validation errors as one mapping from a field's path to its messages.
+
+    What is wrong with the whole of a list or a body stands at its own path; at `body` for the outermost.
+    """
+    if isinstance(detail, Mapping):
+        children = detail.items()
+    elif isinstance(detail, list) and any(isinstance(child, Mapping | list) for child in detail):
+        children = enumerate(detail)  # type: ignore[assignment]
+    else:
+        return {path: [str(message) for message in (detail if isinstance(detail, list) else [detail])]} if detail else {}
+    found: dict[str, list[str]] = {}
+    for name, child in children:
+        if name == api_settings.NON_FIELD_ERRORS_KEY:
+            found.update(by_field(child, path or "body"))
+        else:
+            found.update(by_field(child, f"{path}.{name}" if path else str(name)))
+    return found
+
+
+def exception_handler(exception: Exception, context: Mapping[str, Any]) -> Response | None:
+    """REST framework's hook: the problem for an exception in an API view; None leaves a bug to `server_error`."""
+    known = _as_api_exception(exception)
+    if known is None:
+        return None
+    headers = {}
+    if getattr(known, "wait", None):
+        headers["Retry-After"] = str(int(known.wait))  # type: ignore[attr-defined]
+    status = int(known.status_code)
+    if isinstance(known.detail, str):
+        body = problem(status, str(known.detail))
+    else:
+        body = problem(status, _summary(known), by_field(known.detail))
+        # The browsable API takes the form, with its values and messages, from here.
+        if serializer := getattr(known.detail, "serializer", None):
+            body = ReturnDict(body, serializer=serializer)
+    return ProblemResponse(body, status=status, headers=headers)
+
+
+def _summary(error: exceptions.APIException) -> str:
+    return "The request is not valid." if isinstance(error, exceptions.ValidationError) else error.default_detail
+
+
+def _as_api_exception(exception: Exception) -> exceptions.APIException | None:
+    match exception:
+        case exceptions.APIException():
+            return exception
+        case Http404():
+            return exceptions.NotFound()
+        case PermissionDenied():
+            return exceptions.PermissionDenied()
+        case RequestDataTooBig():
+            return TooLarge()
+        case SuspiciousOperation() | UnreadablePostError():
+            return exceptions.ParseError("The request cannot be read.")
+        case OperationalError() | InterfaceError():
+            # Its text may hold values of the row; its kind says enough.
+            log.error("database unavailable", error=type(exception.__cause__ or exception).__name__)
+            return Unavailable()
+    return None
+
+
+def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:
+    """Django's 400: a host that is not served, a body that is too large, a path that cannot be."""
+    if isinstance(exception, RequestDataTooBig):
+        return problem_response(TooLarge.status_code, TooLarge.default_detail)
+    return problem_response(HTTPStatus.BAD_REQUEST, "The request cannot be read, or its host is not served here.")
+
+
+def permission_denied(request: HttpRequest, exception: Exception) -> HttpResponse:
+    """Django's 403."""
+    return problem_response(HTTPStatus.FORBIDDEN)
+
+
+def csrf_failure(request: HttpRequest, reason: str = "") -> HttpResponse:
+    """Django's 403 for a form without its token (CSRF_FAILURE_VIEW)."""
+    return problem_response(HTTPStatus.FORBIDDEN, "The form's token is missing or old: load the page again.")
+
+
+def page_not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
+    """Django's 404."""
+    return problem_response(HTTPStatus.NOT_FOUND, "There is nothing at this path.")
+
+
+def server_error(request: HttpRequest) -> HttpResponse:
+    """Django's 500; the log has the exception, the client the request id to find it by."""
+    return problem_response(HTTPStatus.INTERNAL_SERVER_ERROR, "Something went wrong here; the request id finds it in the logs.")
+
+
+class ProblemMiddleware:
+    """Gives error answers without a body (Django's own 405, say) the problem that belongs in it."""
+
+    async_capable: ClassVar[bool] = False
+
+    def __init__(self, get_response: Callable[[HttpRequest], HttpResponseBase]) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponseBase:
+        """Answer the request."""
+        response = self.get_response(request)
+        if response.status_code >= 400 and isinstance(response, HttpResponse) and not response.content:
+            response.content = json.dumps(problem(response.status_code))
+            response["Content-Type"] = CONTENT_TYPE
+            if response.has_header("Content-Length"):
+                response["Content-Length"] = str(len(response.content))
+        return response

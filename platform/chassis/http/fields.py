@@ -1,0 +1,95 @@
+"""Serializer fields that take what their schema says and nothing else: no number for a text, no text for a number."""
+
+from decimal import Decimal
+from typing import Any
+
+from django.core.validators import EmailValidator, RegexValidator
+from rest_framework import serializers
+
+from chassis.text import CONTROL, TOKEN
+
+SCHEMA_OF_TEXT = (
+    r"^[^\u0000-\u001f\u007f-\u009f\u2028\u2029]*"
+    r"[^\u0000-\u0020\u007f-\u00a0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000]"
+    r"[^\u0000-\u001f\u007f-\u009f\u2028\u2029]*$"
+)
+"""The same rule as `TextField` checks, for the OpenAPI document: as a check it could be made to backtrack for ever."""
+
+
+class TextField(serializers.CharField):
+    """One line of text with something visible in it; white space around it is taken off."""
+
+    default_error_messages = {"control": "Control characters are not allowed."}
+
+    def __init__(self, *, max_length: int, **kwargs: Any) -> None:
+        super().__init__(max_length=max_length, **kwargs)
+
+    def to_internal_value(self, data: Any) -> str:
+        """The text. Its length counts before anything is taken off."""
+        if not isinstance(data, str):
+            self.fail("invalid")
+        if self.max_length is not None and len(data) > self.max_length:
+            self.fail("max_length", max_length=self.max_length)
+        if CONTROL.search(data):
+            self.fail("control")
+        return data.strip()
+
+
+class EmailField(TextField):
+    """An email address, in ASCII: an international domain in its `xn--` form."""
+
+    default_error_messages = {"ascii": "Write the address in ASCII, an international domain as xn--…"}
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**{"max_length": 254, **kwargs})
+        self.validators.append(EmailValidator("Enter a valid email address."))
+
+    def to_internal_value(self, data: Any) -> str:
+        """The address as it was written, without white space around it."""
+        text = super().to_internal_value(data)
+        if not text.isascii():
+            self.fail("ascii")
+        return text
+
+
+class TokenField(serializers.CharField):
+    """An id that another service gave: visible ASCII characters, without white space."""
+
+    def __init__(self, *, max_length: int = 100, **kwargs: Any) -> None:
+        super().__init__(max_length=max_length, trim_whitespace=False, **kwargs)
+        self.validators.append(RegexValidator(TOKEN, "Only visible ASCII characters, without white space."))
+
+    def to_internal_value(self, data: Any) -> str:
+        """The id."""
+        if not isinstance(data, str):
+            self.fail("invalid")
+        return data
+
+
+class IntegerField(serializers.IntegerField):
+    """A whole number; `1.0` is one, `"1"` and `true` are not."""
+
+    def to_internal_value(self, data: Any) -> int:
+        """The number."""
+        if isinstance(data, bool) or not isinstance(data, int | Decimal):
+            self.fail("invalid")
+        # Looked at before it is converted: int(Decimal("1e999999999")) would take all memory.
+        if isinstance(data, Decimal) and (data.adjusted() > 15 or data != data.to_integral_value()):
+            self.fail("invalid")
+        return super().to_internal_value(int(data))
+
+
+class MoneyField(serializers.DecimalField):
+    """An amount of money: a JSON number with at most two decimals, never a text, NaN or a float's approximation."""
+
+    def __init__(self, *, max_value: Decimal | None = None, **kwargs: Any) -> None:
+        super().__init__(
+            max_digits=12, decimal_places=2, min_value=Decimal(0), max_value=max_value, coerce_to_string=False, **kwargs
+        )
+
+    def to_internal_value(self, data: Any) -> Decimal:
+        """The amount."""
+        if isinstance(data, bool) or not isinstance(data, int | Decimal):
+            self.fail("invalid")
+        # -0.00 is a Decimal too; plus zero it is 0.00.
+        return super().to_internal_value(data) + Decimal(0)

@@ -1,0 +1,145 @@
+"""Lists in pages, newest first, by a cursor that names a row: nothing is skipped or shown twice while rows are added."""
+
+import re
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any, Self
+
+from django.db.models import Model, Q, QuerySet
+from django.template import loader
+from rest_framework.exceptions import ValidationError
+from rest_framework.pagination import BasePagination
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.utils.urls import replace_query_param
+from rest_framework.views import APIView
+
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+CURSOR = re.compile(r"^[on][0-9a-f]{46}\Z")
+"""Older or newer, 14 hexadecimal digits of microseconds (until the year 4253), 32 of the id. It says nothing to a client,
+but whatever looks like one is one: the OpenAPI document can say what is accepted."""
+
+LIMIT = re.compile(r"[0-9]{1,4}")
+
+
+@dataclass(frozen=True, slots=True)
+class Cursor:
+    """A place in a list that is ordered by (created_at, id): next to this row, towards older or newer ones."""
+
+    created_at: datetime
+    id: uuid.UUID
+    newer: bool
+
+    @classmethod
+    def beside(cls, row: Any, *, newer: bool) -> Self:
+        """The place next to `row`."""
+        return cls(row.created_at, row.id, newer)
+
+    @classmethod
+    def decode(cls, text: str) -> Self:
+        """Read what `encode` wrote: a text that CURSOR matches."""
+        created_at = EPOCH + timedelta(microseconds=int(text[1:15], 16))
+        return cls(created_at, uuid.UUID(text[15:]), text[0] == "n")
+
+    def encode(self) -> str:
+        """The cursor as a token for a URL."""
+        microseconds = (self.created_at - EPOCH) // timedelta(microseconds=1)
+        return f"{'n' if self.newer else 'o'}{microseconds:014x}{self.id.hex}"
+
+    def filter(self) -> Q:
+        """The rows beyond this place."""
+        side = "gt" if self.newer else "lt"
+        # The first half looks redundant, but is what lets PostgreSQL start in the middle of the index.
+        return Q(**{f"created_at__{side}e": self.created_at}) & (
+            Q(**{f"created_at__{side}": self.created_at}) | Q(**{f"id__{side}": self.id})
+        )
+
+
+class CursorPagination(BasePagination):
+    """`?limit=` and `?cursor=` in, `{"items": […], "next": url|null, "previous": url|null}` out.
+
+    For models with `created_at` and a UUID `id`. A wrong parameter is a 400.
+    """
+
+    default_limit = 50
+    max_limit = 100
+    template = "rest_framework/pagination/previous_and_next.html"
+    display_page_controls = True
+
+    def paginate_queryset(
+        self, queryset: QuerySet[Model], request: Request, view: APIView | None = None
+    ) -> list[Model]:
+        """The rows of the page that the request asks for."""
+        self.base_url = request.build_absolute_uri()
+        limit, cursor = self._place(request.query_params)
+        newer = cursor is not None and cursor.newer
+        order = ("created_at", "id") if newer else ("-created_at", "-id")
+        rows = list((queryset.filter(cursor.filter()) if cursor else queryset).order_by(*order)[: limit + 1])
+        more = len(rows) > limit
+        rows = rows[:limit]
+        if newer:
+            rows.reverse()
+        self.next = Cursor.beside(rows[-1], newer=False) if rows and (more or newer) else None
+        self.previous = Cursor.beside(rows[0], newer=True) if rows and cursor and (more or not newer) else None
+        return rows
+
+    def _place(self, parameters: Mapping[str, str]) -> tuple[int, Cursor | None]:
+        """What the parameters ask for. Raises ValidationError, with all that is wrong."""
+        limit = parameters.get("limit", str(self.default_limit))
+        cursor = parameters.get("cursor")
+        errors = {}
+        if not LIMIT.fullmatch(limit) or not 1 <= int(limit) <= self.max_limit:
+            errors["limit"] = [f"A whole number from 1 to {self.max_limit}."]
+        if cursor is not None and not CURSOR.match(cursor):
+            errors["cursor"] = ["Not a cursor of this list: take `next` or `previous` as they came."]
+        if errors:
+            raise ValidationError(errors)
+        return int(limit), None if cursor is None else Cursor.decode(cursor)
+
+    def _link(self, cursor: Cursor | None) -> str | None:
+        return cursor and replace_query_param(self.base_url, "cursor", cursor.encode())
+
+    def get_paginated_response(self, data: Any) -> Response:
+        """The page with the links to its neighbours."""
+        return Response({"items": data, "next": self._link(self.next), "previous": self._link(self.previous)})
+
+    def get_results(self, data: Any) -> Any:
+        """The rows in an answer, for the browsable API."""
+        return data["items"]
+
+    def to_html(self) -> str:
+        """The buttons of the browsable API."""
+        context = {"previous_url": self._link(self.previous), "next_url": self._link(self.next)}
+        return loader.get_template(self.template).render(context)
+
+    def get_paginated_response_schema(self, schema: dict[str, Any]) -> dict[str, Any]:
+        """The answer in the OpenAPI document."""
+        link = {"type": ["string", "null"], "format": "uri"}
+        return {
+            "type": "object",
+            "required": ["items", "next", "previous"],
+            "properties": {
+                "items": schema,
+                "next": {**link, "description": "Older ones; null at the end.", "example": None},
+                "previous": {**link, "description": "Newer ones; null at the start.", "example": None},
+            },
+        }
+
+    def get_schema_operation_parameters(self, view: APIView) -> list[dict[str, Any]]:
+        """The parameters in the OpenAPI document."""
+        return [
+            {
+                "name": "limit",
+                "in": "query",
+                "description": "Most items in a page.",
+                "schema": {"type": "integer", "minimum": 1, "maximum": self.max_limit, "default": self.default_limit},
+            },
+            {
+                "name": "cursor",
+                "in": "query",
+                "description": "A place in the list, opaque: follow `next` and `previous`.",
+                "schema": {"type": "string", "pattern": "^[on][0-9a-f]{46}$"},
+            },
+        ]

@@ -1,0 +1,150 @@
+"""OpenAPI that tells the whole truth: errors, headers and the bounds of every field, not only the happy path."""
+
+from http import HTTPStatus
+from typing import Any
+
+from drf_spectacular import openapi
+from drf_spectacular.extensions import OpenApiSerializerFieldExtension
+from drf_spectacular.types import OpenApiTypes
+from drf_spectacular.utils import OpenApiExample, OpenApiParameter, OpenApiResponse
+from rest_framework import serializers
+
+from chassis.http import errors, fields, idempotency
+from chassis.observability import correlation
+
+EVERYWHERE = (400, 404, 406, 500, 503)
+WITH_BODY = (413, 415)
+
+MEANING = {
+    400: "The request is not valid; `errors` says which field, and why.",
+    404: "There is no such thing.",
+    406: "Only JSON (and HTML, for people) can be had here.",
+    409: "It contradicts the present state; `errors` says which field, and why.",
+    413: "The body is too large.",
+    415: "The body must be JSON.",
+    422: "The Idempotency-Key was used for another request.",
+    500: "A bug; the request id finds it in the logs.",
+    503: "Something that the service needs does not answer; try again.",
+}
+
+
+class ProblemSerializer(serializers.Serializer[Any]):
+    """An error, as RFC 9457 has it."""
+
+    type = serializers.CharField(help_text="What kind of problem; `about:blank` says no more than the status.")
+    title = serializers.CharField()
+    status = serializers.IntegerField()
+    detail = serializers.CharField(required=False)
+    requestId = serializers.CharField(help_text="Finds the request in the logs and traces.")
+    errors = serializers.DictField(  # type: ignore[assignment]
+        child=serializers.ListField(child=serializers.CharField()),
+        required=False,
+        help_text="What is wrong, by the path of the field: `email`, `items.0.price`.",
+    )
+
+
+class AutoSchema(openapi.AutoSchema):
+    """drf-spectacular, plus the problems that an operation can answer with and the headers that it knows.
+
+    A view that can answer 409 names the methods in `conflicts`; one that takes an Idempotency-Key is `@idempotent`.
+    """
+
+    def get_tags(self) -> list[str]:
+        """Operations are grouped by their first path segment."""
+        return [self.path.strip("/").split("/")[0]]
+
+    def get_override_parameters(self) -> list[Any]:
+        """The headers: X-Request-Id everywhere, Idempotency-Key where it is taken, Location where something is made."""
+        described = "Who asked: sent on with everything that this request causes, logged, and returned."
+        parameters = [
+            OpenApiParameter(correlation.HEADER, OpenApiTypes.STR, OpenApiParameter.HEADER, description=described),
+            OpenApiParameter(
+                correlation.HEADER, OpenApiTypes.STR, OpenApiParameter.HEADER, description=described, response=True
+            ),
+        ]
+        if self._is_idempotent():
+            parameters += _IDEMPOTENCY
+        if self._is_create_operation():
+            parameters.append(
+                OpenApiParameter(
+                    "Location",
+                    OpenApiTypes.URI_REF,
+                    OpenApiParameter.HEADER,
+                    description="Where the new thing is.",
+                    response=[201],
+                )
+            )
+        return parameters
+
+    def _map_serializer_field(self, field: Any, direction: Any, bypass_extensions: bool = False) -> Any:
+        schema = super()._map_serializer_field(field, direction, bypass_extensions)
+        if isinstance(field, serializers.ListSerializer):
+            bounds = {"minItems": field.min_length, "maxItems": field.max_length}
+            schema |= {name: bound for name, bound in bounds.items() if bound is not None}
+        return schema
+
+    def _is_idempotent(self) -> bool:
+        return hasattr(getattr(self.view, getattr(self.view, "action", None) or "", None), "idempotent")
+
+    def _problems(self) -> list[int]:
+        statuses = set(EVERYWHERE)
+        if self.method in {"POST", "PUT", "PATCH"}:
+            statuses |= set(WITH_BODY)
+        if self.method in getattr(self.view, "conflicts", ()):
+            statuses.add(409)
+        if self._is_idempotent():
+            statuses.add(422)
+        return sorted(statuses)
+
+    def _get_response_bodies(self, direction: Any = "response") -> dict[str, Any]:
+        responses = super()._get_response_bodies(direction)
+        for status in self._problems():
+            example = OpenApiExample(HTTPStatus(status).phrase, errors.problem(status, MEANING[status]) | {"requestId": "5f0c…"})
+            described = OpenApiResponse(ProblemSerializer, MEANING[status], [example])
+            responses.setdefault(
+                str(status), self._get_response_for_code(described, str(status), [errors.CONTENT_TYPE], direction)
+            )
+        if self.method == "DELETE":
+            responses["204"]["headers"] = self._get_response_headers_for_code("204", direction)
+        return responses
+
+
+_IDEMPOTENCY = [
+    OpenApiParameter(
+        idempotency.HEADER,
+        {"type": "string", "pattern": "^[!-~]{1,255}$"},
+        OpenApiParameter.HEADER,
+        description="The same key and body again: the first answer again. The same key with another body: 422.",
+    ),
+    OpenApiParameter(
+        idempotency.REPLAYED,
+        {"type": "string", "const": "true"},
+        OpenApiParameter.HEADER,
+        description="`true` where this answer was given before.",
+        response=[201],
+    ),
+]
+
+
+class _TextFieldSchema(OpenApiSerializerFieldExtension):
+    target_class = fields.TextField
+
+    def map_serializer_field(self, auto_schema: openapi.AutoSchema, direction: Any) -> dict[str, Any]:
+        return {"type": "string", "pattern": fields.SCHEMA_OF_TEXT}
+
+
+class _EmailFieldSchema(OpenApiSerializerFieldExtension):
+    target_class = fields.EmailField
+
+    def map_serializer_field(self, auto_schema: openapi.AutoSchema, direction: Any) -> dict[str, Any]:
+        return {"type": "string", "format": "email"}
+
+
+class _MoneyFieldSchema(OpenApiSerializerFieldExtension):
+    target_class = fields.MoneyField
+
+    def map_serializer_field(self, auto_schema: openapi.AutoSchema, direction: Any) -> dict[str, Any]:
+        schema: dict[str, Any] = {"type": "number", "minimum": 0, "multipleOf": 0.01}
+        if self.target.max_value is not None:
+            schema["maximum"] = float(self.target.max_value)
+        return schema

@@ -1,0 +1,32 @@
+"""The WSGI application of a service."""
+
+import io
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from django.conf import settings
+from django.core.wsgi import get_wsgi_application
+
+Application = Callable[[dict[str, Any], Any], Iterable[bytes]]
+
+
+def application() -> Application:
+    """Django, taking chunked bodies too."""
+    return _measured(get_wsgi_application())
+
+
+def _measured(django: Application) -> Application:
+    """Give a chunked body a length: Django takes a body without one to be empty.
+
+    The server has undone the chunks (`wsgi.input_terminated`); what is over the bound stays unread, and is a 413.
+    """
+
+    def serve(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
+        if not environ.get("CONTENT_LENGTH") and environ.get("wsgi.input_terminated"):
+            if environ.get("HTTP_TRANSFER_ENCODING", "").lower() == "chunked":
+                body = environ["wsgi.input"].read(settings.DATA_UPLOAD_MAX_MEMORY_SIZE + 1)
+                environ["wsgi.input"] = io.BytesIO(body)
+                environ["CONTENT_LENGTH"] = str(len(body))
+        return django(environ, start_response)
+
+    return serve

@@ -1,0 +1,75 @@
+"""Users in Django's admin: the same use cases, behind a form."""
+
+from typing import Any
+
+from django import forms
+from django.contrib import admin, messages
+from django.core.exceptions import ValidationError
+from django.core.validators import RegexValidator, validate_email
+from django.db.models import QuerySet
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+
+from chassis.text import CONTROL
+from users import services
+from users.models import User
+
+
+class UserForm(forms.ModelForm):
+    """A user's data, by the same rules as the API's."""
+
+    email = forms.EmailField(max_length=254)
+    name = forms.CharField(
+        max_length=200, validators=[RegexValidator(CONTROL, "Control characters are not allowed.", inverse_match=True)]
+    )
+
+    class Meta:
+        model = User
+        fields = ("email", "name")
+
+    def clean_email(self) -> str:
+        """Refuse what the API refuses."""
+        email: str = self.cleaned_data["email"]
+        if not email.isascii():
+            raise ValidationError("Write the address in ASCII, an international domain as xn--…")
+        validate_email(email)
+        return email
+
+
+@admin.register(User)
+class UserAdmin(admin.ModelAdmin):
+    """Add, change and remove users; `user.created` follows as it does from the API."""
+
+    form = UserForm
+    list_display = ("email", "name", "id", "created_at")
+    search_fields = ("email", "name", "id")
+    readonly_fields = ("id", "created_at")
+    date_hierarchy = "created_at"
+    list_per_page = 50
+    show_full_result_count = False
+
+    def save_model(self, request: HttpRequest, obj: User, form: forms.ModelForm, change: bool) -> None:
+        """Call the use case instead of `save()`."""
+        values = {"email": form.cleaned_data["email"], "name": form.cleaned_data["name"]}
+        if change:
+            services.change_user(user_id=obj.id, **values)
+            return
+        created = services.create_user(**values)
+        obj.id, obj.created_at = created.id, created.created_at
+        obj._state.adding = False
+
+    def delete_model(self, request: HttpRequest, obj: User) -> None:
+        """Call the use case instead of `delete()`."""
+        services.delete_user(user_id=obj.id)
+
+    def delete_queryset(self, request: HttpRequest, queryset: QuerySet[User]) -> None:
+        """Call the use case for each."""
+        for user_id in queryset.values_list("id", flat=True):
+            services.delete_user(user_id=user_id)
+
+    def changeform_view(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+        """The form; an email that was taken, or a user that was removed, in the last moment is a message, not a 500."""
+        try:
+            return super().changeform_view(request, *args, **kwargs)
+        except (services.EmailTaken, services.NoSuchUser) as error:
+            self.message_user(request, type(error).__doc__ or "", messages.ERROR)
+            return HttpResponseRedirect(request.get_full_path())

@@ -1,0 +1,69 @@
+"""Users over HTTP: validate, call one use case, answer."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, ClassVar
+
+from django.http import Http404
+from rest_framework import mixins
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.reverse import reverse
+from rest_framework.serializers import BaseSerializer
+from rest_framework.viewsets import GenericViewSet
+
+from chassis.http.errors import Conflict
+from chassis.http.idempotency import idempotent
+from users import services
+from users.models import User
+from users.serializers import UserSerializer
+
+
+class UserViewSet(
+    mixins.ListModelMixin,
+    mixins.CreateModelMixin,
+    mixins.RetrieveModelMixin,
+    mixins.UpdateModelMixin,
+    mixins.DestroyModelMixin,
+    GenericViewSet[User],
+):
+    """The users of the system, newest first."""
+
+    queryset = User.objects.all()
+    serializer_class = UserSerializer
+    lookup_field = "id"
+    conflicts: ClassVar[tuple[str, ...]] = ("POST", "PUT", "PATCH")
+
+    @idempotent
+    def create(self, request: Request, *args: Any, **kwargs: Any) -> Response:
+        """Add a user; the event `user.created` follows."""
+        return super().create(request, *args, **kwargs)
+
+    def perform_create(self, serializer: BaseSerializer[User]) -> None:
+        """Call the use case."""
+        with _refusals():
+            serializer.instance = services.create_user(**serializer.validated_data)
+
+    def perform_update(self, serializer: BaseSerializer[User]) -> None:
+        """Call the use case."""
+        with _refusals():
+            serializer.instance = services.change_user(user_id=self.kwargs["id"], **serializer.validated_data)
+
+    def perform_destroy(self, instance: User) -> None:
+        """Call the use case."""
+        with _refusals():
+            services.delete_user(user_id=instance.id)
+
+    def get_success_headers(self, data: Any) -> dict[str, str]:
+        """Where the new user is."""
+        return {"Location": reverse("user-detail", kwargs={"id": data["id"]})}
+
+
+@contextmanager
+def _refusals() -> Iterator[None]:
+    try:
+        yield
+    except services.EmailTaken:
+        raise Conflict({"email": ["This email is taken."]}) from None
+    except services.NoSuchUser:
+        raise Http404 from None

@@ -1,0 +1,19 @@
+"""The facts that users publishes."""
+
+from pydantic import AwareDatetime
+
+from chassis.messaging.events import Event
+
+
+class UserCreated(Event):
+    """Somebody joined."""
+
+    topic = "user.created"
+
+    user_id: str
+    email: str
+    name: str
+    created_at: AwareDatetime
+
+
+PUBLISHES: tuple[type[Event], ...] = (UserCreated,)

@@ -1,0 +1,70 @@
+"""What can be done with users. Each use case is one transaction, its events included."""
+
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from django.conf import settings
+from django.db import IntegrityError, transaction
+
+from chassis.messaging.outbox import publish
+from users.events import UserCreated
+from users.models import EMAIL_UNIQUE, User
+
+
+class EmailTaken(Exception):
+    """Another user has this email, whatever its case."""
+
+
+class NoSuchUser(Exception):
+    """There is no user with this id."""
+
+
+def create_user(*, email: str, name: str) -> User:
+    """Add a user and say so. Raises EmailTaken."""
+    user = User(email=email, name=name)
+    with _transaction():
+        user.save(force_insert=True)
+        publish(
+            UserCreated(user_id=str(user.id), email=user.email, name=user.name, created_at=user.created_at), key=str(user.id)
+        )
+    return user
+
+
+def change_user(*, user_id: uuid.UUID, email: str | None = None, name: str | None = None) -> User:
+    """Change what is given, leave the rest. Raises NoSuchUser and EmailTaken."""
+    with _transaction():
+        user = _locked(user_id)
+        user.email = user.email if email is None else email
+        user.name = user.name if name is None else name
+        user.save(update_fields=["email", "name"])
+    return user
+
+
+def delete_user(*, user_id: uuid.UUID) -> None:
+    """Remove a user. Raises NoSuchUser."""
+    with _transaction():
+        _locked(user_id).delete()
+
+
+def _locked(user_id: uuid.UUID) -> User:
+    try:
+        return User.objects.select_for_update().get(pk=user_id)
+    except User.DoesNotExist:
+        raise NoSuchUser(user_id) from None
+
+
+@contextmanager
+def _transaction() -> Iterator[None]:
+    """A transaction in which a second user with one email is EmailTaken.
+
+    Only the database can tell: whoever looks first and writes then meets a twin that did the same.
+    """
+    try:
+        with transaction.atomic(using=settings.SERVICE_DATABASE):
+            yield
+    except IntegrityError as error:
+        if getattr(getattr(error.__cause__, "diag", None), "constraint_name", None) != EMAIL_UNIQUE:
+            raise
+        # The database's message quotes the email, which no log should hold.
+        raise EmailTaken from None
