@@ -1,0 +1,86 @@
+"""The access log: one line a proxied request, of the same form as every other line (`chassis.observability.logging`).
+
+Measured: a line through structlog's processors costs half of what the whole rest of a proxied request does. So in JSON,
+the form of production, lines are made here, in one go and with one write for all that were answered in 50 ms.
+"""
+
+import asyncio
+import contextlib
+import logging
+import sys
+import time
+from functools import lru_cache
+from typing import Any
+
+import orjson
+import structlog
+
+from gateway.call import Call
+
+FLUSH_SECONDS = 0.05
+
+log = structlog.get_logger("access")
+
+
+class AccessLog:
+    """Writes what was answered: route, method, status and duration, never path or query (they may hold personal data)."""
+
+    def __init__(self, *, service: str, level: str, as_json: bool) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._service = service
+        self._lowest = logging.getLevelNamesMapping()[level]
+        self._as_json = as_json
+        self._lines: list[dict[str, Any]] = []
+        self._timer: asyncio.TimerHandle | None = None
+
+    def write(self, route: str, call: Call, seconds: float) -> None:
+        """Log one request; a failure of ours or of the service as a warning."""
+        warn = call.status >= 500 or call.aborted
+        if self._lowest > (logging.WARNING if warn else logging.INFO):
+            return
+        line: dict[str, Any] = {
+            "method": call.scope["method"],
+            "route": route,
+            "status": call.status,
+            "duration_ms": round(seconds * 1000, 2),
+        }
+        if call.aborted:
+            line["aborted"] = True
+        line["request_id"] = call.request_id
+        if call.trace is not None:
+            line["trace_id"] = call.trace.trace_id
+            line["span_id"] = call.trace.span_id
+        if not self._as_json:
+            (log.warning if warn else log.info)("request", **line)
+            return
+        line["event"] = "request"
+        line["logger"] = "access"
+        line["level"] = "warning" if warn else "info"
+        line["timestamp"] = _timestamp(time.time())
+        line["service"] = self._service
+        self._lines.append(line)
+        if self._timer is None:
+            self._timer = self._loop.call_later(FLUSH_SECONDS, self.flush)
+
+    def flush(self) -> None:
+        """Write the lines that wait."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        lines, self._lines = self._lines, []
+        if not lines:
+            return
+        text = b"".join(orjson.dumps(line, option=orjson.OPT_APPEND_NEWLINE) for line in lines).decode()
+        # Nobody reads the log any more: no reason to fail.
+        with contextlib.suppress(OSError, ValueError):
+            sys.stderr.write(text)
+
+
+def _timestamp(now: float) -> str:
+    second = int(now)
+    return f"{_second(second)}.{int((now - second) * 1_000_000):06d}Z"
+
+
+@lru_cache(maxsize=2)
+def _second(second: int) -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second))

@@ -1,0 +1,196 @@
+"""The replicas of one service: whose turn it is, which connections wait to be used again, and what may be sent twice."""
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from urllib.parse import urlsplit
+
+from gateway import metrics
+from gateway.connection import Answer, ClosedUnanswered, Connection, ConnectTimeout, NotConnected
+
+KEEP_ALIVE_SECONDS = 30.0
+"""An idle connection is closed after this long: well before the service does it (75 s), so that both seldom meet."""
+
+MOST_IDLE = 128
+"""Idle connections that are kept for each replica."""
+
+COOL_DOWN_SECONDS = 1.0
+"""A replica that could not be reached comes last for this long."""
+
+
+@dataclass(slots=True)
+class Replica:
+    """One process of a service."""
+
+    host: str
+    port: int
+    authority: bytes
+    down_until: float = 0.0
+    idle: list[Connection] = field(default_factory=list)
+
+    @classmethod
+    def at(cls, url: str) -> "Replica":
+        """The replica at `http://host:port`."""
+        parts = urlsplit(url)
+        assert parts.hostname is not None, url
+        return cls(parts.hostname, parts.port or 80, parts.netloc.encode())
+
+
+@dataclass(slots=True)
+class Request:
+    """A request in the form that goes over the wire; the Host header goes between `start` and `rest`."""
+
+    start: bytes
+    rest: bytes
+    body: bytes
+    complete: bool
+    """Whether `body` is all of it; else the rest is streamed behind, and nothing can be sent twice."""
+    repeatable: bool
+    """Whether the service does the same when it gets it twice."""
+    is_head: bool = False
+
+
+@dataclass(slots=True)
+class Exchange:
+    """A request that has been sent, and its answer."""
+
+    upstream: "Upstream"
+    replica: Replica
+    connection: Connection
+    answer: Answer
+    ended: bool = False
+
+    async def head(self) -> "Exchange":
+        """Wait for status and headers of the answer. Raises UpstreamError; then the exchange has ended."""
+        try:
+            await self.connection.head(self.answer)
+        except BaseException:
+            self.end()
+            raise
+        return self
+
+    def end(self) -> None:
+        """Give the connection back, or close it when the exchange is not over."""
+        if self.ended:
+            return
+        self.ended = True
+        if self.connection.finished():
+            self.upstream.keep(self.replica, self.connection)
+        else:
+            self.connection.abort()
+
+
+class Upstream:
+    """The replicas of one service, in turn."""
+
+    def __init__(self, service: str, urls: Sequence[str], *, connect_timeout: float) -> None:
+        self.service = service
+        self.replicas = [Replica.at(url) for url in urls]
+        self._connect_timeout = connect_timeout
+        self._turn = 0
+        self._sweeper: asyncio.TimerHandle | None = None
+        self._loop = asyncio.get_running_loop()
+
+    async def answered(self, request: Request) -> Exchange:
+        """Send a request and wait for the head of its answer; once more when the connection was closed without any.
+
+        Once more only what is `repeatable`, and on a new connection. Raises UpstreamError.
+        """
+        exchange = await self.send(request)
+        try:
+            return await exchange.head()
+        except ClosedUnanswered:
+            if not request.repeatable:
+                raise
+        metrics.RETRIES.labels(self.service).inc()
+        # The other idle connections of that replica are as stale as this one was.
+        _close_all(exchange.replica.idle)
+        return await (await self.send(request, fresh=True)).head()
+
+    async def send(self, request: Request, *, fresh: bool = False) -> Exchange:
+        """Send a request to the replica whose turn it is; to the next one where it cannot be reached.
+
+        An idle connection may be closed by the service in the moment in which we use it, so what cannot be repeated
+        goes on a new one (`fresh`). Raises NotConnected when no replica can be reached.
+        """
+        fresh = fresh or not request.repeatable
+        failure = NotConnected()
+        for replica in self._in_turn():
+            connection = None if fresh else self._idle(replica)
+            try:
+                connection = connection or await self._connect(replica)
+            except NotConnected as error:
+                failure = error
+                continue
+            data = b"%bHost: %b\r\n%b%b" % (request.start, replica.authority, request.rest, request.body)
+            answer = connection.begin(data, complete=request.complete, bodiless=request.is_head)
+            return Exchange(self, replica, connection, answer)
+        raise failure
+
+    def keep(self, replica: Replica, connection: Connection) -> None:
+        """Keep a connection for the next request."""
+        if not connection.usable or len(replica.idle) >= MOST_IDLE:
+            connection.abort()
+            return
+        connection.idle_since = self._loop.time()
+        replica.idle.append(connection)
+        if self._sweeper is None:
+            self._sweeper = self._loop.call_later(KEEP_ALIVE_SECONDS / 3, self._sweep)
+
+    def close(self) -> None:
+        """Close all idle connections."""
+        for replica in self.replicas:
+            _close_all(replica.idle)
+        if self._sweeper is not None:
+            self._sweeper.cancel()
+            self._sweeper = None
+
+    def _in_turn(self) -> list[Replica]:
+        replicas = self.replicas
+        if len(replicas) == 1:
+            return replicas
+        self._turn = (self._turn + 1) % len(replicas)
+        now = self._loop.time()
+        in_turn = replicas[self._turn :] + replicas[: self._turn]
+        return sorted(in_turn, key=lambda replica: replica.down_until > now)
+
+    def _idle(self, replica: Replica) -> Connection | None:
+        while replica.idle:
+            connection = replica.idle.pop()
+            if connection.usable and self._loop.time() - connection.idle_since < KEEP_ALIVE_SECONDS:
+                return connection
+            connection.abort()
+        return None
+
+    async def _connect(self, replica: Replica) -> Connection:
+        failure: NotConnected
+        try:
+            async with asyncio.timeout(self._connect_timeout):
+                _, connection = await self._loop.create_connection(
+                    lambda: Connection(self._loop), replica.host, replica.port
+                )
+        except TimeoutError:
+            failure = ConnectTimeout()
+        except OSError:
+            failure = NotConnected()
+        else:
+            replica.down_until = 0.0
+            return connection
+        replica.down_until = self._loop.time() + COOL_DOWN_SECONDS
+        metrics.CONNECT_FAILURES.labels(self.service).inc()
+        raise failure
+
+    def _sweep(self) -> None:
+        self._sweeper = None
+        oldest = self._loop.time() - KEEP_ALIVE_SECONDS
+        for replica in self.replicas:
+            expired = [connection for connection in replica.idle if connection.idle_since <= oldest]
+            replica.idle = [connection for connection in replica.idle if connection.idle_since > oldest]
+            _close_all(expired)
+        if any(replica.idle for replica in self.replicas):
+            self._sweeper = self._loop.call_later(KEEP_ALIVE_SECONDS / 3, self._sweep)
+
+
+def _close_all(connections: list[Connection]) -> None:
+    while connections:
+        connections.pop().abort()

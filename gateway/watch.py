@@ -1,0 +1,55 @@
+"""One clock for all requests under way: ends those whose time is over, and notices clients that have left.
+
+A timer and a task for each request would cost as much as the request itself; nearly all are answered before this
+clock first looks at them.
+"""
+
+import asyncio
+from typing import Protocol
+
+TICK_SECONDS = 0.025
+
+
+class Watched(Protocol):
+    """A request under way."""
+
+    deadline: float
+
+    def expire(self) -> None:
+        """Its time is over."""
+
+    def listen(self) -> None:
+        """It has lasted for a tick: begin to look whether the client is still there. Called at every tick."""
+
+
+class Watch:
+    """Ticks while requests are under way, and stands still otherwise."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._watched: set[Watched] = set()
+        self._seen: set[Watched] = set()
+        self._timer: asyncio.TimerHandle | None = None
+
+    def __len__(self) -> int:
+        return len(self._watched)
+
+    def add(self, watched: Watched) -> None:
+        """Begin to watch."""
+        self._watched.add(watched)
+        if self._timer is None:
+            self._timer = self._loop.call_later(TICK_SECONDS, self._tick)
+
+    def remove(self, watched: Watched) -> None:
+        """Watch no more."""
+        self._watched.discard(watched)
+
+    def _tick(self) -> None:
+        now = self._loop.time()
+        for watched in self._watched & self._seen:
+            if watched.deadline <= now:
+                watched.expire()
+            else:
+                watched.listen()
+        self._seen = set(self._watched)
+        self._timer = self._loop.call_later(TICK_SECONDS, self._tick) if self._watched else None
