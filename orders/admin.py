@@ -9,7 +9,7 @@ from orders.models import Order
 
 
 @admin.register(Order)
-class OrderAdmin(admin.ModelAdmin):
+class OrderAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
     """Every order with its items, status and payment. There is nothing to edit: a status follows from a payment."""
 
     list_display = ("id", "user_id", "total_amount", "status", "payment_id", "is_welcome", "created_at")
@@ -25,7 +25,7 @@ class OrderAdmin(admin.ModelAdmin):
     def lines(self, order: Order) -> SafeString:
         """The items, one a line."""
         return format_html_join(
-            "", "<div>{} × {} at {}</div>", ((i["quantity"], i["productId"], i["price"]) for i in order.items)
+            "", "<div>{} x {} at {}</div>", ((i["quantity"], i["productId"], i["price"]) for i in order.items)
         )
 
     def has_add_permission(self, request: HttpRequest) -> bool:

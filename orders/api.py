@@ -18,9 +18,7 @@ from orders.models import Order
 from orders.serializers import OrderFilter, OrderSerializer
 
 
-class OrderViewSet(
-    mixins.ListModelMixin, mixins.CreateModelMixin, mixins.RetrieveModelMixin, GenericViewSet[Order]
-):
+class OrderViewSet(mixins.ListModelMixin, mixins.CreateModelMixin, mixins.RetrieveModelMixin, GenericViewSet[Order]):
     """What users have ordered, newest first. Only events change an order, so there is no PUT."""
 
     queryset = Order.objects.all()
@@ -29,7 +27,7 @@ class OrderViewSet(
     # A form has no shape for a list of items: the browsable API offers raw JSON instead.
     parser_classes = (JSONParser,)
 
-    def filter_queryset(self, queryset: QuerySet[Order]) -> QuerySet[Order]:
+    def filter_queryset(self, queryset: QuerySet[Order, Any]) -> QuerySet[Order, Any]:
         """Only one user's orders, where `?userId=` asks for it."""
         if self.action != "list":
             return queryset

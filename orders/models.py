@@ -73,7 +73,7 @@ class OrderManager(models.Manager["Order"]):
         return [order for order in orders if order.id in new]
 
     def locked(self, ids: Iterable[uuid.UUID]) -> dict[uuid.UUID, "Order"]:
-        """These orders, without their items, held until the transaction ends; in one order, so that nobody deadlocks."""
+        """These orders, without their items, held until the transaction ends; by id, so that nobody deadlocks."""
         rows = self.filter(pk__in=set(ids)).only("id", "status", "payment_id").order_by("pk").select_for_update()
         return {order.id: order for order in rows}
 
@@ -159,6 +159,7 @@ class Order(models.Model):
         if (self.status, self.payment_id) == (status, payment_id):
             return False
         if status not in self.TRANSITIONS[self.status]:
-            raise IllegalTransition(f"order {self.id} is {self.status} by {self.payment_id}, not {status} by {payment_id}")
+            now = f"order {self.id} is {self.status} by {self.payment_id}"
+            raise IllegalTransition(f"{now}, and cannot be {status} by {payment_id}")
         self.status, self.payment_id = status, payment_id
         return True

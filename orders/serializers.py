@@ -49,7 +49,7 @@ class OrderSerializer(serializers.Serializer[Any]):
 
     id = serializers.UUIDField(read_only=True)
     userId = TokenField(source="user_id")
-    items = ItemSerializer(many=True, min_length=1, max_length=MAX_ITEMS)
+    items = ItemSerializer(many=True, min_length=1, max_length=MAX_ITEMS)  # type: ignore[call-arg]
     totalAmount = MoneyField(source="total_amount", read_only=True)
     status = serializers.ChoiceField(choices=Order.Status.choices, read_only=True)
     createdAt = serializers.DateTimeField(source="created_at", read_only=True)

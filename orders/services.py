@@ -5,7 +5,8 @@ from collections.abc import Sequence
 from django.conf import settings
 from django.db import transaction
 
-from chassis.messaging.outbox import Outgoing, publish, publish_all
+from chassis.messaging.envelope import Outgoing
+from chassis.messaging.outbox import publish, publish_all
 from chassis.messaging.registry import Received
 from orders.events import OrderCreated, PaymentCompleted, UserCreated
 from orders.models import Item, Order

@@ -42,6 +42,7 @@ def middleware(*, sessions: bool) -> list[str]:
     return [
         "django_prometheus.middleware.PrometheusBeforeMiddleware",
         "chassis.observability.middleware.CorrelationMiddleware",
+        "chassis.http.errors.ProblemMiddleware",
         "chassis.http.forwarded.ForwardedMiddleware",
         "django.middleware.security.SecurityMiddleware",
         "whitenoise.middleware.WhiteNoiseMiddleware",
@@ -132,7 +133,8 @@ def django_settings(
         "TIME_ZONE": "UTC",
         "LANGUAGE_CODE": "en-us",
         "USE_I18N": False,
-        "STATIC_URL": "static/",
+        # Not below a prefix: the gateway serves the same files from the same packages.
+        "STATIC_URL": "/static/",
         "STATIC_ROOT": ROOT / "staticfiles",
         "WHITENOISE_USE_FINDERS": True,
         "WHITENOISE_AUTOREFRESH": False,
@@ -145,10 +147,12 @@ def django_settings(
         "SECURE_HSTS_INCLUDE_SUBDOMAINS": env.https_only,
         "SECURE_HSTS_PRELOAD": env.https_only,
         "SECURE_PROXY_SSL_HEADER": ("HTTP_X_FORWARDED_PROTO", "https") if env.trust_forwarded_headers else None,
+        "USE_X_FORWARDED_HOST": env.trust_forwarded_headers,
         "SECURE_REDIRECT_EXEMPT": [r"^health/", r"^metrics$"],
         "SESSION_COOKIE_SECURE": env.https_only,
         "CSRF_COOKIE_SECURE": env.https_only,
         "SESSION_COOKIE_HTTPONLY": True,
+        "CSRF_FAILURE_VIEW": "chassis.http.errors.csrf_failure",
         "X_FRAME_OPTIONS": "DENY",
         "REST_FRAMEWORK": REST_FRAMEWORK,
         "SPECTACULAR_SETTINGS": {**SPECTACULAR, "TITLE": service},
@@ -169,6 +173,9 @@ REST_FRAMEWORK: dict[str, Any] = {
 SPECTACULAR: dict[str, Any] = {
     "VERSION": "1.0.0",
     "OAS_VERSION": "3.1.1",
+    # What is read and what is written differ: ids are made here. Forms are for the browsable API only.
+    "COMPONENT_SPLIT_REQUEST": True,
+    "PARSER_WHITELIST": ["chassis.http.parsers.JSONParser"],
     "SERVE_INCLUDE_SCHEMA": False,
     "SWAGGER_UI_DIST": "SIDECAR",
     "SWAGGER_UI_FAVICON_HREF": "SIDECAR",

@@ -14,7 +14,7 @@ from users import services
 from users.models import User
 
 
-class UserForm(forms.ModelForm):
+class UserForm(forms.ModelForm):  # type: ignore[type-arg]
     """A user's data, by the same rules as the API's."""
 
     email = forms.EmailField(max_length=254)
@@ -36,7 +36,7 @@ class UserForm(forms.ModelForm):
 
 
 @admin.register(User)
-class UserAdmin(admin.ModelAdmin):
+class UserAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
     """Add, change and remove users; `user.created` follows as it does from the API."""
 
     form = UserForm
@@ -47,7 +47,7 @@ class UserAdmin(admin.ModelAdmin):
     list_per_page = 50
     show_full_result_count = False
 
-    def save_model(self, request: HttpRequest, obj: User, form: forms.ModelForm, change: bool) -> None:
+    def save_model(self, request: HttpRequest, obj: User, form: UserForm, change: bool) -> None:
         """Call the use case instead of `save()`."""
         values = {"email": form.cleaned_data["email"], "name": form.cleaned_data["name"]}
         if change:

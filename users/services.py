@@ -25,9 +25,7 @@ def create_user(*, email: str, name: str) -> User:
     user = User(email=email, name=name)
     with _transaction():
         user.save(force_insert=True)
-        publish(
-            UserCreated(user_id=str(user.id), email=user.email, name=user.name, created_at=user.created_at), key=str(user.id)
-        )
+        publish(_created(user), key=str(user.id))
     return user
 
 
@@ -45,6 +43,10 @@ def delete_user(*, user_id: uuid.UUID) -> None:
     """Remove a user. Raises NoSuchUser."""
     with _transaction():
         _locked(user_id).delete()
+
+
+def _created(user: User) -> UserCreated:
+    return UserCreated(user_id=str(user.id), email=user.email, name=user.name, created_at=user.created_at)
 
 
 def _locked(user_id: uuid.UUID) -> User:

@@ -4,8 +4,7 @@ import os
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "settings.users")
 
-import settings  # noqa: E402, F401  puts platform/ on the import path
-
-from chassis.http import wsgi  # noqa: E402
+import settings  # noqa: F401  puts platform/ on the import path
+from chassis.http import wsgi
 
 application = wsgi.application()

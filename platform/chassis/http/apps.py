@@ -9,4 +9,4 @@ class HttpConfig(AppConfig):
 
     def ready(self) -> None:
         """Tell drf-spectacular about the fields of the chassis."""
-        from chassis.http import schema  # noqa: F401, PLC0415
+        from chassis.http import schema  # noqa: F401

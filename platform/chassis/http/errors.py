@@ -1,4 +1,4 @@
-"""Every error is a problem: RFC 9457 `application/problem+json`, with the request id and, for bad input, errors by field.
+"""Every error is a problem: RFC 9457 `application/problem+json`, with the request id, and with errors by field.
 
 Three doors lead here: exceptions in an API view (`exception_handler`), Django's own error views (`bad_request` and its
 neighbours, named in each service's urls.py), and answers that say an error without a body (`ProblemMiddleware`).
@@ -97,7 +97,8 @@ def by_field(detail: Any, path: str = "") -> dict[str, list[str]]:
     elif isinstance(detail, list) and any(isinstance(child, Mapping | list) for child in detail):
         children = enumerate(detail)  # type: ignore[assignment]
     else:
-        return {path: [str(message) for message in (detail if isinstance(detail, list) else [detail])]} if detail else {}
+        messages = detail if isinstance(detail, list) else [detail]
+        return {path: [str(message) for message in messages]} if messages else {}
     found: dict[str, list[str]] = {}
     for name, child in children:
         if name == api_settings.NON_FIELD_ERRORS_KEY:
@@ -127,26 +128,27 @@ def exception_handler(exception: Exception, context: Mapping[str, Any]) -> Respo
 
 
 def _summary(error: exceptions.APIException) -> str:
-    return "The request is not valid." if isinstance(error, exceptions.ValidationError) else error.default_detail
+    return "The request is not valid." if isinstance(error, exceptions.ValidationError) else str(error.default_detail)
 
 
 def _as_api_exception(exception: Exception) -> exceptions.APIException | None:
+    known: exceptions.APIException | None = None
     match exception:
         case exceptions.APIException():
-            return exception
+            known = exception
         case Http404():
-            return exceptions.NotFound()
+            known = exceptions.NotFound()
         case PermissionDenied():
-            return exceptions.PermissionDenied()
+            known = exceptions.PermissionDenied()
         case RequestDataTooBig():
-            return TooLarge()
+            known = TooLarge()
         case SuspiciousOperation() | UnreadablePostError():
-            return exceptions.ParseError("The request cannot be read.")
+            known = exceptions.ParseError("The request cannot be read.")
         case OperationalError() | InterfaceError():
             # Its text may hold values of the row; its kind says enough.
             log.error("database unavailable", error=type(exception.__cause__ or exception).__name__)
-            return Unavailable()
-    return None
+            known = Unavailable()
+    return known
 
 
 def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:
@@ -173,7 +175,7 @@ def page_not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
 
 def server_error(request: HttpRequest) -> HttpResponse:
     """Django's 500; the log has the exception, the client the request id to find it by."""
-    return problem_response(HTTPStatus.INTERNAL_SERVER_ERROR, "Something went wrong here; the request id finds it in the logs.")
+    return problem_response(HTTPStatus.INTERNAL_SERVER_ERROR, "A bug; the request id finds it in the logs.")
 
 
 class ProblemMiddleware:

@@ -7,7 +7,6 @@ the first commits, it gets that answer; when the first fails or dies, its row is
 import hashlib
 import re
 from collections.abc import Callable
-from datetime import datetime
 from functools import wraps
 from typing import Any, TypeVar
 
@@ -54,14 +53,6 @@ def idempotent(create: View) -> View:
 
     create_once.idempotent = True  # type: ignore[attr-defined]
     return create_once  # type: ignore[return-value]
-
-
-def purge(*, before: datetime, limit: int) -> int:
-    """Forget at most `limit` answers that were given before then. Returns how many it were."""
-    old = IdempotencyKey.objects.filter(created_at__lt=before).order_by("created_at").values("pk")[:limit]
-    deleted, _ = IdempotencyKey.objects.filter(pk__in=old).delete()
-    metrics.PURGED_ROWS.labels("idempotency_keys").inc(deleted)
-    return deleted
 
 
 def _fingerprint(request: Request) -> bytes:

@@ -8,7 +8,7 @@ class IdempotencyKey(models.Model):
     """A key that a client sent with a POST, and the answer, written in the transaction that the answer is about."""
 
     key = models.TextField(primary_key=True)
-    fingerprint = models.BinaryField(help_text="SHA-256 of what was asked: the same key for something else is an error.")
+    fingerprint = models.BinaryField(help_text="SHA-256 of the request: the same key for another is an error.")
     status = models.SmallIntegerField(null=True)
     location = models.TextField(null=True)
     body = models.BinaryField(null=True)

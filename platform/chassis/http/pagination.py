@@ -1,4 +1,4 @@
-"""Lists in pages, newest first, by a cursor that names a row: nothing is skipped or shown twice while rows are added."""
+"""Lists in pages, newest first, by a cursor that names a row: nothing is skipped or shown twice as rows are added."""
 
 import re
 import uuid
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Self
 
-from django.db.models import Model, Q, QuerySet
+from django.db.models import Q
 from django.template import loader
 from rest_framework.exceptions import ValidationError
 from rest_framework.pagination import BasePagination
@@ -18,8 +18,8 @@ from rest_framework.views import APIView
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 CURSOR = re.compile(r"^[on][0-9a-f]{46}\Z")
-"""Older or newer, 14 hexadecimal digits of microseconds (until the year 4253), 32 of the id. It says nothing to a client,
-but whatever looks like one is one: the OpenAPI document can say what is accepted."""
+"""Older or newer, 14 hexadecimal digits of microseconds (until the year 4253), 32 of the id. Clients need not know, but
+whatever looks like a cursor is one, so that the OpenAPI document can say what is accepted."""
 
 LIMIT = re.compile(r"[0-9]{1,4}")
 
@@ -68,10 +68,8 @@ class CursorPagination(BasePagination):
     template = "rest_framework/pagination/previous_and_next.html"
     display_page_controls = True
 
-    def paginate_queryset(
-        self, queryset: QuerySet[Model], request: Request, view: APIView | None = None
-    ) -> list[Model]:
-        """The rows of the page that the request asks for."""
+    def paginate_queryset(self, queryset: Any, request: Request, view: APIView | None = None) -> list[Any]:
+        """The rows of the page that the request asks for, of a QuerySet."""
         self.base_url = request.build_absolute_uri()
         limit, cursor = self._place(request.query_params)
         newer = cursor is not None and cursor.newer
@@ -99,7 +97,7 @@ class CursorPagination(BasePagination):
         return int(limit), None if cursor is None else Cursor.decode(cursor)
 
     def _link(self, cursor: Cursor | None) -> str | None:
-        return cursor and replace_query_param(self.base_url, "cursor", cursor.encode())
+        return None if cursor is None else replace_query_param(self.base_url, "cursor", cursor.encode())
 
     def get_paginated_response(self, data: Any) -> Response:
         """The page with the links to its neighbours."""

@@ -35,7 +35,7 @@ class ProblemSerializer(serializers.Serializer[Any]):
     title = serializers.CharField()
     status = serializers.IntegerField()
     detail = serializers.CharField(required=False)
-    requestId = serializers.CharField(help_text="Finds the request in the logs and traces.")
+    requestId = serializers.CharField(help_text="Finds the request in the logs and traces.")  # noqa: N815
     errors = serializers.DictField(  # type: ignore[assignment]
         child=serializers.ListField(child=serializers.CharField()),
         required=False,
@@ -77,9 +77,9 @@ class AutoSchema(openapi.AutoSchema):
         return parameters
 
     def _map_serializer_field(self, field: Any, direction: Any, bypass_extensions: bool = False) -> Any:
-        schema = super()._map_serializer_field(field, direction, bypass_extensions)
+        schema = super()._map_serializer_field(field, direction, bypass_extensions)  # type: ignore[no-untyped-call]
         if isinstance(field, serializers.ListSerializer):
-            bounds = {"minItems": field.min_length, "maxItems": field.max_length}
+            bounds = {"minItems": getattr(field, "min_length", None), "maxItems": getattr(field, "max_length", None)}
             schema |= {name: bound for name, bound in bounds.items() if bound is not None}
         return schema
 
@@ -99,10 +99,11 @@ class AutoSchema(openapi.AutoSchema):
     def _get_response_bodies(self, direction: Any = "response") -> dict[str, Any]:
         responses = super()._get_response_bodies(direction)
         for status in self._problems():
-            example = OpenApiExample(HTTPStatus(status).phrase, errors.problem(status, MEANING[status]) | {"requestId": "5f0c…"})
+            body = errors.problem(status, MEANING[status]) | {"requestId": "0d9a5c1e-7d4b-4b62-9f0e-2a8f6a3c5b11"}
+            example = OpenApiExample(HTTPStatus(status).phrase, body)
             described = OpenApiResponse(ProblemSerializer, MEANING[status], [example])
-            responses.setdefault(
-                str(status), self._get_response_for_code(described, str(status), [errors.CONTENT_TYPE], direction)
+            responses[str(status)] = self._get_response_for_code(  # type: ignore[no-untyped-call]
+                described, str(status), [errors.CONTENT_TYPE], direction
             )
         if self.method == "DELETE":
             responses["204"]["headers"] = self._get_response_headers_for_code("204", direction)
@@ -126,21 +127,21 @@ _IDEMPOTENCY = [
 ]
 
 
-class _TextFieldSchema(OpenApiSerializerFieldExtension):
+class _TextFieldSchema(OpenApiSerializerFieldExtension):  # type: ignore[no-untyped-call]
     target_class = fields.TextField
 
     def map_serializer_field(self, auto_schema: openapi.AutoSchema, direction: Any) -> dict[str, Any]:
         return {"type": "string", "pattern": fields.SCHEMA_OF_TEXT}
 
 
-class _EmailFieldSchema(OpenApiSerializerFieldExtension):
+class _EmailFieldSchema(OpenApiSerializerFieldExtension):  # type: ignore[no-untyped-call]
     target_class = fields.EmailField
 
     def map_serializer_field(self, auto_schema: openapi.AutoSchema, direction: Any) -> dict[str, Any]:
         return {"type": "string", "format": "email"}
 
 
-class _MoneyFieldSchema(OpenApiSerializerFieldExtension):
+class _MoneyFieldSchema(OpenApiSerializerFieldExtension):  # type: ignore[no-untyped-call]
     target_class = fields.MoneyField
 
     def map_serializer_field(self, auto_schema: openapi.AutoSchema, direction: Any) -> dict[str, Any]:

@@ -22,11 +22,11 @@ def _measured(django: Application) -> Application:
     """
 
     def serve(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
-        if not environ.get("CONTENT_LENGTH") and environ.get("wsgi.input_terminated"):
-            if environ.get("HTTP_TRANSFER_ENCODING", "").lower() == "chunked":
-                body = environ["wsgi.input"].read(settings.DATA_UPLOAD_MAX_MEMORY_SIZE + 1)
-                environ["wsgi.input"] = io.BytesIO(body)
-                environ["CONTENT_LENGTH"] = str(len(body))
+        chunked = environ.get("HTTP_TRANSFER_ENCODING", "").lower() == "chunked"
+        if chunked and environ.get("wsgi.input_terminated") and not environ.get("CONTENT_LENGTH"):
+            body = environ["wsgi.input"].read(settings.DATA_UPLOAD_MAX_MEMORY_SIZE + 1)
+            environ["wsgi.input"] = io.BytesIO(body)
+            environ["CONTENT_LENGTH"] = str(len(body))
         return django(environ, start_response)
 
     return serve

@@ -28,7 +28,7 @@ def expiries() -> list[Expiry]:
     return [
         Expiry("outbox", "position", f"sent_at {age}", settings.OUTBOX_RETENTION_HOURS),
         Expiry("inbox", "event_id", f"consumed_at {age}", settings.INBOX_RETENTION_HOURS),
-        Expiry("idempotency_keys", "id", f"created_at {age}", settings.IDEMPOTENCY_RETENTION_HOURS),
+        Expiry("idempotency_keys", "key", f"created_at {age}", settings.IDEMPOTENCY_RETENTION_HOURS),
     ]
 
 
