@@ -14,5 +14,8 @@ class TestEnvironment(UsersEnvironment, OrdersEnvironment, PaymentsEnvironment, 
 env = TestEnvironment.read()
 _settings = base.django_settings("users", env, database_alias="users", database_url=env.users_database_url)
 _settings["DATABASES"]["orders"] = base.database(str(env.orders_database_url), env, service="orders")
+for _alias in ("users", "orders"):
+    # Django makes each test database after that of `default`, unless told; there is none here.
+    _settings["DATABASES"][_alias]["TEST"] = {"DEPENDENCIES": []}
 _settings["INSTALLED_APPS"] = ["users", "orders", "payments", "gateway", *_settings["INSTALLED_APPS"][1:]]
 globals().update(_settings)
