@@ -3,6 +3,7 @@
 import os
 import threading
 from collections.abc import Callable, Iterable
+from http import HTTPStatus
 from socketserver import ThreadingMixIn
 from typing import TYPE_CHECKING, Any
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
@@ -85,16 +86,25 @@ def application() -> "WSGIApplication":
     metrics_app = make_wsgi_app(_registry())
 
     def answer(environ: dict[str, Any], start_response: "StartResponse") -> Iterable[bytes]:
-        path = environ.get("PATH_INFO", "")
+        path, method = environ.get("PATH_INFO", ""), environ.get("REQUEST_METHOD", "")
+        if method not in ("GET", "HEAD"):
+            return _json(start_response, _problem(HTTPStatus.METHOD_NOT_ALLOWED))
         if path == "/metrics":
             return metrics_app(environ, start_response)
-        found = PROBES[path]() if path in PROBES else probe.Answer(404, {"title": "Not Found", "status": 404})
-        kind = "application/json" if path in PROBES else "application/problem+json"
-        reasons = {200: "200 OK", 404: "404 Not Found", 503: "503 Service Unavailable"}
-        start_response(reasons[found.status], [("Content-Type", kind), ("Cache-Control", "no-store")])
-        return [orjson.dumps(found.body)]
+        return _json(start_response, PROBES[path]() if path in PROBES else _problem(HTTPStatus.NOT_FOUND))
 
     return answer
+
+
+def _problem(status: HTTPStatus) -> probe.Answer:
+    return probe.Answer(status, {"type": "about:blank", "title": status.phrase, "status": status})
+
+
+def _json(start_response: "StartResponse", answer: probe.Answer) -> Iterable[bytes]:
+    kind = "application/problem+json" if "title" in answer.body else "application/json"
+    status = f"{answer.status:d} {HTTPStatus(answer.status).phrase}"
+    start_response(status, [("Content-Type", kind), ("Cache-Control", "no-store")])
+    return [orjson.dumps(answer.body)]
 
 
 def _registry() -> CollectorRegistry:
