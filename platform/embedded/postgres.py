@@ -226,6 +226,11 @@ class PostgreSQL:
             ctypes.CDLL(None).shmctl(int(lines[6].split()[1]), 0, None)  # 0 is IPC_RMID
 
 
+def prepare() -> None:
+    """Make the copy of the programs, where one is needed, so that a later start need not."""
+    _programs(as_other_user=os.geteuid() == 0)
+
+
 def _programs(*, as_other_user: bool) -> Path:
     """The folder of PostgreSQL's programs: the wheel's own, or a copy that another user can read."""
     spec = importlib.util.find_spec(PACKAGE)

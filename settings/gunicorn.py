@@ -1,0 +1,38 @@
+"""How gunicorn serves users, orders and payments: `gunicorn SERVICE.wsgi --config settings/gunicorn.py`.
+
+One process with threads: a service waits for its database more than it computes. More processes where there are more
+cores (WEB_CONCURRENCY), more machines where there is more load.
+"""
+
+import gc
+import os
+from pathlib import Path
+from typing import Any
+
+workers = int(os.environ.get("WEB_CONCURRENCY", "1"))
+threads = int(os.environ.get("WEB_THREADS", "8"))
+worker_class = "gthread"
+
+# Loaded once, before the workers are forked: they share its memory, and a wrong setting ends the start at once.
+preload_app = True
+
+# On SIGTERM: no new connection, ten seconds for those under way.
+graceful_timeout = 10
+# Longer than the gateway keeps an idle connection, so that it never sends a request into one that is being closed.
+keepalive = 75
+
+# A worker says that it lives by touching a file; where that is a disk, a slow disk would look like a dead worker.
+worker_tmp_dir = "/dev/shm" if Path("/dev/shm").is_dir() else None  # noqa: S108
+
+# No file is written outside of that: the file system may be read-only.
+control_socket_disable = True
+
+# The gateway logs requests; the services log what they do.
+accesslog = None
+loglevel = "warning"
+
+
+def when_ready(server: Any) -> None:
+    """Before the first fork: what is loaded now stays; not looking at it again keeps its memory shared."""
+    gc.collect()
+    gc.freeze()
