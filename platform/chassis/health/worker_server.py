@@ -83,7 +83,7 @@ def start(parts: Iterable[registry.Part]) -> Server:
 
 def application() -> "WSGIApplication":
     """The WSGI application of the worker's port."""
-    metrics_app = make_wsgi_app(_registry())
+    metrics_app: WSGIApplication = make_wsgi_app(_registry())
 
     def answer(environ: dict[str, Any], start_response: "StartResponse") -> Iterable[bytes]:
         path, method = environ.get("PATH_INFO", ""), environ.get("REQUEST_METHOD", "")
@@ -111,5 +111,5 @@ def _registry() -> CollectorRegistry:
     if "PROMETHEUS_MULTIPROC_DIR" not in os.environ:
         return REGISTRY
     together = CollectorRegistry()
-    MultiProcessCollector(together)
+    MultiProcessCollector(together)  # type: ignore[no-untyped-call]
     return together
