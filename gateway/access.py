@@ -23,7 +23,7 @@ log = structlog.get_logger("access")
 
 
 class AccessLog:
-    """Writes what was answered: route, method, status and duration, never path or query (they may hold personal data)."""
+    """Writes what was answered: route, method, status, duration; never path or query, which may hold personal data."""
 
     def __init__(self, *, service: str, level: str, as_json: bool) -> None:
         self._loop = asyncio.get_running_loop()

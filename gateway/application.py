@@ -7,13 +7,10 @@ from django.conf import settings
 
 from gateway import routes
 from gateway.access import AccessLog
-from gateway.call import Receive, Scope, Send
+from gateway.call import Message, Receive, Scope, Send
 from gateway.headers import Forwarding
 from gateway.proxy import Limits, Proxy
 from gateway.upstream import Upstream
-
-STATIC_BELOW_PREFIX = b"/api/static/"
-"""Services' pages ask for their styles here, as they know of the prefix; the gateway has the same files itself."""
 
 
 class Gateway:
@@ -28,20 +25,20 @@ class Gateway:
         if scope["type"] != "http":
             await (self._live(receive, send) if scope["type"] == "lifespan" else _decline(receive, send))
             return
-        path = scope["raw_path"]
-        route = routes.find(path)
+        route = routes.find(scope["raw_path"])
         if route is not None:
             await (self._proxy or self._start())(route, scope, receive, send)
-            return
-        if path.startswith(STATIC_BELOW_PREFIX):
-            scope = {**scope, "root_path": routes.PREFIX.decode()}
-        await self._django(scope, receive, send)
+        else:
+            await self._django(scope, _Bodiless(receive), send)
 
     def _start(self) -> Proxy:
         """The proxy is made within the loop that it will run in."""
+        patience = settings.GATEWAY_CONNECT_TIMEOUT_SECONDS
         self._proxy = Proxy(
-            {service: Upstream(service, urls, connect_timeout=settings.GATEWAY_CONNECT_TIMEOUT_SECONDS) for service, urls in service_urls().items()},
-            Forwarding(allowed_hosts=settings.ALLOWED_HOSTS, trusted=settings.TRUST_FORWARDED_HEADERS, prefix=routes.PREFIX),
+            {service: Upstream(service, urls, connect_timeout=patience) for service, urls in service_urls().items()},
+            Forwarding(
+                allowed_hosts=settings.ALLOWED_HOSTS, trusted=settings.TRUST_FORWARDED_HEADERS, prefix=routes.PREFIX
+            ),
             Limits(body_bytes=settings.GATEWAY_MAX_BODY_BYTES, timeout=settings.GATEWAY_TIMEOUT_SECONDS),
             AccessLog(service=settings.SERVICE_NAME, level=settings.LOG_LEVEL, as_json=settings.LOG_FORMAT == "json"),
         )
@@ -60,6 +57,22 @@ class Gateway:
                 return
 
 
+class _Bodiless:
+    """What Django receives: no body. None of the gateway's own pages takes one, and Django would store any size of it."""
+
+    def __init__(self, receive: Receive) -> None:
+        self._receive = receive
+        self._begun = False
+
+    async def __call__(self) -> Message:
+        if not self._begun:
+            self._begun = True
+            return {"type": "http.request", "body": b"", "more_body": False}
+        while (message := await self._receive())["type"] != "http.disconnect":
+            continue
+        return message
+
+
 def service_urls() -> dict[str, tuple[str, ...]]:
     """Where the replicas of each service are: USERS_URL and its neighbours."""
     return {service: getattr(settings, f"{service.upper()}_URL") for service in routes.SERVICES}
@@ -72,7 +85,7 @@ async def _decline(receive: Receive, send: Send) -> None:
 
 
 def _settle_garbage() -> None:
-    """What is loaded by now stays: the collector need not look at it again, nor after every 700 objects (8 % of a request)."""
+    """What is loaded by now stays: to look at it again and again would cost 8 % of each request."""
     gc.collect()
     gc.freeze()
     gc.set_threshold(10_000, 20, 20)

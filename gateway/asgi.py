@@ -10,7 +10,7 @@ import settings  # noqa: F401  puts platform/ on the import path
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "settings.gateway")
 
-from django.core.asgi import get_asgi_application  # noqa: E402
+from django.core.asgi import get_asgi_application
 
 django = get_asgi_application()
 

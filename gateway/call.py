@@ -15,7 +15,7 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 
 AT_ONCE = "gateway.at_once"
-"""ASGI extension of our server: `f(scope, status, headers, body) -> bool` sends a whole answer with one write, or cannot."""
+"""ASGI extension of our server: `f(scope, status, headers, body) -> bool` sends a whole answer by one write, or cannot."""
 
 LEFT = 499
 """What logs and metrics say of a client that left before its answer; nobody receives it."""
@@ -29,11 +29,13 @@ class Call:
     """One request of one client. `expire` and `listen` are called by the clock (`watch.py`)."""
 
     __slots__ = (
-        "_interruption", "_listener", "_loop", "_receive", "_send", "_task", "aborted", "body_read", "closing", "deadline", "request_id",
-        "scope", "started", "started_at", "status", "trace",
+        "_interruption", "_listener", "_loop", "_receive", "_send", "_task", "aborted", "body_read", "closing",
+        "deadline", "request_id", "scope", "started", "started_at", "status", "trace",
     )  # fmt: skip
 
-    def __init__(self, scope: Scope, receive: Receive, send: Send, *, loop: asyncio.AbstractEventLoop, timeout: float) -> None:
+    def __init__(
+        self, scope: Scope, receive: Receive, send: Send, *, loop: asyncio.AbstractEventLoop, timeout: float
+    ) -> None:
         self.scope = scope
         self._receive = receive
         self._send = send

@@ -1,4 +1,4 @@
-"""One HTTP/1.1 connection to a service: writes a request, parses the answer, holds back what the client is too slow for.
+"""One HTTP/1.1 connection to a service: writes a request, parses the answer, holds back what a client is too slow for.
 
 A protocol and a future, no streams and no tasks: an answer that comes in one piece wakes its reader once.
 """
@@ -40,7 +40,19 @@ class BrokenAnswer(UpstreamError):
 class Answer:
     """What the service answers; its body grows while it is read."""
 
-    __slots__ = ("bodiless", "buffered", "chunks", "complete", "error", "header_bytes", "headers", "sized", "status", "until_eof", "waiter")
+    __slots__ = (
+        "bodiless",
+        "buffered",
+        "chunks",
+        "complete",
+        "error",
+        "header_bytes",
+        "headers",
+        "sized",
+        "status",
+        "until_eof",
+        "waiter",
+    )
 
     def __init__(self, *, bodiless: bool) -> None:
         self.bodiless = bodiless

@@ -1,7 +1,7 @@
 """What of a header is passed on, in both directions: RFC 9110's hop-by-hop fields go, ours come.
 
 Whoever writes to the service decides what it believes. So the X-Forwarded fields, the request id and the framing are
-always the gateway's own, and a name with an underscore is dropped: WSGI could not tell `X_Request_Id` from `X-Request-Id`.
+always the gateway's own, and a name with an underscore is dropped: WSGI takes `X_Request_Id` for `X-Request-Id`.
 """
 
 import random
@@ -23,16 +23,16 @@ MOST_BYTES = 32_768
 # Looked at one by one, and written anew or not at all.
 _OURS = frozenset(
     {
-        b"host", b"content-length", b"transfer-encoding", b"expect", b"x-request-id", b"traceparent", b"tracestate", b"forwarded",
-        b"x-real-ip", b"connection", b"keep-alive", b"proxy-connection", b"proxy-authenticate", b"proxy-authorization",
+        b"host", b"content-length", b"transfer-encoding", b"expect", b"x-request-id", b"traceparent", b"tracestate",
+        b"forwarded", b"x-real-ip", b"connection", b"keep-alive", b"proxy-connection", b"proxy-authenticate", b"proxy-authorization",
         b"proxy", b"te", b"trailer", b"upgrade", b"http2-settings",
     }
 )  # fmt: skip
 
 _NOT_RETURNED = frozenset(
     {
-        b"connection", b"keep-alive", b"proxy-connection", b"proxy-authenticate", b"te", b"trailer", b"transfer-encoding",
-        b"upgrade", b"date", b"server", b"x-request-id",
+        b"connection", b"keep-alive", b"proxy-connection", b"proxy-authenticate", b"te", b"trailer",
+        b"transfer-encoding", b"upgrade", b"date", b"server", b"x-request-id",
     }
 )  # fmt: skip
 
@@ -66,7 +66,7 @@ class Read:
 
 
 def read(headers: Iterable[Header]) -> Read:
-    """Part a request's header into what passes and what is ours. Fields of ours that come twice are joined by a comma."""
+    """Part a request's header into what passes and what is ours. What of ours comes twice is joined by a comma."""
     lines: list[bytes] = []
     ours: dict[bytes, bytes] = {}
     for name, value in headers:

@@ -8,7 +8,9 @@ from collections.abc import Callable
 from prometheus_client import Counter, Gauge, Histogram
 
 REQUESTS = Counter(
-    "gateway_requests", "Requests that were sent on, or refused, by service, method and class of status.", ["service", "method", "status"]
+    "gateway_requests",
+    "Requests that were sent on, or refused, by service, method and class of status.",
+    ["service", "method", "status"],
 )
 """`status` is 2xx to 5xx as the client saw it; 499 is a client that left before its answer."""
 
@@ -19,11 +21,17 @@ SECONDS = Histogram(
     buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0),
 )
 
-ABORTED = Counter("gateway_aborted_answers", "Answers that ended in the middle, as the service or the time did.", ["service"])
+ABORTED = Counter(
+    "gateway_aborted_answers", "Answers that ended in the middle, as the service or the time did.", ["service"]
+)
 
-RETRIES = Counter("gateway_retries", "Requests sent again as their connection was closed without an answer.", ["service"])
+RETRIES = Counter(
+    "gateway_retries", "Requests sent again as their connection was closed without an answer.", ["service"]
+)
 
-CONNECT_FAILURES = Counter("gateway_connect_failures", "Connections to a replica that were refused or timed out.", ["service"])
+CONNECT_FAILURES = Counter(
+    "gateway_connect_failures", "Connections to a replica that were refused or timed out.", ["service"]
+)
 
 IN_FLIGHT = Gauge("gateway_in_flight", "Requests that are under way now.")
 

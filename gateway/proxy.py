@@ -17,7 +17,7 @@ from gateway.upstream import Exchange, Request, Upstream
 from gateway.watch import Watch
 
 MOST_REPEATABLE = 65_536
-"""A body up to this size is held until the answer comes, so that the request can be sent again; a larger one is streamed."""
+"""A body up to this size is held until the answer comes, so that it can be sent again; a larger one is streamed."""
 
 MOST_TARGET_BYTES = 4_000
 """Of path and query; gunicorn takes a request line of 4,094."""
@@ -46,7 +46,9 @@ class Body:
 class Proxy:
     """Answers the paths that belong to services."""
 
-    def __init__(self, upstreams: dict[str, Upstream], forwarding: headers.Forwarding, limits: Limits, log: AccessLog) -> None:
+    def __init__(
+        self, upstreams: dict[str, Upstream], forwarding: headers.Forwarding, limits: Limits, log: AccessLog
+    ) -> None:
         self._loop = asyncio.get_running_loop()
         self._upstreams = upstreams
         self._forwarding = forwarding
@@ -202,7 +204,7 @@ async def _answer(call: Call, exchange: Exchange) -> None:
 
 
 def _target(scope: Scope) -> bytes:
-    """What the service is asked for: the path as it came, without the prefix, and the query. Raises Refused (400, 414)."""
+    """What the service is asked for: path and query as they came, without the prefix. Raises Refused (400, 414)."""
     path, query = scope["raw_path"], scope["query_string"]
     if len(path) + len(query) > MOST_TARGET_BYTES:
         raise Refused(414, f"Path and query are longer than {MOST_TARGET_BYTES} bytes.")

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from urllib.parse import unquote_to_bytes
 
 PREFIX = b"/api"
-"""What clients write in front of a service's own paths; stripped on the way, told to the service as X-Forwarded-Prefix."""
+"""What clients write before a service's own paths; stripped on the way, told to the service as X-Forwarded-Prefix."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -77,7 +77,7 @@ class Protocol(HttpToolsProtocol):
         self._discarded = 0
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """Keep a header field. Those behind a chunked body (trailers) are dropped: they could say what a header must not."""
+        """Keep a header field; those behind a chunked body (trailers) are dropped, as they come after all checks."""
         if self._head_since is not None:
             super().on_header(name, value)
 

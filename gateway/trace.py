@@ -40,7 +40,7 @@ class Trace:
 
 
 def begin(traceparent: bytes | None, tracestate: bytes | None, *, method: str, route: str) -> Trace:
-    """The trace of one request. A `traceparent` that is not one begins a new trace, without the client's `tracestate`."""
+    """The trace of one request. A broken `traceparent` begins a new trace, without the client's `tracestate`."""
     if recording():
         return _recorded(traceparent, tracestate, method, route)
     known = _TRACEPARENT.fullmatch(traceparent) if traceparent is not None else None
@@ -60,7 +60,10 @@ def recording() -> bool:
 
 
 def _recorded(traceparent: bytes | None, tracestate: bytes | None, method: str, route: str) -> Trace:
-    offered = {"traceparent": (traceparent or b"").decode("latin-1"), "tracestate": (tracestate or b"").decode("latin-1")}
+    offered = {
+        "traceparent": (traceparent or b"").decode("latin-1"),
+        "tracestate": (tracestate or b"").decode("latin-1"),
+    }
     span = tracing.tracer(__name__).start_span(
         f"{method} {route}",
         context=tracing.extract({name: value for name, value in offered.items() if value}),

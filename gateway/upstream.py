@@ -1,4 +1,4 @@
-"""The replicas of one service: whose turn it is, which connections wait to be used again, and what may be sent twice."""
+"""The replicas of one service: whose turn it is, which connections wait for further use, what may be sent twice."""
 
 import asyncio
 from collections.abc import Sequence

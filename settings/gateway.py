@@ -5,3 +5,6 @@ from settings.env import GatewayEnvironment
 
 env = GatewayEnvironment.read()
 globals().update(django_settings("gateway", env))
+
+# The proxy is ASGI only: `manage.py runserver` and `manage.py serve` run it on uvicorn.
+WSGI_APPLICATION = None

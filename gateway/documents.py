@@ -1,0 +1,112 @@
+"""The services' own documents: fetched live, kept for a while, and kept longer when their service is away."""
+
+import asyncio
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import orjson
+import structlog
+from django.conf import settings
+
+from chassis.observability import correlation
+from gateway.connection import UpstreamError
+from gateway.upstream import Request, Upstream
+
+FRESH_SECONDS = 30.0
+"""A document is not fetched again for this long."""
+
+FAILED_SECONDS = 3.0
+"""A service that did not answer is not asked again for this long: who opens the docs need not wait for it each time."""
+
+PATIENCE_SECONDS = 3.0
+MOST_BYTES = 8 * 1024 * 1024
+
+log = structlog.get_logger(__name__)
+
+
+class NoDocument(Exception):
+    """The service answered, but not with a document."""
+
+
+@dataclass(slots=True)
+class Copy:
+    """What is known of one document. `content` is the last good one, `since` when it came (seconds since the epoch)."""
+
+    content: dict[str, Any] | None = None
+    since: float = 0.0
+    checked: float = float("-inf")
+    failing: bool = False
+
+    @property
+    def known_as_of(self) -> str:
+        """When the content came, RFC 3339."""
+        return datetime.fromtimestamp(self.since, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+_copies: dict[tuple[str, str], Copy] = {}
+
+
+async def collect(path: str, services: Iterable[str]) -> dict[str, Copy]:
+    """The document at `path` of each service, asked at the same time. What does not answer is `failing`."""
+    services = list(services)
+    copies = await asyncio.gather(*(_copy(service, path) for service in services))
+    return dict(zip(services, copies, strict=True))
+
+
+def told(copies: dict[str, Copy]) -> list[str]:
+    """A sentence for each service that does not answer, for the description of a merged document."""
+    return [
+        f"**{service}** does not answer at the moment; "
+        + (
+            f"what is said of it here is as of {copy.known_as_of}."
+            if copy.content
+            else "nothing can be said of it here."
+        )
+        for service, copy in copies.items()
+        if copy.failing
+    ]
+
+
+async def _copy(service: str, path: str) -> Copy:
+    copy = _copies.setdefault((service, path), Copy())
+    now = time.monotonic()
+    if now - copy.checked < (FAILED_SECONDS if copy.failing else FRESH_SECONDS):
+        return copy
+    try:
+        status, body = await fetch(service, path, within=PATIENCE_SECONDS)
+        content = orjson.loads(body) if status == 200 else None
+        if not isinstance(content, dict):
+            raise NoDocument
+    except (UpstreamError, TimeoutError, NoDocument, orjson.JSONDecodeError) as error:
+        if not copy.failing:
+            log.warning("document missing", upstream=service, path=path, reason=type(error).__name__)
+        copy.failing, copy.checked = True, now
+    else:
+        copy.content, copy.since, copy.checked, copy.failing = content, time.time(), now, False
+    return copy
+
+
+async def fetch(service: str, path: str, *, within: float) -> tuple[int, bytes]:
+    """GET a path of a service, on a connection of its own, so that it may be called from any event loop.
+
+    Returns the status and the body. Raises UpstreamError, TimeoutError.
+    """
+    urls = getattr(settings, f"{service.upper()}_URL")
+    upstream = Upstream(service, urls, connect_timeout=settings.GATEWAY_CONNECT_TIMEOUT_SECONDS)
+    request_id = correlation.current_request_id() or correlation.new()
+    rest = f"Accept: application/json\r\nX-Request-Id: {request_id}\r\nConnection: close\r\n\r\n".encode()
+    try:
+        async with asyncio.timeout(within):
+            exchange = await upstream.answered(Request(f"GET {path} HTTP/1.1\r\n".encode(), rest, b"", True, True))
+            try:
+                body = b""
+                while len(body) <= MOST_BYTES and (piece := await exchange.connection.body(exchange.answer)):
+                    body += piece
+            finally:
+                exchange.end()
+            return exchange.answer.status, body
+    finally:
+        upstream.close()

@@ -1,0 +1,46 @@
+"""Which services answer. None of them is required: without one the gateway still serves the others, and says so."""
+
+from dataclasses import dataclass
+
+import orjson
+from health_check.base import HealthCheck
+from health_check.exceptions import ServiceUnavailable, ServiceWarning
+
+from chassis.health.registry import Part
+from gateway import routes
+from gateway.connection import UpstreamError
+from gateway.documents import fetch
+
+PATIENCE_SECONDS = 1.2
+"""A service's own readiness may take that long; all parts together have 1.5 s."""
+
+
+@dataclass
+class Service(HealthCheck):
+    """A replica of the service says that it is ready."""
+
+    service: str
+
+    async def run(self) -> None:
+        """Ask its `/health/ready`. Raises ServiceUnavailable, or ServiceWarning when it serves but misses something."""
+        try:
+            status, body = await fetch(self.service, "/health/ready", within=PATIENCE_SECONDS)
+        except (UpstreamError, TimeoutError) as error:
+            raise ServiceUnavailable("does not answer") from error
+        if status != 200:
+            raise ServiceUnavailable("is not ready")
+        if _says(body) == "degraded":
+            raise ServiceWarning("is degraded")
+
+
+def _says(body: bytes) -> object:
+    try:
+        answer = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        return None
+    return answer.get("status") if isinstance(answer, dict) else None
+
+
+def parts() -> list[Part]:
+    """What the gateway depends on."""
+    return [Part(service, Service(service), required=False) for service in routes.SERVICES]

@@ -1,0 +1,166 @@
+"""One OpenAPI document of the whole API, merged from what each service says of itself.
+
+Paths come under the prefix and only where a route leads to them. Names that two services give to different things are
+told apart by the service's name; those that mean the same are kept once.
+"""
+
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from gateway import routes
+from gateway.documents import Copy, collect, told
+
+OPENAPI_VERSION = "3.1.1"
+METHODS = frozenset({"get", "put", "post", "delete", "options", "head", "patch", "trace"})
+
+ABOUT = """\
+Users and orders, behind one gateway. `POST /api/users` ends, some milliseconds later, in a welcome order that has been
+paid for, or whose payment failed. Errors are `application/problem+json` (RFC 9457). The events: `/api/asyncapi`."""
+
+OWN_ANSWERS = {
+    "408": "The request's body did not come in time.",
+    "413": "The body is too large.",
+    "414": "Path and query are too long.",
+    "431": "The header is too large.",
+    "502": "The service cannot be reached, or broke off.",
+    "504": "The service did not answer in time.",
+}
+"""Answers of the gateway itself, possible everywhere."""
+
+PROBLEM = {
+    "type": "object",
+    "description": "An error, as RFC 9457 has it.",
+    "properties": {
+        "type": {"type": "string"},
+        "title": {"type": "string"},
+        "status": {"type": "integer"},
+        "detail": {"type": "string"},
+        "instance": {"type": "string"},
+        "requestId": {"type": "string", "description": "Finds the request in the logs and traces."},
+    },
+    "required": ["type", "title", "status", "requestId"],
+}
+
+Document = dict[str, Any]
+
+
+async def document() -> Document:
+    """The merged document, of what can be had now."""
+    copies = await collect("/schema", dict.fromkeys(route.service for route in routes.ROUTES))
+    return merge(copies)
+
+
+def merge(copies: Mapping[str, Copy]) -> Document:
+    """Merge the services' documents; those that are missing or old are named in `info` and `x-missing-services`."""
+    parts = {service: copy.content for service, copy in copies.items() if copy.content}
+    parts = _told_apart(parts)
+    missing = [service for service, copy in copies.items() if copy.failing]
+    merged: Document = {
+        "openapi": OPENAPI_VERSION,
+        "info": {"title": "API", "version": "1.0.0", "description": "\n\n".join([ABOUT, *told(dict(copies))])},
+        "servers": [{"url": "/"}],
+        "tags": [{"name": service} for service in copies],
+        "paths": {},
+        "components": {"schemas": {"GatewayProblem": PROBLEM}, "responses": _own_responses()},
+    }
+    if missing:
+        merged["x-missing-services"] = missing
+    operation_ids: set[str] = set()
+    for service, part in parts.items():
+        for path, item in part.get("paths", {}).items():
+            if _leads_to(service, path):
+                merged["paths"][routes.PREFIX.decode() + path] = _path_item(service, item, operation_ids)
+        for kind, components in part.get("components", {}).items():
+            merged["components"].setdefault(kind, {}).update(components)
+    return merged
+
+
+def _leads_to(service: str, path: str) -> bool:
+    route = routes.find(routes.PREFIX + path.encode())
+    return route is not None and route.service == service
+
+
+def _path_item(service: str, item: Document, operation_ids: set[str]) -> Document:
+    """A path's operations, with unique ids and with the answers that the gateway itself may give."""
+    result = dict(item)
+    for method in METHODS & item.keys():
+        operation = dict(item[method])
+        name = operation.get("operationId")
+        if name is not None:
+            if name in operation_ids:
+                operation["operationId"] = name = f"{service}_{name}"
+            operation_ids.add(name)
+        own = {status: {"$ref": f"#/components/responses/Gateway{status}"} for status in OWN_ANSWERS}
+        operation["responses"] = own | operation.get("responses", {})
+        result[method] = operation
+    return result
+
+
+def _own_responses() -> Document:
+    content = {"application/problem+json": {"schema": {"$ref": "#/components/schemas/GatewayProblem"}}}
+    return {f"Gateway{status}": {"description": meaning, "content": content} for status, meaning in OWN_ANSWERS.items()}
+
+
+# --- telling names apart ---
+
+Name = tuple[str, str]
+"""Kind and name of a component: `("schemas", "Order")`."""
+
+
+def _told_apart(parts: Mapping[str, Document]) -> dict[str, Document]:
+    contested = _contested(parts)
+    return {service: _renamed(part, service, contested) for service, part in parts.items()}
+
+
+def _contested(parts: Mapping[str, Document]) -> set[Name]:
+    """Components that are not the same in all documents that have them, and those that refer to such."""
+    meanings: dict[Name, list[Any]] = {}
+    for part in parts.values():
+        for kind, components in part.get("components", {}).items():
+            for name, meaning in components.items():
+                meanings.setdefault((kind, name), []).append(meaning)
+    shared = {name: found for name, found in meanings.items() if len(found) > 1}
+    contested = {name for name, found in shared.items() if any(meaning != found[0] for meaning in found)}
+    while True:
+        drawn_in = {
+            name for name, found in shared.items() if name not in contested and contested & set(_references(found))
+        }
+        if not drawn_in:
+            return contested
+        contested |= drawn_in
+
+
+_REFERENCE = re.compile(r"#/components/([^/]+)/([^/]+)")
+
+
+def _references(node: Any) -> Iterator[Name]:
+    if isinstance(node, dict):
+        target = _REFERENCE.fullmatch(str(node.get("$ref", "")))
+        if target:
+            yield target[1], target[2]
+        for child in node.values():
+            yield from _references(child)
+    elif isinstance(node, list):
+        for child in node:
+            yield from _references(child)
+
+
+def _renamed(part: Document, service: str, contested: set[Name]) -> Document:
+    def new(kind: str, name: str) -> str:
+        return f"{service.capitalize()}{name}" if (kind, name) in contested else name
+
+    def rewritten(node: Any) -> Any:
+        if isinstance(node, dict):
+            return {key: rewritten(child) for key, child in node.items()}
+        if isinstance(node, list):
+            return [rewritten(child) for child in node]
+        target = _REFERENCE.fullmatch(node) if isinstance(node, str) else None
+        return f"#/components/{target[1]}/{new(target[1], target[2])}" if target else node
+
+    result: Document = rewritten(part)
+    result["components"] = {
+        kind: {new(kind, name): meaning for name, meaning in components.items()}
+        for kind, components in result.get("components", {}).items()
+    }
+    return result
