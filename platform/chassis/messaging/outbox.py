@@ -66,9 +66,9 @@ def _to_json(value: bytes | None) -> Any:
     return {"base64": base64.b64encode(value).decode()} if "\0" in text else text
 
 
-def headers_from_json(headers: list[list[Any]]) -> Headers:
-    """The headers that `headers_to_json` kept, byte for byte."""
-    return [(name, _from_json(value)) for name, value in headers]
+def headers_from_json(headers: str) -> Headers:
+    """The headers that `headers_to_json` kept, byte for byte, from the column's text."""
+    return [(name, _from_json(value)) for name, value in orjson.loads(headers)]
 
 
 def _from_json(value: Any) -> bytes | None:
