@@ -37,7 +37,7 @@ types: environment  ## Check types
 	$(PY) -m mypy .
 
 bench: environment  ## Measure speed and memory beside their references
-	@$(EMBEDDED) bench $(ARGS)
+	@PYTHONPATH=platform $(PY) -m bench $(ARGS)
 
 lock: environment  ## Lock the newest versions of all packages that the .in files allow
 	$(PY) -m uv pip compile -q --upgrade --universal --python-version 3.11 --generate-hashes -o requirements.txt requirements.in

@@ -1,4 +1,4 @@
-"""`python -m embedded demo|up|engines|bench`; `make` calls it."""
+"""`python -m embedded demo|up|engines`; `make` calls it."""
 
 import asyncio
 import importlib
@@ -10,6 +10,7 @@ from types import FrameType
 from typing import Any
 
 from embedded.display import complain
+from embedded.engines import prepare
 from embedded.errors import EmbeddedError
 
 COMMANDS = ("demo", "up", "engines")
@@ -32,8 +33,8 @@ def main() -> int:
     for signum in SIGNALS:
         signal.signal(signum, _interrupt)
     try:
+        prepare()
         command = importlib.import_module(f"embedded.{arguments[0]}")
-        command.prepare()
         return asyncio.run(_until_asked_to_stop(command.run))
     except EmbeddedError as error:
         complain(f"\n{arguments[0]} failed: {error}")

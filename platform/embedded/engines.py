@@ -1,14 +1,17 @@
-"""PostgreSQL and Kafka together, started side by side."""
+"""PostgreSQL and Kafka together, started side by side; by themselves as `make engines`."""
 
+import asyncio
+import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from embedded import cache
+from embedded import cache, jars, postgres
+from embedded.display import say
 from embedded.kafka import Kafka
 from embedded.postgres import PostgreSQL
-from embedded.processes import drive
+from embedded.processes import drive, drive_async
 
 
 @dataclass
@@ -47,6 +50,28 @@ class Engines:
             "ORDERS_DATABASE_URL": self.postgres.url("orderdb"),
             "KAFKA_BOOTSTRAP_SERVERS": self.kafka.bootstrap_servers,
         }
+
+
+def prepare() -> None:
+    """What only the first run on a machine does: fetch the broker's jars, and copy PostgreSQL's programs if need be."""
+    jars.fetch()
+    postgres.prepare()
+
+
+async def run() -> int:
+    """`make engines`: run both until cancelled, having said where they are in a form that a shell can source."""
+    with cache.throwaway("engines") as folder:
+        engines = choose(folder, may_create_databases=True)
+        try:
+            await asyncio.gather(drive_async(engines.kafka.starting()), drive_async(engines.postgres.starting()))
+            for name, value in engines.environment().items():
+                say(f"{name}={shlex.quote(value)}")
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            return 0
+        finally:
+            engines.abandon()
+    return 0
 
 
 @contextmanager

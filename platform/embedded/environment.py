@@ -50,7 +50,9 @@ def make(locked):
     with open(installer, "w") as file:
         file.write(re.search(r"^uv==.*\n(?:    --hash=.*\n)+", locked, re.M).group())
     run(PYTHON, "-m", "pip", "install", "-q", "--disable-pip-version-check", "--require-hashes", "-r", installer)
-    run(PYTHON, "-m", "uv", "pip", "sync", "--python", PYTHON, "--require-hashes", "--compile-bytecode", LOCK_FILE)
+    # Compiled now, so that the first start is as quick as any other.
+    sync = [PYTHON, "-m", "uv", "pip", "sync", "--python", PYTHON, "--require-hashes", "--compile-bytecode", LOCK_FILE]
+    run(*sync, *([] if sys.stderr.isatty() else ["-q"]))
 
 
 def start_again_with_newer_python():

@@ -1,0 +1,82 @@
+"""The whole system on this machine: both engines and every process, each started as soon as what it needs is there."""
+
+import asyncio
+from collections.abc import Callable, Mapping
+
+from embedded.engines import Engines
+from embedded.processes import Steps, drive_async
+from embedded.runner import Runner, Show, all_or_first_failure
+from embedded.system import JOBS, PROCESSES, SERVICES, Job, Process, environment, urls
+
+DONE_BY = {"migrate": "database migrated", "topics": "topics made", "createsuperuser": "admin made"}
+
+
+class Stand:
+    """Engines, jobs and processes with their addresses; `report` is told what has been reached."""
+
+    def __init__(
+        self,
+        engines: Engines,
+        ports: Mapping[str, int],
+        *,
+        secret_key: str,
+        report: Callable[[str], None],
+        show: Show | None = None,
+        inherit_all: bool = False,
+        extra: Mapping[str, str] | None = None,
+    ) -> None:
+        """`ports` are those of the processes, by name; `extra` is given to every process and job."""
+        self.engines = engines
+        self.ports = ports
+        self.addresses = {**urls(ports), **engines.environment()}
+        self._report = report
+
+        def variables(service: str) -> dict[str, str]:
+            own = environment(service, addresses=self.addresses, secret_key=secret_key, inherit_all=inherit_all)
+            return {**own, **(extra or {})}
+
+        self.runner = Runner(variables, show)
+
+    async def start(self, jobs: tuple[Job, ...] = JOBS) -> None:
+        """Start everything, and return when everything is ready. Raises NotReady, which says what is not."""
+        serves = {"postgres": asyncio.Event(), "kafka": asyncio.Event()}
+        prepared = {service: asyncio.Event() for service in SERVICES}
+        for service in set(SERVICES) - {job.service for job in jobs}:
+            prepared[service].set()
+        await all_or_first_failure(
+            self._engine("PostgreSQL serves", self.engines.postgres.starting(), serves["postgres"]),
+            self._engine("Apache Kafka serves", self.engines.kafka.starting(), serves["kafka"]),
+            *(self._job(job, serves[job.needs], prepared[job.service]) for job in jobs),
+            *(self._process(process, prepared) for process in PROCESSES),
+        )
+        self._report(f"all {len(PROCESSES)} processes are ready")
+
+    async def stop(self, *, grace: float = 9.0) -> None:
+        """End everything gracefully, first what uses the engines and then the engines."""
+        try:
+            await self.runner.stop(grace=grace)
+        finally:
+            self.engines.stop()
+
+    def abandon(self) -> None:
+        """End everything at once; nobody will need the data."""
+        self.runner.kill()
+        self.engines.abandon()
+
+    async def _engine(self, what: str, starting: Steps, serves: asyncio.Event) -> None:
+        await drive_async(starting)
+        self._report(what)
+        serves.set()
+
+    async def _job(self, job: Job, serves: asyncio.Event, prepared: asyncio.Event) -> None:
+        await serves.wait()
+        await self.runner.job(job)
+        self._report(f"{job.service}: {' and '.join(DONE_BY[command.split()[0]] for command in job.commands)}")
+        prepared.set()
+
+    async def _process(self, process: Process, prepared: Mapping[str, asyncio.Event]) -> None:
+        # A consumer reads topics that other services make.
+        waits_for = prepared if process.name.endswith("-consume") else [process.service]
+        for service in waits_for:
+            await prepared[service].wait()
+        await self.runner.ready(await self.runner.start(process, self.ports[process.name]))

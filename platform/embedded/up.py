@@ -1,0 +1,202 @@
+"""`make up`: the system in the foreground until Ctrl-C, on fixed ports, with its data in var/."""
+
+import asyncio
+import contextlib
+import fcntl
+import json
+import os
+import secrets
+import shlex
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+from embedded import ports
+from embedded.display import BOLD, coloured, paint, say, stream
+from embedded.engines import Engines
+from embedded.errors import EmbeddedError, NotReady
+from embedded.kafka import Kafka
+from embedded.postgres import PostgreSQL
+from embedded.processes import drive_async
+from embedded.runner import BACKOFF_FIRST, BACKOFF_MOST, Show, all_or_first_failure
+from embedded.stand import Stand
+from embedded.system import JOBS, PROCESSES, ROOT, Job
+
+VAR = ROOT / "var"
+DEV_ENV = VAR / "dev.env"
+ADMIN = "admin"
+SERVICES_WITH_ADMIN = ("users", "orders")
+POSTGRES_PORT, KAFKA_PORT = 15432, 9092
+NAMES = (*(process.name for process in PROCESSES), "postgres", "kafka")
+
+
+async def run() -> int:
+    """Run until cancelled. Raises EmbeddedError when a port is taken or something does not become ready."""
+    VAR.mkdir(exist_ok=True)
+    show = stream(max(map(len, NAMES)))
+    with _only_one():
+        secret = _secrets()
+        stand = _stand(secret, show)
+        logs = [asyncio.create_task(_follow(name, path, show)) for name, path in _engine_logs(stand)]
+        try:
+            await stand.start(_jobs())
+            for service in SERVICES_WITH_ADMIN:
+                _admin_was_made(service).touch()
+            _write_dev_env(stand, secret)
+            _welcome(stand, secret)
+            await _keep_running(stand, show)
+        except asyncio.CancelledError:
+            say(paint("\nStopping: each process finishes what it has in hand", BOLD))
+        finally:
+            DEV_ENV.unlink(missing_ok=True)
+            await stand.stop()
+            for log in logs:
+                log.cancel()
+    say(paint("Stopped. The data is in var/; `make up` goes on with it.", BOLD))
+    return 0
+
+
+def port_of(variable: str, default: int, purpose: str) -> int:
+    """A fixed port, or the one that its variable says. Raises EmbeddedError for a bad number, PortTaken for a taken port."""
+    text = os.environ.get(variable) or str(default)
+    if not text.isdecimal() or not 0 < int(text) < 65536:
+        raise EmbeddedError(f"{variable} must be a port number, not {text!r}")
+    return ports.demand(int(text), variable=variable, purpose=purpose)
+
+
+def _stand(secret: dict[str, str], show: Show) -> Stand:
+    numbers = {process.name: port_of(process.port_variable, process.default_port, process.name) for process in PROCESSES}
+    postgres_port = port_of("POSTGRES_PORT", POSTGRES_PORT, "PostgreSQL")
+    kafka_port = port_of("KAFKA_PORT", KAFKA_PORT, "Kafka")
+    wanted = [*numbers.values(), postgres_port, kafka_port]
+    if twice := {port for port in wanted if wanted.count(port) > 1}:
+        raise EmbeddedError(f"port {min(twice)} is wanted for two things: each needs its own")
+    passwords = {role: secret[role] for role in ("postgres", "users", "orders")}
+    return Stand(
+        Engines(PostgreSQL(VAR / "postgres", postgres_port, passwords=passwords), Kafka(VAR / "kafka", port=kafka_port)),
+        numbers,
+        secret_key=secret["secret_key"],
+        report=lambda what: say(paint(f"• {what}", BOLD)),
+        show=show,
+        inherit_all=True,
+        extra={
+            **({"FORCE_COLOR": "1"} if coloured() else {}),
+            "DJANGO_SUPERUSER_USERNAME": ADMIN,
+            "DJANGO_SUPERUSER_EMAIL": f"{ADMIN}@example.org",
+            "DJANGO_SUPERUSER_PASSWORD": secret["admin"],
+        },
+    )
+
+
+@contextmanager
+def _only_one() -> Iterator[None]:
+    """One at a time in this folder: two would write into the same data."""
+    with open(VAR / "lock", "w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise EmbeddedError(f"`make up` runs already in {ROOT}") from None
+        yield
+
+
+def _secrets() -> dict[str, str]:
+    """Random passwords, made at the first start and kept for the next, readable by the owner alone."""
+    path = VAR / "secrets.json"
+    kept = json.loads(path.read_text()) if path.exists() else {}
+    missing = [name for name in ("postgres", "users", "orders", "admin", "secret_key") if name not in kept]
+    if missing:
+        kept |= {name: secrets.token_urlsafe(48 if name == "secret_key" else 12) for name in missing}
+        _write_private(path, json.dumps(kept, indent=2) + "\n")
+    return {str(name): str(value) for name, value in kept.items()}
+
+
+def _write_private(path: Path, text: str) -> None:
+    """Write a file that only we can read, whole or not at all."""
+    staging = path.with_name(f".{path.name}.new")
+    staging.unlink(missing_ok=True)
+    with open(os.open(staging, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+        file.write(text)
+    os.replace(staging, path)
+
+
+def _jobs() -> tuple[Job, ...]:
+    """The system's jobs; with an admin login in each database that has none from us yet."""
+    return tuple(
+        replace(job, commands=(*job.commands, "createsuperuser --noinput"))
+        if job.service in SERVICES_WITH_ADMIN and not _admin_was_made(job.service).exists()
+        else job
+        for job in JOBS
+    )
+
+
+def _admin_was_made(service: str) -> Path:
+    # Beside the data, so that it goes when the data goes.
+    return VAR / "postgres" / f"admin-of-{service}"
+
+
+def _write_dev_env(stand: Stand, secret: dict[str, str]) -> None:
+    """The addresses, for `set -a; . var/dev.env; set +a` and then any `manage.py … --settings=settings.SERVICE`."""
+    values = {**stand.addresses, "ENVIRONMENT": "development", "SECRET_KEY": secret["secret_key"]}
+    _write_private(DEV_ENV, "".join(f"{name}={shlex.quote(value)}\n" for name, value in values.items()))
+
+
+def _welcome(stand: Stand, secret: dict[str, str]) -> None:
+    gateway, users, orders = (stand.addresses[f"{name}_URL"] for name in ("GATEWAY", "USERS", "ORDERS"))
+    rows = [
+        ("API documentation", f"{gateway}/api/docs"),
+        ("Browsable API", f"{gateway}/api/users  {gateway}/api/orders"),
+        ("Admin of users", f"{users}/admin/"),
+        ("Admin of orders", f"{orders}/admin/"),
+        ("Admin login", f"{ADMIN}  {secret['admin']}"),
+        *((f"Metrics of {name}", f"http://{ports.HOST}:{port}/metrics") for name, port in stand.ports.items()),
+        ("Addresses", "var/dev.env, for a shell: set -a; . var/dev.env; set +a"),
+    ]
+    say()
+    for what, where in rows:
+        say(f"  {paint(f'{what:<26}', BOLD)} {where}")
+    say("\n  Ctrl-C stops everything.\n")
+
+
+async def _keep_running(stand: Stand, show: Show) -> None:
+    """Until cancelled: start again what dies."""
+    await all_or_first_failure(
+        _keep_engine(stand.engines.postgres, lambda: stand.engines.postgres.child.alive, "postgres", show),
+        _keep_engine(stand.engines.kafka, lambda: all(node.child.alive for node in stand.engines.kafka.members), "kafka", show),
+        *(stand.runner.keep_alive(running) for running in stand.runner.running.values()),
+    )
+
+
+async def _keep_engine(engine: PostgreSQL | Kafka, lives: Callable[[], bool], name: str, show: Show) -> None:
+    pause = BACKOFF_FIRST
+    while True:
+        await asyncio.sleep(0.3)
+        if lives():
+            continue
+        show(name, f"{name} died; it is started again in {pause:g} s")
+        await asyncio.sleep(pause)
+        try:
+            await drive_async(engine.starting())
+            pause = BACKOFF_FIRST
+        except NotReady as error:
+            show(name, str(error))
+            pause = min(pause * 2, BACKOFF_MOST)
+
+
+def _engine_logs(stand: Stand) -> list[tuple[str, Path]]:
+    kafka = [("kafka", node.folder / "log") for node in stand.engines.kafka.members]
+    return [("postgres", stand.engines.postgres.folder / "log"), *kafka]
+
+
+async def _follow(name: str, log: Path, show: Show) -> None:
+    """Show what is appended to a file from now on."""
+    position = log.stat().st_size if log.exists() else 0
+    while True:
+        await asyncio.sleep(0.25)
+        with contextlib.suppress(FileNotFoundError), log.open("rb") as file:
+            file.seek(position)
+            lines = file.read().splitlines(keepends=True)
+            for line in lines:
+                if line.endswith(b"\n"):
+                    show(name, line.decode(errors="replace").rstrip())
+                    position += len(line)
