@@ -1,5 +1,7 @@
 """What the services have in common. Each service's module calls `django_settings` and adds nothing that is not its own."""
 
+import sys
+from pathlib import Path
 from typing import Any
 
 from psycopg.conninfo import conninfo_to_dict
@@ -7,13 +9,21 @@ from psycopg.conninfo import conninfo_to_dict
 from settings import ROOT
 from settings.env import Environment, Outbox
 
-COMMON_APPS = [
+WORKERS = {"consume", "relay"}
+WORKER = Path(sys.argv[0]).name == "manage.py" and len(sys.argv) > 1 and sys.argv[1] in WORKERS
+"""Whether this process is a worker: it serves no pages, and so does not load what only pages need (a third of its memory)."""
+
+WORKER_APPS = [
     "chassis.observability",
     "chassis.messaging",
-    "chassis.http",
     "chassis.health",
     "chassis.database",
     "chassis.workers",
+]
+
+WEB_APPS = [
+    *WORKER_APPS,
+    "chassis.http",
     "rest_framework",
     "drf_spectacular",
     "drf_spectacular_sidecar",
@@ -35,6 +45,13 @@ SESSION_MIDDLEWARE = [
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
 ]
+
+
+def installed_apps(*, has_database: bool) -> list[str]:
+    """The apps of this process beside the service's own."""
+    if WORKER:
+        return WORKER_APPS
+    return [*WEB_APPS, *(DATABASE_APPS if has_database else [])]
 
 
 def middleware(*, sessions: bool) -> list[str]:
@@ -122,7 +139,7 @@ def django_settings(
         "ROOT_URLCONF": f"{service}.urls",
         "WSGI_APPLICATION": f"{service}.wsgi.application",
         "ASGI_APPLICATION": f"{service}.asgi.application",
-        "INSTALLED_APPS": [service, *COMMON_APPS, *(DATABASE_APPS if has_database else [])],
+        "INSTALLED_APPS": [service, *installed_apps(has_database=has_database)],
         "MIDDLEWARE": middleware(sessions=has_database),
         "TEMPLATES": templates(sessions=has_database),
         "DATABASES": databases,

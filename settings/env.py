@@ -7,7 +7,16 @@ with one message that names all of them at once and never prints a value.
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import AnyHttpUrl, Field, PostgresDsn, SecretStr, ValidationError, ValidationInfo, field_validator, model_validator
+from pydantic import (
+    AnyHttpUrl,
+    Field,
+    PostgresDsn,
+    SecretStr,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 SECRETS_DIR = "/run/secrets"
@@ -216,6 +225,9 @@ class PaymentsEnvironment(Consumers):
 class GatewayEnvironment(Environment):
     """What the gateway reads."""
 
+    trust_forwarded_headers: bool = Field(
+        False, description="At the gateway: add to the client's own X-Forwarded-*: only behind a proxy that sets them."
+    )
     users_url: CommaSeparated = Field(("http://localhost:8001",), description="Base URLs of users' replicas, comma-separated.")
     orders_url: CommaSeparated = Field(("http://localhost:8002",), description="Base URLs of orders' replicas.")
     payments_url: CommaSeparated = Field(("http://localhost:8003",), description="Base URLs of payments' replicas.")
