@@ -66,7 +66,7 @@ class CursorPagination(BasePagination):
     default_limit = 50
     max_limit = 100
     template = "rest_framework/pagination/previous_and_next.html"
-    display_page_controls = True
+    display_page_controls = False
 
     def paginate_queryset(self, queryset: Any, request: Request, view: APIView | None = None) -> list[Any]:
         """The rows of the page that the request asks for, of a QuerySet."""
@@ -81,6 +81,8 @@ class CursorPagination(BasePagination):
             rows.reverse()
         self.next = Cursor.beside(rows[-1], newer=False) if rows and (more or newer) else None
         self.previous = Cursor.beside(rows[0], newer=True) if rows and cursor and (more or not newer) else None
+        # The browsable API shows its buttons where there is somewhere to go.
+        self.display_page_controls = bool(self.next or self.previous)
         return rows
 
     def _place(self, parameters: Mapping[str, str]) -> tuple[int, Cursor | None]:

@@ -1,0 +1,23 @@
+"""Events as a handler of orders gets them."""
+
+import uuid
+
+from opentelemetry.context import Context
+
+from chassis.messaging.registry import Received
+from orders.events import PaymentCompleted, UserCreated
+
+
+def joined(user_id: str, *, request_id: str = "") -> Received[UserCreated]:
+    """`user.created`, as users tells it."""
+    return _received(UserCreated.model_validate({"userId": user_id, "email": "ada@example.org"}), user_id, request_id)
+
+
+def paid(order_id: uuid.UUID, *, payment_id: uuid.UUID, status: str = "completed") -> Received[PaymentCompleted]:
+    """`payment.completed`, as payments tells it."""
+    event = PaymentCompleted.model_validate({"paymentId": str(payment_id), "orderId": str(order_id), "status": status})
+    return _received(event, str(order_id), "")
+
+
+def _received(event, key, request_id):
+    return Received(event=event, id=str(uuid.uuid4()), key=key, request_id=request_id, context=Context())

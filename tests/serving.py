@@ -1,0 +1,85 @@
+"""A service as it runs in production: its own process under gunicorn, on the run's PostgreSQL, in a database of its own."""
+
+import os
+import sys
+import tempfile
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from urllib.parse import urlsplit, urlunsplit
+
+import psycopg
+
+from embedded import ports
+from embedded.processes import Child, drive
+
+ROOT = Path(__file__).resolve().parent.parent
+DATABASES = {"users": "USERS_DATABASE_URL", "orders": "ORDERS_DATABASE_URL"}
+
+
+@contextmanager
+def database(service: str) -> Iterator[dict[str, str]]:
+    """A fresh, migrated database of one service; gives the environment that leads to it."""
+    variable = DATABASES[service]
+    url = urlsplit(os.environ[variable])
+    name = f"served_{service}_{os.getpid()}"
+    with psycopg.connect(os.environ[variable], autocommit=True) as connection:
+        connection.execute(f'CREATE DATABASE "{name}"')  # type: ignore[call-overload]
+        try:
+            environment = {
+                **os.environ,
+                "DJANGO_SETTINGS_MODULE": f"settings.{service}",
+                "ENVIRONMENT": "development",
+                variable: urlunsplit(url._replace(path=f"/{name}")),
+            }
+            run([sys.executable, "manage.py", "migrate", "-v0"], environment)
+            yield environment
+        finally:
+            connection.execute(f'DROP DATABASE "{name}" WITH (FORCE)')  # type: ignore[call-overload]
+
+
+def run(argv: list[str], environment: dict[str, str]) -> None:
+    """Run one command to its end."""
+    with tempfile.TemporaryDirectory() as folder:
+        drive(Child(argv, log=Path(folder) / "log", name=argv[-1], cwd=ROOT, env=environment).until_done(within=60))
+
+
+@contextmanager
+def gunicorn(service: str, environment: dict[str, str]) -> Iterator[str]:
+    """The service on a free port; gives its URL."""
+    [port] = ports.free(1)
+    url = f"http://127.0.0.1:{port}"
+    argv = [
+        sys.executable,
+        "-m",
+        "gunicorn",
+        f"{service}.wsgi",
+        "-c",
+        "settings/gunicorn.py",
+        "-b",
+        f"127.0.0.1:{port}",
+    ]
+    with tempfile.TemporaryDirectory() as folder:
+        child = Child(argv, log=Path(folder) / "log", name=service, cwd=ROOT, env=environment)
+        try:
+            drive(child.until(lambda: _answers(f"{url}/{service}"), within=60))
+            yield url
+        finally:
+            child.stop()
+
+
+@contextmanager
+def serving(service: str) -> Iterator[str]:
+    """A service with a fresh database; gives its URL."""
+    with database(service) as environment, gunicorn(service, environment) as url:
+        yield url
+
+
+def _answers(url: str) -> bool:
+    try:
+        urllib.request.urlopen(url, timeout=5).close()
+    except urllib.error.URLError:
+        return False
+    return True

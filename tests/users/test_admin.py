@@ -1,0 +1,99 @@
+"""Users in the admin: the same use cases."""
+
+import pytest
+from django.contrib.auth.models import User as Person
+from django.test import Client
+
+from chassis.messaging.models import OutboxEvent
+from users import services
+from users.models import User
+
+pytestmark = pytest.mark.django_db(databases=["users"])
+
+
+@pytest.fixture
+def admin():
+    client = Client()
+    client.force_login(Person.objects.create_superuser("root", "root@example.org", "secret"))
+    return client
+
+
+def test_adding_publishes(admin):
+    answer = admin.post("/admin/users/user/add/", {"email": " ada@example.org ", "name": "Ada"})
+
+    assert answer.status_code == 302
+    user = User.objects.get()
+    assert (user.email, user.name) == ("ada@example.org", "Ada")
+    assert OutboxEvent.objects.get().key == str(user.id)
+
+
+def test_changing_and_deleting(admin):
+    user = services.create_user(email="ada@example.org", name="Ada")
+
+    admin.post(f"/admin/users/user/{user.id}/change/", {"email": "ADA@example.org", "name": "Ada L."})
+    assert User.objects.get().name == "Ada L."
+
+    admin.post(f"/admin/users/user/{user.id}/delete/", {"post": "yes"})
+    assert not User.objects.exists()
+    assert OutboxEvent.objects.count() == 1
+
+
+def test_deleting_several(admin):
+    ids = [str(services.create_user(email=f"{n}@example.org", name="N").id) for n in range(3)]
+
+    admin.post("/admin/users/user/", {"action": "delete_selected", "_selected_action": ids[:2], "post": "yes"})
+
+    assert [str(user.id) for user in User.objects.all()] == ids[2:]
+
+
+@pytest.mark.parametrize(
+    ("email", "name"),
+    [("ADA@example.org", "Ada"), ("b@example.org", "A\x07"), ("ä@example.org", "A"), ("b", "A"), ("b@example.org", "")],
+)
+def test_it_refuses_what_the_api_refuses(admin, email, name):
+    services.create_user(email="ada@example.org", name="Ada")
+
+    answer = admin.post("/admin/users/user/add/", {"email": email, "name": name})
+
+    assert answer.status_code == 200
+    assert answer.context["adminform"].form.errors
+    assert User.objects.count() == 1
+
+
+def test_an_email_that_is_taken_in_the_last_moment_is_a_message(admin, monkeypatch):
+    def taken(**values):
+        raise services.EmailTaken
+
+    monkeypatch.setattr(services, "create_user", taken)
+    answer = admin.post("/admin/users/user/add/", {"email": "ada@example.org", "name": "Ada"}, follow=True)
+
+    assert answer.status_code == 200
+    assert [str(message) for message in answer.context["messages"]] == [
+        "Another user has this email, whatever its case."
+    ]
+
+
+@pytest.mark.parametrize("query", ["", "?q=ada", "?q=example.org", "?q=%00", "?o=1", "?created_at__year=2020"])
+def test_lists(admin, query):
+    user = services.create_user(email="ada@example.org", name="Ada")
+
+    answer = admin.get(f"/admin/users/user/{query}")
+
+    assert answer.status_code == 200
+    assert (str(user.id) in answer.text) == ("year" not in query)
+
+
+def test_events_can_be_looked_at(admin):
+    user = services.create_user(email="ada@example.org", name="Ada")
+
+    answer = admin.get(f"/admin/messaging/outboxevent/?q={user.id}")
+
+    assert answer.status_code == 200
+    assert "user.created" in answer.text
+
+
+def test_a_form_without_its_token_is_a_problem():
+    answer = Client(enforce_csrf_checks=True).post("/admin/login/", {"username": "root", "password": "x"})
+
+    assert answer.status_code == 403
+    assert answer["Content-Type"] == "application/problem+json"
