@@ -35,7 +35,7 @@ OTHERS = (
         "all",
         "path of an empty folder",
         "—",
-        "Where web processes add up their metrics: needed when WEB_CONCURRENCY is more than 1; empty it before a start.",
+        "Where web processes add up their metrics: needed where WEB_CONCURRENCY is more than 1; empty at a start.",
     ),
     ("OTEL_TRACES_EXPORTER", "all", "`none`, `console`, `otlp`", "`none`", "Where spans go; `none` records nothing."),
     (

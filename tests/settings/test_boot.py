@@ -1,0 +1,95 @@
+"""Each service boots alone, in a fresh process, with its own variables and nothing else."""
+
+import json
+
+import pytest
+
+from tests.settings.services import REQUIRED, ROOT, SERVICES, production, python
+
+INSPECT = """
+import json, django
+django.setup()
+from django.conf import settings
+from django.urls import get_resolver
+get_resolver().url_patterns
+print(json.dumps({
+    "name": settings.SERVICE_NAME, "alias": settings.SERVICE_DATABASE, "debug": settings.DEBUG,
+    "databases": sorted(settings.DATABASES), "names": [n for n in dir(settings) if n.isupper()],
+    "apps": settings.INSTALLED_APPS,
+}))
+"""
+
+
+@pytest.fixture(scope="module", params=SERVICES)
+def inspected(request) -> dict:
+    done = python("-c", "import settings\n" + INSPECT, **production(request.param))
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout) | {"service": request.param}
+
+
+class TestBoot:
+    def test_it_is_itself(self, inspected):
+        assert inspected["name"] == inspected["service"]
+        assert inspected["debug"] is False
+
+    def test_it_knows_its_own_database_only(self, inspected):
+        own = [inspected["alias"]] if inspected["alias"] else []
+        assert inspected["databases"] == sorted(["default", *own] if own else [])
+        foreign = {f"{name.upper()}_DATABASE_URL" for name in SERVICES if name != inspected["service"]}
+        assert not foreign & set(inspected["names"])
+
+    def test_it_holds_no_other_service(self, inspected):
+        assert [app for app in inspected["apps"] if app in SERVICES] == [inspected["service"]]
+
+    @pytest.mark.parametrize("service", SERVICES)
+    def test_its_server_entry_loads(self, service):
+        entry = "asgi" if service == "gateway" else "wsgi"
+        done = python(
+            "-c", f"from {service}.{entry} import application; print(callable(application))", **production(service)
+        )
+        assert done.stdout == "True\n", done.stderr
+
+
+class TestCheck:
+    @pytest.mark.parametrize("service", SERVICES)
+    def test_check_is_clean(self, service):
+        done = python("manage.py", "check", "--fail-level=WARNING", **production(service))
+        assert done.returncode == 0, done.stderr
+
+    @pytest.mark.parametrize("https", ["true", "false"])
+    @pytest.mark.parametrize("service", SERVICES)
+    def test_check_deploy_is_clean(self, service, https):
+        done = python("manage.py", "check", "--deploy", "--fail-level=WARNING", HTTPS_ONLY=https, **production(service))
+        assert done.returncode == 0, done.stderr
+
+
+class TestRefusal:
+    @pytest.mark.parametrize("service", SERVICES)
+    def test_without_its_variables_it_says_which_and_ends(self, service):
+        done = python("manage.py", "check", f"--settings=settings.{service}")
+        assert done.returncode == 1
+        assert "SECRET_KEY" in done.stderr or REQUIRED[service]
+        for name in REQUIRED[service]:
+            assert name in done.stderr
+        assert "Traceback" not in done.stderr
+
+    def test_without_a_service_manage_says_how(self):
+        done = python("manage.py", "check")
+        assert done.returncode == 1
+        assert "--settings=settings.users" in done.stderr
+
+
+class TestSourceRoot:
+    def test_platform_is_no_package(self):
+        assert not (ROOT / "platform" / "__init__.py").exists()
+
+    @pytest.mark.parametrize("module", ["uuid", "platform", "http.cookies", "logging.config"])
+    def test_the_standard_library_is_not_shadowed(self, module):
+        code = f"import settings, {module}, platform, sys; platform.system(); print({module}.__file__)"
+        done = python("-c", code)
+        assert done.returncode == 0, done.stderr
+        assert str(ROOT / "platform") not in done.stdout
+
+    def test_the_source_root_is_appended_once(self):
+        code = "import sys, settings, importlib; importlib.reload(settings); print(*sys.path, sep='\\n')"
+        assert python("-c", code).stdout.splitlines().count(str(ROOT / "platform")) == 1

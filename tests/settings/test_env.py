@@ -1,0 +1,139 @@
+"""The environment is read strictly: everything wrong is named at once, no value is ever shown."""
+
+import os
+import re
+
+import pytest
+from pydantic_settings import SettingsConfigDict
+
+from settings.env import (
+    DEVELOPMENT_SECRET,
+    BadConfiguration,
+    GatewayEnvironment,
+    OrdersEnvironment,
+    PaymentsEnvironment,
+    UsersEnvironment,
+)
+from tests.settings.services import SECRET
+
+URL = "postgresql://users:hunter2@db.invalid/userdb"
+
+
+@pytest.fixture(autouse=True)
+def empty(monkeypatch):
+    for name in os.environ:
+        if name != "PATH":
+            monkeypatch.delenv(name)
+
+
+@pytest.fixture
+def env(monkeypatch):
+    def set_all(**variables: str) -> None:
+        for name, value in variables.items():
+            monkeypatch.setenv(name, value)
+
+    return set_all
+
+
+def message(environment) -> str:
+    with pytest.raises(BadConfiguration) as error:
+        environment.read()
+    return str(error.value)
+
+
+class TestEverythingAtOnce:
+    def test_every_wrong_and_missing_variable_is_named(self, env):
+        env(
+            ENVIRONMENT="development",
+            KAFKA_TOPIC_PARTITIONS="many",
+            RETRY_FACTOR="0",
+            LOG_LEVEL="LOUD",
+            CONSUMER_ID="a b",
+        )
+        text = message(OrdersEnvironment)
+        for name in ("KAFKA_TOPIC_PARTITIONS", "RETRY_FACTOR", "LOG_LEVEL", "CONSUMER_ID", "ORDERS_DATABASE_URL"):
+            assert f"  {name}: " in text
+        assert "  ORDERS_DATABASE_URL: Field required" in text
+        assert "docs/settings.md" in text
+
+    @pytest.mark.parametrize(
+        ("name", "value"),
+        [
+            ("USERS_DATABASE_URL", "mysql://root:hunter2@db"),
+            ("KAFKA_TOPIC_PARTITIONS", "hunter2"),
+            ("SECRET_KEY", "hunter2"),
+            ("ALLOWED_HOSTS", "*.hunter2"),
+        ],
+    )
+    def test_no_value_is_shown(self, env, name, value):
+        env(**{"SECRET_KEY": SECRET, "USERS_DATABASE_URL": URL, name: value})
+        text = message(UsersEnvironment)
+        assert name in text
+        assert "hunter2" not in text
+
+    def test_it_is_an_exit_and_not_a_traceback(self):
+        assert issubclass(BadConfiguration, SystemExit)
+
+
+class TestProduction:
+    def test_is_the_default(self, env):
+        env(SECRET_KEY=SECRET)
+        assert GatewayEnvironment.read().environment == "production"
+
+    def test_refuses_what_is_unsafe_all_at_once(self, env):
+        env(DEBUG="1", ALLOWED_HOSTS="shop.example,.*")
+        text = message(GatewayEnvironment)
+        for name in ("DEBUG", "SECRET_KEY", "ALLOWED_HOSTS"):
+            assert re.search(f"^  {name}:? must ", text, re.MULTILINE), name
+
+    @pytest.mark.parametrize("secret", [DEVELOPMENT_SECRET, "short", "x" * 49])
+    def test_refuses_a_weak_secret(self, env, secret):
+        env(SECRET_KEY=secret)
+        assert "SECRET_KEY" in message(GatewayEnvironment)
+
+    def test_refuses_every_host(self, env):
+        env(SECRET_KEY=SECRET, ALLOWED_HOSTS="*")
+        assert "ALLOWED_HOSTS" in message(GatewayEnvironment)
+
+    def test_development_allows_all_that(self, env):
+        env(ENVIRONMENT="development", DEBUG="1", ALLOWED_HOSTS="*")
+        found = GatewayEnvironment.read()
+        assert found.debug
+        assert found.allowed_hosts == ("*",)
+
+
+class TestReading:
+    def test_lists_are_comma_separated(self, env):
+        env(ENVIRONMENT="development", ALLOWED_HOSTS="a.example, b.example,", USERS_URL="http://u1:1/,http://u2:2")
+        found = GatewayEnvironment.read()
+        assert found.allowed_hosts == ("a.example", "b.example")
+        assert found.users_url == ("http://u1:1", "http://u2:2")
+
+    @pytest.mark.parametrize("url", ["https://u", "http://u/path", "u:8001", ""])
+    def test_an_upstream_is_a_plain_base_url(self, env, url):
+        env(ENVIRONMENT="development", USERS_URL=url)
+        assert "USERS_URL" in message(GatewayEnvironment)
+
+    def test_secrets_come_from_files(self, env, tmp_path):
+        env(SECRET_KEY=SECRET)
+        (tmp_path / "users_database_url").write_text(f"{URL}\n")
+
+        class FromFiles(UsersEnvironment):
+            model_config = SettingsConfigDict(secrets_dir=tmp_path)
+
+        assert str(FromFiles.read().users_database_url).startswith("postgresql://users:hunter2@db.invalid")
+
+    def test_the_inbox_must_outlive_the_topics(self, env):
+        env(ENVIRONMENT="development", USERS_DATABASE_URL=URL, INBOX_RETENTION_HOURS="24")
+        assert "INBOX_RETENTION_HOURS must be longer than KAFKA_TOPIC_RETENTION_HOURS" in message(UsersEnvironment)
+
+    def test_a_secret_does_not_show_itself(self, env):
+        env(SECRET_KEY=SECRET, KAFKA_SASL_PASSWORD="hunter2")
+        found = PaymentsEnvironment.read()
+        assert "hunter2" not in repr(found)
+        assert SECRET not in repr(found)
+
+    def test_nothing_can_be_changed_afterwards(self, env):
+        env(ENVIRONMENT="development")
+        with pytest.raises(ValueError, match="frozen"):
+            GatewayEnvironment.read().debug = True

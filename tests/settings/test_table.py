@@ -1,0 +1,51 @@
+"""docs/settings.md and the code say the same."""
+
+import ast
+import re
+
+import pytest
+
+from settings import table
+from settings.env import SECRETS_DIR
+from tests.settings.services import ROOT, SERVICES
+
+SOURCES = ("settings", "platform/chassis", *SERVICES)
+
+# Read or set by our code, but nobody's setting.
+NOT_SETTINGS = {"OTEL_PYTHON_DJANGO_EXCLUDED_URLS", "OTEL_EXPORTER_OTLP_TRACES_TIMEOUT", "WEB_CONTROL_SOCKET"}
+
+
+def test_the_page_is_what_the_code_says():
+    assert table.PAGE.read_text(encoding="utf-8") == table.page(), "run: python -m settings.table --write"
+
+
+def test_every_variable_is_explained():
+    for environment in table.SERVICES.values():
+        for name, field in environment.model_fields.items():
+            assert field.description, name
+            assert f"| `{name.upper()}` |" in table.page()
+
+
+def test_no_secret_stands_in_it():
+    assert "development-only" not in table.page()
+    assert SECRETS_DIR in table.page()
+
+
+@pytest.mark.parametrize("source", SOURCES)
+def test_nothing_else_is_read_from_the_environment(source):
+    """A variable that code reads by itself, past settings/env.py, is at least on the page."""
+    listed = {row[0] for row in table.OTHERS} | NOT_SETTINGS
+    for path in sorted((ROOT / source).rglob("*.py")):
+        for name in _names_read(path.read_text(encoding="utf-8")):
+            assert name in listed, f"{path.relative_to(ROOT)} reads {name}"
+
+
+def _names_read(source: str) -> set[str]:
+    """Names of variables in calls and subscripts of `os.environ`, and names beside `in os.environ`."""
+    return {
+        part.value
+        for node in ast.walk(ast.parse(source))
+        if isinstance(node, ast.Call | ast.Subscript | ast.Compare) and "os.environ" in ast.unparse(node)
+        for part in ast.walk(node)
+        if isinstance(part, ast.Constant) and isinstance(part.value, str) and re.fullmatch("[A-Z_]{3,}", part.value)
+    }
