@@ -181,7 +181,7 @@ REST_FRAMEWORK: dict[str, Any] = {
     "DEFAULT_PERMISSION_CLASSES": [],
     "UNAUTHENTICATED_USER": None,
     "DEFAULT_RENDERER_CLASSES": ["chassis.http.renderers.JSONRenderer", "chassis.http.renderers.BrowsableAPIRenderer"],
-    "DEFAULT_PARSER_CLASSES": ["chassis.http.parsers.JSONParser", "rest_framework.parsers.FormParser"],
+    "DEFAULT_PARSER_CLASSES": ["chassis.http.parsers.JSONParser", "chassis.http.parsers.FormParser"],
     "DEFAULT_PAGINATION_CLASS": "chassis.http.pagination.CursorPagination",
     "DEFAULT_SCHEMA_CLASS": "chassis.http.schema.AutoSchema",
     "EXCEPTION_HANDLER": "chassis.http.errors.exception_handler",

@@ -1,4 +1,4 @@
-"""A service as it runs in production: its own process under gunicorn, on the run's PostgreSQL, in a database of its own."""
+"""A service as in production: its own process under gunicorn, on the run's PostgreSQL, in a database of its own."""
 
 import os
 import sys
@@ -7,6 +7,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
 
@@ -46,9 +47,17 @@ def run(argv: list[str], environment: dict[str, str]) -> None:
         drive(Child(argv, log=Path(folder) / "log", name=argv[-1], cwd=ROOT, env=environment).until_done(within=60))
 
 
+@dataclass
+class Served:
+    """A service that runs: where, and its processes."""
+
+    url: str
+    child: Child
+
+
 @contextmanager
-def gunicorn(service: str, environment: dict[str, str]) -> Iterator[str]:
-    """The service on a free port; gives its URL."""
+def gunicorn(service: str, environment: dict[str, str]) -> Iterator[Served]:
+    """The service on a free port."""
     [port] = ports.free(1)
     url = f"http://127.0.0.1:{port}"
     argv = [
@@ -65,7 +74,7 @@ def gunicorn(service: str, environment: dict[str, str]) -> Iterator[str]:
         child = Child(argv, log=Path(folder) / "log", name=service, cwd=ROOT, env=environment)
         try:
             drive(child.until(lambda: _answers(f"{url}/{service}"), within=60))
-            yield url
+            yield Served(url, child)
         finally:
             child.stop()
 
@@ -73,8 +82,8 @@ def gunicorn(service: str, environment: dict[str, str]) -> Iterator[str]:
 @contextmanager
 def serving(service: str) -> Iterator[str]:
     """A service with a fresh database; gives its URL."""
-    with database(service) as environment, gunicorn(service, environment) as url:
-        yield url
+    with database(service) as environment, gunicorn(service, environment) as served:
+        yield served.url
 
 
 def _answers(url: str) -> bool:

@@ -1,16 +1,17 @@
 """Reading bodies: strictly, within a bound, with every digit of every number."""
 
+import io
 from collections.abc import Mapping
 from typing import IO, Any
 
+from rest_framework import parsers
 from rest_framework.exceptions import ParseError
-from rest_framework.parsers import BaseParser
 
 from chassis import json
 from chassis.http.renderers import JSONRenderer
 
 
-class JSONParser(BaseParser):
+class JSONParser(parsers.BaseParser):
     """JSON in UTF-8 (RFC 8259); numbers with a point are Decimals. A body over DATA_UPLOAD_MAX_MEMORY_SIZE is a 413."""
 
     media_type = "application/json"
@@ -20,11 +21,25 @@ class JSONParser(BaseParser):
         self, stream: IO[Any], media_type: str | None = None, parser_context: Mapping[str, Any] | None = None
     ) -> Any:
         """The parsed body. Raises ParseError and Django's RequestDataTooBig."""
-        assert parser_context is not None
-        # `body`, unlike `read()`, knows the bound.
-        body = parser_context["request"]._request.body
         try:
-            return json.loads(body)
+            return json.loads(_body(parser_context))
         except ValueError:
             # The parser's own message would quote the body.
             raise ParseError("The body is not valid JSON.") from None
+
+
+class FormParser(parsers.FormParser):
+    """HTML forms, for the browsable API; within the same bound."""
+
+    def parse(
+        self, stream: IO[Any], media_type: str | None = None, parser_context: Mapping[str, Any] | None = None
+    ) -> Any:
+        """The fields. Raises Django's RequestDataTooBig."""
+        return super().parse(io.BytesIO(_body(parser_context)), media_type, parser_context)
+
+
+def _body(parser_context: Mapping[str, Any] | None) -> bytes:
+    # `body`, unlike the stream's `read()`, knows the bound.
+    assert parser_context is not None
+    body: bytes = parser_context["request"]._request.body
+    return body

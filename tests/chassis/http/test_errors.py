@@ -1,0 +1,210 @@
+"""Every error is a problem, with the request id in it."""
+
+import pytest
+from django.core.exceptions import RequestDataTooBig, SuspiciousOperation
+from django.db import OperationalError
+from django.test import Client
+from django.urls import path
+from rest_framework import exceptions
+from rest_framework.test import APIClient
+from rest_framework.views import APIView
+
+from chassis.http.errors import by_field
+from chassis.http.urls import ERROR_VIEWS
+
+pytestmark = pytest.mark.django_db(databases=["users"])
+
+SECRET = "the password is swordfish"
+
+
+class Raising(APIView):
+    """Raises what the test wants."""
+
+    error: Exception = RuntimeError(SECRET)
+
+    def get(self, request):
+        raise self.error
+
+    def post(self, request):
+        raise RuntimeError(repr(request.data))
+
+
+def plain(request):
+    raise RuntimeError(SECRET)
+
+
+urlpatterns = [path("api", Raising.as_view()), path("plain", plain)]
+handler400, handler403, handler404, handler500 = ERROR_VIEWS
+
+
+@pytest.fixture
+def client():
+    return APIClient(raise_request_exception=False)
+
+
+def assert_problem(answer, status):
+    assert answer.status_code == status
+    assert answer["Content-Type"] == "application/problem+json"
+    body = answer.json()
+    assert body["type"] == "about:blank"
+    assert body["title"]
+    assert body["status"] == status
+    assert body["requestId"] == answer["X-Request-Id"]
+    assert SECRET not in answer.text
+    return body
+
+
+def test_nothing_at_this_path(client):
+    assert_problem(client.get("/nothing"), 404)
+
+
+def test_no_such_thing(client):
+    assert_problem(client.get("/users/1b9d6bcd-bbfd-4b2d-9b5d-ab8dfbbd4bed"), 404)
+
+
+@pytest.mark.parametrize(
+    "url", ["/users/%00", "/users/%ff%fe", "/%00", "/users/a/b", "//users", "/users/", "/users//x"]
+)
+def test_odd_paths(client, url):
+    assert_problem(client.get(url), 404)
+
+
+def test_wrong_method(client):
+    answer = client.delete("/users")
+
+    assert_problem(answer, 405)
+    assert answer["Allow"] == "GET, POST, HEAD, OPTIONS"
+
+
+@pytest.mark.parametrize("method", ["TRACE", "CONNECT", "PROPFIND", "X"])
+def test_a_method_that_nobody_knows(client, method):
+    assert_problem(client.generic(method, "/users"), 405)
+
+
+def test_wrong_method_where_there_is_no_api(client):
+    assert_problem(client.delete("/health/live"), 405)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [b"", b"{", b"{'a':1}", b"\xff\xfe", b'"\\ud800"', b"NaN", b"[Infinity]", b"\xef\xbb\xbf{}", "{}".encode("utf-16"), b"{}x", b"[" * 100_000,
+     b"[" * 999 + b"]" * 999 + b",", b"1" * 5000, b'{"a":1e99999}'],
+)  # fmt: skip
+def test_a_body_that_is_no_json(client, body):
+    answer = client.post("/users", body, content_type="application/json")
+
+    assert assert_problem(answer, 400)["detail"] or body == b""
+
+
+def test_json_that_is_nested_deeply_is_only_wrong(client):
+    answer = client.post("/users", b'{"name":' + b"[" * 900 + b"]" * 900 + b"}", content_type="application/json")
+
+    assert_problem(answer, 400)
+
+
+def test_wrong_media_type(client):
+    assert_problem(client.post("/users", b"<user/>", content_type="application/xml"), 415)
+
+
+@pytest.mark.parametrize("accept", ["text/csv", "image/*", "application/json;v=2, text/csv;q=0.5"])
+def test_not_acceptable(client, accept):
+    answer = client.get("/users", headers={"Accept": accept})
+
+    assert answer.status_code in ({406} if "json" not in accept else {200, 406})
+    if answer.status_code == 406:
+        assert_problem(answer, 406)
+
+
+def test_too_large(client, settings):
+    settings.DATA_UPLOAD_MAX_MEMORY_SIZE = 1000
+
+    assert_problem(client.post("/users", b"[" + b" " * 1000 + b"]", content_type="application/json"), 413)
+    assert_problem(client.post("/users", b"name=" + b"x" * 1000, content_type="application/x-www-form-urlencoded"), 413)
+
+
+def test_too_large_with_an_idempotency_key(client, settings):
+    settings.DATA_UPLOAD_MAX_MEMORY_SIZE = 1000
+    body = b"[" + b" " * 1000 + b"]"
+
+    assert_problem(
+        client.post("/users", body, content_type="application/json", headers={"Idempotency-Key": "large"}), 413
+    )
+
+
+def test_a_host_that_is_not_served(client):
+    assert_problem(client.get("/users", headers={"Host": "evil.example"}), 400)
+
+
+@pytest.mark.parametrize("url", ["/api", "/plain"])
+def test_a_bug_says_nothing_about_itself(client, settings, url):
+    settings.ROOT_URLCONF = __name__
+
+    assert_problem(client.get(url), 500)
+
+
+@pytest.mark.parametrize(
+    ("error", "status"),
+    [
+        (OperationalError(SECRET), 503),
+        (RequestDataTooBig(SECRET), 413),
+        (SuspiciousOperation(SECRET), 400),
+        (exceptions.Throttled(wait=7), 429),
+        (exceptions.PermissionDenied(), 403),
+    ],
+)
+def test_known_errors(client, settings, monkeypatch, error, status):
+    settings.ROOT_URLCONF = __name__
+    monkeypatch.setattr(Raising, "error", error)
+
+    answer = client.get("/api")
+
+    assert_problem(answer, status)
+    assert answer.get("Retry-After") == {503: "1", 429: "7"}.get(status)
+
+
+def test_the_clients_request_id_is_in_it(client):
+    assert client.get("/nothing", headers={"X-Request-Id": "mine-1"}).json()["requestId"] == "mine-1"
+
+
+def test_in_a_browser_a_problem_is_a_page(client):
+    answer = client.get("/users/1b9d6bcd-bbfd-4b2d-9b5d-ab8dfbbd4bed", headers={"Accept": "text/html"})
+
+    assert answer.status_code == 404
+    assert answer["Content-Type"].startswith("text/html")
+    assert "requestId" in answer.text
+
+
+def test_a_form_comes_back_with_what_was_wrong(client):
+    answer = client.post(
+        "/users",
+        "email=nobody&name=Ada",
+        content_type="application/x-www-form-urlencoded",
+        headers={"Accept": "text/html"},
+    )
+
+    assert answer.status_code == 400
+    assert 'value="nobody"' in answer.text
+    assert "Enter a valid email address." in answer.text
+
+
+def test_django_tells_no_stories_either():
+    answer = Client(raise_request_exception=False).get("/nothing", headers={"Accept": "text/html"})
+
+    assert_problem(answer, 404)
+
+
+@pytest.mark.parametrize(
+    ("detail", "fields"),
+    [
+        ({"name": ["wrong"]}, {"name": ["wrong"]}),
+        ({"items": [{}, {"price": ["a", "b"]}]}, {"items.1.price": ["a", "b"]}),
+        ({"items": {"0": {"price": ["a"]}}}, {"items.0.price": ["a"]}),
+        ({"items": {"non_field_errors": ["short"]}}, {"items": ["short"]}),
+        ({"non_field_errors": ["no object"]}, {"body": ["no object"]}),
+        (["wrong"], {"": ["wrong"]}),
+        ({"name": "wrong"}, {"name": ["wrong"]}),
+        ({}, {}),
+    ],
+)
+def test_by_field(detail, fields):
+    assert by_field(detail) == fields

@@ -1,0 +1,189 @@
+"""One POST happens once: sent again, sent twice at once, sent again after a crash."""
+
+import json
+import threading
+import urllib.error
+import urllib.request
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+
+import psycopg
+import pytest
+from django.db import connections
+from rest_framework.test import APIClient
+
+from chassis.http.models import IdempotencyKey
+from chassis.messaging.models import OutboxEvent
+from tests.serving import DATABASES, database, gunicorn
+from tests.waiting import eventually
+from users import services
+from users.models import User
+
+pytestmark = pytest.mark.django_db(databases=["users"])
+
+ADA = {"email": "ada@example.org", "name": "Ada"}
+
+
+def post(body=ADA, key="key-1", **headers):
+    client = APIClient(raise_request_exception=False)
+    return client.post("/users", body, format="json", headers={"Idempotency-Key": key, **headers})
+
+
+def test_the_first_answer_again():
+    first, second = post(), post()
+
+    assert (first.status_code, second.status_code) == (201, 201)
+    assert first.content == second.content
+    assert first["Location"] == second["Location"]
+    assert ("Idempotency-Replayed" in first, second["Idempotency-Replayed"]) == (False, "true")
+    assert User.objects.count() == OutboxEvent.objects.count() == 1
+
+
+def test_also_after_the_user_has_changed():
+    first = post()
+    services.change_user(user_id=User.objects.get().id, name="Ada Lovelace")
+
+    assert post().content == first.content
+
+
+def test_the_same_key_for_something_else():
+    post()
+
+    for other in ({**ADA, "name": "Bob"}, {**ADA, "email": "bob@example.org"}, {}):
+        answer = post(other)
+        assert answer.status_code == 422
+        assert answer["Content-Type"] == "application/problem+json"
+    assert User.objects.count() == 1
+
+
+def test_other_keys_are_other_requests():
+    post()
+
+    assert post(key="key-2").status_code == 409
+    assert post({**ADA, "email": "bob@example.org"}, key="key-2").status_code == 201
+
+
+def test_after_an_error_the_key_is_free():
+    services.create_user(**ADA)
+    assert post().status_code == 409
+    assert post({"email": "nobody"}).status_code == 400
+    assert not IdempotencyKey.objects.exists()
+
+    services.delete_user(user_id=User.objects.get().id)
+
+    assert post().status_code == 201
+
+
+def test_without_a_key_nothing_is_remembered():
+    APIClient().post("/users", ADA, format="json")
+
+    assert not IdempotencyKey.objects.exists()
+
+
+@pytest.mark.parametrize("key", ["x", "~" * 255, "7c9e6679-7425-40de-944b-e07fc1f90ae7", 'a"b\\c%s'])
+def test_keys(key):
+    assert post(key=key).status_code == 201
+    assert IdempotencyKey.objects.get().key == key
+
+
+@pytest.mark.parametrize("key", ["", " ", "a b", "~" * 256, "é", "a\tb"])
+def test_a_key_that_is_none(key):
+    answer = post(key=key)
+
+    assert answer.status_code == 400
+    assert list(answer.json()["errors"]) == ["Idempotency-Key"]
+    assert not User.objects.exists()
+
+
+def test_the_form_of_the_browsable_api_may_carry_one():
+    def send():
+        return APIClient().post(
+            "/users",
+            "email=ada%40example.org&name=Ada",
+            content_type="application/x-www-form-urlencoded",
+            headers={"Accept": "text/html", "Idempotency-Key": "form"},
+        )
+
+    assert (send().status_code, send().status_code) == (201, 201)
+    assert User.objects.count() == 1
+
+
+@pytest.mark.service("orders")
+@pytest.mark.django_db(databases=["orders"])
+def test_money_comes_back_as_it_was():
+    body = {"userId": "u1", "items": [{"productId": "x", "quantity": 1, "price": 0.1}]}
+    client = APIClient(headers={"Idempotency-Key": "key-1"})
+
+    first, second = (client.post("/orders", body, format="json") for _ in range(2))
+
+    assert b'"price":0.10' in first.content
+    assert first.content == second.content
+
+
+@pytest.mark.django_db(databases=["users"], transaction=True)
+def test_many_at_once_are_one():
+    start = threading.Barrier(8)
+
+    def send(_):
+        try:
+            start.wait()
+            answer = post()
+            return answer.status_code, answer.content, "Idempotency-Replayed" in answer
+        finally:
+            connections["users"].close()
+
+    with ThreadPoolExecutor(8) as pool:
+        answers = list(pool.map(send, range(8)))
+
+    assert {(status, content) for status, content, _ in answers} == {(201, answers[0][1])}
+    assert sorted(replayed for *_, replayed in answers) == [False] + [True] * 7
+    assert User.objects.count() == OutboxEvent.objects.count() == 1
+
+
+def send_to(url, body=ADA):
+    """POST over a real connection; the status and the answer, or (None, None) when the server died."""
+    request = urllib.request.Request(
+        f"{url}/users", json.dumps(body).encode(), {"Content-Type": "application/json", "Idempotency-Key": "key-1"}
+    )
+    try:
+        with urllib.request.urlopen(request, timeout=60) as answer:
+            return answer.status, dict(answer.headers)
+    except urllib.error.HTTPError as error:
+        return error.code, {}
+    except OSError:
+        return None, {}
+
+
+def test_a_process_that_is_killed_half_way_has_done_nothing_and_its_twin_runs_itself():
+    with ExitStack() as stack:
+        environment = stack.enter_context(database("users"))
+        doomed = stack.enter_context(gunicorn("users", environment))
+        twin = stack.enter_context(gunicorn("users", environment))
+        admin = stack.enter_context(psycopg.connect(environment[DATABASES["users"]], autocommit=True))
+        pool = stack.enter_context(ThreadPoolExecutor(2))
+
+        # Held up between its key and its event, in the middle of the transaction.
+        stack.enter_context(holder := psycopg.connect(environment[DATABASES["users"]]))
+        holder.execute("LOCK TABLE outbox IN EXCLUSIVE MODE")
+        first = pool.submit(send_to, doomed.url)
+        eventually(lambda: waiting(admin) == 1)
+        second = pool.submit(send_to, twin.url)
+        eventually(lambda: waiting(admin) == 2)
+        doomed.child.kill9()
+        assert first.result() == (None, {})
+        holder.rollback()
+
+        status, headers = second.result()
+        assert status == 201
+        assert "Idempotency-Replayed" not in headers
+        assert send_to(twin.url)[1]["Idempotency-Replayed"] == "true"
+        assert admin.execute("SELECT count(*) FROM users").fetchone() == (1,)
+        assert admin.execute("SELECT count(*) FROM outbox").fetchone() == (1,)
+
+
+def waiting(connection):
+    """How many transactions of this database wait for a lock."""
+    row = connection.execute(
+        "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+    ).fetchone()
+    return row[0]

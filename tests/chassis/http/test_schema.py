@@ -1,0 +1,86 @@
+"""The OpenAPI documents: what they say, and that it is true."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from rest_framework.test import APIClient
+
+from tests.serving import ROOT, serving
+
+SCHEMATHESIS = Path(sys.executable).with_name("schemathesis")
+
+
+@pytest.fixture
+def document():
+    return APIClient().get("/schema").json()
+
+
+def test_users(document):
+    assert document["openapi"].startswith("3.1")
+    assert {path: sorted(operations) for path, operations in document["paths"].items()} == {
+        "/users": ["get", "post"],
+        "/users/{id}": ["delete", "get", "patch", "put"],
+    }
+
+
+@pytest.mark.service("orders")
+def test_orders(document):
+    assert {path: sorted(operations) for path, operations in document["paths"].items()} == {
+        "/orders": ["get", "post"],
+        "/orders/{id}": ["get"],
+    }
+    assert [p["name"] for p in document["paths"]["/orders"]["get"]["parameters"]] == [
+        "X-Request-Id", "cursor", "limit", "userId",
+    ]  # fmt: skip
+
+
+@pytest.mark.service("orders")
+def test_bounds_are_in_it(document):
+    schemas = document["components"]["schemas"]
+
+    assert schemas["OrderRequest"]["properties"]["items"] | {"items": None} == {
+        "type": "array", "items": None, "minItems": 1, "maxItems": 100,
+    }  # fmt: skip
+    price = schemas["ItemRequest"]["properties"]["price"]
+    assert (price["minimum"], price["maximum"], price["multipleOf"]) == (0, 99999.99, 0.01)
+    quantity = schemas["ItemRequest"]["properties"]["quantity"]
+    assert (quantity["minimum"], quantity["maximum"]) == (1, 1000)
+
+
+@pytest.mark.service("payments")
+def test_a_service_without_an_api_has_an_empty_one(document):
+    assert document["paths"] == {}
+
+
+@pytest.mark.parametrize("service_name", [pytest.param(s, marks=pytest.mark.service(s)) for s in ("users", "orders")])
+def test_each_operation_says_how_it_can_fail(document, service_name):
+    for path, operations in document["paths"].items():
+        for method, operation in operations.items():
+            failures = {int(status) for status in operation["responses"] if status >= "400"}
+            assert {400, 404, 406, 500, 503} <= failures
+            assert ({413, 415} <= failures) == (method in {"post", "put", "patch"}), (path, method)
+            assert (422 in failures) == (method == "post")
+            assert (409 in failures) == (service_name == "users" and method in {"post", "put", "patch"})
+            for status in failures:
+                content = operation["responses"][str(status)]["content"]
+                assert list(content) == ["application/problem+json"]
+                assert content["application/problem+json"]["examples"]
+            names = [parameter["name"] for parameter in operation["parameters"]]
+            assert "X-Request-Id" in names
+            assert ("Idempotency-Key" in names) == (method == "post")
+            assert all("X-Request-Id" in response["headers"] for response in operation["responses"].values())
+
+
+@pytest.mark.parametrize("service_name", ["users", "orders"])
+def test_schemathesis_finds_nothing(service_name, tmp_path):
+    with serving(service_name) as url:
+        found = subprocess.run(
+            [SCHEMATHESIS, "--config-file", ROOT / "schemathesis.toml", "run", f"{url}/schema", "--checks", "all",
+             "-n", "30", "--continue-on-failure", "--generation-database", "none"],
+            cwd=tmp_path, capture_output=True, text=True, check=False,
+        )  # fmt: skip
+
+    assert found.returncode == 0, found.stdout + found.stderr
+    assert "No issues found" in found.stdout
