@@ -165,7 +165,7 @@ def django_settings(
         "SECURE_HSTS_PRELOAD": env.https_only,
         "SECURE_PROXY_SSL_HEADER": ("HTTP_X_FORWARDED_PROTO", "https") if env.trust_forwarded_headers else None,
         "USE_X_FORWARDED_HOST": env.trust_forwarded_headers,
-        "SECURE_REDIRECT_EXEMPT": [r"^health/", r"^metrics$"],
+        "SECURE_REDIRECT_EXEMPT": [r"^health/", r"^(metrics|schema|asyncapi)$"],
         "SESSION_COOKIE_SECURE": env.https_only,
         "CSRF_COOKIE_SECURE": env.https_only,
         "SESSION_COOKIE_HTTPONLY": True,
