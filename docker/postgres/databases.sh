@@ -1,0 +1,23 @@
+#!/bin/sh
+# Run by the PostgreSQL image at its first start: one role and one database a service, and no way from one to another.
+set -eu
+
+secrets=${SECRETS:-/run/secrets}
+
+make_database() { # role, database
+    # The password goes from file to server without passing a command line.
+    psql --no-psqlrc --quiet --set ON_ERROR_STOP=1 --username "$POSTGRES_USER" --dbname postgres \
+        --set role="$1" --set database="$2" --set file="$secrets/${1}_database_password" <<'SQL'
+\set password `cat :'file'`
+CREATE ROLE :"role" LOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION PASSWORD :'password';
+CREATE DATABASE :"database" OWNER :"role";
+REVOKE ALL ON DATABASE :"database" FROM PUBLIC;
+SQL
+}
+
+make_database users userdb
+make_database orders orderdb
+
+psql --no-psqlrc --quiet --set ON_ERROR_STOP=1 --username "$POSTGRES_USER" --dbname postgres <<'SQL'
+REVOKE ALL ON DATABASE postgres, template1 FROM PUBLIC;
+SQL

@@ -1,0 +1,75 @@
+"""What `docker build` would put into the image, worked out from Dockerfile and .dockerignore."""
+
+import re
+import shutil
+from fnmatch import fnmatch
+from pathlib import Path
+
+from tests.settings.services import ROOT
+
+DOCKERFILE = ROOT / "docker" / "Dockerfile"
+
+
+def instructions() -> list[tuple[str, str]]:
+    """(name, arguments) of each instruction, continued lines joined."""
+    lines = [line for line in DOCKERFILE.read_text(encoding="utf-8").splitlines() if not line.lstrip().startswith("#")]
+    joined = re.sub(r"\\\n", " ", "\n".join(lines))
+    return [(line.split()[0], line.split(maxsplit=1)[1]) for line in joined.splitlines() if line.strip()]
+
+
+def stages() -> list[list[tuple[str, str]]]:
+    """The instructions of each stage."""
+    found: list[list[tuple[str, str]]] = []
+    for name, arguments in instructions():
+        if name == "FROM":
+            found.append([])
+        if found:
+            found[-1].append((name, arguments))
+    return found
+
+
+def context() -> set[str]:
+    """The files of the repository that the build may see: .dockerignore, its last matching line decides."""
+    rules = [line for line in (ROOT / ".dockerignore").read_text().splitlines() if line and not line.startswith("#")]
+    candidates = [ROOT / name for name in ("manage.py", "requirements.txt", "requirements-dev.txt", ".gitignore")]
+    for folder in ("settings", "platform", "gateway", "users", "orders", "payments", "docker", "tests"):
+        candidates += (path for path in (ROOT / folder).rglob("*") if path.is_file())
+    names = (path.relative_to(ROOT).as_posix() for path in candidates)
+    return {name for name in names if _is_seen(name, rules)}
+
+
+def _is_seen(name: str, rules: list[str]) -> bool:
+    seen = True
+    for rule in rules:
+        if _matches(name, rule.removeprefix("!")):
+            seen = rule.startswith("!")
+    return seen
+
+
+def _matches(name: str, pattern: str) -> bool:
+    """Whether the file, or a folder that it is in, is what the pattern names; `**/` is any depth, none included."""
+    parts = name.split("/")
+    for end in range(1, len(parts) + 1):
+        path = parts[:end]
+        if pattern.startswith("**/"):
+            if fnmatch(path[-1], pattern.removeprefix("**/")):
+                return True
+        elif len(path) == len(pattern.split("/")) and all(map(fnmatch, path, pattern.split("/"))):
+            return True
+    return False
+
+
+def assemble(target: Path) -> None:
+    """Copy into `target` what the stage `application` copies into /srv."""
+    seen = context()
+    for name, arguments in stages()[1]:
+        if name != "COPY":
+            continue
+        source, destination = arguments.split()
+        files = [file for file in seen if file == source or file.startswith(f"{source}/")]
+        assert files, f"COPY {source}: there is no such thing in the build context"
+        for file in files:
+            inside = file.removeprefix(source).lstrip("/")
+            place = target / destination / (inside or (source if destination == "./" else ""))
+            place.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(ROOT / file, place)

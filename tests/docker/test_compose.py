@@ -1,0 +1,238 @@
+"""docker/compose.yaml against the code: every process, every job, every variable, every secret; and nothing open."""
+
+import json
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import jsonschema
+import pytest
+from pydantic_settings import SettingsConfigDict
+
+from embedded.system import JOBS, PROCESSES
+from settings import table
+from tests.docker import compose
+from tests.docker.schema import SCHEMA
+from tests.settings.services import ROOT
+
+LONG_LIVED = {process.name for process in PROCESSES}
+ONCE = {f"{job.service}-{command.split()[0]}" for job in JOBS for command in job.commands}
+NOW_AND_THEN = {"users-purge", "orders-purge"}
+ENGINES = {"postgres", "kafka"}
+
+MAKE_SECRETS = ROOT / "docker" / "make-secrets"
+
+
+@pytest.fixture(scope="module")
+def secrets(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("secrets")
+    subprocess.run([MAKE_SECRETS, folder], check=True, capture_output=True)
+    return folder
+
+
+class TestProcesses:
+    def test_all_of_make_up_are_there_and_no_others(self):
+        assert set(compose.services()) == LONG_LIVED | ONCE | NOW_AND_THEN | ENGINES
+
+    @pytest.mark.parametrize("process", PROCESSES, ids=lambda process: process.name)
+    def test_each_is_started_as_make_up_starts_it(self, process):
+        service = compose.services()[process.name]
+        expected = [part.replace("PORT", "8000").replace("127.0.0.1", "0.0.0.0") for part in process.command]
+        assert service["command"] == (["python", *expected] if expected[0] == "manage.py" else expected)
+        assert compose.module(service) == process.service
+
+    @pytest.mark.parametrize("process", PROCESSES, ids=lambda process: process.name)
+    def test_each_finds_the_variables_that_make_up_gives_it(self, process):
+        in_image = dict(re.findall(r"^\s+([A-Z_]+)=(\S+)", (ROOT / "docker/Dockerfile").read_text(), re.MULTILINE))
+        found = in_image | compose.services()[process.name]["environment"]
+        for name, _ in process.environment:
+            # Replicas share their environment: a name of its own is what none of them can have.
+            assert name in found or name == "CONSUMER_ID"
+        assert "CONSUMER_ID" not in found
+
+    @pytest.mark.parametrize("job", JOBS, ids=lambda job: job.name)
+    def test_each_job_is_there(self, job):
+        for command in job.commands:
+            service = compose.services()[f"{job.service}-{command.split()[0]}"]
+            assert service["command"][:3] == ["python", "manage.py", command.split()[0]]
+            assert compose.module(service) == job.service
+            assert service["restart"].startswith("on-failure")
+
+    def test_nothing_starts_before_what_it_needs(self):
+        for name, service in compose.services().items():
+            for other, how in service.get("depends_on", {}).items():
+                target = compose.services()[other]
+                finishes = how["condition"] == "service_completed_successfully"
+                assert finishes == (other in ONCE), (name, other)
+                assert finishes or "test" in target["healthcheck"], (name, other)
+
+    @pytest.mark.parametrize("process", PROCESSES, ids=lambda process: process.name)
+    def test_each_waits_for_its_own_jobs(self, process):
+        needs = set(compose.services()[process.name]["depends_on"])
+        own = {
+            f"{job.service}-{command.split()[0]}"
+            for job in JOBS
+            if job.service == process.service
+            for command in job.commands
+        }
+        if process.command[:2] in {("manage.py", "relay"), ("manage.py", "consume")}:
+            assert needs == own
+        elif process.name == "gateway":
+            assert needs == {"users", "orders", "payments"}
+        else:
+            assert needs == {name for name in own if name.endswith("-migrate")} or needs == {"kafka"}
+
+    def test_replicas_can_be_adjusted(self):
+        adjustable = set(re.findall(r"replicas: \$\{([A-Z_]+)_REPLICAS:-1\}", compose.text()))
+        assert adjustable == {name.upper().replace("-", "_") for name in LONG_LIVED - {"gateway"}}
+
+
+class TestSettings:
+    @pytest.mark.parametrize("name", compose.ours())
+    def test_every_variable_exists(self, name):
+        service = compose.services()[name]
+        known = {field.upper() for field in table.SERVICES[compose.module(service)].model_fields}
+        known |= {row[0] for row in table.OTHERS}
+        assert set(service["environment"]) <= known
+
+    @pytest.mark.parametrize("name", compose.ours())
+    def test_every_required_variable_is_set_and_all_are_right(self, name, secrets, tmp_path, monkeypatch):
+        """The environment is read as the container would read it: its variables, its secrets, in production."""
+        service = compose.services()[name]
+        for variable in {field.upper() for model in table.SERVICES.values() for field in model.model_fields}:
+            monkeypatch.delenv(variable, raising=False)
+        for variable, value in service["environment"].items():
+            monkeypatch.setenv(variable, str(value).lower() if isinstance(value, bool) else str(value))
+        for secret in service["secrets"]:
+            source, target = (secret, secret) if isinstance(secret, str) else (secret["source"], secret["target"])
+            shutil.copy(secrets / source, tmp_path / target)
+
+        class InContainer(table.SERVICES[compose.module(service)]):
+            model_config = SettingsConfigDict(secrets_dir=tmp_path)
+
+        found = InContainer.read()
+        assert found.environment == "production"
+        assert len(found.secret_key.get_secret_value()) >= 50
+        assert "localhost" in found.allowed_hosts
+
+    def test_every_variable_of_the_file_has_a_default(self):
+        names = set(re.findall(r"\$\{?([A-Z_]+)", compose.text()))
+        defaulted = set(re.findall(r"\$\{([A-Z_]+):-[^}]", compose.text()))
+        assert names == defaulted
+
+
+class TestSecrets:
+    def test_all_that_are_named_are_made_and_the_other_way_round(self, secrets):
+        made = {path.name for path in secrets.iterdir()}
+        declared = compose.load()["secrets"]
+        used = {
+            secret if isinstance(secret, str) else secret["source"]
+            for service in compose.services().values()
+            for secret in service.get("secrets", [])
+        }
+        assert made == set(declared) == used
+        assert all(entry == {"file": f"./secrets/{name}"} for name, entry in declared.items())
+
+    @pytest.mark.parametrize("name", compose.ours())
+    def test_a_service_sees_its_own_only(self, name):
+        service = compose.services()[name]
+        for secret in service["secrets"]:
+            source = secret if isinstance(secret, str) else secret["source"]
+            assert source.startswith(f"{compose.module(service)}_")
+
+    def test_none_stands_in_the_file(self):
+        for name, service in compose.services().items():
+            for variable in service["environment"]:
+                assert not re.search(r"PASSWORD$|SECRET|DATABASE_URL|TOKEN", variable), (name, variable)
+
+    def test_they_are_random_private_and_kept(self, secrets):
+        assert secrets.stat().st_mode & 0o777 == 0o700
+        before = {path.name: path.read_text() for path in secrets.iterdir()}
+        assert len(set(before.values())) == len(before)
+        assert before["users_database_password"] in before["users_database_url"]
+        again = subprocess.run([MAKE_SECRETS, secrets], check=True, capture_output=True, text=True)
+        assert again.stdout == ""
+        assert {path.name: path.read_text() for path in secrets.iterdir()} == before
+
+    def test_git_ignores_them(self):
+        command = ["git", "check-ignore", "--quiet", "docker/secrets/postgres_password"]
+        ignored = subprocess.run(command, cwd=ROOT, check=False, capture_output=True)
+        listed = (ROOT / "docker/secrets/.gitignore").read_text().splitlines()
+        assert listed[0] == "*"
+        assert ignored.returncode in {0, 128}  # 128: this copy of the code is no git repository
+
+
+class TestNothingIsOpen:
+    @pytest.mark.parametrize("name", compose.services())
+    def test_no_container_has_more_rights_than_it_needs(self, name):
+        service = compose.services()[name]
+        assert service["cap_drop"] == ["ALL"]
+        assert service["security_opt"] == ["no-new-privileges:true"]
+        assert service.get("read_only") is True or name == "kafka"
+        assert not {"privileged", "cap_add", "pid", "ipc", "network_mode", "devices", "extra_hosts"} & set(service)
+        assert service.get("user") != "root"
+
+    def test_only_the_gateway_can_be_reached_from_outside(self):
+        assert [name for name, service in compose.services().items() if "ports" in service] == ["gateway"]
+
+    def test_the_gateway_cannot_reach_the_engines(self):
+        assert compose.services()["gateway"]["networks"] == ["front"]
+        for name in ENGINES:
+            assert compose.services()[name]["networks"] == ["back"]
+        assert compose.load()["networks"]["back"]["internal"] is True
+
+    def test_workers_and_jobs_cannot_be_reached_by_the_gateway(self):
+        for name, service in compose.ours().items():
+            web = name in {"users", "orders", "payments"}
+            assert service["networks"] == (["front"] if name == "gateway" else ["front", "back"] if web else ["back"])
+
+    def test_every_long_lived_container_is_watched_and_bounded(self):
+        for name in LONG_LIVED | ENGINES:
+            service = compose.services()[name]
+            assert service["healthcheck"]["test"][0] == "CMD", name
+            assert service["restart"] == "unless-stopped"
+            assert service["deploy"]["resources"]["limits"]["memory"]
+
+    def test_a_probe_may_take_its_two_seconds(self):
+        for name in LONG_LIVED:
+            assert float(compose.services()[name]["healthcheck"]["timeout"].removesuffix("s")) > 3
+
+
+class TestKafka:
+    def test_has_the_options_that_guarantees_rest_on(self):
+        from embedded import kafka
+
+        environment = compose.services()["kafka"]["environment"]
+        for option in (
+            "auto.create.topics.enable",
+            "transaction.abort.timed.out.transaction.cleanup.interval.ms",
+            "group.initial.rebalance.delay.ms",
+        ):
+            assert environment[f"KAFKA_{option.upper().replace('.', '_')}"] == kafka.OPTIONS[option]
+
+    def test_is_the_same_version_everywhere(self):
+        from embedded import jars
+
+        assert compose.services()["kafka"]["image"] == f"apache/kafka:{jars.KAFKA_VERSION}"
+
+
+class TestForm:
+    def test_is_a_compose_file(self):
+        jsonschema.validate(compose.load(), SCHEMA)
+
+    def test_compose_itself_agrees_where_it_is_installed(self, secrets):
+        """Without compose, the same is asked of the data: what `config` would resolve is what the tests above read."""
+        if not _has_compose():
+            assert json.loads(json.dumps(compose.load())) == compose.load()
+            return
+        command = ["docker", "compose", "-f", compose.FILE, "config", "--format", "json"]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        assert set(json.loads(done.stdout)["services"]) == set(compose.services()) - NOW_AND_THEN
+
+
+def _has_compose() -> bool:
+    if not shutil.which("docker"):
+        return False
+    return subprocess.run(["docker", "compose", "version"], capture_output=True, check=False).returncode == 0
