@@ -1,4 +1,4 @@
-"""What docker/compose.yaml uses of the Compose specification, as a JSON Schema: anything else in it is a typing error."""
+"""What docker/compose.yaml uses of the Compose specification, as a JSON Schema: anything else is a typing error."""
 
 from typing import Any
 
