@@ -58,7 +58,7 @@ class Gateway:
 
 
 class _Bodiless:
-    """What Django receives: no body. None of the gateway's own pages takes one, and Django would store any size of it."""
+    """What Django receives: no body. The gateway's own pages take none, and Django would store any size of it."""
 
     def __init__(self, receive: Receive) -> None:
         self._receive = receive

@@ -1,7 +1,7 @@
 """A client's request while it is under way: reading from the client, answering it, and noticing that it has left."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 from gateway import problems
@@ -9,13 +9,13 @@ from gateway.connection import Header
 from gateway.problems import Refused
 from gateway.trace import Trace
 
-Message = MutableMapping[str, Any]
-Scope = MutableMapping[str, Any]
+Message = Mapping[str, Any]
+Scope = dict[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 
 AT_ONCE = "gateway.at_once"
-"""ASGI extension of our server: `f(scope, status, headers, body) -> bool` sends a whole answer by one write, or cannot."""
+"""ASGI extension of our server: `f(scope, status, headers, body) -> bool` sends a whole answer at once, or cannot."""
 
 LEFT = 499
 """What logs and metrics say of a client that left before its answer; nobody receives it."""

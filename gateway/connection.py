@@ -46,7 +46,7 @@ class Answer:
         "chunks",
         "complete",
         "error",
-        "header_bytes",
+        "head_bytes",
         "headers",
         "sized",
         "status",
@@ -58,7 +58,7 @@ class Answer:
         self.bodiless = bodiless
         self.status = 0
         self.headers: list[Header] = []
-        self.header_bytes = 0
+        self.head_bytes = 0
         self.chunks: list[bytes] = []
         self.buffered = 0
         self.sized = False
@@ -194,15 +194,15 @@ class Connection(asyncio.Protocol):
             self._keep = False
             self._close()
             return
+        if not answer.status:
+            answer.head_bytes += len(data)
         try:
             self._parser.feed_data(data)
         except (httptools.HttpParserError, httptools.HttpParserUpgrade):
             self._broken(answer)
         if answer.status or answer.error is not None:
             answer.wake()
-            return
-        answer.header_bytes += len(data)
-        if answer.header_bytes > MOST_HEADER_BYTES:
+        elif answer.head_bytes > MOST_HEADER_BYTES:
             self._broken(answer)
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -257,6 +257,8 @@ class Connection(asyncio.Protocol):
             if status == 101:
                 raise BrokenAnswer
             return
+        if answer.head_bytes > MOST_HEADER_BYTES and _size(answer.headers) > MOST_HEADER_BYTES:
+            raise BrokenAnswer
         length, coding = _framing(answer.headers)
         if coding is not None and coding.lower() != b"chunked":
             raise BrokenAnswer
@@ -319,3 +321,7 @@ def _framing(headers: list[Header]) -> tuple[bytes | None, bytes | None]:
         elif name == b"transfer-encoding":
             coding = value if coding is None else b"several"
     return length, coding
+
+
+def _size(headers: list[Header]) -> int:
+    return sum(len(name) + len(value) for name, value in headers)

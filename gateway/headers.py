@@ -24,8 +24,8 @@ MOST_BYTES = 32_768
 _OURS = frozenset(
     {
         b"host", b"content-length", b"transfer-encoding", b"expect", b"x-request-id", b"traceparent", b"tracestate",
-        b"forwarded", b"x-real-ip", b"connection", b"keep-alive", b"proxy-connection", b"proxy-authenticate", b"proxy-authorization",
-        b"proxy", b"te", b"trailer", b"upgrade", b"http2-settings",
+        b"forwarded", b"x-real-ip", b"connection", b"keep-alive", b"proxy-connection", b"proxy-authenticate",
+        b"proxy-authorization", b"proxy", b"te", b"trailer", b"upgrade", b"http2-settings",
     }
 )  # fmt: skip
 

@@ -16,7 +16,7 @@ PATIENCE_SECONDS = 1.2
 
 
 @dataclass
-class Service(HealthCheck):
+class Service(HealthCheck):  # type: ignore[misc]
     """A replica of the service says that it is ready."""
 
     service: str

@@ -5,6 +5,9 @@ of a chunked body for header fields. Any other ASGI server runs `gateway.asgi` t
 """
 
 import asyncio
+import signal
+import sys
+import threading
 from typing import Any
 
 import httptools
@@ -30,6 +33,10 @@ MOST_DISCARDED = 4 * 1024 * 1024
 """Bytes that a client may go on sending after it was answered (413, say), so that it gets to read the answer."""
 
 _TICK_SECONDS = 2.5
+
+
+class UnknownVersion(Exception):
+    """Neither HTTP/1.0 nor HTTP/1.1."""
 
 
 class Protocol(HttpToolsProtocol):
@@ -83,9 +90,11 @@ class Protocol(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         """Start the application."""
+        if self.parser.get_http_version() not in {"1.0", "1.1"}:
+            raise UnknownVersion
         self._head_since = None
         super().on_headers_complete()
-        self.scope["extensions"] = {AT_ONCE: self._answer_at_once}  # type: ignore[typeddict-item]
+        self.scope["extensions"] = {AT_ONCE: self._answer_at_once}  # type: ignore[dict-item]
 
     def on_body(self, body: bytes) -> None:
         """Keep a piece of the body for the application, or let it go when it has answered already."""
@@ -127,8 +136,17 @@ class Protocol(HttpToolsProtocol):
         return True
 
     def _refuse(self, status: int, detail: str) -> None:
-        """Answer a request that never became one, unless an earlier one is being answered, and close."""
-        if not self.transport.is_closing() and (self.cycle is None or self.cycle.response_complete):
+        """Answer what never became a request, or whose body broke, and close; answers under way come first."""
+        cycle = self.cycle
+        if cycle is not None and not cycle.response_complete:
+            if self._head_since is not None:
+                # The request before this one is still being answered.
+                cycle.keep_alive = False
+                self.flow.pause_reading()
+                return
+            cycle.disconnected = True
+            cycle.message_event.set()
+        if cycle is None or cycle.response_complete or not cycle.response_started:
             request_id = correlation.new()
             body = problems.body(status, detail, instance="", request_id=request_id)
             fields = [*problems.headers(body, request_id), (b"connection", b"close")]
@@ -172,5 +190,9 @@ def config(host: str, port: int, **changes: Any) -> uvicorn.Config:
 
 
 def serve(host: str, port: int) -> None:
-    """Serve until SIGTERM or SIGINT; then requests under way are still answered."""
+    """Serve until SIGTERM or SIGINT; then requests under way are still answered, and the process ends with 0."""
+    if threading.current_thread() is threading.main_thread():
+        # uvicorn takes the signals while it serves, and raises them again at its end: as asked, not as a failure.
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: sys.exit(0))
     uvicorn.Server(config(host, port)).run()

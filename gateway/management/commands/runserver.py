@@ -11,6 +11,8 @@ from gateway import server
 class Command(runserver.Command):
     """Django's runserver, with its reloader, serving ASGI: the proxy is not there under WSGI."""
 
+    addr: str
+    port: str
     help = "Serve the gateway for development: on uvicorn, as in production, and again whenever a file changes."
 
     def inner_run(self, *args: Any, **options: Any) -> None:

@@ -1,0 +1,163 @@
+"""Clients for the gateway: exact bytes over a socket, since what is tested is what a polite library would not send."""
+
+import contextlib
+import http.client
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+
+
+@dataclass
+class Answer:
+    """What the gateway answered."""
+
+    status: int
+    headers: list[tuple[str, str]]
+    body: bytes
+
+    def all(self, name: str) -> list[str]:
+        return [value for key, value in self.headers if key.lower() == name.lower()]
+
+    def __getitem__(self, name: str) -> str:
+        (value,) = self.all(name)
+        return value
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.body)
+
+
+class Client:
+    """One connection to the gateway."""
+
+    def __init__(self, port: int, timeout: float = 10.0) -> None:
+        self.socket = socket.create_connection(("127.0.0.1", port), timeout=timeout)
+
+    def __enter__(self) -> "Client":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.socket.close()
+
+    def send(self, data: bytes) -> "Client":
+        self.socket.sendall(data)
+        return self
+
+    def answer(self, method: str = "GET") -> Answer:
+        """Read one answer; raises http.client.IncompleteRead when it breaks off."""
+        response = http.client.HTTPResponse(self.socket, method=method)
+        response.begin()
+        body = response.read()
+        return Answer(response.status, response.getheaders(), body)
+
+    def closed(self) -> bool:
+        """Whether the gateway closes the connection, and says nothing more."""
+        with contextlib.suppress(ConnectionError):
+            return self.socket.recv(1) == b""
+        return True
+
+
+def request(method: str, target: str, *headers: str, body: bytes = b"", host: str = "localhost") -> bytes:
+    lines = [f"{method} {target} HTTP/1.1", f"Host: {host}", *headers]
+    if body and not any(line.lower().startswith(("content-length", "transfer-encoding")) for line in headers):
+        lines.append(f"Content-Length: {len(body)}")
+    return "\r\n".join([*lines, "", ""]).encode("latin-1") + body
+
+
+@dataclass
+class Gateway:
+    """A running gateway."""
+
+    process: subprocess.Popen[bytes]
+    port: int
+    log: Path
+
+    def connect(self, timeout: float = 10.0) -> Client:
+        return Client(self.port, timeout)
+
+    def ask(self, method: str, target: str, *headers: str, body: bytes = b"", host: str = "localhost") -> Answer:
+        """One request on a connection of its own."""
+        with self.connect() as client:
+            return client.send(request(method, target, *headers, body=body, host=host)).answer(method)
+
+    def raw(self, data: bytes) -> bytes:
+        """Send bytes, read until the gateway closes."""
+        with self.connect() as client:
+            client.send(data)
+            received = b""
+            with contextlib.suppress(ConnectionError):
+                while piece := client.socket.recv(65_536):
+                    received += piece
+            return received
+
+    def log_lines(self) -> list[dict[str, Any]]:
+        return [json.loads(line) for line in self.log.read_text().splitlines() if line.startswith("{")]
+
+    def metric(self, name: str, **labels: str) -> float:
+        """The value of a metric; 0 when it is not there yet."""
+        text = self.ask("GET", "/metrics").body.decode()
+        for line in text.splitlines():
+            match = re.fullmatch(r"(\w+)(?:\{(.*)\})? (\S+)", line)
+            if match and match[1] == name and all(f'{key}="{value}"' in (match[2] or "") for key, value in labels.items()):
+                return float(match[3])
+        return 0.0
+
+    def memory(self) -> int:
+        """Resident bytes."""
+        return int(Path(f"/proc/{self.process.pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@contextlib.contextmanager
+def running(folder: Path, *, command: tuple[str, ...] = ("serve", "--port", "PORT"), **variables: str) -> Iterator[Gateway]:
+    """A gateway in a process of its own, as in production, with these variables; ready when this yields."""
+    port = free_port()
+    log = folder / f"gateway-{port}.log"
+    environment = {
+        "PATH": os.environ["PATH"],
+        "ENVIRONMENT": "development",
+        "LOG_FORMAT": "json",
+        "DJANGO_SETTINGS_MODULE": "settings.gateway",
+        **variables,
+    }
+    arguments = [part.replace("PORT", str(port)) for part in command]
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            [sys.executable, "manage.py", *arguments], cwd=ROOT, env=environment, stdout=output, stderr=output
+        )
+    try:
+        _wait(process, port, log)
+        yield Gateway(process, port, log)
+    finally:
+        process.send_signal(signal.SIGTERM)
+        try:
+            process.wait(15)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def _wait(process: subprocess.Popen[bytes], port: int, log: Path) -> None:
+    deadline = time.monotonic() + 20
+    while time.monotonic() < deadline:
+        assert process.poll() is None, log.read_text()
+        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
+            return
+        time.sleep(0.05)
+    raise AssertionError(log.read_text())

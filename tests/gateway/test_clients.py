@@ -1,0 +1,164 @@
+"""Clients: many at once, slow ones, and ones that leave."""
+
+import asyncio
+import random
+import socket
+import threading
+
+from tests.gateway.clients import request
+from tests.gateway.upstreams import CLOSE, answer, hangs
+from tests.waiting import eventually
+
+MEGABYTE = 1024 * 1024
+
+
+class TestManyAtOnce:
+    def test_two_hundred_without_cross_talk(self, gateway, users):
+        async def shuffled(received, reader, writer):
+            await asyncio.sleep(random.random() / 20)
+            writer.write(answer(received.target.encode() + b" " + received.body, headers=f"X-Own: {received['x-own']}\r\n"))
+
+        users.behave = shuffled
+        failures: list[str] = []
+
+        def client(number: int) -> None:
+            with gateway.connect() as connection:
+                for turn in range(5):
+                    token = f"{number}-{turn}"
+                    data = request("PUT", f"/api/users/{token}", f"X-Own: {token}", f"X-Request-Id: r{token}", body=token.encode() * 50)
+                    response = connection.send(data).answer()
+                    expected = (f"/users/{token} ".encode() + token.encode() * 50, token, f"r{token}")
+                    if (response.body, response["x-own"], response["x-request-id"]) != expected:
+                        failures.append(token)
+
+        threads = [threading.Thread(target=client, args=(number,)) for number in range(200)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(20)
+        assert not failures
+        assert len(users.requests) == 1000
+        assert users.connections <= 200
+
+
+class TestThatLeave:
+    def test_while_the_service_works_end_the_services_work(self, gateway, users):
+        users.behave = hangs
+        with gateway.connect() as client:
+            client.send(request("GET", "/api/users"))
+            eventually(lambda: users.open == 1, within=2)
+        eventually(lambda: users.open == 0, within=0.8)  # well before the time would be over
+        eventually(lambda: gateway.metric("gateway_in_flight") == 0, within=2)
+
+    def test_while_they_send_their_body(self, gateway, users):
+        with gateway.connect() as client:
+            client.send(request("POST", "/api/users", "Content-Length: 200000", body=b"x" * 100_000))
+            eventually(lambda: users.open == 1, within=2)
+        eventually(lambda: users.open == 0, within=0.8)
+
+    def test_before_their_body_is_there_reach_nobody(self, gateway, users):
+        with gateway.connect() as client:
+            client.send(request("POST", "/api/users", "Content-Length: 100", body=b"x"))
+        eventually(lambda: gateway.metric("gateway_in_flight") == 0, within=2)
+        assert users.connections == 0
+
+    def test_while_the_answer_comes(self, gateway, users):
+        async def endless(received, reader, writer):
+            writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 100000000\r\n\r\n")
+            while True:
+                writer.write(b"x" * 10_000)
+                await writer.drain()
+                await asyncio.sleep(0.01)
+
+        users.behave = endless
+        with gateway.connect() as client:
+            client.send(request("GET", "/api/users"))
+            assert client.socket.recv(1000)
+        eventually(lambda: users.open == 0, within=0.8)
+
+    def test_are_counted_and_logged_as_such(self, gateway, users):
+        before = gateway.metric("gateway_requests_total", service="users", status="499")
+        users.behave = hangs
+        with gateway.connect() as client:
+            client.send(request("GET", "/api/users", "X-Request-Id: i-left"))
+            eventually(lambda: users.open == 1, within=2)
+        eventually(lambda: gateway.metric("gateway_requests_total", service="users", status="499") == before + 1, within=2)
+        (line,) = eventually(lambda: [line for line in gateway.log_lines() if line["request_id"] == "i-left"], within=2)
+        assert line["status"] == 499
+
+
+class TestThatAreSlow:
+    SIZE = 64 * MEGABYTE
+
+    def test_a_slow_reader_holds_the_service_back_not_the_gateways_memory(self, users, another_gateway):
+        gateway = another_gateway(USERS_URL=users.url)
+        written = 0
+
+        async def large(received, reader, writer):
+            nonlocal written
+            writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % self.SIZE)
+            piece = b"x" * 65_536
+            while written < self.SIZE:
+                writer.write(piece)
+                await writer.drain()
+                written += len(piece)
+            return CLOSE
+
+        users.behave = large
+        gateway.ask("GET", "/health/live")
+        before = gateway.memory()
+        with gateway.connect() as client:
+            client.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65_536)
+            client.send(request("GET", "/api/users"))
+            client.socket.recv(1000)
+            self._until_still(lambda: written)
+            assert written < self.SIZE / 2
+            assert gateway.memory() - before < 8 * MEGABYTE
+            received = 0
+            while piece := client.socket.recv(MEGABYTE):
+                received += len(piece)
+                if written == self.SIZE and received >= self.SIZE - 1000:
+                    break
+        assert received >= self.SIZE - 1000
+
+    def test_a_slow_service_holds_the_client_back_not_the_gateways_memory(self, users, another_gateway):
+        gateway = another_gateway(USERS_URL=users.url, GATEWAY_MAX_BODY_BYTES=str(self.SIZE))
+        go = threading.Event()
+        users.reads_body = False
+
+        async def wait_then_read(received, reader, writer):
+            while not go.is_set():
+                await asyncio.sleep(0.01)
+            await reader.readexactly(self.SIZE)
+            writer.write(answer())
+
+        users.behave = wait_then_read
+        gateway.ask("GET", "/health/live")
+        before = gateway.memory()
+        sent = 0
+        with gateway.connect() as client:
+            client.send(request("PUT", "/api/users/1", f"Content-Length: {self.SIZE}"))
+
+            def send() -> None:
+                nonlocal sent
+                while sent < self.SIZE:
+                    sent += client.socket.send(b"x" * min(MEGABYTE, self.SIZE - sent))
+
+            sender = threading.Thread(target=send)
+            sender.start()
+            self._until_still(lambda: sent)
+            assert sent < self.SIZE / 2
+            assert gateway.memory() - before < 8 * MEGABYTE
+            go.set()
+            sender.join(20)
+            assert client.answer().status == 200
+
+    @staticmethod
+    def _until_still(value) -> None:
+        seen = [-1, -1, -1, -1, -1, -1, -1, -1]
+
+        def still() -> bool:
+            seen.append(value())
+            return seen[-1] > 0 and len(set(seen[-8:])) == 1
+
+        eventually(still, within=10, every=0.03)

@@ -1,0 +1,306 @@
+"""What a client may not send: too much, too slowly, or in two meanings at once."""
+
+import asyncio
+import socket
+
+import pytest
+
+from tests.gateway.clients import request
+from tests.gateway.conftest import MOST_BODY
+from tests.gateway.upstreams import answer
+from tests.waiting import eventually
+
+
+def is_problem(response, status):
+    assert (response.status, response["content-type"]) == (status, "application/problem+json")
+    assert response.json["status"] == status
+    assert response.json["type"] == "about:blank"
+    assert response.json["title"]
+    assert response.json["requestId"] == response["x-request-id"]
+    return True
+
+
+class TestBodies:
+    def test_of_the_largest_size_pass(self, gateway, users):
+        assert gateway.ask("POST", "/api/users", body=b"x" * MOST_BODY).status == 200
+
+    def test_larger_ones_are_refused_by_what_they_announce(self, gateway, users):
+        with gateway.connect() as client:
+            client.send(request("POST", "/api/users", f"Content-Length: {MOST_BODY + 1}", "Expect: 100-continue"))
+            assert is_problem(client.answer(), 413)
+        assert not users.requests
+
+    def test_larger_ones_are_refused_while_they_come_in_chunks(self, gateway, users):
+        users.reads_body = False
+
+        async def read_all(received, reader, writer):
+            while await reader.read(65_536):
+                pass
+            return "close"
+
+        users.behave = read_all
+        with gateway.connect() as client:
+            client.send(request("POST", "/api/users", "Transfer-Encoding: chunked"))
+            chunk = b"10000\r\n" + b"x" * 65_536 + b"\r\n"
+            for _ in range(MOST_BODY // 65_536 + 1):
+                client.send(chunk)
+            assert is_problem(client.answer(), 413)
+        eventually(lambda: users.open == 0, within=2)
+
+    def test_a_refused_client_may_finish_sending_and_ask_again(self, gateway, users):
+        with gateway.connect() as client:
+            client.send(request("POST", "/api/users", body=b"x" * (MOST_BODY + 1)))
+            assert is_problem(client.answer(), 413)
+            assert client.send(request("GET", "/api/users/1")).answer().body == b"/users/1"
+
+    def test_but_not_for_ever(self, gateway, users):
+        with gateway.connect() as client, pytest.raises(OSError, match="."):
+            client.send(request("POST", "/api/users", "Content-Length: 100000000"))
+            for _ in range(2000):
+                client.send(b"x" * 50_000)
+
+    def test_one_that_does_not_come_is_not_waited_for(self, gateway, users):
+        with gateway.connect() as client:
+            client.send(request("POST", "/api/users", "Content-Length: 10", body=b"x"))
+            response = client.answer()
+            assert is_problem(response, 408)
+            assert response["connection"] == "close"
+        assert not users.requests
+
+    def test_one_that_stops_half_way_ends_at_the_service_too(self, gateway, users):
+        with gateway.connect() as client:
+            client.send(request("POST", "/api/users", "Content-Length: 200000", body=b"x" * 100_000))
+            assert is_problem(client.answer(), 408)
+        eventually(lambda: users.open == 0, within=2)
+        assert not users.requests  # the head came, the body never ended
+
+    def test_the_gateways_own_pages_take_none(self, gateway):
+        response = gateway.ask("POST", "/nothing", body=b"x" * 2_000_000)
+        assert is_problem(response, 404)
+
+
+class TestHeaders:
+    @pytest.mark.parametrize("headers", [["X: " + "x" * 9_000], [f"X-{n}: {'x' * 7_000}" for n in range(5)], [f"X-{n}: 1" for n in range(95)]])
+    def test_that_are_too_large(self, gateway, users, headers):
+        assert is_problem(gateway.ask("GET", "/api/users", *headers), 431)
+        assert not users.requests
+
+    def test_that_are_as_large_as_may_be(self, gateway, users):
+        headers = [f"X-{n}: {'x' * 300}" for n in range(88)]
+        assert gateway.ask("GET", "/api/users", *headers).status == 200
+
+    def test_that_do_not_end(self, gateway):
+        with gateway.connect() as client:
+            client.send(b"GET /api/users HTTP/1.1\r\nHost: localhost\r\nX: ")
+            client.send(b"x" * 33_000)
+            assert is_problem(client.answer(), 431)
+            assert client.closed()
+
+    def test_a_target_that_is_too_long(self, gateway, users):
+        assert is_problem(gateway.ask("GET", "/api/users?" + "x" * 4_000), 414)
+        assert gateway.ask("GET", "/api/users?" + "x" * 3_900).status == 200
+
+    def test_bounds_hold_for_the_gateways_own_pages(self, gateway):
+        with gateway.connect() as client:
+            client.send(b"GET / HTTP/1.1\r\nHost: localhost\r\n" + b"X: " + b"x" * 40_000)
+            assert is_problem(client.answer(), 431)
+
+
+CHUNKED = "Transfer-Encoding: chunked"
+
+
+class TestSmuggling:
+    """Two readers of one message must not see two different messages."""
+
+    HIDDEN = b"GET /users/hidden HTTP/1.1\r\nHost: x\r\n\r\n"
+
+    @pytest.mark.parametrize(
+        "headers",
+        [
+            ["Content-Length: 5", CHUNKED],
+            [CHUNKED, "Content-Length: 5"],
+            ["Content-Length: 5", "Content-Length: 6"],
+            ["Content-Length: 5", "Content-Length: 5"],
+            ["Content-Length: 5, 6"],
+            ["Content-Length: +5"],
+            ["Content-Length: 0x5"],
+            ["Content-Length: 99999999999999999999999"],
+            ["Content-Length : 5"],
+            ["Transfer-Encoding: xchunked"],
+            ["Transfer-Encoding: gzip, chunked"],
+            [CHUNKED, "Transfer-Encoding: identity"],
+            ["Transfer-Encoding : chunked"],
+            ["Transfer-Encoding:\x0bchunked"],
+            ["X: a\rTransfer-Encoding: chunked"],
+            ["X: a\nTransfer-Encoding: chunked"],
+            ["X: a\x00b"],
+            [" X: folded"],
+            ["X y: 1"],
+            ["X: a", " folded"],
+        ],
+    )
+    def test_ambiguous_framing_is_refused(self, gateway, users, headers):
+        with gateway.connect() as client:
+            client.send(request("POST", "/api/users", *headers, body=b"0\r\n\r\n" + self.HIDDEN))
+            response = client.answer()
+        assert response.status in {400, 501}
+        assert response["content-type"] == "application/problem+json"
+        assert not users.requests
+
+    @pytest.mark.parametrize("chunk", [b"-1\r\n", b"5;\x00\r\nabcde\r\n", b"fffffffffffffffff\r\n", b"5\nabcde\r\n", b"5\r\nabcdeX\r\n", b"zz\r\n"])
+    def test_broken_chunks_are_refused(self, gateway, users, chunk):
+        with gateway.connect() as client:
+            client.send(request("POST", "/api/users", CHUNKED, body=chunk + b"0\r\n\r\n"))
+            assert is_problem(client.answer(), 400)
+            assert client.closed()
+        assert not users.requests
+
+    def test_obscured_chunking_is_not_taken_for_none(self, gateway, users):
+        body = b"0\r\n\r\n" + self.HIDDEN
+        gateway.raw(request("POST", "/api/users", "Transfer-Encoding:\tchunked", "Connection: close", body=body))
+        assert [received.target for received in users.requests] == ["/users"]
+        assert users.requests[0].body == b""
+
+    def test_underscored_length_does_not_count(self, gateway, users):
+        assert gateway.ask("POST", "/api/users", "Content_Length: 100", body=b"abc").body == b"abc"
+
+    @pytest.mark.parametrize("start", [b"GET /api/users", b"GET /api/users HTTP/9.9", b"\x16\x03\x01\x02", b"G\xe4T / HTTP/1.1"])
+    def test_what_is_no_http(self, gateway, users, start):
+        with gateway.connect() as client:
+            response = client.send(start + b"\r\nHost: localhost\r\n\r\n").answer()
+            assert is_problem(response, 400)
+            assert client.closed()
+        assert not users.requests
+
+    @pytest.mark.parametrize("target", ["/api/users\xe4", "/api/users\x7f", "/api/us\ters", "*", "api/users"])
+    def test_strange_targets_reach_nobody(self, gateway, users, target):
+        assert gateway.ask("GET", target).status in {400, 404}
+        assert not users.requests
+
+    def test_a_host_is_needed(self, gateway, users):
+        with gateway.connect() as client:
+            client.send(b"GET /api/users HTTP/1.1\r\n\r\n")
+            assert is_problem(client.answer(), 400)
+
+    def test_two_hosts_are_none(self, gateway, users):
+        assert is_problem(gateway.ask("GET", "/api/users", "Host: evil.example"), 400)
+
+    @pytest.mark.parametrize("path", ["/api/users/../admin", "/api/users/%2e%2e/admin", "/api/users/..%2fadmin", "/api/users/./x"])
+    def test_dot_segments_are_refused(self, gateway, users, path):
+        response = gateway.ask("GET", path)
+        assert is_problem(response, 400)
+        assert response.json["instance"] == path
+        assert not users.requests
+
+    @pytest.mark.parametrize("path", ["/api/admin", "/admin/", "/api//users", "//api/users", "/api/usersx", "/users", "/metrics/../api/users"])
+    def test_paths_of_nobody_reach_nobody(self, gateway, users, path):
+        assert gateway.ask("GET", path).status == 404
+        assert not users.requests
+
+
+class TestUpgrades:
+    def test_websockets_are_refused(self, gateway, users):
+        with gateway.connect() as client:
+            client.send(
+                request("GET", "/api/users", "Connection: Upgrade", "Upgrade: websocket", "Sec-WebSocket-Key: x", "Sec-WebSocket-Version: 13")
+            )
+            response = client.answer()
+            assert is_problem(response, 501)
+            assert response["connection"] == "close"
+            assert client.closed()
+        assert not users.requests
+
+    def test_the_offer_of_http2_is_passed_over(self, gateway, users):
+        response = gateway.ask("GET", "/api/users", "Connection: Upgrade, HTTP2-Settings", "Upgrade: h2c", "HTTP2-Settings: AAMAAABk")
+        assert response.status == 200
+        assert not users.requests[0].all("upgrade") + users.requests[0].all("http2-settings")
+
+    def test_what_comes_behind_an_upgrade_is_not_read_as_a_request(self, gateway, users):
+        hidden = request("GET", "/api/users/hidden")
+        gateway.raw(request("GET", "/api/users", "Connection: Upgrade", "Upgrade: websocket") + hidden)
+        assert not users.requests
+
+    def test_tunnels_are_refused(self, gateway, users):
+        with gateway.connect() as client:
+            client.send(b"CONNECT /api/users:80 HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            assert client.answer("CONNECT").status in {400, 404}
+        assert not users.requests
+
+
+class TestServicesThatSmuggle:
+    """A service, or who speaks in its name, must not be able to answer another client's request."""
+
+    @pytest.mark.parametrize(
+        "surplus", [answer(b"forged"), b"HTTP/1.1 200 OK\r\n", b"x", b"\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"]
+    )
+    def test_what_comes_behind_an_answer_is_nobodys(self, gateway, users, surplus):
+        async def twice(received, reader, writer):
+            writer.write(answer(received.target.encode()) + surplus)
+
+        users.behave = twice
+        for number in range(3):
+            assert gateway.ask("GET", f"/api/users/{number}").body == f"/users/{number}".encode()
+        assert users.connections == 3
+
+    def test_what_comes_on_an_idle_connection_is_nobodys(self, gateway, users):
+        async def late(received, reader, writer):
+            writer.write(answer(received.target.encode()))
+            await writer.drain()
+            await asyncio.sleep(0.05)
+            writer.write(answer(b"forged"))
+
+        users.behave = late
+        assert gateway.ask("GET", "/api/users/1").body == b"/users/1"
+        eventually(lambda: users.open == 0, within=2)
+        assert gateway.ask("GET", "/api/users/2").body == b"/users/2"
+
+    @pytest.mark.parametrize("method", ["HEAD", "GET"])
+    def test_a_body_where_none_belongs_is_nobodys(self, gateway, users, method):
+        async def behave(received, reader, writer):
+            status = "200 OK" if method == "HEAD" else "204 No Content"
+            writer.write(answer(b"HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nforged", status=status))
+
+        users.behave = behave
+        for _ in range(2):
+            assert gateway.ask(method, "/api/users").body == b""
+        assert users.connections == 2
+
+    @pytest.mark.parametrize(
+        "head",
+        [
+            "Content-Length: 5\r\nTransfer-Encoding: chunked\r\n",
+            "Transfer-Encoding: chunked\r\nContent-Length: 5\r\n",
+            "Content-Length: 5\r\nContent-Length: 6\r\n",
+            "Transfer-Encoding: gzip, chunked\r\n",
+            "Transfer-Encoding: identity\r\n",
+            "Content-Length: five\r\n",
+            "X: a\x00b\r\nContent-Length: 5\r\n",
+            "X : 1\r\nContent-Length: 5\r\n",
+            "X: " + "x" * 100_000 + "\r\nContent-Length: 5\r\n",
+        ],
+    )
+    def test_answers_with_two_meanings_are_refused(self, gateway, users, head):
+        async def behave(received, reader, writer):
+            writer.write(f"HTTP/1.1 200 OK\r\n{head}\r\n".encode() + b"0\r\n\r\nx")
+
+        users.behave = behave
+        assert is_problem(gateway.ask("GET", "/api/users"), 502)
+        users.reset()
+        assert gateway.ask("GET", "/api/users").body == b"/users"
+
+    def test_switching_protocols_is_refused(self, gateway, users):
+        async def behave(received, reader, writer):
+            writer.write(b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\nraw")
+
+        users.behave = behave
+        assert is_problem(gateway.ask("GET", "/api/users"), 502)
+
+
+def test_a_silent_connection_costs_little(gateway):
+    """Many of them do not keep others from being answered."""
+    silent = [socket.create_connection(("127.0.0.1", gateway.port)) for _ in range(100)]
+    try:
+        assert gateway.ask("GET", "/health/live").status == 200
+    finally:
+        for connection in silent:
+            connection.close()

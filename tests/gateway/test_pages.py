@@ -1,0 +1,103 @@
+"""What the gateway answers itself."""
+
+import re
+
+import pytest
+
+from tests.gateway.clients import request
+from tests.gateway.test_limits import is_problem
+from tests.gateway.upstreams import answer, hangs
+
+
+class TestIndex:
+    @pytest.mark.parametrize("path", ["/", "/api"])
+    def test_for_programs(self, gateway, path):
+        pages = gateway.ask("GET", path).json["pages"]
+        assert {"/api/docs", "/api/users", "/api/orders", "/health/ready"} <= set(pages)
+
+    def test_for_people(self, gateway):
+        response = gateway.ask("GET", "/", "Accept: text/html,*/*;q=0.8")
+        assert response["content-type"].startswith("text/html")
+        assert b'<a href="/api/docs">' in response.body
+
+    def test_every_page_is_there(self, gateway, users, orders):
+        for path in gateway.ask("GET", "/").json["pages"]:
+            assert gateway.ask("GET", path).status == 200, path
+
+
+class TestDocs:
+    def test_swagger_ui_comes_from_here_alone(self, gateway):
+        page = gateway.ask("GET", "/api/docs").body.decode()
+        assert "/api/schema" in page
+        files = re.findall(r'(?:src|href)="([^"]+)"', page)
+        assert files
+        for file in files:
+            assert file.startswith("/static/"), file
+            assert gateway.ask("GET", file).status == 200, file
+
+    def test_the_styles_of_the_browsable_api_are_here(self, gateway):
+        response = gateway.ask("GET", "/static/rest_framework/css/bootstrap.min.css")
+        assert response.status == 200
+        assert response["content-type"].startswith("text/css")
+
+
+class TestHealth:
+    def test_live(self, gateway):
+        assert gateway.ask("GET", "/health/live").status == 200
+
+    def test_ready_although_services_are_down_and_says_which(self, gateway, users, orders):
+        async def ready(received, reader, writer):
+            assert received.target == "/health/ready"
+            writer.write(answer(b'{"status": "ready"}'))
+
+        async def unavailable(received, reader, writer):
+            writer.write(answer(b'{"status": "unavailable"}', status="503 Service Unavailable"))
+
+        users.behave = ready
+        for replica in orders:
+            replica.behave = unavailable
+        response = gateway.ask("GET", "/health/ready")
+        assert (response.status, response.json["status"]) == (200, "degraded")
+        assert {name: part["status"] for name, part in response.json["parts"].items()} == {
+            "users": "up", "orders": "down", "payments": "down",
+        }  # fmt: skip
+
+    def test_ready_within_two_seconds_whatever_hangs(self, gateway, users):
+        users.behave = hangs
+        with gateway.connect(timeout=2) as client:
+            response = client.send(request("GET", "/health/ready")).answer()
+        assert response.json["parts"]["users"]["status"] == "down"
+
+
+class TestErrors:
+    @pytest.mark.parametrize("path", ["/nothing", "/api/nothing", "/api/users1", "/static/nothing.css", "/admin/", "/%00", "/%ff"])
+    def test_nothing_there(self, gateway, path):
+        assert is_problem(gateway.ask("GET", path), 404)
+
+    @pytest.mark.parametrize("path", ["/", "/api", "/api/schema", "/api/asyncapi", "/health/live"])
+    def test_wrong_method(self, gateway, path):
+        response = gateway.ask("POST", path, body=b"x")
+        assert is_problem(response, 405)
+        assert "GET" in response["allow"]
+
+    def test_wrong_host(self, gateway):
+        assert is_problem(gateway.ask("GET", "/", host="evil.example"), 400)
+
+
+class TestMetrics:
+    def test_requests_are_counted_by_service_method_and_status(self, gateway, users):
+        labels = {"service": "users", "method": "DELETE", "status": "2xx"}
+        before = gateway.metric("gateway_requests_total", **labels)
+        for _ in range(3):
+            gateway.ask("DELETE", "/api/users/1")
+        assert gateway.metric("gateway_requests_total", **labels) == before + 3
+
+    def test_a_client_cannot_make_time_series(self, gateway, users):
+        gateway.ask("PROPFIND", "/api/users/1")
+        text = gateway.ask("GET", "/metrics").body.decode()
+        assert 'method="other"' in text
+        assert "PROPFIND" not in text.replace("django_", "")
+
+    def test_time_is_measured(self, gateway, users):
+        gateway.ask("GET", "/api/users")
+        assert gateway.metric("gateway_request_seconds_count", service="users") >= 1

@@ -1,0 +1,93 @@
+"""The process: how it starts, ends and logs."""
+
+import asyncio
+import signal
+import subprocess
+import sys
+import threading
+
+import pytest
+
+from tests.gateway.clients import ROOT, request
+from tests.gateway.upstreams import answer, closes
+from tests.waiting import eventually
+
+
+class TestShutdown:
+    def test_requests_under_way_are_answered(self, users, another_gateway):
+        go = threading.Event()
+
+        async def slow(received, reader, writer):
+            while not go.is_set():
+                await asyncio.sleep(0.01)
+            writer.write(answer(b"done"))
+
+        users.behave = slow
+        gateway = another_gateway(USERS_URL=users.url)
+        with gateway.connect() as client:
+            client.send(request("GET", "/api/users"))
+            eventually(lambda: users.requests, within=2)
+            gateway.process.send_signal(signal.SIGTERM)
+            eventually(lambda: "Shutting down" in gateway.log.read_text(), within=2)
+            go.set()
+            response = client.answer()
+        assert (response.status, response.body, response["connection"]) == (200, b"done", "close")
+        assert gateway.process.wait(5) == 0
+
+    def test_idle_connections_do_not_delay_it(self, users, another_gateway):
+        gateway = another_gateway(USERS_URL=users.url)
+        with gateway.connect() as client:
+            client.send(request("GET", "/api/users")).answer()
+            gateway.process.send_signal(signal.SIGTERM)
+            assert gateway.process.wait(3) == 0
+        assert users.open == 0 or eventually(lambda: users.open == 0, within=2)
+
+
+class TestLog:
+    def test_a_line_for_each_request_like_any_other_line(self, gateway, users):
+        gateway.ask("GET", "/api/users/secret?email=a@b.example", "X-Request-Id: logged")
+        (line,) = eventually(lambda: [line for line in gateway.log_lines() if line["request_id"] == "logged"], within=2)
+        other = next(line for line in gateway.log_lines() if line["logger"] == "uvicorn.error")
+        assert set(other) <= set(line)
+        assert type(line["timestamp"]) is str
+        assert len(line["timestamp"]) == len(other["timestamp"])
+        assert {name: line[name] for name in ("event", "logger", "level", "service", "method", "route", "status")} == {
+            "event": "request", "logger": "access", "level": "info", "service": "gateway",
+            "method": "GET", "route": "/api/users", "status": 200,
+        }  # fmt: skip
+        assert users.requests[0]["traceparent"].split("-")[1:3] == [line["trace_id"], line["span_id"]]
+        assert "secret" not in gateway.log.read_text()
+        assert "b.example" not in gateway.log.read_text()
+
+    def test_readable_in_development(self, users, another_gateway):
+        gateway = another_gateway(USERS_URL=users.url, LOG_FORMAT="console")
+        gateway.ask("GET", "/api/users", "X-Request-Id: readable")
+        text = eventually(lambda: text if "readable" in (text := gateway.log.read_text()) else "", within=2)
+        assert "/api/users" in text
+
+    def test_nothing_below_the_level(self, users, another_gateway):
+        gateway = another_gateway(USERS_URL=users.url, LOG_LEVEL="WARNING")
+        assert gateway.ask("GET", "/api/users").status == 200
+        users.behave = closes
+        assert gateway.ask("GET", "/api/users").status == 502
+        lines = eventually(gateway.log_lines, within=2)
+        assert [line["status"] for line in lines if line["event"] == "request"] == [502]
+
+
+class TestCommands:
+    @pytest.mark.parametrize("command", [("runserver", "PORT", "--noreload"), ("runserver", "PORT")])
+    def test_runserver_serves_proxy_and_pages(self, users, another_gateway, command):
+        gateway = another_gateway(USERS_URL=users.url, command=command)
+        assert gateway.ask("GET", "/api/users/1").body == b"/users/1"
+        assert gateway.ask("GET", "/health/live").status == 200
+
+    def test_a_taken_port_is_an_error(self, gateway):
+        command = [sys.executable, "manage.py", "serve", "--settings=settings.gateway", "--port", str(gateway.port)]
+        ended = subprocess.run(command, cwd=ROOT, env={"ENVIRONMENT": "development"}, capture_output=True, timeout=20, check=False)
+        assert ended.returncode != 0
+        assert b"address already in use" in ended.stderr
+
+    def test_checks_pass(self):
+        command = [sys.executable, "manage.py", "check", "--settings=settings.gateway"]
+        ended = subprocess.run(command, cwd=ROOT, env={"ENVIRONMENT": "development"}, capture_output=True, timeout=20, check=False)
+        assert ended.returncode == 0, ended.stderr
