@@ -51,6 +51,8 @@ class Observer:
 
     def __init__(self, bootstrap_servers: str) -> None:
         self._servers = {"bootstrap.servers": bootstrap_servers, "log_level": 0}
+        # Kept: the answers of a client that nobody holds never come.
+        self._admin = AdminClient(self._servers)
         self.seen: list[Seen] = []
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._read, name="observer", daemon=True)
@@ -92,8 +94,8 @@ class Observer:
     def committed(self, group: str, topic: str, partition: int) -> int:
         """The offset up to which a consumer group has worked a partition off."""
         request = ConsumerGroupTopicPartitions(group, [TopicPartition(topic, partition)])
-        futures = AdminClient(self._servers).list_consumer_group_offsets([request], request_timeout=10)
-        answer = futures[group].result().topic_partitions
+        futures = self._admin.list_consumer_group_offsets([request], request_timeout=5)
+        answer = futures[group].result(timeout=10).topic_partitions
         return int(answer[0].offset) if answer else -1
 
     def _read(self) -> None:

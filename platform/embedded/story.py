@@ -54,13 +54,8 @@ class Story:
         """Send the same `user.created` once more; raises StepMissing if anything came of it. Returns what was seen."""
         assert self.event is not None
         before = await self._orders()
-        copy = self._observer.send_again(self.event)
-
-        def worked_off() -> bool | None:
-            assert self.event is not None
-            return self._observer.committed(CONSUMER_GROUP, self.event.topic, self.event.partition) > copy or None
-
-        await asyncio.to_thread(_wait, worked_off)
+        copy = await asyncio.to_thread(self._observer.send_again, self.event)
+        await self._worked_off(self.event, copy)
         await asyncio.sleep(QUIET)
         after = await self._orders()
         user_id, order_id = self.user["id"], self.order["id"]
@@ -125,10 +120,17 @@ class Story:
         self.order = answer.body
         self._step(at, "orders", f"order is {wanted}: GET /api/orders/{{id}} through the gateway says so")
 
+    async def _worked_off(self, event: Seen, offset: int) -> None:
+        deadline = time.monotonic() + STEP_WITHIN
+        while await asyncio.to_thread(self._observer.committed, CONSUMER_GROUP, event.topic, event.partition) <= offset:
+            if time.monotonic() > deadline:
+                raise StepMissing(f"the second delivery was not worked off by orders within {STEP_WITHIN:g} s")
+            await asyncio.sleep(0.05)
+
     async def _orders(self) -> list[dict[str, Any]]:
         answer = await call("GET", f"{self._gateway}/api/orders?userId={self.user['id']}")
         _expect(answer, 200, "GET /api/orders?userId=…")
-        return list(answer.body["results"])
+        return list(answer.body["items"])
 
     def _step(self, at: float, service: str, what: str) -> None:
         self._tell(Step(at - self._start, service, what, self.request_id, self.trace_id))
@@ -137,7 +139,3 @@ class Story:
 def _expect(answer: Answer, status: int, request: str) -> None:
     if answer.status != status:
         raise StepMissing(f"{request} was answered with {answer.status}, not {status}: {answer.body}")
-
-
-def _wait(look: Callable[[], bool | None]) -> None:
-    asyncio.run(until(look, within=STEP_WITHIN, missing="the second delivery's commit by orders"))
