@@ -58,22 +58,34 @@ class Served:
 @contextmanager
 def gunicorn(service: str, environment: dict[str, str]) -> Iterator[Served]:
     """The service on a free port."""
+    argv = [sys.executable, "-m", "gunicorn", f"{service}.wsgi", "-c", "settings/gunicorn.py", "-b", "127.0.0.1:{port}"]
+    with _process(service, argv, f"/{service}", environment) as served:
+        yield served
+
+
+@contextmanager
+def gateway(**urls: str) -> Iterator[Served]:
+    """The gateway on a free port, before services at these URLs."""
+    environment = {
+        **os.environ,
+        "DJANGO_SETTINGS_MODULE": "settings.gateway",
+        "ENVIRONMENT": "development",
+        **{f"{service.upper()}_URL": url for service, url in urls.items()},
+    }
+    argv = [sys.executable, "manage.py", "serve", "--port", "{port}"]
+    with _process("gateway", argv, "/health/live", environment) as served:
+        yield served
+
+
+@contextmanager
+def _process(name: str, argv: list[str], path: str, environment: dict[str, str]) -> Iterator[Served]:
     [port] = ports.free(1)
     url = f"http://127.0.0.1:{port}"
-    argv = [
-        sys.executable,
-        "-m",
-        "gunicorn",
-        f"{service}.wsgi",
-        "-c",
-        "settings/gunicorn.py",
-        "-b",
-        f"127.0.0.1:{port}",
-    ]
     with tempfile.TemporaryDirectory() as folder:
-        child = Child(argv, log=Path(folder) / "log", name=service, cwd=ROOT, env=environment)
+        command = [part.format(port=port) for part in argv]
+        child = Child(command, log=Path(folder) / "log", name=name, cwd=ROOT, env=environment)
         try:
-            drive(child.until(lambda: _answers(f"{url}/{service}"), within=60))
+            drive(child.until(lambda: _answers(url + path), within=60))
             yield Served(url, child)
         finally:
             child.stop()

@@ -150,12 +150,7 @@ def test_an_id_may_be_written_in_capitals(client):
 
 
 def test_the_form_of_the_browsable_api(client):
-    answer = client.post(
-        "/users",
-        "email=ada%40example.org&name=Ada",
-        content_type="application/x-www-form-urlencoded",
-        headers={"Accept": "text/html"},
-    )
+    answer = client.post("/users", ADA, format="multipart", headers={"Accept": "text/html"})
 
     assert answer.status_code == 201
     assert answer["Content-Type"].startswith("text/html")

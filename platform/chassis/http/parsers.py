@@ -28,13 +28,13 @@ class JSONParser(parsers.BaseParser):
             raise ParseError("The body is not valid JSON.") from None
 
 
-class FormParser(parsers.FormParser):
-    """HTML forms, for the browsable API; within the same bound."""
+class FormParser(parsers.MultiPartParser):
+    """The browsable API's HTML forms, within the same bound."""
 
     def parse(
         self, stream: IO[Any], media_type: str | None = None, parser_context: Mapping[str, Any] | None = None
     ) -> Any:
-        """The fields. Raises Django's RequestDataTooBig."""
+        """The fields. Raises ParseError and Django's RequestDataTooBig."""
         return super().parse(io.BytesIO(_body(parser_context)), media_type, parser_context)
 
 

@@ -1,5 +1,7 @@
 """Every error is a problem, with the request id in it."""
 
+import io
+
 import pytest
 from django.core.exceptions import RequestDataTooBig, SuspiciousOperation
 from django.db import OperationalError
@@ -85,11 +87,14 @@ def test_wrong_method_where_there_is_no_api(client):
     assert_problem(client.delete("/health/live"), 405)
 
 
-@pytest.mark.parametrize(
-    "body",
-    [b"", b"{", b"{'a':1}", b"\xff\xfe", b'"\\ud800"', b"NaN", b"[Infinity]", b"\xef\xbb\xbf{}", "{}".encode("utf-16"), b"{}x", b"[" * 100_000,
-     b"[" * 999 + b"]" * 999 + b",", b"1" * 5000, b'{"a":1e99999}'],
-)  # fmt: skip
+BROKEN = (
+    *(b"", b"{", b"{'a':1}", b"{}x", b"NaN", b"[Infinity]", b'{"a":1e99999}', b"1" * 5000),
+    *(b"\xff\xfe", b"\xef\xbb\xbf{}", "{}".encode("utf-16"), b'"\\ud800"'),
+    *(b"[" * 100_000, b"[" * 999 + b"]" * 999 + b","),
+)
+
+
+@pytest.mark.parametrize("body", BROKEN)
 def test_a_body_that_is_no_json(client, body):
     answer = client.post("/users", body, content_type="application/json")
 
@@ -100,6 +105,29 @@ def test_json_that_is_nested_deeply_is_only_wrong(client):
     answer = client.post("/users", b'{"name":' + b"[" * 900 + b"]" * 900 + b"}", content_type="application/json")
 
     assert_problem(answer, 400)
+
+
+NO_FORMS = (
+    ("", b""),
+    ("b", b""),
+    ("b", b"--b\r\n"),
+    ("b" * 220, b"x"),
+    ("\0", b"x"),
+    ("b", b"--b\r\nX: \xff\r\n\r\n--b--"),
+)
+
+
+@pytest.mark.parametrize(("boundary", "body"), NO_FORMS)
+def test_a_form_that_is_none(client, boundary, body):
+    answer = client.post("/users", body, content_type=f"multipart/form-data; boundary={boundary}")
+
+    assert_problem(answer, 400)
+
+
+def test_a_file_is_no_text(client):
+    answer = client.post("/users", {"email": "a@example.org", "name": io.BytesIO(b"Ada")}, format="multipart")
+
+    assert list(assert_problem(answer, 400)["errors"]) == ["name"]
 
 
 def test_wrong_media_type(client):
@@ -119,7 +147,7 @@ def test_too_large(client, settings):
     settings.DATA_UPLOAD_MAX_MEMORY_SIZE = 1000
 
     assert_problem(client.post("/users", b"[" + b" " * 1000 + b"]", content_type="application/json"), 413)
-    assert_problem(client.post("/users", b"name=" + b"x" * 1000, content_type="application/x-www-form-urlencoded"), 413)
+    assert_problem(client.post("/users", {"name": "x" * 1000}, format="multipart"), 413)
 
 
 def test_too_large_with_an_idempotency_key(client, settings):
@@ -175,12 +203,8 @@ def test_in_a_browser_a_problem_is_a_page(client):
 
 
 def test_a_form_comes_back_with_what_was_wrong(client):
-    answer = client.post(
-        "/users",
-        "email=nobody&name=Ada",
-        content_type="application/x-www-form-urlencoded",
-        headers={"Accept": "text/html"},
-    )
+    form = {"email": "nobody", "name": "Ada"}
+    answer = client.post("/users", form, format="multipart", headers={"Accept": "text/html"})
 
     assert answer.status_code == 400
     assert 'value="nobody"' in answer.text

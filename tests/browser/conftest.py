@@ -1,0 +1,73 @@
+"""A real browser before real processes: users and orders, each directly and through the gateway."""
+
+import os
+import shutil
+import sys
+from dataclasses import dataclass
+
+import pytest
+from playwright.sync_api import sync_playwright
+
+from tests.serving import database, gateway, gunicorn, run
+
+ADMIN = ("root", "correct horse battery staple")
+
+
+@dataclass(frozen=True)
+class Site:
+    """Where everything is."""
+
+    users: str
+    orders: str
+    gateway: str
+
+
+@pytest.fixture(scope="package")
+def site():
+    with database("users") as users_environment, database("orders") as orders_environment:
+        for environment in (users_environment, orders_environment):
+            name, password = ADMIN
+            run(
+                [sys.executable, "manage.py", "createsuperuser", "--noinput", "--username", name, "--email", ""],
+                {**environment, "DJANGO_SUPERUSER_PASSWORD": password},
+            )
+        with (
+            gunicorn("users", users_environment) as users,
+            gunicorn("orders", orders_environment) as orders,
+            gateway(users=users.url, orders=orders.url) as entry,
+        ):
+            yield Site(users.url, orders.url, entry.url)
+
+
+@pytest.fixture(scope="package")
+def browser():
+    executable = os.environ.get("CHROMIUM") or shutil.which("chromium")
+    assert executable, "these tests need Chromium: `apt-get install chromium`, or CHROMIUM=/path/to/it"
+    with sync_playwright() as playwright:
+        # Its sandbox refuses root; the pages are our own.
+        arguments = ["--no-sandbox", "--disable-dev-shm-usage"]
+        browser = playwright.chromium.launch(executable_path=executable, args=arguments)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def page(browser):
+    """A page of its own; at the end of the test nothing may have gone wrong behind it."""
+    context = browser.new_context()
+    page = context.new_page()
+    page.set_default_timeout(15_000)
+    broken = []
+    page.on("pageerror", lambda error: broken.append(f"script: {error}"))
+    page.on("requestfailed", lambda request: broken.append(f"{request.url}: {request.failure}"))
+    page.on(
+        "response",
+        lambda response: (
+            broken.append(f"{response.url}: {response.status}")
+            if response.status >= 400 and response.request.resource_type != "document"
+            else None
+        ),
+    )
+    yield page
+    context.close()
+    assert broken == []
