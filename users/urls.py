@@ -1,14 +1,13 @@
 """The paths of users."""
 
-from django.contrib import admin
 from django.urls import include, path
 from rest_framework.routers import SimpleRouter
 
-from chassis.http.urls import ERROR_VIEWS, common_urls
+from chassis.http.urls import ERROR_VIEWS, admin_urls, common_urls
 from users.api import UserViewSet
 
 router = SimpleRouter(trailing_slash=False, use_regex_path=False)
 router.register("users", UserViewSet, basename="user")
 
-urlpatterns = [path("admin/", admin.site.urls), path("", include(router.urls)), *common_urls()]
+urlpatterns = [path("", include(router.urls)), *admin_urls(), *common_urls()]
 handler400, handler403, handler404, handler500 = ERROR_VIEWS

@@ -92,6 +92,10 @@ def test_events_can_be_looked_at(admin):
     assert "user.created" in answer.text
 
 
+def test_it_is_found_without_the_slash(admin):
+    assert admin.get("/admin", follow=True).redirect_chain == [("/admin/", 302)]
+
+
 def test_a_form_without_its_token_is_a_problem():
     answer = Client(enforce_csrf_checks=True).post("/admin/login/", {"username": "root", "password": "x"})
 

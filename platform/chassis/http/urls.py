@@ -3,6 +3,7 @@
 from importlib.util import find_spec
 
 from django.urls import URLPattern, URLResolver, include, path
+from django.views.generic import RedirectView
 from drf_spectacular.views import SpectacularJSONAPIView
 
 from chassis.http import errors
@@ -19,3 +20,10 @@ def common_urls() -> list[URLPattern | URLResolver]:
         *(path("", include(module)) for module in SHARED if find_spec(module)),
         path("schema", SpectacularJSONAPIView.as_view(), name="schema"),
     ]
+
+
+def admin_urls() -> list[URLPattern | URLResolver]:
+    """Django's admin at `admin/`, found without the slash too; for services with a database."""
+    from django.contrib import admin
+
+    return [path("admin", RedirectView.as_view(pattern_name="admin:index")), path("admin/", admin.site.urls)]
