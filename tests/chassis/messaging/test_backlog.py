@@ -1,0 +1,162 @@
+"""The consumer's bookkeeping: order per key, who waits, and how far offsets may go."""
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from chassis.messaging.backlog import Backlog, PartitionOffsets
+from tests.chassis.messaging.records import record
+
+SOURCE = ("user.created", 0)
+
+
+class TestPartitionOffsets:
+    def test_commits_up_to_the_oldest_unfinished(self):
+        offsets = PartitionOffsets()
+        for offset in (5, 6, 9):  # offsets have gaps: transaction markers, compaction
+            offsets.add(offset)
+        offsets.finish(6)
+        assert offsets.committable is None
+        offsets.finish(5)
+        assert offsets.committable == 7
+        offsets.finish(9)
+        assert offsets.committable == 10
+
+    def test_says_what_a_transaction_would_make_committable(self):
+        offsets = PartitionOffsets()
+        for offset in range(4):
+            offsets.add(offset)
+        offsets.finish(1)
+        assert offsets.committable_with({0}) == 2
+        assert offsets.committable_with({2}) is None
+        assert offsets.committable is None
+
+
+class TestTake:
+    def test_takes_in_order_up_to_the_limit(self):
+        backlog = Backlog()
+        records = [record(n, key=str(n)) for n in range(5)]
+        for one in records:
+            backlog.add(one)
+        assert backlog.take(3, now=0) == records[:3]
+        assert backlog.take(3, now=0) == records[3:]
+
+    def test_nothing_of_a_blocked_key_and_everything_of_others(self):
+        backlog = Backlog()
+        bad, other, later = record(0, "bad"), record(1, "other"), record(2, "bad")
+        for one in (bad, other):
+            backlog.add(one)
+        assert backlog.take(1, now=0) == [bad]
+        backlog.fail(bad, retry_at=10)
+        backlog.add(later)
+        assert backlog.take(10, now=5) == [other]
+        assert backlog.take(10, now=5) == []
+        assert backlog.held(SOURCE) == (2, 20)
+
+    def test_after_its_retry_a_key_goes_on_where_it_stood(self):
+        backlog = Backlog()
+        bad, waiting, newer = record(0, "bad"), record(1, "bad"), record(2, "bad")
+        backlog.add(bad)
+        backlog.add(waiting)
+        backlog.take(1, now=0)
+        backlog.fail(bad, retry_at=10)
+        backlog.add(newer)
+        assert backlog.take(10, now=10) == [bad]
+        backlog.finish([bad])
+        assert backlog.take(10, now=10) == [waiting, newer]
+        assert backlog.held(SOURCE) == (0, 0)
+
+    def test_a_failed_batch_is_taken_apart(self):
+        backlog = Backlog()
+        records = [record(n, key=str(n)) for n in range(8)]
+        for one in records:
+            backlog.add(one)
+        backlog.split(backlog.take(8, now=0))
+        first = backlog.take(8, now=0)
+        assert first == records[:4]
+        backlog.split(first)
+        assert backlog.take(8, now=0) == records[:2]
+
+    def test_put_back_changes_nothing(self):
+        backlog = Backlog()
+        records = [record(n, key=str(n)) for n in range(4)]
+        for one in records:
+            backlog.add(one)
+        backlog.put_back(backlog.take(4, now=0))
+        assert backlog.take(4, now=0) == records
+
+    def test_a_retry_that_is_put_back_is_next(self):
+        backlog = Backlog()
+        bad = record(0)
+        backlog.add(bad)
+        backlog.take(1, now=0)
+        backlog.fail(bad, retry_at=10)
+        assert backlog.take(1, now=10) == [bad]
+        backlog.put_back([bad])
+        assert backlog.take(1, now=10) == [bad]
+
+
+class TestDrop:
+    def test_forgets_a_partition_whole(self):
+        backlog = Backlog()
+        bad, there = record(0, "bad"), record(0, "x", partition=1)
+        for one in (bad, record(1, "bad"), there):
+            backlog.add(one)
+        backlog.take(1, now=0)
+        backlog.fail(bad, retry_at=1)
+        backlog.drop([SOURCE])
+        assert backlog.take(10, now=99) == [there]
+        assert backlog.held(SOURCE) == (0, 0)
+        assert len(backlog) == 0
+
+    def test_offsets_start_anew_when_it_comes_back(self):
+        backlog = Backlog()
+        one = record(7)
+        backlog.add(one)
+        backlog.finish(backlog.take(1, now=0))
+        backlog.committed(backlog.offsets())
+        backlog.drop([SOURCE])
+        backlog.add(one)
+        backlog.finish(backlog.take(1, now=0))
+        assert backlog.offsets() == {SOURCE: 8}
+
+
+@given(
+    keys=st.lists(st.sampled_from("abcd"), min_size=1, max_size=60),
+    # For each try: does it fail? And of what size may batches be?
+    fates=st.lists(st.booleans(), max_size=200),
+    limit=st.integers(1, 7),
+)
+@settings(max_examples=400, deadline=None)
+def test_every_record_once_and_in_the_order_of_its_key(keys, fates, limit):
+    """Whatever fails: each key's records finish in order, each once, and no offset is committed too early."""
+    backlog, fate = Backlog(), iter(fates)
+    arriving = [record(n, key) for n, key in enumerate(keys)]
+    finished: list[int] = []
+    now = 0.0
+    while arriving or len(backlog):
+        for one in arriving[:3]:
+            backlog.add(one)
+        del arriving[:3]
+        now += 1
+        batch = backlog.take(limit, now)
+        if not batch:
+            continue
+        if next(fate, False):
+            if len(batch) > 1:
+                backlog.split(batch)
+            else:
+                backlog.fail(batch[0], retry_at=now + 2)
+            continue
+        would_be = backlog.offsets(assuming=batch)
+        backlog.finish(batch)
+        finished += [one.offset for one in batch]
+        assert backlog.offsets() == would_be
+        upto = backlog.offsets().get(SOURCE, 0)
+        assert set(range(upto)) <= set(finished)
+        assert upto in {len(finished)} or upto not in finished
+    assert sorted(finished) == list(range(len(keys)))
+    for key in set(keys):
+        offsets = [n for n in finished if keys[n] == key]
+        assert offsets == sorted(offsets)
+    assert backlog.offsets() == {SOURCE: len(keys)}
+    assert backlog.held(SOURCE) == (0, 0)

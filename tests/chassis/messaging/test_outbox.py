@@ -1,0 +1,70 @@
+"""Publishing: the event is in the outbox if and only if the change is in the database."""
+
+import uuid
+
+import pytest
+from django.db import connections, transaction
+
+from chassis.messaging.models import OutboxEvent
+from chassis.messaging.outbox import NotInTransaction, Outgoing, headers_from_json, headers_to_json, publish, publish_all
+from chassis.observability import correlation
+from users.events import UserCreated
+from users.models import User
+
+pytestmark = pytest.mark.django_db(databases=["users"], transaction=True)
+
+
+def event() -> UserCreated:
+    return UserCreated(user_id=str(uuid.uuid4()), email="ada@example.org", name="Ada", created_at="2026-01-02T03:04:05Z")
+
+
+def test_is_written_with_the_change():
+    with correlation.bind_request_id("req-1"), transaction.atomic(using="users"):
+        publish(event(), key="u-1")
+    row = OutboxEvent.objects.get()
+    assert (row.topic, row.key, row.request_id, row.sent_at) == ("user.created", "u-1", "req-1", None)
+    assert dict(row.headers)["ce_id"] == str(row.event_id)
+
+
+def test_is_gone_with_the_change():
+    class Changed(Exception):
+        pass
+
+    with pytest.raises(Changed), transaction.atomic(using="users"):
+        User.objects.create(email="ada@example.org", name="Ada")
+        publish(event(), key="u-1")
+        raise Changed
+    assert (OutboxEvent.objects.count(), User.objects.count()) == (0, 0)
+
+
+def test_outside_a_transaction_it_is_an_error():
+    with pytest.raises(NotInTransaction, match=r"user\.created"):
+        publish(event(), key="u-1")
+    assert OutboxEvent.objects.count() == 0
+
+
+def test_many_events_are_one_statement_and_keep_their_order(django_assert_num_queries):
+    events = [Outgoing(event(), f"u-{n}") for n in range(500)]
+    with transaction.atomic(using="users"), django_assert_num_queries(1, connection=connections["users"]):
+        publish_all(events)
+    assert list(OutboxEvent.objects.order_by("position").values_list("key", flat=True)) == [f"u-{n}" for n in range(500)]
+
+
+def test_a_commit_wakes_whoever_listens():
+    import psycopg
+
+    own = connections["users"]
+    with psycopg.connect(**{k: v for k, v in own.get_connection_params().items() if k in {"host", "port", "user", "password", "dbname"}}, autocommit=True) as listener:
+        listener.execute("LISTEN outbox")
+        with transaction.atomic(using="users"):
+            publish(event(), key="u-1")
+            assert list(listener.notifies(timeout=0.05)) == [], "not before the commit"
+        assert len(list(listener.notifies(timeout=10, stop_after=1))) == 1
+
+
+@pytest.mark.parametrize("value", [b"text", "größe".encode(), b"", None, b"\xff\x00\xfe", b"nul\x00byte"])
+def test_headers_come_back_byte_for_byte(value):
+    import orjson
+
+    kept = orjson.dumps(headers_to_json([("a", value), ("a", b"twice")])).decode()
+    assert headers_from_json(kept) == [("a", value), ("a", b"twice")]
