@@ -119,8 +119,7 @@ class PostgreSQL:
             yield from self._make_cluster(data)
         options = [part for name, value in OPTIONS.items() for part in ("-c", f"{name}={value}")]
         self._child = self._program("postgres", "-D", self._seen_from(data), "-p", str(self.port), *options)
-        yield from self._child.until(lambda: ports.listens(self.port), within=60)
-        yield from self._child.until(self._answers, within=60)
+        yield from self._child.until(self._is_ready, within=60)
         self._make_roles_and_databases()
 
     def restart(self) -> None:
@@ -184,7 +183,7 @@ class PostgreSQL:
         return Child(
             [_programs(as_other_user=bool(self._user)) / name, *arguments],
             name=f"postgres {name}" if name != "postgres" else "postgres",
-            log=self.folder / "log",
+            log=self.folder / ("log" if name == "postgres" else f"{name}.log"),
             cwd=self.folder / "data",
             env={"PATH": os.environ.get("PATH", os.defpath), "LC_ALL": "C", "TZ": "UTC"},
             user=self._user,
@@ -194,12 +193,13 @@ class PostgreSQL:
     def _connect(self, database: str = "postgres") -> psycopg.Connection:
         return psycopg.connect(self.url(database, "postgres"), autocommit=True, connect_timeout=2)
 
-    def _answers(self) -> bool:
+    def _is_ready(self) -> bool:
+        """Whether it says so in its own file, of which pg_ctl reads line 8 too: asking by connections fills its log."""
         try:
-            self._connect().close()
-        except psycopg.OperationalError:
+            lines = (self.folder / "data" / "postmaster.pid").read_text().splitlines()
+        except FileNotFoundError:
             return False
-        return True
+        return len(lines) > 7 and lines[0] == str(self.child.pid) and lines[7].strip() == "ready"
 
     def _make_roles_and_databases(self) -> None:
         with self._connect() as connection:

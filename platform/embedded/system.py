@@ -42,7 +42,7 @@ class Job:
     @property
     def name(self) -> str:
         """What it is called in messages."""
-        return f"{self.service}-{'-and-'.join(command.split()[0] for command in self.commands)}"
+        return f"{self.service}-setup"
 
     def argv(self, python: str) -> list[str]:
         """What to execute."""

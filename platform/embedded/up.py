@@ -154,7 +154,7 @@ def _welcome(stand: Stand, secret: dict[str, str]) -> None:
     ]
     say()
     for what, where in rows:
-        say(f"  {paint(f'{what:<26}', BOLD)} {where}")
+        say(f"  {paint(f'{what:<27}', BOLD)} {where}")
     say("\n  Ctrl-C stops everything.\n")
 
 

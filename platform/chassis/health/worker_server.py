@@ -1,6 +1,7 @@
 """The small HTTP port of a worker: `/health/live`, `/health/ready` and `/metrics`, and nothing else."""
 
 import os
+import socket
 import threading
 from collections.abc import Callable, Iterable
 from http import HTTPStatus
@@ -32,8 +33,6 @@ class Server(ThreadingMixIn, WSGIServer):
     """A running server of a worker's port."""
 
     daemon_threads = True
-    # Probers reconnect at once after a restart; two workers on one port are still refused.
-    allow_reuse_address = True
 
     @property
     def port(self) -> int:
@@ -42,6 +41,8 @@ class Server(ThreadingMixIn, WSGIServer):
 
     def server_bind(self) -> None:
         """Bind without asking DNS for the host's name, which can take seconds."""
+        # A worker that is started again finds its port in use for a minute otherwise, by probes that have ended.
+        self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         self.socket.bind(self.server_address)
         self.server_address = self.socket.getsockname()
         self.server_name, self.server_port = "worker", self.server_address[1]
