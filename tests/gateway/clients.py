@@ -109,7 +109,11 @@ class Gateway:
         text = self.ask("GET", "/metrics").body.decode()
         for line in text.splitlines():
             match = re.fullmatch(r"(\w+)(?:\{(.*)\})? (\S+)", line)
-            if match and match[1] == name and all(f'{key}="{value}"' in (match[2] or "") for key, value in labels.items()):
+            if (
+                match
+                and match[1] == name
+                and all(f'{key}="{value}"' in (match[2] or "") for key, value in labels.items())
+            ):
                 return float(match[3])
         return 0.0
 
@@ -125,7 +129,9 @@ def free_port() -> int:
 
 
 @contextlib.contextmanager
-def running(folder: Path, *, command: tuple[str, ...] = ("serve", "--port", "PORT"), **variables: str) -> Iterator[Gateway]:
+def running(
+    folder: Path, *, command: tuple[str, ...] = ("serve", "--port", "PORT"), **variables: str
+) -> Iterator[Gateway]:
     """A gateway in a process of its own, as in production, with these variables; ready when this yields."""
     port = free_port()
     log = folder / f"gateway-{port}.log"

@@ -16,7 +16,9 @@ class TestManyAtOnce:
     def test_two_hundred_without_cross_talk(self, gateway, users):
         async def shuffled(received, reader, writer):
             await asyncio.sleep(random.random() / 20)
-            writer.write(answer(received.target.encode() + b" " + received.body, headers=f"X-Own: {received['x-own']}\r\n"))
+            writer.write(
+                answer(received.target.encode() + b" " + received.body, headers=f"X-Own: {received['x-own']}\r\n")
+            )
 
         users.behave = shuffled
         failures: list[str] = []
@@ -25,7 +27,13 @@ class TestManyAtOnce:
             with gateway.connect() as connection:
                 for turn in range(5):
                     token = f"{number}-{turn}"
-                    data = request("PUT", f"/api/users/{token}", f"X-Own: {token}", f"X-Request-Id: r{token}", body=token.encode() * 50)
+                    data = request(
+                        "PUT",
+                        f"/api/users/{token}",
+                        f"X-Own: {token}",
+                        f"X-Request-Id: r{token}",
+                        body=token.encode() * 50,
+                    )
                     response = connection.send(data).answer()
                     expected = (f"/users/{token} ".encode() + token.encode() * 50, token, f"r{token}")
                     if (response.body, response["x-own"], response["x-request-id"]) != expected:
@@ -82,7 +90,9 @@ class TestThatLeave:
         with gateway.connect() as client:
             client.send(request("GET", "/api/users", "X-Request-Id: i-left"))
             eventually(lambda: users.open == 1, within=2)
-        eventually(lambda: gateway.metric("gateway_requests_total", service="users", status="499") == before + 1, within=2)
+        eventually(
+            lambda: gateway.metric("gateway_requests_total", service="users", status="499") == before + 1, within=2
+        )
         (line,) = eventually(lambda: [line for line in gateway.log_lines() if line["request_id"] == "i-left"], within=2)
         assert line["status"] == 499
 

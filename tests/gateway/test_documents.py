@@ -15,11 +15,19 @@ def service(name: str, **changes) -> dict:
         "info": {"title": name, "version": "1.0.0"},
         "paths": {
             f"/{name}": {"get": {"operationId": "list", "responses": {"200": {"$ref": "#/components/responses/List"}}}},
-            f"/{name}/{{id}}": {"parameters": [], "get": {"operationId": f"{name}_read", "responses": {"404": {"description": "own"}}}},
+            f"/{name}/{{id}}": {
+                "parameters": [],
+                "get": {"operationId": f"{name}_read", "responses": {"404": {"description": "own"}}},
+            },
             "/health/live": {"get": {"responses": {}}},
         },
         "components": {
-            "responses": {"List": {"description": "", "content": {"application/json": {"schema": {"$ref": "#/components/schemas/Page"}}}}},
+            "responses": {
+                "List": {
+                    "description": "",
+                    "content": {"application/json": {"schema": {"$ref": "#/components/schemas/Page"}}},
+                }
+            },
             "schemas": {
                 "Page": {"type": "array", "items": {"$ref": "#/components/schemas/Item"}},
                 "Item": {"type": "object", "properties": {f"{name}Name": {"type": "string"}}},
@@ -48,7 +56,9 @@ class TestOpenAPI:
         assert document["openapi"].startswith("3.1")
 
     def test_a_service_cannot_describe_anothers_paths(self):
-        document = merged(users=service("users"), orders=service("orders", paths={"/users": {"get": {"operationId": "forged"}}}))
+        document = merged(
+            users=service("users"), orders=service("orders", paths={"/users": {"get": {"operationId": "forged"}}})
+        )
         assert document["paths"]["/api/users"]["get"]["operationId"] == "list"
 
     def test_operation_ids_are_unique(self):
@@ -66,7 +76,9 @@ class TestOpenAPI:
         assert {"UsersItem", "OrdersItem", "UsersPage", "OrdersPage"} <= set(schemas)
         assert schemas["OrdersPage"]["items"] == {"$ref": "#/components/schemas/OrdersItem"}
         assert "ordersName" in schemas["OrdersItem"]["properties"]
-        assert document["paths"]["/api/users"]["get"]["responses"]["200"] == {"$ref": "#/components/responses/UsersList"}
+        assert document["paths"]["/api/users"]["get"]["responses"]["200"] == {
+            "$ref": "#/components/responses/UsersList"
+        }
 
     def test_every_reference_leads_somewhere(self):
         document = merged(users=service("users"), orders=service("orders"))
@@ -102,8 +114,12 @@ class TestAsyncAPI:
     def part(name: str, action: str, summary: str) -> dict:
         return {
             "asyncapi": "3.0.0",
-            "channels": {"user.created": {"address": "user.created", "messages": {"UserCreated": {"summary": summary}}}},
-            "operations": {f"{name}.{action}.user.created": {"action": action, "channel": {"$ref": "#/channels/user.created"}}},
+            "channels": {
+                "user.created": {"address": "user.created", "messages": {"UserCreated": {"summary": summary}}}
+            },
+            "operations": {
+                f"{name}.{action}.user.created": {"action": action, "channel": {"$ref": "#/channels/user.created"}}
+            },
         }
 
     def test_the_senders_word_counts_in_any_order(self):

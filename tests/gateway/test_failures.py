@@ -66,7 +66,14 @@ class TestWhatTheClientIsTold:
         assert time.monotonic() - started < 1
 
     @pytest.mark.parametrize(
-        "said", [b"garbage\r\n\r\n", b"HTTP/1.1 2000 OK\r\n\r\n", b"\x00" * 10, b"HTTP/1.1 200 OK\r\nContent-Length: -1\r\n\r\n", b"HTTP/1.1 200 OK\r\nX: 1"]
+        "said",
+        [
+            b"garbage\r\n\r\n",
+            b"HTTP/1.1 2000 OK\r\n\r\n",
+            b"\x00" * 10,
+            b"HTTP/1.1 200 OK\r\nContent-Length: -1\r\n\r\n",
+            b"HTTP/1.1 200 OK\r\nX: 1",
+        ],
     )
     def test_a_service_that_speaks_no_http_is_a_502(self, gateway, users, said):
         users.behave = sends(said, then=CLOSE)
@@ -98,7 +105,11 @@ class TestWhatTheClientIsTold:
 
 class TestInTheMiddle:
     @pytest.mark.parametrize(
-        "begun", [b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nabc", b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n"]
+        "begun",
+        [
+            b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nabc",
+            b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n",
+        ],
     )
     @pytest.mark.parametrize("behaviour", [closes, hangs])
     def test_an_answer_that_breaks_off_is_seen_to_break_off(self, gateway, users, begun, behaviour):

@@ -54,10 +54,14 @@ class TestBodies:
             assert client.send(request("GET", "/api/users/1")).answer().body == b"/users/1"
 
     def test_but_not_for_ever(self, gateway, users):
-        with gateway.connect() as client, pytest.raises(OSError, match="."):
-            client.send(request("POST", "/api/users", "Content-Length: 100000000"))
+        def send_on(client):
             for _ in range(2000):
                 client.send(b"x" * 50_000)
+
+        with gateway.connect() as client:
+            client.send(request("POST", "/api/users", "Content-Length: 100000000"))
+            with pytest.raises(ConnectionError):
+                send_on(client)
 
     def test_one_that_does_not_come_is_not_waited_for(self, gateway, users):
         with gateway.connect() as client:
@@ -80,7 +84,10 @@ class TestBodies:
 
 
 class TestHeaders:
-    @pytest.mark.parametrize("headers", [["X: " + "x" * 9_000], [f"X-{n}: {'x' * 7_000}" for n in range(5)], [f"X-{n}: 1" for n in range(95)]])
+    @pytest.mark.parametrize(
+        "headers",
+        [["X: " + "x" * 9_000], [f"X-{n}: {'x' * 7_000}" for n in range(5)], [f"X-{n}: 1" for n in range(95)]],
+    )
     def test_that_are_too_large(self, gateway, users, headers):
         assert is_problem(gateway.ask("GET", "/api/users", *headers), 431)
         assert not users.requests
@@ -147,7 +154,10 @@ class TestSmuggling:
         assert response["content-type"] == "application/problem+json"
         assert not users.requests
 
-    @pytest.mark.parametrize("chunk", [b"-1\r\n", b"5;\x00\r\nabcde\r\n", b"fffffffffffffffff\r\n", b"5\nabcde\r\n", b"5\r\nabcdeX\r\n", b"zz\r\n"])
+    @pytest.mark.parametrize(
+        "chunk",
+        [b"-1\r\n", b"5;\x00\r\nabcde\r\n", b"fffffffffffffffff\r\n", b"5\nabcde\r\n", b"5\r\nabcdeX\r\n", b"zz\r\n"],
+    )
     def test_broken_chunks_are_refused(self, gateway, users, chunk):
         with gateway.connect() as client:
             client.send(request("POST", "/api/users", CHUNKED, body=chunk + b"0\r\n\r\n"))
@@ -164,7 +174,9 @@ class TestSmuggling:
     def test_underscored_length_does_not_count(self, gateway, users):
         assert gateway.ask("POST", "/api/users", "Content_Length: 100", body=b"abc").body == b"abc"
 
-    @pytest.mark.parametrize("start", [b"GET /api/users", b"GET /api/users HTTP/9.9", b"\x16\x03\x01\x02", b"G\xe4T / HTTP/1.1"])
+    @pytest.mark.parametrize(
+        "start", [b"GET /api/users", b"GET /api/users HTTP/9.9", b"\x16\x03\x01\x02", b"G\xe4T / HTTP/1.1"]
+    )
     def test_what_is_no_http(self, gateway, users, start):
         with gateway.connect() as client:
             response = client.send(start + b"\r\nHost: localhost\r\n\r\n").answer()
@@ -185,14 +197,19 @@ class TestSmuggling:
     def test_two_hosts_are_none(self, gateway, users):
         assert is_problem(gateway.ask("GET", "/api/users", "Host: evil.example"), 400)
 
-    @pytest.mark.parametrize("path", ["/api/users/../admin", "/api/users/%2e%2e/admin", "/api/users/..%2fadmin", "/api/users/./x"])
+    @pytest.mark.parametrize(
+        "path", ["/api/users/../admin", "/api/users/%2e%2e/admin", "/api/users/..%2fadmin", "/api/users/./x"]
+    )
     def test_dot_segments_are_refused(self, gateway, users, path):
         response = gateway.ask("GET", path)
         assert is_problem(response, 400)
         assert response.json["instance"] == path
         assert not users.requests
 
-    @pytest.mark.parametrize("path", ["/api/admin", "/admin/", "/api//users", "//api/users", "/api/usersx", "/users", "/metrics/../api/users"])
+    @pytest.mark.parametrize(
+        "path",
+        ["/api/admin", "/admin/", "/api//users", "//api/users", "/api/usersx", "/users", "/metrics/../api/users"],
+    )
     def test_paths_of_nobody_reach_nobody(self, gateway, users, path):
         assert gateway.ask("GET", path).status == 404
         assert not users.requests
@@ -202,7 +219,14 @@ class TestUpgrades:
     def test_websockets_are_refused(self, gateway, users):
         with gateway.connect() as client:
             client.send(
-                request("GET", "/api/users", "Connection: Upgrade", "Upgrade: websocket", "Sec-WebSocket-Key: x", "Sec-WebSocket-Version: 13")
+                request(
+                    "GET",
+                    "/api/users",
+                    "Connection: Upgrade",
+                    "Upgrade: websocket",
+                    "Sec-WebSocket-Key: x",
+                    "Sec-WebSocket-Version: 13",
+                )
             )
             response = client.answer()
             assert is_problem(response, 501)
@@ -211,7 +235,9 @@ class TestUpgrades:
         assert not users.requests
 
     def test_the_offer_of_http2_is_passed_over(self, gateway, users):
-        response = gateway.ask("GET", "/api/users", "Connection: Upgrade, HTTP2-Settings", "Upgrade: h2c", "HTTP2-Settings: AAMAAABk")
+        response = gateway.ask(
+            "GET", "/api/users", "Connection: Upgrade, HTTP2-Settings", "Upgrade: h2c", "HTTP2-Settings: AAMAAABk"
+        )
         assert response.status == 200
         assert not users.requests[0].all("upgrade") + users.requests[0].all("http2-settings")
 
@@ -231,7 +257,8 @@ class TestServicesThatSmuggle:
     """A service, or who speaks in its name, must not be able to answer another client's request."""
 
     @pytest.mark.parametrize(
-        "surplus", [answer(b"forged"), b"HTTP/1.1 200 OK\r\n", b"x", b"\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"]
+        "surplus",
+        [answer(b"forged"), b"HTTP/1.1 200 OK\r\n", b"x", b"\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"],
     )
     def test_what_comes_behind_an_answer_is_nobodys(self, gateway, users, surplus):
         async def twice(received, reader, writer):

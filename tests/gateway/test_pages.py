@@ -70,7 +70,9 @@ class TestHealth:
 
 
 class TestErrors:
-    @pytest.mark.parametrize("path", ["/nothing", "/api/nothing", "/api/users1", "/static/nothing.css", "/admin/", "/%00", "/%ff"])
+    @pytest.mark.parametrize(
+        "path", ["/nothing", "/api/nothing", "/api/users1", "/static/nothing.css", "/admin/", "/%00", "/%ff"]
+    )
     def test_nothing_there(self, gateway, path):
         assert is_problem(gateway.ask("GET", path), 404)
 

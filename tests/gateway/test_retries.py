@@ -44,7 +44,11 @@ class TestKeepAliveRace:
         _, failed, repeated = users.requests
         assert failed.connection == 1
         assert repeated.connection == 2
-        assert (failed.target, failed.body, failed["x-request-id"]) == (repeated.target, repeated.body, repeated["x-request-id"])
+        assert (failed.target, failed.body, failed["x-request-id"]) == (
+            repeated.target,
+            repeated.body,
+            repeated["x-request-id"],
+        )
 
     def test_a_patch_uses_no_idle_connection_so_it_cannot_lose_the_race(self, gateway, users):
         gateway.ask("GET", "/api/users/0")

@@ -30,7 +30,9 @@ class Received:
 Behave = Callable[["Received", asyncio.StreamReader, asyncio.StreamWriter], Awaitable[str | None]]
 
 
-def answer(body: bytes = b"{}", *, status: str = "200 OK", headers: str = "Content-Type: application/json\r\n") -> bytes:
+def answer(
+    body: bytes = b"{}", *, status: str = "200 OK", headers: str = "Content-Type: application/json\r\n"
+) -> bytes:
     return f"HTTP/1.1 {status}\r\n{headers}Content-Length: {len(body)}\r\n\r\n".encode() + body
 
 

@@ -1,0 +1,77 @@
+"""A backlog: user.created records wait on their topic while the consumer of orders stands still; then it may go on."""
+
+import time
+import uuid
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+import psycopg
+from confluent_kafka import Producer
+
+from bench import processes
+from bench.live import Live
+
+EVENTS = 5000
+WITHIN = 120.0
+SETTLED = "SELECT count(*) FROM orders WHERE status <> 'pending'"
+
+
+@dataclass(frozen=True)
+class Drain:
+    """One round: orders settled a second, and the processor time that each part spent on an event, in microseconds."""
+
+    per_second: float
+    cost: dict[str, float]
+
+
+def drain(live: Live, events: int = EVENTS) -> Drain:
+    """From the moment that orders may go on to the last order paid or failed. Raises TimeoutError."""
+    consumer = live.children["orders-consume"]
+    with psycopg.connect(live.engines.postgres.url("orderdb"), autocommit=True) as orders:
+        wanted = _count(orders) + events
+        consumer.pause()
+        try:
+            produce(live.engines.kafka.bootstrap_servers, events)
+            before = processes.used(live)
+        finally:
+            started = time.monotonic()
+            consumer.resume()
+        while _count(orders) < wanted:
+            if time.monotonic() - started > WITHIN:
+                raise TimeoutError(f"{wanted - _count(orders)} of {events} orders are not settled after {WITHIN:g} s")
+            time.sleep(0.02)
+        seconds = time.monotonic() - started
+    after = processes.used(live)
+    return Drain(events / seconds, {name: (after[name] - before[name]) / events * 1e6 for name in before})
+
+
+def produce(bootstrap_servers: str, events: int) -> None:
+    """Put user.created events on their topic, as the relay of users does."""
+    producer = Producer({"bootstrap.servers": bootstrap_servers, "acks": "all", "partitioner": "murmur2_random"})
+    now = datetime.now(UTC).isoformat().replace("+00:00", "Z")
+    for _ in range(events):
+        user, trace, span = str(uuid.uuid4()), uuid.uuid4().hex, uuid.uuid4().hex[:16]
+        body = f'{{"userId":"{user}","email":"{user}@example.org","name":"Ada Lovelace","createdAt":"{now}"}}'
+        headers = {
+            "ce_specversion": "1.0",
+            "ce_id": str(uuid.uuid4()),
+            "ce_type": "user.created",
+            "ce_source": "/users",
+            "ce_time": now,
+            "ce_dataschema": "urn:events:user.created:v1",
+            "content-type": "application/json",
+            "requestId": str(uuid.uuid4()),
+            "traceId": trace,
+            "spanId": span,
+            "traceparent": f"00-{trace}-{span}-00",
+        }
+        producer.produce("user.created", body.encode(), user.encode(), headers=list(headers.items()))
+        producer.poll(0)
+    if left := producer.flush(30):
+        raise TimeoutError(f"Kafka did not take {left} of {events} events within 30 s")
+
+
+def _count(orders: psycopg.Connection) -> int:
+    row = orders.execute(SETTLED).fetchone()
+    assert row is not None
+    return int(row[0])

@@ -1,0 +1,176 @@
+"""The gateway beside nginx: proxied GETs on 32 connections, one worker each, everything on.
+
+    python -m bench.gateway [--seconds 5] [--rounds 3]
+
+Both stand in front of the same nginx, which answers 107 bytes of JSON from memory. They are measured in turn, so that
+whatever else the machine does falls on both. Needs `nginx` and `wrk`.
+"""
+
+import argparse
+import contextlib
+import os
+import re
+import shutil
+import socket
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+CONNECTIONS = 32
+REACH = 0.2
+BODY = '{"id":"6f1c2a9e-3b7d-4c58-9e02-d4a1b8c7f635","email":"a@b.example","name":"A","createdAt":"2026-01-01T00Z"}'
+assert len(BODY) == 107
+
+NGINX = """\
+worker_processes 1;
+daemon off;
+pid {folder}/{name}.pid;
+error_log {folder}/{name}.log;
+events {{ worker_connections 1024; }}
+http {{
+    access_log off;
+    keepalive_requests 100000000;
+    client_body_temp_path {folder}/{name}-body;
+    proxy_temp_path {folder}/{name}-proxy;
+    fastcgi_temp_path {folder}/{name}-fastcgi;
+    uwsgi_temp_path {folder}/{name}-uwsgi;
+    scgi_temp_path {folder}/{name}-scgi;
+    {http}
+}}
+"""
+UPSTREAM = "server {{ listen 127.0.0.1:{port}; default_type application/json; location / {{ return 200 '{body}'; }} }}"
+PROXY = """\
+    upstream service {{ server 127.0.0.1:{upstream}; keepalive 64; keepalive_requests 100000000; }}
+    server {{
+        listen 127.0.0.1:{port};
+        location /api/ {{ proxy_http_version 1.1; proxy_set_header Connection ""; proxy_pass http://service/; }}
+    }}
+"""
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run of wrk."""
+
+    per_second: float
+    p99: str
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of the table."""
+
+    what: str
+    measured: str
+    reference: str
+    ratio: float | None
+    reach: str
+
+
+def measure(seconds: int = 5, rounds: int = 3) -> list[Row]:
+    """Measure, and return the lines for the table; one that says what is missing where nginx or wrk is."""
+    what = f"proxied `GET` at the gateway, one worker, {CONNECTIONS} connections"
+    missing = [program for program in ("nginx", "wrk") if shutil.which(program) is None]
+    if missing:
+        return [Row(what, f"not measured: {' and '.join(missing)} not installed", "", None, f"≥ {REACH}")]
+    runs: dict[str, list[Run]] = {"nginx": [], "gateway": []}
+    with _running() as urls:
+        for _ in range(rounds):
+            for name, url in urls.items():
+                runs[name].append(_wrk(url, seconds))
+    ratios = [ours.per_second / theirs.per_second for ours, theirs in zip(runs["gateway"], runs["nginx"], strict=True)]
+    ratio = statistics.median(ratios)
+    return [
+        Row(
+            what, _told(runs["gateway"]), f"nginx as the proxy, one worker: {_told(runs['nginx'])}", ratio, f"≥ {REACH}"
+        )
+    ]
+
+
+def _told(runs: list[Run]) -> str:
+    rates = " / ".join(f"{run.per_second:,.0f}" for run in runs)
+    return f"{rates} requests/s, p99 {' / '.join(run.p99 for run in runs)}"
+
+
+@contextlib.contextmanager
+def _running() -> Iterator[dict[str, str]]:
+    upstream, proxy, gateway = _free_ports(3)
+    with tempfile.TemporaryDirectory(prefix="bench-") as name, contextlib.ExitStack() as stack:
+        folder = Path(name)
+        folder.chmod(0o755)
+        for server, http in (
+            ("upstream", UPSTREAM.format(port=upstream, body=BODY)),
+            ("proxy", PROXY.format(port=proxy, upstream=upstream)),
+        ):
+            configuration = folder / f"{server}.conf"
+            configuration.write_text(NGINX.format(folder=folder, name=server, http=http))
+            stack.enter_context(_process(["nginx", "-c", str(configuration)], folder / f"{server}.out"))
+        command = [sys.executable, "manage.py", "serve", "--settings=settings.gateway", "--port", str(gateway)]
+        # As in production: every line is logged, to a file.
+        variables = {"ENVIRONMENT": "development", "LOG_FORMAT": "json", "USERS_URL": f"http://127.0.0.1:{upstream}"}
+        stack.enter_context(_process(command, folder / "gateway.out", variables))
+        for port in (upstream, proxy, gateway):
+            _wait(port)
+        yield {name: f"http://127.0.0.1:{port}/api/users/1" for name, port in (("nginx", proxy), ("gateway", gateway))}
+
+
+@contextlib.contextmanager
+def _process(command: list[str], log: Path, variables: dict[str, str] | None = None) -> Iterator[None]:
+    with log.open("wb") as output:
+        environment = {**os.environ, **(variables or {})}
+        process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=output, stderr=output)
+    try:
+        yield
+    finally:
+        process.terminate()
+        process.wait(20)
+
+
+def _wrk(url: str, seconds: int) -> Run:
+    command = ["wrk", "-t1", f"-c{CONNECTIONS}", f"-d{seconds}s", "--latency", url]
+    said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    assert "Non-2xx" not in said, said
+    assert "Socket errors" not in said, said
+    rate, p99 = re.search(r"Requests/sec:\s+([\d.]+)", said), re.search(r"^\s+99%\s+(\S+)", said, re.MULTILINE)
+    assert rate is not None, said
+    assert p99 is not None, said
+    return Run(float(rate[1]), p99[1])
+
+
+def _free_ports(count: int) -> list[int]:
+    with contextlib.ExitStack() as stack:
+        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for each in sockets:
+            each.bind(("127.0.0.1", 0))
+        return [each.getsockname()[1] for each in sockets]
+
+
+def _wait(port: int) -> None:
+    deadline = time.monotonic() + 20
+    while time.monotonic() < deadline:
+        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
+            return
+        time.sleep(0.05)
+    raise TimeoutError(f"nothing listens on {port}")
+
+
+def main() -> None:
+    """Measure and print the table."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--seconds", type=int, default=5)
+    parser.add_argument("--rounds", type=int, default=3)
+    options = parser.parse_args()
+    print("| what | measured | reference in the same run | ratio | reach |\n|---|---|---|---|---|")
+    for row in measure(options.seconds, options.rounds):
+        ratio = "" if row.ratio is None else f"{row.ratio:.2f}"
+        print(f"| {row.what} | {row.measured} | {row.reference} | {ratio} | {row.reach} |")
+
+
+if __name__ == "__main__":
+    main()

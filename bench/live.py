@@ -1,0 +1,67 @@
+"""The whole system for measuring: both engines and every process of `make up`, each writing its log to a file."""
+
+import secrets
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from embedded import cache, engines, ports
+from embedded.engines import Engines
+from embedded.processes import Child, Steps, drive
+from embedded.runner import JOB_WITHIN, READY_WITHIN, get
+from embedded.system import JOBS, PROCESSES, ROOT, Job, Process, environment, urls
+
+# As in production: every line is logged, as JSON, to a file.
+EXTRA = {"LOG_FORMAT": "json"}
+
+
+class Live:
+    """A running system; `children` are its processes by name."""
+
+    def __init__(self, engines: Engines, folder: Path) -> None:
+        """The engines must serve; `folder` takes the logs."""
+        self.engines = engines
+        self.children: dict[str, Child] = {}
+        self._folder = folder
+        numbers = ports.free(len(PROCESSES))
+        self.ports = {process.name: port for process, port in zip(PROCESSES, numbers, strict=True)}
+        self.addresses = {**urls(self.ports), **engines.environment()}
+        self._secret = secrets.token_urlsafe(48)
+
+    def start(self) -> None:
+        """Migrate, make the topics, start everything, and return when all is ready. Raises NotReady."""
+        drive(*(self._run(job) for job in JOBS))
+        drive(*(self._ready(process) for process in PROCESSES))
+
+    def stop(self) -> None:
+        """End the processes gracefully."""
+        for child in self.children.values():
+            child.popen.terminate()
+        for child in self.children.values():
+            child.stop()
+
+    def _run(self, job: Job) -> Steps:
+        yield from self._child(job.name, job.argv(sys.executable), job.service, {}).until_done(within=JOB_WITHIN)
+
+    def _ready(self, process: Process) -> Steps:
+        port = self.ports[process.name]
+        child = self._child(process.name, process.argv(sys.executable, port), process.service, process.variables(port))
+        self.children[process.name] = child
+        yield from child.until(lambda: get(port, "/health/ready")[0] == 200, within=READY_WITHIN)
+
+    def _child(self, name: str, argv: list[str], service: str, variables: dict[str, str]) -> Child:
+        own = environment(service, addresses=self.addresses, secret_key=self._secret)
+        return Child(argv, name=name, log=self._folder / f"{name}.log", cwd=ROOT, env={**own, **EXTRA, **variables})
+
+
+@contextmanager
+def running() -> Iterator[Live]:
+    """The system on free ports with data that is thrown away; running, warm and idle inside the block."""
+    with cache.throwaway("bench") as folder, engines.throwaway("bench-engines") as both:
+        live = Live(both, folder)
+        try:
+            live.start()
+            yield live
+        finally:
+            live.stop()
