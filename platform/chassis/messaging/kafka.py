@@ -113,7 +113,7 @@ def consumer(**more: Any) -> Consumer:
         "isolation.level": "read_committed",
         "partition.assignment.strategy": "cooperative-sticky",
         "session.timeout.ms": int(settings.CONSUMER_SESSION_TIMEOUT_SECONDS * 1000),
-        "heartbeat.interval.ms": max(300, int(settings.CONSUMER_SESSION_TIMEOUT_SECONDS * 1000 / 6)),
+        "heartbeat.interval.ms": min(1_000, int(settings.CONSUMER_SESSION_TIMEOUT_SECONDS * 1000 / 6)),
         "max.poll.interval.ms": 300_000,
         "fetch.wait.max.ms": 500,
         "fetch.error.backoff.ms": 100,

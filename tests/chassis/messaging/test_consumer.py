@@ -1,0 +1,270 @@
+"""The consumer on a real broker and a real database: once each, in order, and nothing stands still for a bad event."""
+
+import os
+import threading
+import time
+import uuid
+
+import pytest
+from confluent_kafka import Consumer as KafkaConsumer
+from confluent_kafka import TopicPartition
+from django.db import OperationalError, connections
+
+from chassis.messaging.consumer import Consumer
+from chassis.messaging.models import InboxEvent, OutboxEvent
+from tests.chassis.messaging.loops import running
+from tests.waiting import eventually
+
+pytestmark = pytest.mark.django_db(databases=["users"], transaction=True)
+
+
+def committed(scene) -> int:
+    """How many records of the topic the group has committed."""
+    client = KafkaConsumer({"bootstrap.servers": os.environ["KAFKA_BOOTSTRAP_SERVERS"], "group.id": scene.group})
+    try:
+        offsets = client.committed([TopicPartition(scene.topic, n) for n in range(2)], timeout=10)
+        return sum(max(0, partition.offset) for partition in offsets)
+    finally:
+        client.close()
+
+
+def dead(scene) -> list[OutboxEvent]:
+    return list(OutboxEvent.objects.filter(topic=scene.dead).order_by("position"))
+
+
+def test_handles_each_event_once_and_commits_its_offset(scene):
+    scene.send(*(scene.event(n, key=f"k{n % 7}") for n in range(300)))
+    with running(Consumer):
+        eventually(lambda: len(scene.handled) >= 300)
+        eventually(lambda: committed(scene) == 300)
+    assert sorted(number for _, number in scene.handled) == list(range(300))
+    for k in range(7):
+        assert scene.numbers(f"k{k}") == [n for n in range(300) if n % 7 == k]
+    assert InboxEvent.objects.count() == 300
+    assert max(scene.batches) > 1, "a backlog is worked off as a set"
+
+
+def test_the_same_event_fifty_times_is_one(scene):
+    scene.send(*(scene.event(1, event_id="the-same") for _ in range(50)), scene.event(2))
+    with running(Consumer):
+        eventually(lambda: scene.numbers("k")[-1:] == [2])
+    assert scene.numbers("k") == [1, 2]
+
+
+def test_what_a_handler_changed_is_gone_when_it_fails(scene):
+    tries = []
+
+    def react(scene, received):
+        InboxEvent.objects.create(event_id=f"effect-{uuid.uuid4()}", topic="x", key="x", request_id="x")
+        tries.append(len(received))
+        if len(tries) == 1:
+            raise ValueError("the first time")
+
+    scene.react = react
+    scene.send(scene.event(1))
+    with running(Consumer):
+        eventually(lambda: scene.handled)
+    assert len(tries) == 2
+    assert InboxEvent.objects.filter(topic="x").count() == 1
+
+
+class TestPoison:
+    """One bad event among good ones."""
+
+    def test_is_found_in_a_batch_retried_and_dead_lettered_while_others_go_on(self, scene):
+        def react(scene, received):
+            if any(one.event.number == 13 for one in received):
+                raise ValueError("thirteen")
+
+        scene.react = react
+        scene.send(*(scene.event(n, key=f"k{n}") for n in range(40)))
+        with running(Consumer):
+            eventually(lambda: len(scene.handled) >= 39)
+            [letter] = eventually(lambda: dead(scene))
+            eventually(lambda: committed(scene) == 40)
+        assert sorted(number for _, number in scene.handled) == [n for n in range(40) if n != 13]
+        said = dict(letter.headers)
+        assert (letter.key, bytes(letter.payload)) == ("k13", b'{"number": 13}')
+        assert said["deadletter-reason"] == "handler"
+        assert said["deadletter-error"] == "ValueError: thirteen"
+        assert "raise ValueError" in said["deadletter-traceback"]
+        assert said["deadletter-attempts"] == "3"
+        assert (said["deadletter-topic"], said["deadletter-group"]) == (scene.topic, scene.group)
+        assert said["requestId"] == "req-13"
+
+    def test_later_events_of_its_key_wait_for_it_and_then_go_on_in_order(self, scene, settings):
+        settings.RETRY_ATTEMPTS = 1000
+        failing = threading.Event()
+        failing.set()
+
+        def react(scene, received):
+            if failing.is_set() and any(one.key == "bad" for one in received):
+                raise ValueError("not yet")
+
+        scene.react = react
+        scene.send(*(scene.event(n, key="bad" if n % 2 else f"good{n}") for n in range(60)))
+        with running(Consumer):
+            eventually(lambda: len(scene.handled) == 30)
+            assert scene.numbers("bad") == []
+            assert committed(scene) < 60
+            failing.clear()
+            eventually(lambda: len(scene.handled) == 60)
+            eventually(lambda: committed(scene) == 60)
+        assert scene.numbers("bad") == [n for n in range(60) if n % 2]
+        assert dead(scene) == []
+
+    def test_what_cannot_be_read_is_dead_lettered_with_its_bytes(self, scene):
+        poison = [
+            (b"k1", b"\xff\xfe not json", [("ce_id", b"1"), ("x-binary", b"\x00\xff")]),
+            (b"k2", b'{"number": "many"}', [("ce_id", b"2")]),
+            (b"k3", b'{"number": 1}', []),
+            (None, b'{"number": 1}', [("ce_id", b"4")]),
+            (b"k5", None, [("ce_id", b"5")]),
+            (b"\xff\x00", b'{"number": 1}', [("ce_id", b"6")]),
+            (b"k7", b'{"number": 1}', [("ce_id", b"7"), ("ce_dataschema", f"urn:events:{scene.topic}:v9".encode())]),
+        ]
+        scene.send(scene.event(1), *poison, scene.event(2))
+        with running(Consumer):
+            eventually(lambda: scene.numbers("k") == [1, 2])
+            letters = eventually(lambda: rows if len(rows := dead(scene)) == len(poison) else None)
+            eventually(lambda: committed(scene) == 9)
+        kept = {
+            (bytes(row.raw_key) if row.raw_key else row.key.encode() if row.key else None, row.payload and bytes(row.payload))
+            for row in letters
+        }
+        assert kept == {(key, value) for key, value, _ in poison}
+        assert {dict(row.headers)["deadletter-reason"] for row in letters} == {"unreadable"}
+
+    def test_the_same_death_after_a_crash_is_one_letter(self, scene, settings):
+        settings.RETRY_ATTEMPTS = 1
+        scene.send((b"k", b"junk", [("ce_id", b"1")]))
+        for _ in range(2):  # the second run starts where nothing was committed
+            settings.CONSUMER_ID = ""
+            with running(Consumer):
+                eventually(lambda: dead(scene))
+                eventually(lambda: committed(scene) == 1)
+            rewind(scene)
+        with running(Consumer):
+            eventually(lambda: committed(scene) == 1)
+        assert len(dead(scene)) == 1
+
+
+def rewind(scene) -> None:
+    """Set the group back to the beginning, as a crash before the commit of its offsets would have left it."""
+    client = KafkaConsumer({"bootstrap.servers": os.environ["KAFKA_BOOTSTRAP_SERVERS"], "group.id": scene.group})
+    try:
+        client.commit(offsets=[TopicPartition(scene.topic, n, 0) for n in range(2)], asynchronous=False)
+    finally:
+        client.close()
+
+
+def test_a_replay_changes_nothing(scene):
+    scene.send(*(scene.event(n) for n in range(20)))
+    with running(Consumer):
+        eventually(lambda: len(scene.handled) == 20)
+        eventually(lambda: committed(scene) == 20)
+    rewind(scene)
+    with running(Consumer):
+        eventually(lambda: committed(scene) == 20)
+    assert len(scene.handled) == 20
+
+
+class TestDependency:
+    """A dead dependency is waited for; it is nobody's fault and costs no event a try."""
+
+    def test_a_failing_database_dead_letters_nothing(self, scene, settings):
+        settings.RETRY_ATTEMPTS = 1
+        tries = []
+
+        def react(scene, received):
+            tries.append(time.monotonic())
+            if len(tries) < 6:
+                raise OperationalError("the database system is shutting down")
+
+        scene.react = react
+        scene.send(scene.event(1), scene.event(2))
+        with running(Consumer) as consumer:
+            eventually(lambda: len(tries) >= 2)
+            assert not consumer.loop.dependency_up
+            eventually(lambda: scene.numbers("k") == [1, 2])
+            eventually(lambda: consumer.loop.dependency_up)
+        assert dead(scene) == []
+
+    def test_a_connection_that_is_cut_in_the_middle_is_made_again(self, scene):
+        cut = []
+
+        def react(scene, received):
+            if not cut:
+                cut.append(True)
+                with connections["users"].cursor() as cursor:
+                    cursor.execute("SELECT pg_terminate_backend(pg_backend_pid())")
+
+        scene.react = react
+        scene.send(*(scene.event(n) for n in range(5)))
+        with running(Consumer):
+            eventually(lambda: scene.numbers("k") == list(range(5)))
+        assert (cut, dead(scene)) == ([True], [])
+
+
+class TestBounds:
+    """What waits behind a failing event is bounded: then its partition stands, and no other."""
+
+    def test_pauses_the_partition_and_resumes_it(self, scene, settings):
+        settings.CONSUMER_HELD_EVENTS = 50
+        settings.CONSUMER_BATCH_SIZE = 10
+        settings.RETRY_ATTEMPTS = 1000
+        settings.RETRY_CAP_SECONDS = 0.1
+        failing = threading.Event()
+        failing.set()
+
+        def react(scene, received):
+            if failing.is_set() and any(one.key == "bad" for one in received):
+                raise ValueError("not yet")
+
+        scene.react = react
+        scene.send(*(scene.event(n, key="bad") for n in range(500)))
+        with running(Consumer) as consumer:
+            eventually(lambda: consumer.loop and consumer.loop._paused)
+            eventually(lambda: len(consumer.loop._backlog) >= 50)
+            [paused] = consumer.loop._paused
+            other = next(f"other{n}" for n in range(100) if self.partition(f"other{n}") != paused[1])
+            scene.send(scene.event(7, key=other))
+            eventually(lambda: scene.numbers(other) == [7])
+            assert len(consumer.loop._backlog) < 50 + 2 * 10
+            failing.clear()
+            eventually(lambda: len(scene.numbers("bad")) == 500)
+        assert scene.numbers("bad") == list(range(500))
+
+    @staticmethod
+    def partition(key: str) -> int:
+        """Where librdkafka's default partitioner puts a key, of two."""
+        import zlib
+
+        return zlib.crc32(key.encode()) % 2
+
+
+def test_two_consumers_share_and_hand_over(scene):
+    scene.send(*(scene.event(n, key=f"k{n % 10}") for n in range(200)))
+    with running(Consumer) as first:
+        eventually(lambda: len(scene.handled) >= 200)
+        with running(Consumer) as second:
+            eventually(lambda: second.loop and second.loop.assigned == 1 and first.loop.assigned == 1)
+            scene.send(*(scene.event(n, key=f"k{n % 10}") for n in range(200, 400)))
+            eventually(lambda: len(scene.handled) >= 400)
+        eventually(lambda: first.loop.assigned == 2, within=5)  # it left; nobody waited for a session to end
+        scene.send(*(scene.event(n, key=f"k{n % 10}") for n in range(400, 500)))
+        eventually(lambda: len(scene.handled) >= 500)
+        eventually(lambda: committed(scene) == 500)
+    for k in range(10):
+        assert scene.numbers(f"k{k}") == [n for n in range(500) if n % 10 == k]
+
+
+def test_a_member_with_an_id_leaves_at_once_too(scene, settings):
+    settings.CONSUMER_SESSION_TIMEOUT_SECONDS = 30
+    settings.CONSUMER_ID = "one"
+    with running(Consumer) as first:
+        eventually(lambda: first.loop and first.loop.assigned == 2)
+        settings.CONSUMER_ID = "two"
+        with running(Consumer) as second:
+            eventually(lambda: second.loop and second.loop.assigned == 1)
+        eventually(lambda: first.loop.assigned == 2, within=10)

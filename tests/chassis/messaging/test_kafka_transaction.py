@@ -1,0 +1,113 @@
+"""The transactional consumer: what it reads, publishes and commits happens together, also when it dies in between."""
+
+import os
+from typing import Any
+
+import pytest
+from confluent_kafka import Consumer as KafkaConsumer
+from confluent_kafka import TopicPartition
+
+from chassis.messaging import kafka
+from chassis.messaging.consumer import Consumer
+from chassis.messaging.envelope import Outgoing
+from chassis.messaging.events import Event
+from chassis.messaging.kafka_transaction import Fenced, NotInTransaction, publish_all
+from tests.chassis.messaging.kafka_helpers import Reader, headers, new_topic, read
+from tests.chassis.messaging.loops import running
+from tests.waiting import eventually
+
+
+@pytest.fixture(autouse=True)
+def without_database(settings) -> None:
+    settings.SERVICE_DATABASE = None
+
+
+@pytest.fixture
+def out(scene) -> str:
+    """A topic to which the handler of the scene says each number again, under the id `said-NUMBER`."""
+    topic = new_topic("out")
+
+    class Said(Event):
+        number: int
+
+    Said.topic = topic
+
+    def react(scene: Any, received: Any) -> None:
+        publish_all(
+            Outgoing(Said(number=one.event.number), one.key, one, event_id=f"said-{one.event.number}") for one in received
+        )
+
+    scene.react = react
+    return topic
+
+
+def committed(scene) -> int:
+    client = KafkaConsumer({"bootstrap.servers": os.environ["KAFKA_BOOTSTRAP_SERVERS"], "group.id": scene.group})
+    try:
+        offsets = client.committed([TopicPartition(scene.topic, n) for n in range(2)], timeout=10)
+        return sum(max(0, partition.offset) for partition in offsets)
+    finally:
+        client.close()
+
+
+def test_publishes_and_commits_together_once_each(scene, out):
+    scene.send(*(scene.event(n, key=f"k{n % 5}") for n in range(200)))
+    with running(Consumer):
+        messages = read(out, 200)
+        eventually(lambda: committed(scene) == 200)
+    assert sorted(headers(m)["ce_id"] for m in messages) == sorted(f"said-{n}" for n in range(200))
+    assert {headers(m)["requestId"] for m in messages} == {f"req-{n}" for n in range(200)}
+
+
+def test_a_handler_that_fails_publishes_nothing(scene, out):
+    says = scene.react
+
+    def react(scene: Any, received: Any) -> None:
+        says(scene, received)
+        if any(one.event.number == 3 for one in received):
+            raise ValueError("three")
+
+    scene.react = react
+    scene.send(*(scene.event(n, key=f"k{n}") for n in range(10)))
+    with running(Consumer):
+        messages = read(out, 9)
+        [letter] = read(scene.dead, 1)
+        eventually(lambda: committed(scene) == 10)
+    assert sorted(headers(m)["ce_id"] for m in messages) == sorted(f"said-{n}" for n in range(10) if n != 3)
+    said = headers(letter)
+    assert (said["deadletter-reason"], said["deadletter-attempts"]) == ("handler", "3")
+    assert letter.value() == b'{"number": 3}'
+
+
+def test_what_a_dead_worker_left_open_is_aborted_by_its_successor(scene, out, settings):
+    """The first worker's transaction stays open, as after kill -9; the next one under its id goes on at once."""
+    settings.CONSUMER_ID = f"{scene.group}-0"
+    settings.KAFKA_TRANSACTION_TIMEOUT_SECONDS = 60
+    died = kafka.open_transactional(lambda: None)
+    died.begin_transaction()
+    died.produce(out, b"never", b"k1", headers=[("ce_id", "never")])
+    died.flush(10)
+    scene.send(scene.event(1))
+    with running(Consumer):
+        messages = read(out, 1, within=20)
+    assert [headers(m)["ce_id"] for m in messages] == ["said-1"]
+
+
+def test_a_worker_whose_place_was_taken_ends_and_writes_nothing_more(scene, out, settings):
+    settings.CONSUMER_ID = f"{scene.group}-0"
+    reader = Reader(out)
+    loop = running(Consumer)
+    first = loop.__enter__()
+    eventually(lambda: first.loop and first.loop.assigned == 2)
+    kafka.open_transactional(lambda: None)  # the same id: what a successor's start does
+    scene.send(scene.event(1))
+    eventually(lambda: first.error)
+    with pytest.raises(Fenced):
+        loop.__exit__(None, None, None)
+    assert reader.read() == []
+    reader.close()
+
+
+def test_publishing_outside_a_transaction_is_an_error():
+    with pytest.raises(NotInTransaction):
+        publish_all([])
