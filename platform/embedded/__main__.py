@@ -9,10 +9,6 @@ from collections.abc import Callable, Coroutine
 from types import FrameType
 from typing import Any
 
-from embedded.display import complain
-from embedded.engines import prepare
-from embedded.errors import EmbeddedError
-
 COMMANDS = ("demo", "up", "engines")
 INTERRUPTED = 130
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -24,14 +20,27 @@ class Interrupted(BaseException):
 
 def main() -> int:
     """Run one command. Returns the exit status: 0 only if all was well."""
-    arguments = sys.argv[1:]
-    if len(arguments) != 1 or arguments[0] not in COMMANDS:
-        complain(f"usage: python -m embedded {'|'.join(COMMANDS)}")
-        return 2
     # A pipe that nobody reads any more is an error of the write, not the end of us with everything left running.
     signal.signal(signal.SIGPIPE, signal.SIG_IGN)
     for signum in SIGNALS:
         signal.signal(signum, _interrupt)
+    try:
+        return _run(sys.argv[1:])
+    except Interrupted:
+        print("\ninterrupted before it began", file=sys.stderr, flush=True)
+        # At once: a download in another thread must not hold us up.
+        os._exit(INTERRUPTED)
+
+
+def _run(arguments: list[str]) -> int:
+    # Imported now that signals are handled: loading takes a moment.
+    from embedded.display import complain
+    from embedded.engines import prepare
+    from embedded.errors import EmbeddedError
+
+    if len(arguments) != 1 or arguments[0] not in COMMANDS:
+        complain(f"usage: python -m embedded {'|'.join(COMMANDS)}")
+        return 2
     try:
         prepare()
         command = importlib.import_module(f"embedded.{arguments[0]}")
@@ -39,10 +48,6 @@ def main() -> int:
     except EmbeddedError as error:
         complain(f"\n{arguments[0]} failed: {error}")
         return 1
-    except Interrupted:
-        complain(f"\n{arguments[0]} was interrupted before it began")
-        # At once: a download in another thread must not hold us up.
-        os._exit(INTERRUPTED)
 
 
 def _interrupt(signum: int, frame: FrameType | None) -> None:
@@ -67,7 +72,7 @@ async def _until_asked_to_stop(run: Callable[[], Coroutine[Any, Any, int | None]
     try:
         return await task or 0
     except asyncio.CancelledError:
-        complain("\nstopped" if asked else "\ncancelled")
+        print("\nstopped" if asked else "\ncancelled", file=sys.stderr, flush=True)
         return INTERRUPTED
 
 

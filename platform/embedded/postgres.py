@@ -187,7 +187,7 @@ class PostgreSQL:
             cwd=self.folder / "data",
             env={"PATH": os.environ.get("PATH", os.defpath), "LC_ALL": "C", "TZ": "UTC"},
             user=self._user,
-            death_signal=signal.SIGINT,
+            death_signal=signal.SIGINT if name == "postgres" else signal.SIGKILL,
         )
 
     def _connect(self, database: str = "postgres") -> psycopg.Connection:
