@@ -34,7 +34,7 @@ def configure() -> None:
         DATABASES={
             "default": {},
             "users": {
-                "ENGINE": "django.db.backends.postgresql",
+                "ENGINE": "django_prometheus.db.backends.postgresql",
                 "NAME": database["dbname"],
                 "USER": database["user"],
                 "PASSWORD": database["password"],
