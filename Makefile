@@ -5,13 +5,16 @@ ARGS ?=
 
 # Nothing here needs the environment to be activated, or minds a space in the path.
 PY := .venv/bin/python
+# For what reads the settings and connects to nothing.
+DATABASES := USERS_DATABASE_URL=postgresql://x@127.0.0.1:1/x ORDERS_DATABASE_URL=postgresql://x@127.0.0.1:1/x
+ANYWHERE := ENVIRONMENT=development $(DATABASES)
 EMBEDDED := PYTHONPATH=platform $(PY) -m embedded
 
 .DEFAULT_GOAL := help
-.PHONY: help environment demo up engines test lint types bench lock clean
+.PHONY: help environment demo up engines test lint types bench lock locked audit deployable schemas clean
 
 help:  ## List the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-9s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' Makefile
 
 environment:
 	@$(PYTHON) -I platform/embedded/environment.py
@@ -31,10 +34,10 @@ test: environment  ## Run all tests on the real engines (ARGS="-k outbox" for so
 lint: environment  ## Check style and the arrows between the parts
 	$(PY) -m ruff check
 	$(PY) -m ruff format --check
-	.venv/bin/lint-imports
+	PYTHONPATH=platform .venv/bin/lint-imports
 
 types: environment  ## Check types
-	$(PY) -m mypy .
+	$(ANYWHERE) $(PY) -m mypy .
 
 bench: environment  ## Measure speed and memory beside their references
 	@PYTHONPATH=platform $(PY) -m bench $(ARGS)
@@ -42,6 +45,32 @@ bench: environment  ## Measure speed and memory beside their references
 lock: environment  ## Lock the newest versions of all packages that the .in files allow
 	$(PY) -m uv pip compile -q --upgrade --universal --python-version 3.11 --generate-hashes -o requirements.txt requirements.in
 	$(PY) -m uv pip compile -q --upgrade --universal --python-version 3.11 --generate-hashes -o requirements-dev.txt requirements-dev.in
+
+locked: environment  ## Check that the lock files fit the .in files, and that every import is a declared package
+	@for name in requirements requirements-dev; do \
+	  cp $$name.txt .$$name.check && \
+	  $(PY) -m uv pip compile -q --no-header --universal --python-version 3.11 --generate-hashes -o .$$name.check $$name.in && \
+	  grep -v '^#' $$name.txt | diff - .$$name.check >/dev/null && rm .$$name.check || \
+	  { rm -f .$$name.check; echo "$$name.txt does not fit $$name.in: run 'make lock'"; exit 1; }; \
+	done
+	.venv/bin/deptry .
+
+audit: environment  ## Ask the advisory database whether a locked package is known to be unsafe
+	.venv/bin/pip-audit --strict --disable-pip --require-hashes -r requirements.txt
+
+deployable: environment  ## Check that migrations are complete, and that each service is fit for production
+	@for service in users orders; do \
+	  $(ANYWHERE) $(PY) -W ignore manage.py makemigrations --check --dry-run --settings=settings.$$service || exit 1; \
+	done
+	@for service in gateway users orders payments; do \
+	  SECRET_KEY=$$($(PY) -c 'import secrets; print(secrets.token_urlsafe(60))') HTTPS_ONLY=true $(DATABASES) \
+	  $(PY) manage.py check --deploy --fail-level WARNING --settings=settings.$$service || exit 1; \
+	done
+
+schemas: environment  ## Write the JSON Schemas of all events to docs/events/
+	@for service in users orders payments; do \
+	  $(ANYWHERE) $(PY) manage.py schemas --settings=settings.$$service || exit 1; \
+	done
 
 clean:  ## Delete the environment and caches; the data in var/ stays
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache staticfiles

@@ -39,4 +39,6 @@ def _completed(order: Received[OrderCreated], paid: bool, now: datetime) -> Outg
         status="completed" if paid else "failed",
         completed_at=now,
     )
-    return Outgoing(event, key=str(event.order_id), cause=order, event_id=str(uuid.uuid5(event.payment_id, event.topic)))
+    return Outgoing(
+        event, key=str(event.order_id), cause=order, event_id=str(uuid.uuid5(event.payment_id, event.topic))
+    )

@@ -46,6 +46,8 @@ SESSION_MIDDLEWARE = [
     "django.contrib.messages.middleware.MessageMiddleware",
 ]
 
+STATIC = ROOT / "staticfiles"
+
 
 def installed_apps(*, has_database: bool) -> list[str]:
     """The apps of this process beside the service's own."""
@@ -76,7 +78,10 @@ def templates(*, sessions: bool) -> list[dict[str, Any]]:
     """Django's templates: the admin, the browsable API, Swagger UI."""
     processors = ["django.template.context_processors.request"]
     if sessions:
-        processors += ["django.contrib.auth.context_processors.auth", "django.contrib.messages.context_processors.messages"]
+        processors += [
+            "django.contrib.auth.context_processors.auth",
+            "django.contrib.messages.context_processors.messages",
+        ]
     return [
         {
             "BACKEND": "django.template.backends.django.DjangoTemplates",
@@ -152,13 +157,16 @@ def django_settings(
         "USE_I18N": False,
         # Not below a prefix: the gateway serves the same files from the same packages.
         "STATIC_URL": "/static/",
-        "STATIC_ROOT": ROOT / "staticfiles",
+        # Where `collectstatic` has put them; from a checkout they are found in the packages.
+        "STATIC_ROOT": STATIC if STATIC.is_dir() or "collectstatic" in sys.argv else None,
         "WHITENOISE_USE_FINDERS": True,
         "WHITENOISE_AUTOREFRESH": False,
         "LOGGING_CONFIG": "chassis.observability.logging.configure",
         "LOGGING": {"level": env.log_level},
         "PROMETHEUS_EXPORT_MIGRATIONS": False,
-        "SILENCED_SYSTEM_CHECKS": [] if env.https_only else ["security.W004", "security.W008", "security.W012", "security.W016"],
+        "SILENCED_SYSTEM_CHECKS": []
+        if env.https_only
+        else ["security.W004", "security.W008", "security.W012", "security.W016"],
         "SECURE_SSL_REDIRECT": env.https_only,
         "SECURE_HSTS_SECONDS": 31_536_000 if env.https_only else 0,
         "SECURE_HSTS_INCLUDE_SUBDOMAINS": env.https_only,

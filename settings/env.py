@@ -49,9 +49,12 @@ class Environment(BaseSettings):
     )
     debug: bool = Field(False, description="Django's DEBUG; refused in production.")
     allowed_hosts: CommaSeparated = Field(
-        ("localhost", "127.0.0.1", "[::1]"), description="Host names that the service answers to; no wildcard in production."
+        ("localhost", "127.0.0.1", "[::1]"),
+        description="Host names that the service answers to; no wildcard in production.",
     )
-    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="The lowest level that is logged.")
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
+        "INFO", description="The lowest level that is logged."
+    )
     log_format: Literal["auto", "json", "console"] = Field(
         "auto", description="`auto` is JSON in production and readable in development."
     )
@@ -113,6 +116,12 @@ class Environment(BaseSettings):
             raise BadConfiguration(_explain(cls, error)) from None
 
 
+HINT = (
+    "Every variable is explained in docs/settings.md. On a developer's machine set ENVIRONMENT=development,"
+    " or source var/dev.env while `make up` runs."
+)
+
+
 def _in_production(info: ValidationInfo) -> bool:
     return info.data.get("environment") != "development"
 
@@ -127,8 +136,7 @@ def _explain(cls: type[Environment], error: ValidationError) -> str:
         [
             f"The configuration of this service is wrong ({cls.__name__}):",
             *lines,
-            "Every variable is explained in docs/settings.md. On a developer's machine set ENVIRONMENT=development,"
-            " or source var/dev.env while `make up` runs.",
+            HINT,
         ]
     )
 
@@ -146,7 +154,10 @@ class Topics(Environment):
     kafka_topic_retention_hours: int = Field(168, ge=1, description="How long topics keep events.")
     kafka_dead_letter_retention_hours: int = Field(720, ge=1, description="How long dead-letter topics keep events.")
     kafka_max_message_bytes: int = Field(
-        1_000_000, ge=1_000, le=100_000_000, description="Largest event, in bytes; dead-letter topics allow 64 KiB more."
+        1_000_000,
+        ge=1_000,
+        le=100_000_000,
+        description="Largest event, in bytes; dead-letter topics allow 64 KiB more.",
     )
 
 
@@ -164,7 +175,9 @@ class Consumers(Topics):
         6.0, ge=1, le=300, description="After this long without a heartbeat a consumer's partitions go to another."
     )
     consumer_held_events: int = Field(
-        10_000, ge=1, description="Most events of a partition that wait in memory behind failing ones; then it is paused."
+        10_000,
+        ge=1,
+        description="Most events of a partition that wait in memory behind failing ones; then it is paused.",
     )
     consumer_held_bytes: int = Field(32_000_000, ge=1_000, description="The same, in bytes.")
     handler_timeout_seconds: float = Field(30.0, gt=0, le=240, description="A handler that runs longer has failed.")
@@ -173,7 +186,10 @@ class Consumers(Topics):
     retry_factor: float = Field(2.0, ge=1, le=10, description="Each wait is this much longer than the one before.")
     retry_cap_seconds: float = Field(30.0, gt=0, description="No wait is longer.")
     worker_port: int = Field(
-        0, ge=0, le=65535, description="Port of a worker's /health/live, /health/ready and /metrics; 0 takes a free one and logs it."
+        0,
+        ge=0,
+        le=65535,
+        description="Port of a worker's /health/live, /health/ready and /metrics; 0 takes a free one and logs it.",
     )
     worker_host: str = Field("127.0.0.1", description="Address that a worker's port listens on.")
 
@@ -187,8 +203,12 @@ class Outbox(Consumers):
         "wait", description="Later rows of a key whose row is parked wait for a person's decision, or pass it."
     )
     outbox_retention_hours: float = Field(72, gt=0, description="`purge` keeps sent rows this long.")
-    inbox_retention_hours: float = Field(336, gt=0, description="`purge` keeps event ids this long; longer than the topics.")
-    idempotency_retention_hours: float = Field(24, gt=0, description="`purge` keeps answers to Idempotency-Keys this long.")
+    inbox_retention_hours: float = Field(
+        336, gt=0, description="`purge` keeps event ids this long; longer than the topics."
+    )
+    idempotency_retention_hours: float = Field(
+        24, gt=0, description="`purge` keeps answers to Idempotency-Keys this long."
+    )
 
     database_statement_timeout_seconds: float = Field(15.0, gt=0, description="PostgreSQL ends a slower statement.")
     database_connect_timeout_seconds: int = Field(3, ge=1, description="Give up a connection attempt after this long.")
@@ -228,7 +248,9 @@ class GatewayEnvironment(Environment):
     trust_forwarded_headers: bool = Field(
         False, description="At the gateway: add to the client's own X-Forwarded-*: only behind a proxy that sets them."
     )
-    users_url: CommaSeparated = Field(("http://localhost:8001",), description="Base URLs of users' replicas, comma-separated.")
+    users_url: CommaSeparated = Field(
+        ("http://localhost:8001",), description="Base URLs of users' replicas, comma-separated."
+    )
     orders_url: CommaSeparated = Field(("http://localhost:8002",), description="Base URLs of orders' replicas.")
     payments_url: CommaSeparated = Field(("http://localhost:8003",), description="Base URLs of payments' replicas.")
     gateway_connect_timeout_seconds: float = Field(1.0, gt=0, le=60, description="Then the next replica, or 504.")
@@ -244,5 +266,3 @@ class GatewayEnvironment(Environment):
             if url.scheme != "http" or (url.path or "/") != "/":
                 raise ValueError("must be http://host:port without a path")
         return tuple(parts)  # type: ignore[arg-type]
-
-

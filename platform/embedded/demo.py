@@ -1,10 +1,7 @@
 """`make demo`: a system of its own on free ports with throw-away data, the story once, and nothing left behind."""
 
-import asyncio
 import secrets
 import time
-from collections.abc import Coroutine
-from typing import Any
 
 from embedded import cache, engines, ports
 from embedded.display import BOLD, DIM, GREEN, paint, say
@@ -29,7 +26,7 @@ async def run() -> None:
             await stand.start()
             with Observer(stand.engines.kafka.bootstrap_servers) as observer:
                 story = Story(stand.addresses["GATEWAY_URL"], observer, _show)
-                await _while_all_live(stand, _play(story, stand))
+                await stand.while_all_live(_play(story))
             report("the end of the story")
         finally:
             stand.abandon()
@@ -37,21 +34,7 @@ async def run() -> None:
     say(paint("All as promised.", BOLD, GREEN))
 
 
-async def _while_all_live(stand: Stand, story: Coroutine[Any, Any, None]) -> None:
-    """The story, beside a watch over the processes: the first of the two to fail ends it."""
-    watch = asyncio.create_task(stand.runner.first_death())
-    playing = asyncio.create_task(story)
-    try:
-        await asyncio.wait({watch, playing}, return_when=asyncio.FIRST_COMPLETED)
-        if watch.done():
-            await watch
-        await playing
-    finally:
-        watch.cancel()
-        playing.cancel()
-
-
-async def _play(story: Story, stand: Stand) -> None:
+async def _play(story: Story) -> None:
     say()
     say(paint("A new user, followed through the system", BOLD))
     await story.play()

@@ -1,6 +1,7 @@
 """What the person at the terminal sees: coloured where that is wanted, plain text elsewhere."""
 
 import os
+import signal
 import sys
 from collections.abc import Callable
 from itertools import cycle
@@ -22,8 +23,12 @@ def paint(text: str, *styles: str) -> str:
 
 
 def say(text: str = "") -> None:
-    """One line, at once."""
-    print(text, flush=True)
+    """One line, at once. When nobody reads any more (`make up | head`), everything is stopped, as by Ctrl-C."""
+    try:
+        print(text, flush=True)
+    except BrokenPipeError:
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115  for as long as we live
+        signal.raise_signal(signal.SIGTERM)
 
 
 def complain(text: str) -> None:

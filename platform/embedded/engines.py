@@ -43,6 +43,12 @@ class Engines:
         finally:
             self.postgres.abandon()
 
+    def check(self) -> None:
+        """Raises NotReady, with its last lines, when one that was started has died."""
+        for child in (self.postgres.process, *(node.process for node in self.kafka.members)):
+            if child is not None:
+                child.check()
+
     def environment(self) -> dict[str, str]:
         """The variables by which the services find them."""
         return {

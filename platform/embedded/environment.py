@@ -71,20 +71,26 @@ def run(*command):
     """Run a program; when it fails, end with a message that says which."""
     status = subprocess.call(command, env=clean_environment())
     if status:
-        sys.exit("%s failed with exit status %d. Run make again when the cause is gone." % (" ".join(command[:4]), status))
+        sys.exit(
+            "%s failed with exit status %d. Run make again when the cause is gone." % (" ".join(command[:4]), status)
+        )
 
 
 def works(*command):
     """Whether a program can be started and ends well."""
     try:
-        return subprocess.call(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=clean_environment()) == 0
+        return (
+            subprocess.call(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=clean_environment()) == 0
+        )
     except OSError:
         return False
 
 
 def clean_environment():
     """The environment without what would make another Python's packages look like this one's."""
-    return {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV")}
+    return {
+        name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV")
+    }
 
 
 def read(path):

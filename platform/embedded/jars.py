@@ -38,7 +38,8 @@ def locked(path: Path = LIST) -> list[Jar]:
     for line in path.read_text().splitlines():
         if line.strip() and not line.startswith("#"):
             coordinates, sha256 = line.split()
-            jars.append(Jar(*coordinates.split(":"), sha256))
+            group, artifact, version = coordinates.split(":")
+            jars.append(Jar(group, artifact, version, sha256))
     return jars
 
 
@@ -100,5 +101,7 @@ def _download(jar: Jar, staging: Path, folder: Path) -> None:
             if attempt == TRIES:
                 raise EmbeddedError(f"could not fetch {jar.filename}: {error}. Is the network there?") from error
     if not is_intact(path, jar):
-        raise Corrupt(f"{jar.filename} is not the file that {LIST.name} locks: its sha256 differs. Nothing was kept of it.")
+        raise Corrupt(
+            f"{jar.filename} is not the file that {LIST.name} locks: its sha256 differs. Nothing was kept of it."
+        )
     os.replace(path, folder / jar.filename)

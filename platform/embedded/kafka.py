@@ -98,7 +98,9 @@ class Kafka:
         self.start()
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         """Stop it."""
         self.stop()
 
@@ -124,7 +126,11 @@ class Kafka:
 
     def stop(self, node: int | None = None, *, grace: float = 12.0) -> None:
         """End gracefully, the log cleanly closed."""
-        chosen = [child for child in (self._formatting, *(member.process for member in self._chosen(node))) if child is not None]
+        chosen = [
+            child
+            for child in (self._formatting, *(member.process for member in self._chosen(node)))
+            if child is not None
+        ]
         for child in chosen:
             if child.alive:
                 child.popen.terminate()
@@ -165,13 +171,24 @@ class Kafka:
         for node in nodes:
             yield from node.child.until(lambda port=node.port: ports.listens(port), within=START_WITHIN)  # type: ignore[misc]
         alive = {member.id for member in self.members if member.process is not None and member.process.alive}
-        admin = AdminClient({"bootstrap.servers": self.bootstrap_servers, "log_level": 0, "reconnect.backoff.max.ms": 100})
+        admin = AdminClient(
+            {"bootstrap.servers": self.bootstrap_servers, "log_level": 0, "reconnect.backoff.max.ms": 100}
+        )
         yield from nodes[0].child.until(lambda: alive <= _brokers(admin), within=START_WITHIN)
 
     def _java(self, node: Node, main: str, *arguments: str, heap_mb: int) -> Child:
         class_path = os.pathsep.join(str(jar) for jar in self._class_path)
         return Child(
-            [_java(), f"-Xmx{heap_mb}m", *JVM, f"-Dlog4j2.configurationFile={LOGGING.as_uri()}", "-cp", class_path, main, *arguments],
+            [
+                _java(),
+                f"-Xmx{heap_mb}m",
+                *JVM,
+                f"-Dlog4j2.configurationFile={LOGGING.as_uri()}",
+                "-cp",
+                class_path,
+                main,
+                *arguments,
+            ],
             name=f"kafka node {node.id}" if main == "kafka.Kafka" else f"kafka format {node.id}",
             log=node.folder / "log",
             cwd=node.folder,
@@ -208,7 +225,15 @@ class Kafka:
             scratch = Node(nodes[0].id, nodes[0].folder / "format", nodes[0].port, nodes[0].controller_port)
             (scratch.folder / "data").mkdir(parents=True, exist_ok=True)
             (scratch.folder / "server.properties").write_text(self._properties(scratch))
-            tool = ("kafka.tools.StorageTool", "format", "--ignore-formatted", "-t", _new_id(), "-c", "server.properties")
+            tool = (
+                "kafka.tools.StorageTool",
+                "format",
+                "--ignore-formatted",
+                "-t",
+                _new_id(),
+                "-c",
+                "server.properties",
+            )
             self._formatting = self._java(scratch, *tool, heap_mb=128)
             yield from self._formatting.until_done(within=START_WITHIN)
             staging = kept.with_name(f"{kept.name}.{os.getpid()}")

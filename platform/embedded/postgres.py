@@ -72,7 +72,7 @@ class PostgreSQL:
     databases: tuple[Database, ...] = DATABASES
     passwords: Mapping[str, str] = field(default_factory=dict)
     may_create_databases: bool = False
-    _child: Child | None = None
+    process: Child | None = None
     _initdb: Child | None = None
 
     def __post_init__(self) -> None:
@@ -86,7 +86,9 @@ class PostgreSQL:
         self.start()
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         """Stop it."""
         self.stop()
 
@@ -99,9 +101,9 @@ class PostgreSQL:
     @property
     def child(self) -> Child:
         """The running server. Raises EmbeddedError when it was never started."""
-        if self._child is None:
+        if self.process is None:
             raise EmbeddedError("PostgreSQL has not been started")
-        return self._child
+        return self.process
 
     def start(self) -> None:
         """Start it, and return when it answers and its databases exist. Raises NotReady when it dies or does not answer."""
@@ -118,8 +120,8 @@ class PostgreSQL:
         if not (data / "PG_VERSION").exists():
             yield from self._make_cluster(data)
         options = [part for name, value in OPTIONS.items() for part in ("-c", f"{name}={value}")]
-        self._child = self._program("postgres", "-D", self._seen_from(data), "-p", str(self.port), *options)
-        yield from self._child.until(self._is_ready, within=START_WITHIN)
+        self.process = self._program("postgres", "-D", self._seen_from(data), "-p", str(self.port), *options)
+        yield from self.process.until(self._is_ready, within=START_WITHIN)
         self._make_roles_and_databases()
 
     def restart(self) -> None:
@@ -148,7 +150,7 @@ class PostgreSQL:
         self.child.resume()
 
     def _end(self, signum: int) -> None:
-        for child in (self._initdb, self._child):
+        for child in (self._initdb, self.process):
             if child is not None:
                 child.stop(signum, grace=8)
 

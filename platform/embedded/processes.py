@@ -118,12 +118,16 @@ class Child:
         """The end of its log."""
         return tail(self.log, count)
 
+    def check(self) -> None:
+        """Raises NotReady, with the last log lines, when it has died."""
+        if not self.alive:
+            raise NotReady(f"{self.name} {ending(self.popen.returncode)}; its last lines:\n{self.last_lines()}")
+
     def until(self, ready: Callable[[], bool], *, within: float) -> Steps:
         """Poll `ready` until it holds. Raises NotReady, with the last log lines, when the process dies or the time is over."""
         deadline = time.monotonic() + within
         while not ready():
-            if not self.alive:
-                raise NotReady(f"{self.name} died with exit status {self.popen.returncode}; its last lines:\n{self.last_lines()}")
+            self.check()
             if time.monotonic() > deadline:
                 raise NotReady(f"{self.name} was not ready after {within:g} s; its last lines:\n{self.last_lines()}")
             yield
@@ -137,7 +141,14 @@ class Child:
                 raise NotReady(f"{self.name} took longer than {within:g} s; its last lines:\n{self.last_lines()}")
             yield
         if self.popen.returncode != 0:
-            raise NotReady(f"{self.name} ended with exit status {self.popen.returncode}; its last lines:\n{self.last_lines()}")
+            self.check()
+
+
+def ending(status: int | None) -> str:
+    """How a process ended, in words, from its return code."""
+    if status is not None and status < 0:
+        return f"was killed by {signal.Signals(-status).name}"
+    return f"ended with exit status {status}"
 
 
 def drive(*all_steps: Steps) -> None:

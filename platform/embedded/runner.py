@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 
 from embedded import ports
 from embedded.errors import NotReady
-from embedded.processes import LOG_LINES, leash
+from embedded.processes import LOG_LINES, ending, leash
 from embedded.system import ROOT, Job, Process
 
 # Many times what an idle machine needs: a busy one is slow, not broken.
@@ -44,17 +44,18 @@ class Running:
         """Whether it runs now."""
         return self.child is not None and self.child.returncode is None
 
+    @property
+    def is_job(self) -> bool:
+        """Whether it is to end by itself; else it serves a port for as long as it lives."""
+        return self.port is None
+
     def last_lines(self) -> str:
         """The end of its log, indented."""
         return "\n".join(f"  | {line}" for line in self.lines) or "  | (it wrote nothing)"
 
     def ended(self) -> str:
         """How it ended, in words."""
-        assert self.child is not None
-        status = self.child.returncode
-        if status is not None and status < 0:
-            return f"was killed by {signal.Signals(-status).name}"
-        return f"died with exit status {status}"
+        return ending(self.child.returncode if self.child else None)
 
 
 class Runner:
@@ -79,7 +80,9 @@ class Runner:
             async with asyncio.timeout(JOB_WITHIN):
                 await running.child.wait()
         except TimeoutError:
-            raise NotReady(f"{job.name} took longer than {JOB_WITHIN:g} s; its last lines:\n{running.last_lines()}") from None
+            raise NotReady(
+                f"{job.name} took longer than {JOB_WITHIN:g} s; its last lines:\n{running.last_lines()}"
+            ) from None
         await self._drained(running)
         if running.child.returncode != 0:
             raise NotReady(f"{job.name} {running.ended()}; its last lines:\n{running.last_lines()}")
@@ -100,8 +103,11 @@ class Runner:
         while True:
             if not running.alive:
                 await self._drained(running)
-                raise NotReady(f"{running.name} {running.ended()} before it was ready; its last lines:\n{running.last_lines()}")
-            if running.port is not None and await asyncio.to_thread(ports.listens, running.port):
+                raise NotReady(
+                    f"{running.name} {running.ended()} before it was ready; its last lines:\n{running.last_lines()}"
+                )
+            assert running.port is not None
+            if await asyncio.to_thread(ports.listens, running.port):
                 status, body = await asyncio.to_thread(get, running.port, "/health/ready")
                 if status == 200:
                     return
@@ -112,14 +118,12 @@ class Runner:
                 )
             await asyncio.sleep(0.05)
 
-    async def first_death(self) -> None:
-        """Wait until any process ends by itself; raises NotReady, with its name and its last lines."""
-        while True:
-            for running in self.running.values():
-                if not running.alive and not self._stopping:
-                    await self._drained(running)
-                    raise NotReady(f"{running.name} {running.ended()}; its last lines:\n{running.last_lines()}")
-            await asyncio.sleep(0.1)
+    async def check(self) -> None:
+        """Raises NotReady, with its name and its last lines, when a process has ended that should not."""
+        for running in list(self.running.values()):
+            if not (running.is_job or running.alive or self._stopping or running.child is None):
+                await self._drained(running)
+                raise NotReady(f"{running.name} {running.ended()}; its last lines:\n{running.last_lines()}")
 
     async def keep_alive(self, running: Running) -> None:
         """Start it again whenever it dies."""

@@ -1,7 +1,8 @@
 """The whole system on this machine: both engines and every process, each started as soon as what it needs is there."""
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
+from typing import Any
 
 from embedded.engines import Engines
 from embedded.processes import Steps, drive_async
@@ -43,13 +44,34 @@ class Stand:
         prepared = {service: asyncio.Event() for service in SERVICES}
         for service in set(SERVICES) - {job.service for job in jobs}:
             prepared[service].set()
-        await all_or_first_failure(
+        work = all_or_first_failure(
             self._engine("PostgreSQL serves", self.engines.postgres.starting(), serves["postgres"]),
             self._engine("Apache Kafka serves", self.engines.kafka.starting(), serves["kafka"]),
             *(self._job(job, serves[job.needs], prepared[job.service]) for job in jobs),
             *(self._process(process, prepared) for process in PROCESSES),
         )
+        await self.while_all_live(work)
         self._report(f"all {len(PROCESSES)} processes are ready")
+
+    async def while_all_live(self, work: Coroutine[Any, Any, None]) -> None:
+        """Do something, and give it up when a process or an engine dies meanwhile: raises NotReady, which says which."""
+        watch = asyncio.create_task(self._first_death())
+        working = asyncio.create_task(work)
+        try:
+            await asyncio.wait({watch, working}, return_when=asyncio.FIRST_COMPLETED)
+            if watch.done():
+                await watch
+            await working
+        finally:
+            watch.cancel()
+            working.cancel()
+            await asyncio.gather(watch, working, return_exceptions=True)
+
+    async def _first_death(self) -> None:
+        while True:
+            self.engines.check()
+            await self.runner.check()
+            await asyncio.sleep(0.1)
 
     async def stop(self, *, grace: float = 9.0) -> None:
         """End everything gracefully, first what uses the engines and then the engines."""

@@ -64,7 +64,11 @@ class Story:
             "order.created": len(self._observer.of("order.created", userId=user_id)),
             "payment.completed": len(self._observer.of("payment.completed", orderId=order_id)),
         }
-        if counts != {"user.created": 2, "order.created": 1, "payment.completed": 1} or after != before or len(after) != 1:
+        if (
+            counts != {"user.created": 2, "order.created": 1, "payment.completed": 1}
+            or after != before
+            or len(after) != 1
+        ):
             raise StepMissing(f"the second delivery had an effect: {counts}, orders before {before}, after {after}")
         return [
             f"on user.created it stands {counts['user.created']} times, and orders has worked off both",
@@ -111,7 +115,9 @@ class Story:
             if answer.body["status"] != "pending":
                 break
             if time.monotonic() > deadline:
-                raise StepMissing(f"the order's end in orders did not come within {STEP_WITHIN:g} s: it is still pending")
+                raise StepMissing(
+                    f"the order's end in orders did not come within {STEP_WITHIN:g} s: it is still pending"
+                )
             await asyncio.sleep(0.005)
         at = time.monotonic()
         wanted = {"completed": "paid", "failed": "failed"}[payment_status]

@@ -106,7 +106,9 @@ def urls(ports: Mapping[str, int]) -> dict[str, str]:
     return {f"{service.upper()}_URL": f"http://{HOST}:{ports[service]}" for service in SERVICES}
 
 
-def environment(service: str, *, addresses: Mapping[str, str], secret_key: str, inherit_all: bool = False) -> dict[str, str]:
+def environment(
+    service: str, *, addresses: Mapping[str, str], secret_key: str, inherit_all: bool = False
+) -> dict[str, str]:
     """All that a process of the service finds in its environment.
 
     `addresses` are those of the whole system; each service is given only its own. With `inherit_all` everything in our

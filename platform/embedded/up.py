@@ -66,7 +66,9 @@ def port_of(variable: str, default: int, purpose: str) -> int:
 
 
 def _stand(secret: dict[str, str], show: Show) -> Stand:
-    numbers = {process.name: port_of(process.port_variable, process.default_port, process.name) for process in PROCESSES}
+    numbers = {
+        process.name: port_of(process.port_variable, process.default_port, process.name) for process in PROCESSES
+    }
     postgres_port = port_of("POSTGRES_PORT", POSTGRES_PORT, "PostgreSQL")
     kafka_port = port_of("KAFKA_PORT", KAFKA_PORT, "Kafka")
     wanted = [*numbers.values(), postgres_port, kafka_port]
@@ -74,7 +76,9 @@ def _stand(secret: dict[str, str], show: Show) -> Stand:
         raise EmbeddedError(f"port {min(twice)} is wanted for two things: each needs its own")
     passwords = {role: secret[role] for role in ("postgres", "users", "orders")}
     return Stand(
-        Engines(PostgreSQL(VAR / "postgres", postgres_port, passwords=passwords), Kafka(VAR / "kafka", port=kafka_port)),
+        Engines(
+            PostgreSQL(VAR / "postgres", postgres_port, passwords=passwords), Kafka(VAR / "kafka", port=kafka_port)
+        ),
         numbers,
         secret_key=secret["secret_key"],
         report=lambda what: say(paint(f"• {what}", BOLD)),
@@ -162,7 +166,9 @@ async def _keep_running(stand: Stand, show: Show) -> None:
     """Until cancelled: start again what dies."""
     await all_or_first_failure(
         _keep_engine(stand.engines.postgres, lambda: stand.engines.postgres.child.alive, "postgres", show),
-        _keep_engine(stand.engines.kafka, lambda: all(node.child.alive for node in stand.engines.kafka.members), "kafka", show),
+        _keep_engine(
+            stand.engines.kafka, lambda: all(node.child.alive for node in stand.engines.kafka.members), "kafka", show
+        ),
         *(stand.runner.keep_alive(running) for running in stand.runner.running.values()),
     )
 

@@ -179,10 +179,7 @@ class Backlog:
             extra.setdefault(record.source, set()).add(record.offset)
         answer: dict[Partition, int] = {}
         for partition, offsets in self._offsets.items():
-            if partition in extra:
-                upto = offsets.committable_with(extra[partition])
-            else:
-                upto = offsets.committable
+            upto = offsets.committable_with(extra[partition]) if partition in extra else offsets.committable
             if upto is not None and upto != self._committed.get(partition):
                 answer[partition] = upto
         return answer

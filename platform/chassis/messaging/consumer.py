@@ -1,6 +1,7 @@
 """The consumer: one loop that fetches, tries what is ready in one transaction, and commits offsets up to what is done."""
 
 import time
+from collections import Counter
 from typing import Any
 
 import structlog
@@ -16,12 +17,14 @@ from chassis.messaging.dependency import Dependency
 from chassis.messaging.failures import is_dependency
 from chassis.messaging.handling import Handlers
 from chassis.messaging.kafka_transaction import Fenced, KafkaTransaction
+from chassis.messaging.loop import Heartbeat, Stop
 from chassis.messaging.outcome import Outcome, Transaction
 from chassis.messaging.records import Partition, Record, from_message
+from chassis.messaging.registry import Received
 from chassis.messaging.registry import handlers as registered
 from chassis.messaging.retries import service_policy
-from chassis.messaging.loop import Heartbeat, Stop
-from chassis.observability import metrics
+from chassis.observability import metrics, tracing
+from chassis.observability.logging import info_all
 
 log = structlog.get_logger(__name__)
 
@@ -149,10 +152,9 @@ class Consumer:
         self._backlog.finish(batch)
         metrics.EVENTS_BATCH_SIZE.observe(len(batch))
         metrics.EVENTS_BATCH_SECONDS.observe(seconds)
-        for record, received in outcome.handled:
-            metrics.EVENTS_CONSUMED.labels(record.topic).inc()
-            with received.bound():
-                log.info("event handled", **record.log_fields())
+        for topic, number in Counter(record.topic for record, _ in outcome.handled).items():
+            metrics.EVENTS_CONSUMED.labels(topic).inc(number)
+        info_all(__name__, "event handled", map(_handled, outcome.handled))
         for record in outcome.repeated:
             metrics.EVENTS_DUPLICATE.labels(record.topic).inc()
             log.info("event repeated, nothing done", request_id=record.header("requestId"), **record.log_fields())
@@ -240,7 +242,9 @@ class Consumer:
             if full and partition not in self._paused:
                 self._client.pause([TopicPartition(*partition)])
                 self._paused.add(partition)
-                log.warning("partition paused: too much waits behind failing events", topic=partition[0], partition=partition[1])
+                log.warning(
+                    "partition paused: too much waits behind failing events", topic=partition[0], partition=partition[1]
+                )
             elif low and partition in self._paused:
                 self._client.resume([TopicPartition(*partition)])
                 self._paused.discard(partition)
@@ -291,3 +295,10 @@ class Consumer:
             self._client.poll(0.1)
         self._client.close()
         log.info("left the group")
+
+
+def _handled(pair: tuple[Record, Received[Any]]) -> dict[str, Any]:
+    """What the log says of an event that was handled."""
+    record, received = pair
+    trace_id, span_id = tracing.current_ids(received.context)
+    return {**record.log_fields(), "request_id": received.request_id, "trace_id": trace_id, "span_id": span_id}

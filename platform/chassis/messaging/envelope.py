@@ -9,16 +9,14 @@ from typing import Any
 from django.conf import settings
 from opentelemetry import trace
 from opentelemetry.context import Context
-from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 from pydantic import ValidationError
 
 from chassis.messaging.events import Event
 from chassis.messaging.records import Record
 from chassis.messaging.registry import Received
-from chassis.observability import correlation
+from chassis.observability import correlation, tracing
 
 SCHEMA = "urn:events:{topic}:v{version}"
-_propagator = TraceContextTextMapPropagator()
 
 
 class Unreadable(Exception):
@@ -134,4 +132,4 @@ def _parent(record: Record) -> Context:
         carrier["traceparent"] = traceparent
         if tracestate := record.header("tracestate"):
             carrier["tracestate"] = tracestate
-    return _propagator.extract(carrier, context=Context())
+    return tracing.extract(carrier)

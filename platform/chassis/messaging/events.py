@@ -1,11 +1,12 @@
 """What an event is: a fact with a topic, a version and a payload that both sides know by its JSON, not by its class."""
 
 from decimal import Decimal
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, ClassVar
 
-import orjson
 from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
 from pydantic.alias_generators import to_camel
+
+from chassis import json
 
 Money = Annotated[
     Decimal,
@@ -28,10 +29,4 @@ class Event(BaseModel):
 
     def payload(self) -> bytes:
         """The event as it stands on Kafka: camelCase JSON, times in RFC 3339 UTC, money with two decimals."""
-        return orjson.dumps(self.model_dump(by_alias=True), default=_wire, option=orjson.OPT_UTC_Z)
-
-
-def _wire(value: Any) -> orjson.Fragment:
-    if isinstance(value, Decimal):
-        return orjson.Fragment(f"{value:.2f}".encode())
-    raise TypeError(f"{type(value).__name__} has no form in an event")
+        return json.dumps(self.model_dump(by_alias=True))

@@ -20,8 +20,6 @@ from chassis.observability import metrics, tracing
 
 Handlers = Mapping[str, Handler]
 
-_tracer = tracing.tracer(__name__)
-
 
 def read(batch: Sequence[Record], handlers: Handlers) -> tuple[list[tuple[Record, Letter]], list[DeadLetter]]:
     """Read each record as its handler's event; what cannot be read is a dead letter at once, as a retry reads no better."""
@@ -44,7 +42,7 @@ def traced(letters: Sequence[tuple[Record, Letter]]) -> Iterator[list[tuple[Reco
     spans: list[Span] = []
     received: list[tuple[Record, Received[Any]]] = []
     for record, letter in letters:
-        span = _tracer.start_span(f"{record.topic} process", context=letter.parent, kind=SpanKind.CONSUMER)
+        span = tracing.begin(f"{record.topic} process", letter.parent, SpanKind.CONSUMER)
         if span.is_recording():
             span.set_attributes(_attributes(record, letter))
         context = set_span_in_context(span, letter.parent)

@@ -86,7 +86,9 @@ class KafkaTransaction:
             record = letter.record
             self._produce(topic_of(record.topic), record.key, record.value, letter.headers())
 
-    def _produce(self, topic: str, key: bytes | None, value: bytes | None, headers: Sequence[tuple[str, str | bytes | None]]) -> None:
+    def _produce(
+        self, topic: str, key: bytes | None, value: bytes | None, headers: Sequence[tuple[str, str | bytes | None]]
+    ) -> None:
         while True:
             try:
                 self._producer.produce(topic, value, key, headers=list(headers))

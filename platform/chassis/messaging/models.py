@@ -26,9 +26,7 @@ class OutboxEvent(models.Model):
         db_table = "outbox"
         verbose_name = "outbox event"
         indexes = [
-            models.Index(
-                "position", name="outbox_unsent", condition=Q(sent_at__isnull=True, parked_at__isnull=True)
-            ),
+            models.Index("position", name="outbox_unsent", condition=Q(sent_at__isnull=True, parked_at__isnull=True)),
             models.Index(
                 "topic", "key", name="outbox_parked", condition=Q(sent_at__isnull=True, parked_at__isnull=False)
             ),

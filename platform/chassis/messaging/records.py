@@ -28,6 +28,11 @@ class Record:
     split: int = 0
     """Largest batch that this record may be tried in; 0 is no limit. Halved each time that a batch with it fails."""
     first_tried: float = field(default=0.0)
+    _by_name: dict[str, bytes | None] = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        """Where a name comes twice, the last one counts."""
+        self._by_name = dict(self.headers)
 
     @property
     def source(self) -> Partition:
@@ -41,10 +46,8 @@ class Record:
 
     def header(self, name: str) -> str | None:
         """The last value of a header as text, or None."""
-        for key, value in reversed(self.headers):
-            if key == name:
-                return None if value is None else value.decode("utf-8", "replace")
-        return None
+        value = self._by_name.get(name)
+        return None if value is None else value.decode("utf-8", "replace")
 
     def log_fields(self) -> dict[str, Any]:
         """What a log line about this record says of it. A key is an aggregate's id, never personal data."""
@@ -66,8 +69,8 @@ def from_message(message: Message) -> Record:
         topic=message.topic(),  # type: ignore[arg-type]
         partition=message.partition(),  # type: ignore[arg-type]
         offset=message.offset(),  # type: ignore[arg-type]
-        key=key,  # type: ignore[arg-type]
-        value=value,  # type: ignore[arg-type]
+        key=key,
+        value=value,
         headers=headers,
         timestamp_ms=message.timestamp()[1],
         size=size,

@@ -62,9 +62,7 @@ class DuplicateHandler(Exception):
 _handlers: dict[str, Handler] = {}
 
 
-def handles(
-    event: type[Event], *, retry: RetryPolicy | None = None, timeout: float | None = None
-) -> Callable[[F], F]:
+def handles(event: type[Event], *, retry: RetryPolicy | None = None, timeout: float | None = None) -> Callable[[F], F]:
     """Register a function for all events of `event.topic`.
 
     It is given the new events of a batch, in the order of each key, and runs in one transaction: either all of them

@@ -247,7 +247,9 @@ class Relay:
             elif position in batch.refused:
                 metrics.OUTBOX_REFUSED.labels(topic).inc()
                 reason = batch.refused[position]
-                log.error("outbox row parked", topic=topic, key=key, event_id=str(event_id), position=position, reason=reason)
+                log.error(
+                    "outbox row parked", topic=topic, key=key, event_id=str(event_id), position=position, reason=reason
+                )
 
     # --- waiting ---
 

@@ -41,12 +41,8 @@ def _breaks(old: Schema, new: Schema, old_defs: Schema, new_defs: Schema, at: st
         found.append(f"{at}: format was {old.get('format')}, is {new.get('format')}")
     if "enum" in old and (more := set(new.get("enum", ["anything"])) - set(old["enum"])):
         found.append(f"{at}: may now be {', '.join(sorted(map(str, more)))}")
-    for keyword, narrower in (("maximum", min), ("maxLength", min), ("maxItems", min), ("minimum", max), ("minItems", max)):
-        if keyword in old and (keyword not in new or narrower(old[keyword], new[keyword]) != new[keyword]):
-            found.append(f"{at}: {keyword} was {old[keyword]}, is {new.get(keyword)}")
-    for name in old.get("required", []):
-        if name not in new.get("required", []):
-            found.append(f"{at}.{name}: was always there")
+    found += _wider(old, new, at)
+    found += [f"{at}.{name}: was always there" for name in old.get("required", []) if name not in new.get("required", [])]
     for name, field in old.get("properties", {}).items():
         if name in new.get("properties", {}):
             found += _breaks(field, new["properties"][name], old_defs, new_defs, f"{at}.{name}")
@@ -55,6 +51,17 @@ def _breaks(old: Schema, new: Schema, old_defs: Schema, new_defs: Schema, at: st
     if "items" in old:
         found += _breaks(old["items"], new.get("items", {}), old_defs, new_defs, f"{at}[]")
     return found
+
+
+BOUNDS = (("maximum", min), ("maxLength", min), ("maxItems", min), ("minimum", max), ("minItems", max))
+
+
+def _wider(old: Schema, new: Schema, at: str) -> list[str]:
+    return [
+        f"{at}: {keyword} was {old[keyword]}, is {new.get(keyword)}"
+        for keyword, narrower in BOUNDS
+        if keyword in old and (keyword not in new or narrower(old[keyword], new[keyword]) != new[keyword])
+    ]
 
 
 def _resolve(schema: Schema, defs: Schema) -> Schema:

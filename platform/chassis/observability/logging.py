@@ -17,7 +17,8 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import MutableMapping
+from collections.abc import Iterable, MutableMapping
+from datetime import UTC, datetime
 from types import TracebackType
 from typing import Any
 
@@ -64,6 +65,24 @@ def configure(config: dict[str, Any]) -> None:
     if as_json:
         sys.excepthook = _uncaught
         threading.excepthook = lambda args: _uncaught(args.exc_type, args.exc_value, args.exc_traceback)
+
+
+def info_all(logger: str, event: str, rows: Iterable[EventDict]) -> None:
+    """Write the same event once for each of `rows`, its fields, which must say their own request_id, trace_id and span_id.
+
+    What `structlog.get_logger(logger).info(event, **row)` would write for each; for many rows at the fraction of the price.
+    """
+    if not logging.root.isEnabledFor(logging.INFO):
+        return
+    if not (_chain and isinstance(_chain[-1], structlog.processors.JSONRenderer)):
+        write = structlog.get_logger(logger).info
+        for row in rows:
+            write(event, **row)
+        return
+    time = datetime.now(UTC).isoformat().replace("+00:00", "Z")
+    same = {"event": event, "logger": logger, "level": "info", "timestamp": time, "service": settings.SERVICE_NAME}
+    if lines := [_dumps(privacy.mask(None, "info", {**row, **same})) for row in rows]:
+        _Stream().msg("\n".join(lines))
 
 
 def _processors(*, as_json: bool) -> tuple[list[Any], list[Any]]:

@@ -10,7 +10,7 @@ import pytest
 from chassis.messaging import consumer as consumer_module
 from chassis.messaging.events import Event
 from chassis.messaging.registry import Handler, Received
-from tests.chassis.messaging.kafka_helpers import new_topic, make_topic, send
+from tests.chassis.messaging.kafka_helpers import make_topic, new_topic, send
 
 
 class Counted(Event):

@@ -39,7 +39,12 @@ class Reader:
         self.topic = topic
         self.messages: list[Message] = []
         self._client = Consumer(
-            {**servers(), "group.id": f"reader-{uuid.uuid4()}", "enable.auto.commit": False, "isolation.level": "read_committed"}
+            {
+                **servers(),
+                "group.id": f"reader-{uuid.uuid4()}",
+                "enable.auto.commit": False,
+                "isolation.level": "read_committed",
+            }
         )
         partitions = self._client.list_topics(topic, timeout=10).topics[topic].partitions
         self._client.assign([TopicPartition(topic, number, 0) for number in partitions])

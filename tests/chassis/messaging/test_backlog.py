@@ -153,7 +153,7 @@ def test_every_record_once_and_in_the_order_of_its_key(keys, fates, limit):
         assert backlog.offsets() == would_be
         upto = backlog.offsets().get(SOURCE, 0)
         assert set(range(upto)) <= set(finished)
-        assert upto in {len(finished)} or upto not in finished
+        assert upto == len(finished) or upto not in finished
     assert sorted(finished) == list(range(len(keys)))
     for key in set(keys):
         offsets = [n for n in finished if keys[n] == key]

@@ -129,7 +129,10 @@ class TestPoison:
             letters = eventually(lambda: rows if len(rows := dead(scene)) == len(poison) else None)
             eventually(lambda: committed(scene) == 9)
         kept = {
-            (bytes(row.raw_key) if row.raw_key else row.key.encode() if row.key else None, row.payload and bytes(row.payload))
+            (
+                bytes(row.raw_key) if row.raw_key else row.key.encode() if row.key else None,
+                row.payload and bytes(row.payload),
+            )
             for row in letters
         }
         assert kept == {(key, value) for key, value, _ in poison}

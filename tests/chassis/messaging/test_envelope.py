@@ -118,7 +118,11 @@ def test_an_error_never_quotes_the_payload():
     assert "secret" not in str(caught.value)
 
 
-@given(junk=st.binary(max_size=200), key=st.none() | st.binary(max_size=20), headers=st.lists(st.tuples(TEXT, st.none() | st.binary(max_size=40)), max_size=5))
+@given(
+    junk=st.binary(max_size=200),
+    key=st.none() | st.binary(max_size=20),
+    headers=st.lists(st.tuples(TEXT, st.none() | st.binary(max_size=40)), max_size=5),
+)
 def test_no_bytes_do_anything_but_be_unreadable(junk, key, headers):
     with pytest.raises(Unreadable):
         unseal(Record("paid", 0, 0, key, junk, headers, 0), Paid)

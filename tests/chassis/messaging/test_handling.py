@@ -10,7 +10,7 @@ from chassis.messaging.handling import time_limit
 
 
 def test_ends_a_handler_that_computes_for_ever():
-    with pytest.raises(HandlerTimeout, match=r"longer than 0\.1 s"), time_limit(0.1):
+    with pytest.raises(HandlerTimeout, match=r"longer than 0\.1 s"), time_limit(0.1):  # noqa: PT012
         while True:
             pass
 

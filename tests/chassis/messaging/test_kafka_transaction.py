@@ -34,7 +34,8 @@ def out(scene) -> str:
 
     def react(scene: Any, received: Any) -> None:
         publish_all(
-            Outgoing(Said(number=one.event.number), one.key, one, event_id=f"said-{one.event.number}") for one in received
+            Outgoing(Said(number=one.event.number), one.key, one, event_id=f"said-{one.event.number}")
+            for one in received
         )
 
     scene.react = react

@@ -6,7 +6,14 @@ import pytest
 from django.db import connections, transaction
 
 from chassis.messaging.models import OutboxEvent
-from chassis.messaging.outbox import NotInTransaction, Outgoing, headers_from_json, headers_to_json, publish, publish_all
+from chassis.messaging.outbox import (
+    NotInTransaction,
+    Outgoing,
+    headers_from_json,
+    headers_to_json,
+    publish,
+    publish_all,
+)
 from chassis.observability import correlation
 from users.events import UserCreated
 from users.models import User
@@ -15,7 +22,9 @@ pytestmark = pytest.mark.django_db(databases=["users"], transaction=True)
 
 
 def event() -> UserCreated:
-    return UserCreated(user_id=str(uuid.uuid4()), email="ada@example.org", name="Ada", created_at="2026-01-02T03:04:05Z")
+    return UserCreated(
+        user_id=str(uuid.uuid4()), email="ada@example.org", name="Ada", created_at="2026-01-02T03:04:05Z"
+    )
 
 
 def test_is_written_with_the_change():
@@ -30,7 +39,7 @@ def test_is_gone_with_the_change():
     class Changed(Exception):
         pass
 
-    with pytest.raises(Changed), transaction.atomic(using="users"):
+    with pytest.raises(Changed), transaction.atomic(using="users"):  # noqa: PT012
         User.objects.create(email="ada@example.org", name="Ada")
         publish(event(), key="u-1")
         raise Changed
@@ -47,14 +56,19 @@ def test_many_events_are_one_statement_and_keep_their_order(django_assert_num_qu
     events = [Outgoing(event(), f"u-{n}") for n in range(500)]
     with transaction.atomic(using="users"), django_assert_num_queries(1, connection=connections["users"]):
         publish_all(events)
-    assert list(OutboxEvent.objects.order_by("position").values_list("key", flat=True)) == [f"u-{n}" for n in range(500)]
+    assert list(OutboxEvent.objects.order_by("position").values_list("key", flat=True)) == [
+        f"u-{n}" for n in range(500)
+    ]
 
 
 def test_a_commit_wakes_whoever_listens():
     import psycopg
 
     own = connections["users"]
-    with psycopg.connect(**{k: v for k, v in own.get_connection_params().items() if k in {"host", "port", "user", "password", "dbname"}}, autocommit=True) as listener:
+    with psycopg.connect(
+        **{k: v for k, v in own.get_connection_params().items() if k in {"host", "port", "user", "password", "dbname"}},
+        autocommit=True,
+    ) as listener:
         listener.execute("LISTEN outbox")
         with transaction.atomic(using="users"):
             publish(event(), key="u-1")

@@ -81,10 +81,12 @@ def test_another_takes_over_when_the_session_of_the_first_is_gone(topic):
     with running(Relay) as first:
         eventually(lambda: first.loop and first.loop._active)
         with running(Relay) as second:
-            eventually(lambda: second.heartbeat.joined.is_set())
+            eventually(second.heartbeat.joined.is_set)
             assert not second.loop._active
             with connections["users"].cursor() as cursor:
-                cursor.execute("SELECT pid FROM pg_locks WHERE locktype = 'advisory' AND objid = %s AND granted", [LOCK])
+                cursor.execute(
+                    "SELECT pid FROM pg_locks WHERE locktype = 'advisory' AND objid = %s AND granted", [LOCK]
+                )
                 [(pid,)] = cursor.fetchall()
                 cursor.execute("SELECT pg_terminate_backend(%s)", [pid])
             note(range(10))

@@ -1,4 +1,7 @@
-"""Wake the relays when rows were added, and keep the outbox small: what its many updates leave behind goes early."""
+"""What Django's migrations have no words for.
+
+Wake the relays when rows were added, and keep the outbox small: what its many updates leave behind goes early.
+The inbox is only ever asked for whole ids: it needs no second index for prefixes."""
 
 from django.db import migrations
 
@@ -22,7 +25,17 @@ ALTER TABLE outbox RESET (autovacuum_vacuum_scale_factor, autovacuum_vacuum_thre
 """
 
 
+# Its name ends in a hash, so it is looked up.
+NO_PREFIX_INDEX = """
+DO $$ DECLARE name text; BEGIN
+    FOR name IN SELECT indexname FROM pg_indexes WHERE tablename = 'inbox' AND indexname LIKE '%\_like' LOOP
+        EXECUTE format('DROP INDEX %I', name);
+    END LOOP;
+END $$;
+"""
+
+
 class Migration(migrations.Migration):
     dependencies = [("messaging", "0001_initial")]
 
-    operations = [migrations.RunSQL(NOTIFY, NO_NOTIFY), migrations.RunSQL(VACUUM, NO_VACUUM)]
+    operations = [migrations.RunSQL(NOTIFY, NO_NOTIFY), migrations.RunSQL(VACUUM, NO_VACUUM), migrations.RunSQL(NO_PREFIX_INDEX, migrations.RunSQL.noop)]

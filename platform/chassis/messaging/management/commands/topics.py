@@ -15,7 +15,9 @@ class Command(BaseCommand):
     help = "Make the topics that this service publishes, and the dead-letter topics of those it consumes."
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        parser.add_argument("--wait", type=float, default=30.0, metavar="SECONDS", help="for a broker that is not up yet")
+        parser.add_argument(
+            "--wait", type=float, default=30.0, metavar="SECONDS", help="for a broker that is not up yet"
+        )
 
     def handle(self, *args: Any, wait: float, **options: Any) -> None:
         """Make them, and say which were made. Raises CommandError when the broker cannot be reached."""
@@ -37,4 +39,6 @@ class Command(BaseCommand):
             except KafkaException as exception:
                 if time.monotonic() > deadline or not exception.args[0].retriable():
                     servers = settings.KAFKA_BOOTSTRAP_SERVERS
-                    raise CommandError(f"{exception.args[0].str()} (KAFKA_BOOTSTRAP_SERVERS is {servers})") from exception
+                    raise CommandError(
+                        f"{exception.args[0].str()} (KAFKA_BOOTSTRAP_SERVERS is {servers})"
+                    ) from exception

@@ -6,8 +6,8 @@ from django.core.management.base import BaseCommand, CommandError
 
 from chassis.messaging.consumer import Consumer
 from chassis.messaging.kafka_transaction import Fenced
-from chassis.messaging.registry import handlers
 from chassis.messaging.loop import Overdue, Stop
+from chassis.messaging.registry import handlers
 from chassis.workers import worker
 
 
@@ -29,4 +29,6 @@ class Command(BaseCommand):
             except Fenced as error:
                 raise CommandError(f"another process has this worker's place (CONSUMER_ID): {error}") from error
             except Overdue:
-                raise CommandError("told to stop, but the broker did not answer: what was open will be delivered again") from None
+                raise CommandError(
+                    "told to stop, but the broker did not answer: what was open will be delivered again"
+                ) from None

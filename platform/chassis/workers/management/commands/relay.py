@@ -4,8 +4,8 @@ from typing import Any
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 
-from chassis.messaging.relay import Relay
 from chassis.messaging.loop import Stop
+from chassis.messaging.relay import Relay
 from chassis.workers import worker
 
 
