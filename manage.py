@@ -18,9 +18,9 @@ def main() -> None:
         command = sys.argv[1] if len(sys.argv) > 1 else "help"
         sys.exit(HINT.format(command=command))
 
-    import settings  # noqa: F401, PLC0415  puts platform/ on the import path
+    from django.core.management import execute_from_command_line
 
-    from django.core.management import execute_from_command_line  # noqa: PLC0415
+    import settings  # noqa: F401  puts platform/ on the import path
 
     execute_from_command_line(sys.argv)
 

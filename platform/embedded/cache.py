@@ -17,9 +17,9 @@ PROJECT = "django-microservices"
 
 def home() -> Path:
     """The cache folder; made if it is missing."""
-    base = os.environ.get("XDG_CACHE_HOME", "")
+    base = Path(os.environ.get("XDG_CACHE_HOME", ""))
     # The XDG specification: a relative path is to be ignored.
-    folder = (Path(base) if os.path.isabs(base) else Path.home() / ".cache") / PROJECT
+    folder = (base if base.is_absolute() else Path.home() / ".cache") / PROJECT
     folder.mkdir(parents=True, exist_ok=True)
     return folder
 
@@ -43,7 +43,7 @@ def enterable_by_others(folder: Path) -> bool:
 @contextmanager
 def lock(name: str) -> Iterator[None]:
     """Hold the cache's lock of that name; another process that wants it waits. It ends with the process, however that ends."""
-    with open(home() / f"{name}.lock", "w") as file:
+    with (home() / f"{name}.lock").open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield
 
@@ -56,7 +56,7 @@ def throwaway(name: str) -> Iterator[Path]:
     with lock("runs"):
         _sweep(runs)
         folder = Path(tempfile.mkdtemp(prefix=f"{name}-", dir=runs))
-        owner = open(folder / "owner", "w")  # noqa: SIM115  held open, and so locked, as long as the folder is in use
+        owner = (folder / "owner").open("w")
         fcntl.flock(owner, fcntl.LOCK_EX)
     try:
         yield folder
@@ -73,7 +73,7 @@ def _sweep(runs: Path) -> None:
 
 def _is_owned(folder: Path) -> bool:
     try:
-        with open(folder / "owner", "a") as owner:
+        with (folder / "owner").open("a") as owner:
             fcntl.flock(owner, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         return True

@@ -9,16 +9,17 @@ import shlex
 import socket
 import sys
 import time
+from pathlib import Path
 
 AWAIT_KAFKA = "await-kafka"
 
 
 def main() -> None:
     """Run each argument as one command; the first that fails ends it."""
-    sys.path.insert(0, os.getcwd())
-    import settings  # noqa: F401  puts platform/ on the import path
-
+    sys.path.insert(0, str(Path.cwd()))
     from django.core.management import execute_from_command_line
+
+    import settings  # noqa: F401  puts platform/ on the import path
 
     for command in sys.argv[1:]:
         if command == AWAIT_KAFKA:

@@ -5,6 +5,7 @@ import signal
 import sys
 from collections.abc import Callable
 from itertools import cycle
+from pathlib import Path
 
 RESET, BOLD, DIM, RED, GREEN = "\033[0m", "\033[1m", "\033[2m", "\033[31m", "\033[32m"
 NAME_COLOURS = ("\033[36m", "\033[33m", "\033[35m", "\033[32m", "\033[34m", "\033[96m", "\033[93m", "\033[95m")
@@ -27,7 +28,7 @@ def say(text: str = "") -> None:
     try:
         print(text, flush=True)
     except BrokenPipeError:
-        sys.stdout = open(os.devnull, "w")  # noqa: SIM115  for as long as we live
+        sys.stdout = Path(os.devnull).open("w")  # noqa: SIM115  for as long as we live
         signal.raise_signal(signal.SIGTERM)
 
 

@@ -2,7 +2,6 @@
 
 import hashlib
 import logging
-import os
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
@@ -82,14 +81,14 @@ def _download_all(missing: list[Jar], folder: Path) -> None:
 
 
 def _with_progress(futures: Iterable, total: int) -> Iterable:  # type: ignore[type-arg]
-    from rich.progress import track  # noqa: PLC0415  only the first run needs it
+    from rich.progress import track
 
     return track(futures, description=f"Fetching Apache Kafka {KAFKA_VERSION}", total=total, transient=False)
 
 
 def _download(jar: Jar, staging: Path, folder: Path) -> None:
     """Fetch one jar by itself: a resolved tree mixes versions that do not work together."""
-    from jgo.maven import MavenContext  # noqa: PLC0415  only the first run needs it
+    from jgo.maven import MavenContext
 
     logging.getLogger("jgo").setLevel(logging.ERROR)
     for attempt in range(1, TRIES + 1):
@@ -104,4 +103,4 @@ def _download(jar: Jar, staging: Path, folder: Path) -> None:
         raise Corrupt(
             f"{jar.filename} is not the file that {LIST.name} locks: its sha256 differs. Nothing was kept of it."
         )
-    os.replace(path, folder / jar.filename)
+    path.replace(folder / jar.filename)

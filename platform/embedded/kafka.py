@@ -238,7 +238,7 @@ class Kafka:
             yield from self._formatting.until_done(within=START_WITHIN)
             staging = kept.with_name(f"{kept.name}.{os.getpid()}")
             shutil.copyfile(scratch.folder / "data" / "bootstrap.checkpoint", staging)
-            os.replace(staging, kept)
+            staging.replace(kept)
         cluster = _new_id()
         for node in nodes:
             data = node.folder / "data"

@@ -50,7 +50,7 @@ class Observer:
     """Reads the topics from their beginning in a thread of its own; use as a context manager."""
 
     def __init__(self, bootstrap_servers: str) -> None:
-        self._servers = {"bootstrap.servers": bootstrap_servers, "log_level": 0}
+        self._servers: dict[str, str | int | float | bool] = {"bootstrap.servers": bootstrap_servers, "log_level": 0}
         # Kept: the answers of a client that nobody holds never come.
         self._admin = AdminClient(self._servers)
         self.seen: list[Seen] = []
@@ -77,7 +77,7 @@ class Observer:
 
     def send_again(self, record: Seen) -> int:
         """Produce the same bytes once more, to the same partition. Returns the offset of the copy."""
-        placed: list[int] = []
+        placed: list[int | None] = []
         producer = Producer({**self._servers, "acks": "all", "enable.idempotence": True})
         producer.produce(
             record.topic,
@@ -89,7 +89,7 @@ class Observer:
         )
         if producer.flush(10) or not placed:
             raise EmbeddedError(f"Kafka did not take the second {record.topic} within 10 s")
-        return placed[0]
+        return int(placed[0] or 0)
 
     def committed(self, group: str, topic: str, partition: int) -> int:
         """The offset up to which a consumer group has worked a partition off."""
@@ -167,7 +167,7 @@ def _call(method: str, url: str, body: Any, headers: Mapping[str, str]) -> Answe
 _direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 
-def _answer(status: int, headers: Mapping[str, str], body: bytes) -> Answer:
+def _answer(status: int, headers: Any, body: bytes) -> Answer:
     try:
         content = json.loads(body)
     except ValueError:

@@ -35,7 +35,7 @@ def _reserve(port: int) -> bool:
     """Lock the byte of one shared file whose offset is the port: the lock ends with the process, and leaves nothing."""
     if not _locks:
         # One handle for the whole life of the process: closing any handle of the file would drop all of its locks.
-        _locks.append(open(cache.home() / "ports.lock", "ab"))  # noqa: SIM115
+        _locks.append((cache.home() / "ports.lock").open("ab"))
     try:
         fcntl.lockf(_locks[0], fcntl.LOCK_EX | fcntl.LOCK_NB, 1, port)
     except OSError:

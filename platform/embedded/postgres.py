@@ -260,7 +260,7 @@ def _copy_programs(site_packages: Path, copy: Path) -> None:
                 if (site_packages / name).exists():
                     shutil.copytree(site_packages / name, staging / name, symlinks=True)
             staging.chmod(0o755)
-            os.replace(staging, copy)
+            staging.replace(copy)
         finally:
             shutil.rmtree(staging, ignore_errors=True)
 

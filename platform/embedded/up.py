@@ -96,7 +96,7 @@ def _stand(secret: dict[str, str], show: Show) -> Stand:
 @contextmanager
 def _only_one() -> Iterator[None]:
     """One at a time in this folder: two would write into the same data."""
-    with open(VAR / "lock", "w") as lock:
+    with (VAR / "lock").open("w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -119,9 +119,9 @@ def _write_private(path: Path, text: str) -> None:
     """Write a file that only we can read, whole or not at all."""
     staging = path.with_name(f".{path.name}.new")
     staging.unlink(missing_ok=True)
-    with open(os.open(staging, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-        file.write(text)
-    os.replace(staging, path)
+    staging.touch(mode=0o600, exist_ok=False)
+    staging.write_text(text)
+    staging.replace(path)
 
 
 def _jobs() -> tuple[Job, ...]:
