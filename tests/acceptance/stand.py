@@ -1,0 +1,195 @@
+"""The real processes of the system on real engines, each to be started, stopped, killed and frozen by a test."""
+
+import json
+import signal
+import subprocess
+import sys
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import psycopg
+
+from embedded import ports
+from embedded.engines import Engines
+from embedded.processes import Child, Steps, drive
+from embedded.runner import get
+from embedded.system import JOBS, PROCESSES, ROOT, Process, environment, urls
+
+READY_WITHIN = 60.0
+GRACE_SECONDS = 10.0
+"""Every process must have ended this long after SIGTERM; `make up` and compose give more."""
+
+SECRET_KEY = "acceptance-" + "x" * 50
+ALWAYS = {"LOG_FORMAT": "json", "OTEL_TRACES_EXPORTER": "console"}
+KNOWN = {process.name: process for process in PROCESSES}
+
+
+@dataclass
+class Member:
+    """One process of the system: `orders-consume`, or its next replica `orders-consume-1`."""
+
+    name: str
+    process: Process
+    child: Child
+    port: int
+    changes: Mapping[str, str]
+
+    @property
+    def pid(self) -> int:
+        return self.child.pid
+
+    @property
+    def alive(self) -> bool:
+        return self.child.alive
+
+    def kill9(self) -> None:
+        """As a power cut would: it, and its children."""
+        self.child.kill9()
+
+    def terminate(self) -> None:
+        """Ask it to end; `ended` waits for that."""
+        self.child.popen.terminate()
+
+    def ended(self, within: float = GRACE_SECONDS) -> int:
+        """Its exit status. Raises AssertionError when it still runs after that many seconds."""
+        try:
+            return self.child.popen.wait(within)
+        except subprocess.TimeoutExpired:
+            self.child.kill9()
+            raise AssertionError(f"{self.name} did not end within {within:g} s of SIGTERM") from None
+
+    def ready(self) -> bool:
+        return get(self.port, "/health/ready")[0] == 200
+
+    def readiness(self) -> tuple[int, dict[str, Any]]:
+        """Status and content of `/health/ready`."""
+        status, body = get(self.port, "/health/ready")
+        return status, json.loads(body) if status else {}
+
+    def metric(self, name: str) -> float:
+        """The sum of a metric over its labels."""
+        status, body = get(self.port, "/metrics")
+        assert status == 200, f"{self.name} gave no metrics"
+        found = [line.rpartition(" ") for line in body.splitlines() if not line.startswith("#")]
+        return sum(float(value) for label, _, value in found if label.partition("{")[0] == name)
+
+    def written(self) -> list[dict[str, Any]]:
+        """Every line that it has written as JSON: log lines have `event`, spans have `context`."""
+        return [line for line in map(_parsed, self.child.log.read_text(errors="replace").splitlines()) if line]
+
+    def logged(self, event: str | None = None, **fields: Any) -> list[dict[str, Any]]:
+        """Its log lines, those of one event, or with such fields."""
+        wanted = fields | ({"event": event} if event else {})
+        return [line for line in self.written() if "event" in line and wanted.items() <= line.items()]
+
+    def spans(self, trace_id: str) -> list[dict[str, Any]]:
+        """The spans that it has exported for a trace."""
+        return [line for line in self.written() if line.get("context", {}).get("trace_id") == f"0x{trace_id}"]
+
+
+def _parsed(line: str) -> dict[str, Any]:
+    try:
+        found = json.loads(line)
+    except ValueError:
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+class Stand:
+    """The system. Processes are known by their names in `embedded.system`, replicas by these with a number behind."""
+
+    def __init__(self, engines: Engines, folder: Path) -> None:
+        self.engines = engines
+        self.members: dict[str, Member] = {}
+        self._folder = folder
+        self._ports = dict(zip(KNOWN, ports.free(len(KNOWN)), strict=True))
+        self._addresses = {**urls(self._ports), **engines.environment()}
+        self.client = httpx2.Client(base_url=self._addresses["GATEWAY_URL"], timeout=20, trust_env=False)
+
+    def __getitem__(self, name: str) -> Member:
+        return self.members[name]
+
+    @property
+    def gateway_url(self) -> str:
+        return self._addresses["GATEWAY_URL"]
+
+    def prepare(self) -> None:
+        """Migrate the databases and make the topics."""
+        drive(*(self._job(job.name, job.argv(sys.executable), job.service) for job in JOBS))
+
+    def whole(self) -> None:
+        """Every process runs as it does by default, once, and is ready; what else a test has left running is ended."""
+        strange = [m for m in self.members.values() if m.name not in KNOWN or m.changes or not m.alive]
+        self.end(member.name for member in strange)
+        self.start(*(name for name in KNOWN if name not in self.members))
+        drive(*(m.child.until(m.ready, within=READY_WITHIN) for m in self.members.values()))
+
+    def start(self, *names: str, **changes: str) -> list[Member]:
+        """Start these side by side and wait until each is ready; `changes` are variables on top of the usual ones."""
+        started = [self.spawn(name, **changes) for name in names]
+        drive(*(member.child.until(member.ready, within=READY_WITHIN) for member in started))
+        return started
+
+    def spawn(self, name: str, **changes: str) -> Member:
+        """Start one and do not wait. One that runs under this name is ended first."""
+        self.end([name])
+        process, replica = _replica(name)
+        if name not in self._ports:
+            self._ports[name] = ports.free(1)[0]
+        port = self._ports[name]
+        variables = self._environment(process.service) | process.variables(port)
+        if "CONSUMER_ID" in variables:
+            variables["CONSUMER_ID"] = f"{process.service}-{replica}"
+        child = self._child(name, process.argv(sys.executable, port), variables | changes)
+        self.members[name] = Member(name, process, child, port, changes)
+        return self.members[name]
+
+    def end(self, names: Iterable[str]) -> None:
+        """End these, gracefully if they can, and forget them; those that do not run are passed over."""
+        ending = [self.members.pop(name) for name in list(names) if name in self.members]
+        for member in ending:
+            if member.alive:
+                member.child.resume()
+                member.terminate()
+        for member in ending:
+            member.child.stop(grace=GRACE_SECONDS)
+
+    def close(self) -> None:
+        """Kill all that still runs; nobody needs the data."""
+        self.client.close()
+        for member in self.members.values():
+            member.kill9()
+
+    def database(self, name: str) -> psycopg.Connection[Any]:
+        """A connection of the test's own, as the service's role, in autocommit mode."""
+        return psycopg.connect(self.engines.postgres.url(name), autocommit=True)
+
+    def rows(self, name: str, query: str, *values: Any) -> list[tuple[Any, ...]]:
+        """What a query finds in a database."""
+        with self.database(name) as connection:
+            return connection.execute(query.encode(), values).fetchall()
+
+    def last_lines(self) -> Iterator[tuple[str, str]]:
+        """The end of each process's log, without its spans."""
+        for name, member in self.members.items():
+            lines = member.child.log.read_text(errors="replace").splitlines()
+            yield name, "\n".join([line for line in lines if not line.startswith('{"name": ')][-12:])
+
+    def _job(self, name: str, argv: list[str], service: str) -> Steps:
+        yield from self._child(name, argv, self._environment(service)).until_done(within=60)
+
+    def _environment(self, service: str) -> dict[str, str]:
+        return environment(service, addresses=self._addresses, secret_key=SECRET_KEY) | ALWAYS
+
+    def _child(self, name: str, argv: list[str], variables: Mapping[str, str]) -> Child:
+        return Child(argv, log=self._folder / f"{name}.log", name=name, cwd=ROOT, env=variables, death_signal=signal.SIGKILL)
+
+
+def _replica(name: str) -> tuple[Process, int]:
+    if name in KNOWN:
+        return KNOWN[name], 0
+    base, _, number = name.rpartition("-")
+    return KNOWN[base], int(number)

@@ -1,0 +1,120 @@
+"""An engine goes away and comes back: what was accepted arrives, nothing is dead-lettered, no process dies."""
+
+import threading
+import uuid
+
+import pytest
+
+from tests.acceptance.books import check, new_ids, settle, user_created, wire
+from tests.waiting import eventually
+
+pytestmark = pytest.mark.acceptance
+
+
+class Visitors(threading.Thread):
+    """Register users through the gateway, one after the other, until told to stop."""
+
+    def __init__(self, system) -> None:
+        super().__init__(name="visitors", daemon=True)
+        self._system = system
+        self._stop_asked = threading.Event()
+        self.answers: list[tuple[int, str]] = []
+
+    def run(self) -> None:
+        while not self._stop_asked.wait(0.05):
+            body = {"email": f"{uuid.uuid4()}@example.org", "name": "Ada"}
+            answer = self._system.client.post("/api/users", json=body)
+            self.answers.append((answer.status_code, answer.json().get("id", answer.text)))
+
+    def end(self) -> None:
+        self._stop_asked.set()
+        self.join(30)
+
+
+@pytest.fixture
+def visitors(system):
+    visitors = Visitors(system)
+    visitors.start()
+    yield visitors
+    visitors.end()
+
+
+@pytest.fixture
+def kafka(stand):
+    """The broker, which runs again when the test is over."""
+    yield stand.engines.kafka
+    if not stand.engines.kafka.members[0].child.alive:
+        stand.engines.kafka.restart()
+
+
+@pytest.fixture
+def postgres(stand):
+    """The server of both databases, which runs again when the test is over."""
+    yield stand.engines.postgres
+    if not stand.engines.postgres.child.alive:
+        stand.engines.postgres.restart()
+
+
+def unready(system, name: str, part: str) -> bool:
+    """Whether a process says that this part is down, and so is not ready."""
+    status, body = system[name].readiness()
+    return status == 503 and body["parts"][part]["status"] == "down"
+
+
+def test_kafka_stopped_during_posts(system, topics, visitors, kafka):
+    pids = {member.name: member.pid for member in system.members.values()}
+    eventually(lambda: len(visitors.answers) >= 5)
+
+    kafka.stop()
+    before = len(visitors.answers)
+    eventually(lambda: len(visitors.answers) >= before + 20, what="writes go on without a broker")
+    status, users = eventually(lambda: degraded(system["users"]), what="users says what is missing")
+    assert (status, users["parts"]["broker"]["status"], users["parts"]["database"]["status"]) == (200, "down", "up")
+    assert eventually(lambda: degraded(system["gateway"]))[1]["parts"]["users"]["status"] == "degraded"
+    for worker in ("users-relay", "orders-consume", "payments-consume"):
+        assert eventually(lambda worker=worker: unready(system, worker, "broker")), worker
+
+    kafka.restart()
+    back = len(visitors.answers)
+    eventually(lambda: len(visitors.answers) >= back + 5)
+    visitors.end()
+    settle(system, topics)
+
+    assert {status for status, _ in visitors.answers} == {201}
+    check(system, topics, [user_id for _, user_id in visitors.answers])
+    assert {member.name: member.pid for member in system.members.values() if member.alive} == pids
+    for member in system.members.values():
+        eventually(lambda member=member: member.readiness()[1]["status"] == "ready", what=f"{member.name} is ready again")
+
+
+def degraded(member):
+    status, body = member.readiness()
+    return (status, body) if body.get("status") == "degraded" else None
+
+
+def test_postgres_away_for_a_while(system, topics, postgres):
+    pids = {member.name: member.pid for member in system.members.values()}
+    users = new_ids(60)
+    for user_id in users[:20]:
+        topics.send_soon(*wire(user_created(user_id)))
+
+    postgres.stop()
+    for user_id in users[20:]:
+        topics.send_soon(*wire(user_created(user_id)))
+    topics.flush()
+    for worker in ("users-relay", "orders-relay", "orders-consume"):
+        assert eventually(lambda worker=worker: unready(system, worker, "database")), worker
+    eventually(lambda: system["orders-consume"].metric("events_dependency_waits_total") >= 3, what="it waits")
+    answers = [system.client.get("/api/orders"), system.client.post("/api/users", json={"email": "a@b.org", "name": "A"})]
+
+    postgres.restart()
+    settle(system, topics)
+
+    for answer in answers:
+        assert (answer.status_code, answer.headers["Content-Type"]) == (503, "application/problem+json")
+    check(system, topics, users)
+    assert {member.name: member.pid for member in system.members.values() if member.alive} == pids
+    for worker in ("users-relay", "orders-relay", "orders-consume"):
+        said = [line for line in system[worker].logged() if line["event"].startswith("waiting for the database")]
+        assert len(said) <= 3, f"{worker} says the same again and again"
+    assert eventually(lambda: system.client.get("/api/orders").status_code == 200)

@@ -1,0 +1,30 @@
+"""The gateway's merged document is true: schemathesis finds nothing, with all checks, through the gateway."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from embedded.system import ROOT
+
+pytestmark = pytest.mark.acceptance
+
+PROGRAM = Path(sys.executable).with_name("schemathesis")
+
+
+def test_schemathesis_finds_nothing(system, tmp_path):
+    document = system.client.get("/api/schema").json()
+    assert set(document["paths"]) == {"/api/users", "/api/users/{id}", "/api/orders", "/api/orders/{id}"}
+    assert "x-missing-services" not in document
+
+    found = subprocess.run(
+        [PROGRAM, "--config-file", ROOT / "schemathesis.toml", "run", f"{system.gateway_url}/api/schema", "--checks", "all",
+         "-n", "15", "--continue-on-failure", "--generation-database", "none"],
+        cwd=tmp_path, capture_output=True, text=True, check=False, timeout=200,
+    )  # fmt: skip
+
+    assert found.returncode == 0, found.stdout + found.stderr
+    assert "No issues found" in found.stdout
+    errors = [line for name in ("gateway", "users", "orders") for line in system[name].logged() if line.get("status", 0) >= 500]
+    assert errors == []
