@@ -6,7 +6,6 @@ this module is imported, and the engines themselves start with the session. Work
 
 import contextlib
 import os
-from collections.abc import Iterator
 
 import pytest
 
@@ -47,6 +46,6 @@ def pytest_unconfigure() -> None:
 
 
 @pytest.fixture(scope="session")
-def bootstrap_servers() -> Iterator[str]:
+def bootstrap_servers() -> str:
     """The addresses of the run's Kafka."""
-    yield os.environ["KAFKA_BOOTSTRAP_SERVERS"]
+    return os.environ["KAFKA_BOOTSTRAP_SERVERS"]
