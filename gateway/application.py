@@ -31,6 +31,11 @@ class Gateway:
         else:
             await self._django(scope, _Bodiless(receive), send)
 
+    def shortcut(self, scope: Scope, start_task: Callable[[], None]) -> bool:
+        """Our server asks this first: whether the request is answered without a task (`Proxy.shortcut`)."""
+        route = routes.find(scope["raw_path"])
+        return route is not None and self._proxy is not None and self._proxy.shortcut(route, scope, start_task)
+
     def _start(self) -> Proxy:
         """The proxy is made within the loop that it will run in."""
         patience = settings.GATEWAY_CONNECT_TIMEOUT_SECONDS

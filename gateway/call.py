@@ -30,17 +30,16 @@ class Call:
 
     __slots__ = (
         "_interruption", "_listener", "_loop", "_receive", "_send", "_task", "aborted", "body_read", "closing",
-        "deadline", "request_id", "scope", "started", "started_at", "status", "trace",
+        "deadline", "promote", "request_id", "scope", "started", "started_at", "status", "trace",
     )  # fmt: skip
 
-    def __init__(
-        self, scope: Scope, receive: Receive, send: Send, *, loop: asyncio.AbstractEventLoop, timeout: float
-    ) -> None:
+    _receive: Receive
+    _send: Send
+
+    def __init__(self, scope: Scope, *, loop: asyncio.AbstractEventLoop, timeout: float) -> None:
         self.scope = scope
-        self._receive = receive
-        self._send = send
         self._loop = loop
-        self._task = asyncio.current_task(loop)
+        self._task: asyncio.Task[Any] | None = None
         self._listener: asyncio.Task[None] | None = None
         self._interruption: Exception | None = None
         self.started_at = loop.time()
@@ -52,6 +51,14 @@ class Call:
         self.aborted = False
         self.closing = False
         self.body_read = False
+        self.promote: Callable[[], None] | None = None
+        """While nobody waits for this call (`shortcut.py`): starts the task that does."""
+
+    def adopt(self, receive: Receive, send: Send) -> None:
+        """The current task answers this call from now on."""
+        self._receive = receive
+        self._send = send
+        self._task = asyncio.current_task(self._loop)
 
     # --- the client's body ---
 
@@ -78,12 +85,17 @@ class Call:
 
     def listen(self) -> None:
         """Begin to look whether the client is still there, once its body has been read."""
+        if self.promote is not None:
+            self.promote()
+            return
         if self._listener is None and self.body_read:
             self._listener = self._loop.create_task(self._until_gone())
 
     def expire(self) -> None:
         """Its time is over."""
-        if self.body_read:
+        if self.promote is not None:
+            self.promote()
+        elif self.body_read:
             self._interrupt(Refused(504, "The service did not answer in time."))
         else:
             self._interrupt(Refused(408, "The request's body did not come in time.", ((b"connection", b"close"),)))
@@ -113,15 +125,21 @@ class Call:
 
     async def answer(self, status: int, headers: list[Header], body: bytes) -> None:
         """Send a whole answer: with one write where the server can (`server.py`), else in ASGI's two messages."""
-        if self.closing:
-            headers.append((b"connection", b"close"))
-        at_once = self.scope.get("extensions", {}).get(AT_ONCE)
-        if at_once is not None and at_once(self.scope, status, headers, body):
-            self.status = status
-            self.started = True
+        if self.answer_at_once(status, headers, body):
             return
         await self._start(status, headers)
         await self._send({"type": "http.response.body", "body": body})
+
+    def answer_at_once(self, status: int, headers: list[Header], body: bytes) -> bool:
+        """Send a whole answer without waiting; False when that cannot be."""
+        if self.closing:
+            headers.append((b"connection", b"close"))
+        at_once = self.scope.get("extensions", {}).get(AT_ONCE)
+        if at_once is None or not at_once(self.scope, status, headers, body):
+            return False
+        self.status = status
+        self.started = True
+        return True
 
     async def start(self, status: int, headers: list[Header]) -> None:
         """Send the head of an answer."""

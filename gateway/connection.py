@@ -4,6 +4,7 @@ A protocol and a future, no streams and no tasks: an answer that comes in one pi
 """
 
 import asyncio
+from collections.abc import Callable
 from typing import cast
 
 import httptools
@@ -48,6 +49,7 @@ class Answer:
         "error",
         "head_bytes",
         "headers",
+        "listener",
         "sized",
         "status",
         "until_eof",
@@ -66,6 +68,8 @@ class Answer:
         self.complete = False
         self.error: Exception | None = None
         self.waiter: asyncio.Future[None] | None = None
+        self.listener: Callable[[], None] | None = None
+        """Called once, instead of waking the waiter, when there is something to be seen."""
 
     def fail(self, error: Exception) -> None:
         """Let the reader find `error` where the answer should have gone on; the first one stands."""
@@ -75,6 +79,11 @@ class Answer:
 
     def wake(self) -> None:
         """Let the reader look again."""
+        listener = self.listener
+        if listener is not None:
+            self.listener = None
+            listener()
+            return
         waiter = self.waiter
         if waiter is not None and not waiter.done():
             waiter.set_result(None)

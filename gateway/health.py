@@ -16,7 +16,7 @@ PATIENCE_SECONDS = 1.2
 
 
 @dataclass
-class Service(HealthCheck):  # type: ignore[misc]
+class Service(HealthCheck):
     """A replica of the service says that it is ready."""
 
     service: str

@@ -5,12 +5,13 @@ This runs before Django, whose request cycle would take ten times as long as eve
 
 import asyncio
 import uuid
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from gateway import headers, metrics, problems, routes, trace
 from gateway.access import AccessLog
 from gateway.call import LEFT, Call, ClientLeft, Receive, Scope, Send
-from gateway.connection import UpstreamError
+from gateway.connection import Answer, Header, UpstreamError
 from gateway.problems import Refused
 from gateway.routes import Route
 from gateway.upstream import Exchange, Request, Upstream
@@ -21,6 +22,9 @@ MOST_REPEATABLE = 65_536
 
 MOST_TARGET_BYTES = 4_000
 """Of path and query; gunicorn takes a request line of 4,094."""
+
+BEGUN = "gateway.begun"
+"""Where in the scope a request stands that was sent on before its task began."""
 
 IDEMPOTENT = frozenset({"GET", "HEAD", "OPTIONS", "PUT", "DELETE"})
 WITH_BODY = frozenset({"POST", "PUT", "PATCH"})
@@ -43,6 +47,39 @@ class Body:
     announced: int | None = None
 
 
+@dataclass(slots=True)
+class Begun:
+    """A request that was sent on without a task that waits for its answer: the way of most of them.
+
+    Nothing here waits, tries again or measures time. As soon as any of that is called for, a task takes over.
+    """
+
+    proxy: "Proxy"
+    route: Route
+    call: Call
+    request: Request
+    exchange: Exchange
+    start_task: Callable[[], None]
+
+    def arrived(self) -> None:
+        """Something of the answer is there: when it is all of it, the client gets it."""
+        call, answer = self.call, self.exchange.answer
+        if answer.complete and answer.error is None:
+            body = b"".join(answer.chunks)
+            if call.answer_at_once(answer.status, _fields(call, answer, body), body):
+                call.promote = None
+                self.exchange.end()
+                self.proxy.finish(self.route, call)
+                return
+        self.promote()
+
+    def promote(self) -> None:
+        """Go on in a task."""
+        self.call.promote = self.exchange.answer.listener = None
+        self.call.scope[BEGUN] = self
+        self.start_task()
+
+
 class Proxy:
     """Answers the paths that belong to services."""
 
@@ -59,11 +96,13 @@ class Proxy:
 
     async def __call__(self, route: Route, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
-        call = Call(scope, receive, send, loop=self._loop, timeout=self._limits.timeout)
+        begun: Begun | None = scope.pop(BEGUN, None)
+        call = begun.call if begun else Call(scope, loop=self._loop, timeout=self._limits.timeout)
+        call.adopt(receive, send)
         self._watch.add(call)
         try:
             try:
-                await self._relay(route, call)
+                await self._relay(route, call, begun)
             except asyncio.CancelledError as cancelled:
                 raise call.interruption() or cancelled from None
         except ClientLeft:
@@ -72,8 +111,7 @@ class Proxy:
             self._settle(call)
             await call.refuse(problems.of(error))
         finally:
-            self._settle(call)
-            self._record(route, call)
+            self.finish(route, call)
 
     def close(self) -> None:
         """Close idle connections and write what waits for the log."""
@@ -81,7 +119,33 @@ class Proxy:
             upstream.close()
         self._log.flush()
 
-    async def _relay(self, route: Route, call: Call) -> None:
+    def shortcut(self, route: Route, scope: Scope, start_task: Callable[[], None]) -> bool:
+        """Answer a request without a task, as nearly all can be: no body, an idle connection, an answer in one piece.
+
+        Returns False when it cannot be so. Where it turns out later, `start_task` begins what then goes on from there.
+        """
+        if scope["method"] != "GET":
+            return False
+        call = Call(scope, loop=self._loop, timeout=self._limits.timeout)
+        try:
+            read, target = self._prepare(route, call)
+            if b"content-length" in read.ours or b"transfer-encoding" in read.ours:
+                return False
+            request = self._request(call, target, read, Body(b"", complete=True))
+        except Refused:
+            return False
+        exchange = self._upstreams[route.service].send_at_once(request)
+        if exchange is None:
+            return False
+        call.body_read = True
+        begun = Begun(self, route, call, request, exchange, start_task)
+        call.promote = begun.promote
+        exchange.answer.listener = begun.arrived
+        self._watch.add(call)
+        return True
+
+    def _prepare(self, route: Route, call: Call) -> tuple[headers.Read, bytes]:
+        """Give the call its ids, and check all that can be checked before its body. Returns its header and target."""
         scope = call.scope
         read = headers.read(scope["headers"])
         call.request_id = read.request_id()
@@ -91,16 +155,23 @@ class Proxy:
         target = _target(scope)
         headers.check_bounds(scope["headers"])
         _check_upgrade(call, read.ours)
-        body = await self._body(call, read.ours)
-        call.body_read = body.complete
-        exchange_of = self._upstreams[route.service]
-        request = self._request(call, target, read, body)
-        if body.complete:
-            exchange = await exchange_of.answered(request)
+        return read, target
+
+    async def _relay(self, route: Route, call: Call, begun: Begun | None) -> None:
+        upstream = self._upstreams[route.service]
+        if begun:
+            exchange = await upstream.answered(begun.request, begun.exchange)
         else:
-            exchange = await exchange_of.send(request)
-            call.pump(self._pump(call, exchange, body))
-            await exchange.head()
+            read, target = self._prepare(route, call)
+            body = await self._body(call, read.ours)
+            call.body_read = body.complete
+            request = self._request(call, target, read, body)
+            if body.complete:
+                exchange = await upstream.answered(request)
+            else:
+                exchange = await upstream.send(request)
+                call.pump(self._pump(call, exchange, body))
+                await exchange.head()
         try:
             await _answer(call, exchange)
         finally:
@@ -173,7 +244,9 @@ class Proxy:
         self._watch.remove(call)
         call.settle()
 
-    def _record(self, route: Route, call: Call) -> None:
+    def finish(self, route: Route, call: Call) -> None:
+        """The call is over, one way or the other: count and log it."""
+        self._settle(call)
         seconds = self._loop.time() - call.started_at
         metrics.answered(route.service, call.scope["method"], call.status, seconds)
         if call.aborted:
@@ -183,15 +256,21 @@ class Proxy:
         self._log.write(route.label, call, seconds)
 
 
+def _fields(call: Call, answer: Answer, body: bytes) -> list[Header]:
+    """The header of the answer; where the whole body is there and nothing says how long it is, this does."""
+    fields = headers.returned(answer.headers, status=answer.status, request_id=call.request_id.encode())
+    if answer.complete and not answer.sized and answer.status not in (204, 304) and call.scope["method"] != "HEAD":
+        fields.append((b"content-length", b"%d" % len(body)))
+    return fields
+
+
 async def _answer(call: Call, exchange: Exchange) -> None:
     """Pass the answer on: at once when it is all there, else piece by piece as fast as the client takes it."""
     connection, answer = exchange.connection, exchange.answer
-    fields = headers.returned(answer.headers, status=answer.status, request_id=call.request_id.encode())
     body = connection.take(answer)
+    fields = _fields(call, answer, body)
     if answer.complete:
         exchange.end()
-        if not answer.sized and answer.status not in (204, 304) and call.scope["method"] != "HEAD":
-            fields.append((b"content-length", b"%d" % len(body)))
         await call.answer(answer.status, fields, body)
         return
     await call.start(answer.status, fields)

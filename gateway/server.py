@@ -8,11 +8,12 @@ import asyncio
 import signal
 import sys
 import threading
+from functools import partial
 from typing import Any
 
 import httptools
 import uvicorn
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
 from chassis.observability import correlation
 from gateway import problems
@@ -93,8 +94,15 @@ class Protocol(HttpToolsProtocol):
         if self.parser.get_http_version() not in {"1.0", "1.1"}:
             raise UnknownVersion
         self._head_since = None
-        super().on_headers_complete()
         self.scope["extensions"] = {AT_ONCE: self._answer_at_once}  # type: ignore[dict-item]
+        super().on_headers_complete()
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
+        """Let the application answer without a task if it can; else begin one, as uvicorn does."""
+        start = partial(super()._start_asgi_task, cycle, app)
+        shortcut = getattr(app, "shortcut", None)
+        if shortcut is None or not shortcut(cycle.scope, start):
+            start()
 
     def on_body(self, body: bytes) -> None:
         """Keep a piece of the body for the application, or let it go when it has answered already."""

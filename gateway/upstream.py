@@ -91,12 +91,13 @@ class Upstream:
         self._sweeper: asyncio.TimerHandle | None = None
         self._loop = asyncio.get_running_loop()
 
-    async def answered(self, request: Request) -> Exchange:
+    async def answered(self, request: Request, begun: Exchange | None = None) -> Exchange:
         """Send a request and wait for the head of its answer; once more when the connection was closed without any.
 
-        Once more only what is `repeatable`, and on a new connection. Raises UpstreamError.
+        Once more only what is `repeatable`, and on a new connection. `begun`: it has been sent the first time already.
+        Raises UpstreamError.
         """
-        exchange = await self.send(request)
+        exchange = begun or await self.send(request)
         try:
             return await exchange.head()
         except ClosedUnanswered:
@@ -122,10 +123,14 @@ class Upstream:
             except NotConnected as error:
                 failure = error
                 continue
-            data = b"%bHost: %b\r\n%b%b" % (request.start, replica.authority, request.rest, request.body)
-            answer = connection.begin(data, complete=request.complete, bodiless=request.is_head)
-            return Exchange(self, replica, connection, answer)
+            return self._begin(request, replica, connection)
         raise failure
+
+    def send_at_once(self, request: Request) -> Exchange | None:
+        """Send a request on an idle connection to the replica whose turn it is; None when there is none."""
+        replica = self._in_turn()[0]
+        connection = self._idle(replica)
+        return self._begin(request, replica, connection) if connection is not None else None
 
     def keep(self, replica: Replica, connection: Connection) -> None:
         """Keep a connection for the next request."""
@@ -145,13 +150,19 @@ class Upstream:
             self._sweeper.cancel()
             self._sweeper = None
 
+    def _begin(self, request: Request, replica: Replica, connection: Connection) -> Exchange:
+        data = b"%bHost: %b\r\n%b%b" % (request.start, replica.authority, request.rest, request.body)
+        answer = connection.begin(data, complete=request.complete, bodiless=request.is_head)
+        self._turn += 1
+        return Exchange(self, replica, connection, answer)
+
     def _in_turn(self) -> list[Replica]:
         replicas = self.replicas
         if len(replicas) == 1:
             return replicas
-        self._turn = (self._turn + 1) % len(replicas)
         now = self._loop.time()
-        in_turn = replicas[self._turn :] + replicas[: self._turn]
+        first = self._turn % len(replicas)
+        in_turn = replicas[first:] + replicas[:first]
         return sorted(in_turn, key=lambda replica: replica.down_until > now)
 
     def _idle(self, replica: Replica) -> Connection | None:
