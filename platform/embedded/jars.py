@@ -12,6 +12,8 @@ from embedded.errors import Corrupt, EmbeddedError
 
 KAFKA_VERSION = "4.3.1"
 LIST = Path(__file__).with_name(f"kafka-{KAFKA_VERSION}-jars.txt")
+# Where from, by name; None is Maven Central.
+REPOSITORIES: dict[str, str] | None = None
 AT_ONCE = 8
 TRIES = 3
 
@@ -92,7 +94,9 @@ def _download(jar: Jar, staging: Path, folder: Path) -> None:
 
     logging.getLogger("jgo").setLevel(logging.ERROR)
     for attempt in range(1, TRIES + 1):
-        context = MavenContext(repo_cache=staging / f"{jar.artifact}-{attempt}", timeout=30)
+        context = MavenContext(
+            repo_cache=staging / f"{jar.filename}-{attempt}", local_repos=[], remote_repos=REPOSITORIES, timeout=30
+        )
         try:
             path = context.project(jar.group, jar.artifact).at_version(jar.version).artifact().resolve()
             break

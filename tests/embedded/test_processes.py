@@ -1,0 +1,140 @@
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import psutil
+import pytest
+
+from embedded.errors import NotReady
+from embedded.processes import Child, drive, tail
+from embedded.system import ROOT
+from tests.waiting import eventually
+
+FAMILY = "import subprocess, sys, time; subprocess.Popen(['sleep', '60']); print('here', flush=True); time.sleep(60)"
+DEAF = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('here', flush=True); time.sleep(60)"
+SUPERVISOR = """
+import sys, time; sys.path.append("platform")
+from pathlib import Path
+from embedded.processes import Child
+print(Child(["sleep", "60"], log=Path(sys.argv[1]), name="child").pid, flush=True)
+time.sleep(60)
+"""
+
+
+@pytest.fixture
+def spawn(tmp_path: Path):
+    children: list[Child] = []
+
+    def spawn(*argv: str, **options) -> Child:
+        child = Child(argv, log=tmp_path / "log", name="child", **options)
+        children.append(child)
+        return child
+
+    yield spawn
+    for child in children:
+        child.kill9()
+
+
+def python(spawn, code: str) -> Child:
+    child = spawn(sys.executable, "-c", code)
+    eventually(lambda: "here" in child.last_lines())
+    return child
+
+
+def is_gone(pid: int) -> bool:
+    return not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
+
+
+class TestStop:
+    def test_it_ends_by_the_signal(self, spawn) -> None:
+        assert spawn("sleep", "60").stop() == -signal.SIGTERM
+
+    def test_one_that_does_not_listen_is_killed(self, spawn) -> None:
+        assert python(spawn, DEAF).stop(grace=0.2) == -signal.SIGKILL
+
+    def test_one_that_is_paused_hears_it(self, spawn) -> None:
+        child = spawn("sleep", "60")
+        child.pause()
+
+        assert child.stop(grace=5) == -signal.SIGTERM
+
+    def test_one_that_has_ended_keeps_its_status(self, spawn) -> None:
+        child = spawn("sh", "-c", "exit 7")
+        child.popen.wait(5)
+
+        assert child.stop() == 7
+
+
+def test_kill9_takes_the_whole_family(spawn) -> None:
+    child = python(spawn, FAMILY)
+    family = child.family()
+    child.kill9()
+
+    assert len(family) == 2
+    assert eventually(lambda: all(is_gone(pid) for pid in family), within=5)
+
+
+def test_pause_and_resume(spawn) -> None:
+    child = python(spawn, FAMILY)
+    child.pause()
+    eventually(lambda: all(psutil.Process(pid).status() == psutil.STATUS_STOPPED for pid in child.family()))
+    child.resume()
+
+    assert eventually(lambda: all(psutil.Process(pid).status() != psutil.STATUS_STOPPED for pid in child.family()))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the kernel of this system has no such leash")
+def test_a_child_ends_when_its_supervisor_is_killed(tmp_path: Path) -> None:
+    supervisor = subprocess.Popen(
+        [sys.executable, "-c", SUPERVISOR, str(tmp_path / "log")], cwd=ROOT, stdout=subprocess.PIPE, text=True
+    )
+    pid = int(supervisor.stdout.readline())
+    alive = psutil.pid_exists(pid)
+    supervisor.kill()
+    supervisor.wait()
+
+    assert alive
+    assert eventually(lambda: is_gone(pid), within=5)
+
+
+class TestWaiting:
+    def test_a_death_says_how_and_what_was_written(self, spawn) -> None:
+        child = spawn("sh", "-c", "echo out of luck; exit 3")
+
+        with pytest.raises(NotReady, match=r"child ended with exit status 3; its last lines:\n  \| out of luck"):
+            drive(child.until(lambda: False, within=5))
+
+    def test_a_kill_is_named(self, spawn) -> None:
+        child = spawn("sleep", "60")
+        os.kill(child.pid, signal.SIGKILL)
+
+        with pytest.raises(NotReady, match="child was killed by SIGKILL"):
+            drive(child.until(lambda: False, within=5))
+
+    def test_too_long_is_said(self, spawn) -> None:
+        with pytest.raises(NotReady, match=r"child was not ready after 0\.1 s"):
+            drive(spawn("sleep", "60").until(lambda: False, within=0.1))
+
+    def test_a_program_that_should_end_may_fail(self, spawn) -> None:
+        with pytest.raises(NotReady, match="exit status 1"):
+            drive(spawn("false").until_done(within=5))
+
+    def test_a_program_that_should_end_may_hang(self, spawn) -> None:
+        child = spawn("sleep", "60")
+
+        with pytest.raises(NotReady, match="took longer"):
+            drive(child.until_done(within=0.1))
+        assert not child.alive
+
+    def test_several_are_driven_side_by_side(self, spawn) -> None:
+        children = [spawn("sleep", "0.3") for _ in range(5)]
+
+        drive(*(child.until_done(within=5) for child in children))
+
+        assert [child.popen.returncode for child in children] == [0] * 5
+
+
+def test_the_tail_of_nothing_says_so(tmp_path: Path) -> None:
+    assert tail(tmp_path / "missing") == "  | (it wrote nothing)"
