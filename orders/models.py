@@ -52,30 +52,26 @@ class OrderManager(models.Manager["Order"]):
         Twice the same user, in one batch or ever, is one order. The rows go in by the order of their ids, so that two
         processes with the same users wait for each other, and never deadlock.
         """
-        orders = sorted(map(Order.welcome, set(user_ids)), key=lambda order: order.id)
+        orders = sorted(map(Order.welcome, set(user_ids)), key=lambda order: order.id.int)
         with connections[settings.SERVICE_DATABASE].cursor() as cursor:
             cursor.execute(
                 """
                 INSERT INTO orders (id, user_id, items, total_amount, status, is_welcome, created_at)
                 SELECT id, user_id, %s::jsonb, 0, 'pending', true, created_at
-                FROM unnest(%s::uuid[], %s::text[], %s::timestamptz[]) AS new (id, user_id, created_at)
+                FROM json_to_recordset(%s) AS new (id uuid, user_id text, created_at timestamptz)
                 ON CONFLICT DO NOTHING
                 RETURNING id
                 """,
-                [
-                    _Encoder().encode(Order.WELCOME_ITEMS),
-                    [order.id for order in orders],
-                    [order.user_id for order in orders],
-                    [order.created_at for order in orders],
-                ],
+                [_Encoder().encode(Order.WELCOME_ITEMS), _rows(orders, "id", "user_id", "created_at")],
             )
             new = {order_id for (order_id,) in cursor.fetchall()}
         return [order for order in orders if order.id in new]
 
     def locked(self, ids: Iterable[uuid.UUID]) -> dict[uuid.UUID, "Order"]:
         """These orders, without their items, held until the transaction ends; by id, so that nobody deadlocks."""
-        rows = self.filter(pk__in=set(ids)).only("id", "status", "payment_id").order_by("pk").select_for_update()
-        return {order.id: order for order in rows}
+        # Not `pk__in`: hundreds of parameters cost more than the rows.
+        held = "SELECT id, status, payment_id FROM orders WHERE id = ANY(%s::uuid[]) ORDER BY id FOR UPDATE"
+        return {order.id: order for order in self.raw(held, [f"{{{','.join(map(str, ids))}}}"])}
 
     def save_settled(self, orders: Sequence["Order"]) -> None:
         """Write the outcome of these orders."""
@@ -83,11 +79,16 @@ class OrderManager(models.Manager["Order"]):
             cursor.execute(
                 """
                 UPDATE orders SET status = new.status, payment_id = new.payment_id
-                FROM unnest(%s::uuid[], %s::uuid[], %s::text[]) AS new (id, payment_id, status)
+                FROM json_to_recordset(%s) AS new (id uuid, payment_id uuid, status text)
                 WHERE orders.id = new.id
                 """,
-                [[o.id for o in orders], [o.payment_id for o in orders], [str(o.status) for o in orders]],
+                [_rows(orders, "id", "payment_id", "status")],
             )
+
+
+def _rows(orders: Iterable["Order"], *columns: str) -> str:
+    """These columns of orders as one JSON text, which takes a statement far less time than arrays."""
+    return chassis_json.dumps([{column: getattr(order, column) for column in columns} for order in orders]).decode()
 
 
 class Order(models.Model):
@@ -141,15 +142,13 @@ class Order(models.Model):
     @classmethod
     def welcome(cls, user_id: str) -> Self:
         """The welcome order of a user; its id is the same whenever, and by whomever, it is made."""
-        order = cls.of(user_id, cls.WELCOME_ITEMS)
-        order.id, order.is_welcome = uuid.uuid5(WELCOME, user_id), True
-        return order
+        return cls.of(user_id, cls.WELCOME_ITEMS, id=uuid.uuid5(WELCOME, user_id), is_welcome=True)
 
     @classmethod
-    def of(cls, user_id: str, items: list[Item]) -> Self:
+    def of(cls, user_id: str, items: list[Item], **more: Any) -> Self:
         """A new order, with its total."""
         total = sum((item["price"] * item["quantity"] for item in items), Decimal(0))
-        return cls(user_id=user_id, items=items, total_amount=total.quantize(Decimal("0.01")))
+        return cls(user_id=user_id, items=items, total_amount=total.quantize(Decimal("0.01")), **more)
 
     def settle(self, *, payment_id: uuid.UUID, status: Status) -> bool:
         """Close the order with its payment; False if this very payment had closed it before.

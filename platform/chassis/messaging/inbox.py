@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+import orjson
 from django.conf import settings
 from django.db import connections
 
@@ -9,7 +10,7 @@ from chassis.messaging.envelope import Letter
 
 CLAIM = """
 INSERT INTO inbox (event_id, topic, key, request_id)
-SELECT * FROM unnest(%s::text[], %s::text[], %s::text[], %s::text[]) AS new (event_id, topic, key, request_id)
+SELECT * FROM json_to_recordset(%s) AS new (event_id text, topic text, key text, request_id text)
 ORDER BY event_id
 ON CONFLICT (event_id) DO NOTHING
 RETURNING event_id
@@ -25,11 +26,9 @@ def claim(letters: Sequence[Letter]) -> set[str]:
     if not letters:
         return set()
     rows = [
-        [letter.id for letter in letters],
-        [letter.event.topic for letter in letters],
-        [letter.key for letter in letters],
-        [letter.request_id for letter in letters],
+        {"event_id": one.id, "topic": one.event.topic, "key": one.key, "request_id": one.request_id} for one in letters
     ]
     with connections[settings.SERVICE_DATABASE].cursor() as cursor:
-        cursor.execute(CLAIM, rows)
+        # As one JSON text: arrays take the client four times as long.
+        cursor.execute(CLAIM, [orjson.dumps(rows).decode()])
         return {event_id for (event_id,) in cursor.fetchall()}

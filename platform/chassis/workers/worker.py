@@ -1,5 +1,6 @@
 """What surrounds the loop of a worker: its HTTP port for probes and metrics, and the words at start and end."""
 
+import gc
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -12,10 +13,16 @@ from chassis.observability import metrics
 
 log = structlog.get_logger(__name__)
 
+GARBAGE = (50_000, 20, 20)
+"""Python looks for cycles after this many new objects, not after 700: a batch makes thousands, and hardly a cycle."""
+
 
 @contextmanager
 def serving(process: str) -> Iterator[Heartbeat]:
     """Serve health and metrics on WORKER_PORT while the body, the loop of `process`, runs. Gives it its heartbeat."""
+    gc.collect()
+    gc.freeze()  # what is loaded now stays: no reason to look at it again
+    gc.set_threshold(*GARBAGE)
     server = worker_server.start(registry.worker(loop))
     metrics.PROCESS_UP.labels(settings.SERVICE_NAME, process).set(1)
     try:
