@@ -8,6 +8,8 @@ import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import structlog
+
 from gateway import headers, metrics, problems, routes, trace
 from gateway.access import AccessLog
 from gateway.call import LEFT, Call, ClientLeft, Receive, Scope, Send
@@ -16,6 +18,8 @@ from gateway.problems import Refused
 from gateway.routes import Route
 from gateway.upstream import Exchange, Request, Upstream
 from gateway.watch import Watch
+
+logger = structlog.get_logger(__name__)
 
 MOST_REPEATABLE = 65_536
 """A body up to this size is held until the answer comes, so that it can be sent again; a larger one is streamed."""
@@ -110,6 +114,10 @@ class Proxy:
         except (Refused, UpstreamError) as error:
             self._settle(call)
             await call.refuse(problems.of(error))
+        except Exception:
+            logger.exception("the proxy failed", request_id=call.request_id)
+            self._settle(call)
+            await call.refuse(Refused(500, "Something went wrong here; the request id finds it in the logs."))
         finally:
             self.finish(route, call)
 

@@ -32,6 +32,30 @@ def deaf():
             filler.close()
 
 
+@pytest.fixture(params=["new connection", "idle connection"])
+def connection(request, gateway, users):
+    """Each test twice: what goes on a connection that has been used before goes another way through the gateway."""
+    if request.param == "idle connection":
+        gateway.ask("GET", "/api/users")
+        users.requests.clear()
+
+
+class TestThatAreAway:
+    def test_a_service_that_is_away_is_a_502(self, another_gateway):
+        gateway = another_gateway(USERS_URL=f"http://127.0.0.1:{free_port()}")
+        response = gateway.ask("GET", "/api/users/1?x=y")
+        assert is_problem(response, 502)
+        assert response.json["instance"] == "/api/users/1"
+        assert response["retry-after"] == "1"
+
+    def test_a_service_that_does_not_accept_is_a_504(self, another_gateway, deaf):
+        gateway = another_gateway(USERS_URL=deaf, GATEWAY_CONNECT_TIMEOUT_SECONDS="0.2")
+        started = time.monotonic()
+        assert is_problem(gateway.ask("GET", "/api/users"), 504)
+        assert time.monotonic() - started < 1
+
+
+@pytest.mark.usefixtures("connection")
 class TestWhatTheClientIsTold:
     def test_a_service_that_closes_is_a_502(self, gateway, users):
         users.behave = closes
@@ -51,19 +75,6 @@ class TestWhatTheClientIsTold:
 
         users.behave = behave
         assert is_problem(gateway.ask("GET", "/api/users"), 504)
-
-    def test_a_service_that_is_away_is_a_502(self, another_gateway):
-        gateway = another_gateway(USERS_URL=f"http://127.0.0.1:{free_port()}")
-        response = gateway.ask("GET", "/api/users/1?x=y")
-        assert is_problem(response, 502)
-        assert response.json["instance"] == "/api/users/1"
-        assert response["retry-after"] == "1"
-
-    def test_a_service_that_does_not_accept_is_a_504(self, another_gateway, deaf):
-        gateway = another_gateway(USERS_URL=deaf, GATEWAY_CONNECT_TIMEOUT_SECONDS="0.2")
-        started = time.monotonic()
-        assert is_problem(gateway.ask("GET", "/api/users"), 504)
-        assert time.monotonic() - started < 1
 
     @pytest.mark.parametrize(
         "said",
@@ -103,6 +114,7 @@ class TestWhatTheClientIsTold:
             assert client.send(request("GET", "/api/users")).answer().status == 200
 
 
+@pytest.mark.usefixtures("connection")
 class TestInTheMiddle:
     @pytest.mark.parametrize(
         "begun",
