@@ -238,7 +238,7 @@ class PaymentsEnvironment(Consumers):
     payment_success_rate: float = Field(0.9, ge=0, le=1, description="Share of orders whose payment succeeds.")
     payment_latency_seconds: float = Field(0.0, ge=0, le=60, description="How long the simulated provider takes.")
     kafka_transaction_timeout_seconds: float = Field(
-        5.0, ge=1, le=900, description="The broker aborts a dead worker's transaction after this long."
+        4.0, ge=1, le=900, description="The broker aborts a dead worker's transaction after this long."
     )
 
 

@@ -14,7 +14,7 @@ from chassis.messaging.backlog import Backlog
 from chassis.messaging.database_transaction import DatabaseTransaction
 from chassis.messaging.deadletters import DeadLetter
 from chassis.messaging.dependency import Dependency
-from chassis.messaging.failures import is_dependency
+from chassis.messaging.failures import is_dependency, is_statement_timeout
 from chassis.messaging.handling import Handlers
 from chassis.messaging.kafka_transaction import Fenced, KafkaTransaction
 from chassis.messaging.loop import Heartbeat, Stop
@@ -175,7 +175,9 @@ class Consumer:
             self._retry_or_bury(batch[0], error)
 
     def _retry_or_bury(self, record: Record, error: Exception) -> None:
-        record.attempts += 1
+        if self._is_its_fault(record, error):
+            record.attempts += 1
+        record.failed_at = time.monotonic()
         letter = DeadLetter(record, error, record.attempts)
         metrics.EVENTS_FAILED.labels(record.topic, letter.reason).inc()
         policy = self._handlers[record.topic].retry or self._policy
@@ -187,6 +189,10 @@ class Consumer:
         log.warning("event failed, will try again", retry_in=round(delay, 3), exc_info=error, **fields)
         metrics.EVENTS_RETRIED.labels(record.topic).inc()
         self._backlog.fail(record, time.monotonic() + delay)
+
+    def _is_its_fault(self, record: Record, error: Exception) -> bool:
+        """Whether a failed try counts: one that the database ended for its time does only if others succeeded meanwhile."""
+        return not is_statement_timeout(error) or self._dependency.answered_at > record.failed_at
 
     def _bury(self, letter: DeadLetter) -> None:
         record = letter.record

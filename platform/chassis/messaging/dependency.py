@@ -15,6 +15,7 @@ class Dependency:
     def __init__(self, name: str) -> None:
         self.name = name
         self.next_try = 0.0
+        self.answered_at = 0.0
         self._failures = 0
         self._since = 0.0
 
@@ -38,6 +39,7 @@ class Dependency:
 
     def answered(self) -> None:
         """It answered."""
+        self.answered_at = time.monotonic()
         if not self.up:
             log.info(f"the {self.name} is back", seconds=round(time.monotonic() - self._since, 1), tries=self._failures)
         self._failures = 0

@@ -16,8 +16,15 @@ class HandlerTimeout(Exception):
     """The handler ran longer than its time limit."""
 
 
+def is_statement_timeout(error: BaseException) -> bool:
+    """Whether PostgreSQL ended a statement for its time: a slow database, or an event that asks too much of it."""
+    return isinstance(error, OperationalError) and getattr(error.__cause__, "sqlstate", None) == "57014"
+
+
 def is_dependency(error: BaseException) -> bool:
     """Whether `error` is about the database or the broker, and so not about the event at hand."""
+    if is_statement_timeout(error):
+        return False  # who is to blame shows when the event is tried alone: see Consumer
     if isinstance(error, DependencyDown | OperationalError | InterfaceError):
         return True
     if isinstance(error, DatabaseError):

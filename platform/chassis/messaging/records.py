@@ -27,7 +27,8 @@ class Record:
     """Failed tries so far, in this process."""
     split: int = 0
     """Largest batch that this record may be tried in; 0 is no limit. Halved each time that a batch with it fails."""
-    first_tried: float = field(default=0.0)
+    failed_at: float = 0.0
+    """When it last failed, by `time.monotonic()`."""
     _by_name: dict[str, bytes | None] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:

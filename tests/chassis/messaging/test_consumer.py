@@ -271,3 +271,55 @@ def test_a_member_with_an_id_leaves_at_once_too(scene, settings):
         with running(Consumer) as second:
             eventually(lambda: second.loop and second.loop.assigned == 1)
         eventually(lambda: first.loop.assigned == 2, within=10)
+
+
+class TestSlowStatements:
+    """A statement that PostgreSQL ended for its time: who is to blame shows in whether others get through."""
+
+    @staticmethod
+    def sleep() -> None:
+        with connections["users"].cursor() as cursor:
+            cursor.execute("SET LOCAL statement_timeout = '50ms'")
+            cursor.execute("SELECT pg_sleep(5)")
+
+    def test_an_event_that_asks_too_much_is_poison(self, scene):
+        def react(scene, received):
+            if any(one.event.number == 3 for one in received):
+                self.sleep()
+
+        scene.react = react
+        scene.send(*(scene.event(n, key=f"k{n}") for n in range(8)))
+        with running(Consumer):
+            stop = threading.Event()
+            others = threading.Thread(target=self.keep_sending, args=(scene, stop))
+            others.start()
+            [letter] = eventually(lambda: dead(scene))
+            stop.set()
+            others.join()
+        assert bytes(letter.payload) == b'{"number": 3}'
+        assert {number for _, number in scene.handled if number < 8} == set(range(8)) - {3}
+
+    def keep_sending(self, scene, stop) -> None:
+        number = 100
+        while not stop.wait(0.05):
+            scene.send(scene.event(number, key=f"k{number}"))
+            number += 1
+
+    def test_a_slow_database_dead_letters_nothing(self, scene, settings):
+        settings.RETRY_ATTEMPTS = 2
+        slow = threading.Event()
+        slow.set()
+        tries = []
+
+        def react(scene, received):
+            tries.append(len(received))
+            if slow.is_set():
+                self.sleep()
+
+        scene.react = react
+        scene.send(*(scene.event(n, key=f"k{n}") for n in range(4)))
+        with running(Consumer):
+            eventually(lambda: len(tries) >= 25)
+            slow.clear()
+            eventually(lambda: len(scene.handled) == 4)
+        assert dead(scene) == []
