@@ -1,9 +1,12 @@
 import signal
+from argparse import ArgumentParser
 from typing import Any
 
+from confluent_kafka import KafkaException
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 
+from chassis.messaging import kafka, replay
 from chassis.messaging.consumer import Consumer
 from chassis.messaging.kafka_transaction import Fenced
 from chassis.messaging.loop import Overdue, Stop
@@ -17,11 +20,29 @@ class Command(BaseCommand):
     help = "Consume the events that this service's handlers.py names. Any number of replicas may run."
     requires_system_checks = []
 
-    def handle(self, *args: Any, **options: Any) -> None:
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        parser.add_argument(
+            "--replay-from",
+            metavar="START",
+            help="first set the group back: to `beginning`, to a time (2026-11-23T12:00:00Z), or to an offset;"
+            " no consumer of the group may run",
+        )
+        parser.add_argument(
+            "--topic",
+            action="append",
+            metavar="TOPIC",
+            help="with --replay-from, set back this topic only (again for a second one)",
+        )
+
+    def handle(self, *args: Any, replay_from: str | None, topic: list[str] | None, **options: Any) -> None:
         """Run the loop. Raises CommandError when the service reacts to nothing, or another process took its place."""
         if not handlers():
             raise CommandError(f"{settings.SERVICE_NAME} reacts to no events: there is nothing to consume.")
         stop = Stop(signal.SIGTERM, signal.SIGINT)
+        if replay_from is not None:
+            self._rewind(replay_from, topic or sorted(handlers()))
+        elif topic:
+            raise CommandError("--topic goes with --replay-from.")
         with worker.serving("consume") as heartbeat:
             try:
                 consumer = Consumer(stop, heartbeat)
@@ -32,3 +53,21 @@ class Command(BaseCommand):
                 raise CommandError(
                     "told to stop, but the broker did not answer: what was open will be delivered again"
                 ) from None
+
+    def _rewind(self, replay_from: str, topics: list[str]) -> None:
+        if strange := set(topics) - set(handlers()):
+            consumed = ", ".join(sorted(handlers()))
+            raise CommandError(
+                f"{settings.SERVICE_NAME} does not consume {', '.join(sorted(strange))}, but {consumed}."
+            )
+        try:
+            done = replay.rewind(kafka.admin(), settings.SERVICE_NAME, topics, replay.parse(replay_from))
+        except (replay.BadStart, replay.GroupInUse) as error:
+            raise CommandError(str(error)) from error
+        except KafkaException as exception:
+            raise CommandError(
+                f"{exception.args[0].str()} (KAFKA_BOOTSTRAP_SERVERS is {settings.KAFKA_BOOTSTRAP_SERVERS})"
+            ) from exception
+        for one in done:
+            before = "nowhere" if one.before is None else one.before
+            self.stdout.write(f"{one.topic}/{one.partition}: was at {before}, goes on at {one.now} of {one.end}")

@@ -1,0 +1,134 @@
+"""Replay: set a consumer group back, so that events come again. Inbox and natural keys see to it that nothing happens twice.
+
+A group's offsets can be set only while it has no member: a consumer that runs would go on where it is, and overwrite them.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from confluent_kafka import ConsumerGroupState, ConsumerGroupTopicPartitions, KafkaError, KafkaException, TopicPartition
+from confluent_kafka.admin import AdminClient, OffsetSpec
+
+BEGINNING = "beginning"
+EMPTY = {ConsumerGroupState.EMPTY, ConsumerGroupState.DEAD}
+IN_USE = {KafkaError.UNKNOWN_MEMBER_ID, KafkaError.NON_EMPTY_GROUP, KafkaError.REBALANCE_IN_PROGRESS}
+"""What a broker says of a group that has members."""
+
+
+class BadStart(ValueError):
+    """A replay starts at `beginning`, at a time in ISO 8601 with its zone (2026-11-23T12:00:00Z), or at an offset."""
+
+
+class GroupInUse(Exception):
+    """The group has members, whose offsets cannot be set from outside: stop them first."""
+
+    def __init__(self, group: str, members: int) -> None:
+        number = f"{members} live members" if members > 1 else "a live member"
+        super().__init__(
+            f"group {group} has {number}: stop its consumers first"
+            " (one that was killed is a member until CONSUMER_SESSION_TIMEOUT_SECONDS are over)"
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """Where a replay starts: at a time, at an offset, or (neither) at the beginning."""
+
+    time: datetime | None = None
+    offset: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Rewound:
+    """A partition that was set back: where the group stood (None: nowhere yet), and where it stands now."""
+
+    topic: str
+    partition: int
+    before: int | None
+    now: int
+    end: int
+
+
+def parse(text: str) -> Start:
+    """What `--replay-from` says. Raises BadStart."""
+    if text == BEGINNING:
+        return Start()
+    if text.isdecimal():
+        return Start(offset=int(text))
+    try:
+        time = datetime.fromisoformat(text)
+    except ValueError:
+        raise BadStart(f"{text!r} is none of `beginning`, a time such as 2026-11-23T12:00:00Z, an offset") from None
+    if time.tzinfo is None:
+        raise BadStart(f"{text!r} has no time zone: append Z for UTC")
+    return Start(time=time.astimezone(UTC))
+
+
+def rewind(
+    client: AdminClient, group: str, topics: Iterable[str], start: Start, *, timeout: float = 10.0
+) -> list[Rewound]:
+    """Set the committed offsets of a group to `start`, on every partition of these topics, and return what was done.
+
+    An offset that a partition no longer has, or does not have yet, becomes its first or its next one; a time, the first
+    record of that time or later. Raises GroupInUse, and KafkaException when the broker does not answer or refuses.
+    """
+    _refuse_live(client, group, timeout)
+    known = client.list_topics(timeout=timeout).topics
+    places = [TopicPartition(topic, number) for topic in topics for number in known[topic].partitions]
+    first = _ask(client, places, OffsetSpec.earliest(), timeout)  # type: ignore[no-untyped-call]
+    end = _ask(client, places, OffsetSpec.latest(), timeout)  # type: ignore[no-untyped-call]
+    wanted = {place: _wanted(start, first[place], end[place]) for place in first}
+    if start.time is not None:
+        found = _ask(client, places, OffsetSpec.for_timestamp(int(start.time.timestamp() * 1000)), timeout)
+        wanted = {place: offset if offset >= 0 else end[place] for place, offset in found.items()}
+    before = _committed(client, group, places, timeout)
+    _commit(client, group, wanted, timeout)
+    return [Rewound(*place, before.get(place), offset, end[place]) for place, offset in sorted(wanted.items())]
+
+
+def _wanted(start: Start, first: int, end: int) -> int:
+    return first if start.offset is None else min(max(start.offset, first), end)
+
+
+def _refuse_live(client: AdminClient, group: str, timeout: float) -> None:
+    try:
+        described = client.describe_consumer_groups([group], request_timeout=timeout)[group].result()
+    except KafkaException as exception:
+        if exception.args[0].code() != KafkaError.GROUP_ID_NOT_FOUND:
+            raise
+    else:
+        if described.state not in EMPTY or described.members:
+            raise GroupInUse(group, len(described.members))
+
+
+def _ask(
+    client: AdminClient, places: list[TopicPartition], spec: OffsetSpec, timeout: float
+) -> dict[tuple[str, int], int]:
+    answers = client.list_offsets(dict.fromkeys(places, spec), request_timeout=timeout)
+    return {(place.topic, place.partition): future.result().offset for place, future in answers.items()}
+
+
+def _committed(
+    client: AdminClient, group: str, places: list[TopicPartition], timeout: float
+) -> dict[tuple[str, int], int]:
+    request = ConsumerGroupTopicPartitions(group, places)
+    answer = client.list_consumer_group_offsets([request], request_timeout=timeout)[group].result()
+    return {(p.topic, p.partition): p.offset for p in answer.topic_partitions if p.offset >= 0}
+
+
+def _commit(client: AdminClient, group: str, offsets: dict[tuple[str, int], int], timeout: float) -> None:
+    places = [TopicPartition(topic, number, offset) for (topic, number), offset in offsets.items()]
+    request = ConsumerGroupTopicPartitions(group, places)
+    try:
+        answer = client.alter_consumer_group_offsets([request], request_timeout=timeout)[group].result()
+    except KafkaException as exception:
+        raise _explained(exception, group) from exception
+    for place in answer.topic_partitions:
+        if place.error is not None:
+            raise _explained(KafkaException(place.error), group)
+
+
+def _explained(exception: KafkaException, group: str) -> Exception:
+    """A consumer may have joined since we looked: then the broker refuses."""
+    return GroupInUse(group, 1) if exception.args[0].code() in IN_USE else exception
