@@ -52,7 +52,7 @@ class Call:
         self.closing = False
         self.body_read = False
         self.promote: Callable[[], None] | None = None
-        """While nobody waits for this call (`shortcut.py`): starts the task that does."""
+        """While nobody waits for this call (`Proxy.shortcut`): starts the task that does."""
 
     def adopt(self, receive: Receive, send: Send) -> None:
         """The current task answers this call from now on."""

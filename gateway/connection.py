@@ -118,6 +118,7 @@ class Connection(asyncio.Protocol):
         """
         answer = self._answer = Answer(bodiless=bodiless)
         self._heads = 0
+        self._keep = False
         self._request_sent = complete
         if self._transport is None or self._transport.is_closing():
             answer.fail(ClosedUnanswered())
@@ -261,11 +262,11 @@ class Connection(asyncio.Protocol):
         if answer is None or answer.complete:
             return
         status = self._parser.get_status_code()
-        if status < 200:
+        if status < 200 and status != 101:
             answer.headers.clear()
-            if status == 101:
-                raise BrokenAnswer
             return
+        if status == 101 or status > 599:
+            raise BrokenAnswer
         if answer.head_bytes > MOST_HEADER_BYTES and _size(answer.headers) > MOST_HEADER_BYTES:
             raise BrokenAnswer
         length, coding = _framing(answer.headers)

@@ -33,7 +33,8 @@ SHUTDOWN_SECONDS = 12
 MOST_DISCARDED = 4 * 1024 * 1024
 """Bytes that a client may go on sending after it was answered (413, say), so that it gets to read the answer."""
 
-_TICK_SECONDS = 2.5
+TICK_SECONDS = 2.5
+"""How often each connection is looked at for the two times above."""
 
 
 class UnknownVersion(Exception):
@@ -51,7 +52,7 @@ class Protocol(HttpToolsProtocol):
         self._message_complete = True
         self._discarded = 0
         self._lingers = False
-        self._ticker = self.loop.call_later(_TICK_SECONDS, self._tick)
+        self._ticker = self.loop.call_later(TICK_SECONDS, self._tick)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The client has left, or was closed."""
@@ -166,12 +167,14 @@ class Protocol(HttpToolsProtocol):
         if self._head_since is not None and self.loop.time() - self._head_since > HEAD_SECONDS:
             self._refuse(408, "The request's header did not come in time.")
             return
-        lingers = not self._message_complete and self.cycle is not None and self.cycle.response_complete
+        # Answered, but still sending: then uvicorn's own timer for idle connections does not run.
+        answered = self.cycle is not None and self.cycle.response_complete
+        lingers = answered and self._head_since is None and self.timeout_keep_alive_task is None
         if lingers and self._lingers:
             self.transport.close()
             return
         self._lingers = lingers
-        self._ticker = self.loop.call_later(_TICK_SECONDS, self._tick)
+        self._ticker = self.loop.call_later(TICK_SECONDS, self._tick)
 
 
 def config(host: str, port: int, **changes: Any) -> uvicorn.Config:

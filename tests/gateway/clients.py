@@ -130,7 +130,7 @@ def free_port() -> int:
 
 @contextlib.contextmanager
 def running(
-    folder: Path, *, command: tuple[str, ...] = ("serve", "--port", "PORT"), **variables: str
+    folder: Path, *, command: tuple[str, ...] = ("manage.py", "serve", "--port", "PORT"), **variables: str
 ) -> Iterator[Gateway]:
     """A gateway in a process of its own, as in production, with these variables; ready when this yields."""
     port = free_port()
@@ -145,7 +145,7 @@ def running(
     arguments = [part.replace("PORT", str(port)) for part in command]
     with log.open("wb") as output:
         process = subprocess.Popen(
-            [sys.executable, "manage.py", *arguments], cwd=ROOT, env=environment, stdout=output, stderr=output
+            [sys.executable, *arguments], cwd=ROOT, env=environment, stdout=output, stderr=output
         )
     try:
         _wait(process, port, log)

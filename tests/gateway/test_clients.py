@@ -4,6 +4,7 @@ import asyncio
 import random
 import socket
 import threading
+import uuid
 
 import pytest
 
@@ -95,15 +96,16 @@ class TestThatLeave:
         eventually(lambda: users.open == 0, within=0.8)
 
     def test_are_counted_and_logged_as_such(self, gateway, users):
+        token = str(uuid.uuid4())
         before = gateway.metric("gateway_requests_total", service="users", status="499")
         users.behave = hangs
         with gateway.connect() as client:
-            client.send(request("GET", "/api/users", "X-Request-Id: i-left"))
+            client.send(request("GET", "/api/users", f"X-Request-Id: {token}"))
             eventually(lambda: users.requests, within=2)
         eventually(
             lambda: gateway.metric("gateway_requests_total", service="users", status="499") == before + 1, within=2
         )
-        (line,) = eventually(lambda: [line for line in gateway.log_lines() if line["request_id"] == "i-left"], within=2)
+        (line,) = eventually(lambda: [line for line in gateway.log_lines() if line["request_id"] == token], within=2)
         assert line["status"] == 499
 
 

@@ -81,6 +81,7 @@ class TestWhatTheClientIsTold:
         [
             b"garbage\r\n\r\n",
             b"HTTP/1.1 2000 OK\r\n\r\n",
+            b"HTTP/1.1 600 Odd\r\n\r\n",
             b"\x00" * 10,
             b"HTTP/1.1 200 OK\r\nContent-Length: -1\r\n\r\n",
             b"HTTP/1.1 200 OK\r\nX: 1",

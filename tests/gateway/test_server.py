@@ -43,6 +43,41 @@ class TestShutdown:
         assert users.open == 0 or eventually(lambda: users.open == 0, within=2)
 
 
+class TestPatience:
+    """With the server that is in a hurry, what takes ten seconds otherwise takes a fraction of one."""
+
+    HURRIED = """
+import settings, django
+django.setup()
+from gateway import server
+server.HEAD_SECONDS, server.TICK_SECONDS, server.KEEP_ALIVE_SECONDS = 0.3, 0.1, 0.3
+server.serve("127.0.0.1", PORT)
+"""
+
+    @pytest.fixture
+    def hurried(self, users, another_gateway):
+        return another_gateway(USERS_URL=users.url, command=("-c", self.HURRIED), GATEWAY_MAX_BODY_BYTES="1000")
+
+    def test_with_silent_and_slow_clients(self, hurried, users):
+        with hurried.connect() as client:
+            assert client.answer().status == 408  # said nothing
+            assert client.closed()
+        with hurried.connect() as client:
+            client.send(request("GET", "/api/users")).answer()
+            assert client.closed()  # was idle
+        with hurried.connect() as client:
+            client.send(request("GET", "/api/users")).answer()
+            for byte in b"GET /api/users HTTP/1.1\r\n":
+                client.send(bytes([byte]))
+            assert client.answer().status == 408  # stopped in its header
+        with hurried.connect() as client:
+            client.send(request("POST", "/api/users", "Content-Length: 100000"))
+            assert client.answer().status == 413
+            client.send(b"x" * 100)
+            assert client.closed()  # stopped in a body that nobody wants
+        assert hurried.ask("GET", "/api/users").status == 200
+
+
 class TestLog:
     def test_a_line_for_each_request_like_any_other_line(self, gateway, users):
         gateway.ask("GET", "/api/users/secret?email=a@b.example", "X-Request-Id: logged")
@@ -75,9 +110,9 @@ class TestLog:
 
 
 class TestCommands:
-    @pytest.mark.parametrize("command", [("runserver", "PORT", "--noreload"), ("runserver", "PORT")])
+    @pytest.mark.parametrize("command", [("PORT", "--noreload"), ("PORT",)])
     def test_runserver_serves_proxy_and_pages(self, users, another_gateway, command):
-        gateway = another_gateway(USERS_URL=users.url, command=command)
+        gateway = another_gateway(USERS_URL=users.url, command=("manage.py", "runserver", *command))
         assert gateway.ask("GET", "/api/users/1").body == b"/users/1"
         assert gateway.ask("GET", "/health/live").status == 200
 
