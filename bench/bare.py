@@ -1,0 +1,92 @@
+"""The bare steps of the story, with nothing around them: two commits, three hops, one of them in a Kafka transaction."""
+
+import time
+import uuid
+from typing import Self
+
+import psycopg
+from confluent_kafka import Consumer, Producer, TopicPartition
+from confluent_kafka.admin import AdminClient, NewTopic
+
+from embedded.engines import Engines
+
+TOPICS = ("bare.user", "bare.order", "bare.payment")
+BODY = b'{"orderId":"6f1c2a9e-3b7d-4c58-9e02-d4a1b8c7f635","userId":"8f14e45f-ceea-467f-9d2c-1e2b6f0f3a55","amount":0.00}'
+WITHIN = 10.0
+
+
+class Bare:
+    """Connections and clients as the services have them: `fsync`, `acks=all`, idempotence; use as a context manager."""
+
+    def __init__(self, engines: Engines) -> None:
+        servers = {"bootstrap.servers": engines.kafka.bootstrap_servers, "log_level": 0}
+        admin = AdminClient(servers)
+        for made in admin.create_topics([NewTopic(topic, 1, 1) for topic in TOPICS]).values():
+            made.result(30)
+        self._databases = [psycopg.connect(engines.postgres.url(name)) for name in ("userdb", "orderdb")]
+        for database in self._databases:
+            database.execute("CREATE TABLE bare (id uuid PRIMARY KEY, body bytea)")
+            database.commit()
+        safe = {**servers, "acks": "all", "enable.idempotence": True, "linger.ms": 0}
+        self._producer = Producer(safe)
+        self._payments = Producer({**safe, "transactional.id": "bare"})
+        self._payments.init_transactions(30)
+        self._consumers = [self._reader(servers, topic) for topic in TOPICS]
+
+    @staticmethod
+    def _reader(servers: dict[str, object], topic: str) -> Consumer:
+        # Assigned by hand: joining a group is no step of the story.
+        reader = Consumer({**servers, "group.id": topic, "enable.auto.commit": False, "isolation.level": "read_committed"})
+        reader.assign([TopicPartition(topic, 0, 0)])
+        return reader
+
+    def __enter__(self) -> Self:
+        """Warm up: the first record of a topic has metadata to wait for."""
+        for _ in range(5):
+            self.story()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        """Close everything."""
+        for consumer in self._consumers:
+            consumer.close()
+        for database in self._databases:
+            database.close()
+
+    def story(self) -> float:
+        """Take all steps once. Returns how long it took, in seconds."""
+        users, orders = self._databases
+        started = time.perf_counter()
+        self._commit(users)
+        self._hop(0)
+        self._commit(orders)
+        self._hop(1)
+        self._transaction()
+        return time.perf_counter() - started
+
+    @staticmethod
+    def _commit(database: psycopg.Connection) -> None:
+        database.execute("INSERT INTO bare VALUES (%s, %s)", [uuid.uuid4(), BODY])
+        database.commit()
+
+    def _hop(self, number: int) -> None:
+        self._producer.produce(TOPICS[number], BODY)
+        self._producer.flush(WITHIN)
+        self._receive(number)
+
+    def _transaction(self) -> None:
+        consumer = self._consumers[1]
+        self._payments.begin_transaction()
+        self._payments.produce(TOPICS[2], BODY)
+        positions = consumer.position([TopicPartition(TOPICS[1], 0)])
+        self._payments.send_offsets_to_transaction(positions, consumer.consumer_group_metadata(), WITHIN)
+        self._payments.commit_transaction(WITHIN)
+        self._receive(2)
+
+    def _receive(self, number: int) -> None:
+        deadline = time.monotonic() + WITHIN
+        while time.monotonic() < deadline:
+            message = self._consumers[number].poll(1.0)
+            if message is not None and message.error() is None:
+                return
+        raise TimeoutError(f"the record on {TOPICS[number]} did not come within {WITHIN:g} s")
