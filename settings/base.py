@@ -99,6 +99,7 @@ def database(url: str, env: Outbox, *, service: str) -> dict[str, Any]:
     """
     parts = conninfo_to_dict(url)
     timeout_ms = int(env.database_statement_timeout_seconds * 1000)
+    idle_ms = int(env.database_idle_transaction_seconds * 1000)
     options = {key: value for key, value in parts.items() if key not in {"host", "port", "user", "password", "dbname"}}
     return {
         "ENGINE": "django_prometheus.db.backends.postgresql",
@@ -112,7 +113,7 @@ def database(url: str, env: Outbox, *, service: str) -> dict[str, Any]:
         "OPTIONS": {
             "connect_timeout": env.database_connect_timeout_seconds,
             "application_name": service,
-            "options": f"-c statement_timeout={timeout_ms} -c idle_in_transaction_session_timeout=5000 -c timezone=UTC",
+            "options": f"-c statement_timeout={timeout_ms} -c idle_in_transaction_session_timeout={idle_ms} -c timezone=UTC",
             "keepalives_idle": 5,
             "keepalives_interval": 2,
             "keepalives_count": 3,

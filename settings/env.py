@@ -185,6 +185,12 @@ class Consumers(Topics):
     retry_base_seconds: float = Field(0.2, gt=0, description="Wait after the first failed try.")
     retry_factor: float = Field(2.0, ge=1, le=10, description="Each wait is this much longer than the one before.")
     retry_cap_seconds: float = Field(30.0, gt=0, description="No wait is longer.")
+    kafka_transaction_timeout_seconds: float = Field(
+        4.0,
+        ge=1,
+        le=900,
+        description="The broker aborts the transaction of a dead worker or redrive after this long.",
+    )
     worker_port: int = Field(
         0,
         ge=0,
@@ -211,6 +217,12 @@ class Outbox(Consumers):
     )
 
     database_statement_timeout_seconds: float = Field(15.0, gt=0, description="PostgreSQL ends a slower statement.")
+    database_idle_transaction_seconds: float = Field(
+        5.0,
+        gt=0,
+        description="PostgreSQL ends a transaction that is idle for longer: so long others wait for what a frozen process holds,"
+        " and so long a handler may do something else between two statements.",
+    )
     database_connect_timeout_seconds: int = Field(3, ge=1, description="Give up a connection attempt after this long.")
 
     @model_validator(mode="after")
@@ -237,9 +249,6 @@ class PaymentsEnvironment(Consumers):
 
     payment_success_rate: float = Field(0.9, ge=0, le=1, description="Share of orders whose payment succeeds.")
     payment_latency_seconds: float = Field(0.0, ge=0, le=60, description="How long the simulated provider takes.")
-    kafka_transaction_timeout_seconds: float = Field(
-        4.0, ge=1, le=900, description="The broker aborts a dead worker's transaction after this long."
-    )
 
 
 class GatewayEnvironment(Environment):

@@ -184,6 +184,11 @@ class Backlog:
                 answer[partition] = upto
         return answer
 
+    def done(self, partition: Partition) -> int | None:
+        """The offset up to which all of a partition is finished, or None before the first record is."""
+        offsets = self._offsets.get(partition)
+        return offsets.committable if offsets else None
+
     def committed(self, offsets: dict[Partition, int]) -> None:
         """These offsets are committed, or on their way."""
         self._committed |= offsets

@@ -9,7 +9,7 @@ from confluent_kafka import Consumer as KafkaConsumer
 from confluent_kafka import KafkaError, KafkaException, Message, TopicPartition
 from django.conf import settings
 
-from chassis.messaging import kafka
+from chassis.messaging import gauges, kafka
 from chassis.messaging.backlog import Backlog
 from chassis.messaging.database_transaction import DatabaseTransaction
 from chassis.messaging.deadletters import DeadLetter
@@ -54,6 +54,7 @@ class Consumer:
         self._assigned: set[Partition] = set()
         self._paused: set[Partition] = set()
         self._polled_at = 0.0
+        self._clock = gauges.Clock()
 
     def _open_transaction(self) -> Transaction:
         if settings.SERVICE_DATABASE:
@@ -97,6 +98,8 @@ class Consumer:
             self._work(batch)
         self._commit(wait=False)
         self._pause_or_resume()
+        if self._clock.rings():
+            gauges.measure_consumer(self._client, self._assigned, self._backlog)
 
     # --- fetch ---
 
@@ -152,6 +155,9 @@ class Consumer:
         self._backlog.finish(batch)
         metrics.EVENTS_BATCH_SIZE.observe(len(batch))
         metrics.EVENTS_BATCH_SECONDS.observe(seconds)
+        now = time.time()
+        for record, _ in outcome.handled:
+            metrics.EVENTS_DELAY.labels(record.topic).observe(max(0.0, now - record.timestamp_ms / 1000))
         for topic, number in Counter(record.topic for record, _ in outcome.handled).items():
             metrics.EVENTS_CONSUMED.labels(topic).inc(number)
         info_all(__name__, "event handled", map(_handled, outcome.handled))
@@ -277,6 +283,7 @@ class Consumer:
     def _let_go(self, kind: str, partitions: list[TopicPartition]) -> None:
         gone = {(p.topic, p.partition) for p in partitions}
         self._backlog.drop(gone)
+        gauges.forget_consumer(gone)
         self._assigned -= gone
         self._paused -= gone
         self._count_rebalance(kind, gone)
@@ -295,7 +302,11 @@ class Consumer:
         partitions would stand still that long.
         """
         self._commit(wait=True)
-        self._client.unsubscribe()
+        try:
+            self._client.unsubscribe()
+        except KafkaException as error:
+            # A fenced member cannot leave: it is none any more. What ended the loop must not be hidden by that.
+            log.debug("could not unsubscribe", reason=str(error))
         deadline = time.monotonic() + 3.0
         while self._assigned and time.monotonic() < deadline:
             self._client.poll(0.1)

@@ -17,6 +17,12 @@ DEAD_LETTER_HEADROOM = 65_536
 """Bytes that a dead letter may be larger than an event: its own headers say why it died."""
 
 
+REFUSED_FOR_GOOD = frozenset(
+    {KafkaError.MSG_SIZE_TOO_LARGE, KafkaError.INVALID_RECORD, KafkaError.INVALID_MSG, KafkaError.INVALID_MSG_SIZE}
+)
+"""What no later try could change. Everything else (no such topic, no permission, no broker) is waited for."""
+
+
 def _common() -> dict[str, Any]:
     options: dict[str, Any] = {
         "bootstrap.servers": settings.KAFKA_BOOTSTRAP_SERVERS,
@@ -66,6 +72,8 @@ def producer(**more: Any) -> Producer:
             "compression.type": "lz4",
             "partitioner": "murmur2_random",
             "message.timeout.ms": 0,
+            # A topic that is missing fails its own records soon, and holds up those of others only so long.
+            "topic.metadata.propagation.max.ms": 3_000,
             "message.max.bytes": largest + DEAD_LETTER_HEADROOM,
             # The broker holds a whole batch against the topic's limit, so a batch must not outgrow one event.
             "batch.size": max(16_384, largest - DEAD_LETTER_HEADROOM),
@@ -123,6 +131,22 @@ def consumer(**more: Any) -> Consumer:
     if settings.CONSUMER_ID:
         options["group.instance.id"] = settings.CONSUMER_ID
     return Consumer(options | more)
+
+
+def reader() -> Consumer:
+    """Reads the partitions that it is told, committed records only, as a member of no group; says where each ends."""
+    return Consumer(
+        _common()
+        | {
+            "group.id": settings.SERVICE_NAME,  # has to be there; never joined, and nothing is committed in it
+            "enable.auto.commit": False,
+            "auto.offset.reset": "earliest",
+            "isolation.level": "read_committed",
+            "enable.partition.eof": True,
+            "fetch.wait.max.ms": 100,
+            "queued.max.messages.kbytes": 16_384,
+        }
+    )
 
 
 def admin() -> AdminClient:

@@ -6,10 +6,10 @@ from contextvars import ContextVar
 
 from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
 
-from chassis.messaging import handling
+from chassis.messaging import handling, kafka
 from chassis.messaging.deadletters import DeadLetter, topic_of
 from chassis.messaging.envelope import Envelope, Outgoing, seal
-from chassis.messaging.failures import DependencyDown
+from chassis.messaging.failures import DependencyDown, Refused
 from chassis.messaging.handling import Handlers
 from chassis.messaging.outcome import Offsets, Outcome
 from chassis.messaging.records import Record
@@ -112,6 +112,8 @@ class KafkaTransaction:
             if error.fatal():
                 raise Fenced(error.str()) from exception
             self._abort()
+            if error.code() in kafka.REFUSED_FOR_GOOD:
+                raise Refused(f"{error.name()}: {error.str()}") from exception
             raise DependencyDown(error.str()) from exception
         except BaseException:
             self._abort()

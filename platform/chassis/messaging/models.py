@@ -1,4 +1,7 @@
-"""The two tables that make events safe: the outbox remembers what is still to be said, the inbox what was already heard."""
+"""The two tables that make events safe: the outbox remembers what is still to be said, the inbox what was already heard.
+
+And a name for what stands on Kafka, for the admin.
+"""
 
 from django.contrib.postgres.indexes import BrinIndex
 from django.db import models
@@ -21,10 +24,16 @@ class OutboxEvent(models.Model):
     sent_at = models.DateTimeField(null=True)
     parked_at = models.DateTimeField(null=True)
     parked_reason = models.TextField(null=True)
+    discarded_at = models.DateTimeField(null=True, help_text="Parked, and a person decided that it is never sent.")
+    discarded_by = models.TextField(null=True)
 
     class Meta:
         db_table = "outbox"
         verbose_name = "outbox event"
+        permissions = [
+            ("retry_outboxevent", "Can have parked outbox events tried again"),
+            ("discard_outboxevent", "Can discard parked outbox events"),
+        ]
         indexes = [
             models.Index("position", name="outbox_unsent", condition=Q(sent_at__isnull=True, parked_at__isnull=True)),
             models.Index(
@@ -52,3 +61,16 @@ class InboxEvent(models.Model):
 
     def __str__(self) -> str:
         return f"{self.topic} {self.event_id}"
+
+
+class DeadLetter(models.Model):
+    """A dead letter in the admin: it lives on its Kafka topic and in no table; this is the name of it, and who may do what."""
+
+    class Meta:
+        managed = False
+        verbose_name = "dead letter"
+        default_permissions = ("view",)
+        permissions = [
+            ("redrive_deadletter", "Can redrive dead letters"),
+            ("discard_deadletter", "Can discard dead letters"),
+        ]

@@ -17,7 +17,7 @@ from django.conf import settings
 from django.db import DatabaseError, connections
 from psycopg import Error as PsycopgError
 
-from chassis.messaging import kafka, outbox
+from chassis.messaging import gauges, kafka, outbox
 from chassis.messaging.dependency import Dependency
 from chassis.messaging.loop import Heartbeat, Stop
 from chassis.observability import metrics, tracing
@@ -39,15 +39,11 @@ ORDER BY position LIMIT %s
 """
 BEHIND_PARKED = """
 AND NOT EXISTS (SELECT 1 FROM outbox AS p WHERE p.topic = o.topic AND p.key = o.key
-                AND p.sent_at IS NULL AND p.parked_at IS NOT NULL AND p.position < o.position)
+                AND p.sent_at IS NULL AND p.parked_at IS NOT NULL AND p.discarded_at IS NULL
+                AND p.position < o.position)
 """
 MARK = "UPDATE outbox SET sent_at = clock_timestamp() WHERE position = ANY(%s)"
 PARK = "UPDATE outbox SET parked_at = clock_timestamp(), parked_reason = %s WHERE position = %s"
-
-REFUSED_FOR_GOOD = frozenset(
-    {KafkaError.MSG_SIZE_TOO_LARGE, KafkaError.INVALID_RECORD, KafkaError.INVALID_MSG, KafkaError.INVALID_MSG_SIZE}
-)
-"""What no later try could change. Everything else (no such topic, no permission, no broker) is waited for."""
 
 
 class Lost(Exception):
@@ -71,7 +67,7 @@ class Batch:
             self.waiting -= 1
             if error is None:
                 self.confirmed.append(position)
-            elif error.code() in REFUSED_FOR_GOOD:
+            elif error.code() in kafka.REFUSED_FOR_GOOD:
                 self.refused[position] = f"{error.name()}: {error.str()}"
             else:
                 self.failed = error
@@ -90,6 +86,7 @@ class Relay:
         self._database = Dependency("database")
         self._broker = Dependency("broker")
         self._active = False
+        self._clock = gauges.Clock()
 
     @property
     def broker_up(self) -> bool:
@@ -116,6 +113,9 @@ class Relay:
         if not self._active:
             self._stand_by()
             return
+        if self._clock.rings():
+            with self._connection.cursor() as cursor:
+                gauges.measure_outbox(cursor)
         rows = self._take()
         if rows:
             self._send(rows)

@@ -54,7 +54,7 @@ RELAY_ACTIVE = Gauge(
 EVENTS_CONSUMED = Counter("events_consumed", "Events whose effect is committed.", ["topic"])
 EVENTS_DUPLICATE = Counter("events_duplicate", "Events that came again and were passed over.", ["topic"])
 EVENTS_FAILED = Counter("events_failed", "Tries of an event that failed.", ["topic", "reason"])
-"""`reason` is malformed, invalid, handler or timeout: few values, never a message."""
+"""`reason` is unreadable, handler or timeout: few values, never a message."""
 EVENTS_RETRIED = Counter("events_retried", "Further tries of events that failed before.", ["topic"])
 EVENTS_DEAD_LETTERED = Counter("events_dead_lettered", "Events sent to the dead-letter topic.", ["topic", "reason"])
 EVENTS_HELD = Gauge(
@@ -68,7 +68,7 @@ EVENTS_BATCH_SIZE = Histogram("events_batch_size", "Events in a consumed batch."
 EVENTS_BATCH_SECONDS = Histogram("events_batch_seconds", "From a batch in hand to its commit.", buckets=FAST)
 EVENTS_DELAY = Histogram(
     "events_delay_seconds",
-    "From the time that an event states (ce_time) to the commit of its effect.",
+    "From the time that a record has on Kafka to the commit of its effect.",
     ["topic"],
     buckets=FAST,
 )

@@ -323,3 +323,44 @@ class TestSlowStatements:
             slow.clear()
             eventually(lambda: len(scene.handled) == 4)
         assert dead(scene) == []
+
+
+def test_a_handler_that_leaves_its_transaction_idle_has_failed(scene, settings):
+    """PostgreSQL ends such a session; it is the handler's doing, so it counts as a try and ends in a dead letter."""
+    settings.RETRY_ATTEMPTS = 2
+
+    def react(scene, received):
+        if any(one.event.number == 3 for one in received):
+            with connections["users"].cursor() as cursor:
+                cursor.execute("SET LOCAL idle_in_transaction_session_timeout = '50ms'")
+                time.sleep(0.3)
+                cursor.execute("SELECT 1")
+
+    scene.react = react
+    scene.send(*(scene.event(n, key=f"k{n}") for n in range(5)))
+    with running(Consumer):
+        [letter] = eventually(lambda: dead(scene))
+        eventually(lambda: len(scene.handled) == 4)
+    assert bytes(letter.payload) == b'{"number": 3}'
+
+
+def test_says_its_lag_and_what_it_holds(scene, settings, monkeypatch):
+    from chassis.messaging import gauges
+    from chassis.observability import metrics
+
+    monkeypatch.setattr(gauges, "EVERY_SECONDS", 0.0)
+    settings.RETRY_ATTEMPTS = 1000
+
+    def react(scene, received):
+        if any(one.key == "bad" for one in received):
+            raise ValueError("never")
+
+    scene.react = react
+    scene.send(scene.event(0, key="bad"), *(scene.event(n, key="bad") for n in range(1, 10)))
+
+    def value(gauge, **labels):
+        return next((s.value for s in gauge.collect()[0].samples if s.labels.items() >= labels.items()), None)
+
+    with running(Consumer):
+        eventually(lambda: value(metrics.EVENTS_HELD, topic=scene.topic) == 10)
+    assert scene.handled == []

@@ -112,3 +112,26 @@ def test_a_worker_whose_place_was_taken_ends_and_writes_nothing_more(scene, out,
 def test_publishing_outside_a_transaction_is_an_error():
     with pytest.raises(NotInTransaction):
         publish_all([])
+
+
+def test_what_the_broker_will_never_take_is_the_events_fault(scene, out, settings):
+    says, settings.RETRY_ATTEMPTS = scene.react, 2
+    settings.KAFKA_MAX_MESSAGE_BYTES = 20_000
+
+    class Large(Event):
+        text: str
+
+    Large.topic = out
+
+    def react(scene: Any, received: Any) -> None:
+        says(scene, received)
+        if any(one.event.number == 3 for one in received):
+            publish_all([Outgoing(Large(text="x" * 200_000), "k")])
+
+    scene.react = react
+    scene.send(*(scene.event(n, key=f"k{n}") for n in range(6)))
+    with running(Consumer):
+        messages = read(out, 5)
+        [letter] = read(scene.dead, 1)
+    assert len(messages) == 5
+    assert "MSG_SIZE_TOO_LARGE" in headers(letter)["deadletter-error"]

@@ -3,7 +3,7 @@ from argparse import ArgumentParser
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from confluent_kafka import KafkaException
+from confluent_kafka import KafkaError, KafkaException
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 
@@ -11,6 +11,8 @@ from chassis.messaging import kafka, topics
 from chassis.messaging.topics import Difference
 
 T = TypeVar("T")
+
+NOT_UP_YET = frozenset({KafkaError._TRANSPORT, KafkaError._TIMED_OUT, KafkaError._ALL_BROKERS_DOWN, KafkaError._RESOLVE})
 
 
 class Command(BaseCommand):
@@ -70,7 +72,8 @@ class Command(BaseCommand):
             try:
                 return ask(max(1.0, min(10.0, deadline - time.monotonic())))
             except KafkaException as exception:
-                if time.monotonic() > deadline or not exception.args[0].retriable():
+                error = exception.args[0]
+                if time.monotonic() > deadline or not (error.retriable() or error.code() in NOT_UP_YET):
                     servers = settings.KAFKA_BOOTSTRAP_SERVERS
                     raise CommandError(
                         f"{exception.args[0].str()} (KAFKA_BOOTSTRAP_SERVERS is {servers})"

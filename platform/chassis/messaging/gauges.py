@@ -1,0 +1,71 @@
+"""What is measured now and then, and not at every event: how much waits, where, and for how long."""
+
+import time
+from collections import Counter
+from collections.abc import Iterable
+
+from confluent_kafka import Consumer, KafkaException, TopicPartition
+from django.db.backends.utils import CursorWrapper
+
+from chassis.messaging.backlog import Backlog
+from chassis.messaging.records import Partition
+from chassis.observability import metrics
+
+EVERY_SECONDS = 5.0
+
+OUTBOX = """
+SELECT (SELECT count(*) FROM outbox WHERE sent_at IS NULL AND parked_at IS NULL),
+       (SELECT extract(epoch FROM clock_timestamp() - created_at) FROM outbox
+        WHERE sent_at IS NULL AND parked_at IS NULL ORDER BY position LIMIT 1),
+       (SELECT count(*) FROM outbox WHERE sent_at IS NULL AND parked_at IS NOT NULL)
+"""
+
+
+class Clock:
+    """Says when it is time to measure again."""
+
+    def __init__(self) -> None:
+        self._next = 0.0
+
+    def rings(self) -> bool:
+        """Whether EVERY_SECONDS have passed since it last did."""
+        now = time.monotonic()
+        if now < self._next:
+            return False
+        self._next = now + EVERY_SECONDS
+        return True
+
+
+def measure_outbox(cursor: CursorWrapper) -> None:
+    """Count what waits in the outbox; both counts come from partial indexes that hold only such rows."""
+    cursor.execute(OUTBOX)
+    pending, age, parked = cursor.fetchone()
+    metrics.OUTBOX_PENDING.set(pending)
+    metrics.OUTBOX_OLDEST_AGE.set(max(0.0, float(age or 0)))
+    metrics.OUTBOX_PARKED.set(parked)
+
+
+def measure_consumer(client: Consumer, assigned: Iterable[Partition], backlog: Backlog) -> None:
+    """Set lag and held events of the partitions that this consumer owns.
+
+    The lag is from the watermarks that the last fetch brought, so it asks no broker. The marker that ends a Kafka
+    transaction is an offset too: behind a transactional producer the lag at rest is 1.
+    """
+    held: Counter[str] = Counter()
+    for topic, number in assigned:
+        held[topic] += backlog.held((topic, number))[0]
+        try:
+            _, high = client.get_watermark_offsets(TopicPartition(topic, number), cached=True)
+        except KafkaException:
+            continue  # nothing fetched yet
+        done = backlog.done((topic, number))
+        if high >= 0 and done is not None:
+            metrics.CONSUMER_LAG.labels(topic, str(number)).set(max(0, high - done))
+    for topic, events in held.items():
+        metrics.EVENTS_HELD.labels(topic).set(events)
+
+
+def forget_consumer(partitions: Iterable[Partition]) -> None:
+    """These partitions are another consumer's now: it says what their lag is."""
+    for topic, number in partitions:
+        metrics.CONSUMER_LAG.remove(topic, str(number))
