@@ -1,11 +1,17 @@
-"""The outbox and the inbox in Django's admin: read-only, to see what happened to an event."""
+"""The outbox and the inbox in Django's admin, to see what happened to an event, and to decide about parked ones."""
 
 import json
+from typing import Any
 
-from django.contrib import admin
+from django.contrib import admin, messages
+from django.contrib.auth import get_permission_codename
+from django.db.models import Q, QuerySet
 from django.http import HttpRequest
 
+from chassis.messaging import admin_deadletters, parked
 from chassis.messaging.models import InboxEvent, OutboxEvent
+
+__all__ = ["InboxEventAdmin", "OutboxEventAdmin", "admin_deadletters"]
 
 
 class ReadOnlyAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
@@ -21,25 +27,80 @@ class ReadOnlyAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
         return False
 
 
+class StateFilter(admin.SimpleListFilter):
+    """By what became of a row."""
+
+    title = "state"
+    parameter_name = "state"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        return [(state, state) for state in STATES]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[OutboxEvent]) -> QuerySet[OutboxEvent]:
+        state = STATES.get(self.value() or "")
+        return queryset if state is None else queryset.filter(state)
+
+
+STATES = {
+    "waiting": Q(sent_at=None, parked_at=None),
+    "parked": Q(sent_at=None, parked_at__isnull=False, discarded_at=None),
+    "discarded": Q(sent_at=None, discarded_at__isnull=False),
+    "sent": Q(sent_at__isnull=False),
+}
+
+
 @admin.register(OutboxEvent)
 class OutboxEventAdmin(ReadOnlyAdmin):
-    """What was published, and whether it was sent."""
+    """What was published, and whether it was sent. Parked rows can be tried again, or discarded."""
 
-    list_display = ("position", "topic", "key", "event_id", "state", "created_at", "sent_at", "request_id")
-    list_filter = ("topic", ("sent_at", admin.EmptyFieldListFilter), ("parked_at", admin.EmptyFieldListFilter))
+    list_display = (
+        "position", "topic", "key", "event_id", "state", "created_at", "sent_at", "request_id", "parked_reason",
+    )  # fmt: skip
+    list_filter = (StateFilter, "topic")
     search_fields = ("key", "event_id__exact", "request_id")
     search_help_text = "By key, event id or request id"
     ordering = ("-position",)
     show_full_result_count = False
+    actions = ("retry_parked", "discard_parked")
     fields = (
         "position", "event_id", "topic", "key", "state", "created_at", "sent_at", "parked_at", "parked_reason",
-        "request_id", "headers", "content",
+        "discarded_at", "discarded_by", "request_id", "headers", "content",
     )  # fmt: skip
+
+    def has_retry_permission(self, request: HttpRequest) -> bool:
+        return self._may(request, "retry")
+
+    def has_discard_permission(self, request: HttpRequest) -> bool:
+        return self._may(request, "discard")
+
+    def _may(self, request: HttpRequest, action: str) -> bool:
+        codename = get_permission_codename(action, self.opts)
+        return request.user.has_perm(f"{self.opts.app_label}.{codename}")
+
+    @admin.action(description="Retry parked rows", permissions=["retry"])
+    def retry_parked(self, request: HttpRequest, queryset: QuerySet[OutboxEvent]) -> None:
+        chosen = list(queryset.values_list("position", flat=True))
+        done = parked.retry(chosen, by=request.user.get_username())
+        self._say(request, "will be tried again", len(done), len(chosen))
+
+    @admin.action(description="Discard parked rows", permissions=["discard"])
+    def discard_parked(self, request: HttpRequest, queryset: QuerySet[OutboxEvent]) -> None:
+        chosen = list(queryset.values_list("position", flat=True))
+        done = parked.discard(chosen, by=request.user.get_username())
+        self._say(request, "discarded", len(done), len(chosen))
+
+    def _say(self, request: HttpRequest, what: str, done: int, chosen: int) -> None:
+        if done:
+            self.message_user(request, f"{done} {what}.", messages.SUCCESS)
+        if chosen > done:
+            self.message_user(request, f"{chosen - done} not {what}: not parked.", messages.WARNING)
 
     @admin.display(description="state")
     def state(self, row: OutboxEvent) -> str:
         if row.sent_at:
             return "sent"
+        if row.discarded_at:
+            return "discarded"
         return "parked" if row.parked_at else "waiting"
 
     @admin.display(description="payload")

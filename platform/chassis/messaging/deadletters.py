@@ -10,6 +10,7 @@ from django.conf import settings
 from chassis.messaging.envelope import Unreadable
 from chassis.messaging.failures import HandlerTimeout
 from chassis.messaging.records import Headers, Record
+from chassis.observability import privacy
 
 NAMESPACE = uuid.UUID("6f7f7ac3-5d0b-4a9e-9a53-0a4d3c1f8f0e")
 PREFIX = "deadletter-"
@@ -50,8 +51,8 @@ class DeadLetter:
         ours = {
             "id": self.id,
             "reason": self.reason,
-            "error": f"{type(self.error).__name__}: {self.error}"[:2_000],
-            "traceback": "".join(traceback.format_exception(self.error, chain=False))[-LONGEST_TRACEBACK:],
+            "error": privacy.scrub(f"{type(self.error).__name__}: {self.error}")[:2_000],
+            "traceback": privacy.scrub(_traceback(self.error))[-LONGEST_TRACEBACK:],
             "topic": r.topic,
             "partition": str(r.partition),
             "offset": str(r.offset),
@@ -60,5 +61,12 @@ class DeadLetter:
             "attempts": str(self.attempts),
             "at": datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
         }
+        if before := r.header(PREFIX + "redriven"):
+            ours["redriven-from"] = before
         kept = [(name, value) for name, value in r.headers if not name.startswith(PREFIX)]
         return kept + [(PREFIX + name, value.encode()) for name, value in ours.items()]
+
+
+def _traceback(error: BaseException) -> str:
+    """Where it was raised: lines of code, no values."""
+    return "".join(traceback.format_exception(error, chain=False))

@@ -1,4 +1,4 @@
-"""Old rows go: sent outbox rows, ids in the inbox, answers to Idempotency-Keys. In small batches that no writer notices."""
+"""Old rows go: outbox rows sent or discarded, ids in the inbox, answers to Idempotency-Keys. In batches that no writer notices."""
 
 import time
 from collections.abc import Callable
@@ -26,7 +26,7 @@ def expiries() -> list[Expiry]:
     """What the running service purges, and after how many hours."""
     age = "< now() - make_interval(secs => %(hours)s * 3600)"
     return [
-        Expiry("outbox", "position", f"sent_at {age}", settings.OUTBOX_RETENTION_HOURS),
+        Expiry("outbox", "position", f"(sent_at {age} OR discarded_at {age})", settings.OUTBOX_RETENTION_HOURS),
         Expiry("inbox", "event_id", f"consumed_at {age}", settings.INBOX_RETENTION_HOURS),
         Expiry("idempotency_keys", "key", f"created_at {age}", settings.IDEMPOTENCY_RETENTION_HOURS),
     ]

@@ -9,7 +9,7 @@ from chassis.messaging import retention
 class Command(BaseCommand):
     """`purge`: delete what is older than its retention time. Run it every hour, by cron or a Kubernetes CronJob."""
 
-    help = "Delete sent outbox rows, inbox ids and idempotency keys that are older than their retention time."
+    help = "Delete outbox rows that were sent or discarded, inbox ids and idempotency keys that are older than their retention time."
 
     def handle(self, *args: Any, **options: Any) -> None:
         """Purge each table, and say how many rows went. Raises CommandError in a service without a database."""

@@ -1,0 +1,73 @@
+from argparse import SUPPRESS, ArgumentParser
+from typing import Any
+
+from django.conf import settings
+from django.core.management.base import BaseCommand, CommandError
+from django.db.models import QuerySet
+
+from chassis.messaging import parked, redrive
+from chassis.messaging.deadletter_text import shown
+from chassis.messaging.models import OutboxEvent
+
+
+class Command(BaseCommand):
+    """`parked`: look at the outbox rows that the broker refused; have them tried again, or discard them."""
+
+    help = "List this service's parked outbox rows, retry them, or discard them."
+    requires_system_checks = []
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
+        for name, text in (
+            ("list", "those that wait for a decision"),
+            ("retry", "have the relay try them again"),
+            ("discard", "never send them"),
+        ):
+            action = actions.add_parser(name, help=text)
+            # What Django takes in front of the action is taken behind it, too.
+            action.add_argument("--settings", default=SUPPRESS, help=SUPPRESS)
+            action.add_argument("--traceback", action="store_true", default=SUPPRESS, help=SUPPRESS)
+            action.add_argument("position", type=int, nargs="*", help="of the row in the outbox")
+            action.add_argument("--topic", action="append", default=[])
+            action.add_argument("--key", action="append", default=[])
+            if name != "list":
+                action.add_argument("--all", action="store_true", help="really all of them")
+                action.add_argument(
+                    "--by", default=redrive.whoami(), metavar="NAME", help="who decides; you by default"
+                )
+
+    def handle(self, *args: Any, action: str, **options: Any) -> None:
+        """Do it. Raises CommandError in a service without a database, or when a row is not parked."""
+        if settings.SERVICE_DATABASE is None:
+            raise CommandError(f"{settings.SERVICE_NAME} has no database and so no outbox: nothing can be parked.")
+        chosen = self._chosen(**options)
+        if action == "list":
+            self._list(chosen)
+            return
+        if not (options["position"] or options["topic"] or options["key"] or options["all"]):
+            raise CommandError("say which (positions, --topic, --key), or --all")
+        decide = parked.retry if action == "retry" else parked.discard
+        done = decide(list(chosen.values_list("position", flat=True)), by=options["by"])
+        word = "will be tried again" if action == "retry" else "discarded"
+        self.stdout.write(f"{len(done)} parked rows {word}")
+        if missing := sorted(set(options["position"]) - set(done)):
+            raise CommandError(f"not parked, or not there: {', '.join(map(str, missing))}")
+
+    @staticmethod
+    def _chosen(*, position: list[int], topic: list[str], key: list[str], **_: Any) -> QuerySet[OutboxEvent]:
+        chosen = parked.rows()
+        if position:
+            chosen = chosen.filter(position__in=position)
+        if topic:
+            chosen = chosen.filter(topic__in=topic)
+        return chosen.filter(key__in=key) if key else chosen
+
+    def _list(self, chosen: QuerySet[OutboxEvent]) -> None:
+        number = 0
+        for number, row in enumerate(chosen.defer("payload", "headers").iterator(), start=1):  # noqa: B007
+            when = f"{row.parked_at:%Y-%m-%dT%H:%M:%SZ}"
+            text = (
+                f"{row.position}  {when}  {row.topic}  key={shown(row.key or '-')}  {row.event_id}  {row.parked_reason}"
+            )
+            self.stdout.write(text)
+        self.stderr.write(f"{number} parked rows")

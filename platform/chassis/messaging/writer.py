@@ -1,0 +1,150 @@
+"""Writing records to Kafka all or none, under a name that one process at a time can have."""
+
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Self
+
+from confluent_kafka import KafkaError, KafkaException, Message
+
+from chassis.messaging import kafka
+from chassis.messaging.deadletter_store import Patience
+from chassis.messaging.failures import DependencyDown
+from chassis.messaging.kafka_transaction import Fenced
+from chassis.messaging.records import Headers
+
+# A producer that was fenced has nothing to abort when it is closed; that is no news.
+warnings.filterwarnings("ignore", message="Producer abort_transaction failed during close", category=RuntimeWarning)
+
+STEP_SECONDS = 2.0
+"""How long one call into the transaction may take before it is looked whether anybody still waits."""
+
+FENCES = frozenset({KafkaError._FENCED, KafkaError.PRODUCER_FENCED, KafkaError.INVALID_PRODUCER_EPOCH})
+
+
+class Refused(Exception):
+    """The broker will never take a record of the set (it is too large, say); nothing of the set was written."""
+
+    def __init__(self, index: int, reason: str) -> None:
+        super().__init__(reason)
+        self.index = index
+        """Which one of the set."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outbound:
+    """A record to write."""
+
+    topic: str
+    key: bytes | None
+    value: bytes | None
+    headers: Headers
+    partition: int = -1
+    """-1: the one of its key."""
+
+
+class Writer:
+    """A transactional producer. Whoever opened one under this name last is the one that writes; all others are Fenced.
+
+    What a dead one left open is aborted when the next opens. Raises DependencyDown when Kafka does not answer.
+    """
+
+    def __init__(self, name: str, patience: Patience) -> None:
+        self._patience = patience
+        self._producer = kafka.transactional_producer(name)
+        self._refused: Refused | None = None
+
+    def __enter__(self) -> Self:
+        self._patience.heard()
+        try:
+            self._insist(self._producer.init_transactions)
+        except KafkaException as exception:
+            self._producer.close()
+            raise DependencyDown(f"Kafka refuses: {exception.args[0].str()}") from exception
+        except BaseException:
+            self._producer.close()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, where: TracebackType | None
+    ) -> None:
+        self._producer.purge()
+        self._producer.close()
+
+    def write(self, records: Sequence[Outbound]) -> None:
+        """Write all of these, or none. Raises Refused, Fenced.
+
+        After DependencyDown it is not known which of both; another Writer of this name finds out.
+        """
+        self._patience.heard()
+        self._refused = None
+        failed: Exception | None = None
+        try:
+            self._producer.begin_transaction()
+            for index, record in enumerate(records):
+                self._produce(index, record)
+            self._flush()
+            if self._refused is None:
+                self._insist(self._producer.commit_transaction)
+                return
+        except (KafkaException, SystemError) as error:
+            # SystemError: being fenced shows while delivery reports are served, and confluent-kafka trips over its own
+            # exception there. Either way aborting says what is the matter.
+            failed = error
+        self._abort()
+        if self._refused is not None:
+            raise self._refused
+        raise DependencyDown(f"nothing was written: {failed}") from failed
+
+    def _produce(self, index: int, record: Outbound) -> None:
+        while True:
+            try:
+                self._producer.produce(
+                    record.topic,
+                    record.value,
+                    record.key,
+                    record.partition,
+                    headers=list(record.headers),
+                    on_delivery=self._on_delivery(index),
+                )
+            except BufferError:
+                self._producer.poll(min(0.1, self._patience.left()))
+            except KafkaException as exception:
+                self._note(index, exception.args[0])
+                raise
+            else:
+                return
+
+    def _on_delivery(self, index: int) -> Callable[[KafkaError | None, Message], None]:
+        return lambda error, _: self._note(index, error) if error else None
+
+    def _note(self, index: int, error: KafkaError) -> None:
+        if self._refused is None and error.code() in kafka.REFUSED_FOR_GOOD:
+            self._refused = Refused(index, f"{error.name()}: {error.str()}")
+
+    def _flush(self) -> None:
+        while self._producer.flush(min(STEP_SECONDS, self._patience.left())):
+            pass
+
+    def _insist(self, step: Callable[[float], None]) -> None:
+        """Repeat a step that only timed out: its outcome is open until it says yes or no."""
+        while True:
+            try:
+                step(min(STEP_SECONDS, self._patience.left()))
+            except KafkaException as exception:
+                error = exception.args[0]
+                if error.code() in FENCES:
+                    raise Fenced(error.str()) from exception
+                if error.fatal() or error.txn_requires_abort() or not error.retriable():
+                    raise
+            else:
+                self._patience.heard()
+                return
+
+    def _abort(self) -> None:
+        try:
+            self._insist(self._producer.abort_transaction)
+        except KafkaException as exception:
+            raise DependencyDown(exception.args[0].str()) from exception

@@ -1,0 +1,256 @@
+"""Dead letters and parked rows in the admin of orders: seen, redriven, retried and discarded, by those who may."""
+
+import time
+import uuid
+
+import pytest
+from django.contrib.auth.models import Permission
+from django.contrib.auth.models import User as Person
+from django.db.models.functions import Now
+from django.test import Client
+from django.urls import reverse
+
+from chassis.messaging import deadletter_store, parked
+from chassis.messaging.deadletter_store import Patience, Store, Wanted
+from chassis.messaging.models import OutboxEvent
+from tests.chassis.messaging import letters
+from tests.chassis.messaging.kafka_helpers import make_topic, new_topic
+
+pytestmark = pytest.mark.django_db(databases=["orders"])
+
+LIST, DECIDE = "/admin/messaging/deadletter/", "/admin/messaging/deadletter/decide/"
+
+
+@pytest.fixture
+def topic(monkeypatch, settings) -> str:
+    """A topic of this test's own, with its dead-letter topic."""
+    settings.SERVICE_NAME = f"orders-{uuid.uuid4().hex[:8]}"
+    name = new_topic("counted", partitions=2)
+    make_topic(f"{name}.{settings.SERVICE_NAME}.dlq", partitions=2)
+    monkeypatch.setattr(deadletter_store, "registered", lambda: {name: None})
+    return name
+
+
+@pytest.fixture
+def ids(topic, settings) -> list[str]:
+    dead = f"{topic}.{settings.SERVICE_NAME}.dlq"
+    first = letters.bury(
+        dead,
+        letters.letter(topic, 1, key=b"k1", value=b'{"number": 1, "note": "<b>"}'),
+        letters.unreadable(topic, 2, key=b"k2"),
+        at="2026-01-01T10:00:00Z",
+    )
+    return first + letters.bury(dead, letters.letter(topic, 3, key=b"k3", error=ValueError("lost: ada@example.org")))
+
+
+def login(*permissions: str, staff: bool = True) -> Client:
+    client = Client()
+    person = Person.objects.create_user("ada", is_staff=staff)
+    person.user_permissions.set(Permission.objects.filter(codename__in=permissions))
+    assert person.user_permissions.count() == len(permissions)
+    client.force_login(person)
+    return client
+
+
+EVERYTHING = ("view_deadletter", "redrive_deadletter", "discard_deadletter")
+
+
+def link(letter_id: str) -> str:
+    return reverse("admin:messaging_deadletter_change", args=[letter_id])
+
+
+def unresolved() -> list[str]:
+    return [letter.id for letter in Store(Patience(30)).unresolved(Wanted())]
+
+
+def said(answer) -> list[str]:
+    return [str(message) for message in answer.context["messages"]]
+
+
+@pytest.mark.parametrize(
+    ("query", "shown"),
+    [
+        ("", {0, 1, 2}),
+        ("?reason=unreadable", {1}),
+        ("?key=k1", {0}),
+        ("?key=k1&reason=unreadable", set()),
+        ("?since=2026-01-01+10:00:01", {2}),
+        ("?until=2026-01-01+10:00:01&topic=", {0, 1}),
+        ("?topic=nonsense", set()),
+        ("?since=soon", set()),
+    ],
+)
+def test_the_list_and_its_filters(ids, query, shown):
+    page = login(*EVERYTHING).get(LIST + query)
+
+    assert page.status_code == 200
+    assert {n for n, one in enumerate(ids) if link(one) in page.text} == shown
+
+
+def test_it_is_on_the_first_page(ids):
+    assert LIST in login(*EVERYTHING).get("/admin/").text
+
+
+def test_all_about_one(topic, ids, settings):
+    client = login(*EVERYTHING)
+    page = client.get(link(ids[0]))
+
+    assert page.status_code == 200
+    for text in (
+        "&quot;number&quot;: 1",
+        "ValueError: number 1",
+        "event-1",
+        "req-1",
+        topic,
+        "&lt;b&gt;",
+        ">Redrive<",
+        ">Discard<",
+        f"{topic}.{settings.SERVICE_NAME}.dlq",
+    ):
+        assert text in page.text
+    assert "<b>" not in page.text
+    assert r"\xff junk" in client.get(link(ids[1])).text
+    assert "ada@" not in client.get(link(ids[2])).text
+    assert client.get(link("nobody")).status_code == 404
+
+
+def test_redriving_one_in_the_name_of_the_person(topic, ids):
+    answer = login(*EVERYTHING).post(DECIDE, {"action": "redrive", "id": ids[0]}, follow=True)
+
+    assert said(answer) == ["1 redriven."]
+    assert link(ids[0]) not in answer.text
+    assert letters.redriven(topic) == {ids[0]: 1}
+    assert Store(Patience(30)).resolutions()[ids[0]].by == "ada"
+
+
+def test_discarding_several_and_again(topic, ids):
+    client = login(*EVERYTHING)
+    assert said(client.post(DECIDE, {"action": "discard", "id": ids[:2]}, follow=True)) == ["2 discarded."]
+    again = client.post(DECIDE, {"action": "redrive", "id": ids[:2]}, follow=True)
+
+    assert said(again) == ["2 not redriven: somebody may have decided about them already."]
+    assert unresolved() == ids[2:]
+    assert letters.everything(topic) == []
+    page = client.get(link(ids[0])).text
+    assert "discarded by ada" in page
+    assert ">Redrive<" not in page
+
+
+def test_choosing_none_does_nothing(ids):
+    answer = login(*EVERYTHING).post(DECIDE, {"action": "redrive"}, follow=True)
+
+    assert said(answer) == ["No dead letter was chosen."]
+    assert sorted(unresolved()) == sorted(ids)
+
+
+class TestWhoMay:
+    """Staff only, and each button for those who have its permission."""
+
+    def test_who_may_only_look_has_no_buttons_and_is_refused(self, ids):
+        client = login("view_deadletter")
+        for page in (client.get(LIST), client.get(link(ids[0]))):
+            assert page.status_code == 200
+            assert 'name="action"' not in page.text
+        for action in ("redrive", "discard"):
+            assert client.post(DECIDE, {"action": action, "id": ids}).status_code == 403
+        assert sorted(unresolved()) == sorted(ids)
+
+    def test_each_has_its_own_permission(self, ids):
+        client = login("view_deadletter", "discard_deadletter")
+        page = client.get(link(ids[0])).text
+        assert (">Discard<" in page, ">Redrive<" in page) == (True, False)
+        assert client.post(DECIDE, {"action": "redrive", "id": ids}).status_code == 403
+        assert client.post(DECIDE, {"action": "discard", "id": ids[0]}).status_code == 302
+        assert sorted(unresolved()) == sorted(ids[1:])
+
+    def test_staff_without_permission_sees_nothing(self, ids):
+        client = login("redrive_deadletter")
+        assert [client.get(LIST).status_code, client.get(link(ids[0])).status_code] == [403, 403]
+        assert client.post(DECIDE, {"action": "redrive", "id": ids}).status_code == 403
+
+    @pytest.mark.parametrize("client", [Client, lambda: login(*EVERYTHING, staff=False)])
+    def test_all_others_have_to_log_in(self, ids, client):
+        client = client()
+        for answer in (
+            client.get(LIST),
+            client.get(link(ids[0])),
+            client.post(DECIDE, {"action": "redrive", "id": ids}),
+        ):
+            assert answer.status_code == 302
+            assert answer["Location"].startswith("/admin/login/")
+        assert sorted(unresolved()) == sorted(ids)
+
+    def test_only_a_form_with_its_token_may_decide(self, ids):
+        client = login(*EVERYTHING)
+        client.handler.enforce_csrf_checks = True
+        assert client.post(DECIDE, {"action": "redrive", "id": ids}).status_code == 403
+        assert client.get(DECIDE).status_code == 405
+        assert sorted(unresolved()) == sorted(ids)
+
+    def test_an_unknown_action_is_refused(self, ids):
+        assert login(*EVERYTHING).post(DECIDE, {"action": "delete", "id": ids}).status_code == 403
+
+
+def test_without_a_broker_each_page_says_so_in_time(ids, settings):
+    settings.KAFKA_BOOTSTRAP_SERVERS = "127.0.0.1:1"
+    client = login(*EVERYTHING)
+    for ask in (lambda: client.get(LIST), lambda: client.get(link(ids[0]))):
+        started = time.monotonic()
+        page = ask()
+        assert time.monotonic() - started < 3
+        assert (page.status_code, "Kafka does not answer" in page.text) == (503, True)
+    started = time.monotonic()
+    answer = client.post(DECIDE, {"action": "redrive", "id": ids})
+    assert time.monotonic() - started < 3
+    assert answer.status_code == 302
+
+
+def test_a_service_that_consumes_nothing_has_no_such_page(monkeypatch):
+    monkeypatch.setattr(deadletter_store, "registered", dict)
+
+    assert LIST not in login(*EVERYTHING, "view_outboxevent").get("/admin/").text
+
+
+class TestParkedRows:
+    """In the list of outbox events."""
+
+    OUTBOX = "/admin/messaging/outboxevent/"
+
+    @pytest.fixture
+    def row(self) -> OutboxEvent:
+        return OutboxEvent.objects.create(
+            event_id=uuid.uuid4(), topic="t", key="k", payload=b"{}", headers=[], request_id="r",
+            parked_at=Now(), parked_reason="2000000 bytes",
+        )  # fmt: skip
+
+    def decide(self, client: Client, action: str, row: OutboxEvent):
+        return client.post(self.OUTBOX, {"action": action, "_selected_action": [row.position]}, follow=True)
+
+    def test_are_found_with_their_reason(self, row):
+        client = login("view_outboxevent")
+        assert "2000000 bytes" in client.get(f"{self.OUTBOX}?state=parked").text
+        for state in ("waiting", "sent", "discarded"):
+            assert "2000000 bytes" not in client.get(f"{self.OUTBOX}?state={state}").text
+
+    def test_are_retried(self, row):
+        answer = self.decide(login("view_outboxevent", "retry_outboxevent"), "retry_parked", row)
+        assert said(answer) == ["1 will be tried again."]
+        row.refresh_from_db()
+        assert (row.parked_at, row.parked_reason, row.discarded_at) == (None, None, None)
+
+    def test_are_discarded_and_stay_to_be_seen(self, row):
+        client = login("view_outboxevent", "discard_outboxevent")
+        assert said(self.decide(client, "discard_parked", row)) == ["1 discarded."]
+        row.refresh_from_db()
+        assert row.discarded_by == "ada"
+        page = client.get(f"{self.OUTBOX}{row.position}/change/").text
+        for text in ("discarded", "ada", "2000000 bytes"):
+            assert text in page
+        assert said(self.decide(client, "discard_parked", row)) == ["1 not discarded: not parked."]
+
+    def test_only_by_those_who_may(self, row):
+        client = login("view_outboxevent")
+        for action in ("retry_parked", "discard_parked"):
+            assert action not in client.get(self.OUTBOX).text
+            self.decide(client, action, row)
+        assert parked.rows().get() == row
