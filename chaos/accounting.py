@@ -1,0 +1,307 @@
+"""The account: from the evidence alone, what was lost, doubled, out of order, stuck or wrongly buried.
+
+Pure functions of the evidence. Each check looks at a number of things and names those that are not as promised.
+"""
+
+from collections import Counter, defaultdict
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+from chaos.evidence import Evidence, Order
+from chaos.topics import DEAD, EVENTS, READERS, Seen
+
+LOST, DOUBLED, DISORDER, STUCK, BURIED = "lost", "doubled", "out of order", "stuck", "dead-lettered"
+KINDS = (LOST, DOUBLED, DISORDER, STUCK, BURIED)
+
+WELCOME = "welcome-product"
+OUTCOMES = {"completed": "paid", "failed": "failed"}
+
+
+@dataclass(frozen=True)
+class Check:
+    """One promise: how many things were looked at, and which of them break it."""
+
+    kind: str
+    what: str
+    looked_at: int
+    wrong: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        return (
+            f"{self.kind}: {self.what}: {len(self.wrong)} of {self.looked_at}, for example {', '.join(self.wrong[:3])}"
+        )
+
+
+class Books:
+    """The evidence, sorted so that questions are easily answered."""
+
+    def __init__(self, evidence: Evidence) -> None:
+        """Sort it."""
+        self.evidence = evidence
+        self.good = {topic: [r for r in evidence.seen[topic] if r.place not in evidence.poison] for topic in EVENTS}
+        self.by_key = {topic: _grouped(records) for topic, records in self.good.items()}
+        self.users = {user.id: user for user in evidence.users}
+        self.orders = {order.id: order for order in evidence.orders}
+        self.welcome = Counter(order.user_id for order in evidence.orders if order.product == WELCOME)
+        self.welcomed = [*self.users, *evidence.sequences]
+        self.products = Counter(order.product for order in evidence.orders)
+        self.emails = Counter(user.email.lower() for user in evidence.users)
+        self.asked = {(answer.wish.kind, answer.wish.mark) for answer in evidence.answers}
+
+
+def _grouped(records: Sequence[Seen]) -> dict[str, list[Seen]]:
+    grouped: dict[str, list[Seen]] = defaultdict(list)
+    for record in records:
+        grouped[(record.key or b"").decode("utf-8", "replace")].append(record)
+    return grouped
+
+
+def account(evidence: Evidence) -> list[Check]:
+    """All checks, whatever they find."""
+    books = Books(evidence)
+    return [check for checks in (_lost, _doubled, _disorder, _stuck, _buried) for check in checks(books)]
+
+
+def verdict(checks: Sequence[Check]) -> dict[str, int]:
+    """How many things of each kind are wrong."""
+    return {kind: sum(len(check.wrong) for check in checks if check.kind == kind) for kind in KINDS}
+
+
+def _check(kind: str, what: str, things: Collection[str], is_wrong: Callable[[str], object]) -> Check:
+    return Check(kind, what, len(things), tuple(thing for thing in things if is_wrong(thing)))
+
+
+# --- lost ---
+
+
+def _lost(books: Books) -> Iterator[Check]:
+    answers = books.evidence.answers
+    taken = {answer.id: answer.wish for answer in answers if answer.status == 201}
+    users = [id for id, wish in taken.items() if wish.kind == "user"]
+    orders = [id for id, wish in taken.items() if wish.kind == "order"]
+    yield _check(
+        LOST, "users answered 201 that are not there", users, lambda id: _other_user(books, id, taken[id].mark)
+    )
+    yield _check(LOST, "orders answered 201 that are not there", orders, lambda id: _other(books, id, taken[id].mark))
+    refused = [f"{a.wish.mark} {a.status} {a.cause}" for a in answers if 400 <= a.status < 500]
+    yield Check(LOST, "good POSTs refused with 4xx", len(answers), tuple(refused))
+    yield from _lost_events(books)
+    yield _check(LOST, "users without welcome order", books.welcomed, lambda id: not books.welcome[id])
+    for topic, keys in (
+        ("user.created", books.users),
+        ("order.created", books.orders),
+        ("payment.completed", books.orders),
+    ):
+        yield _check(
+            LOST, f"{_what(topic)} without {topic}", list(keys), lambda key, t=topic: key not in books.by_key[t]
+        )
+
+
+def _lost_events(books: Books) -> Iterator[Check]:
+    ids = {record.id for topic in EVENTS for record in books.good[topic]}
+    ids |= {record.header("deadletter-id") for name in DEAD.values() for record in books.evidence.seen[name]}
+    for service, rows in books.evidence.outbox.items():
+        sent = [row.event_id for row in rows if row.sent]
+        yield _check(
+            LOST, f"{service}' outbox rows marked as sent that are on no topic", sent, lambda id: id not in ids
+        )
+
+
+def _other_user(books: Books, user_id: str, email: str) -> bool:
+    user = books.users.get(user_id)
+    return user is None or user.email != email
+
+
+def _other(books: Books, order_id: str, product: str) -> bool:
+    order = books.orders.get(order_id)
+    return order is None or order.product != product
+
+
+def _what(topic: str) -> str:
+    return topic.partition(".")[0].replace("payment", "order") + "s"
+
+
+# --- doubled ---
+
+
+def _doubled(books: Books) -> Iterator[Check]:
+    yield _check(DOUBLED, "emails with two users", books.emails, lambda email: books.emails[email] > 1)
+    ordered = [product for product in books.products if product != WELCOME]
+    yield _check(DOUBLED, "orders made twice by one POST", ordered, lambda product: books.products[product] > 1)
+    strangers = [("user", email) for email in books.emails] + [("order", product) for product in ordered]
+    unasked = tuple(mark for kind, mark in strangers if (kind, mark) not in books.asked)
+    yield Check(DOUBLED, "rows that nobody asked for", len(strangers), unasked)
+    yield _check(DOUBLED, "users with two welcome orders", books.welcome, lambda id: books.welcome[id] > 1)
+    nobody = [id for id in books.welcome if id not in books.users and id not in books.evidence.sequences]
+    yield Check(DOUBLED, "welcome orders of users who are not there", len(books.welcome), tuple(nobody))
+    for topic, keys in (
+        ("user.created", books.users),
+        ("order.created", books.orders),
+        ("payment.completed", books.orders),
+    ):
+        by_key = books.by_key[topic]
+        yield _check(
+            DOUBLED, f"{_what(topic)} with two different {topic}", list(keys), lambda k, g=by_key: _differ(g.get(k, []))
+        )
+    yield from _doubled_payments(books)
+    yield _without_id(books)
+
+
+def _differ(records: Sequence[Seen]) -> bool:
+    return (
+        len({(record.id, record.value if record.topic != "payment.completed" else _said(record)) for record in records})
+        > 1
+    )
+
+
+def _said(record: Seen) -> bytes:
+    """A payment but for its time: when an order's event came twice it is decided twice, and is the same payment."""
+    return repr(sorted((name, value) for name, value in record.payload.items() if name != "completedAt")).encode()
+
+
+def _doubled_payments(books: Books) -> Iterator[Check]:
+    orders, paid = books.by_key["order.created"], books.by_key["payment.completed"]
+    yield _check(
+        DOUBLED,
+        "orders with more payments than order events",
+        list(paid),
+        lambda k: len(paid[k]) > len(orders.get(k, [])),
+    )
+    yield _check(DOUBLED, "orders whose payment is another's", list(books.orders), lambda id: _contradicts(books, id))
+    changes = Counter(books.evidence.settled)
+    yield _check(DOUBLED, "orders settled twice", list(books.orders), lambda id: changes[id] > 1)
+
+
+def _contradicts(books: Books, order_id: str) -> bool:
+    order: Order = books.orders[order_id]
+    if order.payment_id is None:
+        return False
+    said = {
+        (record.payload.get("paymentId"), OUTCOMES.get(record.payload.get("status", "")))
+        for record in books.by_key["payment.completed"].get(order_id, [])
+    }
+    return (order.payment_id, order.status) not in said
+
+
+def _without_id(books: Books) -> Check:
+    """What a repeat would do again: an event whose effects are there and whose id is not."""
+    claimed = books.evidence.claimed
+    ids = {record.id for topic, group in READERS.items() if group == "orders" for record in books.good[topic]}
+    return _check(DOUBLED, "handled events that the inbox does not know", ids, lambda id: id not in claimed)
+
+
+# --- out of order ---
+
+
+def _disorder(books: Books) -> Iterator[Check]:
+    evidence = books.evidence
+    position = {row.event_id: row.position for rows in evidence.outbox.values() for row in rows}
+    for topic, keys in books.by_key.items():
+        what = f"keys of {topic} not in the outbox's order"
+        places = {key: [position[id] for id in _first(records) if id in position] for key, records in keys.items()}
+        yield _check(DISORDER, what, places, lambda key, places=places: not _rising(places[key]))
+    sequences = evidence.sequences
+    on_topic = books.by_key["user.created"]
+    yield _check(
+        DISORDER,
+        "sequences out of order on the topic",
+        sequences,
+        lambda k: _first(on_topic.get(k, [])) != list(sequences[k]),
+    )
+    claimed = evidence.claimed
+    yield _check(
+        DISORDER,
+        "sequences handled out of order",
+        sequences,
+        lambda key: not _rising([claimed[id] for id in sequences[key] if id in claimed]),
+    )
+    yield _check(
+        DISORDER, "welcome orders not caused by the first event", sequences, lambda k: not _caused_by_first(books, k)
+    )
+
+
+def _first(records: Sequence[Seen]) -> list[str]:
+    """The ids of events in the order in which each came first; repeats come later, and are known by their id."""
+    return list(dict.fromkeys(record.id for record in records))
+
+
+def _rising(numbers: Sequence[int]) -> bool:
+    """Equal ones are of one batch."""
+    return all(one <= other for one, other in pairwise(numbers))
+
+
+def _caused_by_first(books: Books, user_id: str) -> bool:
+    """The welcome order's event carries the request of the event that caused it; a sequence's is its event's id."""
+    orders = [order.id for order in books.evidence.orders if order.user_id == user_id and order.product == WELCOME]
+    causes = {r.header("requestId") for order in orders for r in books.by_key["order.created"].get(order, [])}
+    return causes <= set(books.evidence.sequences[user_id][:1])
+
+
+# --- stuck ---
+
+
+def _stuck(books: Books) -> Iterator[Check]:
+    evidence = books.evidence
+    yield _check(STUCK, "orders pending", list(books.orders), lambda id: books.orders[id].status == "pending")
+    for service, rows in evidence.outbox.items():
+        unsent = tuple(f"{row.topic} {row.event_id} {row.parked or ''}".strip() for row in rows if not row.sent)
+        yield Check(STUCK, f"{service}' outbox rows not sent, or parked", len(rows), unsent)
+    yield _each(STUCK, "records that their group has not committed", evidence.lag)
+    yield _each(STUCK, "records behind an open Kafka transaction", evidence.open_transactions)
+    yield Check(STUCK, "database sessions in an old transaction", len(evidence.sessions), tuple(evidence.sessions))
+
+
+def _each(kind: str, what: str, counts: Mapping[str, int]) -> Check:
+    return Check(
+        kind, what, sum(counts.values()), tuple(topic for topic, count in counts.items() for _ in range(count))
+    )
+
+
+# --- dead-lettered ---
+
+
+def _buried(books: Books) -> Iterator[Check]:
+    evidence = books.evidence
+    letters: dict[tuple[str, int, int], list[Seen]] = defaultdict(list)
+    for name in DEAD.values():
+        for letter in evidence.seen[name]:
+            letters[_died_at(letter)].append(letter)
+    good = [
+        f"{letter.topic} {letter.offset}"
+        for place, found in letters.items()
+        if place not in evidence.poison
+        for letter in found
+    ]
+    yield Check(LOST, "good events in a dead-letter topic", sum(map(len, letters.values())), tuple(good))
+    places = {f"{poison.topic}/{place[1]}/{place[2]} {poison.flaw}": place for place, poison in evidence.poison.items()}
+    yield _check(BURIED, "poison in no dead-letter topic", places, lambda name: not letters.get(places[name]))
+    yield _check(
+        BURIED,
+        "poison whose dead letter is altered or gives no reason",
+        places,
+        lambda name: any(not _is_whole(evidence, places[name], letter) for letter in letters.get(places[name], [])),
+    )
+    yield _check(
+        BURIED,
+        "poison with two different dead letters",
+        places,
+        lambda name: len({letter.header("deadletter-id") for letter in letters.get(places[name], [])}) > 1,
+    )
+
+
+def _died_at(letter: Seen) -> tuple[str, int, int]:
+    partition, offset = letter.header("deadletter-partition"), letter.header("deadletter-offset")
+    return (letter.header("deadletter-topic"), int(partition or -1), int(offset or -1))
+
+
+def _is_whole(evidence: Evidence, place: tuple[str, int, int], letter: Seen) -> bool:
+    """In the right topic, byte for byte as it was sent, and with what a person needs to understand it."""
+    poison = evidence.poison[place]
+    own = tuple((name, value) for name, value in letter.headers if not name.startswith("deadletter-"))
+    return (
+        letter.topic == DEAD[poison.topic]
+        and (letter.key, letter.value, own) == (poison.key, poison.value, poison.headers)
+        and letter.header("deadletter-reason") == poison.reason
+        and all(letter.header(f"deadletter-{name}") for name in ("error", "attempts", "at", "group"))
+    )

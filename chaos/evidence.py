@@ -1,0 +1,140 @@
+"""What is left when all is over: the rows of both databases and the records on Kafka, as plain data."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import psycopg
+
+from chaos.engines import Engines
+from chaos.load import Answer
+from chaos.poison import Poison
+from chaos.topics import Place, Reader, Seen
+
+WITNESS = """
+CREATE TABLE chaos_inbox (seq bigserial PRIMARY KEY, event_id text, batch bigint DEFAULT txid_current());
+CREATE TABLE chaos_settled (seq bigserial PRIMARY KEY, order_id uuid);
+CREATE FUNCTION chaos_note_inbox() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+  INSERT INTO chaos_inbox (event_id) VALUES (NEW.event_id); RETURN NULL;
+END $$;
+CREATE FUNCTION chaos_note_settled() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+  INSERT INTO chaos_settled (order_id) VALUES (NEW.id); RETURN NULL;
+END $$;
+CREATE CONSTRAINT TRIGGER chaos_inbox AFTER INSERT ON inbox DEFERRABLE INITIALLY DEFERRED
+  FOR EACH ROW EXECUTE FUNCTION chaos_note_inbox();
+CREATE TRIGGER chaos_settled AFTER UPDATE ON orders FOR EACH ROW EXECUTE FUNCTION chaos_note_settled();
+"""
+"""Witnesses in orders' database: in which order batches were committed, and each time that an order was changed.
+
+The first is deferred to the commit: only then has a consumer that was frozen got, or not got, what it claimed.
+"""
+
+USERS = "SELECT id::text, email FROM users"
+ORDERS = "SELECT id::text, user_id, items->0->>'productId', status, payment_id::text FROM orders"
+OUTBOX = "SELECT position, event_id::text, topic, key, sent_at IS NOT NULL, parked_reason FROM outbox ORDER BY position"
+CLAIMED = """
+SELECT i.event_id, coalesce(w.number, 0) FROM inbox i LEFT JOIN (
+  SELECT event_id, min(seq) OVER (PARTITION BY batch) AS number FROM chaos_inbox
+) AS w USING (event_id)
+"""
+SESSIONS = """
+SELECT application_name, state FROM pg_stat_activity
+WHERE datname = current_database() AND xact_start < now() - interval '2 seconds' AND pid <> pg_backend_pid()
+"""
+
+
+@dataclass(frozen=True)
+class User:
+    """A row of users."""
+
+    id: str
+    email: str
+
+
+@dataclass(frozen=True)
+class Order:
+    """A row of orders; `product` is that of its first item."""
+
+    id: str
+    user_id: str
+    product: str
+    status: str
+    payment_id: str | None
+
+
+@dataclass(frozen=True)
+class OutboxRow:
+    """A row of an outbox."""
+
+    position: int
+    event_id: str
+    topic: str
+    key: str | None
+    sent: bool
+    parked: str | None
+
+
+@dataclass
+class Evidence:
+    """Everything that the account is drawn up from."""
+
+    answers: Sequence[Answer] = ()
+    users: Sequence[User] = ()
+    orders: Sequence[Order] = ()
+    outbox: Mapping[str, Sequence[OutboxRow]] = field(default_factory=dict)
+    claimed: Mapping[str, int] = field(default_factory=dict)
+    """Each event in orders' inbox, and the number of its batch in the order of their commits."""
+    settled: Sequence[str] = ()
+    """Ids of orders, one for each change of an order."""
+    seen: Mapping[str, Sequence[Seen]] = field(default_factory=dict)
+    poison: Mapping[Place, Poison] = field(default_factory=dict)
+    sequences: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    lag: Mapping[str, int] = field(default_factory=dict)
+    open_transactions: Mapping[str, int] = field(default_factory=dict)
+    sessions: Sequence[str] = ()
+    """Database sessions in a transaction that is older than it could honestly be."""
+
+
+def place_witnesses(engines: Engines) -> None:
+    """Put triggers into orders' database that write down what its rows alone do not tell."""
+    with psycopg.connect(engines.address("orders"), autocommit=True) as connection:
+        connection.execute(WITNESS.encode())
+
+
+def collect(engines: Engines, reader: Reader, **known: Any) -> Evidence:
+    """Read both databases and Kafka. `known` is what the run itself knows: answers, poison, sequences."""
+    reader.catch_up()
+    users, orders = engines.address("users"), engines.address("orders")
+    return Evidence(
+        users=[User(*row) for row in _rows(users, USERS)],
+        orders=[Order(*row) for row in _rows(orders, ORDERS)],
+        outbox={
+            name: [OutboxRow(*row) for row in _rows(url, OUTBOX)]
+            for name, url in (("users", users), ("orders", orders))
+        },
+        claimed=_claimed(orders),
+        settled=[order for (order,) in _rows(orders, "SELECT order_id::text FROM chaos_settled ORDER BY seq")],
+        seen=reader.seen,
+        lag=reader.lag(),
+        open_transactions=reader.open_transactions(),
+        sessions=[f"{name}: {state}" for url in (users, orders) for name, state in _rows(url, SESSIONS)],
+        **known,
+    )
+
+
+def _claimed(url: str) -> dict[str, int]:
+    """What stands in the inbox itself; 0 for what the witness did not see."""
+    return dict(_rows(url, CLAIMED))
+
+
+def _rows(url: str, query: str) -> list[tuple[Any, ...]]:
+    with psycopg.connect(url, autocommit=True, connect_timeout=5) as connection:
+        return connection.execute(query.encode()).fetchall()
+
+
+def waiting(engines: Engines) -> int:
+    """How many outbox rows and orders still wait for something."""
+    unsent = "SELECT count(*) FROM outbox WHERE sent_at IS NULL AND parked_at IS NULL"
+    pending = "SELECT count(*) FROM orders WHERE status = 'pending'"
+    users, orders = engines.address("users"), engines.address("orders")
+    return sum(_rows(url, query)[0][0] for url, query in ((users, unsent), (orders, unsent), (orders, pending)))

@@ -1,0 +1,110 @@
+"""Records that nobody can handle, mixed in among the good ones; each remembers how it was sent and where it stands."""
+
+import asyncio
+import random
+import uuid
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+
+import orjson
+from confluent_kafka import KafkaError, Message, Producer
+
+from chaos.topics import EVENTS, Headers, Place
+
+EVERY_SECONDS = 2.0
+OPTIONS = {"log_level": 0, "enable.idempotence": True, "acks": "all", "message.timeout.ms": 0}
+UNREADABLE, FAILING = "unreadable", "handler"
+
+
+@dataclass(frozen=True)
+class Poison:
+    """One such record: why nobody can handle it, and the reason that its dead letter must give."""
+
+    topic: str
+    flaw: str
+    reason: str
+    key: bytes | None
+    value: bytes | None
+    headers: Headers
+
+
+@dataclass
+class Poisoner:
+    """Sends poison. `sent` maps where each stands to what it is."""
+
+    servers: str
+    sent: dict[Place, Poison] = field(default_factory=dict)
+
+    async def run(self, seed: int, duration: float) -> None:
+        """Every topic gets every kind at least once, whatever the duration."""
+        rng = random.Random(f"poison {seed}")  # noqa: S311
+        deck = [(topic, flaw) for topic in EVENTS for flaw in FLAWS] + [("payment.completed", "unknown order")]
+        rng.shuffle(deck)
+        step = min(EVERY_SECONDS, duration / len(deck))
+        producer = Producer(OPTIONS | {"bootstrap.servers": self.servers})
+        for number in range(int(duration / step)):
+            self._send(producer, make(rng, *deck[number % len(deck)]))
+            producer.poll(0)
+            await asyncio.sleep(step)
+        # All of it must stand somewhere before anyone may say what became of it.
+        while await asyncio.to_thread(producer.flush, 1):
+            continue
+
+    def _send(self, producer: Producer, poison: Poison) -> None:
+        def done(error: KafkaError | None, message: Message) -> None:
+            if error is None:
+                self.sent[message.topic(), message.partition(), message.offset()] = poison  # type: ignore[index]
+
+        headers = list(poison.headers)
+        producer.produce(poison.topic, poison.value, poison.key, on_delivery=done, headers=headers)  # type: ignore[arg-type]
+
+
+def make(rng: random.Random, topic: str, flaw: str) -> Poison:
+    """A record of that topic with that flaw; beside it, all is as it should be."""
+    key = str(uuid.UUID(int=rng.getrandbits(128), version=4))
+    good = _payload(topic, key)
+    said = _headers(topic, rng)
+    if flaw == "unknown order":
+        return Poison(topic, flaw, FAILING, key.encode(), orjson.dumps(good), said)
+    return Poison(topic, flaw, UNREADABLE, *FLAWS[flaw](key.encode(), orjson.dumps(good), said))
+
+
+Parts = tuple[bytes | None, bytes | None, Headers]
+
+FLAWS: dict[str, Callable[[bytes, bytes, Headers], Parts]] = {
+    "undecodable bytes": lambda key, value, headers: (key, b"\xff\xfe\x00{", (*headers, ("odd", b"\xff\x00"))),
+    "cut off": lambda key, value, headers: (key, value[:-7], headers),
+    "invalid payload": lambda key, value, headers: (key, b'{"userId": 7, "orderId": "x"}', headers),
+    "unknown version": lambda key, value, headers: (key, value, tuple(_version_9(headers))),
+    "null key": lambda key, value, headers: (None, value, headers),
+    "null value": lambda key, value, headers: (key, None, headers),
+}
+
+
+def _version_9(headers: Headers) -> Iterator[tuple[str, bytes | None]]:
+    for name, value in headers:
+        yield name, value if value is None or name != "ce_dataschema" else value.replace(b":v1", b":v9")
+
+
+def _payload(topic: str, key: str) -> dict[str, object]:
+    when = "2026-11-23T12:00:00Z"
+    if topic == "user.created":
+        return {"userId": key, "email": f"{key}@example.org", "name": "Eve", "createdAt": when}
+    if topic == "order.created":
+        return {"orderId": key, "userId": "eve", "items": [], "totalAmount": 0, "createdAt": when}
+    payment = {"paymentId": str(uuid.uuid5(uuid.NAMESPACE_OID, key)), "orderId": key, "userId": "eve"}
+    return {**payment, "amount": 0, "status": "completed", "completedAt": when}
+
+
+def _headers(topic: str, rng: random.Random) -> Headers:
+    event_id = str(uuid.UUID(int=rng.getrandbits(128), version=4))
+    text = {
+        "ce_specversion": "1.0",
+        "ce_id": event_id,
+        "ce_type": topic,
+        "ce_source": "/chaos",
+        "ce_dataschema": f"urn:events:{topic}:v1",
+        "content-type": "application/json",
+        "requestId": event_id,
+    }
+    return tuple((name, value.encode()) for name, value in text.items())

@@ -1,0 +1,128 @@
+"""The table that a run ends with."""
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from chaos.accounting import BURIED, KINDS, Check, verdict
+from chaos.evidence import Evidence
+from chaos.load import Answer
+from chaos.plan import Plan
+from chaos.schedule import Fault
+from chaos.topics import DEAD, EVENTS
+
+WIDTH = 62
+
+
+@dataclass
+class Outcome:
+    """All that a run found out."""
+
+    plan: Plan
+    faults: Sequence[Fault]
+    evidence: Evidence
+    checks: Sequence[Check]
+    load_seconds: float
+    settle_seconds: float
+    deaths: Sequence[str]
+    ignored_sigterm: Sequence[str]
+
+    @property
+    def as_promised(self) -> bool:
+        """Whether nothing at all is wrong, and there was something to look at."""
+        return not any(verdict(self.checks).values()) and any(a.status == 201 for a in self.evidence.answers)
+
+
+def lines(outcome: Outcome) -> list[str]:
+    """The table, line by line."""
+    found = verdict(outcome.checks)
+    return [
+        f"chaos {outcome.plan}",
+        "",
+        *_faults(outcome),
+        "",
+        *_answers(outcome.evidence.answers),
+        "",
+        *_things(outcome),
+        "",
+        *(_row(kind, found[kind], "" if not found[kind] else "  <-- must be 0") for kind in KINDS if kind != BURIED),
+        *_poison(outcome),
+        _row("seconds until settled, from the last fault or answer", f"{outcome.settle_seconds:.1f}"),
+        *_wrong(outcome.checks),
+        "",
+        "As promised." if outcome.as_promised else "NOT as promised.",
+    ]
+
+
+def _faults(outcome: Outcome) -> list[str]:
+    groups = Counter((_group(fault.target), fault.kind) for fault in outcome.faults)
+    targets = dict.fromkeys(target for target, _ in sorted(groups))
+    rows = [
+        _row(target, ", ".join(f"{count} {kind}" for (t, kind), count in sorted(groups.items()) if t == target))
+        for target in targets
+    ]
+    ends = [_row("processes that ended by themselves", len(outcome.deaths)), *(f"    {d}" for d in outcome.deaths)]
+    late = [_row("processes that SIGTERM did not end in time", len(outcome.ignored_sigterm))]
+    return [f"what was done in {outcome.load_seconds:.0f} s of load", *rows, *ends, *late]
+
+
+def _group(target: str) -> str:
+    name, _, number = target.rpartition("-")
+    return name if number.isdigit() else target
+
+
+def _answers(answers: Sequence[Answer]) -> list[str]:
+    rows = ["what clients were answered"]
+    for kind in ("user", "order"):
+        of = [answer for answer in answers if answer.wish.kind == kind]
+        rows.append(_row(f"POST /api/{kind}s", len(of)))
+        counts = Counter((a.status, a.cause) for a in of)
+        rows += [_row(f"  {_said(*what)}", count) for what, count in counts.most_common()]
+    return rows
+
+
+def _said(status: int, cause: str) -> str:
+    return f"{status or 'no answer'} {cause}".strip()
+
+
+def _things(outcome: Outcome) -> list[str]:
+    evidence = outcome.evidence
+    welcome = sum(order.product == "welcome-product" for order in evidence.orders)
+    by_status = Counter(order.status for order in evidence.orders)
+    events = {topic: evidence.seen[topic] for topic in EVENTS}
+    repeats = [f"{len(seen) - len({r.id or r.place for r in seen})} {topic}" for topic, seen in events.items()]
+    return [
+        "what there is",
+        _row("users", len(evidence.users)),
+        _row(
+            "users made up for sequences, and their events", f"{len(evidence.sequences)}, {_count(evidence.sequences)}"
+        ),
+        _row("welcome orders", welcome),
+        _row("other orders", len(evidence.orders) - welcome),
+        _row("orders by status", ", ".join(f"{count} {status}" for status, count in sorted(by_status.items()))),
+        _row("records on the topics", ", ".join(f"{len(seen)} {topic}" for topic, seen in events.items())),
+        _row("of these, repeats of the same event", ", ".join(repeats)),
+    ]
+
+
+def _count(sequences: object) -> int:
+    return sum(map(len, sequences.values()))  # type: ignore[attr-defined]
+
+
+def _poison(outcome: Outcome) -> list[str]:
+    letters = {record.header("deadletter-id") for name in DEAD.values() for record in outcome.evidence.seen[name]}
+    wrong = verdict(outcome.checks)[BURIED]
+    return [
+        _row("poison sent", len(outcome.evidence.poison)),
+        _row("dead letters", len(letters)),
+        _row("poison without its dead letter and reason", wrong, "  <-- must be 0" if wrong else ""),
+    ]
+
+
+def _wrong(checks: Iterable[Check]) -> list[str]:
+    broken = [f"  {check}" for check in checks if check.wrong]
+    return ["", "what is wrong", *broken] if broken else []
+
+
+def _row(what: str, value: object, remark: str = "") -> str:
+    return f"  {what:<{WIDTH}} {value}{remark}"

@@ -1,0 +1,42 @@
+"""Waiting until the system has nothing left to do, asked from the outside."""
+
+import asyncio
+import time
+
+import psycopg
+from confluent_kafka import KafkaException
+
+from chaos import evidence
+from chaos.engines import Engines
+from chaos.topics import Behind, Reader
+
+WITHIN = 120.0
+QUIET = 2
+"""So often in a row must it look done: a relay that has just been started may still send something again."""
+
+
+async def settle(engines: Engines, reader: Reader, *, within: float = WITHIN) -> float:
+    """Returns after how many seconds the system was done; at most `within`, and then the account says what is stuck."""
+    began = time.monotonic()
+    quiet_since: float | None = None
+    in_a_row = 0
+    while time.monotonic() - began < within:
+        if await asyncio.to_thread(_is_done, engines, reader):
+            quiet_since = quiet_since or time.monotonic()
+            in_a_row += 1
+            if in_a_row > QUIET:
+                return quiet_since - began
+        else:
+            quiet_since, in_a_row = None, 0
+        await asyncio.sleep(0.5)
+    return within
+
+
+def _is_done(engines: Engines, reader: Reader) -> bool:
+    try:
+        if evidence.waiting(engines):
+            return False
+        reader.catch_up(5)
+        return not (reader.lag() or reader.open_transactions() or evidence.waiting(engines))
+    except (psycopg.Error, KafkaException, Behind):
+        return False

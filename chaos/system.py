@@ -1,0 +1,152 @@
+"""The whole system with two replicas of each process, each started again when it dies, as an orchestrator would."""
+
+import asyncio
+import secrets
+import signal
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from chaos import engines
+from chaos.proxy import Link, Links
+from embedded import ports
+from embedded.ports import HOST
+from embedded.processes import Child, Steps, drive, drive_async, ending
+from embedded.runner import JOB_WITHIN, READY_WITHIN, get
+from embedded.system import JOBS, PROCESSES, ROOT, Job, Process, environment
+
+REPLICAS = 2
+RESTART_SECONDS = 0.5
+GRACE_SECONDS = 15.0
+"""How long a process has to end after SIGTERM."""
+
+EXTRA = {"LOG_FORMAT": "json", "RETRY_BASE_SECONDS": "0.05"}
+"""Eight tries in about ten seconds, so that an event which always fails is dead within a run."""
+
+Alter = Callable[[str, list[str]], list[str]]
+"""Name of a process and its command line → the command line to run: how a test puts a fault into a process."""
+
+
+@dataclass
+class Member:
+    """One replica of one process. While it is `held`, its death is meant and nobody starts it again."""
+
+    name: str
+    process: Process
+    port: int
+    argv: list[str]
+    variables: dict[str, str]
+    log: Path
+    child: Child | None = None
+    held: bool = False
+
+    @property
+    def alive(self) -> bool:
+        """Whether it runs now."""
+        return self.child is not None and self.child.alive
+
+    def spawn(self) -> None:
+        """Start it, whatever became of the one before."""
+        self.child = Child(self.argv, log=self.log, name=self.name, cwd=ROOT, env=self.variables)
+
+    def is_ready(self) -> bool:
+        """Whether it says so itself."""
+        return get(self.port, "/health/ready")[0] == 200
+
+    def readying(self) -> Steps:
+        """Wait until it is ready. Raises NotReady."""
+        assert self.child is not None
+        yield from self.child.until(self.is_ready, within=READY_WITHIN)
+
+
+@dataclass
+class System:
+    """Engines, links and processes. `deaths` says which processes ended without being told to, and how."""
+
+    engines: engines.Engines
+    members: dict[str, Member]
+    links: dict[str, Link]
+    folder: Path
+    secret: str
+    deaths: list[str] = field(default_factory=list)
+    gateways: list[str] = field(default_factory=list)
+
+    async def start(self) -> None:
+        """Start everything, and return when every process is ready. Raises NotReady."""
+        await self.engines.start()
+        await asyncio.gather(*(drive_async(self._run(job)) for job in JOBS))
+        for member in self.members.values():
+            member.spawn()
+        await asyncio.gather(*(asyncio.to_thread(drive, member.readying()) for member in self.members.values()))
+
+    def abandon(self) -> None:
+        """End everything at once."""
+        for member in self.members.values():
+            member.held = True
+            if member.child is not None:
+                member.child.kill9()
+        self.engines.abandon()
+
+    async def keep_alive(self) -> None:
+        """Start again what dies without being told to, until cancelled."""
+        died: dict[str, float] = {}
+        while True:
+            now = time.monotonic()
+            for member in self.members.values():
+                if member.held or member.alive:
+                    died.pop(member.name, None)
+                elif member.name not in died:
+                    died[member.name] = now
+                    assert member.child is not None
+                    self.deaths.append(f"{member.name} {ending(member.child.popen.returncode)}")
+                elif now - died[member.name] > RESTART_SECONDS:
+                    member.spawn()
+            await asyncio.sleep(0.1)
+
+    async def stop_member(self, member: Member, signum: int = signal.SIGTERM) -> bool:
+        """Ask a process to end, and kill it when it does not. Returns whether it ended by itself."""
+        member.held = True
+        child = member.child
+        assert child is not None
+        began = time.monotonic()
+        await asyncio.to_thread(child.stop, signum, grace=GRACE_SECONDS)
+        return time.monotonic() - began < GRACE_SECONDS
+
+    def _run(self, job: Job) -> Steps:
+        told = variables(self.engines, job.service, {}, self.secret)
+        child = Child(job.argv(sys.executable), log=self.folder / f"{job.name}.log", name=job.name, cwd=ROOT, env=told)
+        yield from child.until_done(within=JOB_WITHIN)
+
+
+def choose(folder: Path, links: Links, *, alter: Alter | None = None, replicas: int = REPLICAS) -> System:
+    """The system, not started yet: all addresses are known, and all links made."""
+    chosen = engines.choose(folder, links)
+    secret = secrets.token_urlsafe(48)
+    names = [(process, f"{process.name}-{number}") for process in PROCESSES for number in range(replicas)]
+    numbers = dict(zip((name for _, name in names), ports.free(len(names)), strict=True))
+    # The gateways reach each replica of each service through a link of its own.
+    urls: dict[str, list[str]] = {}
+    ways = dict(chosen.links)
+    for process, name in names:
+        if process.command[0] == "gunicorn":
+            ways[f"gateway>{name}"] = way = links.add(f"gateway>{name}", ports.free(1)[0], numbers[name])
+            urls.setdefault(f"{process.service.upper()}_URL", []).append(f"http://{HOST}:{way.port}")
+    told = {name: ",".join(ours) for name, ours in urls.items()}
+    members = {}
+    for process, name in names:
+        own = {**variables(chosen, process.service, told, secret), **process.variables(numbers[name])}
+        if "CONSUMER_ID" in own:
+            own["CONSUMER_ID"] = f"{process.service}-{name[-1]}"
+        argv = process.argv(sys.executable, numbers[name])
+        argv = alter(process.name, argv) if alter else argv
+        members[name] = Member(name, process, numbers[name], argv, own, folder / f"{name}.log")
+    gateways = [f"http://{HOST}:{numbers[name]}" for process, name in names if process.service == "gateway"]
+    return System(chosen, members, ways, folder, secret, gateways=gateways)
+
+
+def variables(chosen: engines.Engines, service: str, urls: dict[str, str], secret: str) -> dict[str, str]:
+    """The environment of a service's processes and jobs."""
+    addresses = {**chosen.addresses(service), **urls}
+    return {**environment(service, addresses=addresses, secret_key=secret), **EXTRA}

@@ -1,0 +1,87 @@
+"""`python tests/chaos/sabotage.py FAULT manage.py COMMAND`: the product as it is, but for one fault that is put in from outside.
+
+Each fault is what a careless rewrite would do. None of them can be switched on in the product.
+"""
+
+import os
+import sys
+import uuid
+
+FAULTS = {}
+
+
+def fault(function):
+    FAULTS[function.__name__.replace("_", "-")] = function
+    return function
+
+
+@fault
+def offsets_before_the_work():
+    """The consumer commits offsets when it has received records, not when it has worked on them."""
+    from confluent_kafka import TopicPartition
+
+    from chassis.messaging.consumer import Consumer
+
+    work = Consumer._work
+
+    def commit_then_work(self, batch):
+        ends = [TopicPartition(record.topic, record.partition, record.offset + 1) for record in batch]
+        self._client.commit(offsets=ends, asynchronous=False)
+        work(self, batch)
+
+    Consumer._work = commit_then_work
+
+
+@fault
+def inbox_off():
+    """Every event is new, and none is remembered."""
+    from chassis.messaging import inbox
+
+    inbox.claim = lambda letters: {letter.id for letter in letters}
+
+
+@fault
+def inbox_off_and_no_natural_key():
+    """The same where nothing else tells that the work was done before."""
+    from orders.models import Order
+
+    inbox_off()
+    Order.welcome = classmethod(
+        lambda cls, user_id: cls.of(user_id, cls.WELCOME_ITEMS, id=uuid.uuid4(), is_welcome=True)
+    )
+
+
+@fault
+def marked_before_the_ack():
+    """The relay marks rows as sent when it has given them to the client, not when the broker has them."""
+    from chassis.messaging import relay
+
+    produce = relay.Relay._produce
+
+    def mark_then_produce(self, rows, batch):
+        with self._connection.cursor() as cursor:
+            cursor.execute(relay.MARK, [[row[0] for row in rows]])
+        produce(self, rows, batch)
+
+    relay.Relay._produce = mark_then_produce
+
+
+def main():
+    # As when manage.py is run itself: the root of the repository is what is imported from, and argv is its own.
+    sys.path[0] = os.getcwd()
+    name, sys.argv = sys.argv[1], sys.argv[2:]
+
+    import django
+
+    import settings  # noqa: F401  puts platform/ on the import path
+
+    django.setup()
+    FAULTS[name]()
+
+    import manage
+
+    manage.main()
+
+
+if __name__ == "__main__":
+    main()
