@@ -1,7 +1,10 @@
+import math
 import signal
+import time
 from argparse import ArgumentParser
 from typing import Any
 
+import structlog
 from confluent_kafka import KafkaException
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
@@ -9,9 +12,14 @@ from django.core.management.base import BaseCommand, CommandError
 from chassis.messaging import kafka, replay
 from chassis.messaging.consumer import Consumer
 from chassis.messaging.kafka_transaction import Fenced
-from chassis.messaging.loop import Overdue, Stop
+from chassis.messaging.loop import Heartbeat, Overdue, Stop
 from chassis.messaging.registry import handlers
 from chassis.workers import worker
+
+log = structlog.get_logger(__name__)
+
+RIVAL_SECONDS = 30.0
+"""Fenced twice within this long, it is by another process."""
 
 
 class Command(BaseCommand):
@@ -45,14 +53,33 @@ class Command(BaseCommand):
             raise CommandError("--topic goes with --replay-from.")
         with worker.serving("consume") as heartbeat:
             try:
-                consumer = Consumer(stop, heartbeat)
-                consumer.run()
-            except Fenced as error:
-                raise CommandError(f"another process has this worker's place (CONSUMER_ID): {error}") from error
+                self._consume(stop, heartbeat)
             except Overdue:
                 raise CommandError(
                     "told to stop, but the broker did not answer: what was open will be delivered again"
                 ) from None
+
+    @staticmethod
+    def _consume(stop: Stop, heartbeat: Heartbeat) -> None:
+        """Consume until told to stop; once fenced, begin anew with new clients.
+
+        A broker that was away fences those whose transaction or session it ended meanwhile, and nobody else has their
+        place. Who is fenced again soon after has a rival, and leaves the place to it.
+        """
+        fenced_at = -math.inf
+        while True:
+            try:
+                Consumer(stop, heartbeat).run()
+            except Fenced as error:
+                if stop:
+                    return
+                if time.monotonic() - fenced_at < RIVAL_SECONDS:
+                    raise CommandError(f"another process has this worker's place (CONSUMER_ID): {error}") from error
+                fenced_at = time.monotonic()
+                heartbeat.joined.clear()
+                log.warning("fenced, beginning anew", reason=str(error)[:300])
+            else:
+                return
 
     def _rewind(self, replay_from: str, topics: list[str]) -> None:
         if strange := set(topics) - set(handlers()):
