@@ -1,5 +1,6 @@
 """One set of engines and one running system for all acceptance tests; each test finds it whole, and looks at its own ids only."""
 
+import logging
 from collections.abc import Iterator
 
 import pytest
@@ -8,6 +9,9 @@ from embedded import cache
 from embedded.engines import choose
 from tests.acceptance.stand import Stand
 from tests.acceptance.topics import Topics
+
+# A line for each request of the test's own client would hide the processes' lines behind it.
+logging.getLogger("httpx2").setLevel(logging.WARNING)
 
 STAND = pytest.StashKey[Stand]()
 

@@ -34,7 +34,7 @@ class Load(threading.Thread):
             topic, _, value, headers = wire(user_created(user_id))
             self._topics.send_soon(topic, lane.encode(), value, headers)
             self.sent[lane].append(user_id)
-            time.sleep(0.002)
+            time.sleep(0.005)
         self._topics.flush()
 
     def end(self) -> list[str]:

@@ -64,7 +64,7 @@ class Topics:
     def __init__(self, servers: str, names: Iterable[str] = EVENTS + DEAD, *, uncommitted: bool = False) -> None:
         self._servers = {"bootstrap.servers": servers, "log_level": 0, "reconnect.backoff.max.ms": 200}
         self._names = tuple(names)
-        self._isolation = "read_uncommitted" if uncommitted else "read_committed"
+        self._uncommitted = uncommitted
         self._admin = AdminClient(self._servers)
         self._producer = Producer(self._servers | {"acks": "all", "enable.idempotence": True, "partitioner": "murmur2_random"})
         self._seen: dict[str, list[Seen]] = {name: [] for name in self._names}
@@ -135,8 +135,9 @@ class Topics:
         return {(place.topic, place.partition): future.result(10).offset for place, future in found.items()}
 
     def caught_up(self, topic: str) -> bool:
-        """Whether all that is committed on the topic now has been seen."""
-        return all(self._at.get(place, -1) >= end for place, end in self.ends(topic).items())
+        """Whether all that this reader can see of a topic now has been seen."""
+        ends = self.ends(topic, uncommitted=self._uncommitted)
+        return all(self._at.get(place, -1) >= end for place, end in ends.items())
 
     def committed(self, group: str, topic: str) -> dict[Place, int]:
         """The offsets up to which a consumer group has worked a topic off."""
@@ -164,7 +165,7 @@ class Topics:
             | {
                 "group.id": "acceptance",  # never joined and nothing committed: the partitions are assigned by hand
                 "enable.auto.commit": False,
-                "isolation.level": self._isolation,
+                "isolation.level": "read_uncommitted" if self._uncommitted else "read_committed",
                 "enable.partition.eof": True,
                 "fetch.wait.max.ms": 50,
             }
