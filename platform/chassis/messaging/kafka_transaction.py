@@ -13,9 +13,14 @@ from chassis.messaging.failures import DependencyDown, Refused
 from chassis.messaging.handling import Handlers
 from chassis.messaging.outcome import Offsets, Outcome
 from chassis.messaging.records import Record
+from chassis.messaging.watchdog import Watchdog
 
 CALL_SECONDS = 2.0
 """How long one call into the transaction may take before the loop looks up again."""
+
+HUNG_SECONDS = 8.0
+"""How long such a call may take although it was told CALL_SECONDS. librdkafka's send_offsets_to_transaction can hang for
+ever when the connection is lost in it (its issue 5456): only another process, with the same transactional.id, can go on."""
 
 _collected: ContextVar[list[Envelope] | None] = ContextVar("collected", default=None)
 
@@ -57,6 +62,7 @@ class KafkaTransaction:
         self._producer = producer
         self._handlers = handlers
         self._beat = beat
+        self._watchdog = Watchdog("a step of a Kafka transaction", HUNG_SECONDS)
 
     def process(self, batch: Sequence[Record], offsets: Offsets) -> Outcome:
         """Handle a batch, then write what it published, its dead letters and its offsets together."""
@@ -124,7 +130,8 @@ class KafkaTransaction:
         while True:
             self._beat()
             try:
-                return step()
+                with self._watchdog:
+                    return step()
             except KafkaException as exception:
                 error = exception.args[0]
                 if error.fatal() or error.txn_requires_abort() or not error.retriable():
