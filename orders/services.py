@@ -1,12 +1,14 @@
 """What can be done with orders. Each use case is one transaction, its events included."""
 
+import uuid
 from collections.abc import Sequence
 
 from django.conf import settings
 from django.db import transaction
 
+from chassis.messaging import again
 from chassis.messaging.envelope import Outgoing
-from chassis.messaging.outbox import publish, publish_all
+from chassis.messaging.outbox import publish_all
 from chassis.messaging.registry import Received
 from orders.events import OrderCreated, PaymentCompleted, UserCreated
 from orders.models import Item, Order
@@ -23,7 +25,7 @@ def create_order(*, user_id: str, items: list[Item]) -> Order:
     order = Order.of(user_id, items)
     with transaction.atomic(using=settings.SERVICE_DATABASE):
         order.save(force_insert=True)
-        publish(_created(order), key=str(order.id))
+        publish_all([_created(order)])
     return order
 
 
@@ -33,7 +35,7 @@ def make_welcome_orders(received: Sequence[Received[UserCreated]]) -> None:
         orders = Order.objects.add_welcome(one.event.user_id for one in received)
         # Backwards, so that of several events of one user the first is the cause.
         causes = {one.event.user_id: one for one in reversed(received)}
-        publish_all(Outgoing(_created(order), key=str(order.id), cause=causes[order.user_id]) for order in orders)
+        publish_all(_created(order, cause=causes[order.user_id]) for order in orders)
 
 
 def close_orders(received: Sequence[Received[PaymentCompleted]]) -> None:
@@ -53,11 +55,24 @@ def close_orders(received: Sequence[Received[PaymentCompleted]]) -> None:
         Order.objects.save_settled(list(settled.values()))
 
 
-def _created(order: Order) -> OrderCreated:
-    return OrderCreated(
+def publish_again(*, order_id: uuid.UUID) -> bool:
+    """Say once more that an order was placed, by the very same event; False if it is closed by now, or is still to be sent."""
+    with transaction.atomic(using=settings.SERVICE_DATABASE):
+        order = Order.objects.select_for_update().get(pk=order_id)
+        return order.status == Order.Status.PENDING and again.publish_again(_created(order))
+
+
+def created_id(order: Order) -> str:
+    """The id of the one `order.created` that an order ever has."""
+    return str(uuid.uuid5(order.id, OrderCreated.topic))
+
+
+def _created(order: Order, cause: Received[UserCreated] | None = None) -> Outgoing:
+    event = OrderCreated(
         order_id=order.id,
         user_id=order.user_id,
         items=order.items,
         total_amount=order.total_amount,
         created_at=order.created_at,
     )
+    return Outgoing(event, key=str(order.id), cause=cause, event_id=created_id(order))

@@ -7,7 +7,9 @@ from contextlib import contextmanager
 from django.conf import settings
 from django.db import IntegrityError, transaction
 
-from chassis.messaging.outbox import publish
+from chassis.messaging import again
+from chassis.messaging.envelope import Outgoing
+from chassis.messaging.outbox import publish_all
 from users.events import UserCreated
 from users.models import EMAIL_UNIQUE, User
 
@@ -25,7 +27,7 @@ def create_user(*, email: str, name: str) -> User:
     user = User(email=email, name=name)
     with _transaction():
         user.save(force_insert=True)
-        publish(_created(user), key=str(user.id))
+        publish_all([_created(user)])
     return user
 
 
@@ -45,8 +47,24 @@ def delete_user(*, user_id: uuid.UUID) -> None:
         _locked(user_id).delete()
 
 
-def _created(user: User) -> UserCreated:
-    return UserCreated(user_id=str(user.id), email=user.email, name=user.name, created_at=user.created_at)
+def publish_again(*, user_id: uuid.UUID) -> bool:
+    """Say once more that a user joined, by the same event; False if the user is gone by now, or it is still to be sent.
+
+    Where its outbox row is gone too, it says the user's present email and name.
+    """
+    with _transaction():
+        user = User.objects.select_for_update().filter(pk=user_id).first()
+        return user is not None and again.publish_again(_created(user))
+
+
+def created_id(user_id: uuid.UUID) -> str:
+    """The id of the one `user.created` that a user ever has."""
+    return str(uuid.uuid5(user_id, UserCreated.topic))
+
+
+def _created(user: User) -> Outgoing:
+    event = UserCreated(user_id=str(user.id), email=user.email, name=user.name, created_at=user.created_at)
+    return Outgoing(event, key=str(user.id), event_id=created_id(user.id))
 
 
 def _locked(user_id: uuid.UUID) -> User:

@@ -133,12 +133,15 @@ def consumer(**more: Any) -> Consumer:
     return Consumer(options | more)
 
 
-def reader() -> Consumer:
-    """Reads the partitions that it is told, committed records only, as a member of no group; says where each ends."""
+def reader(group: str | None = None) -> Consumer:
+    """Reads the partitions that it is told, committed records only, as a member of no group; says where each ends.
+
+    Of `group`, by default the service's own, it can tell the committed offsets.
+    """
     return Consumer(
         _common()
         | {
-            "group.id": settings.SERVICE_NAME,  # has to be there; never joined, and nothing is committed in it
+            "group.id": group or settings.SERVICE_NAME,  # never joined, and nothing is committed in it
             "enable.auto.commit": False,
             "auto.offset.reset": "earliest",
             "isolation.level": "read_committed",

@@ -7,11 +7,13 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from confluent_kafka import ConsumerGroupState, ConsumerGroupTopicPartitions, KafkaError, KafkaException, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient, OffsetSpec
 
+from chassis.messaging import history, kafka
+from chassis.messaging.records import Partition
+
 BEGINNING = "beginning"
-EMPTY = {ConsumerGroupState.EMPTY, ConsumerGroupState.DEAD}
 IN_USE = {KafkaError.UNKNOWN_MEMBER_ID, KafkaError.NON_EMPTY_GROUP, KafkaError.REBALANCE_IN_PROGRESS}
 """What a broker says of a group that has members."""
 
@@ -23,10 +25,9 @@ class BadStart(ValueError):
 class GroupInUse(Exception):
     """The group has members, whose offsets cannot be set from outside: stop them first."""
 
-    def __init__(self, group: str, members: int) -> None:
-        number = f"{members} live members" if members > 1 else "a live member"
+    def __init__(self, group: str) -> None:
         super().__init__(
-            f"group {group} has {number}: stop its consumers first"
+            f"group {group} has live members: stop its consumers first"
             " (one that was killed is a member until CONSUMER_SESSION_TIMEOUT_SECONDS are over)"
         )
 
@@ -73,7 +74,6 @@ def rewind(
     An offset that a partition no longer has, or does not have yet, becomes its first or its next one; a time, the first
     record of that time or later. Raises GroupInUse, and KafkaException when the broker does not answer or refuses.
     """
-    _refuse_live(client, group, timeout)
     known = client.list_topics(timeout=timeout).topics
     places = [TopicPartition(topic, number) for topic in topics for number in known[topic].partitions]
     first = _ask(client, places, OffsetSpec.earliest(), timeout)  # type: ignore[no-untyped-call]
@@ -82,8 +82,12 @@ def rewind(
     if start.time is not None:
         found = _ask(client, places, OffsetSpec.for_timestamp(int(start.time.timestamp() * 1000)), timeout)
         wanted = {place: offset if offset >= 0 else end[place] for place, offset in found.items()}
-    before = _committed(client, group, places, timeout)
-    _commit(client, group, wanted, timeout)
+    reader = kafka.reader(group)
+    try:
+        before = history.committed(reader, wanted)
+        _commit(reader, group, wanted)
+    finally:
+        reader.close()
     return [Rewound(*place, before.get(place), offset, end[place]) for place, offset in sorted(wanted.items())]
 
 
@@ -91,44 +95,18 @@ def _wanted(start: Start, first: int, end: int) -> int:
     return first if start.offset is None else min(max(start.offset, first), end)
 
 
-def _refuse_live(client: AdminClient, group: str, timeout: float) -> None:
-    try:
-        described = client.describe_consumer_groups([group], request_timeout=timeout)[group].result()
-    except KafkaException as exception:
-        if exception.args[0].code() != KafkaError.GROUP_ID_NOT_FOUND:
-            raise
-    else:
-        if described.state not in EMPTY or described.members:
-            raise GroupInUse(group, len(described.members))
-
-
-def _ask(
-    client: AdminClient, places: list[TopicPartition], spec: OffsetSpec, timeout: float
-) -> dict[tuple[str, int], int]:
+def _ask(client: AdminClient, places: list[TopicPartition], spec: OffsetSpec, timeout: float) -> dict[Partition, int]:
     answers = client.list_offsets(dict.fromkeys(places, spec), request_timeout=timeout)
     return {(place.topic, place.partition): future.result().offset for place, future in answers.items()}
 
 
-def _committed(
-    client: AdminClient, group: str, places: list[TopicPartition], timeout: float
-) -> dict[tuple[str, int], int]:
-    request = ConsumerGroupTopicPartitions(group, places)
-    answer = client.list_consumer_group_offsets([request], request_timeout=timeout)[group].result()
-    return {(p.topic, p.partition): p.offset for p in answer.topic_partitions if p.offset >= 0}
-
-
-def _commit(client: AdminClient, group: str, offsets: dict[tuple[str, int], int], timeout: float) -> None:
+def _commit(reader: Consumer, group: str, offsets: dict[Partition, int]) -> None:
+    """Commit as one who is no member: a broker allows that only while the group has none."""
     places = [TopicPartition(topic, number, offset) for (topic, number), offset in offsets.items()]
-    request = ConsumerGroupTopicPartitions(group, places)
     try:
-        answer = client.alter_consumer_group_offsets([request], request_timeout=timeout)[group].result()
+        done = reader.commit(offsets=places, asynchronous=False)
     except KafkaException as exception:
-        raise _explained(exception, group) from exception
-    for place in answer.topic_partitions:
+        raise GroupInUse(group) if exception.args[0].code() in IN_USE else exception from exception
+    for place in done or ():
         if place.error is not None:
-            raise _explained(KafkaException(place.error), group)
-
-
-def _explained(exception: KafkaException, group: str) -> Exception:
-    """A consumer may have joined since we looked: then the broker refuses."""
-    return GroupInUse(group, 1) if exception.args[0].code() in IN_USE else exception
+            raise GroupInUse(group) if place.error.code() in IN_USE else KafkaException(place.error)

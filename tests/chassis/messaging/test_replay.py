@@ -76,7 +76,7 @@ class TestConsumer:
         scene.send(*(scene.event(n) for n in range(5)))
         with running(Consumer):
             eventually(lambda: len(scene.handled) == 5)
-            with pytest.raises(GroupInUse, match=f"{scene.group} has a live member: stop its consumers first"):
+            with pytest.raises(GroupInUse, match=f"{scene.group} has live members: stop its consumers first"):
                 rewind(kafka.admin(), scene.group, [scene.topic], Start())
         assert rewind(kafka.admin(), scene.group, [scene.topic], Start())
 

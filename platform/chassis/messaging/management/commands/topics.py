@@ -12,7 +12,9 @@ from chassis.messaging.topics import Difference
 
 T = TypeVar("T")
 
-NOT_UP_YET = frozenset({KafkaError._TRANSPORT, KafkaError._TIMED_OUT, KafkaError._ALL_BROKERS_DOWN, KafkaError._RESOLVE})
+NOT_UP_YET = frozenset(
+    {KafkaError._TRANSPORT, KafkaError._TIMED_OUT, KafkaError._ALL_BROKERS_DOWN, KafkaError._RESOLVE}
+)
 
 
 class Command(BaseCommand):

@@ -1,0 +1,87 @@
+"""What the topics still tell: records read once more by a reader that joins no group, commits nothing and disturbs nobody."""
+
+import time
+from collections.abc import Callable, Iterable, Iterator
+from datetime import datetime
+
+from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException
+from confluent_kafka import TopicPartition as Place
+
+from chassis.messaging import kafka
+from chassis.messaging.failures import DependencyDown
+from chassis.messaging.records import Partition, Record, from_message
+
+PATIENCE_SECONDS = 15.0
+"""A broker that gives nothing for this long is down."""
+BATCH = 1_000
+
+
+def scan(topics: Iterable[str], since: datetime | None = None) -> Iterator[Record]:
+    """Every committed record of these topics from `since` (None: the beginning) up to now, each partition in its order.
+
+    Topics that do not exist have none. Raises KafkaException and DependencyDown when the broker does not answer.
+    """
+    client = kafka.reader()
+    try:
+        places = _starts(client, topics, since)
+        if places:
+            client.assign(places)
+            yield from _read(client, {(place.topic, place.partition) for place in places})
+    finally:
+        client.close()
+
+
+def _starts(client: Consumer, topics: Iterable[str], since: datetime | None) -> list[Place]:
+    known = client.list_topics(timeout=PATIENCE_SECONDS).topics
+    there = [(topic, number) for topic in topics if topic in known for number in known[topic].partitions]
+    if since is None or not there:
+        return [Place(topic, number, OFFSET_BEGINNING) for topic, number in there]
+    moment = int(since.timestamp() * 1000)
+    found = client.offsets_for_times([Place(*place, moment) for place in there], timeout=PATIENCE_SECONDS)
+    return [place for place in found if place.offset >= 0]  # else it has nothing so young
+
+
+def _read(client: Consumer, open_: set[tuple[str, int]]) -> Iterator[Record]:
+    began, heard = time.time() * 1000, time.monotonic()
+    while open_:
+        messages = client.consume(BATCH, timeout=0.5)
+        if messages:
+            heard = time.monotonic()
+        elif time.monotonic() - heard > PATIENCE_SECONDS:
+            raise DependencyDown(f"the broker gave nothing for {PATIENCE_SECONDS:g} s")
+        for message in messages:
+            error = message.error()
+            if error is not None and error.code() != KafkaError._PARTITION_EOF:
+                raise KafkaException(error)
+            if error is not None or message.timestamp()[1] > began:
+                open_.discard((message.topic(), message.partition()))
+            else:
+                yield from_message(message)
+
+
+def last(
+    topics: Iterable[str], wanted: Callable[[bytes], bool], since: datetime | None
+) -> dict[tuple[str, bytes], Record]:
+    """The last record of each wanted key on each of these topics."""
+    return {(one.topic, one.key): one for one in scan(topics, since) if one.key is not None and wanted(one.key)}
+
+
+def positions(group: str, topic: str) -> dict[int, int]:
+    """How far a consumer group has worked a topic off: its committed offset for each partition that has one."""
+    client = kafka.reader(group)
+    try:
+        known = client.list_topics(timeout=PATIENCE_SECONDS).topics
+        numbers = known[topic].partitions if topic in known else []
+        return {number: offset for (_, number), offset in committed(client, [(topic, n) for n in numbers]).items()}
+    finally:
+        client.close()
+
+
+def committed(client: Consumer, places: Iterable[Partition]) -> dict[Partition, int]:
+    """The committed offsets of the client's group, where it has any. Raises KafkaException.
+
+    Asked of a consumer: it waits for a coordinator that is just moving, which librdkafka's admin client does not survive
+    (2.16.0 dies of it with a segmentation fault).
+    """
+    found = client.committed([Place(*place) for place in places], timeout=PATIENCE_SECONDS)
+    return {(place.topic, place.partition): place.offset for place in found if place.offset >= 0}

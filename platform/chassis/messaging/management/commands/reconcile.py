@@ -1,0 +1,101 @@
+import re
+from argparse import ArgumentParser, ArgumentTypeError
+from collections.abc import Callable, Iterable
+from datetime import UTC, datetime, timedelta
+from importlib import import_module
+from importlib.util import find_spec
+from typing import Any
+
+from confluent_kafka import KafkaException
+from django.conf import settings
+from django.core.management.base import BaseCommand, CommandError
+from django.db import OperationalError
+
+from chassis.messaging.failures import DependencyDown
+from chassis.messaging.reconciliation import Finding, Period
+from chassis.observability import correlation
+
+UNITS = {"": "seconds", "s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
+
+
+def duration(text: str) -> timedelta:
+    """`90`, `90s`, `15m`, `24h` or `7d`."""
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)([smhd]?)", text)
+    if not found:
+        raise ArgumentTypeError(f"{text!r} is no duration such as 90s, 15m, 24h or 7d")
+    return timedelta(**{UNITS[found[2]]: float(found[1])})
+
+
+def moment(text: str) -> datetime:
+    """A duration before now, or a time in ISO 8601 with its zone."""
+    try:
+        return datetime.now(UTC) - duration(text)
+    except ArgumentTypeError:
+        try:
+            time = datetime.fromisoformat(text)
+        except ValueError:
+            raise ArgumentTypeError(f"{text!r} is neither a duration such as 24h nor a time in ISO 8601") from None
+        if time.tzinfo is None:
+            raise ArgumentTypeError(f"{text!r} has no time zone: append Z for UTC") from None
+        return time
+
+
+class Command(BaseCommand):
+    """`reconcile`: find what should have happened and has not, say where it was last seen, and repair it on request."""
+
+    help = "Find what never came, say where it was last seen. Exit status 0: nothing was found; 1: something was."
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        parser.add_argument(
+            "--older-than",
+            type=duration,
+            default="60s",
+            metavar="DURATION",
+            help="what is younger may still be on its way (default 60s)",
+        )
+        parser.add_argument(
+            "--since",
+            type=moment,
+            default="24h",
+            metavar="DURATION|TIME",
+            help="how far back events are read (default 24h)",
+        )
+        parser.add_argument("--republish", action="store_true", help="publish, or handle, again what was lost")
+
+    def handle(self, *args: Any, older_than: timedelta, since: datetime, republish: bool, **options: Any) -> None:
+        """Say each finding in a line. Raises CommandError, exit status 1, when there was one, or no answer."""
+        module = f"{settings.SERVICE_NAME}.reconciliation"
+        if find_spec(module) is None:
+            raise CommandError(f"{settings.SERVICE_NAME} keeps nothing that events could have missed.")
+        find = import_module(module).find
+        try:
+            with correlation.bind_request_id(correlation.new()):
+                found, repaired = self._report(find(Period(since, datetime.now(UTC) - older_than)), republish=republish)
+        except (KafkaException, DependencyDown) as error:
+            reason = error.args[0].str() if isinstance(error, KafkaException) else str(error)
+            servers = settings.KAFKA_BOOTSTRAP_SERVERS
+            raise CommandError(f"{reason} (KAFKA_BOOTSTRAP_SERVERS is {servers})", returncode=2) from error
+        if found:
+            raise CommandError(f"{found} found, {repaired} republished." if republish else f"{found} found.")
+        self.stdout.write("Nothing found.")
+
+    def _report(self, findings: Iterable[Finding], *, republish: bool) -> tuple[int, int]:
+        found = repaired = 0
+        for finding in findings:
+            found += 1
+            seconds = (datetime.now(UTC) - finding.since).total_seconds()
+            self.stdout.write(f"{finding.what}: missing for {seconds:.0f} s; {finding.where}")
+            done = republish and finding.repair is not None and self._repair(finding.repair)
+            repaired += done
+            self.stdout.write("  republished" if done else f"  {finding.remedy}")
+        return found, repaired
+
+    def _repair(self, repair: Callable[[], bool]) -> bool:
+        """One that fails leaves the others their turn."""
+        try:
+            return repair()
+        except (KafkaException, DependencyDown, OperationalError):
+            raise
+        except Exception as error:  # noqa: BLE001  a handler may raise anything
+            self.stdout.write(f"  not republished: {type(error).__name__}: {error}")
+            return False

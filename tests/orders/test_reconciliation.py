@@ -1,0 +1,304 @@
+"""Reconciliation: whatever was lost, wherever, is found, explained, and repaired as the same event; what is well is not found."""
+
+import io
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+
+import orjson
+import pytest
+from confluent_kafka import Consumer, TopicPartition
+from django.core.management import CommandError, call_command
+
+from chassis.messaging import again
+from chassis.messaging.models import InboxEvent, OutboxEvent
+from chassis.messaging.reconciliation import HANDLE, REPUBLISH, WAIT, Finding, Period
+from chassis.messaging.registry import Handler
+from orders import handlers, reconciliation, services
+from orders.events import OrderCreated, PaymentCompleted, UserCreated
+from orders.models import Order
+from tests.chassis.messaging.kafka_helpers import make_topic, send, servers
+from tests.orders.received import joined, paid
+
+pytestmark = pytest.mark.django_db(databases=["orders"])
+
+ITEMS = [{"productId": "x", "quantity": 3, "price": Decimal("19.99")}]
+
+
+@dataclass
+class Topics:
+    """The topics of one test, and what is written on them."""
+
+    created: str
+    paid: str
+    joined: str
+    payer: str
+
+    def publish(self, row: OutboxEvent) -> None:
+        """What the relay does."""
+        send(row.topic, (row.key.encode(), bytes(row.payload), [tuple(header) for header in row.headers]))
+        OutboxEvent.objects.filter(pk=row.pk).update(sent_at=datetime.now(UTC))
+
+    def pay(self, order: Order) -> None:
+        """What payments does."""
+        payload = {"paymentId": str(uuid.uuid4()), "orderId": str(order.id), "status": "completed"}
+        send(self.paid, (str(order.id).encode(), orjson.dumps(payload), [("ce_id", str(uuid.uuid4()))]))
+
+    def join(self, user_id: str) -> str:
+        """What users does; returns the event's id."""
+        event_id = str(uuid.uuid4())
+        send(self.joined, (user_id.encode(), orjson.dumps({"userId": user_id}), [("ce_id", event_id)]))
+        return event_id
+
+    def bury(self, topic: str, group: str, key: str) -> None:
+        """What a consumer does that has tried often enough."""
+        said = {"deadletter-group": group, "deadletter-reason": "handler", "deadletter-error": "ValueError: no"}
+        send(f"{topic}.{group}.dlq", (key.encode(), b"{}", list(said.items())))
+
+    def work_off(self, topic: str, group: str, offset: int = 1000) -> None:
+        """Commit offsets as if all of a topic had been consumed."""
+        client = Consumer({**servers(), "group.id": group})
+        client.commit(offsets=[TopicPartition(topic, number, offset) for number in range(3)], asynchronous=False)
+        client.close()
+
+
+@pytest.fixture(autouse=True)
+def topics(monkeypatch) -> Topics:
+    tag = uuid.uuid4().hex[:8]
+    found = Topics(f"order.created-{tag}", f"payment.completed-{tag}", f"user.created-{tag}", f"payments-{tag}")
+    for event, name in ((OrderCreated, found.created), (PaymentCompleted, found.paid), (UserCreated, found.joined)):
+        monkeypatch.setattr(event, "topic", name)
+        make_topic(name)
+    for name in (f"{found.created}.{found.payer}.dlq", f"{found.paid}.orders.dlq", f"{found.joined}.orders.dlq"):
+        make_topic(name)
+    monkeypatch.setattr(reconciliation, "PAYER", found.payer)
+    known = {
+        found.joined: Handler(UserCreated, handlers.welcome),
+        found.paid: Handler(PaymentCompleted, handlers.close),
+    }
+    monkeypatch.setattr(again, "handlers", lambda: known)
+    return found
+
+
+@pytest.fixture
+def order() -> Order:
+    return services.create_order(user_id="u1", items=ITEMS)
+
+
+def find() -> list[Finding]:
+    now = datetime.now(UTC)
+    return list(reconciliation.find(Period(now - timedelta(hours=1), now + timedelta(minutes=1))))
+
+
+def event_of(order: Order) -> OutboxEvent:
+    return OutboxEvent.objects.get(event_id=services.created_id(order))
+
+
+class TestUnpaidOrders:
+    """An order that is pending for too long."""
+
+    def the(self, order: Order) -> Finding:
+        [finding] = find()
+        assert finding.what == f"payment of order {order.id}"
+        return finding
+
+    def test_one_whose_outbox_row_was_deleted_is_published_as_the_same_event(self, order):
+        lost = event_of(order)
+        lost_payload, lost_id = bytes(lost.payload), lost.event_id
+        OutboxEvent.objects.all().delete()
+
+        finding = self.the(order)
+        assert "neither in the outbox nor on its topic" in finding.where
+        assert finding.remedy == REPUBLISH
+        assert finding.repair()
+
+        row = event_of(order)
+        assert (row.event_id, bytes(row.payload), row.sent_at) == (lost_id, lost_payload, None)
+        assert self.the(order).remedy == WAIT
+
+    def test_one_that_waits_in_the_outbox_is_only_waited_for(self, order):
+        finding = self.the(order)
+        assert "the relay has not sent it yet" in finding.where
+        assert (finding.remedy, finding.repair) == (WAIT, None)
+
+    def test_one_that_is_parked_needs_a_person(self, order):
+        OutboxEvent.objects.update(parked_at=datetime.now(UTC), parked_reason="too large")
+        finding = self.the(order)
+        assert "parked in the outbox" in finding.where
+        assert "too large" in finding.where
+        assert "manage.py parked" in finding.remedy
+        assert finding.repair is None
+
+    def test_one_that_the_broker_lost_is_sent_again_from_its_row(self, order):
+        OutboxEvent.objects.update(sent_at=datetime.now(UTC))
+        finding = self.the(order)
+        assert "but is not on its topic" in finding.where
+        assert finding.repair()
+        assert OutboxEvent.objects.get().sent_at is None
+
+    def test_one_that_payments_has_not_come_to(self, order, topics):
+        topics.publish(event_of(order))
+        finding = self.the(order)
+        assert f"{topics.created}/" in finding.where
+        assert f"{topics.payer} has not come to it yet" in finding.where
+        assert (finding.remedy, finding.repair) == (WAIT, None)
+
+    def test_one_that_payments_went_past(self, order, topics):
+        topics.publish(event_of(order))
+        topics.work_off(topics.created, topics.payer)
+        finding = self.the(order)
+        assert f"{topics.payer} went past it without a {topics.paid}" in finding.where
+        assert finding.repair()
+        assert event_of(order).sent_at is None
+
+    def test_one_that_payments_dead_lettered(self, order, topics):
+        topics.publish(event_of(order))
+        topics.work_off(topics.created, topics.payer)
+        topics.bury(topics.created, topics.payer, str(order.id))
+        finding = self.the(order)
+        assert f"dead-lettered by {topics.payer} (handler: ValueError: no)" in finding.where
+        assert f"--settings=settings.{topics.payer}" in finding.remedy
+        assert finding.repair is None
+
+    def test_one_that_was_redriven_since_is_not_dead(self, order, topics):
+        topics.bury(topics.created, topics.payer, str(order.id))
+        topics.publish(event_of(order))
+        assert "has not come to it yet" in self.the(order).where
+
+    def test_one_whose_payment_orders_has_not_come_to(self, order, topics):
+        topics.publish(event_of(order))
+        topics.pay(order)
+        finding = self.the(order)
+        assert f"{topics.paid}/" in finding.where
+        assert "orders has not come to it yet" in finding.where
+        assert (finding.remedy, finding.repair) == (WAIT, None)
+
+    def test_one_whose_payment_orders_went_past_is_closed_by_it(self, order, topics):
+        topics.pay(order)
+        topics.work_off(topics.paid, "orders")
+        finding = self.the(order)
+        assert finding.remedy == HANDLE
+        assert finding.repair()
+        order.refresh_from_db()
+        assert order.status == "paid"
+        assert find() == []
+
+    def test_one_whose_payment_orders_dead_lettered(self, order, topics):
+        topics.pay(order)
+        topics.work_off(topics.paid, "orders")
+        topics.bury(topics.paid, "orders", str(order.id))
+        assert "dead-lettered by orders" in self.the(order).where
+
+    def test_one_that_is_closed_or_young_is_not_found(self, order):
+        now = datetime.now(UTC)
+        assert list(reconciliation.find(Period(now - timedelta(hours=1), now - timedelta(minutes=1)))) == []
+        services.close_orders([paid(order.id, payment_id=uuid.uuid4())])
+        assert find() == []
+
+    def test_a_repair_that_comes_too_late_does_nothing(self, order):
+        OutboxEvent.objects.all().delete()
+        [finding] = find()
+        services.close_orders([paid(order.id, payment_id=uuid.uuid4())])
+        assert not finding.repair()
+        assert not OutboxEvent.objects.exists()
+
+
+class TestMissingWelcomeOrders:
+    """A user of whom an event says that they joined, and who has no welcome order."""
+
+    def the(self, user_id: str) -> Finding:
+        [finding] = find()
+        assert finding.what == f"welcome order of user {user_id}"
+        return finding
+
+    def test_one_whose_event_orders_has_not_come_to(self, topics):
+        topics.join("u-waits")
+        finding = self.the("u-waits")
+        assert "orders has not come to it yet" in finding.where
+        assert finding.repair is None
+
+    @pytest.mark.parametrize("known", [False, True], ids=["never seen", "in the inbox"])
+    def test_one_whose_event_orders_went_past_gets_it_from_the_event(self, topics, known):
+        event_id = topics.join("u-lost")
+        topics.work_off(topics.joined, "orders")
+        if known:
+            InboxEvent.objects.create(event_id=event_id, topic=topics.joined, key="u-lost", request_id="r")
+        finding = self.the("u-lost")
+        assert finding.remedy == HANDLE
+        assert finding.repair()
+
+        order = Order.objects.get(user_id="u-lost", is_welcome=True)
+        assert event_of(order).sent_at is None
+        assert InboxEvent.objects.filter(event_id=event_id).exists()
+        assert [found.what for found in find()] == [f"payment of order {order.id}"]
+
+    def test_one_that_was_dead_lettered(self, topics):
+        topics.join("u-dead")
+        topics.work_off(topics.joined, "orders")
+        topics.bury(topics.joined, "orders", "u-dead")
+        assert "dead-lettered by orders" in self.the("u-dead").where
+
+    def test_those_who_have_one_are_not_found(self, topics):
+        topics.join("u-fine")
+        services.make_welcome_orders([joined("u-fine")])
+        assert [finding.what.split()[0] for finding in find()] == ["payment"]
+
+    def test_what_cannot_be_read_is_nobody(self, topics):
+        send(topics.joined, (b"k", b"\xff junk", [("ce_id", "1")]))
+        assert find() == []
+
+
+class TestCommand:
+    @staticmethod
+    def run(*arguments: str) -> str:
+        out = io.StringIO()
+        call_command("reconcile", *arguments, stdout=out)
+        return out.getvalue()
+
+    def failing(self, *arguments: str) -> tuple[str, CommandError]:
+        out = io.StringIO()
+        with pytest.raises(CommandError) as caught:
+            call_command("reconcile", *arguments, stdout=out)
+        return out.getvalue(), caught.value
+
+    def test_says_nothing_found(self, order):
+        assert self.run("--older-than", "60s") == "Nothing found.\n"
+
+    def test_says_what_it_found_and_repairs_on_request_only(self, order):
+        OutboxEvent.objects.all().delete()
+        said, error = self.failing("--older-than", "0s")
+        assert (str(error), error.returncode) == ("1 found.", 1)
+        assert f"payment of order {order.id}: missing for " in said
+        assert not OutboxEvent.objects.exists()
+
+        said, error = self.failing("--older-than", "0s", "--republish")
+        assert (str(error), error.returncode) == ("1 found, 1 republished.", 1)
+        assert "republished" in said
+        assert event_of(order)
+
+    def test_a_repair_that_fails_is_said(self, topics, monkeypatch):
+        topics.join("u-lost")
+        topics.work_off(topics.joined, "orders")
+
+        def fail(*_: object) -> None:
+            raise ValueError("no")
+
+        broken: Callable[[], dict] = lambda: {topics.joined: Handler(UserCreated, fail)}  # noqa: E731
+        monkeypatch.setattr(again, "handlers", broken)
+        said, error = self.failing("--older-than", "0s", "--republish")
+        assert "not republished: ValueError: no" in said
+        assert str(error) == "1 found, 0 republished."
+
+    @pytest.mark.parametrize("arguments", [("--older-than", "soon"), ("--since", "2026-11-23T12:00:00")])
+    def test_refuses_what_is_no_time(self, arguments):
+        with pytest.raises(CommandError, match=r"no duration|no time zone"):
+            self.run(*arguments)
+
+    def test_a_broker_that_does_not_answer_is_named(self, order, settings, monkeypatch):
+        monkeypatch.setattr("chassis.messaging.history.PATIENCE_SECONDS", 1.0)
+        settings.KAFKA_BOOTSTRAP_SERVERS = "127.0.0.1:1"
+        _, error = self.failing("--older-than", "0s")
+        assert "127.0.0.1:1" in str(error)
+        assert error.returncode == 2
