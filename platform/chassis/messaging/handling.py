@@ -9,7 +9,7 @@ from typing import Any
 
 from django.conf import settings
 from opentelemetry.context import attach, detach
-from opentelemetry.trace import Span, SpanKind, Status, StatusCode, set_span_in_context
+from opentelemetry.trace import Span, SpanKind, Status, StatusCode
 
 from chassis.messaging.deadletters import DeadLetter
 from chassis.messaging.envelope import Letter, Unreadable, unseal
@@ -42,10 +42,9 @@ def traced(letters: Sequence[tuple[Record, Letter]]) -> Iterator[list[tuple[Reco
     spans: list[Span] = []
     received: list[tuple[Record, Received[Any]]] = []
     for record, letter in letters:
-        span = tracing.begin(f"{record.topic} process", letter.parent, SpanKind.CONSUMER)
+        span, context = tracing.begin(f"{record.topic} process", letter.parent, SpanKind.CONSUMER)
         if span.is_recording():
             span.set_attributes(_attributes(record, letter))
-        context = set_span_in_context(span, letter.parent)
         spans.append(span)
         received.append((record, Received(letter.event, letter.id, letter.key, letter.request_id, context)))
     token = attach(received[0][1].context) if len(received) == 1 else None

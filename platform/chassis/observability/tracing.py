@@ -109,13 +109,19 @@ def extract(carrier: Mapping[str, str]) -> Context:
     return trace.set_span_in_context(NonRecordingSpan(span), Context()) if span.is_valid else Context()
 
 
-def begin(name: str, parent: Context, kind: SpanKind) -> Span:
-    """Start a span under `parent`; the caller ends it. Without an exporter it is no more than the ids that are passed on."""
+def begin(name: str, parent: Context, kind: SpanKind) -> tuple[Span, Context]:
+    """Start a span under `parent`, and return it with the context that has it as its own; the caller ends it.
+
+    Without an exporter nothing is started and the trace is passed on as it came; only where none came, one begins.
+    """
     if getattr(trace.get_tracer_provider(), "sampler", None) is not ALWAYS_OFF:
-        return tracer(__name__).start_span(name, context=parent, kind=kind)
-    above = trace.get_current_span(parent).get_span_context()
-    trace_id = above.trace_id if above.is_valid else _ids.generate_trace_id()
-    return NonRecordingSpan(SpanContext(trace_id, _ids.generate_span_id(), False, trace_state=above.trace_state))
+        span = tracer(__name__).start_span(name, context=parent, kind=kind)
+        return span, trace.set_span_in_context(span, parent)
+    above = trace.get_current_span(parent)
+    if above.get_span_context().is_valid:
+        return above, parent
+    made = NonRecordingSpan(SpanContext(_ids.generate_trace_id(), _ids.generate_span_id(), is_remote=False))
+    return made, trace.set_span_in_context(made, parent)
 
 
 def current_ids(context: Context | None = None) -> tuple[str, str]:
