@@ -6,8 +6,14 @@ cores (WEB_CONCURRENCY), more machines where there is more load.
 
 import gc
 import os
+import signal
 from pathlib import Path
 from typing import Any
+
+if signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
+    # gunicorn listens to signals when the application is loaded; who asks for the end before that gets it at once.
+    # (When this file is read again, on SIGHUP, its handler stands and stays.)
+    signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
 
 workers = int(os.environ.get("WEB_CONCURRENCY", "1"))
 threads = int(os.environ.get("WEB_THREADS", "8"))
