@@ -37,7 +37,8 @@ def readable_home() -> Path:
 
 def enterable_by_others(folder: Path) -> bool:
     """Whether any user may reach the folder: it and all above it give everyone leave to pass."""
-    return all(part.stat().st_mode & 0o001 for part in (folder, *folder.resolve().parents))
+    real = folder.resolve()
+    return all(part.stat().st_mode & 0o001 for part in (real, *real.parents))
 
 
 @contextmanager

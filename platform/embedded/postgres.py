@@ -238,7 +238,8 @@ def _programs(*, as_other_user: bool) -> Path:
     spec = importlib.util.find_spec(PACKAGE)
     if spec is None or spec.origin is None:
         raise EmbeddedError(f"the package {WHEEL} is not installed: run `make`, which installs requirements-dev.txt")
-    package = Path(spec.origin).parent
+    # Resolved, as a link on the way may itself lie in a closed folder.
+    package = Path(spec.origin).resolve().parent
     inside = Path(PACKAGE) / "pginstall" / "bin"
     if not as_other_user or cache.enterable_by_others(package):
         return package.parent / inside

@@ -114,11 +114,10 @@ def environment(
     `addresses` are those of the whole system; each service is given only its own. With `inherit_all` everything in our
     own environment is passed on, so that any setting can be tried out: `PAYMENT_SUCCESS_RATE=0 make up`.
     """
-    theirs = {address for known in KNOWS.values() for address in known}
     kept = {
         name: value
         for name, value in os.environ.items()
-        if name not in theirs and name != "PYTHONPATH" and (inherit_all or name.startswith(INHERITED))
+        if name not in addresses and name != "PYTHONPATH" and (inherit_all or name.startswith(INHERITED))
     }
     return {
         **kept,

@@ -51,13 +51,19 @@ def test_a_folder_is_open_to_others_only_if_all_above_it_are(tmp_path: Path) -> 
 
 class TestThrowaway:
     def test_it_is_gone_afterwards_also_after_an_error(self, own_cache: Path) -> None:
-        with pytest.raises(RuntimeError), cache.throwaway("run") as folder:
-            (folder / "file").write_text("x")
-            raise RuntimeError
+        def fail() -> None:
+            with cache.throwaway("run") as folder:
+                (folder / "file").write_text("x")
+                raise RuntimeError
+
+        with pytest.raises(RuntimeError):
+            fail()
 
         assert list((own_cache / "runs").iterdir()) == []
 
-    def test_what_a_killed_run_left_is_deleted_by_the_next_and_what_a_living_one_has_is_not(self, own_cache: Path) -> None:
+    def test_what_a_killed_run_left_is_deleted_by_the_next_and_what_a_living_one_has_is_not(
+        self, own_cache: Path
+    ) -> None:
         killed, living = holder(), holder()
         folders = [Path(process.stdout.readline().strip()) for process in (killed, living)]
         killed.kill()

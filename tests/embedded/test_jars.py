@@ -80,7 +80,7 @@ def test_a_damaged_jar_is_fetched_again(repository: Path) -> None:
 def test_another_file_than_the_locked_one_is_refused_and_not_kept(repository: Path, own_cache: Path) -> None:
     put(repository, "two", b"something else")
 
-    with pytest.raises(Corrupt, match="two-1.0.jar"):
+    with pytest.raises(Corrupt, match=r"two-1\.0\.jar"):
         jars.fetch()
 
     assert not (own_cache / "jars" / "org.example.two-1.0.jar").exists()

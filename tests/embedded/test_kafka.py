@@ -12,7 +12,9 @@ def produce(kafka: Kafka, topic: str, value: str, timeout: float = 20) -> int:
     """The offset of the record, once it was acknowledged."""
     placed: list[int] = []
     producer = Producer({"bootstrap.servers": kafka.bootstrap_servers, "acks": "all", "reconnect.backoff.max.ms": 200})
-    producer.produce(topic, value, on_delivery=lambda error, message: None if error else placed.append(message.offset()))
+    producer.produce(
+        topic, value, on_delivery=lambda error, message: None if error else placed.append(message.offset())
+    )
     producer.flush(timeout)
     assert placed, f"{value} was not acknowledged within {timeout} s"
     return placed[0]

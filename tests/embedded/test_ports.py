@@ -31,7 +31,9 @@ def test_free_ports_are_distinct_also_from_call_to_call() -> None:
 
 def test_runs_at_the_same_time_never_share_a_port() -> None:
     runs = [
-        subprocess.Popen([sys.executable, "-c", CHOOSE], cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        subprocess.Popen(
+            [sys.executable, "-c", CHOOSE], cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
         for _ in range(4)
     ]
     chosen = [port for run in runs for port in run.stdout.readline().split()]

@@ -102,7 +102,9 @@ class TestAsRoot:
             assert stat.S_IMODE(closed.stat().st_mode) == 0o700
             assert closed.stat().st_uid == 0
 
-    def test_the_copy_of_the_programs_can_be_used_by_anybody_and_is_whole(self, own_cache, tmp_path, monkeypatch) -> None:
+    def test_the_copy_of_the_programs_can_be_used_by_anybody_and_is_whole(
+        self, own_cache, tmp_path, monkeypatch
+    ) -> None:
         original = postgres._programs(as_other_user=False)
         copy = tmp_path / "copy"
         own_cache.mkdir(parents=True)

@@ -1,0 +1,100 @@
+"""A copy of this repository in a path with a space, run as a person would: `python -m embedded …`."""
+
+import os
+import shutil
+import signal
+import subprocess
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+import psutil
+
+from embedded.system import ROOT
+from tests.waiting import eventually
+
+LEFT_OUT = (".git", ".venv", "var", "node_modules", "__pycache__", ".mypy_cache", ".ruff_cache", ".hypothesis")
+
+
+def copy(folder: Path) -> Path:
+    """The repository, with the environment that runs these tests."""
+    target = folder / "a clone"
+    shutil.copytree(ROOT, target, ignore=shutil.ignore_patterns(*LEFT_OUT), symlinks=True)
+    (target / ".venv").symlink_to(ROOT / ".venv")
+    return target
+
+
+class Run:
+    """`python -m embedded COMMAND` with its output collected."""
+
+    def __init__(self, clone: Path, command: str, variables: Mapping[str, str] | None = None) -> None:
+        self.clone = clone
+        self.process = subprocess.Popen(
+            [".venv/bin/python", "-m", "embedded", command],
+            cwd=clone,
+            env={**os.environ, "PYTHONPATH": "platform", **(variables or {})},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
+        )
+        self.output = ""
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+
+    def _read(self) -> None:
+        assert self.process.stdout is not None
+        for line in self.process.stdout:
+            self.output += line
+
+    def says(self, text: str, within: float = 120) -> None:
+        """Wait until it has said that."""
+
+        def said_or_ended() -> bool:
+            return text in self.output or not self._reader.is_alive()
+
+        eventually(said_or_ended, within=within, what=f"{text!r}")
+        assert text in self.output, f"it ended without {text!r}:\n{self.output}"
+
+    def interrupt(self) -> None:
+        """Ctrl-C: the whole group gets the signal, as from a terminal."""
+        os.killpg(self.process.pid, signal.SIGINT)
+
+    def ended(self, within: float = 60) -> int:
+        """Its exit status."""
+        status = self.process.wait(within)
+        self._reader.join(5)
+        return status
+
+    def family(self) -> list[psutil.Process]:
+        """All processes that it has started and that still run."""
+        try:
+            return psutil.Process(self.process.pid).children(recursive=True)
+        except psutil.NoSuchProcess:
+            return []
+
+    def one_of(self, *words: str) -> psutil.Process:
+        """The process whose command line has these words."""
+        return next(p for p in self.family() if all(word in " ".join(p.cmdline()) for word in words))
+
+
+@contextmanager
+def running(clone: Path, command: str, variables: Mapping[str, str] | None = None) -> Iterator[Run]:
+    """A run that is ended with the block, whatever happens."""
+    run = Run(clone, command, variables)
+    try:
+        yield run
+    finally:
+        if run.process.poll() is None:
+            run.interrupt()
+            try:
+                run.ended()
+            except subprocess.TimeoutExpired:
+                run.process.kill()
+                run.process.wait()
+
+
+def is_gone(process: psutil.Process) -> bool:
+    """Whether it has ended."""
+    return not process.is_running() or process.status() == psutil.STATUS_ZOMBIE

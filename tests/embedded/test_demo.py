@@ -1,0 +1,112 @@
+"""`make demo` as a person runs it."""
+
+import os
+import re
+import signal
+from pathlib import Path
+
+import psutil
+import pytest
+
+from embedded import cache
+from tests.embedded.copies import Run, copy, is_gone, running
+from tests.waiting import eventually
+
+pytestmark = pytest.mark.acceptance
+
+
+@pytest.fixture(scope="module")
+def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return copy(tmp_path_factory.mktemp("demo"))
+
+
+@pytest.fixture(scope="module")
+def whole(clone: Path) -> Run:
+    """One demo, played to its end."""
+    with running(clone, "demo") as run:
+        run.ended(within=240)
+    return run
+
+
+def nothing_is_left(run: Run, family: list[psutil.Process], folders: set[Path]) -> bool:
+    assert eventually(lambda: all(is_gone(process) for process in family), within=10)
+    return not any(folder.exists() for folder in folders) and not (run.clone / "var").exists()
+
+
+def throwaway_folders(family: list[psutil.Process]) -> set[Path]:
+    """Where the engines of this run keep their data."""
+    runs = cache.home() / "runs"
+    return {runs / Path(p.cwd()).relative_to(runs).parts[0] for p in family if Path(p.cwd()).is_relative_to(runs)}
+
+
+def test_it_ends_well(whole: Run) -> None:
+    assert whole.process.returncode == 0, whole.output
+    assert "All as promised." in whole.output
+
+
+def test_it_shows_each_step_with_its_service_and_time(whole: Run) -> None:
+    steps = re.findall(r"^ +(\d+) ms  (\w+) +(.*)$", whole.output, re.MULTILINE)
+
+    assert [service for _, service, _ in steps] == ["gateway", "users", "orders", "payments", "orders"]
+    assert [event for _, _, what in steps for event in re.findall(r"published ([\w.]+)", what)] == [
+        "user.created",
+        "order.created",
+        "payment.completed",
+    ]
+    assert all(int(since) < 30_000 for since, _, _ in steps)
+
+
+def test_all_steps_share_one_request_and_one_trace(whole: Run) -> None:
+    ids = re.findall(r"request (\S+)  trace ([0-9a-f]{32})$", whole.output, re.MULTILINE)
+
+    assert len(ids) == 5
+    assert len(set(ids)) == 1
+
+
+def test_the_order_came_to_an_end_and_the_repeat_to_nothing(whole: Run) -> None:
+    assert re.search(r"order +[0-9a-f-]{36}: (paid|failed), read back through the gateway", whole.output)
+    assert "on order.created 1 time, on payment.completed 1 time" in whole.output
+    assert "the user still has 1 order, unchanged" in whole.output
+
+
+@pytest.mark.parametrize("moment", ["Starting the system", "topics made"])
+def test_ctrl_c_at_any_moment_leaves_nothing(clone: Path, moment: str) -> None:
+    with running(clone, "demo") as run:
+        run.says(moment)
+        family = run.family()
+        folders = throwaway_folders(family)
+        run.interrupt()
+
+        assert run.ended(within=20) == 130
+        assert nothing_is_left(run, family, folders)
+
+
+@pytest.mark.parametrize(
+    ("words", "name", "moment"),
+    [
+        (("manage.py", "serve"), "gateway", "PostgreSQL serves"),
+        (("manage.py", "consume"), r"(orders|payments)-consume", "all 8 processes are ready"),
+    ],
+)
+def test_a_process_that_dies_ends_it_and_is_named(clone: Path, words, name: str, moment: str) -> None:
+    with running(clone, "demo") as run:
+        run.says(moment)
+        family = run.family()
+        folders = throwaway_folders(family)
+        os.kill(run.one_of(*words).pid, signal.SIGKILL)
+
+        assert run.ended(within=60) == 1
+        assert re.search(rf"demo failed: {name} was killed by SIGKILL.*its last lines:\n  \| ", run.output), run.output
+        assert folders
+        assert nothing_is_left(run, family, folders)
+
+
+def test_killed_itself_it_takes_everything_with_it(clone: Path) -> None:
+    with running(clone, "demo") as run:
+        run.says("all 8 processes are ready")
+        family = run.family()
+        run.process.kill()
+        run.ended()
+
+    assert len(family) > 10
+    assert eventually(lambda: all(is_gone(process) for process in family), within=10)

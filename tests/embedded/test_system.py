@@ -1,0 +1,73 @@
+import pytest
+
+from embedded.system import JOBS, KNOWS, PROCESSES, ROOT, SERVICES, environment, urls
+
+ADDRESSES = {
+    **urls(dict.fromkeys(SERVICES, 1)),
+    "USERS_DATABASE_URL": "postgresql://users:a@b/userdb",
+    "ORDERS_DATABASE_URL": "postgresql://orders:a@b/orderdb",
+    "KAFKA_BOOTSTRAP_SERVERS": "b:1",
+}
+
+
+def of(service: str, **options) -> dict[str, str]:
+    return environment(service, addresses=ADDRESSES, secret_key="s", **options)
+
+
+def test_every_service_is_served_and_every_relay_and_consumer_runs() -> None:
+    assert [process.name for process in PROCESSES] == [
+        *("gateway", "users", "orders", "payments"),
+        *("users-relay", "orders-relay", "orders-consume", "payments-consume"),
+    ]
+
+
+@pytest.mark.parametrize("field", ["name", "port_variable", "default_port"])
+def test_no_two_processes_share_a(field: str) -> None:
+    assert len({getattr(process, field) for process in PROCESSES}) == len(PROCESSES)
+
+
+def test_the_services_have_the_ports_that_the_contract_names() -> None:
+    ports = {process.name: process.default_port for process in PROCESSES}
+
+    assert [ports[name] for name in ("gateway", "users", "orders", "payments")] == [8000, 8001, 8002, 8003]
+
+
+@pytest.mark.parametrize("process", PROCESSES, ids=lambda process: process.name)
+def test_each_process_is_told_its_port(process) -> None:
+    told = [*process.argv("python", 12345), *process.variables(12345).values()]
+
+    assert any("12345" in part for part in told)
+    assert not any("PORT" in part for part in told)
+
+
+def test_what_is_executed_is_there() -> None:
+    for command in (*(process.argv("python", 1) for process in PROCESSES), *(job.argv("python") for job in JOBS)):
+        for part in command:
+            if part.endswith(".py"):
+                assert (ROOT / part).is_file()
+
+
+class TestEnvironment:
+    @pytest.mark.parametrize("service", SERVICES)
+    def test_a_service_is_told_its_own_addresses_and_no_others(self, service: str, monkeypatch) -> None:
+        for name in ADDRESSES:
+            monkeypatch.setenv(name, "from the terminal")
+        for inherit_all in (False, True):
+            told = of(service, inherit_all=inherit_all)
+            assert {name: told[name] for name in ADDRESSES if name in told} == {
+                name: ADDRESSES[name] for name in KNOWS[service]
+            }
+
+    def test_the_terminal_does_not_say_which_service_this_is(self, monkeypatch) -> None:
+        monkeypatch.setenv("DJANGO_SETTINGS_MODULE", "settings.orders")
+        monkeypatch.setenv("PYTHONPATH", "/elsewhere")
+        told = of("users", inherit_all=True)
+
+        assert told["DJANGO_SETTINGS_MODULE"] == "settings.users"
+        assert "PYTHONPATH" not in told
+
+    def test_the_demo_is_the_same_whatever_the_terminal_says(self, monkeypatch) -> None:
+        monkeypatch.setenv("RETRY_ATTEMPTS", "1")
+
+        assert "RETRY_ATTEMPTS" not in of("users")
+        assert of("users", inherit_all=True)["RETRY_ATTEMPTS"] == "1"

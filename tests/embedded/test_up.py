@@ -1,0 +1,175 @@
+"""`make up` as a person runs it, with its own ports."""
+
+import json
+import os
+import re
+import signal
+import socket
+import stat
+import subprocess
+import time
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from embedded import ports, up
+from embedded.errors import EmbeddedError, PortTaken
+from embedded.observer import _call as call
+from embedded.system import PROCESSES
+from tests.embedded.copies import Run, copy, is_gone, running
+from tests.waiting import eventually
+
+READY = "Ctrl-C stops everything."
+
+
+def free_ports() -> dict[str, str]:
+    names = [*(process.port_variable for process in PROCESSES), "POSTGRES_PORT", "KAFKA_PORT"]
+    return dict(zip(names, map(str, ports.free(len(names))), strict=True))
+
+
+def dev_env(clone: Path) -> dict[str, str]:
+    """What a shell has after sourcing the file."""
+    script = "set -a; . var/dev.env; env -0"
+    result = subprocess.run(["sh", "-c", script], cwd=clone, capture_output=True, text=True, check=True, env={})
+    return dict(line.split("=", 1) for line in result.stdout.split("\0") if line)
+
+
+def user(url: str, email: str) -> str:
+    return call("POST", f"{url}/api/users", {"email": email, "name": "Ada"}, {}).body["id"]
+
+
+def order_status(url: str, user_id: str) -> str | None:
+    orders = call("GET", f"{url}/api/orders?userId={user_id}", None, {}).body["items"]
+    return orders[0]["status"] if orders else None
+
+
+@pytest.fixture(scope="module")
+def variables() -> dict[str, str]:
+    return {**free_ports(), "PAYMENT_SUCCESS_RATE": "1"}
+
+
+@pytest.fixture(scope="module")
+def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return copy(tmp_path_factory.mktemp("up"))
+
+
+@pytest.fixture(scope="module")
+def run(clone: Path, variables):
+    with running(clone, "up", variables) as run:
+        run.says(READY, within=180)
+        yield run
+
+
+@pytest.mark.acceptance
+class TestUp:
+    def test_dev_env_can_be_sourced_and_says_where_everything_is(self, run: Run, variables) -> None:
+        told = dev_env(run.clone)
+
+        assert told["GATEWAY_URL"] == f"http://127.0.0.1:{variables['GATEWAY_PORT']}"
+        assert {"USERS_URL", "ORDERS_URL", "PAYMENTS_URL", "KAFKA_BOOTSTRAP_SERVERS"} <= told.keys()
+        for name in ("USERS_DATABASE_URL", "ORDERS_DATABASE_URL"):
+            with psycopg.connect(told[name]) as connection:
+                assert connection.execute("SELECT 1").fetchone() == (1,)
+
+    def test_with_it_any_command_of_a_service_runs(self, run: Run) -> None:
+        for service in ("gateway", "users", "orders", "payments"):
+            command = [".venv/bin/python", "manage.py", "check", f"--settings=settings.{service}"]
+            done = subprocess.run(
+                command, cwd=run.clone, env=dev_env(run.clone), capture_output=True, text=True, check=False
+            )
+            assert done.returncode == 0, done.stderr
+
+    def test_secrets_are_for_the_owner_alone_and_in_no_file_of_the_repository(self, run: Run) -> None:
+        for name in ("secrets.json", "dev.env"):
+            assert stat.S_IMODE((run.clone / "var" / name).stat().st_mode) == 0o600
+
+    def test_the_admin_login_that_it_prints_is_right_for_both(self, run: Run) -> None:
+        name, password = re.search(r"Admin login +(\S+) +(\S+)", run.output).groups()
+        for service in ("users", "orders"):
+            code = f"from django.contrib.auth import authenticate as a; print(bool(a(username={name!r}, password={password!r})))"
+            command = [".venv/bin/python", "manage.py", "shell", "-v0", f"--settings=settings.{service}", "-c", code]
+            done = subprocess.run(
+                command, cwd=run.clone, env=dev_env(run.clone), capture_output=True, text=True, check=False
+            )
+            assert done.stdout.strip() == "True", done.stderr
+
+    def test_each_line_of_the_stream_has_its_process(self, run: Run) -> None:
+        names = {line.split("│")[0].strip() for line in run.output.splitlines() if "│" in line}
+
+        assert {"gateway", "users-relay", "orders-consume", "postgres", "kafka"} <= names
+
+    def test_a_second_one_in_the_same_folder_is_refused(self, run: Run) -> None:
+        with running(run.clone, "up") as second:
+            assert second.ended() == 1
+            assert "runs already" in second.output
+
+    def test_what_dies_is_started_again(self, run: Run) -> None:
+        url = dev_env(run.clone)["GATEWAY_URL"]
+        killed = [run.one_of("manage.py", "relay"), run.one_of("manage.py", "consume"), run.one_of("users.wsgi")]
+        killed.append(run.one_of("bin/postgres"))
+        for process in killed:
+            os.kill(process.pid, signal.SIGKILL)
+
+        def works() -> bool:
+            answer = call("POST", f"{url}/api/users", {"email": f"{time.time_ns()}@example.org", "name": "Ada"}, {})
+            assert answer.status == 201
+            return bool(eventually(lambda: order_status(url, answer.body["id"]) == "paid", within=30))
+
+        assert eventually(works, within=60, every=0.5)
+        assert run.output.count("it is started again in") >= 4
+
+    def test_ctrl_c_ends_it_within_15_s_and_the_next_start_has_its_data(self, run: Run, clone: Path, variables) -> None:
+        url = dev_env(clone)["GATEWAY_URL"]
+        kept = user(url, "kept@example.org")
+        eventually(lambda: order_status(url, kept) == "paid")
+        secrets = json.loads((clone / "var" / "secrets.json").read_text())
+        family = run.family()
+        began = time.monotonic()
+        run.interrupt()
+
+        assert run.ended() == 0
+        assert time.monotonic() - began < 15
+        assert not (clone / "var" / "dev.env").exists()
+        assert eventually(lambda: all(is_gone(process) for process in family), within=2)
+        with running(clone, "up", variables) as again:
+            again.says(READY, within=180)
+            assert order_status(url, kept) == "paid"
+            assert json.loads((clone / "var" / "secrets.json").read_text()) == secrets
+
+
+class TestPorts:
+    def test_the_default_holds_where_no_variable_is_set(self, monkeypatch) -> None:
+        monkeypatch.delenv("GATEWAY_PORT", raising=False)
+        (port,) = ports.free(1)
+
+        assert up.port_of("GATEWAY_PORT", port, "the gateway") == port
+
+    @pytest.mark.parametrize("text", ["http", "0", "65536", "-1", "tcp://10.0.0.1:80"])
+    def test_what_is_no_port_is_refused(self, monkeypatch, text: str) -> None:
+        monkeypatch.setenv("KAFKA_PORT", text)
+
+        with pytest.raises(EmbeddedError, match="KAFKA_PORT must be a port number"):
+            up.port_of("KAFKA_PORT", 9092, "Kafka")
+
+    def test_a_taken_one_is_named_with_its_variable_and_nothing_is_started(self, tmp_path) -> None:
+        variables = free_ports()
+        with (
+            socket.create_server((ports.HOST, int(variables["ORDERS_PORT"]))),
+            running(copy(tmp_path), "up", variables) as run,
+        ):
+            assert run.ended() == 1
+            assert re.search(rf"port {variables['ORDERS_PORT']}, wanted for orders, is taken.*ORDERS_PORT=", run.output)
+            assert not (run.clone / "var" / "postgres").exists()
+
+    def test_one_port_for_two_things_is_refused(self, monkeypatch, tmp_path) -> None:
+        for name, value in free_ports().items():
+            monkeypatch.setenv(name, value)
+        monkeypatch.setenv("USERS_PORT", os.environ["ORDERS_PORT"])
+
+        with pytest.raises(EmbeddedError, match="wanted for two things"):
+            up._stand({}, lambda name, line: None)
+
+
+def test_a_taken_port_is_an_embedded_error() -> None:
+    assert issubclass(PortTaken, EmbeddedError)
