@@ -17,7 +17,7 @@ OUTBOX = """
 SELECT (SELECT count(*) FROM outbox WHERE sent_at IS NULL AND parked_at IS NULL),
        (SELECT extract(epoch FROM clock_timestamp() - created_at) FROM outbox
         WHERE sent_at IS NULL AND parked_at IS NULL ORDER BY position LIMIT 1),
-       (SELECT count(*) FROM outbox WHERE sent_at IS NULL AND parked_at IS NOT NULL)
+       (SELECT count(*) FROM outbox WHERE sent_at IS NULL AND parked_at IS NOT NULL AND discarded_at IS NULL)
 """
 
 
