@@ -4,8 +4,6 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from psycopg.conninfo import conninfo_to_dict
-
 from settings import ROOT
 from settings.env import Environment, Outbox
 
@@ -97,6 +95,8 @@ def database(url: str, env: Outbox, *, service: str) -> dict[str, Any]:
     A session whose process was frozen inside a transaction is ended by PostgreSQL (`idle_in_transaction_session_timeout`),
     so that nobody waits for its locks.
     """
+    from psycopg.conninfo import conninfo_to_dict  # only where there is a database
+
     parts = conninfo_to_dict(url)
     timeout_ms = int(env.database_statement_timeout_seconds * 1000)
     idle_ms = int(env.database_idle_transaction_seconds * 1000)

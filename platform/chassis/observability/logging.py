@@ -23,11 +23,14 @@ from types import TracebackType
 from typing import Any
 
 import orjson
-import structlog
 from django.conf import settings
-from structlog.tracebacks import ExceptionDictTransformer
 
+from chassis.imports import without
 from chassis.observability import correlation, privacy, tracing
+
+with without("rich", "greenlet"):  # several MiB in every process, for a look that we do not use
+    import structlog
+    from structlog.tracebacks import ExceptionDictTransformer
 
 EventDict = MutableMapping[str, Any]
 ExcInfo = tuple[type[BaseException], BaseException, TracebackType | None]
