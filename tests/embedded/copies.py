@@ -75,8 +75,9 @@ class Run:
             return []
 
     def one_of(self, *words: str) -> psutil.Process:
-        """The process whose command line has these words."""
-        return next(p for p in self.family() if all(word in " ".join(p.cmdline()) for word in words))
+        """The process, started by the run itself, whose command line has these words."""
+        children = psutil.Process(self.process.pid).children()
+        return next(p for p in children if all(word in " ".join(p.cmdline()) for word in words))
 
 
 @contextmanager
