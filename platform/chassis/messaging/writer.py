@@ -1,5 +1,6 @@
 """Writing records to Kafka all or none, under a name that one process at a time can have."""
 
+import contextlib
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -60,18 +61,17 @@ class Writer:
         try:
             self._insist(self._producer.init_transactions)
         except KafkaException as exception:
-            self._producer.close()
+            self._close()
             raise DependencyDown(f"Kafka refuses: {exception.args[0].str()}") from exception
         except BaseException:
-            self._producer.close()
+            self._close()
             raise
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, where: TracebackType | None
     ) -> None:
-        self._producer.purge()
-        self._producer.close()
+        self._close()
 
     def write(self, records: Sequence[Outbound]) -> None:
         """Write all of these, or none. Raises Refused, Fenced.
@@ -90,13 +90,17 @@ class Writer:
                 self._insist(self._producer.commit_transaction)
                 return
         except (KafkaException, SystemError) as error:
-            # SystemError: being fenced shows while delivery reports are served, and confluent-kafka trips over its own
-            # exception there. Either way aborting says what is the matter.
-            failed = error
+            failed = error  # aborting says whether we were fenced
         self._abort()
         if self._refused is not None:
             raise self._refused
         raise DependencyDown(f"nothing was written: {failed}") from failed
+
+    def _close(self) -> None:
+        # One that was fenced raises that here once more; whoever had to know it does.
+        with contextlib.suppress(KafkaException, SystemError):
+            self._producer.purge()
+            self._producer.close()
 
     def _produce(self, index: int, record: Outbound) -> None:
         while True:
@@ -129,10 +133,16 @@ class Writer:
             pass
 
     def _insist(self, step: Callable[[float], None]) -> None:
-        """Repeat a step that only timed out: its outcome is open until it says yes or no."""
+        """Repeat a step that only timed out: its outcome is open until it says yes or no.
+
+        SystemError: when confluent-kafka learns that it was fenced while it serves delivery reports, it trips over its own
+        exception. Asked again, it says so.
+        """
         while True:
             try:
                 step(min(STEP_SECONDS, self._patience.left()))
+            except SystemError:
+                continue
             except KafkaException as exception:
                 error = exception.args[0]
                 if error.code() in FENCES:
