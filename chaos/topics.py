@@ -7,7 +7,7 @@ from functools import cached_property
 from typing import Any
 
 import orjson
-from confluent_kafka import Consumer, ConsumerGroupTopicPartitions, IsolationLevel, KafkaError, TopicPartition
+from confluent_kafka import Consumer, IsolationLevel, KafkaError, TopicPartition
 from confluent_kafka.admin import AdminClient, OffsetSpec
 
 EVENTS = ("user.created", "order.created", "payment.completed")
@@ -69,6 +69,7 @@ class Reader:
         self._servers = {"bootstrap.servers": servers, "log_level": 0, "reconnect.backoff.max.ms": 200}
         self._admin = AdminClient(self._servers)
         self._consumer: Consumer | None = None
+        self._groups: dict[str, Consumer] = {}
         self._at: dict[tuple[str, int], int] = {}
         self.seen: dict[str, list[Seen]] = {name: [] for name in (*EVENTS, *DEAD.values())}
 
@@ -85,8 +86,9 @@ class Reader:
 
     def close(self) -> None:
         """Let go of the broker."""
-        if self._consumer is not None:
-            self._consumer.close()
+        for consumer in (self._consumer, *self._groups.values()):
+            if consumer is not None:
+                consumer.close()
 
     def open_transactions(self) -> dict[str, int]:
         """For each topic, how many records no reader of committed records can reach because a transaction is open."""
@@ -107,9 +109,12 @@ class Reader:
         return found
 
     def _committed(self, group: str, topic: str) -> dict[int, int]:
-        request = ConsumerGroupTopicPartitions(group, self._places([topic]))
-        answer = self._admin.list_consumer_group_offsets([request], request_timeout=5)[group].result(10)
-        return {place.partition: place.offset for place in answer.topic_partitions}
+        if group not in self._groups:
+            # Not by AdminClient.list_consumer_group_offsets: when the broker comes back after an outage, that one never
+            # answers again, and in the end aborts the process (librdkafka 2.16). A consumer that never joins can ask too.
+            self._groups[group] = Consumer(self._servers | {"group.id": group, "enable.auto.commit": False})
+        found = self._groups[group].committed(self._places([topic]), timeout=5)
+        return {place.partition: place.offset for place in found}
 
     def _ends(self, isolation: IsolationLevel) -> dict[tuple[str, int], int]:
         wanted = {place: OffsetSpec.latest() for place in self._places(self.seen)}
