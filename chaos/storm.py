@@ -17,7 +17,7 @@ from chaos.poison import Poisoner
 from chaos.proxy import Links
 from chaos.report import Outcome, lines
 from chaos.sequences import Sequences
-from chaos.system import REPLICAS, Alter, System
+from chaos.system import REPLICAS, System
 from chaos.topics import Reader
 from embedded import cache
 from embedded.display import say
@@ -25,10 +25,10 @@ from embedded.system import ROOT
 
 
 @asynccontextmanager
-async def running(*, alter: Alter | None = None, replicas: int = REPLICAS) -> AsyncIterator[System]:
+async def running(*, replicas: int = REPLICAS) -> AsyncIterator[System]:
     """The whole system, ready, with witnesses in place; ended at once at the end of the block."""
     with cache.throwaway("chaos") as folder, Links() as links:
-        chosen = system.choose(folder, links, alter=alter, replicas=replicas)
+        chosen = system.choose(folder, links, replicas=replicas)
         try:
             await chosen.start()
             await asyncio.to_thread(evidence.place_witnesses, chosen.engines)

@@ -5,7 +5,6 @@ import secrets
 import signal
 import sys
 import time
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -24,9 +23,6 @@ GRACE_SECONDS = 15.0
 
 EXTRA = {"LOG_FORMAT": "json", "RETRY_BASE_SECONDS": "0.05"}
 """Eight tries in about ten seconds, so that an event which always fails is dead within a run."""
-
-Alter = Callable[[str, list[str]], list[str]]
-"""Name of a process and its command line → the command line to run: how a test puts a fault into a process."""
 
 
 @dataclass
@@ -120,7 +116,7 @@ class System:
         yield from child.until_done(within=JOB_WITHIN)
 
 
-def choose(folder: Path, links: Links, *, alter: Alter | None = None, replicas: int = REPLICAS) -> System:
+def choose(folder: Path, links: Links, *, replicas: int = REPLICAS) -> System:
     """The system, not started yet: all addresses are known, and all links made."""
     chosen = engines.choose(folder, links)
     secret = secrets.token_urlsafe(48)
@@ -140,7 +136,6 @@ def choose(folder: Path, links: Links, *, alter: Alter | None = None, replicas: 
         if "CONSUMER_ID" in own:
             own["CONSUMER_ID"] = f"{process.service}-{name[-1]}"
         argv = process.argv(sys.executable, numbers[name])
-        argv = alter(process.name, argv) if alter else argv
         members[name] = Member(name, process, numbers[name], argv, own, folder / f"{name}.log")
     gateways = [f"http://{HOST}:{numbers[name]}" for process, name in names if process.service == "gateway"]
     return System(chosen, members, ways, folder, secret, gateways=gateways)

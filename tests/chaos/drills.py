@@ -2,74 +2,117 @@
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable, Sequence
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass, field
+from itertools import count
 from pathlib import Path
 
 import psycopg
 from confluent_kafka import Producer
 
 from chaos import evidence, load, settling
-from chaos.accounting import Check, account
+from chaos.accounting import account
+from chaos.load import Answer, Load
 from chaos.storm import running
-from chaos.system import System
+from chaos.system import Member, System
 from chaos.topics import EVENTS, Reader
+from embedded.processes import drive
 
 SABOTAGE = Path(__file__).with_name("sabotage.py")
 USERS = 8
 
-Drill = Callable[[System, Reader, load.Load], Awaitable[None]]
+Wrong = dict[tuple[str, str], set[str]]
+"""What is wrong: kind and check, and the things that it names."""
 
 
-async def events_taken_while_the_database_hangs(system: System, reader: Reader, posts: load.Load) -> None:
+@dataclass
+class Stage:
+    """A running system, and what has been sent to it and found wrong with it so far."""
+
+    system: System
+    reader: Reader
+    answers: list[Answer] = field(default_factory=list)
+    known: Wrong = field(default_factory=dict)
+    numbers: count = field(default_factory=lambda: count(step=USERS))
+
+    async def post_users(self) -> None:
+        """Some users, each answered 201."""
+        posts: Load = load.plan(
+            0, users=USERS, orders=0, duration=0.5, gateways=self.system.gateways, first=next(self.numbers)
+        )
+        await posts.run()
+        assert [answer.status for answer in posts.answers] == [201] * USERS
+        self.answers += posts.answers
+
+    async def go_through(self, *drills: "Drill", fault: str = "", process: str = "") -> Wrong:
+        """Do these drills, with a fault in a process if one is named. Returns what is wrong now and was not before."""
+        if fault:
+            await self.replace(process, [sys.executable, str(SABOTAGE), fault, *self.system.members[process].argv[1:]])
+        for drill in drills:
+            await drill(self)
+            await settling.settle(self.system.engines, self.reader, within=20)
+        if fault:
+            member = self.system.members[process]
+            await self.replace(process, [sys.executable, *member.argv[3:]])
+        return await asyncio.to_thread(self._newly_wrong)
+
+    async def replace(self, name: str, argv: list[str]) -> None:
+        """End a process and start another in its place; returns when that is ready."""
+        member = self.system.members[name]
+        assert await self.system.stop_member(member)
+        member.argv = argv
+        _start(member)
+        await asyncio.to_thread(drive, member.readying())
+
+    def _newly_wrong(self) -> Wrong:
+        found = evidence.collect(self.system.engines, self.reader, answers=self.answers)
+        assert all(found.seen[topic] for topic in EVENTS)
+        wrong = {(check.kind, check.what): set(check.wrong) for check in account(found)}
+        new = {what: things - self.known.get(what, set()) for what, things in wrong.items()}
+        self.known = wrong
+        return {what: things for what, things in new.items() if things}
+
+
+Drill = Callable[[Stage], Awaitable[None]]
+
+
+@contextlib.asynccontextmanager
+async def stage() -> AsyncIterator[Stage]:
+    """The whole system, each process once."""
+    async with running(replicas=1) as system:
+        with contextlib.closing(Reader(system.engines.kafka.bootstrap_servers)) as reader:
+            yield Stage(system, reader)
+
+
+async def events_taken_while_the_database_hangs(stage: Stage) -> None:
     """The consumer has received events and cannot work on them; then it is killed."""
-    system.links["orders>db"].hang()
-    await posts.run()
-    await _until(lambda: _on_topic(reader, USERS) and not reader.lag())
-    await _kill_and_restart(system, "orders-consume-0", heal="orders>db")
+    there = await asyncio.to_thread(_users_on_topic, stage.reader)
+    stage.system.links["orders>db"].hang()
+    await stage.post_users()
+    await _until(lambda: _users_on_topic(stage.reader) >= there + USERS and not stage.reader.lag())
+    await _kill_and_restart(stage.system, "orders-consume-0", heal="orders>db")
 
 
-async def rows_taken_while_the_broker_is_away(system: System, reader: Reader, posts: load.Load) -> None:
+async def rows_taken_while_the_broker_is_away(stage: Stage) -> None:
     """The relay has taken rows and cannot send them; then it is killed."""
-    system.links["users>kafka"].cut()
-    await posts.run()
-    unsent = "SELECT count(*) FROM outbox WHERE sent_at IS NULL"
-    await _until(lambda: _ask(system.engines.address("users"), unsent) == 0)
-    await _kill_and_restart(system, "users-relay-0", heal="users>kafka")
+    stage.system.links["users>kafka"].cut()
+    await stage.post_users()
+    await _until(lambda: _unsent(stage.system.engines.address("users")) == 0)
+    await _kill_and_restart(stage.system, "users-relay-0", heal="users>kafka")
 
 
-async def every_event_comes_twice(system: System, reader: Reader, posts: load.Load) -> None:
-    """What stands on the topics is delivered once more, byte for byte."""
-    await posts.run()
-    await settling.settle(system.engines, reader, within=15)
-    producer = Producer({"bootstrap.servers": system.engines.kafka.bootstrap_servers, "log_level": 0, "acks": "all"})
-    for topic in ("user.created", "payment.completed"):
-        for record in list(reader.seen[topic]):
+async def every_event_comes_twice(stage: Stage) -> None:
+    """What stands on the topics is delivered once more, byte for byte; payments, which pays again, repeats its own."""
+    await stage.post_users()
+    await settling.settle(stage.system.engines, stage.reader, within=20)
+    producer = Producer(
+        {"bootstrap.servers": stage.system.engines.kafka.bootstrap_servers, "log_level": 0, "acks": "all"}
+    )
+    for topic in ("user.created", "order.created"):
+        for record in list(stage.reader.seen[topic]):
             producer.produce(topic, record.value, record.key, record.partition, headers=list(record.headers))
     assert producer.flush(10) == 0
-
-
-async def run(*drills: Drill, fault: str = "", before: str = "") -> list[Check]:
-    """The account of a system that went through these drills; its workers have the fault. `before`: SQL in orders' database."""
-
-    def alter(name: str, argv: Sequence[str]) -> list[str]:
-        return [argv[0], str(SABOTAGE), fault, *argv[1:]] if fault and argv[1] == "manage.py" else list(argv)
-
-    answers = []
-    async with running(alter=alter, replicas=1) as system:
-        with contextlib.closing(Reader(system.engines.kafka.bootstrap_servers)) as reader:
-            if before:
-                _do(system.engines.address("orders"), before)
-            for number, drill in enumerate(drills):
-                posts = load.plan(
-                    number, users=USERS, orders=0, duration=0.5, gateways=system.gateways, first=number * USERS
-                )
-                await drill(system, reader, posts)
-                answers += posts.answers
-                await settling.settle(system.engines, reader, within=20)
-            found = evidence.collect(system.engines, reader, answers=answers)
-    assert [answer.status for answer in answers] == [201] * USERS * len(drills)
-    assert all(found.seen[topic] for topic in EVENTS)
-    return account(found)
 
 
 async def _kill_and_restart(system: System, name: str, *, heal: str) -> None:
@@ -77,6 +120,10 @@ async def _kill_and_restart(system: System, name: str, *, heal: str) -> None:
     member.held = True
     await asyncio.to_thread(member.child.kill9)
     system.links[heal].heal()
+    _start(member)
+
+
+def _start(member: Member) -> None:
     member.spawn()
     member.held = False
 
@@ -89,16 +136,11 @@ async def _until(condition: Callable[[], bool], within: float = 3.0) -> None:
                 await asyncio.sleep(0.05)
 
 
-def _on_topic(reader: Reader, count: int) -> bool:
+def _users_on_topic(reader: Reader) -> int:
     reader.catch_up()
-    return len(reader.seen["user.created"]) >= count
+    return len({record.key for record in reader.seen["user.created"]})
 
 
-def _ask(url: str, query: str) -> int:
+def _unsent(url: str) -> int:
     with psycopg.connect(url) as connection:
-        return connection.execute(query.encode()).fetchone()[0]
-
-
-def _do(url: str, statement: str) -> None:
-    with psycopg.connect(url, autocommit=True) as connection:
-        connection.execute(statement.encode())
+        return connection.execute("SELECT count(*) FROM outbox WHERE sent_at IS NULL").fetchone()[0]

@@ -1,0 +1,298 @@
+"""The account of a small sound world finds nothing; of the same world with one thing wrong it finds that thing."""
+
+from dataclasses import replace
+
+import pytest
+
+from chaos.accounting import BURIED, DISORDER, DOUBLED, LOST, STUCK, account, verdict
+from chaos.evidence import Evidence, Order, OutboxRow, User
+from chaos.load import Answer, Wish
+from chaos.poison import Poison
+from chaos.topics import DEAD, EVENTS, Seen
+
+ANN, SEQUENCE = "ann", "sequence"
+WELCOME, ORDER, SEQUENCE_ORDER = "welcome-of-ann", "order", "welcome-of-sequence"
+PLACE = ("user.created", 5, 0)
+POISON = Poison("user.created", "cut off", "unreadable", b"eve", b"{", (("ce_id", b"bad"),))
+
+
+def seen(topic, offset, key, event_id, *, partition=0, request="", **payload):
+    value = repr(sorted(payload.items())).encode()
+    record = Seen(
+        topic, partition, offset, key.encode(), value, (("ce_id", event_id.encode()), ("requestId", request.encode()))
+    )
+    record.__dict__["payload"] = payload
+    return record
+
+
+def letter(**changes):
+    said = {
+        "topic": "user.created",
+        "partition": "5",
+        "offset": "0",
+        "reason": "unreadable",
+        "error": "no",
+        "attempts": "1",
+    }
+    said |= {"at": "now", "group": "orders", "id": "letter"} | changes
+    headers = (*POISON.headers, *((f"deadletter-{name}", value.encode()) for name, value in said.items()))
+    return Seen(DEAD["user.created"], 0, 0, POISON.key, POISON.value, headers)
+
+
+def payment(order, offset, *, payment_id=None, status="completed"):
+    said = {"paymentId": payment_id or f"payment-of-{order}", "orderId": order, "status": status}
+    return seen("payment.completed", offset, order, f"paid-{said['paymentId']}-{status}", **said)
+
+
+def world():
+    """Ann, who ordered once; a sequence of three events; one poison. All is well."""
+    orders = {WELCOME: (ANN, "welcome-product"), ORDER: (ANN, "chaos-1"), SEQUENCE_ORDER: (SEQUENCE, "welcome-product")}
+    events = ["s1", "s2", "s3"]
+    causes = {SEQUENCE_ORDER: "s1"}
+    return Evidence(
+        answers=[
+            Answer(Wish("user", "ann@example.org", 0, 0), 201, id=ANN),
+            Answer(Wish("order", "chaos-1", 0, 0), 201, id=ORDER),
+        ],
+        users=[User(ANN, "ann@example.org")],
+        orders=[Order(id, user, product, "paid", f"payment-of-{id}") for id, (user, product) in orders.items()],
+        outbox={
+            "users": [
+                OutboxRow(number, event_id, "user.created", ANN if event_id == "u1" else SEQUENCE, True, None)
+                for number, event_id in enumerate(["u1", *events])
+            ],
+            "orders": [
+                OutboxRow(number, f"made-{id}", "order.created", id, True, None) for number, id in enumerate(orders)
+            ]
+            + [OutboxRow(9, "letter", DEAD["user.created"], "eve", True, None)],
+        },
+        claimed={"u1": 1, "s1": 2, "s2": 2, "s3": 4, **{f"paid-payment-of-{id}-completed": 7 for id in orders}},
+        settled=list(orders),
+        seen={
+            "user.created": [
+                seen("user.created", 0, ANN, "u1"),
+                *(seen("user.created", number, SEQUENCE, event, partition=1) for number, event in enumerate(events)),
+                Seen(*PLACE, POISON.key, POISON.value, POISON.headers),
+            ],
+            "order.created": [
+                seen("order.created", number, id, f"made-{id}", request=causes.get(id, ""))
+                for number, id in enumerate(orders)
+            ],
+            "payment.completed": [payment(id, number) for number, id in enumerate(orders)],
+            **{name: [] for name in DEAD.values()},
+            DEAD["user.created"]: [letter()],
+        },
+        poison={PLACE: POISON},
+        sequences={SEQUENCE: events},
+    )
+
+
+def wrong(evidence):
+    return {(check.kind, check.what) for check in account(evidence) if check.wrong}
+
+
+def topic(evidence, name, records):
+    return replace(evidence, seen={**evidence.seen, name: records})
+
+
+def test_nothing_is_wrong_in_a_sound_world():
+    assert wrong(world()) == set()
+    assert set(verdict(account(world())).values()) == {0}
+
+
+def test_a_repeat_of_the_same_event_is_not_wrong():
+    sound = world()
+    user, *sequence, poison = sound.seen["user.created"]
+    again = [user, *sequence, poison, replace(user, offset=7), replace(sequence[0], offset=8)]
+
+    assert wrong(topic(sound, "user.created", again)) == set()
+
+
+def without(evidence, field, number):
+    return replace(evidence, **{field: [row for index, row in enumerate(getattr(evidence, field)) if index != number]})
+
+
+def changed(evidence, field, number, **changes):
+    rows = list(getattr(evidence, field))
+    rows[number] = replace(rows[number], **changes)
+    return replace(evidence, **{field: rows})
+
+
+def outbox(evidence, service, number, **changes):
+    rows = list(evidence.outbox[service])
+    rows[number] = replace(rows[number], **changes)
+    return replace(evidence, outbox={**evidence.outbox, service: rows})
+
+
+def without_record(evidence, name, number):
+    return topic(evidence, name, [record for index, record in enumerate(evidence.seen[name]) if index != number])
+
+
+def more(evidence, name, *records):
+    return topic(evidence, name, [*evidence.seen[name], *records])
+
+
+def swapped(evidence):
+    user, first, second, third, poison = evidence.seen["user.created"]
+    return topic(evidence, "user.created", [user, second, first, third, poison])
+
+
+def two_events_of_an_order(evidence):
+    """The second one first."""
+    rows = [*evidence.outbox["orders"], OutboxRow(20, "second", "order.created", ORDER, True, None)]
+    first, second = evidence.seen["order.created"][1], seen("order.created", 1, ORDER, "second")
+    others = [record for record in evidence.seen["order.created"] if record is not first]
+    changed = replace(evidence, outbox={**evidence.outbox, "orders": rows})
+    return topic(changed, "order.created", [second, *others, first])
+
+
+BROKEN = {
+    "a user is gone": (lambda w: without(w, "users", 0), LOST, "users answered 201 that are not there"),
+    "an order is gone": (lambda w: without(w, "orders", 1), LOST, "orders answered 201 that are not there"),
+    "a good POST is refused": (
+        lambda w: changed(w, "answers", 0, status=409, id=""),
+        LOST,
+        "good POSTs refused with 4xx",
+    ),
+    "no welcome": (lambda w: without(w, "orders", 0), LOST, "users without welcome order"),
+    "a user's event is gone": (lambda w: without_record(w, "user.created", 0), LOST, "users without user.created"),
+    "an order's event is gone": (lambda w: without_record(w, "order.created", 1), LOST, "orders without order.created"),
+    "a payment is gone": (
+        lambda w: without_record(w, "payment.completed", 1),
+        LOST,
+        "orders without payment.completed",
+    ),
+    "marked and not sent": (
+        lambda w: without_record(w, "user.created", 2),
+        LOST,
+        "users' outbox rows marked as sent that are on no topic",
+    ),
+    "a good event is buried": (
+        lambda w: more(w, DEAD["user.created"], letter(offset="77")),
+        LOST,
+        "good events in a dead-letter topic",
+    ),
+    "two users": (
+        lambda w: replace(w, users=[*w.users, User("other", "ANN@example.org")]),
+        DOUBLED,
+        "emails with two users",
+    ),
+    "two orders": (
+        lambda w: replace(w, orders=[*w.orders, replace(w.orders[1], id="other")]),
+        DOUBLED,
+        "orders made twice by one POST",
+    ),
+    "nobody asked": (lambda w: changed(w, "orders", 1, product="chaos-9"), DOUBLED, "rows that nobody asked for"),
+    "two welcome orders": (
+        lambda w: replace(w, orders=[*w.orders, replace(w.orders[0], id="other")]),
+        DOUBLED,
+        "users with two welcome orders",
+    ),
+    "a stranger's welcome order": (
+        lambda w: changed(w, "orders", 0, user_id="nobody"),
+        DOUBLED,
+        "welcome orders of users who are not there",
+    ),
+    "an order's events against the outbox": (
+        two_events_of_an_order,
+        DISORDER,
+        "keys of order.created not in the outbox's order",
+    ),
+    "two events of one user": (
+        lambda w: more(w, "user.created", seen("user.created", 9, ANN, "another")),
+        DOUBLED,
+        "users with two different user.created",
+    ),
+    "two events of one order": (
+        lambda w: more(w, "order.created", seen("order.created", 9, ORDER, "another")),
+        DOUBLED,
+        "orders with two different order.created",
+    ),
+    "two payments": (
+        lambda w: more(w, "payment.completed", payment(ORDER, 9, payment_id="another")),
+        DOUBLED,
+        "orders with two different payment.completed",
+    ),
+    "paid once too often": (
+        lambda w: more(w, "payment.completed", payment(ORDER, 9)),
+        DOUBLED,
+        "orders with more payments than order events",
+    ),
+    "another's payment": (
+        lambda w: changed(w, "orders", 1, status="failed"),
+        DOUBLED,
+        "orders whose payment is another's",
+    ),
+    "settled twice": (lambda w: replace(w, settled=[*w.settled, ORDER]), DOUBLED, "orders settled twice"),
+    "no inbox": (lambda w: replace(w, claimed={}), DOUBLED, "handled events that the inbox does not know"),
+    "sent out of order": (swapped, DISORDER, "sequences out of order on the topic"),
+    "against the outbox": (swapped, DISORDER, "keys of user.created not in the outbox's order"),
+    "handled out of order": (
+        lambda w: replace(w, claimed={**w.claimed, "s3": 1}),
+        DISORDER,
+        "sequences handled out of order",
+    ),
+    "caused by a later one": (
+        lambda w: topic(
+            w,
+            "order.created",
+            [
+                *w.seen["order.created"][:2],
+                seen("order.created", 2, SEQUENCE_ORDER, f"made-{SEQUENCE_ORDER}", request="s2"),
+            ],
+        ),
+        DISORDER,
+        "welcome orders not caused by the first event",
+    ),
+    "pending": (lambda w: changed(w, "orders", 1, status="pending", payment_id=None), STUCK, "orders pending"),
+    "unsent": (lambda w: outbox(w, "orders", 0, sent=False), STUCK, "orders' outbox rows not sent, or parked"),
+    "parked": (
+        lambda w: outbox(w, "users", 0, sent=False, parked="too large"),
+        STUCK,
+        "users' outbox rows not sent, or parked",
+    ),
+    "lag": (lambda w: replace(w, lag={"user.created": 2}), STUCK, "records that their group has not committed"),
+    "an open Kafka transaction": (
+        lambda w: replace(w, open_transactions={"payment.completed": 1}),
+        STUCK,
+        "records behind an open Kafka transaction",
+    ),
+    "an open database transaction": (
+        lambda w: replace(w, sessions=["orders: idle in transaction"]),
+        STUCK,
+        "database sessions in an old transaction",
+    ),
+    "poison is gone": (lambda w: topic(w, DEAD["user.created"], []), BURIED, "poison in no dead-letter topic"),
+    "no reason": (
+        lambda w: topic(w, DEAD["user.created"], [letter(reason="")]),
+        BURIED,
+        "poison whose dead letter is altered or gives no reason",
+    ),
+    "altered": (
+        lambda w: topic(w, DEAD["user.created"], [replace(letter(), value=b"{}")]),
+        BURIED,
+        "poison whose dead letter is altered or gives no reason",
+    ),
+    "died twice": (
+        lambda w: topic(w, DEAD["user.created"], [letter(), letter(id="another")]),
+        BURIED,
+        "poison with two different dead letters",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", BROKEN)
+def test_what_is_wrong_is_found(name):
+    breaking, kind, what = BROKEN[name]
+
+    assert (kind, what) in wrong(breaking(world()))
+
+
+def test_every_check_can_fail():
+    assert {(check.kind, check.what) for check in account(world())} - {
+        (kind, what) for breaking, _, _ in BROKEN.values() for kind, what in wrong(breaking(world()))
+    } == set()
+
+
+def test_every_topic_is_looked_at():
+    assert set(world().seen) == {*EVENTS, *DEAD.values()}

@@ -1,0 +1,88 @@
+"""A link does to connections what it says, and heals."""
+
+import socket
+import socketserver
+import threading
+import time
+
+import pytest
+
+from chaos.proxy import Links
+from embedded import ports
+
+
+class Echo(socketserver.BaseRequestHandler):
+    def handle(self):
+        while data := self.request.recv(1024):
+            self.request.sendall(data)
+
+
+@pytest.fixture
+def link():
+    here, there = ports.free(2)
+    socketserver.ThreadingTCPServer.allow_reuse_address = True
+    with socketserver.ThreadingTCPServer((ports.HOST, there), Echo) as server, Links() as links:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield links.add("echo", here, there)
+        server.shutdown()
+
+
+def connect(link):
+    connection = socket.create_connection((ports.HOST, link.port), timeout=5)
+    connection.settimeout(5)
+    return connection
+
+
+def says(connection, text=b"hello"):
+    connection.sendall(text)
+    return connection.recv(1024) == text
+
+
+def test_a_good_link_passes_everything_on(link):
+    with connect(link) as connection:
+        assert says(connection)
+
+
+def test_a_cut_link_resets_old_connections_and_new_ones_until_it_heals(link):
+    with connect(link) as connection:
+        assert says(connection)
+        link.cut()
+        with pytest.raises(ConnectionResetError):
+            says(connection)
+    with pytest.raises(ConnectionResetError), connect(link) as connection:
+        says(connection)
+    link.heal()
+    with connect(link) as connection:
+        assert says(connection)
+
+
+def test_a_reset_ends_old_connections_only(link):
+    with connect(link) as connection:
+        assert says(connection)
+        link.reset()
+        with pytest.raises(ConnectionResetError):
+            says(connection)
+    with connect(link) as connection:
+        assert says(connection)
+
+
+def test_a_hanging_link_keeps_what_was_sent_until_it_heals(link):
+    with connect(link) as connection:
+        assert says(connection)
+        link.hang()
+        connection.sendall(b"later")
+        connection.settimeout(0.3)
+        with pytest.raises(TimeoutError):
+            connection.recv(1024)
+        link.heal()
+        connection.settimeout(5)
+        assert connection.recv(1024) == b"later"
+
+
+def test_a_slow_link_holds_back_each_piece_both_ways(link):
+    with connect(link) as connection:
+        assert says(connection)
+        link.slow(0.2)
+        began = time.monotonic()
+        assert says(connection)
+        assert 0.4 <= time.monotonic() - began < 3
