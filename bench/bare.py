@@ -11,8 +11,11 @@ from confluent_kafka.admin import AdminClient, NewTopic
 from embedded.engines import Engines
 
 TOPICS = ("bare.user", "bare.order", "bare.payment")
-BODY = b'{"orderId":"6f1c2a9e-3b7d-4c58-9e02-d4a1b8c7f635","userId":"8f14e45f-ceea-467f-9d2c-1e2b6f0f3a55","amount":0.00}'
+BODY = (
+    b'{"orderId":"6f1c2a9e-3b7d-4c58-9e02-d4a1b8c7f635","userId":"8f14e45f-ceea-467f-9d2c-1e2b6f0f3a55","amount":0.00}'
+)
 WITHIN = 10.0
+SET = 500
 
 
 class Bare:
@@ -36,7 +39,9 @@ class Bare:
     @staticmethod
     def _reader(servers: dict[str, object], topic: str) -> Consumer:
         # Assigned by hand: joining a group is no step of the story.
-        reader = Consumer({**servers, "group.id": topic, "enable.auto.commit": False, "isolation.level": "read_committed"})
+        reader = Consumer(
+            {**servers, "group.id": topic, "enable.auto.commit": False, "isolation.level": "read_committed"}
+        )
         reader.assign([TopicPartition(topic, 0, 0)])
         return reader
 
@@ -64,29 +69,56 @@ class Bare:
         self._transaction()
         return time.perf_counter() - started
 
+    def drain(self, events: int) -> float:
+        """The same steps for a backlog, in sets of SET. Returns how many a second."""
+        users, orders = self._databases
+        for _ in range(events):
+            self._producer.produce(TOPICS[0], BODY)
+            self._producer.poll(0)
+        self._producer.flush(WITHIN)
+        started = time.perf_counter()
+        for first in range(0, events, SET):
+            size = min(SET, events - first)
+            self._receive(0, size)
+            self._copy(users, size)
+            self._copy(orders, size)
+            self._hop(1, size)
+            self._transaction(size)
+        return events / (time.perf_counter() - started)
+
+    @staticmethod
+    def _copy(database: psycopg.Connection, size: int) -> None:
+        with database.cursor().copy("COPY bare FROM STDIN") as copy:
+            for _ in range(size):
+                copy.write_row((uuid.uuid4(), BODY))
+        database.commit()
+
     @staticmethod
     def _commit(database: psycopg.Connection) -> None:
         database.execute("INSERT INTO bare VALUES (%s, %s)", [uuid.uuid4(), BODY])
         database.commit()
 
-    def _hop(self, number: int) -> None:
-        self._producer.produce(TOPICS[number], BODY)
+    def _hop(self, number: int, size: int = 1) -> None:
+        for _ in range(size):
+            self._producer.produce(TOPICS[number], BODY)
         self._producer.flush(WITHIN)
-        self._receive(number)
+        self._receive(number, size)
 
-    def _transaction(self) -> None:
+    def _transaction(self, size: int = 1) -> None:
         consumer = self._consumers[1]
         self._payments.begin_transaction()
-        self._payments.produce(TOPICS[2], BODY)
+        for _ in range(size):
+            self._payments.produce(TOPICS[2], BODY)
         positions = consumer.position([TopicPartition(TOPICS[1], 0)])
         self._payments.send_offsets_to_transaction(positions, consumer.consumer_group_metadata(), WITHIN)
         self._payments.commit_transaction(WITHIN)
-        self._receive(2)
+        self._receive(2, size)
 
-    def _receive(self, number: int) -> None:
+    def _receive(self, number: int, size: int) -> None:
         deadline = time.monotonic() + WITHIN
-        while time.monotonic() < deadline:
-            message = self._consumers[number].poll(1.0)
-            if message is not None and message.error() is None:
-                return
-        raise TimeoutError(f"the record on {TOPICS[number]} did not come within {WITHIN:g} s")
+        while size and time.monotonic() < deadline:
+            first = self._consumers[number].poll(1.0)
+            rest = self._consumers[number].consume(size - 1, 0) if size > 1 else []
+            size -= sum(message is not None and message.error() is None for message in (first, *rest))
+        if size:
+            raise TimeoutError(f"{size} records on {TOPICS[number]} did not come within {WITHIN:g} s")

@@ -12,7 +12,6 @@ import os
 import re
 import shutil
 import socket
-import statistics
 import subprocess
 import sys
 import tempfile
@@ -20,6 +19,8 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+
+from bench.table import Row, markdown, ratio
 
 ROOT = Path(__file__).resolve().parent.parent
 CONNECTIONS = 32
@@ -62,35 +63,22 @@ class Run:
     p99: str
 
 
-@dataclass(frozen=True)
-class Row:
-    """One line of the table."""
-
-    what: str
-    measured: str
-    reference: str
-    ratio: float | None
-    reach: str
-
-
 def measure(seconds: int = 5, rounds: int = 3) -> list[Row]:
     """Measure, and return the lines for the table; one that says what is missing where nginx or wrk is."""
     what = f"proxied `GET` at the gateway, one worker, {CONNECTIONS} connections"
     missing = [program for program in ("nginx", "wrk") if shutil.which(program) is None]
     if missing:
-        return [Row(what, f"not measured: {' and '.join(missing)} not installed", "", None, f"≥ {REACH}")]
+        hint = f"not measured: `apt install {' '.join(missing)}`, which this machine has not"
+        return [Row(what, hint, "", None, f"≥ {REACH}", None)]
     runs: dict[str, list[Run]] = {"nginx": [], "gateway": []}
     with _running() as urls:
         for _ in range(rounds):
             for name, url in urls.items():
                 runs[name].append(_wrk(url, seconds))
-    ratios = [ours.per_second / theirs.per_second for ours, theirs in zip(runs["gateway"], runs["nginx"], strict=True)]
-    ratio = statistics.median(ratios)
-    return [
-        Row(
-            what, _told(runs["gateway"]), f"nginx as the proxy, one worker: {_told(runs['nginx'])}", ratio, f"≥ {REACH}"
-        )
-    ]
+    ours, theirs = ([run.per_second for run in runs[name]] for name in ("gateway", "nginx"))
+    reached = ratio(ours, theirs)
+    reference = f"nginx as the proxy, one worker: {_told(runs['nginx'])}"
+    return [Row(what, _told(runs["gateway"]), reference, reached, f"≥ {REACH}", reached >= REACH)]
 
 
 def _told(runs: list[Run]) -> str:
@@ -166,10 +154,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=int, default=5)
     parser.add_argument("--rounds", type=int, default=3)
     options = parser.parse_args()
-    print("| what | measured | reference in the same run | ratio | reach |\n|---|---|---|---|---|")
-    for row in measure(options.seconds, options.rounds):
-        ratio = "" if row.ratio is None else f"{row.ratio:.2f}"
-        print(f"| {row.what} | {row.measured} | {row.reference} | {ratio} | {row.reach} |")
+    print(markdown(measure(options.seconds, options.rounds)))
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """The whole system for measuring: both engines and every process of `make up`, each writing its log to a file."""
 
+import os
 import secrets
 import sys
 from collections.abc import Iterator
@@ -39,6 +40,19 @@ class Live:
         for child in self.children.values():
             child.popen.terminate()
         for child in self.children.values():
+            child.stop()
+
+    @contextmanager
+    def idle_runner(self) -> Iterator[Child]:
+        """The process that `make up` itself is, when it has nothing to do: it holds what it imports."""
+        code = "import embedded.up, signal; print('loaded', flush=True); signal.pause()"
+        log = self._folder / "up.log"
+        environment = {**os.environ, "PYTHONPATH": str(ROOT / "platform")}
+        child = Child([sys.executable, "-c", code], name="up", log=log, cwd=ROOT, env=environment)
+        drive(child.until(lambda: "loaded" in log.read_text(), within=READY_WITHIN))
+        try:
+            yield child
+        finally:
             child.stop()
 
     def _run(self, job: Job) -> Steps:

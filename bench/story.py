@@ -141,4 +141,3 @@ def _ends(live: Live) -> list[TopicPartition]:
 def _reader(live: Live) -> Consumer:
     servers = live.engines.kafka.bootstrap_servers
     return Consumer({"bootstrap.servers": servers, "group.id": "bench", "enable.auto.commit": False, "log_level": 0})
-

@@ -1,0 +1,100 @@
+"""The goals that need the whole system, each with its reference."""
+
+import statistics
+import sys
+from collections.abc import Callable
+
+from bench import processes, story
+from bench.bare import Bare
+from bench.drain import EVENTS, Drain, drain
+from bench.live import Live
+from bench.table import Row, each, percentile, ratio
+
+USERS = 100
+STORY_MS, DRAIN_PER_SECOND, MEMORY_MIB = 40, 2500, 600
+
+
+def measure(live: Live, names: list[str], rounds: int) -> list[Row]:
+    """Measure these goals, in the order of SYSTEM."""
+    with Bare(live.engines) as bare:
+        return [SYSTEM[name](live, bare, rounds) for name in names]
+
+
+def _story(live: Live, bare: Bare, rounds: int) -> Row:
+    story.play(live, bare, 20)  # warm
+    played = []
+    for number in range(rounds):
+        _say(f"story, round {number + 1}: {USERS} users, one after another, each beside the bare steps")
+        played.append(story.play(live, bare, USERS))
+    ours, theirs = (
+        [percentile(x, 50) * 1000 for x in xs] for xs in ([p.stories for p in played], [p.bare for p in played])
+    )
+    worst, their_worst = (
+        [percentile(x, 99) * 1000 for x in xs] for xs in ([p.stories for p in played], [p.bare for p in played])
+    )
+    steps = {step: statistics.median(one.steps[step] for one in played) for step in story.STEPS}
+    return Row(
+        "`POST /api/users` to order paid, idle system",
+        f"p50 {each(ours)} ms, p99 {each(worst)} ms",
+        f"the bare steps (two commits, three hops, one Kafka transaction): p50 {each(theirs)} ms, p99 {each(their_worst)} ms",
+        ratio(ours, theirs),
+        f"p50 ≤ {STORY_MS} ms",
+        statistics.median(ours) <= STORY_MS,
+        [f"{seconds * 1000:.1f} ms {step}" for step, seconds in steps.items()],
+    )
+
+
+def _drain(live: Live, bare: Bare, rounds: int) -> Row:
+    drain(live, EVENTS // 10)  # warm
+    bare.drain(EVENTS // 10)
+    drained: list[Drain] = []
+    theirs: list[float] = []
+    for number in range(rounds):
+        _say(f"drain, round {number + 1}: {EVENTS} events")
+        drained.append(drain(live))
+        theirs.append(bare.drain(EVENTS))
+    ours = [one.per_second for one in drained]
+    cost = {part: statistics.median(one.cost[part] for one in drained) for part in drained[0].cost}
+    used = sum(cost.values())
+    return Row(
+        f"{EVENTS:,} `user.created` waiting → all orders settled, one process of each kind",
+        f"{each(ours)} orders/s",
+        f"the bare steps in sets of 500, one process: {each(theirs)}/s",
+        ratio(ours, theirs),
+        f"≥ {DRAIN_PER_SECOND:,}/s",
+        statistics.median(ours) >= DRAIN_PER_SECOND,
+        [
+            f"{used:.0f} µs of processor time an order in all, which two cores could do {2e6 / used:,.0f} times a second",
+            *(
+                f"{micros:.0f} µs {part}"
+                for part, micros in sorted(cost.items(), key=lambda item: -item[1])
+                if micros > 5
+            ),
+        ],
+    )
+
+
+def _memory(live: Live, bare: Bare, rounds: int) -> Row:
+    _say("memory")
+    parts = {name: child.family() for name, child in live.children.items()}
+    with live.idle_runner() as runner:
+        parts["up"] = [runner.pid]
+        held = {name: processes.memory(pids) for name, pids in parts.items()}
+    pss, rss = sum(one.pss for one in held.values()), sum(one.rss for one in held.values())
+    count = sum(map(len, parts.values()))
+    return Row(
+        "memory of all Python processes of `make up` after that",
+        f"{pss:.0f} MiB (PSS: what {count} processes share counts once; RSS, which counts it each time: {rss:.0f} MiB)",
+        "",
+        None,
+        f"≤ {MEMORY_MIB} MiB",
+        pss <= MEMORY_MIB,
+        [f"{one.pss:.0f} MiB {name} (RSS {one.rss:.0f})" for name, one in held.items()],
+    )
+
+
+def _say(what: str) -> None:
+    print(what, file=sys.stderr, flush=True)
+
+
+SYSTEM: dict[str, Callable[[Live, Bare, int], Row]] = {"story": _story, "drain": _drain, "memory": _memory}
