@@ -11,6 +11,7 @@ import pytest
 
 from embedded import cache
 from embedded.engines import Engines, choose
+from embedded.errors import EmbeddedError
 
 OWNER = "TEST_ENGINES_OWNER"
 
@@ -34,8 +35,11 @@ def pytest_sessionstart(session: pytest.Session) -> None:
     """Start them, unless nothing will be run."""
     if ENGINES is None or session.config.option.collectonly:
         return
-    ENGINES.start()
     _stack.callback(ENGINES.abandon)
+    try:
+        ENGINES.start()
+    except EmbeddedError as error:
+        pytest.exit(f"the engines did not start: {error}", returncode=3)
 
 
 def pytest_unconfigure() -> None:

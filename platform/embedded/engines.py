@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from embedded import cache, jars, postgres
+from embedded import archive, cache, jars, postgres
 from embedded.display import say
 from embedded.kafka import Kafka
 from embedded.postgres import PostgreSQL
@@ -59,9 +59,10 @@ class Engines:
 
 
 def prepare() -> None:
-    """What only the first run on a machine does: fetch the broker's jars, and copy PostgreSQL's programs if need be."""
+    """What only the first run on a machine does: fetch the broker's jars, prepare its classes, copy PostgreSQL's programs."""
     jars.fetch()
     postgres.prepare()
+    archive.make()
 
 
 async def run() -> int:

@@ -1,6 +1,8 @@
 """A real Apache Kafka 4.3 (KRaft) of one or three nodes: its jars on a Java runtime from a wheel."""
 
 import base64
+import hashlib
+import importlib.metadata
 import importlib.util
 import os
 import shutil
@@ -25,6 +27,8 @@ JVM = [
     "-Djava.awt.headless=true",
     "--sun-misc-unsafe-memory-access=allow",  # else four lines of warning at every start
     "--enable-native-access=ALL-UNNAMED",
+    "-Xlog:cds*=off",  # an archive that does not fit is not used: no reason to talk about it
+    "-Xlog:aot*=off",
 ]
 
 # What differs from Kafka's defaults, beside addresses and copies; each for a reason.
@@ -70,7 +74,7 @@ class Kafka:
     """A cluster with its data in `folder`; use as a context manager, or call `start` and `stop`.
 
     `nodes` is 1 or 3, with 3 each topic can have copies on all. Methods that take `node` (its id, from 1) act on that
-    node alone, else on all. `options` are broker settings that override ours.
+    node alone, else on all. `options` are broker settings that override ours, `jvm` are more options of Java.
     """
 
     folder: Path
@@ -78,6 +82,7 @@ class Kafka:
     port: int | None = None
     heap_mb: int = 512
     options: dict[str, str] = field(default_factory=dict)
+    jvm: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         """Choose the ports; one that was given is the first node's."""
@@ -178,17 +183,11 @@ class Kafka:
 
     def _java(self, node: Node, main: str, *arguments: str, heap_mb: int) -> Child:
         class_path = os.pathsep.join(str(jar) for jar in self._class_path)
+        logging = f"log4j2.configurationFile={LOGGING.as_uri()}"
+        kept = archive_path()
+        archive = [f"-XX:SharedArchiveFile={kept}"] if kept.exists() and kept.stat().st_size else []
         return Child(
-            [
-                _java(),
-                f"-Xmx{heap_mb}m",
-                *JVM,
-                f"-Dlog4j2.configurationFile={LOGGING.as_uri()}",
-                "-cp",
-                class_path,
-                main,
-                *arguments,
-            ],
+            [java(), f"-Xmx{heap_mb}m", *JVM, *self.jvm, *archive, f"-D{logging}", "-cp", class_path, main, *arguments],
             name=f"kafka node {node.id}" if main == "kafka.Kafka" else f"kafka format {node.id}",
             log=node.folder / "log",
             cwd=node.folder,
@@ -255,11 +254,18 @@ def _brokers(admin: AdminClient) -> set[int]:
         return set()
 
 
-def _java() -> Path:
+def java() -> Path:
+    """The Java program of the wheel."""
     spec = importlib.util.find_spec(WHEEL)
     if spec is None or spec.origin is None:
         raise EmbeddedError(f"the package {WHEEL} is not installed: run `make`, which installs requirements-dev.txt")
     return Path(spec.origin).parent / "java-runtime" / "bin" / "java"
+
+
+def archive_path() -> Path:
+    """Where the archive of the classes is, if it was made; another runtime, or other jars, have another."""
+    what = f"{importlib.metadata.version(WHEEL)} {jars.LIST.read_text()} {JVM}"
+    return cache.home() / f"kafka-{jars.KAFKA_VERSION}-{hashlib.sha256(what.encode()).hexdigest()[:16]}.jsa"
 
 
 def _new_id() -> str:

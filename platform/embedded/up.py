@@ -36,6 +36,7 @@ async def run() -> int:
     VAR.mkdir(exist_ok=True)
     show = stream(max(map(len, NAMES)))
     with _only_one():
+        DEV_ENV.unlink(missing_ok=True)  # of one that was killed
         secret = _secrets()
         stand = _stand(secret, show)
         logs = [asyncio.create_task(_follow(name, path, show)) for name, path in _engine_logs(stand)]
