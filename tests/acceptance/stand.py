@@ -1,6 +1,7 @@
 """The real processes of the system on real engines, each to be started, stopped, killed and frozen by a test."""
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -44,6 +45,11 @@ class Member:
     @property
     def alive(self) -> bool:
         return self.child.alive
+
+    def cpu_seconds(self) -> float:
+        """How long it has kept a processor busy."""
+        stat = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(stat[11]) + int(stat[12])) / os.sysconf("SC_CLK_TCK")
 
     def kill9(self) -> None:
         """As a power cut would: it, and its children."""
@@ -133,8 +139,8 @@ class Stand:
         drive(*(member.child.until(member.ready, within=READY_WITHIN) for member in started))
         return started
 
-    def spawn(self, name: str, **changes: str) -> Member:
-        """Start one and do not wait. One that runs under this name is ended first."""
+    def spawn(self, name: str, *arguments: str, **changes: str) -> Member:
+        """Start one and do not wait. One that runs under this name is ended first. `arguments` come behind its usual ones."""
         self.end([name])
         process, replica = _replica(name)
         if name not in self._ports:
@@ -143,8 +149,11 @@ class Stand:
         variables = self._environment(process.service) | process.variables(port)
         if "CONSUMER_ID" in variables:
             variables["CONSUMER_ID"] = f"{process.service}-{replica}"
-        child = self._child(name, process.argv(sys.executable, port), variables | changes)
-        self.members[name] = Member(name, process, child, port, changes)
+        argv = [*process.argv(sys.executable, port), *arguments]
+        child = self._child(name, argv, variables | changes)
+        # What differs from the usual is ended when a test wants the system whole.
+        unusual = changes | ({"arguments": " ".join(arguments)} if arguments else {})
+        self.members[name] = Member(name, process, child, port, unusual)
         return self.members[name]
 
     def end(self, names: Iterable[str]) -> None:
@@ -156,6 +165,14 @@ class Stand:
                 member.terminate()
         for member in ending:
             member.child.stop(grace=GRACE_SECONDS)
+
+    def manage(self, service: str, *arguments: str) -> tuple[int, str]:
+        """Run a management command of a service to its end. Returns its exit status and all that it wrote."""
+        done = subprocess.run(
+            [sys.executable, "manage.py", *arguments],
+            cwd=ROOT, env=self._environment(service), capture_output=True, text=True, timeout=60, check=False,
+        )  # fmt: skip
+        return done.returncode, done.stdout + done.stderr
 
     def close(self) -> None:
         """Kill all that still runs; nobody needs the data."""
