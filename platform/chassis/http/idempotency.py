@@ -83,6 +83,8 @@ def _answer_again(key: str, fingerprint: bytes) -> Response:
 
 def _remember(key: str, response: Response) -> None:
     assert 200 <= response.status_code < 300, "an error is raised, not returned: it must undo the key as well"
-    IdempotencyKey.objects.filter(pk=key).update(
-        status=response.status_code, location=response.get("Location"), body=json.dumps(response.data)
-    )
+    with connections[settings.SERVICE_DATABASE].cursor() as cursor:
+        cursor.execute(
+            "UPDATE idempotency_keys SET status = %s, location = %s, body = %s WHERE key = %s",
+            [response.status_code, response.get("Location"), json.dumps(response.data), key],
+        )

@@ -87,7 +87,13 @@ def transactional_producer(transactional_id: str) -> Producer:
     """A producer whose records and consumer offsets are committed together or not at all."""
     timeout = int(settings.KAFKA_TRANSACTION_TIMEOUT_SECONDS * 1000)
     return producer(
-        **{"transactional.id": transactional_id, "transaction.timeout.ms": timeout, "message.timeout.ms": timeout}
+        **{
+            "transactional.id": transactional_id,
+            "transaction.timeout.ms": timeout,
+            "message.timeout.ms": timeout,
+            # Records are on their way while the offsets are sent; by then a set is complete anyway.
+            "linger.ms": 0,
+        }
     )
 
 
