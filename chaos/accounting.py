@@ -46,6 +46,12 @@ class Books:
         self.by_key = {topic: _grouped(records) for topic, records in self.good.items()}
         self.users = {user.id: user for user in evidence.users}
         self.orders = {order.id: order for order in evidence.orders}
+        # Which keys must have an event on which topic, and no two.
+        self.owed = {
+            "user.created": list(self.users),
+            "order.created": list(self.orders),
+            "payment.completed": list(self.orders),
+        }
         self.welcome = Counter(order.user_id for order in evidence.orders if order.product == WELCOME)
         self.welcomed = [*self.users, *evidence.sequences]
         self.products = Counter(order.product for order in evidence.orders)
@@ -91,14 +97,9 @@ def _lost(books: Books) -> Iterator[Check]:
     yield Check(LOST, "good POSTs refused with 4xx", len(answers), tuple(refused))
     yield from _lost_events(books)
     yield _check(LOST, "users without welcome order", books.welcomed, lambda id: not books.welcome[id])
-    for topic, keys in (
-        ("user.created", books.users),
-        ("order.created", books.orders),
-        ("payment.completed", books.orders),
-    ):
-        yield _check(
-            LOST, f"{_what(topic)} without {topic}", list(keys), lambda key, t=topic: key not in books.by_key[t]
-        )
+    for topic, keys in books.owed.items():
+        missing = tuple(key for key in keys if key not in books.by_key[topic])
+        yield Check(LOST, f"{_what(topic)} without {topic}", len(keys), missing)
 
 
 def _lost_events(books: Books) -> Iterator[Check]:
@@ -138,15 +139,9 @@ def _doubled(books: Books) -> Iterator[Check]:
     yield _check(DOUBLED, "users with two welcome orders", books.welcome, lambda id: books.welcome[id] > 1)
     nobody = [id for id in books.welcome if id not in books.users and id not in books.evidence.sequences]
     yield Check(DOUBLED, "welcome orders of users who are not there", len(books.welcome), tuple(nobody))
-    for topic, keys in (
-        ("user.created", books.users),
-        ("order.created", books.orders),
-        ("payment.completed", books.orders),
-    ):
-        by_key = books.by_key[topic]
-        yield _check(
-            DOUBLED, f"{_what(topic)} with two different {topic}", list(keys), lambda k, g=by_key: _differ(g.get(k, []))
-        )
+    for topic, keys in books.owed.items():
+        torn = tuple(key for key in keys if _differ(books.by_key[topic].get(key, [])))
+        yield Check(DOUBLED, f"{_what(topic)} with two different {topic}", len(keys), torn)
     yield from _doubled_payments(books)
     yield _without_id(books)
 
@@ -202,9 +197,9 @@ def _disorder(books: Books) -> Iterator[Check]:
     position = {row.event_id: row.position for rows in evidence.outbox.values() for row in rows}
     for topic in FROM_OUTBOX:
         keys = books.by_key[topic]
-        what = f"keys of {topic} not in the outbox's order"
         places = {key: [position[id] for id in _first(records) if id in position] for key, records in keys.items()}
-        yield _check(DISORDER, what, places, lambda key, places=places: not _rising(places[key]))
+        wrong = tuple(key for key, numbers in places.items() if not _rising(numbers))
+        yield Check(DISORDER, f"keys of {topic} not in the outbox's order", len(keys), wrong)
     sequences = evidence.sequences
     on_topic = books.by_key["user.created"]
     yield _check(

@@ -28,6 +28,11 @@ class Outcome:
     ignored_sigterm: Sequence[str]
 
     @property
+    def bugs(self) -> bool:
+        """Whether a client was told of a bug: nothing is lost by it, and it is worth a look into the logs."""
+        return any(answer.status == 500 for answer in self.evidence.answers)
+
+    @property
     def as_promised(self) -> bool:
         """Whether nothing at all is wrong, and there was something to look at."""
         return not any(verdict(self.checks).values()) and any(a.status == 201 for a in self.evidence.answers)
@@ -88,25 +93,20 @@ def _said(status: int, cause: str) -> str:
 def _things(outcome: Outcome) -> list[str]:
     evidence = outcome.evidence
     welcome = sum(order.product == "welcome-product" for order in evidence.orders)
+    events_written = sum(len(events) for events in evidence.sequences.values())
     by_status = Counter(order.status for order in evidence.orders)
     events = {topic: evidence.seen[topic] for topic in EVENTS}
     repeats = [f"{len(seen) - len({r.id or r.place for r in seen})} {topic}" for topic, seen in events.items()]
     return [
         "what there is",
         _row("users", len(evidence.users)),
-        _row(
-            "users made up for sequences, and their events", f"{len(evidence.sequences)}, {_count(evidence.sequences)}"
-        ),
+        _row("users made up for sequences, and their events", f"{len(evidence.sequences)}, {events_written}"),
         _row("welcome orders", welcome),
         _row("other orders", len(evidence.orders) - welcome),
         _row("orders by status", ", ".join(f"{count} {status}" for status, count in sorted(by_status.items()))),
         _row("records on the topics", ", ".join(f"{len(seen)} {topic}" for topic, seen in events.items())),
         _row("of these, repeats of the same event", ", ".join(repeats)),
     ]
-
-
-def _count(sequences: object) -> int:
-    return sum(map(len, sequences.values()))  # type: ignore[attr-defined]
 
 
 def _poison(outcome: Outcome) -> list[str]:

@@ -40,8 +40,8 @@ def make(seed: int, duration: float) -> list[Fault]:
     """All faults of a run, by time: processes, engines and links are broken side by side. All are undone at the end."""
     faults = [
         *_processes(random.Random(f"processes {seed}"), duration),  # noqa: S311
-        *_in_turn(random.Random(f"engines {seed}"), duration, ENGINES, ENGINE_FAULTS, pause=(2.0, 5.0)),  # noqa: S311
-        *_in_turn(random.Random(f"links {seed}"), duration, LINKS, LINK_FAULTS, pause=(0.5, 2.0)),  # noqa: S311
+        *_in_turn(random.Random(f"engines {seed}"), duration, ENGINES, ENGINE_FAULTS, pause=(4.0, 8.0)),  # noqa: S311
+        *_in_turn(random.Random(f"links {seed}"), duration, LINKS, LINK_FAULTS, pause=(2.0, 5.0)),  # noqa: S311
     ]
     return sorted(faults)
 

@@ -50,7 +50,7 @@ async def run(plan: Plan) -> bool:
         say(f"the system runs: {len(chosen.members)} processes, two PostgreSQL, one Kafka, {len(chosen.links)} links")
         outcome = await _storm(plan, chosen, faults)
         say("\n" + "\n".join(lines(outcome)))
-        if not outcome.as_promised:
+        if outcome.bugs or not outcome.as_promised:
             say(f"the logs are kept in {_keep(chosen.folder, plan)}")
     return outcome.as_promised
 

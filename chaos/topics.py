@@ -66,7 +66,11 @@ class Reader:
     """Reads all topics from their beginning, without a group; call `catch_up` before looking at `seen`."""
 
     def __init__(self, servers: str) -> None:
-        self._servers = {"bootstrap.servers": servers, "log_level": 0, "reconnect.backoff.max.ms": 200}
+        self._servers: dict[str, str | int | float | bool] = {
+            "bootstrap.servers": servers,
+            "log_level": 0,
+            "reconnect.backoff.max.ms": 200,
+        }
         self._admin = AdminClient(self._servers)
         self._consumer: Consumer | None = None
         self._groups: dict[str, Consumer] = {}
@@ -117,7 +121,8 @@ class Reader:
         return {place.partition: place.offset for place in found}
 
     def _ends(self, isolation: IsolationLevel) -> dict[tuple[str, int], int]:
-        wanted = {place: OffsetSpec.latest() for place in self._places(self.seen)}
+        latest = OffsetSpec.latest()  # type: ignore[no-untyped-call]
+        wanted = dict.fromkeys(self._places(self.seen), latest)
         found = self._admin.list_offsets(wanted, isolation_level=isolation, request_timeout=5)
         return {(place.topic, place.partition): future.result(10).offset for place, future in found.items()}
 
