@@ -156,6 +156,13 @@ class Stand:
         self.members[name] = Member(name, process, child, port, unusual)
         return self.members[name]
 
+    def revive(self) -> list[str]:
+        """What a supervisor does (`make up`, compose, Kubernetes): start those again that died. Returns who they were."""
+        died = [member.name for member in self.members.values() if not member.alive]
+        for name in died:
+            self.spawn(name)
+        return died
+
     def end(self, names: Iterable[str]) -> None:
         """End these, gracefully if they can, and forget them; those that do not run are passed over."""
         ending = [self.members.pop(name) for name in list(names) if name in self.members]

@@ -9,7 +9,6 @@ from typing import Any, Self
 import orjson
 from confluent_kafka import (
     Consumer,
-    ConsumerGroupTopicPartitions,
     IsolationLevel,
     KafkaError,
     Producer,
@@ -67,6 +66,7 @@ class Topics:
         self._uncommitted = uncommitted
         self._admin = AdminClient(self._servers)
         self._producer = Producer(self._servers | {"acks": "all", "enable.idempotence": True, "partitioner": "murmur2_random"})
+        self._groups: dict[str, Consumer] = {}
         self._seen: dict[str, list[Seen]] = {name: [] for name in self._names}
         self._at: dict[Place, int] = {}
         self._stop = threading.Event()
@@ -79,6 +79,8 @@ class Topics:
     def __exit__(self, *error: object) -> None:
         self._stop.set()
         self._thread.join(10)
+        for consumer in self._groups.values():
+            consumer.close()
 
     def of(self, topic: str, **payload: Any) -> list[Seen]:
         """The records seen so far on a topic whose payload says this, in order for each partition."""
@@ -141,9 +143,12 @@ class Topics:
 
     def committed(self, group: str, topic: str) -> dict[Place, int]:
         """The offsets up to which a consumer group has worked a topic off."""
-        request = ConsumerGroupTopicPartitions(group, self._places([topic]))
-        answer = self._admin.list_consumer_group_offsets([request], request_timeout=5)[group].result(10)
-        return {(place.topic, place.partition): place.offset for place in answer.topic_partitions}
+        if group not in self._groups:
+            # Not by AdminClient.list_consumer_group_offsets: when the broker comes back after an outage, that one never
+            # answers again, and in the end aborts the process (librdkafka 2.16). A consumer that never joins can ask too.
+            self._groups[group] = Consumer(self._servers | {"group.id": group, "enable.auto.commit": False})
+        found = self._groups[group].committed(self._places([topic]), timeout=5)
+        return {(place.topic, place.partition): place.offset for place in found}
 
     def worked_off(self, group: str, topic: str) -> bool:
         """Whether a group has committed an offset behind every record that stands on the topic now."""
