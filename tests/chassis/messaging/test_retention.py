@@ -1,0 +1,171 @@
+"""Purge: what is old goes, and nothing else, in bounded batches that cost the same in a table of any size, unnoticed by writers."""
+
+import threading
+from contextlib import closing
+
+import psycopg
+import pytest
+from django.db import connections
+
+from chassis.messaging import retention
+from chassis.messaging.models import InboxEvent, OutboxEvent
+
+pytestmark = pytest.mark.django_db(databases=["users"], transaction=True)
+
+OUTBOX = """
+INSERT INTO outbox (event_id, topic, key, payload, headers, request_id, created_at, sent_at)
+SELECT gen_random_uuid(), 't', n::text, 'x', '[]', 'r', {at}, {sent} FROM generate_series(1, {count}) AS n
+"""
+INBOX = """
+INSERT INTO inbox (event_id, topic, key, request_id, consumed_at)
+SELECT gen_random_uuid(), 't', n::text, 'r', {at} FROM generate_series(1, {count}) AS n
+"""
+KEYS = """
+INSERT INTO idempotency_keys (key, fingerprint, created_at)
+SELECT gen_random_uuid(), 'x', {at} FROM generate_series(1, {count}) AS n
+"""
+OLD, YOUNG = "now() - interval '90 days'", "now() - interval '1 minute'"
+FILL = {"outbox": OUTBOX, "inbox": INBOX, "idempotency_keys": KEYS}
+
+
+def execute(statement: str, *values) -> list[tuple]:
+    with connections["users"].cursor() as cursor:
+        cursor.execute(statement, values or None)
+        return cursor.fetchall() if cursor.description else []
+
+
+def fill(table: str, count: int, at: str, sent: str | None = None) -> None:
+    execute(FILL[table].format(at=at, sent=sent or at, count=count))
+
+
+def count(table: str) -> int:
+    [(number,)] = execute(f"SELECT count(*) FROM {table}")
+    return number
+
+
+def expiry(table: str) -> retention.Expiry:
+    return next(one for one in retention.expiries() if one.table == table)
+
+
+@pytest.mark.parametrize("table", FILL)
+class TestEveryTable:
+    def test_old_rows_go_and_young_ones_stay(self, table, monkeypatch):
+        monkeypatch.setattr(retention, "BATCH", 10)
+        fill(table, 35, OLD)
+        fill(table, 7, YOUNG)
+        assert retention.purge(expiry(table)) == 35
+        assert count(table) == 7
+        assert retention.purge(expiry(table)) == 0
+
+    def test_stops_between_two_batches_when_told(self, table, monkeypatch):
+        monkeypatch.setattr(retention, "BATCH", 10)
+        fill(table, 35, OLD)
+        told = iter([False, False, True])
+        assert retention.purge(expiry(table), stop=lambda: next(told)) == 20
+        assert count(table) == 15
+
+
+    def test_two_at_once_share_the_work(self, table):
+        fill(table, 20_000, OLD)
+        assert sum(together(lambda: retention.purge(expiry(table), pause=0), times=2)) == 20_000
+        assert count(table) == 0
+
+
+def together(work, *, times: int) -> list:
+    """Do the same in several threads at once; returns what each returned."""
+    results, start = [], threading.Barrier(times)
+
+    def run() -> None:
+        start.wait()
+        try:
+            results.append(work())
+        finally:
+            connections.close_all()
+
+    threads = [threading.Thread(target=run) for _ in range(times)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(results) == times, "one of them failed"
+    return results
+
+
+class TestOutbox:
+    def test_what_was_not_sent_stays_however_old_it_is(self, monkeypatch):
+        monkeypatch.setattr(retention, "BATCH", 10)
+        fill("outbox", 25, OLD, sent="NULL")
+        fill("outbox", 25, OLD)
+        OutboxEvent.objects.filter(position__in=OutboxEvent.objects.values("position")[:5]).update(
+            parked_at="2020-01-01T00:00Z"
+        )
+        assert retention.purge(expiry("outbox")) == 25
+        assert OutboxEvent.objects.filter(sent_at=None).count() == 25
+
+    def test_what_was_sent_late_stays_until_it_is_old_too(self):
+        fill("outbox", 5, OLD, sent=YOUNG)
+        assert retention.purge(expiry("outbox")) == 0
+        assert count("outbox") == 5
+
+    def test_what_a_person_discarded_goes(self):
+        fill("outbox", 2, OLD, sent="NULL")
+        OutboxEvent.objects.filter(key="1").update(parked_at="2020-01-01T00:00Z", discarded_at="2020-01-02T00:00Z")
+        assert retention.purge(expiry("outbox")) == 1
+        assert [row.key for row in OutboxEvent.objects.all()] == ["2"]
+
+
+class TestWriters:
+    """A writer that gives up rather than wait for any lock never gives up."""
+
+    LOCK_TIMEOUT = "SET lock_timeout = '1ms'"
+
+    @staticmethod
+    def connect() -> psycopg.Connection:
+        parts = connections["users"].get_connection_params()
+        wanted = {key: value for key, value in parts.items() if key in {"host", "port", "user", "password", "dbname"}}
+        return psycopg.connect(**wanted, autocommit=True)
+
+    def write(self, connection: psycopg.Connection) -> None:
+        """What a request, the relay and a consumer do."""
+        with connection.transaction():
+            connection.execute("INSERT INTO idempotency_keys (key, fingerprint) VALUES (gen_random_uuid(), 'x')")
+            connection.execute(OUTBOX.format(at="now()", sent="NULL", count=10).encode())
+        connection.execute("UPDATE outbox SET sent_at = clock_timestamp() WHERE sent_at IS NULL")
+        with connection.transaction():
+            connection.execute((INBOX.format(at="now()", count=10) + " ON CONFLICT DO NOTHING").encode())
+
+    def test_notice_nothing_of_two_purges(self):
+        for table in FILL:
+            fill(table, 20_000, OLD)
+        ended = threading.Event()
+        purged: list[int] = []
+
+        def purge_all() -> int:
+            return sum(retention.purge(one, pause=0) for one in retention.expiries())
+
+        def both() -> None:
+            purged.extend(together(purge_all, times=2))
+            ended.set()
+
+        thread = threading.Thread(target=both)
+        written = 0
+        with closing(self.connect()) as connection:
+            connection.execute(self.LOCK_TIMEOUT)
+            thread.start()
+            while not ended.is_set():
+                self.write(connection)  # raises LockNotAvailable if it has to wait
+                written += 1
+        thread.join()
+        assert sum(purged) == 60_000
+        assert written > 10, "they were never at it together"
+        assert (count("outbox"), InboxEvent.objects.count()) == (written * 10, written * 10)
+
+    def test_would_notice_a_purge_that_locks_what_they_write(self):
+        """The check itself: a lock on a row that is written is seen."""
+        fill("outbox", 5, YOUNG, sent="NULL")
+        with closing(self.connect()) as purge, closing(self.connect()) as connection:
+            purge.execute("BEGIN")
+            purge.execute("SELECT 1 FROM outbox FOR UPDATE")
+            connection.execute(self.LOCK_TIMEOUT)
+            with pytest.raises(psycopg.errors.LockNotAvailable):
+                self.write(connection)
