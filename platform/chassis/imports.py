@@ -12,7 +12,7 @@ def without(*names: str) -> Iterator[None]:
     What is loaded already stays; what is hidden here can be imported again afterwards.
     """
     hidden = [name for name in names if name not in sys.modules]
-    sys.modules.update(dict.fromkeys(hidden))  # type: ignore[arg-type]  None is Python's own mark for "not to be found"
+    sys.modules.update(dict.fromkeys(hidden))  # type: ignore[arg-type]  # None is Python's own mark for "not to be found"
     try:
         yield
     finally:

@@ -37,13 +37,16 @@ def new_ids(count: int) -> list[str]:
     return [str(uuid.uuid4()) for _ in range(count)]
 
 
-def settle(system: Stand, topics: Topics, *, within: float = 60.0) -> None:
-    """Wait until the whole system has nothing left to do.
+def settle(
+    system: Stand, topics: Topics, *, within: float = 60.0, meanwhile: Callable[[], object] = lambda: None
+) -> None:
+    """Wait until the whole system has nothing left to do; `meanwhile` is called again and again.
 
     Asked from where events come from to where they end: what was empty at its turn gets nothing new any more.
     """
 
     def quiet() -> bool:
+        meanwhile()
         try:
             waiting = next((what for what, is_done in stages if not is_done()), None)
         except KafkaException as error:  # the broker has just come back, or its coordinator is just moving
@@ -93,4 +96,3 @@ def check(system: Stand, topics: Topics, user_ids: Iterable[str], *, relayed_onc
 
     keys = {key.encode() for key in (*users, *orders)}
     assert [letter for name in DEAD for letter in topics.of(name) if letter.key in keys] == []
-

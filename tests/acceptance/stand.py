@@ -209,7 +209,9 @@ class Stand:
         return environment(service, addresses=self._addresses, secret_key=SECRET_KEY) | ALWAYS
 
     def _child(self, name: str, argv: list[str], variables: Mapping[str, str]) -> Child:
-        return Child(argv, log=self._folder / f"{name}.log", name=name, cwd=ROOT, env=variables, death_signal=signal.SIGKILL)
+        return Child(
+            argv, log=self._folder / f"{name}.log", name=name, cwd=ROOT, env=variables, death_signal=signal.SIGKILL
+        )
 
 
 def _replica(name: str) -> tuple[Process, int]:

@@ -74,7 +74,8 @@ def test_killed_again_and_again_under_load(system, topics):
         [(before,)] = system.rows("orderdb", done, users)
         consumer = system["orders-consume"]
         target = before + chance.randint(20, 200)
-        eventually(lambda: system.rows("orderdb", done, users)[0][0] >= min(target, len(users)), every=0.002)
+        enough = min(target, len(users))
+        eventually(lambda enough=enough: system.rows("orderdb", done, users)[0][0] >= enough, every=0.002)
         kills += consumer.alive and system.rows("orderdb", done, users)[0][0] < len(users)
         consumer.kill9()
         system.start("orders-consume", CONSUMER_BATCH_SIZE="20")

@@ -24,7 +24,8 @@ def wait_for_payment(system, topics) -> list[str]:
     topics.flush()
     wanted = set(users)
     eventually(
-        lambda: wanted <= {record.payload["userId"] for record in topics.of("order.created")}, what="all orders published"
+        lambda: wanted <= {record.payload["userId"] for record in topics.of("order.created")},
+        what="all orders published",
     )
     return users
 
@@ -56,7 +57,9 @@ def freeze_inside_transaction(system, topics, raw: Topics) -> tuple[list[str], s
     had = len(raw.of("payment.completed"))
     worker = system.spawn("payments-consume", CONSUMER_BATCH_SIZE="40")
     for _ in range(ORDERS):
-        eventually(lambda had=had: len(raw.of("payment.completed")) > had, every=0.0002, what="payments begins a transaction")
+        eventually(
+            lambda had=had: len(raw.of("payment.completed")) > had, every=0.0002, what="payments begins a transaction"
+        )
         os.kill(worker.pid, signal.SIGSTOP)
         eventually(lambda: raw.caught_up("payment.completed"))
         had = len(raw.of("payment.completed"))

@@ -29,7 +29,11 @@ def poisons() -> dict[str, Sent]:
     """What nobody could handle, by what is wrong with it."""
     key, value, headers = good()
     return {
-        "undecodable bytes": (key, b"\xff\xfe\x00{", [*headers, ("odd", b"\xff\x00"), ("none", None), ("odd", b"again")]),
+        "undecodable bytes": (
+            key,
+            b"\xff\xfe\x00{",
+            [*headers, ("odd", b"\xff\x00"), ("none", None), ("odd", b"again")],
+        ),
         "cut off": (key, value[:-9], headers),
         "not an object": (key, b"[]", headers),
         "invalid payload": (key, b'{"userId": 7, "email": "%s"}' % SECRET.encode(), headers),
@@ -45,7 +49,9 @@ def poisons() -> dict[str, Sent]:
 
 def explained(letter: Seen) -> dict[str, str]:
     """What a dead letter says beside what the record was."""
-    return {name.removeprefix(PREFIX): (value or b"").decode() for name, value in letter.headers if name.startswith(PREFIX)}
+    return {
+        name.removeprefix(PREFIX): (value or b"").decode() for name, value in letter.headers if name.startswith(PREFIX)
+    }
 
 
 def died_at(topics, dead_letters: str, partition: int, offset: int) -> dict[str, str]:
@@ -99,7 +105,10 @@ def test_poison_among_good_orders(system, topics):
 def test_an_event_that_always_fails_is_tried_often_enough_and_holds_up_only_its_own_key(system, topics):
     system.start("orders-consume", RETRY_ATTEMPTS="4", RETRY_BASE_SECONDS="0.4", RETRY_FACTOR="1")
     unknown, users = str(uuid.uuid4()), new_ids(20)
-    value = b'{"paymentId": "%s", "orderId": "%s", "status": "completed"}' % (str(uuid.uuid4()).encode(), unknown.encode())
+    value = b'{"paymentId": "%s", "orderId": "%s", "status": "completed"}' % (
+        str(uuid.uuid4()).encode(),
+        unknown.encode(),
+    )
     partition, offset = topics.send("payment.completed", unknown.encode(), value, [("ce_id", unknown.encode())])
     for user_id in users:
         topics.send_soon(*wire(user_created(user_id)))

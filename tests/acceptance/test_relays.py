@@ -58,7 +58,11 @@ def test_a_thousand_events_of_one_key_in_order(system, read):
     writer.join()
     system.start(first.name, OUTBOX_BATCH_SIZE="20")
     eventually(lambda: set(range(EVENTS)) <= set(numbers()), what="all events are on Kafka")
-    eventually(lambda: system.rows("userdb", "SELECT count(*) FROM outbox WHERE topic = %s AND sent_at IS NULL", topic) == [(0,)])
+    eventually(
+        lambda: (
+            system.rows("userdb", "SELECT count(*) FROM outbox WHERE topic = %s AND sent_at IS NULL", topic) == [(0,)]
+        )
+    )
 
     arrived = numbers()
     assert had < EVENTS, "all was sent before the relay was killed"

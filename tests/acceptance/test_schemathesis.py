@@ -26,5 +26,10 @@ def test_schemathesis_finds_nothing(system, tmp_path):
 
     assert found.returncode == 0, found.stdout + found.stderr
     assert "No issues found" in found.stdout
-    errors = [line for name in ("gateway", "users", "orders") for line in system[name].logged() if line.get("status", 0) >= 500]
+    errors = [
+        line
+        for name in ("gateway", "users", "orders")
+        for line in system[name].logged()
+        if line.get("status", 0) >= 500
+    ]
     assert errors == []

@@ -65,7 +65,9 @@ class Topics:
         self._names = tuple(names)
         self._uncommitted = uncommitted
         self._admin = AdminClient(self._servers)
-        self._producer = Producer(self._servers | {"acks": "all", "enable.idempotence": True, "partitioner": "murmur2_random"})
+        self._producer = Producer(
+            self._servers | {"acks": "all", "enable.idempotence": True, "partitioner": "murmur2_random"}
+        )
         self._groups: dict[str, Consumer] = {}
         self._seen: dict[str, list[Seen]] = {name: [] for name in self._names}
         self._at: dict[Place, int] = {}
@@ -85,7 +87,11 @@ class Topics:
     def of(self, topic: str, **payload: Any) -> list[Seen]:
         """The records seen so far on a topic whose payload says this, in order for each partition."""
         wanted = payload.items()
-        return [record for record in list(self._seen[topic]) if wanted <= record.payload.items()] if wanted else list(self._seen[topic])
+        return (
+            [record for record in list(self._seen[topic]) if wanted <= record.payload.items()]
+            if wanted
+            else list(self._seen[topic])
+        )
 
     def by_id(self, topic: str, event_id: str) -> list[Seen]:
         """The records seen so far that carry this `ce_id`."""
@@ -118,7 +124,13 @@ class Topics:
         assert not left, f"Kafka did not take {left} records within 20 s"
 
     def _produce(
-        self, topic: str, key: bytes | None, value: bytes | None, headers: Headers, partition: int, placed: list[tuple[int, int]]
+        self,
+        topic: str,
+        key: bytes | None,
+        value: bytes | None,
+        headers: Headers,
+        partition: int,
+        placed: list[tuple[int, int]],
     ) -> None:
         def done(error: KafkaError | None, message: Any) -> None:
             assert error is None, error

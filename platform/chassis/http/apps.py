@@ -5,6 +5,7 @@ from chassis.imports import without
 with without("requests", "markdown", "pygments", "django.contrib.postgres"):  # 8 to 18 MiB that nothing here uses
     import rest_framework.compat  # noqa: F401
 
+
 class HttpConfig(AppConfig):
     """HTTP in and out: problems, pages, schemas, idempotency keys."""
 

@@ -43,8 +43,9 @@ def write(envelopes: Sequence[Envelope]) -> None:
         raise NotInTransaction(", ".join(sorted({envelope.topic for envelope in envelopes})))
     if not envelopes:
         return
-    columns = "event_id, topic, key, payload, headers, request_id"
-    with connection.cursor() as cursor, cursor.copy(f"COPY outbox ({columns}) FROM STDIN") as copy:
+    command = "COPY outbox (event_id, topic, key, payload, headers, request_id) FROM STDIN"
+    # COPY is psycopg's own: its errors are not Django's, and only Django's are known as a database that is away.
+    with connection.wrap_database_errors, connection.cursor() as cursor, cursor.copy(command) as copy:
         for e in envelopes:
             copy.write_row((e.event_id, e.topic, e.key, e.payload, orjson.dumps(e.headers).decode(), e.request_id))
     for envelope in envelopes:

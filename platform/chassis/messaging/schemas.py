@@ -42,7 +42,9 @@ def _breaks(old: Schema, new: Schema, old_defs: Schema, new_defs: Schema, at: st
     if "enum" in old and (more := set(new.get("enum", ["anything"])) - set(old["enum"])):
         found.append(f"{at}: may now be {', '.join(sorted(map(str, more)))}")
     found += _wider(old, new, at)
-    found += [f"{at}.{name}: was always there" for name in old.get("required", []) if name not in new.get("required", [])]
+    found += [
+        f"{at}.{name}: was always there" for name in old.get("required", []) if name not in new.get("required", [])
+    ]
     for name, field in old.get("properties", {}).items():
         if name in new.get("properties", {}):
             found += _breaks(field, new["properties"][name], old_defs, new_defs, f"{at}.{name}")

@@ -1,10 +1,13 @@
 """Publishing: the event is in the outbox if and only if the change is in the database."""
 
+import os
 import uuid
 
+import psycopg
 import pytest
-from django.db import connections, transaction
+from django.db import DatabaseError, connections, transaction
 
+from chassis.messaging.failures import is_dependency
 from chassis.messaging.models import OutboxEvent
 from chassis.messaging.outbox import (
     NotInTransaction,
@@ -49,6 +52,17 @@ def test_is_gone_with_the_change():
 def test_outside_a_transaction_it_is_an_error():
     with pytest.raises(NotInTransaction, match=r"user\.created"):
         publish(event(), key="u-1")
+    assert OutboxEvent.objects.count() == 0
+
+
+def test_a_database_that_goes_away_is_no_fault_of_the_event():
+    """As Django's error: COPY is psycopg's own, whose errors nobody above knows."""
+    with pytest.raises(DatabaseError) as caught, transaction.atomic(using="users"):  # noqa: PT012
+        with connections["users"].cursor() as cursor, psycopg.connect(os.environ["USERS_DATABASE_URL"]) as other:
+            cursor.execute("SELECT pg_backend_pid()")
+            other.execute("SELECT pg_terminate_backend(%s, 5000)", cursor.fetchone())
+        publish(event(), key="u-1")
+    assert is_dependency(caught.value)
     assert OutboxEvent.objects.count() == 0
 
 
