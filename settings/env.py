@@ -208,6 +208,9 @@ class Outbox(Consumers):
     outbox_parked_key: Literal["wait", "pass"] = Field(
         "wait", description="Later rows of a key whose row is parked wait for a person's decision, or pass it."
     )
+    purge_every_seconds: float = Field(
+        600, ge=0, description="The relay that sends purges old rows this often; 0 is never (then run `purge`)."
+    )
     outbox_retention_hours: float = Field(72, gt=0, description="`purge` keeps sent rows this long.")
     inbox_retention_hours: float = Field(
         336, gt=0, description="`purge` keeps event ids this long; longer than the topics."

@@ -89,6 +89,11 @@ class Relay:
         self._clock = gauges.Clock()
 
     @property
+    def active(self) -> bool:
+        """Whether this relay is the one that sends."""
+        return self._active
+
+    @property
     def broker_up(self) -> bool:
         """Whether the broker took the last batch."""
         return self._broker.up

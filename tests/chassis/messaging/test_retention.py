@@ -1,5 +1,6 @@
 """Purge: what is old goes, and nothing else, in bounded batches that cost the same in a table of any size, unnoticed by writers."""
 
+import json
 import threading
 from contextlib import closing
 
@@ -9,6 +10,7 @@ from django.db import connections
 
 from chassis.messaging import retention
 from chassis.messaging.models import InboxEvent, OutboxEvent
+from tests.waiting import eventually
 
 pytestmark = pytest.mark.django_db(databases=["users"], transaction=True)
 
@@ -64,6 +66,34 @@ class TestEveryTable:
         assert retention.purge(expiry(table), stop=lambda: next(told)) == 20
         assert count(table) == 15
 
+    def test_a_batch_costs_the_same_in_a_table_of_any_size(self, table):
+        """Counted in pages: neither a batch nor a purge that finds nothing walks through the table."""
+        fill(table, 2_000, OLD)
+        fill(table, 60_000, YOUNG)
+        execute(f"ANALYZE {table}")
+        [(pages,)] = execute("SELECT pg_relation_size(%s) / 8192", table)
+        batch = self.touched(table)
+        retention.purge(expiry(table))
+        self.touched(table)  # the first look after a delete marks the entries that lead to nothing
+        nothing = self.touched(table)
+        assert nothing < 150 < pages
+        assert batch < 6 * retention.BATCH, "some pages of each index for a row; the table has 60,000"
+
+    @staticmethod
+    def touched(table: str) -> int:
+        chosen = expiry(table)
+        connection = connections["users"]
+        connection.ensure_connection()
+        [(before,)] = execute("SELECT now() - make_interval(secs => %s)", chosen.hours * 3600)
+        values = {"after": chosen.begin, "before": before, "batch": retention.BATCH}
+        with connection.cursor() as cursor:
+            cursor.execute("BEGIN")
+            cursor.execute(f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) {chosen.statement}", values)
+            [(explained,)] = cursor.fetchall()
+            cursor.execute("ROLLBACK")
+        [found] = json.loads(explained) if isinstance(explained, str) else explained
+        plan = found["Plan"]
+        return plan["Shared Hit Blocks"] + plan["Shared Read Blocks"]
 
     def test_two_at_once_share_the_work(self, table):
         fill(table, 20_000, OLD)
@@ -169,3 +199,40 @@ class TestWriters:
             connection.execute(self.LOCK_TIMEOUT)
             with pytest.raises(psycopg.errors.LockNotAvailable):
                 self.write(connection)
+
+
+class TestHousekeeping:
+    def test_the_active_relay_purges_by_itself(self, settings):
+        from chassis.workers.housekeeping import housekeeping
+
+        settings.PURGE_EVERY_SECONDS = 0.05
+        fill("inbox", 50, OLD)
+        fill("inbox", 5, YOUNG)
+        asked: list[bool] = []
+        with housekeeping(lambda: bool(asked.append(False))):
+            eventually(lambda: len(asked) > 3)
+        assert count("inbox") == 55, "another relay is the one that sends"
+        with housekeeping(lambda: True):
+            eventually(lambda: count("inbox") == 5)
+            fill("inbox", 50, OLD)
+            eventually(lambda: count("inbox") == 5)
+        assert "housekeeping" not in {thread.name for thread in threading.enumerate()}
+
+    def test_a_dead_database_is_no_reason_to_end(self, settings, monkeypatch):
+        from django.db import OperationalError
+
+        from chassis.workers import housekeeping
+
+        failures = iter([OperationalError("the database system is shutting down")])
+        purge = retention.purge
+
+        def fail_once(*args, **more) -> int:
+            if failure := next(failures, None):
+                raise failure
+            return purge(*args, **more)
+
+        monkeypatch.setattr(retention, "purge", fail_once)
+        settings.PURGE_EVERY_SECONDS = 0.05
+        fill("inbox", 50, OLD)
+        with housekeeping.housekeeping(lambda: True):
+            eventually(lambda: count("inbox") == 0)

@@ -26,7 +26,7 @@ ALTER TABLE outbox RESET (autovacuum_vacuum_scale_factor, autovacuum_vacuum_thre
 
 
 # Its name ends in a hash, so it is looked up.
-NO_PREFIX_INDEX = """
+NO_PREFIX_INDEX = r"""
 DO $$ DECLARE name text; BEGIN
     FOR name IN SELECT indexname FROM pg_indexes WHERE tablename = 'inbox' AND indexname LIKE '%\_like' LOOP
         EXECUTE format('DROP INDEX %I', name);

@@ -7,7 +7,7 @@ from chassis.messaging import retention
 
 
 class Command(BaseCommand):
-    """`purge`: delete what is older than its retention time. Run it every hour, by cron or a Kubernetes CronJob."""
+    """`purge`: delete now what is older than its retention time. The relay does so by itself, every PURGE_EVERY_SECONDS."""
 
     help = "Delete outbox rows that were sent or discarded, inbox ids and idempotency keys that are older than their retention time."
 

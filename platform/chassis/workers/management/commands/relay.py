@@ -7,6 +7,7 @@ from django.core.management.base import BaseCommand, CommandError
 from chassis.messaging.loop import Stop
 from chassis.messaging.relay import Relay
 from chassis.workers import worker
+from chassis.workers.housekeeping import housekeeping
 
 
 class Command(BaseCommand):
@@ -22,4 +23,5 @@ class Command(BaseCommand):
         stop = Stop(signal.SIGTERM, signal.SIGINT)
         with worker.serving("relay") as heartbeat:
             relay = Relay(stop, heartbeat)
-            relay.run()
+            with housekeeping(lambda: relay.active):
+                relay.run()

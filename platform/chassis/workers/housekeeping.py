@@ -1,0 +1,57 @@
+"""Old rows go while the relay runs: in a thread and a session of its own, so that no event waits for it."""
+
+import random
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import structlog
+from django.conf import settings
+from django.db import DatabaseError, connections
+
+from chassis.messaging import retention
+from chassis.observability import tracing
+
+log = structlog.get_logger(__name__)
+
+ENDS_WITHIN_SECONDS = 2.0
+
+
+@contextmanager
+def housekeeping(is_our_turn: Callable[[], bool]) -> Iterator[None]:
+    """Purge every PURGE_EVERY_SECONDS while the body runs, in one process of the service: where `is_our_turn`. 0 is never."""
+    if not settings.PURGE_EVERY_SECONDS:
+        yield
+        return
+    ended = threading.Event()
+    thread = threading.Thread(target=_keep_house, args=(is_our_turn, ended), name="housekeeping", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join(ENDS_WITHIN_SECONDS)
+
+
+def _keep_house(is_our_turn: Callable[[], bool], ended: threading.Event) -> None:
+    # Not all relays of a restart at the same moment.
+    every: float = settings.PURGE_EVERY_SECONDS
+    wait = every * random.uniform(0.5, 1.0)  # noqa: S311
+    with tracing.untraced():
+        while not ended.wait(wait):
+            wait = every
+            if is_our_turn():
+                purge(ended.is_set)
+
+
+def purge(stop: Callable[[], bool]) -> None:
+    """Purge every table once. A database that fails is no reason to end: the next turn finds what is left."""
+    try:
+        gone = {expiry.table: retention.purge(expiry, stop=stop) for expiry in retention.expiries()}
+    except DatabaseError as error:
+        log.warning("purge failed, will be tried again", reason=str(error).strip()[:300])
+    else:
+        if any(gone.values()):
+            log.info("old rows purged", **gone)
+    finally:
+        connections[settings.SERVICE_DATABASE].close()
