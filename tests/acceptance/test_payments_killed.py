@@ -55,7 +55,8 @@ def freeze_inside_transaction(system, topics, raw: Topics) -> tuple[list[str], s
     users = wait_for_payment(system, topics)
     eventually(lambda: raw.caught_up("payment.completed"))
     had = len(raw.of("payment.completed"))
-    worker = system.spawn("payments-consume", CONSUMER_BATCH_SIZE="40")
+    # Small batches: a hundred transactions, each a chance.
+    worker = system.spawn("payments-consume", CONSUMER_BATCH_SIZE="4")
     for _ in range(ORDERS):
         eventually(
             lambda had=had: len(raw.of("payment.completed")) > had, every=0.0002, what="payments begins a transaction"
