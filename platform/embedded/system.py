@@ -10,6 +10,10 @@ from embedded.ports import HOST
 ROOT = Path(__file__).resolve().parent.parent.parent
 
 
+AWAIT_KAFKA = "await-kafka"
+"""No management command: between two of them, the embedded broker has to be there."""
+
+
 @dataclass(frozen=True)
 class Process:
     """A long-lived process: `command` ends in what tells it its port, for which PORT stands."""
@@ -43,6 +47,11 @@ class Job:
     def name(self) -> str:
         """What it is called in messages."""
         return f"{self.service}-setup"
+
+    @property
+    def management(self) -> tuple[str, ...]:
+        """The names of the management commands among them: what runs as a job of its own in containers."""
+        return tuple(command.split()[0] for command in self.commands if command != AWAIT_KAFKA)
 
     def argv(self, python: str) -> list[str]:
         """What to execute."""
@@ -79,7 +88,6 @@ PROCESSES = (
 
 MIGRATE = "migrate --no-input -v0"
 TOPICS = "topics"
-AWAIT_KAFKA = "await-kafka"
 
 JOBS = (
     Job("users", (MIGRATE, AWAIT_KAFKA, TOPICS), needs="postgres"),

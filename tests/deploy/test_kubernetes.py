@@ -61,7 +61,7 @@ class TestProcesses:
 
     def test_every_job_is_there(self):
         jobs = kustomize.of_kind("Job")
-        assert set(jobs) == {f"{job.service}-{command.split()[0]}" for job in JOBS for command in job.commands}
+        assert set(jobs) == {f"{job.service}-{command}" for job in JOBS for command in job.management}
         for name, thing in jobs.items():
             assert kustomize.pod(thing)["containers"][0]["command"][:3] == ["python", "manage.py", name.split("-")[1]]
 

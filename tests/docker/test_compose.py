@@ -17,7 +17,7 @@ from tests.docker.schema import SCHEMA
 from tests.settings.services import ROOT
 
 LONG_LIVED = {process.name for process in PROCESSES}
-ONCE = {f"{job.service}-{command.split()[0]}" for job in JOBS for command in job.commands}
+ONCE = {f"{job.service}-{command}" for job in JOBS for command in job.management}
 NOW_AND_THEN = {"users-purge", "orders-purge"}
 ENGINES = {"postgres", "kafka"}
 
@@ -53,9 +53,9 @@ class TestProcesses:
 
     @pytest.mark.parametrize("job", JOBS, ids=lambda job: job.name)
     def test_each_job_is_there(self, job):
-        for command in job.commands:
-            service = compose.services()[f"{job.service}-{command.split()[0]}"]
-            assert service["command"][:3] == ["python", "manage.py", command.split()[0]]
+        for command in job.management:
+            service = compose.services()[f"{job.service}-{command}"]
+            assert service["command"][:3] == ["python", "manage.py", command]
             assert compose.module(service) == job.service
             assert service["restart"].startswith("on-failure")
 
@@ -71,10 +71,7 @@ class TestProcesses:
     def test_each_waits_for_its_own_jobs(self, process):
         needs = set(compose.services()[process.name]["depends_on"])
         own = {
-            f"{job.service}-{command.split()[0]}"
-            for job in JOBS
-            if job.service == process.service
-            for command in job.commands
+            f"{job.service}-{command}" for job in JOBS if job.service == process.service for command in job.management
         }
         if process.command[:2] in {("manage.py", "relay"), ("manage.py", "consume")}:
             assert needs == own

@@ -34,7 +34,8 @@ class TestBoot:
 
     def test_it_knows_its_own_database_only(self, inspected):
         own = [inspected["alias"]] if inspected["alias"] else []
-        assert inspected["databases"] == sorted(["default", *own] if own else [])
+        # Django's own `default` is empty here: a database that cannot be reached.
+        assert set(inspected["databases"]) - {"default"} == set(own)
         foreign = {f"{name.upper()}_DATABASE_URL" for name in SERVICES if name != inspected["service"]}
         assert not foreign & set(inspected["names"])
 
