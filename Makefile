@@ -2,6 +2,8 @@
 
 PYTHON ?= python3
 ARGS ?=
+# Most tests wait for processes, not for the processor: more workers than cores.
+WORKERS ?= 3
 
 # Nothing here needs the environment to be activated, or minds a space in the path.
 PY := .venv/bin/python
@@ -29,7 +31,7 @@ engines: environment  ## Only PostgreSQL and Kafka, on free ports with throw-awa
 	@$(EMBEDDED) engines $(ARGS)
 
 test: environment  ## Run all tests on the real engines (ARGS="-k outbox" for some of them)
-	@$(PY) -m pytest $(ARGS)
+	@$(PY) -m pytest -n $(WORKERS) --dist loadgroup $(ARGS)
 
 lint: environment  ## Check style and the arrows between the parts
 	$(PY) -m ruff check

@@ -7,6 +7,16 @@ import pytest
 HERE = Path(__file__).parent
 ALIASES = {"users": "users", "orders": "orders", "payments": None, "gateway": None}
 
+SHARED = {"acceptance", "browser", "chaos", "gateway"}
+"""Folders whose tests share a running system, or servers: pytest-xdist keeps each of them on one worker."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests of one file, or of one folder of SHARED, run in one worker (`--dist loadgroup`)."""
+    for item in items:
+        path = Path(item.path).relative_to(HERE)
+        item.add_marker(pytest.mark.xdist_group(path.parts[0] if path.parts[0] in SHARED else str(path)))
+
 
 @pytest.fixture(autouse=True)
 def service(request: pytest.FixtureRequest, settings) -> str:
