@@ -131,6 +131,14 @@ class TestUnpaidOrders:
         assert "manage.py parked" in finding.remedy
         assert finding.repair is None
 
+    def test_one_that_a_person_discarded_is_not_published_again(self, order):
+        now = datetime.now(UTC)
+        OutboxEvent.objects.update(parked_at=now, parked_reason="too large", discarded_at=now, discarded_by="ada")
+        finding = self.the(order)
+        assert "discarded from the outbox" in finding.where
+        assert "by ada" in finding.where
+        assert finding.repair is None
+
     def test_one_that_the_broker_lost_is_sent_again_from_its_row(self, order):
         OutboxEvent.objects.update(sent_at=datetime.now(UTC))
         finding = self.the(order)

@@ -67,6 +67,9 @@ def never_arrived(topic: str, row: OutboxEvent | None) -> Sent:
         return Sent(f"{topic} is neither in the outbox nor on its topic", REPUBLISH, is_lost=True)
     if row.sent_at:
         return Sent(f"{topic} was sent at {stamp(row.sent_at)}, but is not on its topic", REPUBLISH, is_lost=True)
+    if row.discarded_at:
+        gone = f"{topic} was discarded from the outbox at {stamp(row.discarded_at)} by {row.discarded_by}"
+        return Sent(gone, "a person decided so", is_lost=False)
     if row.parked_at:
         parked = f"{topic} was parked in the outbox at {stamp(row.parked_at)}: {row.parked_reason}"
         return Sent(parked, DECIDE, is_lost=False)
