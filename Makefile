@@ -2,8 +2,8 @@
 
 PYTHON ?= python3
 ARGS ?=
-# Most tests wait for processes, not for the processor: more workers than cores.
-WORKERS ?= 3
+# One for the tests that run whole systems, one for all others.
+WORKERS ?= 2
 
 # Nothing here needs the environment to be activated, or minds a space in the path.
 PY := .venv/bin/python

@@ -7,15 +7,20 @@ import pytest
 HERE = Path(__file__).parent
 ALIASES = {"users": "users", "orders": "orders", "payments": None, "gateway": None}
 
-SHARED = {"acceptance", "browser", "chaos", "gateway"}
-"""Folders whose tests share a running system, or servers: pytest-xdist keeps each of them on one worker."""
+WHOLE_SYSTEMS = {"acceptance", "browser", "chaos", "embedded"}
+"""Folders whose tests run many processes: one worker of pytest-xdist has them all, one after the other."""
+
+SHARED_SERVERS = {"gateway"}
+"""Folders whose tests share servers, and so a worker."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Tests of one file, or of one folder of SHARED, run in one worker (`--dist loadgroup`)."""
+    """Say what must run in one worker (`--dist loadgroup`): at least the tests of one file."""
     for item in items:
         path = Path(item.path).relative_to(HERE)
-        item.add_marker(pytest.mark.xdist_group(path.parts[0] if path.parts[0] in SHARED else str(path)))
+        folder = path.parts[0]
+        group = "systems" if folder in WHOLE_SYSTEMS else folder if folder in SHARED_SERVERS else str(path)
+        item.add_marker(pytest.mark.xdist_group(group))
 
 
 @pytest.fixture(autouse=True)
