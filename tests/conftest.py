@@ -14,6 +14,7 @@ SHARED_SERVERS = {"gateway"}
 """Folders whose tests share servers, and so a worker."""
 
 
+@pytest.hookimpl(tryfirst=True)  # xdist reads the groups in the same hook
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Say what must run in one worker (`--dist loadgroup`): at least the tests of one file."""
     for item in items:
