@@ -2,7 +2,7 @@
 
 PYTHON ?= python3
 ARGS ?=
-# One for the tests that run whole systems, one for all others.
+# Tests of one file stay together: they share servers.
 WORKERS ?= 2
 
 # Nothing here needs the environment to be activated, or minds a space in the path.
@@ -31,7 +31,7 @@ engines: environment  ## Only PostgreSQL and Kafka, on free ports with throw-awa
 	@$(EMBEDDED) engines $(ARGS)
 
 test: environment  ## Run all tests on the real engines (ARGS="-k outbox" for some of them)
-	@$(PY) -m pytest -n $(WORKERS) --dist loadgroup $(ARGS)
+	@$(PY) -m pytest -n $(WORKERS) --dist loadfile $(ARGS)
 
 lint: environment  ## Check style and the arrows between the parts
 	$(PY) -m ruff check
