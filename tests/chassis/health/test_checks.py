@@ -55,7 +55,7 @@ def kafka() -> Iterator[Kafka]:
 @pytest.fixture
 def alias(postgres, monkeypatch, django_db_blocker) -> Iterator[str]:
     """Connections to that server, with the timeouts that a service has."""
-    timeouts = ("DATABASE_STATEMENT_TIMEOUT_SECONDS", "DATABASE_CONNECT_TIMEOUT_SECONDS")
+    timeouts = [f"DATABASE_{name}_SECONDS" for name in ("STATEMENT_TIMEOUT", "CONNECT_TIMEOUT", "IDLE_TRANSACTION")]
     env = SimpleNamespace(**{name.lower(): getattr(settings, name) for name in timeouts})
     own = ConnectionHandler({"default": {}, "own": base.database(postgres.url("userdb"), env, service="users")})
     monkeypatch.setattr(checks, "connections", own)
