@@ -15,6 +15,13 @@ PATIENCE_SECONDS = 15.0
 """A broker that gives nothing for this long is down."""
 BATCH = 1_000
 
+MOVING = {
+    KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
+    KafkaError.COORDINATOR_NOT_AVAILABLE,
+    KafkaError.NOT_COORDINATOR,
+}
+"""What a broker says while a group's coordinator moves, or is made: it knows better in a moment."""
+
 
 def scan(topics: Iterable[str], since: datetime | None = None) -> Iterator[Record]:
     """Every committed record of these topics from `since` (None: the beginning) up to now, each partition in its order.
@@ -83,5 +90,14 @@ def committed(client: Consumer, places: Iterable[Partition]) -> dict[Partition, 
     Asked of a consumer: it waits for a coordinator that is just moving, which librdkafka's admin client does not survive
     (2.16.0 dies of it with a segmentation fault).
     """
-    found = client.committed([Place(*place) for place in places], timeout=PATIENCE_SECONDS)
-    return {(place.topic, place.partition): place.offset for place in found if place.offset >= 0}
+    wanted = [Place(*place) for place in places]
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while True:
+        try:
+            found = client.committed(wanted, timeout=PATIENCE_SECONDS)
+        except KafkaException as exception:
+            if time.monotonic() > deadline or exception.args[0].code() not in MOVING:
+                raise
+            time.sleep(0.2)
+        else:
+            return {(place.topic, place.partition): place.offset for place in found if place.offset >= 0}
