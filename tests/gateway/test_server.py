@@ -26,9 +26,9 @@ class TestShutdown:
         gateway = another_gateway(USERS_URL=users.url)
         with gateway.connect() as client:
             client.send(request("GET", "/api/users"))
-            eventually(lambda: users.requests, within=2)
+            eventually(lambda: users.requests, within=20)
             gateway.process.send_signal(signal.SIGTERM)
-            eventually(lambda: "Shutting down" in gateway.log.read_text(), within=2)
+            eventually(lambda: "Shutting down" in gateway.log.read_text(), within=20)
             go.set()
             response = client.answer()
         assert (response.status, response.body, response["connection"]) == (200, b"done", "close")
@@ -40,7 +40,7 @@ class TestShutdown:
             client.send(request("GET", "/api/users")).answer()
             gateway.process.send_signal(signal.SIGTERM)
             assert gateway.process.wait(3) == 0
-        assert users.open == 0 or eventually(lambda: users.open == 0, within=2)
+        assert users.open == 0 or eventually(lambda: users.open == 0, within=20)
 
 
 class TestPatience:
@@ -81,7 +81,9 @@ server.serve("127.0.0.1", PORT)
 class TestLog:
     def test_a_line_for_each_request_like_any_other_line(self, gateway, users):
         gateway.ask("GET", "/api/users/secret?email=a@b.example", "X-Request-Id: logged")
-        (line,) = eventually(lambda: [line for line in gateway.log_lines() if line["request_id"] == "logged"], within=2)
+        (line,) = eventually(
+            lambda: [line for line in gateway.log_lines() if line["request_id"] == "logged"], within=20
+        )
         other = next(line for line in gateway.log_lines() if line["logger"] == "uvicorn.error")
         assert set(other) <= set(line)
         assert type(line["timestamp"]) is str
@@ -97,7 +99,7 @@ class TestLog:
     def test_readable_in_development(self, users, another_gateway):
         gateway = another_gateway(USERS_URL=users.url, LOG_FORMAT="console")
         gateway.ask("GET", "/api/users", "X-Request-Id: readable")
-        text = eventually(lambda: text if "readable" in (text := gateway.log.read_text()) else "", within=2)
+        text = eventually(lambda: text if "readable" in (text := gateway.log.read_text()) else "", within=20)
         assert "/api/users" in text
 
     def test_nothing_below_the_level(self, users, another_gateway):
@@ -105,7 +107,7 @@ class TestLog:
         assert gateway.ask("GET", "/api/users").status == 200
         users.behave = closes
         assert gateway.ask("GET", "/api/users").status == 502
-        lines = eventually(gateway.log_lines, within=2)
+        lines = eventually(gateway.log_lines, within=20)
         assert [line["status"] for line in lines if line["event"] == "request"] == [502]
 
 
