@@ -9,7 +9,7 @@ from tests.gateway.clients import Gateway, free_port, running
 from tests.gateway.upstreams import Upstream
 
 MOST_BODY = 300_000
-TIMEOUT = 1.0
+TIMEOUT = 4.0
 
 
 @pytest.fixture(scope="session")
@@ -36,7 +36,7 @@ def gateway(_users: Upstream, _orders: list[Upstream], tmp_path_factory: pytest.
         ORDERS_URL=",".join(replica.url for replica in _orders),
         PAYMENTS_URL=f"http://127.0.0.1:{free_port()}",
         GATEWAY_TIMEOUT_SECONDS=str(TIMEOUT),
-        GATEWAY_CONNECT_TIMEOUT_SECONDS="0.3",
+        GATEWAY_CONNECT_TIMEOUT_SECONDS="1.0",
         GATEWAY_MAX_BODY_BYTES=str(MOST_BODY),
     ) as gateway:
         yield gateway

@@ -65,7 +65,7 @@ class TestWhatTheClientIsTold:
         users.behave = hangs
         started = time.monotonic()
         assert is_problem(gateway.ask("GET", "/api/users"), 504)
-        assert TIMEOUT - 0.1 < time.monotonic() - started < TIMEOUT + 1
+        assert TIMEOUT - 0.1 < time.monotonic() - started < TIMEOUT + 10
         eventually(lambda: users.open == 0, within=20)
 
     def test_a_service_that_begins_and_hangs_is_a_504(self, gateway, users):
