@@ -159,7 +159,12 @@ class Topics:
             # Not by AdminClient.list_consumer_group_offsets: when the broker comes back after an outage, that one never
             # answers again, and in the end aborts the process (librdkafka 2.16). A consumer that never joins can ask too.
             self._groups[group] = Consumer(self._servers | {"group.id": group, "enable.auto.commit": False})
-        found = self._groups[group].committed(self._places([topic]), timeout=5)
+        try:
+            found = self._groups[group].committed(self._places([topic]), timeout=5)
+        except KafkaException:
+            # One that has lost its coordinator to a restart may never find it again; the next question gets a new one.
+            self._groups.pop(group).close()
+            raise
         return {(place.topic, place.partition): place.offset for place in found}
 
     def worked_off(self, group: str, topic: str) -> bool:
