@@ -103,7 +103,9 @@ class TestThatLeave:
             client.send(request("GET", "/api/users", f"X-Request-Id: {token}"))
             eventually(lambda: users.requests, within=20)
         eventually(
-            lambda: gateway.metric("gateway_requests_total", service="users", status="499") == before + 1, within=20
+            # More than one where a client of the test before is only now counted; the log line below is this one's own.
+            lambda: gateway.metric("gateway_requests_total", service="users", status="499") > before,
+            within=20,
         )
         (line,) = eventually(lambda: [line for line in gateway.log_lines() if line["request_id"] == token], within=20)
         assert line["status"] == 499
