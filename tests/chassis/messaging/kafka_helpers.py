@@ -73,3 +73,13 @@ def read(topic: str, number: int, within: float = 60) -> list[Message]:
 
 def headers(message: Message) -> dict[str, str]:
     return {name: (value or b"").decode("utf-8", "replace") for name, value in message.headers() or []}
+
+
+def committed(scene) -> int:
+    """How many records of the scene's topic its group has committed."""
+    client = Consumer(servers() | {"group.id": scene.group})
+    try:
+        offsets = client.committed([TopicPartition(scene.topic, n) for n in range(2)], timeout=10)
+        return sum(max(0, partition.offset) for partition in offsets)
+    finally:
+        client.close()

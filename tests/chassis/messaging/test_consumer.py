@@ -12,20 +12,11 @@ from django.db import OperationalError, connections
 
 from chassis.messaging.consumer import Consumer
 from chassis.messaging.models import InboxEvent, OutboxEvent
+from tests.chassis.messaging.kafka_helpers import committed
 from tests.chassis.messaging.loops import running
 from tests.waiting import eventually
 
 pytestmark = pytest.mark.django_db(databases=["users"], transaction=True)
-
-
-def committed(scene) -> int:
-    """How many records of the topic the group has committed."""
-    client = KafkaConsumer({"bootstrap.servers": os.environ["KAFKA_BOOTSTRAP_SERVERS"], "group.id": scene.group})
-    try:
-        offsets = client.committed([TopicPartition(scene.topic, n) for n in range(2)], timeout=10)
-        return sum(max(0, partition.offset) for partition in offsets)
-    finally:
-        client.close()
 
 
 def dead(scene) -> list[OutboxEvent]:

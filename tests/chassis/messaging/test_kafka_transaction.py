@@ -1,18 +1,15 @@
 """The transactional consumer: what it reads, publishes and commits happens together, also when it dies in between."""
 
-import os
 from typing import Any
 
 import pytest
-from confluent_kafka import Consumer as KafkaConsumer
-from confluent_kafka import TopicPartition
 
 from chassis.messaging import kafka
 from chassis.messaging.consumer import Consumer
 from chassis.messaging.envelope import Outgoing
 from chassis.messaging.events import Event
 from chassis.messaging.kafka_transaction import Fenced, NotInTransaction, publish_all
-from tests.chassis.messaging.kafka_helpers import Reader, headers, new_topic, read
+from tests.chassis.messaging.kafka_helpers import Reader, committed, headers, new_topic, read
 from tests.chassis.messaging.loops import running
 from tests.waiting import eventually
 
@@ -40,15 +37,6 @@ def out(scene) -> str:
 
     scene.react = react
     return topic
-
-
-def committed(scene) -> int:
-    client = KafkaConsumer({"bootstrap.servers": os.environ["KAFKA_BOOTSTRAP_SERVERS"], "group.id": scene.group})
-    try:
-        offsets = client.committed([TopicPartition(scene.topic, n) for n in range(2)], timeout=10)
-        return sum(max(0, partition.offset) for partition in offsets)
-    finally:
-        client.close()
 
 
 def test_publishes_and_commits_together_once_each(scene, out):
