@@ -31,6 +31,10 @@ log = structlog.get_logger(__name__)
 IDLE_SECONDS = 0.5
 """Longest wait for a record: how long a stop may go unnoticed in an idle loop."""
 
+ENDED = frozenset({KafkaError._FATAL, KafkaError.FENCED_INSTANCE_ID})
+"""This client will never deliver anything again. `error.fatal()` alone does not tell: of an error that a poll delivers it is
+False even for _FATAL, which is what a static member hears whose group a broker that was killed has forgotten."""
+
 SPAN_FACTOR = 20
 """A partition is paused, too, when this many times CONSUMER_HELD_EVENTS offsets lie behind its oldest unfinished one."""
 
@@ -134,7 +138,7 @@ class Consumer:
         error = message.error()
         if error is None:
             self._backlog.add(from_message(message))
-        elif error.fatal() or error.code() == KafkaError.FENCED_INSTANCE_ID:
+        elif error.fatal() or error.code() in ENDED:
             raise Fenced(error.str())
         elif error.code() != KafkaError._PARTITION_EOF:
             log.warning("fetch failed, will go on", code=error.name(), reason=error.str())
