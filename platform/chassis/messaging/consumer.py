@@ -63,7 +63,10 @@ class Consumer:
     def _open_transaction(self) -> Transaction:
         if settings.SERVICE_DATABASE:
             return DatabaseTransaction(self._client, self._handlers)
-        return KafkaTransaction(self._client, kafka.open_transactional(self._check), self._handlers, self._check)
+        producer = kafka.open_transactional(self._check)
+        transaction = KafkaTransaction(self._client, producer, self._handlers, self._check)
+        kafka.until_answered(transaction.end_what_hangs, self._check)
+        return transaction
 
     def _check(self) -> None:
         self._heartbeat.beat()
@@ -100,6 +103,7 @@ class Consumer:
         now = time.monotonic()
         if self._dependency.may_try(now) and (batch := self._backlog.take(settings.CONSUMER_BATCH_SIZE, now)):
             self._work(batch)
+            self._transaction.raise_if_unsure()
         self._commit(wait=False)
         self._pause_or_resume()
         if self._clock.rings():

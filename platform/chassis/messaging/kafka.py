@@ -1,5 +1,6 @@
 """The only place that makes Kafka clients: every option that a guarantee rests on stands here."""
 
+import time
 import uuid
 from collections.abc import Callable
 from typing import Any
@@ -10,6 +11,7 @@ from confluent_kafka.admin import AdminClient
 from django.conf import settings
 
 from chassis.messaging.dependency import Dependency
+from chassis.messaging.failures import DependencyDown
 
 log = structlog.get_logger(__name__)
 
@@ -104,18 +106,28 @@ def open_transactional(check: Callable[[], None]) -> Producer:
     """
     slot = settings.CONSUMER_ID or f"{settings.SERVICE_NAME}-{uuid.uuid4()}"
     made = transactional_producer(slot)
+    until_answered(lambda: made.init_transactions(2.0), check)
+    return made
+
+
+def until_answered(ask: Callable[[], None], check: Callable[[], None]) -> None:
+    """Ask the broker until it answers, however long it is away.
+
+    `check` is called before each try and may raise to give up. Raises KafkaException when the client is ended for good.
+    """
     broker = Dependency("broker")
     while True:
         check()
         try:
-            made.init_transactions(2.0)
-        except KafkaException as exception:
-            if exception.args[0].fatal():
+            ask()
+        except (KafkaException, DependencyDown) as error:
+            if isinstance(error, KafkaException) and error.args[0].fatal():
                 raise
-            broker.failed(exception)
+            broker.failed(error)
+            time.sleep(max(0.0, min(0.5, broker.next_try - time.monotonic())))
         else:
             broker.answered()
-            return made
+            return
 
 
 def consumer(**more: Any) -> Consumer:

@@ -11,7 +11,7 @@ from django.core.management.base import BaseCommand, CommandError
 
 from chassis.messaging import kafka, replay
 from chassis.messaging.consumer import Consumer
-from chassis.messaging.kafka_transaction import Fenced
+from chassis.messaging.kafka_transaction import Fenced, Unsure
 from chassis.messaging.loop import Heartbeat, Overdue, Stop
 from chassis.messaging.registry import handlers
 from chassis.workers import worker
@@ -73,9 +73,10 @@ class Command(BaseCommand):
             except Fenced as error:
                 if stop:
                     return
-                if time.monotonic() - fenced_at < RIVAL_SECONDS:
-                    raise CommandError(f"another process has this worker's place (CONSUMER_ID): {error}") from error
-                fenced_at = time.monotonic()
+                if not isinstance(error, Unsure):
+                    if time.monotonic() - fenced_at < RIVAL_SECONDS:
+                        raise CommandError(f"another process has this worker's place (CONSUMER_ID): {error}") from error
+                    fenced_at = time.monotonic()
                 heartbeat.joined.clear()
                 log.warning("fenced, beginning anew", reason=str(error)[:300])
             else:
