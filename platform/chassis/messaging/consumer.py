@@ -35,6 +35,14 @@ SPAN_FACTOR = 20
 """A partition is paused, too, when this many times CONSUMER_HELD_EVENTS offsets lie behind its oldest unfinished one."""
 
 
+FENCED = frozenset({KafkaError._FATAL, KafkaError.FENCED_INSTANCE_ID})
+"""This client will never fetch again. (An error of the first kind does not say of itself that it is fatal.)"""
+
+
+class SessionTooShort(Exception):
+    """The broker allows no session as short as CONSUMER_SESSION_TIMEOUT_SECONDS: its group.min.session.timeout.ms is longer."""
+
+
 class Consumer:
     """A long-lived member of the service's consumer group.
 
@@ -78,7 +86,7 @@ class Consumer:
     def run(self) -> None:
         """Turn until told to stop; then finish what is in hand, commit, and leave the group.
 
-        Raises Fenced when another process has taken this one's place.
+        Raises Fenced when another process has taken this one's place, and SessionTooShort.
         """
         self._client.subscribe(
             sorted(self._handlers), on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_lost
@@ -134,8 +142,10 @@ class Consumer:
         error = message.error()
         if error is None:
             self._backlog.add(from_message(message))
-        elif error.fatal() or error.code() == KafkaError.FENCED_INSTANCE_ID:
+        elif error.fatal() or error.code() in FENCED:
             raise Fenced(error.str())
+        elif error.code() == KafkaError.INVALID_SESSION_TIMEOUT:
+            raise SessionTooShort(error.str())
         elif error.code() != KafkaError._PARTITION_EOF:
             log.warning("fetch failed, will go on", code=error.name(), reason=error.str())
 
