@@ -31,12 +31,16 @@ log = structlog.get_logger(__name__)
 IDLE_SECONDS = 0.5
 """Longest wait for a record: how long a stop may go unnoticed in an idle loop."""
 
-ENDED = frozenset({KafkaError._FATAL, KafkaError.FENCED_INSTANCE_ID})
+SPAN_FACTOR = 20
+"""A partition is paused, too, when this many times CONSUMER_HELD_EVENTS offsets lie behind its oldest unfinished one."""
+
+FENCED = frozenset({KafkaError._FATAL, KafkaError.FENCED_INSTANCE_ID})
 """This client will never deliver anything again. `error.fatal()` alone does not tell: of an error that a poll delivers it is
 False even for _FATAL, which is what a static member hears whose group a broker that was killed has forgotten."""
 
-SPAN_FACTOR = 20
-"""A partition is paused, too, when this many times CONSUMER_HELD_EVENTS offsets lie behind its oldest unfinished one."""
+
+class SessionTooShort(Exception):
+    """The broker allows no session as short as CONSUMER_SESSION_TIMEOUT_SECONDS: its group.min.session.timeout.ms is longer."""
 
 
 class Consumer:
@@ -85,7 +89,7 @@ class Consumer:
     def run(self) -> None:
         """Turn until told to stop; then finish what is in hand, commit, and leave the group.
 
-        Raises Fenced when another process has taken this one's place.
+        Raises Fenced when another process has taken this one's place, and SessionTooShort.
         """
         self._client.subscribe(
             sorted(self._handlers), on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_lost
@@ -142,8 +146,10 @@ class Consumer:
         error = message.error()
         if error is None:
             self._backlog.add(from_message(message))
-        elif error.fatal() or error.code() in ENDED:
+        elif error.fatal() or error.code() in FENCED:
             raise Fenced(error.str())
+        elif error.code() == KafkaError.INVALID_SESSION_TIMEOUT:
+            raise SessionTooShort(error.str())
         elif error.code() != KafkaError._PARTITION_EOF:
             log.warning("fetch failed, will go on", code=error.name(), reason=error.str())
 

@@ -132,6 +132,7 @@ def until_answered(ask: Callable[[], None], check: Callable[[], None]) -> None:
 
 def consumer(**more: Any) -> Consumer:
     """A member of the service's consumer group that commits only what it is told, and reads only committed records."""
+    session = int(settings.CONSUMER_SESSION_TIMEOUT_SECONDS * 1000)
     options = _common() | {
         "group.id": settings.SERVICE_NAME,
         "enable.auto.commit": False,
@@ -139,8 +140,9 @@ def consumer(**more: Any) -> Consumer:
         "auto.offset.reset": "earliest",
         "isolation.level": "read_committed",
         "partition.assignment.strategy": "cooperative-sticky",
-        "session.timeout.ms": int(settings.CONSUMER_SESSION_TIMEOUT_SECONDS * 1000),
-        "heartbeat.interval.ms": min(1_000, int(settings.CONSUMER_SESSION_TIMEOUT_SECONDS * 1000 / 6)),
+        "session.timeout.ms": session,
+        # Only the answer to a heartbeat tells a member of a rebalance: a dead one is replaced that much later.
+        "heartbeat.interval.ms": min(500, session // 6),
         "max.poll.interval.ms": 300_000,
         "fetch.wait.max.ms": 500,
         "fetch.error.backoff.ms": 100,
