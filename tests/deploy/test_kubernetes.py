@@ -156,7 +156,9 @@ class TestAvailability:
         for thing in kustomize.of_kind("Deployment").values():
             pod = kustomize.pod(thing)
             _, seconds = pod["containers"][0]["lifecycle"]["preStop"]["exec"]["command"]
-            assert 0 < int(seconds) < pod["terminationGracePeriodSeconds"] - SHUTDOWN_SECONDS  # what the process itself may take
+            assert (
+                0 < int(seconds) < pod["terminationGracePeriodSeconds"] - SHUTDOWN_SECONDS
+            )  # what the process itself may take
 
     @pytest.mark.parametrize("name", WORKLOADS)
     def test_two_of_everything_and_never_none(self, name):

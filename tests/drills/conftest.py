@@ -16,8 +16,10 @@ def figures(request: pytest.FixtureRequest) -> Iterator[dict[str, object]]:
     found: dict[str, object] = {}
     yield found
     title = (request.function.__doc__ or request.node.name).split(".")[0]
-    shown = (f"{name} {value:.2f} s" if isinstance(value, float) else f"{name} {value}" for name, value in found.items())
-    print(f"\n{title}: {', '.join(shown)}")  # noqa: T201
+    shown = (
+        f"{name} {value:.2f} s" if isinstance(value, float) else f"{name} {value}" for name, value in found.items()
+    )
+    print(f"\n{title}: {', '.join(shown)}")
 
 
 @pytest.fixture

@@ -42,7 +42,6 @@ class TestShutdown:
             assert gateway.process.wait(3) == 0
         assert users.open == 0 or eventually(lambda: users.open == 0, within=20)
 
-
     def test_it_says_so_before_it_closes_the_door(self, users, another_gateway):
         gateway = another_gateway(USERS_URL=users.url, GATEWAY_DRAIN_SECONDS="3")
         with gateway.connect() as client:

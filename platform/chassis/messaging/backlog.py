@@ -193,6 +193,11 @@ class Backlog:
         """These offsets are committed, or on their way."""
         self._committed |= offsets
 
+    def not_committed(self, partitions: Iterable[Partition]) -> None:
+        """What was on its way for these has failed: it is to be committed again."""
+        for partition in partitions:
+            self._committed.pop(partition, None)
+
     def drop(self, partitions: Iterable[Partition]) -> None:
         """These partitions are another consumer's now: forget what was held of them."""
         gone = set(partitions)

@@ -56,7 +56,7 @@ class Consumer:
         self._heartbeat = heartbeat
         self._policy = service_policy()
         self._backlog = Backlog()
-        self._client: KafkaConsumer = kafka.consumer()
+        self._client: KafkaConsumer = kafka.consumer(on_commit=self._on_commit)
         self._transaction = self._open_transaction()
         self._dependency = Dependency("database" if settings.SERVICE_DATABASE else "broker")
         self._assigned: set[Partition] = set()
@@ -254,6 +254,17 @@ class Consumer:
             log.warning("offsets not committed", reason=str(error))
         else:
             self._backlog.committed(offsets)
+
+    def _on_commit(self, error: KafkaError | None, offsets: list[TopicPartition]) -> None:
+        """What became of a commit that nobody waited for: one that met a rebalance is refused, and the next turn repeats it.
+
+        Else a partition that gets no more events would keep its lag for ever.
+        """
+        failed = [p for p in offsets if error or p.error]
+        if failed:
+            reason = error or failed[0].error
+            log.debug("offsets not committed, will be again", code=reason.name() if reason else "", count=len(failed))
+            self._backlog.not_committed((p.topic, p.partition) for p in failed)
 
     def _pause_or_resume(self) -> None:
         """Stop fetching a partition that has too much waiting behind failing events; go on when half of it is gone."""

@@ -96,6 +96,17 @@ class TestTake:
 
 
 class TestDrop:
+    def test_a_commit_that_failed_is_made_again(self):
+        backlog = Backlog()
+        one, other = record(1, key="a"), record(5, key="b", partition=1)
+        for each in (one, other):
+            backlog.add(each)
+        backlog.finish(backlog.take(10, now=0))
+        backlog.committed(backlog.offsets())
+        assert backlog.offsets() == {}
+        backlog.not_committed([one.source, ("user.created", 7)])
+        assert backlog.offsets() == {one.source: 2}
+
     def test_forgets_a_partition_whole(self):
         backlog = Backlog()
         bad, there = record(0, "bad"), record(0, "x", partition=1)
