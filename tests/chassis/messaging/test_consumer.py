@@ -231,6 +231,30 @@ class TestBounds:
             eventually(lambda: len(scene.numbers("bad")) == 500)
         assert scene.numbers("bad") == list(range(500))
 
+    def test_a_paused_partition_that_went_to_another_and_came_back_goes_on(self, scene, settings):
+        settings.CONSUMER_HELD_EVENTS = 10
+        settings.RETRY_ATTEMPTS = 1000
+        settings.RETRY_CAP_SECONDS = 0.1
+        failing = threading.Event()
+        failing.set()
+
+        def react(scene, received):
+            if failing.is_set() and any(one.key.startswith("bad") for one in received):
+                raise ValueError("not yet")
+
+        scene.react = react
+        both = [next(f"bad{n}" for n in range(100) if self.partition(f"bad{n}") == number) for number in (0, 1)]
+        for key in both:
+            scene.send(*(scene.event(n, key=key) for n in range(50)))
+        with running(Consumer) as first:
+            eventually(lambda: first.loop and len(first.loop._paused) == 2)
+            with running(Consumer) as second:
+                eventually(lambda: second.loop and second.loop.assigned == 1 and first.loop.assigned == 1)
+            eventually(lambda: first.loop.assigned == 2)
+            failing.clear()
+            eventually(lambda: committed(scene) == 100, what="all is handled")
+        assert [scene.numbers(key) for key in both] == [list(range(50))] * 2
+
     @staticmethod
     def partition(key: str) -> int:
         """Where librdkafka's default partitioner puts a key, of two."""
