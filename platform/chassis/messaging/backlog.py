@@ -76,6 +76,12 @@ class Backlog:
         offsets = self._offsets.get(partition)
         return len(offsets.outstanding) if offsets else 0
 
+    def begin(self, partition: Partition, offset: int) -> None:
+        """All of a partition before this offset was finished by others; known from the first finished record at the latest."""
+        offsets = self._offsets.setdefault(partition, PartitionOffsets())
+        if offsets.committable is None:
+            offsets.committable = self._committed[partition] = offset
+
     def add(self, record: Record) -> None:
         """Take in a record that was just received."""
         self._offsets.setdefault(record.source, PartitionOffsets()).add(record.offset)
@@ -212,7 +218,7 @@ class Backlog:
         return answer
 
     def done(self, partition: Partition) -> int | None:
-        """The offset up to which all of a partition is finished, or None before the first record is."""
+        """The offset up to which all of a partition is finished, or None while that is not known."""
         offsets = self._offsets.get(partition)
         return offsets.committable if offsets else None
 

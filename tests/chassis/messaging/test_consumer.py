@@ -421,6 +421,28 @@ def test_says_its_lag_and_what_it_holds(scene, settings, monkeypatch):
     def value(gauge, **labels):
         return next((s.value for s in gauge.collect()[0].samples if s.labels.items() >= labels.items()), None)
 
+    def lag(number):
+        return value(metrics.CONSUMER_LAG, topic=scene.topic, partition=str(number))
+
+    stands = TestBounds.partition("bad")
     with running(Consumer):
         eventually(lambda: value(metrics.EVENTS_HELD, topic=scene.topic) == 10)
+        eventually(lambda: (lag(stands), lag(1 - stands)) == (10, 0), what="all of one is behind, none of the other")
     assert scene.handled == []
+
+
+def test_says_its_lag_before_it_has_finished_anything(scene, settings, monkeypatch):
+    """What waits at the start counts from where the group stands, not from the beginning."""
+    from chassis.messaging import gauges
+    from chassis.observability import metrics
+
+    monkeypatch.setattr(gauges, "EVERY_SECONDS", 0.0)
+    settings.RETRY_ATTEMPTS = 1000
+    scene.send(*(scene.event(n) for n in range(7)))
+    with running(Consumer):
+        eventually(lambda: committed(scene) == 7)
+    scene.react = lambda scene, received: 1 / 0
+    scene.send(*(scene.event(n) for n in range(5)))
+    with running(Consumer):
+        eventually(lambda: sum(s.value for s in metrics.CONSUMER_LAG.collect()[0].samples) == 5)
+        assert committed(scene) == 7
