@@ -180,7 +180,8 @@ class Backlog:
 
     def _block(self, record: Record) -> None:
         lane = record.lane
-        behind, others = [], deque[Record]()
+        behind: list[Record] = []
+        others: deque[Record] = deque()
         for one in self._fresh:
             (behind if one.lane == lane else others).append(one)
         self._fresh = others
