@@ -307,6 +307,9 @@ class Consumer:
 
     def _let_go(self, kind: str, partitions: list[TopicPartition]) -> None:
         gone = {(p.topic, p.partition) for p in partitions}
+        if stuck := self._paused & gone:
+            # librdkafka keeps the mark: should a paused partition come back here one day, it would stand still for ever.
+            self._client.resume([TopicPartition(*partition) for partition in stuck])
         self._backlog.drop(gone)
         gauges.forget_consumer(gone)
         self._assigned -= gone
