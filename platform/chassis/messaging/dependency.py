@@ -10,10 +10,14 @@ log = structlog.get_logger(__name__)
 
 
 class Dependency:
-    """The database or the broker. A loop asks `may_try`, and reports `answered` or `failed`."""
+    """The database or the broker. A loop asks `may_try`, and reports `answered` or `failed`.
 
-    def __init__(self, name: str) -> None:
+    `part` is what `/health/ready` says is down meanwhile, where that is not its name.
+    """
+
+    def __init__(self, name: str, part: str = "") -> None:
         self.name = name
+        self.part = part or name
         self.next_try = 0.0
         self.answered_at = 0.0
         self._failures = 0

@@ -6,6 +6,7 @@ import pytest
 
 from chassis.messaging import kafka
 from chassis.messaging.consumer import Consumer
+from chassis.messaging.dependency import Dependency
 from chassis.messaging.envelope import Outgoing
 from chassis.messaging.events import Event
 from chassis.messaging.kafka_transaction import Fenced, NotInTransaction, publish_all
@@ -72,7 +73,7 @@ def test_what_a_dead_worker_left_open_is_aborted_by_its_successor(scene, out, se
     """The first worker's transaction stays open, as after kill -9; the next one under its id goes on at once."""
     settings.CONSUMER_ID = f"{scene.group}-0"
     settings.KAFKA_TRANSACTION_TIMEOUT_SECONDS = 60
-    died = kafka.open_transactional(lambda: None)
+    died = kafka.open_transactional(lambda: None, Dependency("broker"))
     died.begin_transaction()
     died.produce(out, b"never", b"k1", headers=[("ce_id", "never")])
     died.flush(10)
@@ -88,7 +89,7 @@ def test_a_worker_whose_place_was_taken_ends_and_writes_nothing_more(scene, out,
     loop = running(Consumer)
     first = loop.__enter__()
     eventually(lambda: first.loop and first.loop.assigned == 2)
-    kafka.open_transactional(lambda: None)  # the same id: what a successor's start does
+    kafka.open_transactional(lambda: None, Dependency("broker"))  # the same id: what a successor's start does
     scene.send(scene.event(1))
     eventually(lambda: first.error)
     with pytest.raises(Fenced):
