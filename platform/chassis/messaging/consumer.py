@@ -35,6 +35,10 @@ IDLE_SECONDS = 0.5
 BEHIND_SECONDS = 0.1
 """So much later than all others a record is tried whose failure may be its own: whether they get through is what tells."""
 
+ENDED = frozenset({KafkaError._FATAL, KafkaError.FENCED_INSTANCE_ID})
+"""This client will never deliver anything again. `error.fatal()` alone does not tell: of an error that a poll delivers it is
+False even for _FATAL, which is what a static member hears whose group a broker that was killed has forgotten."""
+
 SPAN_FACTOR = 20
 """A partition is paused, too, when this many times CONSUMER_HELD_EVENTS offsets lie behind its oldest unfinished one."""
 
@@ -67,7 +71,9 @@ class Consumer:
     def _open_transaction(self) -> Transaction:
         if settings.SERVICE_DATABASE:
             return DatabaseTransaction(self._client, self._handlers)
-        return KafkaTransaction(self._client, kafka.open_transactional(self._check, self._broker), self._handlers, self._check)
+        return KafkaTransaction(
+            self._client, kafka.open_transactional(self._check, self._broker), self._handlers, self._check
+        )
 
     def _check(self) -> None:
         self._heartbeat.beat()
@@ -144,7 +150,7 @@ class Consumer:
         error = message.error()
         if error is None:
             self._backlog.add(from_message(message))
-        elif error.fatal() or error.code() == KafkaError.FENCED_INSTANCE_ID:
+        elif error.fatal() or error.code() in ENDED:
             raise Fenced(error.str())
         elif error.code() != KafkaError._PARTITION_EOF:
             log.warning("fetch failed, will go on", code=error.name(), reason=error.str())

@@ -1,5 +1,6 @@
 """The consumer on a real broker and a real database: once each, in order, and nothing stands still for a bad event."""
 
+import contextlib
 import os
 import threading
 import time
@@ -11,8 +12,9 @@ from confluent_kafka import TopicPartition
 from django.db import OperationalError, connections
 
 from chassis.messaging.consumer import Consumer
+from chassis.messaging.kafka_transaction import Fenced
 from chassis.messaging.models import InboxEvent, OutboxEvent
-from tests.chassis.messaging.kafka_helpers import committed
+from tests.chassis.messaging.kafka_helpers import committed, servers
 from tests.chassis.messaging.loops import running
 from tests.waiting import eventually
 
@@ -262,6 +264,41 @@ def test_a_member_with_an_id_leaves_at_once_too(scene, settings):
         with running(Consumer) as second:
             eventually(lambda: second.loop and second.loop.assigned == 1)
         eventually(lambda: first.loop.assigned == 2, within=10)
+
+
+@contextlib.contextmanager
+def rival(scene, slot: str):
+    """Another process in the same slot, which has joined the group."""
+    other = KafkaConsumer(servers() | {"group.id": scene.group, "group.instance.id": slot, "session.timeout.ms": 6000,
+                                       "partition.assignment.strategy": "cooperative-sticky"})  # fmt: skip
+    other.subscribe([scene.topic])
+    eventually(lambda: (other.poll(0.1), other.assignment())[1], every=0, what="the rival has the partitions")
+    try:
+        yield
+    finally:
+        other.close()
+
+
+class TestItsPlaceTaken:
+    """A client that was fenced delivers nothing any more: polling it for ever would be a consumer that looks alive."""
+
+    def test_while_idle(self, scene, settings):
+        settings.CONSUMER_ID = "one"
+        with contextlib.suppress(Fenced), running(Consumer) as first:
+            eventually(lambda: first.loop and first.loop.assigned == 2)
+            with rival(scene, "one"):
+                eventually(lambda: first.error)
+        assert isinstance(first.error, Fenced)
+
+    def test_while_it_worked_it_hears_so_from_its_commit(self, scene, settings):
+        settings.CONSUMER_ID = "one"
+        taken = contextlib.ExitStack()
+        scene.react = lambda scene, received: taken.enter_context(rival(scene, "one"))
+        with taken, contextlib.suppress(Fenced), running(Consumer) as first:
+            eventually(lambda: first.loop and first.loop.assigned == 2)
+            scene.send(scene.event(1))
+            eventually(lambda: first.error)
+        assert isinstance(first.error, Fenced)
 
 
 class TestSlowStatements:
