@@ -3,7 +3,7 @@
 import os
 import secrets
 import shutil
-import signal
+import subprocess
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,19 +15,45 @@ from confluent_kafka.admin import AdminClient, ScramCredentialInfo, ScramMechani
 from chaos import engines as linked_engines
 from chaos.engines import CLIENTS
 from chaos.proxy import Link, Links
-from embedded import cache, ports
+from embedded import cache
 from embedded.kafka import Kafka
+from embedded.ports import HOST
 from embedded.postgres import PostgreSQL
 from embedded.processes import Child, drive
-from embedded.system import ROOT
 from tests.acceptance.stand import Stand
 
 STATEMENT_SECONDS = 2
 """A statement that takes longer has failed; short, as tests wait for it."""
 
-OWN_NAMES = """
-mount --bind "$HOSTS_FILE" /etc/hosts && mount --bind "$RESOLV_FILE" /etc/resolv.conf && exec "$@"
-"""
+OWN_NAMES = (
+    'mount --bind "$NAMES/hosts" /etc/hosts && mount --bind "$NAMES/resolv.conf" /etc/resolv.conf && exec "$@"',
+    "sh",
+)
+WITH_OWN_NAMES = ("unshare", "--map-root-user", "--mount", "sh", "-c", *OWN_NAMES)
+
+
+class Names:
+    """The names that a process can look up: those of a file of the test's own, and no name server is asked."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        (folder / "resolv.conf").write_text("nameserver 127.0.0.1\n")  # nobody listens there
+        self.know()
+
+    def know(self, *names: str) -> None:
+        """From now on these are this machine, and all others are unknown."""
+        (self.folder / "hosts").write_text("".join(f"{HOST} {name}\n" for name in names))
+
+    def why_not(self) -> str:
+        """What this machine says where a process may not have names of its own; empty where it may."""
+        tried = subprocess.run(
+            [*WITH_OWN_NAMES, "true"],
+            env=os.environ | {"NAMES": str(self.folder)},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        return tried.stderr.strip() or f"status {tried.returncode}" if tried.returncode else ""
 
 
 class LinkedEngines:
@@ -117,7 +143,7 @@ def _letting_in_by_password() -> dict[str, str]:
 
 
 class LinkedStand(Stand):
-    """The processes on such engines. A process that is given a HOSTS_FILE looks names up there, and nowhere else."""
+    """The processes on such engines. A process that is told NAMES, a folder of `Names`, knows these and no other."""
 
     engines: LinkedEngines
 
@@ -129,11 +155,7 @@ class LinkedStand(Stand):
         return super()._environment(service) | self.engines.environment(service) | limit
 
     def _child(self, name: str, argv: list[str], variables: Mapping[str, str]) -> Child:
-        if "HOSTS_FILE" in variables:
-            argv = ["unshare", "--map-root-user", "--mount", "sh", "-c", OWN_NAMES, "sh", *argv]
-        return Child(
-            argv, log=self._folder / f"{name}.log", name=name, cwd=ROOT, env=variables, death_signal=signal.SIGKILL
-        )
+        return super()._child(name, [*WITH_OWN_NAMES, *argv] if "NAMES" in variables else argv, variables)
 
 
 @contextmanager

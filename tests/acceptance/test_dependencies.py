@@ -7,10 +7,12 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 
 import pytest
+from confluent_kafka.admin import AdminClient
 
-from tests.acceptance.books import check, settle
+from embedded.ports import HOST
+from tests.acceptance.books import UNSENT, check, settle
 from tests.acceptance.conftest import STAND
-from tests.acceptance.linked import LinkedStand, linked_stand
+from tests.acceptance.linked import LinkedStand, Names, linked_stand
 from tests.acceptance.test_outages import Visitors, degraded, unready
 from tests.acceptance.topics import Topics
 from tests.waiting import eventually
@@ -22,7 +24,7 @@ GOES_ON_WITHIN = 10.0
 
 ORDER = {"userId": str(uuid.uuid4()), "items": [{"productId": "tea-pot", "quantity": 1, "price": 19.99}]}
 NO_DATABASE = {"orders-relay": "database", "orders-consume": "database"}
-NO_BROKER = {name: "broker" for name in ("users-relay", "orders-relay", "orders-consume", "payments-consume")}
+NO_BROKER = dict.fromkeys(("users-relay", "orders-relay", "orders-consume", "payments-consume"), "broker")
 
 
 @pytest.fixture(scope="module")
@@ -56,6 +58,12 @@ def said(member, part: str) -> int:
 def is_paid(system: LinkedStand, user_id: str) -> bool:
     found = system.rows("orderdb", "SELECT status FROM orders WHERE user_id = %s", user_id)
     return [status for (status,) in found] in (["paid"], ["failed"])
+
+
+def leads_all(client: AdminClient) -> bool:
+    """Whether each partition has a leader."""
+    known = client.list_topics(timeout=10).topics.values()
+    return all(partition.leader != -1 for topic in known for partition in topic.partitions.values())
 
 
 class Trial:
@@ -162,7 +170,6 @@ class TestDatabase:
         with locks, trial.of(lock, lambda: locks.execute("ROLLBACK"), NO_DATABASE):
             assert_unavailable(trial.system.client.get("/api/orders?limit=1"))
             assert_unavailable(trial.system.client.post("/api/orders", json=ORDER))
-            trial.more_visitors(100)  # long enough for several tries
 
     def test_failover(self, trial):
         """A new primary with the same data behind the same address; connections to the old one are dead."""
@@ -189,6 +196,36 @@ class TestDatabase:
             assert said(trial.system[name], "database") <= 1
 
 
+class TestNames:
+    """The addresses are names, as they are in production, and nobody knows them any more."""
+
+    def test_that_nobody_knows(self, trial, tmp_path):
+        names, known = Names(tmp_path), ("database.test", "broker.test")
+        if refusal := names.why_not():
+            pytest.skip(f"no process here may have names of its own: {refusal}")
+        told = trial.engines.environment("orders")
+        addresses = {
+            "ORDERS_DATABASE_URL": told["ORDERS_DATABASE_URL"].replace(HOST, known[0]),
+            "KAFKA_BOOTSTRAP_SERVERS": told["KAFKA_BOOTSTRAP_SERVERS"].replace(HOST, known[1]),
+        }
+        for name in NO_DATABASE:
+            trial.system.spawn(name, NAMES=str(tmp_path), **addresses)
+        for name in NO_DATABASE:
+            for part in ("database", "broker"):
+                eventually(lambda name=name, part=part: unready(trial.system, name, part))
+        names.know(*known)
+        for name in NO_DATABASE:
+            eventually(trial.system[name].ready, within=GOES_ON_WITHIN, what=f"{name} knows where to go")
+
+        def forget() -> None:
+            names.know()
+            trial.engines.links["orders>db"].reset()
+            trial.engines.links["orders>kafka"].reset()
+
+        with trial.of(forget, lambda: names.know(*known), NO_DATABASE):
+            pass
+
+
 class TestBroker:
     """Writes go on all the time."""
 
@@ -198,7 +235,7 @@ class TestBroker:
             assert trial.system.client.post("/api/orders", json=ORDER).status_code == 201
             for name in ("users-relay", "payments-consume"):
                 assert trial.system[name].ready()
-            eventually(lambda: trial.system.rows("userdb", "SELECT 1 FROM outbox WHERE sent_at IS NULL") == [])
+            eventually(lambda: trial.system.rows("userdb", UNSENT) == [(0,)])
 
     def test_slow(self, trial):
         """Nobody is down, and everything takes its time."""
@@ -230,9 +267,8 @@ class TestBroker:
             trial.system.spawn("payments-consume-1")
             eventually(lambda: unready(trial.system, "payments-consume-1", "broker"))
             assert trial.system.client.post("/api/orders", json=ORDER).status_code == 201
-            for name in ("orders-consume", "payments-consume"):
-                [line] = trial.system[name].logged("waiting for the broker")[-1:]
-                assert "authentication" in line["reason"].lower()
+            [line] = trial.system["orders-consume"].logged("waiting for the broker")[-1:]
+            assert "SASL authentication error" in line["reason"]
         eventually(trial.system["payments-consume-1"].ready, within=GOES_ON_WITHIN)
 
     def test_out_of_disk(self, trial):
@@ -244,6 +280,12 @@ class TestBroker:
             resource.prlimit(broker.pid, resource.RLIMIT_FSIZE, (0, resource.RLIM_INFINITY))
             eventually(lambda: not broker.alive, what="the broker gives up")
 
-        with trial.of(fill, kafka.restart, NO_BROKER):
+        def make_room() -> None:
+            kafka.restart()
+            # One that ended like this leads its partitions again only when the controller has noticed its end.
+            client = AdminClient({"bootstrap.servers": kafka.bootstrap_servers})
+            eventually(lambda: leads_all(client), within=60, what="the broker leads its partitions")
+
+        with trial.of(fill, make_room, NO_BROKER):
             assert trial.system.client.post("/api/orders", json=ORDER).status_code == 201
         assert "KafkaStorageException" in broker.log.read_text() or "IOException" in broker.log.read_text()

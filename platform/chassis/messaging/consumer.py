@@ -1,5 +1,6 @@
 """The consumer: one loop that fetches, tries what is ready in one transaction, and commits offsets up to what is done."""
 
+import math
 import time
 from collections import Counter
 from typing import Any
@@ -9,12 +10,12 @@ from confluent_kafka import Consumer as KafkaConsumer
 from confluent_kafka import KafkaError, KafkaException, Message, TopicPartition
 from django.conf import settings
 
+from chassis.database.failures import is_statement_timeout
 from chassis.messaging import gauges, kafka
 from chassis.messaging.backlog import Backlog
 from chassis.messaging.database_transaction import DatabaseTransaction
 from chassis.messaging.deadletters import DeadLetter
 from chassis.messaging.dependency import Dependency
-from chassis.database.failures import is_statement_timeout
 from chassis.messaging.failures import Unburied, is_dependency
 from chassis.messaging.handling import Handlers
 from chassis.messaging.kafka_transaction import Fenced, KafkaTransaction
@@ -31,6 +32,9 @@ log = structlog.get_logger(__name__)
 
 IDLE_SECONDS = 0.5
 """Longest wait for a record: how long a stop may go unnoticed in an idle loop."""
+
+LOOK_AFTER_SECONDS = 1.0
+"""After this long a client that has lost its brokers has one again, or has said why it gets none."""
 
 BEHIND_SECONDS = 0.1
 """So much later than all others a record is tried whose failure may be its own: whether they get through is what tells."""
@@ -58,7 +62,7 @@ class Consumer:
         self._backlog = Backlog()
         self._client: KafkaConsumer = kafka.consumer(error_cb=self._on_client_error)
         self._broker = Dependency("broker")
-        self._unreachable = False
+        self._look_at = math.inf
         self._dependency = Dependency("database") if settings.SERVICE_DATABASE else self._broker
         self._dead_letters = Dependency("dead-letter topic", part="broker")
         heartbeat.watch(self._broker, self._dependency, self._dead_letters)
@@ -108,7 +112,7 @@ class Consumer:
     def _turn(self) -> None:
         self._fetch()
         now = time.monotonic()
-        if self._unreachable and self._broker.may_try(now):
+        if now >= self._look_at and self._broker.may_try(now):
             self._look_for_broker()
         if self._dependency.may_try(now) and (batch := self._backlog.take(settings.CONSUMER_BATCH_SIZE, now)):
             self._work(batch)
@@ -158,10 +162,11 @@ class Consumer:
     def _on_client_error(self, error: KafkaError) -> None:
         """The Kafka client has lost every broker, or none lets it in; it goes on trying by itself, and says so each time."""
         kafka.on_error(error)
-        if error.code() in kafka.UNREACHABLE:
-            self._unreachable = True
-            if self._broker.up:
-                self._broker.failed(KafkaException(error))
+        if error.code() not in kafka.UNREACHABLE:
+            return
+        if self._broker.up and error.code() == KafkaError._AUTHENTICATION:
+            self._broker.failed(KafkaException(error))
+        self._look_at = min(self._look_at, time.monotonic() + LOOK_AFTER_SECONDS)
 
     def _look_for_broker(self) -> None:
         """The client does not say when it has a broker again, so it is asked."""
@@ -170,7 +175,7 @@ class Consumer:
         except KafkaException as exception:
             self._broker.failed(exception)
         else:
-            self._unreachable = False
+            self._look_at = math.inf
             self._broker.answered()
 
     # --- work ---

@@ -1,5 +1,6 @@
 """The transactional consumer: what it reads, publishes and commits happens together, also when it dies in between."""
 
+import uuid
 from typing import Any
 
 import pytest
@@ -10,7 +11,7 @@ from chassis.messaging.dependency import Dependency
 from chassis.messaging.envelope import Outgoing
 from chassis.messaging.events import Event
 from chassis.messaging.kafka_transaction import Fenced, NotInTransaction, publish_all
-from tests.chassis.messaging.kafka_helpers import Reader, committed, headers, new_topic, read
+from tests.chassis.messaging.kafka_helpers import Reader, committed, headers, make_topic, new_topic, read
 from tests.chassis.messaging.loops import running
 from tests.waiting import eventually
 
@@ -96,6 +97,23 @@ def test_a_worker_whose_place_was_taken_ends_and_writes_nothing_more(scene, out,
         loop.__exit__(None, None, None)
     assert reader.read() == []
     reader.close()
+
+
+def test_a_dead_letter_topic_that_is_missing_is_waited_for_and_others_go_on(scene, out, settings):
+    settings.SERVICE_NAME = scene.group = f"group-{uuid.uuid4().hex[:8]}"
+    scene.send((b"bad", b"junk", [("ce_id", b"1")]), *(scene.event(n, key=f"k{n}") for n in range(20)))
+    with running(Consumer) as consumer:
+        messages = read(out, 20)
+        eventually(lambda: consumer.heartbeat.waits_for("broker"))
+        eventually(lambda: committed(scene) >= 8)
+        assert committed(scene) < 21
+        make_topic(scene.dead)
+        [letter] = read(scene.dead, 1, within=10)
+        eventually(lambda: committed(scene) == 21)
+        eventually(lambda: not consumer.heartbeat.waits_for("broker"))
+    assert len(messages) == 20
+    said = headers(letter)
+    assert (letter.value(), said["deadletter-reason"], said["deadletter-attempts"]) == (b"junk", "unreadable", "1")
 
 
 def test_publishing_outside_a_transaction_is_an_error():
