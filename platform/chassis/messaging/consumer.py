@@ -338,6 +338,10 @@ class Consumer:
         gauges.forget_consumer(gone)
         self._assigned -= gone
         self._paused -= gone
+        if not len(self._backlog):
+            self._dead_letters.forget()
+            if self._look_at == math.inf or self._dependency is not self._broker:
+                self._dependency.forget()
         self._count_rebalance(kind, gone)
 
     def _count_rebalance(self, kind: str, partitions: set[Partition]) -> None:

@@ -41,6 +41,12 @@ class Dependency:
         self._failures += 1
         self.next_try = now + (RECONNECT.delay(self._failures) or 0.0)
 
+    def forget(self) -> None:
+        """Nobody needs anything of it any more, so nobody will find out that it is back."""
+        if not self.up:
+            log.info(f"no longer waiting for the {self.name}")
+        self._failures = 0
+
     def answered(self) -> None:
         """It answered."""
         self.answered_at = time.monotonic()

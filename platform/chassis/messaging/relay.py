@@ -135,6 +135,7 @@ class Relay:
         if rows:
             self._send(rows)
         else:
+            self._broker.forget()
             self._wait_for_more()
 
     # --- the lock ---
