@@ -13,7 +13,7 @@ ANYWHERE := ENVIRONMENT=development $(DATABASES)
 EMBEDDED := PYTHONPATH=platform $(PY) -m embedded
 
 .DEFAULT_GOAL := help
-.PHONY: help environment demo up engines test lint types bench chaos lock locked audit deployable schemas clean
+.PHONY: help environment demo up engines test lint types bench chaos drills lock locked audit deployable schemas clean
 
 help:  ## List the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' Makefile
@@ -46,6 +46,9 @@ bench: environment  ## Measure speed and memory beside their references
 
 chaos: environment  ## Break everything on purpose, then account for everything (USERS=1000 ORDERS=500 DURATION=60 SEED=7)
 	@PYTHONPATH=platform $(PY) -m chaos
+
+drills: environment  ## Restart and kill under load, and measure how long anything stands still
+	@$(PY) -m pytest -n 0 -m drill -s -q $(ARGS)
 
 lock: environment  ## Lock the newest versions of all packages that the .in files allow
 	$(PY) -m uv pip compile -q --upgrade --universal --python-version 3.11 --generate-hashes -o requirements.txt requirements.in

@@ -48,10 +48,14 @@ async def run(plan: Plan) -> bool:
     say(f"chaos {plan}: {len(faults)} faults; the same seed and duration make the same schedule")
     async with running() as chosen:
         say(f"the system runs: {len(chosen.members)} processes, two PostgreSQL, one Kafka, {len(chosen.links)} links")
-        outcome = await _storm(plan, chosen, faults)
-        say("\n" + "\n".join(lines(outcome)))
-        if outcome.bugs or not outcome.as_promised:
-            say(f"the logs are kept in {_keep(chosen.folder, plan)}")
+        fine = False
+        try:
+            outcome = await _storm(plan, chosen, faults)
+            say("\n" + "\n".join(lines(outcome)))
+            fine = outcome.as_promised and not outcome.bugs
+        finally:
+            if not fine:
+                say(f"the logs are kept in {_keep(chosen.folder, plan)}")
     return outcome.as_promised
 
 

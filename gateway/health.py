@@ -1,4 +1,7 @@
-"""Which services answer. None of them is required: without one the gateway still serves the others, and says so."""
+"""Whether the gateway goes on, and which services answer.
+
+None of these is required: without one the gateway still serves the others, and says so.
+"""
 
 from dataclasses import dataclass
 
@@ -10,6 +13,7 @@ from chassis.health.registry import Part
 from gateway import routes
 from gateway.connection import UpstreamError
 from gateway.documents import fetch
+from gateway.drain import Door
 
 PATIENCE_SECONDS = 1.2
 """A service's own readiness may take that long; all parts together have 1.5 s."""
@@ -42,5 +46,6 @@ def _says(body: bytes) -> object:
 
 
 def parts() -> list[Part]:
-    """What the gateway depends on."""
-    return [Part(service, Service(service), required=False) for service in routes.SERVICES]
+    """What the gateway depends on: that it is not about to close."""
+    services = [Part(service, Service(service), required=False) for service in routes.SERVICES]
+    return [Part("door", Door()), *services]

@@ -13,10 +13,11 @@ from typing import Any
 
 import httptools
 import uvicorn
+from django.conf import settings
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
 from chassis.observability import correlation
-from gateway import problems
+from gateway import drain, problems
 from gateway.call import AT_ONCE, Scope
 from gateway.connection import Header
 from gateway.headers import MOST_BYTES
@@ -100,6 +101,8 @@ class Protocol(HttpToolsProtocol):
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
         """Let the application answer without a task if it can; else begin one, as uvicorn does."""
+        if drain.leaving.is_set():
+            cycle.keep_alive = False
         start = partial(super()._start_asgi_task, cycle, app)
         shortcut = getattr(app, "shortcut", None)
         if shortcut is None or not shortcut(cycle.scope, start):
@@ -201,9 +204,12 @@ def config(host: str, port: int, **changes: Any) -> uvicorn.Config:
 
 
 def serve(host: str, port: int) -> None:
-    """Serve until SIGTERM or SIGINT; then requests under way are still answered, and the process ends with 0."""
+    """Serve until SIGTERM or SIGINT; then requests under way are still answered, and the process ends with 0.
+
+    After SIGTERM the gateway is not ready, and serves on for GATEWAY_DRAIN_SECONDS first (`drain.py`).
+    """
     if threading.current_thread() is threading.main_thread():
         # uvicorn takes the signals while it serves, and raises them again at its end: as asked, not as a failure.
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: sys.exit(0))
-    uvicorn.Server(config(host, port)).run()
+    drain.Server(config(host, port), seconds=settings.GATEWAY_DRAIN_SECONDS).run()

@@ -172,7 +172,11 @@ class Consumers(Topics):
     )
     consumer_batch_size: int = Field(500, ge=1, le=10_000, description="Most events in one transaction.")
     consumer_session_timeout_seconds: float = Field(
-        6.0, ge=1, le=300, description="After this long without a heartbeat a consumer's partitions go to another."
+        4.5,
+        ge=1,
+        le=300,
+        description="After this long without a heartbeat a consumer's partitions go to another;"
+        " not less than the broker's group.min.session.timeout.ms, which is 6 s unless you set it.",
     )
     consumer_held_events: int = Field(
         10_000,
@@ -267,6 +271,13 @@ class GatewayEnvironment(Environment):
     payments_url: CommaSeparated = Field(("http://localhost:8003",), description="Base URLs of payments' replicas.")
     gateway_connect_timeout_seconds: float = Field(1.0, gt=0, le=60, description="Then the next replica, or 504.")
     gateway_timeout_seconds: float = Field(30.0, gt=0, le=600, description="Whole upstream exchange; then 504.")
+    gateway_drain_seconds: float = Field(
+        2.0,
+        ge=0,
+        le=60,
+        description="After SIGTERM the gateway says for this long that it is not ready, and serves on, so that a load balancer"
+        " can turn away from it; 0 where nobody asks.",
+    )
     gateway_max_body_bytes: int = Field(1_048_576, ge=1, description="Larger request bodies are refused with 413.")
 
     @field_validator("users_url", "orders_url", "payments_url", mode="before")

@@ -6,9 +6,12 @@ cores (WEB_CONCURRENCY), more machines where there is more load.
 
 import gc
 import os
+import select
 import signal
 from pathlib import Path
 from typing import Any
+
+from gunicorn.workers.gthread import ThreadWorker
 
 if signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
     # gunicorn listens to signals when the application is loaded; who asks for the end before that gets it at once.
@@ -17,7 +20,27 @@ if signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
 
 workers = int(os.environ.get("WEB_CONCURRENCY", "1"))
 threads = int(os.environ.get("WEB_THREADS", "8"))
-worker_class = "gthread"
+
+
+class Worker(ThreadWorker):
+    """gunicorn's own, whose door closes at the moment in which it is told to end.
+
+    By itself it would keep its socket until the last kept-alive connection is gone, and answer nobody there: who connects
+    meanwhile would wait for two seconds, where one who is refused goes to another replica at once.
+    """
+
+    def set_accept_enabled(self, enabled: bool) -> None:
+        """Begin or stop to accept; for good once it was told to end, after those who have connected already."""
+        super().set_accept_enabled(enabled)
+        if enabled or self.alive:
+            return
+        for listener in self.sockets:
+            while select.select([listener], [], [], 0)[0]:
+                self.accept(listener)
+            listener.close()
+
+
+worker_class = Worker
 
 # Loaded once, before the workers are forked: they share its memory, and a wrong setting ends the start at once.
 preload_app = True

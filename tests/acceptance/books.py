@@ -96,3 +96,14 @@ def check(system: Stand, topics: Topics, user_ids: Iterable[str], *, relayed_onc
 
     keys = {key.encode() for key in (*users, *orders)}
     assert [letter for name in DEAD for letter in topics.of(name) if letter.key in keys] == []
+
+
+def check_placed(system: Stand, topics: Topics, order_ids: Iterable[str]) -> None:
+    """Hold the account of orders that clients placed: each is there and settled, and was paid for once."""
+    placed = sorted(order_ids)
+    rows = system.rows("orderdb", "SELECT id::text, status FROM orders WHERE id::text = ANY(%s)", placed)
+    assert sorted(order for order, _ in rows) == placed
+    assert {status for _, status in rows} <= {"paid", "failed"}
+    wanted = set(placed)
+    paid = [r.payload["orderId"] for r in topics.of("payment.completed") if r.payload.get("orderId") in wanted]
+    assert sorted(paid) == placed

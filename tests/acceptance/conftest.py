@@ -1,56 +1,5 @@
-"""One set of engines and one running system for all acceptance tests; each test finds it whole, and looks at its own ids only."""
+"""What every acceptance test has: `fixtures.py`, which the drills use too."""
 
-import logging
-from collections.abc import Iterator
+from tests.acceptance.fixtures import STAND, pytest_runtest_makereport, raw, stand, system, topics
 
-import pytest
-
-from embedded import cache
-from embedded.engines import choose
-from tests.acceptance.stand import Stand
-from tests.acceptance.topics import Topics
-
-# A line for each request of the test's own client would hide the processes' lines behind it.
-logging.getLogger("httpx2").setLevel(logging.WARNING)
-
-STAND = pytest.StashKey[Stand]()
-
-
-@pytest.fixture(scope="session")
-def stand(request: pytest.FixtureRequest) -> Iterator[Stand]:
-    """The engines, which tests here may stop and start, with databases migrated and topics made."""
-    with cache.throwaway("acceptance") as folder:
-        engines = choose(folder)
-        engines.start()
-        stand = Stand(engines, folder)
-        try:
-            stand.prepare()
-            request.config.stash[STAND] = stand
-            yield stand
-        finally:
-            stand.close()
-            engines.abandon()
-
-
-@pytest.fixture(scope="session")
-def topics(stand: Stand) -> Iterator[Topics]:
-    """All that is ever on the system's topics."""
-    with Topics(stand.engines.kafka.bootstrap_servers) as topics:
-        yield topics
-
-
-@pytest.fixture
-def system(stand: Stand) -> Stand:
-    """Every process of the system, once, running and ready."""
-    stand.whole()
-    return stand
-
-
-@pytest.hookimpl(wrapper=True)
-def pytest_runtest_makereport(item, call):
-    """A test that failed shows the last lines of every process."""
-    report = yield
-    stand = item.config.stash.get(STAND, None)
-    if report.failed and stand is not None:
-        report.sections += [(f"last lines of {name}", lines) for name, lines in stand.last_lines()]
-    return report
+__all__ = ["STAND", "pytest_runtest_makereport", "raw", "stand", "system", "topics"]

@@ -123,6 +123,12 @@ class Stand:
     def gateway_url(self) -> str:
         return self._addresses["GATEWAY_URL"]
 
+    def url(self, name: str) -> str:
+        """Where a process serves, or will serve once it is started; it keeps its port."""
+        if name not in self._ports:
+            self._ports[name] = ports.free(1)[0]
+        return f"http://{ports.HOST}:{self._ports[name]}"
+
     def prepare(self) -> None:
         """Migrate the databases and make the topics."""
         drive(*(self._job(job.name, job.argv(sys.executable), job.service) for job in JOBS))
@@ -147,8 +153,7 @@ class Stand:
         """
         self.end([name])
         process, replica = _replica(name)
-        if name not in self._ports:
-            self._ports[name] = ports.free(1)[0]
+        self.url(name)
         port = self._ports[name]
         variables = self._environment(process.service) | process.variables(port)
         if "CONSUMER_ID" in variables:

@@ -36,6 +36,8 @@ class Seen:
     key: bytes | None
     value: bytes | None
     headers: tuple[tuple[str, bytes | None], ...]
+    at: float = 0.0
+    """When it was produced, in seconds, by its producer's clock; that is the clock of us all."""
 
     def header(self, name: str) -> str:
         """The text of a header; empty when there is none of that name."""
@@ -205,7 +207,8 @@ class Topics:
         place = (message.topic(), message.partition())
         if message.error() is None:
             headers = tuple(message.headers() or ())
-            self._seen[place[0]].append(Seen(*place, message.offset(), message.key(), message.value(), headers))
+            at = message.timestamp()[1] / 1000
+            self._seen[place[0]].append(Seen(*place, message.offset(), message.key(), message.value(), headers, at))
             self._at[place] = message.offset() + 1
         elif message.error().code() == KafkaError._PARTITION_EOF:
             self._at[place] = message.offset()

@@ -9,6 +9,7 @@ import yaml
 from pydantic_settings import SettingsConfigDict
 
 from embedded.system import JOBS, PROCESSES
+from gateway.server import SHUTDOWN_SECONDS
 from settings import table
 from tests.deploy import kustomize
 from tests.settings.services import REQUIRED, SECRET, SERVICES
@@ -150,6 +151,14 @@ class TestAvailability:
         for probe in ("startupProbe", "livenessProbe", "readinessProbe"):
             assert main[probe]["timeoutSeconds"] > 2
             assert main[probe]["httpGet"]["httpHeaders"] == [{"name": "Host", "value": "localhost"}]
+
+    def test_a_pod_of_a_service_goes_on_while_requests_turn_away(self):
+        for thing in kustomize.of_kind("Deployment").values():
+            pod = kustomize.pod(thing)
+            _, seconds = pod["containers"][0]["lifecycle"]["preStop"]["exec"]["command"]
+            assert (
+                0 < int(seconds) < pod["terminationGracePeriodSeconds"] - SHUTDOWN_SECONDS
+            )  # what the process itself may take
 
     @pytest.mark.parametrize("name", WORKLOADS)
     def test_two_of_everything_and_never_none(self, name):

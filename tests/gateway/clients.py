@@ -140,6 +140,7 @@ def running(
         "ENVIRONMENT": "development",
         "LOG_FORMAT": "json",
         "DJANGO_SETTINGS_MODULE": "settings.gateway",
+        "GATEWAY_DRAIN_SECONDS": "0",
         **variables,
     }
     arguments = [part.replace("PORT", str(port)) for part in command]

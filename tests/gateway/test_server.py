@@ -42,6 +42,26 @@ class TestShutdown:
             assert gateway.process.wait(3) == 0
         assert users.open == 0 or eventually(lambda: users.open == 0, within=20)
 
+    def test_it_says_so_before_it_closes_the_door(self, users, another_gateway):
+        gateway = another_gateway(USERS_URL=users.url, GATEWAY_DRAIN_SECONDS="3")
+        with gateway.connect() as client:
+            assert client.send(request("GET", "/api/users")).answer().all("connection") == []
+            gateway.process.send_signal(signal.SIGTERM)
+            eventually(lambda: gateway.ask("GET", "/health/ready").status == 503, within=2)
+            assert gateway.ask("GET", "/health/live").status == 200
+            # It serves on, on connections old and new, and closes each with its answer.
+            answer = client.send(request("GET", "/api/users")).answer()
+            assert (answer.status, answer["connection"], client.closed()) == (200, "close", True)
+        assert gateway.ask("POST", "/api/users").status == 200
+        assert gateway.process.wait(10) == 0
+
+    def test_a_second_signal_does_not_wait(self, users, another_gateway):
+        gateway = another_gateway(USERS_URL=users.url, GATEWAY_DRAIN_SECONDS="60")
+        gateway.process.send_signal(signal.SIGTERM)
+        eventually(lambda: gateway.ask("GET", "/health/ready").status == 503, within=10)
+        gateway.process.send_signal(signal.SIGTERM)
+        assert gateway.process.wait(5) == 0
+
 
 class TestPatience:
     """With the server that is in a hurry, what takes ten seconds otherwise takes a fraction of one."""

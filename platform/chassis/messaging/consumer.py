@@ -39,12 +39,16 @@ LOOK_AFTER_SECONDS = 1.0
 BEHIND_SECONDS = 0.1
 """So much later than all others a record is tried whose failure may be its own: whether they get through is what tells."""
 
-ENDED = frozenset({KafkaError._FATAL, KafkaError.FENCED_INSTANCE_ID})
+SPAN_FACTOR = 20
+"""A partition is paused, too, when this many times CONSUMER_HELD_EVENTS offsets lie behind its oldest unfinished one."""
+
+FENCED = frozenset({KafkaError._FATAL, KafkaError.FENCED_INSTANCE_ID})
 """This client will never deliver anything again. `error.fatal()` alone does not tell: of an error that a poll delivers it is
 False even for _FATAL, which is what a static member hears whose group a broker that was killed has forgotten."""
 
-SPAN_FACTOR = 20
-"""A partition is paused, too, when this many times CONSUMER_HELD_EVENTS offsets lie behind its oldest unfinished one."""
+
+class SessionTooShort(Exception):
+    """The broker allows no session as short as CONSUMER_SESSION_TIMEOUT_SECONDS: its group.min.session.timeout.ms is longer."""
 
 
 class Consumer:
@@ -75,9 +79,10 @@ class Consumer:
     def _open_transaction(self) -> Transaction:
         if settings.SERVICE_DATABASE:
             return DatabaseTransaction(self._client, self._handlers)
-        return KafkaTransaction(
-            self._client, kafka.open_transactional(self._check, self._broker), self._handlers, self._check
-        )
+        producer = kafka.open_transactional(self._check, self._broker)
+        transaction = KafkaTransaction(self._client, producer, self._handlers, self._check)
+        kafka.until_answered(transaction.end_what_hangs, self._check, self._broker)
+        return transaction
 
     def _check(self) -> None:
         self._heartbeat.beat()
@@ -96,7 +101,7 @@ class Consumer:
     def run(self) -> None:
         """Turn until told to stop; then finish what is in hand, commit, and leave the group.
 
-        Raises Fenced when another process has taken this one's place.
+        Raises Fenced when another process has taken this one's place, and SessionTooShort.
         """
         self._client.subscribe(
             sorted(self._handlers), on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_lost
@@ -116,6 +121,7 @@ class Consumer:
             self._look_for_broker()
         if self._dependency.may_try(now) and (batch := self._backlog.take(settings.CONSUMER_BATCH_SIZE, now)):
             self._work(batch)
+            self._transaction.raise_if_unsure()
         self._commit(wait=False)
         self._pause_or_resume()
         if self._clock.rings():
@@ -154,8 +160,10 @@ class Consumer:
         error = message.error()
         if error is None:
             self._backlog.add(from_message(message))
-        elif error.fatal() or error.code() in ENDED:
+        elif error.fatal() or error.code() in FENCED:
             raise Fenced(error.str())
+        elif error.code() == KafkaError.INVALID_SESSION_TIMEOUT:
+            raise SessionTooShort(error.str())
         elif error.code() != KafkaError._PARTITION_EOF:
             log.warning("fetch failed, will go on", code=error.name(), reason=error.str())
 

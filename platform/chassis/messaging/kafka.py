@@ -1,5 +1,6 @@
 """The only place that makes Kafka clients: every option that a guarantee rests on stands here."""
 
+import time
 import uuid
 from collections.abc import Callable
 from typing import Any
@@ -10,6 +11,7 @@ from confluent_kafka.admin import AdminClient
 from django.conf import settings
 
 from chassis.messaging.dependency import Dependency
+from chassis.messaging.failures import DependencyDown
 
 log = structlog.get_logger(__name__)
 
@@ -120,21 +122,32 @@ def open_transactional(check: Callable[[], None], broker: Dependency) -> Produce
     """
     slot = settings.CONSUMER_ID or f"{settings.SERVICE_NAME}-{uuid.uuid4()}"
     made = transactional_producer(slot)
+    until_answered(lambda: made.init_transactions(2.0), check, broker)
+    return made
+
+
+def until_answered(ask: Callable[[], None], check: Callable[[], None], broker: Dependency) -> None:
+    """Ask the broker until it answers, however long it is away.
+
+    `check` is called before each try and may raise to give up. Raises KafkaException when the client is ended for good.
+    """
     while True:
         check()
         try:
-            made.init_transactions(2.0)
-        except KafkaException as exception:
-            if exception.args[0].fatal():
+            ask()
+        except (KafkaException, DependencyDown) as error:
+            if isinstance(error, KafkaException) and error.args[0].fatal():
                 raise
-            broker.failed(exception)
+            broker.failed(error)
+            time.sleep(max(0.0, min(0.5, broker.next_try - time.monotonic())))
         else:
             broker.answered()
-            return made
+            return
 
 
 def consumer(**more: Any) -> Consumer:
     """A member of the service's consumer group that commits only what it is told, and reads only committed records."""
+    session = int(settings.CONSUMER_SESSION_TIMEOUT_SECONDS * 1000)
     options = _common() | {
         "group.id": settings.SERVICE_NAME,
         "enable.auto.commit": False,
@@ -142,8 +155,9 @@ def consumer(**more: Any) -> Consumer:
         "auto.offset.reset": "earliest",
         "isolation.level": "read_committed",
         "partition.assignment.strategy": "cooperative-sticky",
-        "session.timeout.ms": int(settings.CONSUMER_SESSION_TIMEOUT_SECONDS * 1000),
-        "heartbeat.interval.ms": min(1_000, int(settings.CONSUMER_SESSION_TIMEOUT_SECONDS * 1000 / 6)),
+        "session.timeout.ms": session,
+        # Only the answer to a heartbeat tells a member of a rebalance: a dead one is replaced that much later.
+        "heartbeat.interval.ms": min(500, session // 6),
         "max.poll.interval.ms": 300_000,
         "fetch.wait.max.ms": 500,
         "fetch.error.backoff.ms": 100,

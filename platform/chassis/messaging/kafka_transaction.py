@@ -4,9 +4,10 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 
+import structlog
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
 
-from chassis.messaging import handling, kafka
+from chassis.messaging import handling, hanging, kafka
 from chassis.messaging.deadletters import DeadLetter, topic_of
 from chassis.messaging.envelope import Envelope, Outgoing, seal
 from chassis.messaging.failures import DependencyDown, Refused, Unburied
@@ -22,6 +23,11 @@ HUNG_SECONDS = 8.0
 """How long such a call may take although it was told CALL_SECONDS. librdkafka's send_offsets_to_transaction can hang for
 ever when the connection is lost in it (its issue 5456): only another process, with the same transactional.id, can go on."""
 
+NEVER_SEEN: list[tuple[str, str | bytes | None]] = [("never-committed", b"ends a transaction that hung")]
+"""Headers of a record whose transaction is always aborted: only a reader of uncommitted records meets it."""
+
+log = structlog.get_logger(__name__)
+
 _collected: ContextVar[list[Envelope] | None] = ContextVar("collected", default=None)
 
 
@@ -31,6 +37,10 @@ class NotInTransaction(Exception):
 
 class Fenced(Exception):
     """Another process has taken this one's place: it must end, and may start anew."""
+
+
+class Unsure(Fenced):
+    """Nobody has this one's place, but it cannot tell how its last transaction ended: it must start anew, which finds out."""
 
 
 def publish_all(outgoing: Iterable[Outgoing]) -> None:
@@ -63,6 +73,7 @@ class KafkaTransaction:
         self._handlers = handlers
         self._beat = beat
         self._watchdog = Watchdog("a step of a Kafka transaction", HUNG_SECONDS)
+        self._repeated = False
 
     def process(self, batch: Sequence[Record], offsets: Offsets) -> Outcome:
         """Handle a batch, then write what it published, its dead letters and its offsets together."""
@@ -87,6 +98,50 @@ class KafkaTransaction:
     def reset(self) -> None:
         """Nothing to do: a failed transaction was aborted when it failed."""
 
+    def raise_if_unsure(self) -> None:
+        """Raise Unsure when the broker had to be asked twice to end the last transaction: it may have forgotten to."""
+        if self._repeated:
+            raise Unsure("the broker was away while a transaction ended")
+
+    def end_what_hangs(self) -> None:
+        """End what an earlier transaction of this producer's has left open; to be called before the first transaction.
+
+        Raises Fenced, and KafkaException or DependencyDown when the broker does not answer.
+        """
+        open_places = hanging.partitions(self._handlers)
+        held_back = hanging.offsets(self._handlers)
+        if not open_places and not held_back:
+            return
+        self._producer.begin_transaction()
+        try:
+            for topic, number in open_places:
+                self._produce(topic, None, None, NEVER_SEEN, number)
+            while self._producer.flush(CALL_SECONDS):
+                self._beat()
+            if held_back:
+                self._touch_offsets()
+        except KafkaException as exception:
+            if exception.args[0].fatal():
+                raise Fenced(exception.args[0].str()) from exception
+            raise
+        finally:
+            self._abort()
+        log.warning(
+            "ended what an earlier transaction may have left open",
+            partitions=sorted(f"{topic}/{number}" for topic, number in open_places),
+            offsets=held_back,
+        )
+
+    def _touch_offsets(self) -> None:
+        """Send an offset, as one who is no member of the group: this worker has not joined yet."""
+        outsider = kafka.reader()
+        try:
+            member = outsider.consumer_group_metadata()
+            positions = [TopicPartition(min(self._handlers), 0, 0)]
+            self._insist(lambda: self._producer.send_offsets_to_transaction(positions, member, CALL_SECONDS))
+        finally:
+            outsider.close()
+
     def _bury(self, letters: Sequence[DeadLetter]) -> None:
         """Write dead letters, and wait for the answer: it says whether they, or all the rest, hold up the transaction.
 
@@ -94,14 +149,14 @@ class KafkaTransaction:
         """
         refused: list[KafkaError] = []
 
-        def done(error: KafkaError | None, _: Message) -> None:
+        def done(error: KafkaError | None, _: Message | None) -> None:
             if error is not None and error.code() in kafka.TOPIC_REFUSES:
                 refused.append(error)
 
         try:
             for letter in letters:
                 record = letter.record
-                self._produce(topic_of(record.topic), record.key, record.value, letter.headers(), done)
+                self._produce(topic_of(record.topic), record.key, record.value, letter.headers(), done=done)
         except KafkaException as exception:
             done(exception.args[0], None)
             if not refused:
@@ -117,11 +172,12 @@ class KafkaTransaction:
         key: bytes | None,
         value: bytes | None,
         headers: Sequence[tuple[str, str | bytes | None]],
-        done: Callable[[KafkaError | None, Message], None] | None = None,
+        partition: int = -1,
+        done: Callable[[KafkaError | None, Message | None], None] | None = None,
     ) -> None:
         while True:
             try:
-                self._producer.produce(topic, value, key, headers=list(headers), on_delivery=done)
+                self._producer.produce(topic, value, key, partition, headers=list(headers), on_delivery=done)
             except BufferError:
                 self._producer.poll(0.1)
             else:
@@ -136,7 +192,7 @@ class KafkaTransaction:
             member = self._consumer.consumer_group_metadata()
             if positions:
                 self._insist(lambda: self._producer.send_offsets_to_transaction(positions, member, CALL_SECONDS))
-            self._insist(lambda: self._producer.commit_transaction(CALL_SECONDS))
+            self._insist(lambda: self._producer.commit_transaction(CALL_SECONDS), ends=True)
         except KafkaException as exception:
             error = exception.args[0]
             if error.fatal():
@@ -149,8 +205,8 @@ class KafkaTransaction:
             self._abort()
             raise
 
-    def _insist(self, step: Callable[[], None]) -> None:
-        """Repeat a step that only timed out: its outcome is open until it says yes or no."""
+    def _insist(self, step: Callable[[], None], *, ends: bool = False) -> None:
+        """Repeat a step that only timed out: its outcome is open until it says yes or no. `ends`: it ends the transaction."""
         while True:
             self._beat()
             try:
@@ -160,9 +216,10 @@ class KafkaTransaction:
                 error = exception.args[0]
                 if error.fatal() or error.txn_requires_abort() or not error.retriable():
                     raise
+                self._repeated |= ends
 
     def _abort(self) -> None:
         try:
-            self._insist(lambda: self._producer.abort_transaction(CALL_SECONDS))
+            self._insist(lambda: self._producer.abort_transaction(CALL_SECONDS), ends=True)
         except KafkaException as exception:
             raise Fenced(exception.args[0].str()) from exception

@@ -38,3 +38,6 @@ class Transaction(Protocol):
 
     def reset(self) -> None:
         """Let go of what a failed try has left, a broken connection say."""
+
+    def raise_if_unsure(self) -> None:
+        """Raise Unsure when only a new start can tell how the last transaction ended."""

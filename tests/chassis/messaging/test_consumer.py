@@ -11,11 +11,11 @@ from confluent_kafka import Consumer as KafkaConsumer
 from confluent_kafka import TopicPartition
 from django.db import OperationalError, connections
 
-from chassis.messaging.consumer import Consumer
+from chassis.messaging.consumer import Consumer, SessionTooShort
 from chassis.messaging.kafka_transaction import Fenced
 from chassis.messaging.models import InboxEvent, OutboxEvent
 from tests.chassis.messaging.kafka_helpers import committed, servers
-from tests.chassis.messaging.loops import running
+from tests.chassis.messaging.loops import Running, running
 from tests.waiting import eventually
 
 pytestmark = pytest.mark.django_db(databases=["users"], transaction=True)
@@ -299,6 +299,14 @@ class TestItsPlaceTaken:
             scene.send(scene.event(1))
             eventually(lambda: first.error)
         assert isinstance(first.error, Fenced)
+
+
+def test_a_session_that_the_broker_refuses_ends_it(scene, settings):
+    settings.CONSUMER_SESSION_TIMEOUT_SECONDS = 0.6  # the broker's group.min.session.timeout.ms is 1 s here
+    loop = Running(Consumer)
+    eventually(lambda: loop.error)
+    with pytest.raises(SessionTooShort):
+        loop.end()
 
 
 class TestSlowStatements:

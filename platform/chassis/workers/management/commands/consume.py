@@ -10,8 +10,8 @@ from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 
 from chassis.messaging import kafka, replay
-from chassis.messaging.consumer import Consumer
-from chassis.messaging.kafka_transaction import Fenced
+from chassis.messaging.consumer import Consumer, SessionTooShort
+from chassis.messaging.kafka_transaction import Fenced, Unsure
 from chassis.messaging.loop import Heartbeat, Overdue, Stop
 from chassis.messaging.registry import handlers
 from chassis.workers import worker
@@ -43,7 +43,10 @@ class Command(BaseCommand):
         )
 
     def handle(self, *args: Any, replay_from: str | None, topic: list[str] | None, **options: Any) -> None:
-        """Run the loop. Raises CommandError when the service reacts to nothing, or another process took its place."""
+        """Run the loop.
+
+        Raises CommandError when the service reacts to nothing, another process took its place, or the broker refuses it.
+        """
         if not handlers():
             raise CommandError(f"{settings.SERVICE_NAME} reacts to no events: there is nothing to consume.")
         stop = Stop(signal.SIGTERM, signal.SIGINT)
@@ -57,6 +60,11 @@ class Command(BaseCommand):
             except Overdue:
                 raise CommandError(
                     "told to stop, but the broker did not answer: what was open will be delivered again"
+                ) from None
+            except SessionTooShort:
+                raise CommandError(
+                    f"the broker allows no session of {settings.CONSUMER_SESSION_TIMEOUT_SECONDS:g} s: lower its"
+                    " group.min.session.timeout.ms (6 s unless it was set), or raise CONSUMER_SESSION_TIMEOUT_SECONDS"
                 ) from None
 
     @staticmethod
@@ -73,7 +81,8 @@ class Command(BaseCommand):
             except Fenced as error:
                 if stop:
                     return
-                if time.monotonic() - fenced_at < RIVAL_SECONDS:
+                again = time.monotonic() - fenced_at < RIVAL_SECONDS
+                if again and not isinstance(error, Unsure):
                     raise CommandError(f"another process has this worker's place (CONSUMER_ID): {error}") from error
                 fenced_at = time.monotonic()
                 heartbeat.joined.clear()

@@ -1,0 +1,31 @@
+"""What every drill has: the system of the acceptance tests, and a line of figures that is printed at its end."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.acceptance.fixtures import STAND, pytest_runtest_makereport, raw, stand, system, topics
+from tests.acceptance.lanes import Load
+
+__all__ = ["STAND", "pytest_runtest_makereport", "raw", "stand", "system", "topics"]
+
+
+@pytest.fixture
+def figures(request: pytest.FixtureRequest) -> Iterator[dict[str, object]]:
+    """What a drill has measured, by name: seconds where it is a float. Printed as one line, also when the drill fails."""
+    found: dict[str, object] = {}
+    yield found
+    title = (request.function.__doc__ or request.node.name).split(".")[0]
+    shown = (
+        f"{name} {value:.2f} s" if isinstance(value, float) else f"{name} {value}" for name, value in found.items()
+    )
+    print(f"\n{title}: {', '.join(shown)}")
+
+
+@pytest.fixture
+def load(topics) -> Iterator[Load]:
+    """Events on `user.created`, some eighty a second, under enough keys that every partition gets some all the time."""
+    load = Load(topics, lanes=80, every=0.01)
+    load.start()
+    yield load
+    load.end()

@@ -1,0 +1,55 @@
+"""A consumer killed -9 under load: how long its partitions stand still, until it or another one goes on with them."""
+
+import pytest
+
+from tests.acceptance.books import settle
+from tests.acceptance.lanes import check_lanes, joined
+from tests.drills.measures import all_gone_on, now, up_at
+from tests.waiting import eventually
+
+pytestmark = pytest.mark.drill
+
+CONSUMED = ("user.created", "payment.completed")
+"""Of both, the dead consumer had partitions."""
+
+
+def busy(system, topics) -> None:
+    """Wait until every partition is being worked on."""
+    for topic in CONSUMED:
+        eventually(lambda topic=topic: len({record.partition for record in topics.of(topic)}) == 6)
+        all_gone_on(system, topics, topic, now())
+
+
+def test_consumer_started_again(system, topics, load, figures):
+    """Consumer killed -9 and started again under its CONSUMER_ID, with another one beside it. Limit: 1 s once it is up."""
+    joined(system, "orders-consume-1")
+    busy(system, topics)
+
+    system["orders-consume"].kill9()
+    killed = now()
+    up = up_at(system.spawn("orders-consume"))
+    after = {topic: all_gone_on(system, topics, topic, up) for topic in CONSUMED}
+    figures["its start took"] = up - killed
+    figures["all partitions go on after"] = worst = max(max(times.values()) for times in after.values())
+    load.end()
+    settle(system, topics)
+
+    check_lanes(system, topics, load)
+    assert worst <= 1.0
+
+
+def test_consumer_never_comes_back(system, topics, load, figures):
+    """Consumer killed -9 that never comes back, with another one beside it. Limit: 6 s from the kill."""
+    joined(system, "orders-consume-1")
+    busy(system, topics)
+
+    system["orders-consume"].kill9()
+    killed = now()
+    after = {topic: all_gone_on(system, topics, topic, killed) for topic in CONSUMED}
+    figures["all partitions go on after"] = worst = max(max(times.values()) for times in after.values())
+    load.end()
+    settle(system, topics)
+
+    check_lanes(system, topics, load)
+    assert worst > 1.0, "the one that was killed had no partitions"
+    assert worst <= 6.0

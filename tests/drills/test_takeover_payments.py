@@ -1,0 +1,40 @@
+"""Payments killed -9 inside its Kafka transaction: how long a reader of committed records waits, and orders for payment."""
+
+import pytest
+
+from tests.acceptance.books import check, settle
+from tests.acceptance.open_transactions import freeze_inside_transaction
+from tests.drills.measures import gone_on, now, up_at
+
+pytestmark = pytest.mark.drill
+
+
+def test_payments_started_again(system, topics, raw, figures):
+    """Payments killed -9 inside its transaction and started again under its CONSUMER_ID. Limit: 1 s once it is up."""
+    torn = freeze_inside_transaction(system, topics, raw)
+    system["payments-consume"].kill9()
+    killed = now()
+
+    up = up_at(system.spawn("payments-consume"))
+    settle(system, topics)
+    after = gone_on(system, topics, "payment.completed", up)
+    figures["its start took"] = up - killed
+    figures["readers get past the torn transaction after"] = worst = max(after[place] for place, _ in torn.places)
+
+    check(system, topics, torn.users)
+    assert worst <= 1.0
+
+
+def test_payments_never_comes_back(system, topics, raw, figures):
+    """Payments killed -9 inside its transaction that never comes back, with another one beside it. Limit: 6 s."""
+    torn = freeze_inside_transaction(system, topics, raw, beside=["payments-consume-1"])
+    system["payments-consume"].kill9()  # as good as dead since it was frozen: that is where time begins
+    settle(system, topics)
+    query = "SELECT max(extract(epoch FROM i.consumed_at)::float8) FROM inbox i JOIN orders o ON o.id::text = i.key WHERE o.user_id = ANY(%s)"
+    [(paid_at,)] = system.rows("orderdb", query, torn.users)
+    after = gone_on(system, topics, "payment.completed", torn.frozen_at)
+    figures["readers get past the torn transaction after"] = max(after[place] for place, _ in torn.places)
+    figures["all orders are paid after"] = worst = paid_at - torn.frozen_at
+
+    check(system, topics, torn.users)
+    assert worst <= 6.0
