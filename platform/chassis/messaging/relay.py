@@ -8,7 +8,6 @@ without any agreement between relays. See docs/adr/.
 """
 
 import time
-import uuid
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -93,7 +92,7 @@ class Relay:
         heartbeat.watch(self._database, self._broker)
         self._active = False
         self._said_so = False
-        self._unmarked: list[uuid.UUID] = []
+        self._unfinished: tuple[list[Any], Batch] | None = None
         self._clock = gauges.Clock()
 
     @property
@@ -129,7 +128,7 @@ class Relay:
         if self._clock.rings():
             with self._connection.cursor() as cursor:
                 gauges.measure_outbox(cursor)
-        self._mark_late()
+        self._finish_late()
         rows = self._take()
         self._database_answered()
         if rows:
@@ -160,7 +159,7 @@ class Relay:
             self._active = True
             metrics.RELAY_ACTIVE.set(1)
         else:
-            self._unmarked.clear()  # whoever has the lock now sends these rows again
+            self._unfinished = None  # whoever has the lock now sends these rows again
             self._database.answered()
             time.sleep(STANDBY_SECONDS)
 
@@ -188,12 +187,16 @@ class Relay:
 
     # --- a batch ---
 
-    def _mark_late(self) -> None:
-        """Mark what the broker confirmed when the database could not be told, so that it is not sent again."""
-        if self._unmarked:
-            with self._connection.cursor() as cursor:
-                cursor.execute(MARK_LATE, [self._unmarked])
-            self._unmarked.clear()
+    def _finish_late(self) -> None:
+        """Mark what was on its way, or confirmed, when the database could not be told: so it is not sent again."""
+        if self._unfinished is None:
+            return
+        rows, batch = self._unfinished
+        self._flush(batch)
+        confirmed = set(batch.confirmed)
+        with self._connection.cursor() as cursor:
+            cursor.execute(MARK_LATE, [[event_id for position, event_id, *_ in rows if position in confirmed]])
+        self._unfinished = None
 
     def _take(self) -> list[Any]:
         unless_parked = BEHIND_PARKED if settings.OUTBOX_PARKED_KEY == "wait" else ""
@@ -204,14 +207,11 @@ class Relay:
     def _send(self, rows: list[Any]) -> None:
         started = time.perf_counter()
         batch = Batch()
-        try:
-            self._produce(rows, batch)
-            self._flush(batch)
-            self._mark(rows, batch)
-        except (DatabaseError, PsycopgError):
-            confirmed = set(batch.confirmed)
-            self._unmarked = [event_id for position, event_id, *_ in rows if position in confirmed]
-            raise
+        self._unfinished = rows, batch
+        self._produce(rows, batch)
+        self._flush(batch)
+        self._mark(rows, batch)
+        self._unfinished = None
         metrics.RELAY_BATCH_SIZE.observe(len(rows))
         metrics.RELAY_BATCH_SECONDS.observe(time.perf_counter() - started)
         outcome = "failed" if batch.failed else "partial" if batch.refused else "sent"
