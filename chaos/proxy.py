@@ -55,6 +55,10 @@ class Link:
         """Hold back each piece that long, both ways, until `heal`."""
         self._soon(lambda: self._slow(seconds))
 
+    def lead_to(self, target: int) -> None:
+        """Lead to another port from now on; connections that are open stay where they are."""
+        self._soon(lambda: setattr(self, "_target", target))
+
     def heal(self) -> None:
         """Be a good link again. What was held back arrives."""
         self._soon(self._heal)

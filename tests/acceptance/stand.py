@@ -23,6 +23,7 @@ READY_WITHIN = 60.0
 GRACE_SECONDS = 10.0
 """Every process must have ended this long after SIGTERM; `make up` and compose give more."""
 
+SABOTAGE = ROOT / "tests" / "chaos" / "sabotage.py"
 SECRET_KEY = "acceptance-" + "x" * 50
 ALWAYS = {"LOG_FORMAT": "json", "OTEL_TRACES_EXPORTER": "console"}
 KNOWN = {process.name: process for process in PROCESSES}
@@ -145,8 +146,11 @@ class Stand:
         drive(*(member.child.until(member.ready, within=READY_WITHIN) for member in started))
         return started
 
-    def spawn(self, name: str, *arguments: str, **changes: str) -> Member:
-        """Start one and do not wait. One that runs under this name is ended first. `arguments` come behind its usual ones."""
+    def spawn(self, name: str, *arguments: str, fault: str = "", **changes: str) -> Member:
+        """Start one and do not wait. One that runs under this name is ended first. `arguments` come behind its usual ones.
+
+        `fault` is one of `tests/chaos/sabotage.py` that it shall have.
+        """
         self.end([name])
         process, replica = _replica(name)
         self.url(name)
@@ -155,9 +159,11 @@ class Stand:
         if "CONSUMER_ID" in variables:
             variables["CONSUMER_ID"] = f"{process.service}-{replica}"
         argv = [*process.argv(sys.executable, port), *arguments]
+        if fault:
+            argv[1:1] = [str(SABOTAGE), fault]
         child = self._child(name, argv, variables | changes)
         # What differs from the usual is ended when a test wants the system whole.
-        unusual = changes | ({"arguments": " ".join(arguments)} if arguments else {})
+        unusual = changes | ({"arguments": " ".join([fault, *arguments])} if arguments or fault else {})
         self.members[name] = Member(name, process, child, port, unusual)
         return self.members[name]
 

@@ -2,9 +2,11 @@
 
 import uuid
 from collections.abc import Iterator
+from contextlib import contextmanager
 
 import pytest
-from confluent_kafka.admin import AdminClient, ConfigResource, ResourceType
+from confluent_kafka import ElectionType
+from confluent_kafka.admin import AdminClient, ConfigResource, PartitionMetadata, ResourceType
 
 from embedded import cache
 from embedded.engines import choose
@@ -37,8 +39,17 @@ def cluster(request: pytest.FixtureRequest) -> Iterator[Stand]:
             engines.abandon()
 
 
+def others(cluster: Stand) -> int:
+    """How many orders are no welcome orders."""
+    return cluster.rows("orderdb", "SELECT count(*) FROM orders WHERE NOT is_welcome")[0][0]
+
+
 class Buyers(Visitors):
     """Place orders through the gateway, one after the other."""
+
+    def __init__(self, system: Stand) -> None:
+        super().__init__(system)
+        self.orders_before = others(system)
 
     def run(self) -> None:
         items = [{"productId": "tea-pot", "quantity": 1, "price": 19.99}]
@@ -59,32 +70,70 @@ def test_topics_are_made_for_three_brokers(cluster):
     assert (status, "would be" in said) == (0, False), said
 
 
+@contextmanager
+def load(cluster: Stand) -> Iterator[tuple[Visitors, Buyers]]:
+    """Users and orders, under way when the body begins; afterwards each was answered 201, and everybody lives on."""
+    pids = {member.name: member.pid for member in cluster.members.values()}
+    visitors, buyers = Visitors(cluster), Buyers(cluster)
+    for one in (visitors, buyers):
+        one.start()
+    try:
+        eventually(lambda: len(visitors.answers) >= 20 and len(buyers.answers) >= 20)
+        yield visitors, buyers
+        back = len(visitors.answers)
+        eventually(lambda: len(visitors.answers) >= back + 20)
+    finally:
+        for one in (visitors, buyers):
+            one.end()
+    assert {status for status, _ in visitors.answers + buyers.answers} == {201}
+    assert {member.name: member.pid for member in cluster.members.values() if member.alive} == pids
+
+
+def hold_account(cluster: Stand, topics: Topics, visitors: Visitors, buyers: Buyers, *, relayed_once: bool) -> None:
+    """All that was accepted has come to its end, once."""
+    settle(cluster, topics)
+    check(cluster, topics, [user_id for _, user_id in visitors.answers], relayed_once=relayed_once)
+    placed = [order_id for _, order_id in buyers.answers]
+    assert others(cluster) == len(placed) + buyers.orders_before
+    check_placed(cluster, topics, placed)
+
+
 def test_a_broker_killed_under_load_loses_and_doubles_nothing(cluster):
     kafka = cluster.engines.kafka
     client = AdminClient({"bootstrap.servers": kafka.bootstrap_servers})
     victim = client.list_topics(timeout=10).topics["user.created"].partitions[0].leader
-    pids = {member.name: member.pid for member in cluster.members.values()}
-    visitors, buyers = Visitors(cluster), Buyers(cluster)
     with Topics(kafka.bootstrap_servers) as topics:
-        for load in (visitors, buyers):
-            load.start()
-        try:
-            eventually(lambda: len(visitors.answers) >= 20 and len(buyers.answers) >= 20)
+        with load(cluster) as (visitors, buyers):
             kafka.kill9(node=victim)
             done = "SELECT count(*) FROM orders WHERE status <> 'pending'"
             [(before,)] = cluster.rows("orderdb", done)
             eventually(lambda: cluster.rows("orderdb", done)[0][0] >= before + 60, what="two brokers go on")
             kafka.restart(node=victim)
-            back = len(visitors.answers)
-            eventually(lambda: len(visitors.answers) >= back + 20)
-        finally:
-            for load in (visitors, buyers):
-                load.end()
-        settle(cluster, topics)
+        hold_account(cluster, topics, visitors, buyers, relayed_once=False)
 
-        assert {status for status, _ in visitors.answers + buyers.answers} == {201}
-        check(cluster, topics, [user_id for _, user_id in visitors.answers], relayed_once=False)
-        placed = [order_id for _, order_id in buyers.answers]
-        assert cluster.rows("orderdb", "SELECT count(*) FROM orders WHERE NOT is_welcome") == [(len(placed),)]
-        check_placed(cluster, topics, placed)
-    assert {member.name: member.pid for member in cluster.members.values() if member.alive} == pids
+
+def test_leaders_that_move_away_and_back_are_followed(cluster):
+    """A broker is restarted gracefully, which moves its leaders away; then each partition is led by its first copy again."""
+    kafka = cluster.engines.kafka
+    client = AdminClient({"bootstrap.servers": kafka.bootstrap_servers})
+
+    def partitions() -> dict[tuple[str, int], PartitionMetadata]:
+        known = client.list_topics(timeout=10).topics
+        return {(name, number): one for name in known for number, one in known[name].partitions.items()}
+
+    def whole() -> bool:
+        return all(len(one.isrs) == len(one.replicas) for one in partitions().values())
+
+    eventually(whole, within=60, what="all copies are in sync")
+    with Topics(kafka.bootstrap_servers) as topics:
+        with load(cluster) as (visitors, buyers):
+            kafka.stop(node=2)
+            kafka.restart(node=2)
+            eventually(whole, within=60, what="all copies are in sync again")
+            away = {place for place, one in partitions().items() if one.leader != one.replicas[0]}
+            assert {name for name, _ in away} & set(EVENTS)
+            client.elect_leaders(ElectionType.PREFERRED).result(30)
+            eventually(
+                lambda: all(one.leader == one.replicas[0] for one in partitions().values()), what="they are back"
+            )
+        hold_account(cluster, topics, visitors, buyers, relayed_once=True)

@@ -66,6 +66,36 @@ def marked_before_the_ack():
     relay.Relay._produce = mark_then_produce
 
 
+@fault
+def handlers_never_return():
+    """A handler that meets a user whose id begins so sleeps for ever (welcome), computes (welcome) or hears nothing (pay)."""
+    import importlib
+    import socket
+    import time
+
+    from django.conf import settings
+
+    def computes():
+        while True:
+            pass
+
+    silent, _other_end = socket.socketpair()
+    use_case, hangs = {
+        "orders": ("make_welcome_orders", {"sleeps": lambda: time.sleep(3600), "computes": computes}),
+        "payments": ("pay", {"unpayable": lambda: silent.recv(1) and _other_end}),
+    }[settings.SERVICE_NAME]
+    services = importlib.import_module(f"{settings.SERVICE_NAME}.services")
+    sound = getattr(services, use_case)
+
+    def hanging(received):
+        for one in received:
+            if hang := hangs.get(one.event.user_id.partition("-")[0]):
+                hang()
+        sound(received)
+
+    setattr(services, use_case, hanging)
+
+
 def main():
     # As when manage.py is run itself: the root of the repository is what is imported from, and argv is its own.
     sys.path[0] = os.getcwd()

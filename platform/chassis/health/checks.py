@@ -22,17 +22,24 @@ from chassis.health.heartbeat import Heartbeat
 
 @dataclass
 class Database(HealthCheck):
-    """The service's database answers on a new connection. Its own connect timeout holds; the prober waits no longer."""
+    """The service's database answers on a new connection. Its own connect timeout holds; the prober waits no longer.
+
+    One that takes no writes is down for who can do nothing without (`must_write`), else it limps.
+    """
 
     alias: str
+    must_write: bool = False
 
     def run(self) -> None:
-        """Ask the database for 1. Raises ServiceUnavailable."""
+        """Ask the database whether it takes writes. Raises ServiceUnavailable, ServiceWarning."""
         try:
             with connections[self.alias].cursor() as cursor:
-                cursor.execute("SELECT 1")
+                cursor.execute("SELECT current_setting('transaction_read_only')")
+                (read_only,) = cursor.fetchone()
         except DatabaseError as error:
             raise ServiceUnavailable("does not answer") from error
+        if read_only == "on":
+            raise (ServiceUnavailable if self.must_write else ServiceWarning)("is read-only")
 
 
 @dataclass
@@ -85,10 +92,11 @@ class Broker(HealthCheck):
         """Ask for the metadata of one topic. Raises ServiceUnavailable."""
         from confluent_kafka import KafkaException
 
+        from chassis.messaging.kafka import ANY_TOPIC
+
         client = self.client()
         try:
-            # One topic that every cluster has: the answer stays small. Whether it may be seen does not matter.
-            client.list_topics("__consumer_offsets", timeout=self.patience)
+            client.list_topics(ANY_TOPIC, timeout=self.patience)
         except KafkaException as error:
             raise ServiceUnavailable("does not answer") from error
         finally:
@@ -110,6 +118,21 @@ class Loop(HealthCheck):
         age = self.heartbeat.age()
         if age > within:
             raise ServiceUnavailable(f"has not turned for {age:.0f} s")
+
+
+@dataclass
+class Awaited(HealthCheck):
+    """A part that answers a question from outside, and does for the loop what it needs."""
+
+    part: str
+    check: HealthCheck = field(repr=False)
+    heartbeat: Heartbeat = field(repr=False)
+
+    def run(self) -> None:
+        """Ask it, then look at the loop. Raises ServiceUnavailable."""
+        self.check.run()
+        if self.heartbeat.waits_for(self.part):
+            raise ServiceUnavailable("the loop waits for it")
 
 
 @dataclass

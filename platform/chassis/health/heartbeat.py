@@ -2,8 +2,19 @@
 
 import threading
 import time
+from typing import Protocol
 
 from chassis.observability import metrics
+
+
+class Dependency(Protocol):
+    """What a loop may have to wait for, as the loop itself sees it."""
+
+    part: str
+
+    @property
+    def up(self) -> bool:
+        """Whether the last try succeeded."""
 
 
 class Heartbeat:
@@ -13,6 +24,15 @@ class Heartbeat:
         self.name = name
         self.joined = threading.Event()
         self._last = time.monotonic()
+        self._dependencies: tuple[Dependency, ...] = ()
+
+    def watch(self, *dependencies: Dependency) -> None:
+        """Say what the loop depends on."""
+        self._dependencies = dependencies
+
+    def waits_for(self, part: str) -> bool:
+        """Whether the loop waits for this part: it may answer others, and yet not do what the loop asks of it."""
+        return any(one.part == part and not one.up for one in self._dependencies)
 
     def beat(self) -> None:
         """Say that the loop turned. Cheap: call it every turn, and between the steps of a long one."""

@@ -47,12 +47,12 @@ def web() -> list[Part]:
 def worker(heartbeat: Heartbeat, client: Callable[[], checks.KafkaClient] | None = None) -> list[Part]:
     """What a relay or a consumer depends on: all of it."""
     alias = settings.SERVICE_DATABASE
-    broker = checks.Broker(client) if client else checks.Broker()
+    asked = {"database": checks.Database(alias, must_write=True)} if alias else {}
+    asked |= {"broker": checks.Broker(client) if client else checks.Broker()}
     return [
         Part("loop", checks.Loop(heartbeat)),
         Part("group", checks.Membership(heartbeat)),
-        *([Part("database", checks.Database(alias))] if alias else []),
-        Part("broker", broker),
+        *(Part(name, checks.Awaited(name, check, heartbeat)) for name, check in asked.items()),
     ]
 
 

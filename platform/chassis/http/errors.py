@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 
 import structlog
 from django.core.exceptions import PermissionDenied, RequestDataTooBig, SuspiciousOperation
-from django.db import InterfaceError, OperationalError
+from django.db import DatabaseError, InterfaceError
 from django.http import Http404, HttpRequest, HttpResponse, UnreadablePostError
 from django.http.response import HttpResponseBase
 from rest_framework import exceptions
@@ -19,6 +19,7 @@ from rest_framework.settings import api_settings
 from rest_framework.utils.serializer_helpers import ReturnDict
 
 from chassis import json
+from chassis.database import failures
 from chassis.observability.correlation import current_request_id
 
 CONTENT_TYPE = "application/problem+json"
@@ -144,7 +145,8 @@ def _as_api_exception(exception: Exception) -> exceptions.APIException | None:
             known = TooLarge()
         case SuspiciousOperation() | UnreadablePostError():
             known = exceptions.ParseError("The request cannot be read.")
-        case OperationalError() | InterfaceError():
+        case DatabaseError() | InterfaceError() if failures.is_unavailable(exception):
+            failures.let_go()
             # Its text may hold values of the row; its kind says enough.
             log.error("database unavailable", error=type(exception.__cause__ or exception).__name__)
             known = Unavailable()

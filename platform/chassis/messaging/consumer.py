@@ -1,5 +1,6 @@
 """The consumer: one loop that fetches, tries what is ready in one transaction, and commits offsets up to what is done."""
 
+import math
 import time
 from collections import Counter
 from typing import Any
@@ -9,12 +10,13 @@ from confluent_kafka import Consumer as KafkaConsumer
 from confluent_kafka import KafkaError, KafkaException, Message, TopicPartition
 from django.conf import settings
 
+from chassis.database.failures import is_statement_timeout
 from chassis.messaging import gauges, kafka
 from chassis.messaging.backlog import Backlog
 from chassis.messaging.database_transaction import DatabaseTransaction
 from chassis.messaging.deadletters import DeadLetter
 from chassis.messaging.dependency import Dependency
-from chassis.messaging.failures import is_dependency, is_statement_timeout
+from chassis.messaging.failures import Unburied, is_dependency
 from chassis.messaging.handling import Handlers
 from chassis.messaging.kafka_transaction import Fenced, KafkaTransaction
 from chassis.messaging.loop import Heartbeat, Stop
@@ -30,6 +32,12 @@ log = structlog.get_logger(__name__)
 
 IDLE_SECONDS = 0.5
 """Longest wait for a record: how long a stop may go unnoticed in an idle loop."""
+
+LOOK_AFTER_SECONDS = 1.0
+"""After this long a client that has lost its brokers has one again, or has said why it gets none."""
+
+BEHIND_SECONDS = 0.1
+"""So much later than all others a record is tried whose failure may be its own: whether they get through is what tells."""
 
 SPAN_FACTOR = 20
 """A partition is paused, too, when this many times CONSUMER_HELD_EVENTS offsets lie behind its oldest unfinished one."""
@@ -56,9 +64,13 @@ class Consumer:
         self._heartbeat = heartbeat
         self._policy = service_policy()
         self._backlog = Backlog()
-        self._client: KafkaConsumer = kafka.consumer(on_commit=self._on_commit)
+        self._client: KafkaConsumer = kafka.consumer(error_cb=self._on_client_error, on_commit=self._on_commit)
+        self._broker = Dependency("broker")
+        self._look_at = math.inf
+        self._dependency = Dependency("database") if settings.SERVICE_DATABASE else self._broker
+        self._dead_letters = Dependency("dead-letter topic", part="broker")
+        heartbeat.watch(self._broker, self._dependency, self._dead_letters)
         self._transaction = self._open_transaction()
-        self._dependency = Dependency("database" if settings.SERVICE_DATABASE else "broker")
         self._assigned: set[Partition] = set()
         self._paused: set[Partition] = set()
         self._polled_at = 0.0
@@ -67,9 +79,9 @@ class Consumer:
     def _open_transaction(self) -> Transaction:
         if settings.SERVICE_DATABASE:
             return DatabaseTransaction(self._client, self._handlers)
-        producer = kafka.open_transactional(self._check)
+        producer = kafka.open_transactional(self._check, self._broker)
         transaction = KafkaTransaction(self._client, producer, self._handlers, self._check)
-        kafka.until_answered(transaction.end_what_hangs, self._check)
+        kafka.until_answered(transaction.end_what_hangs, self._check, self._broker)
         return transaction
 
     def _check(self) -> None:
@@ -105,6 +117,8 @@ class Consumer:
     def _turn(self) -> None:
         self._fetch()
         now = time.monotonic()
+        if now >= self._look_at and self._broker.may_try(now):
+            self._look_for_broker()
         if self._dependency.may_try(now) and (batch := self._backlog.take(settings.CONSUMER_BATCH_SIZE, now)):
             self._work(batch)
             self._transaction.raise_if_unsure()
@@ -135,8 +149,8 @@ class Consumer:
 
     def _patience(self, now: float) -> float:
         """How long to wait for the next record, in seconds: not at all when something is ready to be tried."""
-        if not self._dependency.up:
-            return max(0.0, min(IDLE_SECONDS, self._dependency.next_try - now))
+        if not self._dependency.may_try(now):
+            return min(IDLE_SECONDS, self._dependency.next_try - now)
         if self._backlog.fresh:
             return 0.0
         due = self._backlog.next_due()
@@ -153,6 +167,25 @@ class Consumer:
         elif error.code() != KafkaError._PARTITION_EOF:
             log.warning("fetch failed, will go on", code=error.name(), reason=error.str())
 
+    def _on_client_error(self, error: KafkaError) -> None:
+        """The Kafka client has lost every broker, or none lets it in; it goes on trying by itself, and says so each time."""
+        kafka.on_error(error)
+        if error.code() not in kafka.UNREACHABLE:
+            return
+        if self._broker.up and error.code() == KafkaError._AUTHENTICATION:
+            self._broker.failed(KafkaException(error))
+        self._look_at = min(self._look_at, time.monotonic() + LOOK_AFTER_SECONDS)
+
+    def _look_for_broker(self) -> None:
+        """The client does not say when it has a broker again, so it is asked."""
+        try:
+            self._client.list_topics(kafka.ANY_TOPIC, timeout=IDLE_SECONDS)
+        except KafkaException as exception:
+            self._broker.failed(exception)
+        else:
+            self._look_at = math.inf
+            self._broker.answered()
+
     # --- work ---
 
     def _work(self, batch: list[Record]) -> None:
@@ -166,6 +199,8 @@ class Consumer:
 
     def _after_success(self, batch: list[Record], outcome: Outcome, seconds: float) -> None:
         self._dependency.answered()
+        if outcome.dead:
+            self._dead_letters.answered()
         self._backlog.finish(batch)
         metrics.EVENTS_BATCH_SIZE.observe(len(batch))
         metrics.EVENTS_BATCH_SECONDS.observe(seconds)
@@ -186,17 +221,32 @@ class Consumer:
             raise error
         self._transaction.reset()
         if is_dependency(error):
-            metrics.EVENTS_DEPENDENCY_WAITS.labels(self._dependency.name).inc()
-            self._dependency.failed(error)
+            self._wait_for(self._dependency, error)
             self._backlog.put_back(batch)
         elif len(batch) > 1:
+            if is_statement_timeout(error):
+                self._wait_for(self._dependency, error)
             self._backlog.split(batch)
+        elif isinstance(error, Unburied):
+            self._hold(batch[0], self._dead_letters, error)
+        elif is_statement_timeout(error) and self._dependency.answered_at <= batch[0].failed_at:
+            # Nothing else got through since this one last failed, so the database is slow, and not the event.
+            self._hold(batch[0], self._dependency, error)
         else:
             self._retry_or_bury(batch[0], error)
 
+    def _wait_for(self, dependency: Dependency, error: Exception) -> None:
+        metrics.EVENTS_DEPENDENCY_WAITS.labels(dependency.part).inc()
+        dependency.failed(error)
+
+    def _hold(self, record: Record, dependency: Dependency, error: Exception) -> None:
+        """Try a record again a little after the dependency may be, and what is ready before it: it costs the record nothing."""
+        self._wait_for(dependency, error)
+        record.failed_at = time.monotonic()
+        self._backlog.fail(record, dependency.next_try + BEHIND_SECONDS)
+
     def _retry_or_bury(self, record: Record, error: Exception) -> None:
-        if self._is_its_fault(record, error):
-            record.attempts += 1
+        record.attempts += 1
         record.failed_at = time.monotonic()
         letter = DeadLetter(record, error, record.attempts)
         metrics.EVENTS_FAILED.labels(record.topic, letter.reason).inc()
@@ -210,10 +260,6 @@ class Consumer:
         metrics.EVENTS_RETRIED.labels(record.topic).inc()
         self._backlog.fail(record, time.monotonic() + delay)
 
-    def _is_its_fault(self, record: Record, error: Exception) -> bool:
-        """Whether a failed try counts: one that the database ended for its time does only if others succeeded meanwhile."""
-        return not is_statement_timeout(error) or self._dependency.answered_at > record.failed_at
-
     def _bury(self, letter: DeadLetter) -> None:
         record = letter.record
         try:
@@ -222,10 +268,10 @@ class Consumer:
             raise
         except Exception as error:  # noqa: BLE001  wherever it cannot be written: it waits, it is never dropped
             self._transaction.reset()
-            self._dependency.failed(error)
             record.attempts -= 1
-            self._backlog.fail(record, self._dependency.next_try)
+            self._hold(record, self._dependency if is_dependency(error) else self._dead_letters, error)
         else:
+            self._dead_letters.answered()
             self._backlog.finish([record])
             self._log_death(letter)
 
@@ -314,6 +360,10 @@ class Consumer:
         gauges.forget_consumer(gone)
         self._assigned -= gone
         self._paused -= gone
+        if not len(self._backlog):
+            self._dead_letters.forget()
+            if self._look_at == math.inf or self._dependency is not self._broker:
+                self._dependency.forget()
         self._count_rebalance(kind, gone)
 
     def _count_rebalance(self, kind: str, partitions: set[Partition]) -> None:

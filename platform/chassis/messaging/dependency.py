@@ -10,10 +10,14 @@ log = structlog.get_logger(__name__)
 
 
 class Dependency:
-    """The database or the broker. A loop asks `may_try`, and reports `answered` or `failed`."""
+    """The database or the broker. A loop asks `may_try`, and reports `answered` or `failed`.
 
-    def __init__(self, name: str) -> None:
+    `part` is what `/health/ready` says is down meanwhile, where that is not its name.
+    """
+
+    def __init__(self, name: str, part: str = "") -> None:
         self.name = name
+        self.part = part or name
         self.next_try = 0.0
         self.answered_at = 0.0
         self._failures = 0
@@ -36,6 +40,12 @@ class Dependency:
             log.warning(f"waiting for the {self.name}", error=type(error).__name__, reason=_first_line(error))
         self._failures += 1
         self.next_try = now + (RECONNECT.delay(self._failures) or 0.0)
+
+    def forget(self) -> None:
+        """Nobody needs anything of it any more, so nobody will find out that it is back."""
+        if not self.up:
+            log.info(f"no longer waiting for the {self.name}")
+        self._failures = 0
 
     def answered(self) -> None:
         """It answered."""

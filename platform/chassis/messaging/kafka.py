@@ -24,6 +24,21 @@ REFUSED_FOR_GOOD = frozenset(
 )
 """What no later try could change. Everything else (no such topic, no permission, no broker) is waited for."""
 
+TOPIC_REFUSES = REFUSED_FOR_GOOD | {
+    KafkaError._UNKNOWN_TOPIC,
+    KafkaError.UNKNOWN_TOPIC_OR_PART,
+    KafkaError.TOPIC_AUTHORIZATION_FAILED,
+    KafkaError.TOPIC_EXCEPTION,
+    KafkaError.POLICY_VIOLATION,
+}
+"""What is about one topic and no other: the broker answers, and does not take this record there, as things are."""
+
+UNREACHABLE = frozenset({KafkaError._ALL_BROKERS_DOWN, KafkaError._AUTHENTICATION})
+"""What a client says when it has no broker to talk to."""
+
+ANY_TOPIC = "__consumer_offsets"
+"""A topic that every cluster has, to ask for: the answer stays small. Whether it may be seen does not matter."""
+
 
 def _common() -> dict[str, Any]:
     options: dict[str, Any] = {
@@ -36,7 +51,7 @@ def _common() -> dict[str, Any]:
         "reconnect.backoff.max.ms": 2_000,
         "allow.auto.create.topics": False,
         "topic.metadata.refresh.interval.ms": 10_000,
-        "error_cb": _on_error,
+        "error_cb": on_error,
         "logger": _LibrdkafkaLog(),
     }
     if settings.KAFKA_SECURITY_PROTOCOL.startswith("SASL"):
@@ -57,7 +72,8 @@ class _LibrdkafkaLog:
         log.debug("librdkafka", said=message % args if args else message)
 
 
-def _on_error(error: KafkaError) -> None:
+def on_error(error: KafkaError) -> None:
+    """What a client says at every attempt: for those who look for it."""
     log.debug("kafka client error", code=error.name(), reason=error.str())
 
 
@@ -99,23 +115,22 @@ def transactional_producer(transactional_id: str) -> Producer:
     )
 
 
-def open_transactional(check: Callable[[], None]) -> Producer:
+def open_transactional(check: Callable[[], None], broker: Dependency) -> Producer:
     """The transactional producer of this worker, ready: what a dead predecessor of the same id left open is aborted.
 
     Waits for the broker as long as it takes; `check` is called meanwhile and may raise to give up.
     """
     slot = settings.CONSUMER_ID or f"{settings.SERVICE_NAME}-{uuid.uuid4()}"
     made = transactional_producer(slot)
-    until_answered(lambda: made.init_transactions(2.0), check)
+    until_answered(lambda: made.init_transactions(2.0), check, broker)
     return made
 
 
-def until_answered(ask: Callable[[], None], check: Callable[[], None]) -> None:
+def until_answered(ask: Callable[[], None], check: Callable[[], None], broker: Dependency) -> None:
     """Ask the broker until it answers, however long it is away.
 
     `check` is called before each try and may raise to give up. Raises KafkaException when the client is ended for good.
     """
-    broker = Dependency("broker")
     while True:
         check()
         try:

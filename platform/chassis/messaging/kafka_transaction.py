@@ -5,12 +5,12 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 
 import structlog
-from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
 
 from chassis.messaging import handling, hanging, kafka
 from chassis.messaging.deadletters import DeadLetter, topic_of
 from chassis.messaging.envelope import Envelope, Outgoing, seal
-from chassis.messaging.failures import DependencyDown, Refused
+from chassis.messaging.failures import DependencyDown, Refused, Unburied
 from chassis.messaging.handling import Handlers
 from chassis.messaging.outcome import Offsets, Outcome
 from chassis.messaging.records import Record
@@ -143,9 +143,28 @@ class KafkaTransaction:
             outsider.close()
 
     def _bury(self, letters: Sequence[DeadLetter]) -> None:
-        for letter in letters:
-            record = letter.record
-            self._produce(topic_of(record.topic), record.key, record.value, letter.headers())
+        """Write dead letters, and wait for the answer: it says whether they, or all the rest, hold up the transaction.
+
+        Raises Unburied.
+        """
+        refused: list[KafkaError] = []
+
+        def done(error: KafkaError | None, _: Message | None) -> None:
+            if error is not None and error.code() in kafka.TOPIC_REFUSES:
+                refused.append(error)
+
+        try:
+            for letter in letters:
+                record = letter.record
+                self._produce(topic_of(record.topic), record.key, record.value, letter.headers(), done=done)
+        except KafkaException as exception:
+            done(exception.args[0], None)
+            if not refused:
+                raise
+        while letters and not refused and self._producer.flush(CALL_SECONDS):
+            self._beat()
+        if refused:
+            raise Unburied(f"{refused[0].name()}: {refused[0].str()}")
 
     def _produce(
         self,
@@ -154,10 +173,11 @@ class KafkaTransaction:
         value: bytes | None,
         headers: Sequence[tuple[str, str | bytes | None]],
         partition: int = -1,
+        done: Callable[[KafkaError | None, Message | None], None] | None = None,
     ) -> None:
         while True:
             try:
-                self._producer.produce(topic, value, key, partition, headers=list(headers))
+                self._producer.produce(topic, value, key, partition, headers=list(headers), on_delivery=done)
             except BufferError:
                 self._producer.poll(0.1)
             else:

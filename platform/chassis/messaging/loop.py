@@ -6,6 +6,8 @@ import time
 from types import FrameType
 from typing import Protocol
 
+from chassis.messaging.dependency import Dependency
+
 GRACE_SECONDS = 8.0
 """How long a loop may go on with what it holds, once told to stop, before it is made to let go."""
 
@@ -40,9 +42,12 @@ class Stop:
 
 
 class Heartbeat(Protocol):
-    """Where a loop says that it turns, and that it has joined its group (or has the relay's lock, or stands by)."""
+    """Where a loop says that it turns, that it has joined its group (or has the relay's lock, or stands by), and on what it waits."""
 
     joined: threading.Event
+
+    def watch(self, *dependencies: Dependency) -> None:
+        """Say what the loop depends on; which of these is down is asked for when somebody wants to know."""
 
     def beat(self) -> None:
         """Say that the loop turned."""

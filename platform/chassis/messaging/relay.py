@@ -43,6 +43,9 @@ AND NOT EXISTS (SELECT 1 FROM outbox AS p WHERE p.topic = o.topic AND p.key = o.
                 AND p.position < o.position)
 """
 MARK = "UPDATE outbox SET sent_at = clock_timestamp() WHERE position = ANY(%s)"
+MARK_LATE = "UPDATE outbox SET sent_at = clock_timestamp() WHERE event_id = ANY(%s) AND sent_at IS NULL"
+"""By the event's id: a position may be another event's in a database that a failover, or a restore, has set back."""
+CAN_WRITE = "SELECT current_setting('transaction_read_only') = 'off'"
 PARK = "UPDATE outbox SET parked_at = clock_timestamp(), parked_reason = %s WHERE position = %s"
 
 
@@ -82,10 +85,14 @@ class Relay:
         self._stop = stop
         self._heartbeat = heartbeat
         self._connection = connections[settings.SERVICE_DATABASE]
-        self._producer: Producer = kafka.producer()
+        self._producer: Producer = kafka.producer(error_cb=self._on_client_error)
+        self._complaint: KafkaError | None = None
         self._database = Dependency("database")
         self._broker = Dependency("broker")
+        heartbeat.watch(self._database, self._broker)
         self._active = False
+        self._said_so = False
+        self._unfinished: tuple[list[Any], Batch] | None = None
         self._clock = gauges.Clock()
 
     @property
@@ -121,12 +128,14 @@ class Relay:
         if self._clock.rings():
             with self._connection.cursor() as cursor:
                 gauges.measure_outbox(cursor)
+        self._finish_late()
         rows = self._take()
+        self._database_answered()
         if rows:
             self._send(rows)
         else:
+            self._broker.forget()
             self._wait_for_more()
-        self._database.answered()
 
     # --- the lock ---
 
@@ -138,29 +147,56 @@ class Relay:
             return
         with self._connection.cursor() as cursor:
             cursor.execute("SELECT set_config('idle_session_timeout', %s, false)", [f"{SESSION_SECONDS}s"])
+            cursor.execute(CAN_WRITE)
+            if cursor.fetchone() != (True,):
+                raise Lost("the database is read-only")
             cursor.execute("SELECT pg_try_advisory_lock(%s)", [LOCK])
             (mine,) = cursor.fetchone()
             if mine:
                 cursor.execute(f"LISTEN {outbox.CHANNEL}")
-        self._database.answered()
         self._heartbeat.joined.set()
         if mine:
             self._active = True
             metrics.RELAY_ACTIVE.set(1)
-            log.info("relaying")
         else:
+            self._unfinished = None  # whoever has the lock now sends these rows again
+            self._database.answered()
             time.sleep(STANDBY_SECONDS)
 
     def _let_go(self, error: Exception) -> None:
         """The connection failed, so the lock is gone: begin again."""
-        if self._active:
+        if self._said_so:
             log.warning("the relay's session ended, standing by", reason=str(error).strip()[:300])
-        self._active = False
+        self._active = self._said_so = False
         metrics.RELAY_ACTIVE.set(0)
         self._connection.close()
         self._database.failed(error)
 
+    def _database_answered(self) -> None:
+        """It does what a relay needs; only that, and not the lock, says that it is back."""
+        self._database.answered()
+        if not self._said_so:
+            self._said_so = True
+            log.info("relaying")
+
+    def _on_client_error(self, error: KafkaError) -> None:
+        """The Kafka client tells why it has no broker; it goes on trying by itself."""
+        kafka.on_error(error)
+        if error.code() in kafka.UNREACHABLE:
+            self._complaint = error
+
     # --- a batch ---
+
+    def _finish_late(self) -> None:
+        """Mark what was on its way, or confirmed, when the database could not be told: so it is not sent again."""
+        if self._unfinished is None:
+            return
+        rows, batch = self._unfinished
+        self._flush(batch)
+        confirmed = set(batch.confirmed)
+        with self._connection.cursor() as cursor:
+            cursor.execute(MARK_LATE, [[event_id for position, event_id, *_ in rows if position in confirmed]])
+        self._unfinished = None
 
     def _take(self) -> list[Any]:
         unless_parked = BEHIND_PARKED if settings.OUTBOX_PARKED_KEY == "wait" else ""
@@ -171,9 +207,11 @@ class Relay:
     def _send(self, rows: list[Any]) -> None:
         started = time.perf_counter()
         batch = Batch()
+        self._unfinished = rows, batch
         self._produce(rows, batch)
         self._flush(batch)
         self._mark(rows, batch)
+        self._unfinished = None
         metrics.RELAY_BATCH_SIZE.observe(len(rows))
         metrics.RELAY_BATCH_SECONDS.observe(time.perf_counter() - started)
         outcome = "failed" if batch.failed else "partial" if batch.refused else "sent"
@@ -182,6 +220,7 @@ class Relay:
             self._broker.failed(KafkaException(batch.failed))
             self._pause(self._broker.next_try - time.monotonic())
         elif batch.confirmed:
+            self._complaint = None
             self._broker.answered()
 
     def _produce(self, rows: Iterable[Any], batch: Batch) -> None:
@@ -226,7 +265,8 @@ class Relay:
                 pinged = now
                 self._ping()
                 if now - started > 2 * PING_SECONDS:
-                    self._broker.failed(TimeoutError("records are not confirmed"))
+                    why = KafkaException(self._complaint) if self._complaint else TimeoutError("no confirmation")
+                    self._broker.failed(why)
             if batch.waiting and self._stop and now - started > STOP_SECONDS:
                 # Unmarked rows are sent again by the next relay; the inbox knows the repeat.
                 self._producer.purge()

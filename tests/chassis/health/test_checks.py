@@ -7,6 +7,7 @@ from datetime import timedelta
 from types import SimpleNamespace
 from uuid import uuid4
 
+import psycopg
 import pytest
 from confluent_kafka import Producer
 from confluent_kafka.admin import AdminClient
@@ -18,6 +19,7 @@ from health_check.exceptions import ServiceUnavailable, ServiceWarning
 from chassis.health import checks, probe, registry
 from chassis.health.heartbeat import Heartbeat
 from chassis.health.registry import Part
+from chassis.messaging.dependency import Dependency
 from embedded import cache
 from embedded.kafka import Kafka
 from embedded.postgres import PostgreSQL
@@ -93,6 +95,16 @@ class TestDatabase:
         assert examined(part) == {"database": "down"}
         postgres.restart()
         eventually(lambda: examined(part) == {"database": "up"})
+
+    @pytest.mark.parametrize(("must_write", "state"), [(True, "down"), (False, "degraded")])
+    def test_one_that_takes_no_writes(self, postgres, alias, must_write, state):
+        part = Part("database", checks.Database(alias, must_write=must_write))
+        with psycopg.connect(postgres.url("userdb", "postgres"), autocommit=True) as superuser:
+            superuser.execute("ALTER DATABASE userdb SET default_transaction_read_only = on")
+            assert examined(part) == {"database": state}
+            superuser.execute("SET default_transaction_read_only = off")
+            superuser.execute("ALTER DATABASE userdb RESET default_transaction_read_only")
+            assert examined(part) == {"database": "up"}
 
     def test_leaves_no_connection_behind(self, postgres, alias):
         part = Part("database", checks.Database(alias))
@@ -217,6 +229,19 @@ class TestLoopAndMembership:
         heart.joined.clear()
         with pytest.raises(ServiceUnavailable):
             checks.Membership(heart).run()
+
+    def test_what_the_loop_waits_for_is_down_whatever_it_answers_to_others(self):
+        heart, broker = Heartbeat("test"), Dependency("dead-letter topic", part="broker")
+        heart.watch(Dependency("database"), broker)
+        answers = checks.Membership(heart)
+        heart.joined.set()
+        assert checks.Awaited("broker", answers, heart).run() is None
+        broker.failed(OSError("closed"))
+        with pytest.raises(ServiceUnavailable, match="the loop waits for it"):
+            checks.Awaited("broker", answers, heart).run()
+        assert checks.Awaited("database", answers, heart).run() is None
+        broker.answered()
+        assert checks.Awaited("broker", answers, heart).run() is None
 
 
 class TestRegistry:

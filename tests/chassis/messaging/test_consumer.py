@@ -379,7 +379,7 @@ class TestSlowStatements:
         scene.react = react
         scene.send(*(scene.event(n, key=f"k{n}") for n in range(4)))
         with running(Consumer):
-            eventually(lambda: len(tries) >= 25)
+            eventually(lambda: len(tries) >= 12)  # more than all attempts of all of them
             slow.clear()
             eventually(lambda: len(scene.handled) == 4)
         assert dead(scene) == []

@@ -1,15 +1,17 @@
 """The transactional consumer: what it reads, publishes and commits happens together, also when it dies in between."""
 
+import uuid
 from typing import Any
 
 import pytest
 
 from chassis.messaging import kafka
 from chassis.messaging.consumer import Consumer
+from chassis.messaging.dependency import Dependency
 from chassis.messaging.envelope import Outgoing
 from chassis.messaging.events import Event
 from chassis.messaging.kafka_transaction import Fenced, NotInTransaction, publish_all
-from tests.chassis.messaging.kafka_helpers import Reader, committed, headers, new_topic, read
+from tests.chassis.messaging.kafka_helpers import Reader, committed, headers, make_topic, new_topic, read
 from tests.chassis.messaging.loops import running
 from tests.waiting import eventually
 
@@ -72,7 +74,7 @@ def test_what_a_dead_worker_left_open_is_aborted_by_its_successor(scene, out, se
     """The first worker's transaction stays open, as after kill -9; the next one under its id goes on at once."""
     settings.CONSUMER_ID = f"{scene.group}-0"
     settings.KAFKA_TRANSACTION_TIMEOUT_SECONDS = 60
-    died = kafka.open_transactional(lambda: None)
+    died = kafka.open_transactional(lambda: None, Dependency("broker"))
     died.begin_transaction()
     died.produce(out, b"never", b"k1", headers=[("ce_id", "never")])
     died.flush(10)
@@ -88,13 +90,30 @@ def test_a_worker_whose_place_was_taken_ends_and_writes_nothing_more(scene, out,
     loop = running(Consumer)
     first = loop.__enter__()
     eventually(lambda: first.loop and first.loop.assigned == 2)
-    kafka.open_transactional(lambda: None)  # the same id: what a successor's start does
+    kafka.open_transactional(lambda: None, Dependency("broker"))  # the same id: what a successor's start does
     scene.send(scene.event(1))
     eventually(lambda: first.error)
     with pytest.raises(Fenced):
         loop.__exit__(None, None, None)
     assert reader.read() == []
     reader.close()
+
+
+def test_a_dead_letter_topic_that_is_missing_is_waited_for_and_others_go_on(scene, out, settings):
+    settings.SERVICE_NAME = scene.group = f"group-{uuid.uuid4().hex[:8]}"
+    scene.send((b"bad", b"junk", [("ce_id", b"1")]), *(scene.event(n, key=f"k{n}") for n in range(20)))
+    with running(Consumer) as consumer:
+        messages = read(out, 20)
+        eventually(lambda: consumer.heartbeat.waits_for("broker"))
+        eventually(lambda: committed(scene) >= 8)
+        assert committed(scene) < 21
+        make_topic(scene.dead)
+        [letter] = read(scene.dead, 1, within=10)
+        eventually(lambda: committed(scene) == 21)
+        eventually(lambda: not consumer.heartbeat.waits_for("broker"))
+    assert len(messages) == 20
+    said = headers(letter)
+    assert (letter.value(), said["deadletter-reason"], said["deadletter-attempts"]) == (b"junk", "unreadable", "1")
 
 
 def test_publishing_outside_a_transaction_is_an_error():

@@ -1,6 +1,7 @@
 """The relay on a real broker: everything once confirmed, in order, by one relay at a time, and nothing for a dead row's sake."""
 
 import uuid
+from contextlib import closing
 from typing import ClassVar
 
 import pytest
@@ -93,6 +94,26 @@ def test_another_takes_over_when_the_session_of_the_first_is_gone(topic):
             assert numbers(read(topic, 10)) == list(range(10))
             eventually(all_sent)
             assert [first.loop._active, second.loop._active].count(True) == 1
+
+
+def test_what_the_broker_has_confirmed_is_not_sent_again_when_the_database_could_not_be_told(topic):
+    note(range(5))
+    waiting = "SELECT pid FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE 'UPDATE outbox%'"
+    other = connections["users"].copy()
+    other.set_autocommit(False)
+    with closing(other), other.cursor() as cursor:
+        cursor.execute("LOCK TABLE outbox IN EXCLUSIVE MODE")  # it can be read, and no row can be marked
+        with running(Relay) as relay:
+            read(topic, 5)
+            eventually(lambda: cursor.execute(waiting) or cursor.fetchone())
+            cursor.execute(waiting)
+            cursor.execute("SELECT pg_terminate_backend(%s)", cursor.fetchone())
+            eventually(lambda: not relay.loop._database.up)
+            other.rollback()
+            eventually(all_sent)
+            note([5])
+            messages = read(topic, 6)
+    assert numbers(messages) == list(range(6))
 
 
 def test_rows_that_commit_late_are_not_passed_over(topic):
