@@ -92,8 +92,9 @@ def templates(*, sessions: bool) -> list[dict[str, Any]]:
 def database(url: str, env: Outbox, *, service: str) -> dict[str, Any]:
     """Django's settings of one database, from its URL.
 
-    A session whose process was frozen inside a transaction is ended by PostgreSQL (`idle_in_transaction_session_timeout`),
-    so that nobody waits for its locks.
+    Nobody waits for the locks of a process that was frozen inside a transaction (`idle_in_transaction_session_timeout`), nor
+    of one that died in the midst of a statement (`client_connection_check_interval`, on Linux, macOS and BSD): PostgreSQL
+    ends their sessions.
     """
     from psycopg.conninfo import conninfo_to_dict  # only where there is a database
 
@@ -113,13 +114,46 @@ def database(url: str, env: Outbox, *, service: str) -> dict[str, Any]:
         "OPTIONS": {
             "connect_timeout": env.database_connect_timeout_seconds,
             "application_name": service,
-            "options": f"-c statement_timeout={timeout_ms} -c idle_in_transaction_session_timeout={idle_ms} -c timezone=UTC",
+            "options": f"-c statement_timeout={timeout_ms} -c idle_in_transaction_session_timeout={idle_ms}"
+            " -c client_connection_check_interval=1000 -c timezone=UTC",
             "keepalives_idle": 5,
             "keepalives_interval": 2,
             "keepalives_count": 3,
             "tcp_user_timeout": 10_000,
             **options,
         },
+    }
+
+
+def static_files() -> dict[str, Any]:
+    """Where styles and scripts of the admin, the browsable API and Swagger UI are."""
+    return {
+        # Not below a prefix: the gateway serves the same files from the same packages.
+        "STATIC_URL": "/static/",
+        # Where `collectstatic` has put them; from a checkout they are found in the packages.
+        "STATIC_ROOT": STATIC if STATIC.is_dir() or "collectstatic" in sys.argv else None,
+        "WHITENOISE_USE_FINDERS": True,
+        "WHITENOISE_AUTOREFRESH": False,
+    }
+
+
+def security(env: Environment) -> dict[str, Any]:
+    """What a browser is told, and what is believed of a proxy; with HTTPS_ONLY nothing goes over plain HTTP."""
+    return {
+        "SILENCED_SYSTEM_CHECKS": []
+        if env.https_only
+        else ["security.W004", "security.W008", "security.W012", "security.W016"],
+        "SECURE_SSL_REDIRECT": env.https_only,
+        "SECURE_HSTS_SECONDS": 31_536_000 if env.https_only else 0,
+        "SECURE_HSTS_INCLUDE_SUBDOMAINS": env.https_only,
+        "SECURE_HSTS_PRELOAD": env.https_only,
+        "SECURE_PROXY_SSL_HEADER": ("HTTP_X_FORWARDED_PROTO", "https") if env.trust_forwarded_headers else None,
+        "USE_X_FORWARDED_HOST": env.trust_forwarded_headers,
+        "SECURE_REDIRECT_EXEMPT": [r"^health/", r"^(metrics|schema|asyncapi)$"],
+        "SESSION_COOKIE_SECURE": env.https_only,
+        "CSRF_COOKIE_SECURE": env.https_only,
+        "SESSION_COOKIE_HTTPONLY": True,
+        "X_FRAME_OPTIONS": "DENY",
     }
 
 
@@ -156,32 +190,14 @@ def django_settings(
         "TIME_ZONE": "UTC",
         "LANGUAGE_CODE": "en-us",
         "USE_I18N": False,
-        # Not below a prefix: the gateway serves the same files from the same packages.
-        "STATIC_URL": "/static/",
-        # Where `collectstatic` has put them; from a checkout they are found in the packages.
-        "STATIC_ROOT": STATIC if STATIC.is_dir() or "collectstatic" in sys.argv else None,
-        "WHITENOISE_USE_FINDERS": True,
-        "WHITENOISE_AUTOREFRESH": False,
         "LOGGING_CONFIG": "chassis.observability.logging.configure",
         "LOGGING": {"level": env.log_level},
         "PROMETHEUS_EXPORT_MIGRATIONS": False,
-        "SILENCED_SYSTEM_CHECKS": []
-        if env.https_only
-        else ["security.W004", "security.W008", "security.W012", "security.W016"],
-        "SECURE_SSL_REDIRECT": env.https_only,
-        "SECURE_HSTS_SECONDS": 31_536_000 if env.https_only else 0,
-        "SECURE_HSTS_INCLUDE_SUBDOMAINS": env.https_only,
-        "SECURE_HSTS_PRELOAD": env.https_only,
-        "SECURE_PROXY_SSL_HEADER": ("HTTP_X_FORWARDED_PROTO", "https") if env.trust_forwarded_headers else None,
-        "USE_X_FORWARDED_HOST": env.trust_forwarded_headers,
-        "SECURE_REDIRECT_EXEMPT": [r"^health/", r"^(metrics|schema|asyncapi)$"],
-        "SESSION_COOKIE_SECURE": env.https_only,
-        "CSRF_COOKIE_SECURE": env.https_only,
-        "SESSION_COOKIE_HTTPONLY": True,
         "CSRF_FAILURE_VIEW": "chassis.http.errors.csrf_failure",
-        "X_FRAME_OPTIONS": "DENY",
         "REST_FRAMEWORK": REST_FRAMEWORK,
         "SPECTACULAR_SETTINGS": {**SPECTACULAR, "TITLE": service},
+        **static_files(),
+        **security(env),
     }
 
 

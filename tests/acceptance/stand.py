@@ -186,11 +186,16 @@ class Stand:
 
     def manage(self, service: str, *arguments: str) -> tuple[int, str]:
         """Run a management command of a service to its end. Returns its exit status and all that it wrote."""
-        done = subprocess.run(
+        process = self.command(service, *arguments)
+        out, err = process.communicate(timeout=60)
+        return process.returncode, out + err
+
+    def command(self, service: str, *arguments: str) -> subprocess.Popen[str]:
+        """Start a management command of a service, and do not wait."""
+        return subprocess.Popen(
             [sys.executable, "manage.py", *arguments],
-            cwd=ROOT, env=self._environment(service), capture_output=True, text=True, timeout=60, check=False,
+            cwd=ROOT, env=self._environment(service), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         )  # fmt: skip
-        return done.returncode, done.stdout + done.stderr
 
     def close(self) -> None:
         """Kill all that still runs; nobody needs the data."""

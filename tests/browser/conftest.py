@@ -6,7 +6,7 @@ import sys
 from dataclasses import dataclass
 
 import pytest
-from playwright.sync_api import sync_playwright
+from playwright.sync_api import expect, sync_playwright
 
 from tests.serving import database, gateway, gunicorn, run
 
@@ -20,6 +20,7 @@ class Site:
     users: str
     orders: str
     gateway: str
+    orders_environment: dict[str, str]
 
 
 @pytest.fixture(scope="package")
@@ -36,7 +37,16 @@ def site():
             gunicorn("orders", orders_environment) as orders,
             gateway(users=users.url, orders=orders.url) as entry,
         ):
-            yield Site(users.url, orders.url, entry.url)
+            yield Site(users.url, orders.url, entry.url, orders_environment)
+
+
+def log_in(page, url):
+    """Into the admin, as the one who may do everything."""
+    page.goto(f"{url}/admin/")
+    page.fill("#id_username", ADMIN[0])
+    page.fill("#id_password", ADMIN[1])
+    page.click("input[type=submit]")
+    expect(page.locator("#user-tools")).to_contain_text("root")
 
 
 @pytest.fixture(scope="package")
@@ -57,6 +67,7 @@ def page(browser):
     context = browser.new_context()
     page = context.new_page()
     page.set_default_timeout(15_000)
+    expect.set_options(timeout=15_000)
     broken = []
     page.on("pageerror", lambda error: broken.append(f"script: {error}"))
     page.on("requestfailed", lambda request: broken.append(f"{request.url}: {request.failure}"))

@@ -7,17 +7,9 @@ import uuid
 import pytest
 from playwright.sync_api import expect
 
-from tests.browser.conftest import ADMIN
+from tests.browser.conftest import ADMIN, log_in
 
 pytestmark = pytest.mark.browser
-
-
-def log_in(page, url):
-    page.goto(f"{url}/admin/")
-    page.fill("#id_username", ADMIN[0])
-    page.fill("#id_password", ADMIN[1])
-    page.click("input[type=submit]")
-    expect(page.locator("#user-tools")).to_contain_text("root")
 
 
 def test_users_are_added_found_changed_and_removed(page, site):

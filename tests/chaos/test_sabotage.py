@@ -21,7 +21,9 @@ class Theatre:
 
     def wrong_after(self, *todo: drills.Drill, fault: str = "", process: str = "") -> dict[tuple[str, str], int]:
         found = self._runner.run(self.stage.go_through(*todo, fault=fault, process=process))
-        return {what: len(things) for what, things in found.items()}
+        wrong = {what: len(things) for what, things in found.items()}
+        print(f"\n{fault or 'no fault'}:", *(f"{kind}: {what}: {n}" for (kind, what), n in wrong.items()), sep="\n  ")
+        return wrong
 
 
 @pytest.fixture(scope="module")

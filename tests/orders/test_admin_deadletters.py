@@ -18,6 +18,7 @@ from tests.chassis.messaging.kafka_helpers import make_topic, new_topic
 
 pytestmark = pytest.mark.django_db(databases=["orders"])
 
+CONFIRMED = {"confirmed": "yes"}
 LIST, DECIDE = "/admin/messaging/deadletter/", "/admin/messaging/deadletter/decide/"
 
 
@@ -115,7 +116,7 @@ def test_all_about_one(topic, ids, settings):
 
 
 def test_redriving_one_in_the_name_of_the_person(topic, ids):
-    answer = login(*EVERYTHING).post(DECIDE, {"action": "redrive", "id": ids[0]}, follow=True)
+    answer = login(*EVERYTHING).post(DECIDE, {**CONFIRMED, "action": "redrive", "id": ids[0]}, follow=True)
 
     assert said(answer) == ["1 redriven."]
     assert link(ids[0]) not in answer.text
@@ -125,8 +126,8 @@ def test_redriving_one_in_the_name_of_the_person(topic, ids):
 
 def test_discarding_several_and_again(topic, ids):
     client = login(*EVERYTHING)
-    assert said(client.post(DECIDE, {"action": "discard", "id": ids[:2]}, follow=True)) == ["2 discarded."]
-    again = client.post(DECIDE, {"action": "redrive", "id": ids[:2]}, follow=True)
+    assert said(client.post(DECIDE, {**CONFIRMED, "action": "discard", "id": ids[:2]}, follow=True)) == ["2 discarded."]
+    again = client.post(DECIDE, {**CONFIRMED, "action": "redrive", "id": ids[:2]}, follow=True)
 
     assert said(again) == ["2 not redriven: somebody may have decided about them already."]
     assert unresolved() == ids[2:]
@@ -141,6 +142,17 @@ def test_choosing_none_does_nothing(ids):
 
     assert said(answer) == ["No dead letter was chosen."]
     assert sorted(unresolved()) == sorted(ids)
+
+
+@pytest.mark.parametrize("action", ["redrive", "discard"])
+def test_nothing_is_decided_before_it_is_confirmed(topic, ids, action):
+    page = login(*EVERYTHING).post(DECIDE, {"action": action, "id": ids[:2]}).text
+
+    for text in (ids[0], ids[1], "ValueError: number 1", "unreadable after 3", "Yes, I am sure"):
+        assert text in page
+    assert ids[2] not in page
+    assert sorted(unresolved()) == sorted(ids)
+    assert letters.everything(topic) == []
 
 
 class TestWhoMay:
@@ -159,14 +171,14 @@ class TestWhoMay:
         client = login("view_deadletter", "discard_deadletter")
         page = client.get(link(ids[0])).text
         assert (">Discard<" in page, ">Redrive<" in page) == (True, False)
-        assert client.post(DECIDE, {"action": "redrive", "id": ids}).status_code == 403
-        assert client.post(DECIDE, {"action": "discard", "id": ids[0]}).status_code == 302
+        assert client.post(DECIDE, {**CONFIRMED, "action": "redrive", "id": ids}).status_code == 403
+        assert client.post(DECIDE, {**CONFIRMED, "action": "discard", "id": ids[0]}).status_code == 302
         assert sorted(unresolved()) == sorted(ids[1:])
 
     def test_staff_without_permission_sees_nothing(self, ids):
         client = login("redrive_deadletter")
         assert [client.get(LIST).status_code, client.get(link(ids[0])).status_code] == [403, 403]
-        assert client.post(DECIDE, {"action": "redrive", "id": ids}).status_code == 403
+        assert client.post(DECIDE, {**CONFIRMED, "action": "redrive", "id": ids}).status_code == 403
 
     @pytest.mark.parametrize("client", [Client, lambda: login(*EVERYTHING, staff=False)])
     def test_all_others_have_to_log_in(self, ids, client):
@@ -174,7 +186,7 @@ class TestWhoMay:
         for answer in (
             client.get(LIST),
             client.get(link(ids[0])),
-            client.post(DECIDE, {"action": "redrive", "id": ids}),
+            client.post(DECIDE, {**CONFIRMED, "action": "redrive", "id": ids}),
         ):
             assert answer.status_code == 302
             assert answer["Location"].startswith("/admin/login/")
@@ -183,12 +195,12 @@ class TestWhoMay:
     def test_only_a_form_with_its_token_may_decide(self, ids):
         client = login(*EVERYTHING)
         client.handler.enforce_csrf_checks = True
-        assert client.post(DECIDE, {"action": "redrive", "id": ids}).status_code == 403
+        assert client.post(DECIDE, {**CONFIRMED, "action": "redrive", "id": ids}).status_code == 403
         assert client.get(DECIDE).status_code == 405
         assert sorted(unresolved()) == sorted(ids)
 
     def test_an_unknown_action_is_refused(self, ids):
-        assert login(*EVERYTHING).post(DECIDE, {"action": "delete", "id": ids}).status_code == 403
+        assert login(*EVERYTHING).post(DECIDE, {**CONFIRMED, "action": "delete", "id": ids}).status_code == 403
 
 
 def test_without_a_broker_each_page_says_so_in_time(ids, settings):
@@ -200,7 +212,7 @@ def test_without_a_broker_each_page_says_so_in_time(ids, settings):
         assert time.monotonic() - started < 3
         assert (page.status_code, "Kafka does not answer" in page.text) == (503, True)
     started = time.monotonic()
-    answer = client.post(DECIDE, {"action": "redrive", "id": ids})
+    answer = client.post(DECIDE, {**CONFIRMED, "action": "redrive", "id": ids})
     assert time.monotonic() - started < 3
     assert answer.status_code == 302
 
@@ -223,8 +235,9 @@ class TestParkedRows:
             parked_at=Now(), parked_reason="2000000 bytes",
         )  # fmt: skip
 
-    def decide(self, client: Client, action: str, row: OutboxEvent):
-        return client.post(self.OUTBOX, {"action": action, "_selected_action": [row.position]}, follow=True)
+    def decide(self, client: Client, action: str, row: OutboxEvent, confirmed=CONFIRMED):
+        chosen = {"action": action, "_selected_action": [row.position]}
+        return client.post(self.OUTBOX, {**confirmed, **chosen}, follow=True)
 
     def test_are_found_with_their_reason(self, row):
         client = login("view_outboxevent")
@@ -247,6 +260,12 @@ class TestParkedRows:
         for text in ("discarded", "ada", "2000000 bytes"):
             assert text in page
         assert said(self.decide(client, "discard_parked", row)) == ["1 not discarded: not parked."]
+
+    def test_are_discarded_only_when_that_is_confirmed(self, row):
+        page = self.decide(login("view_outboxevent", "discard_outboxevent"), "discard_parked", row, confirmed={}).text
+        for text in ("2000000 bytes", f'name="_selected_action" value="{row.position}"'):
+            assert text in page
+        assert parked.rows().get() == row
 
     def test_only_by_those_who_may(self, row):
         client = login("view_outboxevent")

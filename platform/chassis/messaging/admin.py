@@ -4,9 +4,11 @@ import json
 from typing import Any
 
 from django.contrib import admin, messages
+from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
 from django.contrib.auth import get_permission_codename
 from django.db.models import Q, QuerySet
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponse
+from django.template.response import TemplateResponse
 
 from chassis.messaging import admin_deadletters, parked
 from chassis.messaging.models import InboxEvent, OutboxEvent
@@ -84,10 +86,29 @@ class OutboxEventAdmin(ReadOnlyAdmin):
         self._say(request, "will be tried again", len(done), len(chosen))
 
     @admin.action(description="Discard parked rows", permissions=["discard"])
-    def discard_parked(self, request: HttpRequest, queryset: QuerySet[OutboxEvent]) -> None:
+    def discard_parked(self, request: HttpRequest, queryset: QuerySet[OutboxEvent]) -> HttpResponse | None:
+        if "confirmed" not in request.POST:
+            return self._ask(request, queryset)
         chosen = list(queryset.values_list("position", flat=True))
         done = parked.discard(chosen, by=request.user.get_username())
         self._say(request, "discarded", len(done), len(chosen))
+        return None
+
+    def _ask(self, request: HttpRequest, queryset: QuerySet[OutboxEvent]) -> HttpResponse:
+        """What would be discarded, to be confirmed."""
+        rows = list(queryset)
+        context = {
+            **self.admin_site.each_context(request),
+            "opts": self.opts,
+            "title": "Discard parked rows",
+            "question": "These are never sent, and later rows of their keys go on without them:",
+            "lines": [
+                f"{row.position}  {row.topic}  key={row.key}  {row.parked_reason or 'not parked'}" for row in rows
+            ],
+            "fields": [("action", "discard_parked"), *((ACTION_CHECKBOX_NAME, row.position) for row in rows)],
+            "back": request.get_full_path(),
+        }
+        return TemplateResponse(request, "admin/messaging/confirm.html", context)
 
     def _say(self, request: HttpRequest, what: str, done: int, chosen: int) -> None:
         if done:

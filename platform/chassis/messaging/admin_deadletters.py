@@ -9,7 +9,7 @@ from django.core.exceptions import PermissionDenied
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseNotAllowed
 from django.shortcuts import redirect
 from django.template.response import TemplateResponse
-from django.urls import path
+from django.urls import path, reverse
 
 from chassis.messaging import deadletter_text, redrive
 from chassis.messaging.deadletter_store import REASONS, Action, NoTopic, Patience, Store, StoredLetter, Wanted, sources
@@ -25,6 +25,11 @@ LOOK_SECONDS = 2.0
 DECIDE_SECONDS = 20.0
 
 ACTIONS: dict[str, Action] = {"redrive": "redriven", "discard": "discarded"}
+
+QUESTIONS = {
+    "redrive": "These go back to their topics, behind what has come there since, and are handled again:",
+    "discard": "Nobody will handle these any more, and they leave the list:",
+}
 
 
 class FilterForm(forms.Form):
@@ -140,18 +145,39 @@ class DeadLetterAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
         return TemplateResponse(request, "admin/messaging/deadletter/letter.html", context)
 
     def decide_view(self, request: HttpRequest) -> HttpResponse:
-        """Redrive or discard the letters whose ids were posted, in the name of whoever is logged in."""
+        """Redrive or discard the letters whose ids were posted, in the name of whoever is logged in, once he has confirmed it."""
         if request.method != "POST":
             return HttpResponseNotAllowed(["POST"])
         action = request.POST.get("action", "")
         if action not in ACTIONS or not (self.has_view_permission(request) and self._may(request, action)):
             raise PermissionDenied
         ids = frozenset(request.POST.getlist("id")[:SHOWN])
-        if ids:
-            self._decide(request, ACTIONS[action], ids)
-        else:
+        if not ids:
             messages.warning(request, "No dead letter was chosen.")
+        elif "confirmed" not in request.POST:
+            return self._ask(request, action, ids)
+        else:
+            self._decide(request, ACTIONS[action], ids)
         return redirect("admin:messaging_deadletter_changelist")
+
+    def _ask(self, request: HttpRequest, action: str, ids: frozenset[str]) -> HttpResponse:
+        """What would be done, to be confirmed."""
+        try:
+            store = Store(Patience(LOOK_SECONDS, LOOK_SECONDS), newest=NEWEST)
+            letters = list(store.unresolved(Wanted(ids=ids)))
+        except (DependencyDown, NoTopic) as error:
+            messages.error(request, f"{error}. Nothing was done.")
+            return redirect("admin:messaging_deadletter_changelist")
+        unseen = sorted(ids - {letter.id for letter in letters})  # decided about meanwhile, or not among the newest
+        context = self._context(
+            request,
+            title=f"{action.capitalize()} dead letters",
+            question=QUESTIONS[action],
+            lines=[*map(deadletter_text.line, letters), *unseen],
+            fields=[("action", action), *(("id", one) for one in sorted(ids))],
+            back=reverse("admin:messaging_deadletter_changelist"),
+        )
+        return TemplateResponse(request, "admin/messaging/confirm.html", context)
 
     def _decide(self, request: HttpRequest, action: Action, ids: frozenset[str]) -> None:
         by = request.user.get_username()

@@ -1,7 +1,8 @@
 """What a consumer holds: the order of each key, who waits for whom, and how far the offsets may be committed.
 
 Pure bookkeeping, no I/O and no clock of its own. A record is *fresh* until it is tried; a record that failed blocks its
-lane (its key in its partition), and later records of that lane wait behind it while all other lanes go on.
+lane (its key in its partition), and later records of that lane wait behind it while all other lanes go on. When it is
+done with, those *go on in parts*, so that other lanes are not behind all that has waited.
 """
 
 import heapq
@@ -48,15 +49,18 @@ class Backlog:
 
     def __init__(self) -> None:
         self._fresh: deque[Record] = deque()
-        self._blocked: dict[Lane, deque[Record]] = {}
-        self._due: list[tuple[float, int, Lane, Record]] = []
+        self._waiting: dict[Lane, deque[Record]] = {}
+        """By lane, in order: the failed record and those behind it; or, once it is done with, those that did not go on yet."""
+        self._going_on: dict[Lane, None] = {}
+        """The lanes whose waiting records go on, the one whose turn it is first."""
+        self._due: list[tuple[float, int, Record]] = []
         self._offsets: dict[Partition, PartitionOffsets] = {}
         self._committed: dict[Partition, int] = {}
         self._held: dict[Partition, tuple[int, int]] = {}
         self._tie = 0
 
     def __len__(self) -> int:
-        return len(self._fresh) + sum(len(lane) for lane in self._blocked.values())
+        return len(self._fresh) + sum(len(lane) for lane in self._waiting.values())
 
     @property
     def fresh(self) -> int:
@@ -72,10 +76,16 @@ class Backlog:
         offsets = self._offsets.get(partition)
         return len(offsets.outstanding) if offsets else 0
 
+    def begin(self, partition: Partition, offset: int) -> None:
+        """All of a partition before this offset was finished by others; known from the first finished record at the latest."""
+        offsets = self._offsets.setdefault(partition, PartitionOffsets())
+        if offsets.committable is None:
+            offsets.committable = self._committed[partition] = offset
+
     def add(self, record: Record) -> None:
         """Take in a record that was just received."""
         self._offsets.setdefault(record.source, PartitionOffsets()).add(record.offset)
-        if (waiting := self._blocked.get(record.lane)) is not None:
+        if (waiting := self._waiting.get(record.lane)) is not None:
             waiting.append(record)
             self._count(record, +1)
         else:
@@ -88,6 +98,7 @@ class Backlog:
         """
         if (again := self._next_due(now)) is not None:
             return [again]
+        self._let_some_go_on(limit)
         batch: list[Record] = []
         while self._fresh and len(batch) < limit:
             record = self._fresh[0]
@@ -99,16 +110,33 @@ class Backlog:
             batch.append(record)
         return batch
 
+    def _let_some_go_on(self, limit: int) -> None:
+        """One lane's waiting records become fresh, behind what is: half a batch, or all that is free. The lanes take turns."""
+        if not self._going_on or len(self._fresh) > limit:
+            return
+        lane = next(iter(self._going_on))
+        del self._going_on[lane]
+        waiting = self._waiting[lane]
+        for _ in range(min(len(waiting), max(-(-limit // 2), limit - len(self._fresh)))):
+            record = waiting.popleft()
+            self._count(record, -1)
+            self._fresh.append(record)
+        if waiting:
+            self._going_on[lane] = None
+        else:
+            del self._waiting[lane]
+
     def _next_due(self, now: float) -> Record | None:
         while self._due and self._due[0][0] <= now:
-            _, _, lane, record = heapq.heappop(self._due)
-            waiting = self._blocked.get(lane)
-            if waiting and waiting[0] is record:  # else it was dropped with its partition
+            _, _, record = heapq.heappop(self._due)
+            if self._is_blocking(record):  # else it was dropped with its partition
                 return record
         return None
 
     def next_due(self) -> float | None:
-        """When the next failed record is to be tried again, or None."""
+        """When there is something to take beside the fresh: 0.0 is now, None is never."""
+        if self._going_on:
+            return 0.0
         return self._due[0][0] if self._due else None
 
     def finish(self, batch: Iterable[Record]) -> None:
@@ -117,18 +145,18 @@ class Backlog:
             if (offsets := self._offsets.get(record.source)) is None:
                 continue
             offsets.finish(record.offset)
-            if record.lane in self._blocked:
+            if self._is_blocking(record):
                 self._unblock(record)
 
     def _unblock(self, record: Record) -> None:
-        waiting = self._blocked[record.lane]
-        if waiting[0] is not record:
-            return
-        del self._blocked[record.lane]
-        for one in waiting:
-            self._count(one, -1)
+        lane = record.lane
+        waiting = self._waiting[lane]
         waiting.popleft()
-        self._fresh.extendleft(reversed(waiting))
+        self._count(record, -1)
+        if waiting:
+            self._going_on[lane] = None
+        else:
+            del self._waiting[lane]
 
     def put_back(self, batch: list[Record]) -> None:
         """Nothing became of these records, and it was not their fault: they are next again, in the same order."""
@@ -147,23 +175,29 @@ class Backlog:
     def fail(self, record: Record, retry_at: float) -> None:
         """A record failed by itself: its lane waits until it succeeds, or is dead-lettered."""
         if not self._is_blocking(record):
-            waiting = deque([record])
-            rest: deque[Record] = deque()
-            for one in self._fresh:
-                (waiting if one.lane == record.lane else rest).append(one)
-            self._fresh = rest
-            self._blocked[record.lane] = waiting
-            for one in waiting:
-                self._count(one, +1)
+            self._block(record)
         self._schedule(record, retry_at)
 
+    def _block(self, record: Record) -> None:
+        lane = record.lane
+        behind: list[Record] = []
+        others: deque[Record] = deque()
+        for one in self._fresh:
+            (behind if one.lane == lane else others).append(one)
+        self._fresh = others
+        for one in (record, *behind):
+            self._count(one, +1)
+        # What was to go on after it stands already there, and is counted.
+        self._waiting[lane] = deque([record, *behind, *self._waiting.get(lane, ())])
+        self._going_on.pop(lane, None)
+
     def _is_blocking(self, record: Record) -> bool:
-        waiting = self._blocked.get(record.lane)
+        waiting = self._waiting.get(record.lane)
         return bool(waiting) and waiting[0] is record  # type: ignore[index]
 
     def _schedule(self, record: Record, at: float) -> None:
         self._tie += 1
-        heapq.heappush(self._due, (at, self._tie, record.lane, record))
+        heapq.heappush(self._due, (at, self._tie, record))
 
     def _count(self, record: Record, step: int) -> None:
         number, size = self._held.get(record.source, (0, 0))
@@ -185,7 +219,7 @@ class Backlog:
         return answer
 
     def done(self, partition: Partition) -> int | None:
-        """The offset up to which all of a partition is finished, or None before the first record is."""
+        """The offset up to which all of a partition is finished, or None while that is not known."""
         offsets = self._offsets.get(partition)
         return offsets.committable if offsets else None
 
@@ -193,12 +227,18 @@ class Backlog:
         """These offsets are committed, or on their way."""
         self._committed |= offsets
 
+    def not_committed(self, partitions: Iterable[Partition]) -> None:
+        """What was on its way for these has failed: it is to be committed again."""
+        for partition in partitions:
+            self._committed.pop(partition, None)
+
     def drop(self, partitions: Iterable[Partition]) -> None:
         """These partitions are another consumer's now: forget what was held of them."""
         gone = set(partitions)
         self._fresh = deque(record for record in self._fresh if record.source not in gone)
-        for lane in [lane for lane in self._blocked if (lane[0], lane[1]) in gone]:
-            del self._blocked[lane]
+        for lane in [lane for lane in self._waiting if (lane[0], lane[1]) in gone]:
+            del self._waiting[lane]
+            self._going_on.pop(lane, None)
         for partition in gone:
             self._offsets.pop(partition, None)
             self._committed.pop(partition, None)

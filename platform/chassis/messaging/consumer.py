@@ -64,7 +64,7 @@ class Consumer:
         self._heartbeat = heartbeat
         self._policy = service_policy()
         self._backlog = Backlog()
-        self._client: KafkaConsumer = kafka.consumer(error_cb=self._on_client_error)
+        self._client: KafkaConsumer = kafka.consumer(error_cb=self._on_client_error, on_commit=self._on_commit)
         self._broker = Dependency("broker")
         self._look_at = math.inf
         self._dependency = Dependency("database") if settings.SERVICE_DATABASE else self._broker
@@ -301,6 +301,17 @@ class Consumer:
         else:
             self._backlog.committed(offsets)
 
+    def _on_commit(self, error: KafkaError | None, offsets: list[TopicPartition]) -> None:
+        """What became of a commit that nobody waited for: one that met a rebalance is refused, and the next turn repeats it.
+
+        Else a partition that gets no more events would keep its lag for ever.
+        """
+        failed = [p for p in offsets if error or p.error]
+        if failed:
+            reason = error or failed[0].error
+            log.debug("offsets not committed, will be again", code=reason.name() if reason else "", count=len(failed))
+            self._backlog.not_committed((p.topic, p.partition) for p in failed)
+
     def _pause_or_resume(self) -> None:
         """Stop fetching a partition that has too much waiting behind failing events; go on when half of it is gone."""
         most, most_bytes = settings.CONSUMER_HELD_EVENTS, settings.CONSUMER_HELD_BYTES
@@ -342,6 +353,9 @@ class Consumer:
 
     def _let_go(self, kind: str, partitions: list[TopicPartition]) -> None:
         gone = {(p.topic, p.partition) for p in partitions}
+        if stuck := self._paused & gone:
+            # librdkafka keeps the mark: should a paused partition come back here one day, it would stand still for ever.
+            self._client.resume([TopicPartition(*partition) for partition in stuck])
         self._backlog.drop(gone)
         gauges.forget_consumer(gone)
         self._assigned -= gone

@@ -12,6 +12,8 @@ from chassis.messaging.records import Partition
 from chassis.observability import metrics
 
 EVERY_SECONDS = 5.0
+PATIENCE_SECONDS = 0.5
+"""So long the loop may stand to ask the broker where a partition begins."""
 
 OUTBOX = """
 SELECT (SELECT count(*) FROM outbox WHERE sent_at IS NULL AND parked_at IS NULL),
@@ -48,21 +50,33 @@ def measure_outbox(cursor: CursorWrapper) -> None:
 def measure_consumer(client: Consumer, assigned: Iterable[Partition], backlog: Backlog) -> None:
     """Set lag and held events of the partitions that this consumer owns.
 
-    The lag is from the watermarks that the last fetch brought, so it asks no broker. The marker that ends a Kafka
-    transaction is an offset too: behind a transactional producer the lag at rest is 1.
+    The lag is from the watermarks that the last fetch brought, so it asks no broker, but once for a new partition. The
+    marker that ends a Kafka transaction is an offset too: behind a transactional producer the lag at rest is 1.
     """
     held: Counter[str] = Counter()
-    for topic, number in assigned:
-        held[topic] += backlog.held((topic, number))[0]
+    for partition in assigned:
+        topic, number = partition
+        held[topic] += backlog.held(partition)[0]
         try:
+            if backlog.done(partition) is None:
+                backlog.begin(partition, _begin(client, TopicPartition(topic, number)))
             _, high = client.get_watermark_offsets(TopicPartition(topic, number), cached=True)
         except KafkaException:
-            continue  # nothing fetched yet
-        done = backlog.done((topic, number))
+            continue  # it does not answer, or nothing is fetched yet
+        done = backlog.done(partition)
         if high >= 0 and done is not None:
             metrics.CONSUMER_LAG.labels(topic, str(number)).set(max(0, high - done))
     for topic, events in held.items():
         metrics.EVENTS_HELD.labels(topic).set(events)
+
+
+def _begin(client: Consumer, partition: TopicPartition) -> int:
+    """Where the group stands in a partition: what it has committed, or else where the partition begins."""
+    [found] = client.committed([partition], timeout=PATIENCE_SECONDS)
+    if found.offset >= 0:
+        return found.offset
+    low, _ = client.get_watermark_offsets(partition, timeout=PATIENCE_SECONDS)
+    return low
 
 
 def forget_consumer(partitions: Iterable[Partition]) -> None:

@@ -116,16 +116,16 @@ def extract(carrier: Mapping[str, str]) -> Context:
 def begin(name: str, parent: Context, kind: SpanKind) -> tuple[Span, Context]:
     """Start a span under `parent`, and return it with the context that has it as its own; the caller ends it.
 
-    Without an exporter nothing is started and the trace is passed on as it came; only where none came, one begins.
+    Without an exporter nothing is recorded, but ids are made: what is sent on names the span that it comes from.
     """
     if getattr(trace.get_tracer_provider(), "sampler", None) is not ALWAYS_OFF:
         span = tracer(__name__).start_span(name, context=parent, kind=kind)
         return span, trace.set_span_in_context(span, parent)
-    above = trace.get_current_span(parent)
-    if above.get_span_context().is_valid:
-        return above, parent
-    made = NonRecordingSpan(SpanContext(_ids.generate_trace_id(), _ids.generate_span_id(), is_remote=False))
-    return made, trace.set_span_in_context(made, parent)
+    above = trace.get_current_span(parent).get_span_context()
+    trace_id = above.trace_id if above.is_valid else _ids.generate_trace_id()
+    made = SpanContext(trace_id, _ids.generate_span_id(), False, above.trace_flags, above.trace_state)
+    unrecorded = NonRecordingSpan(made)
+    return unrecorded, trace.set_span_in_context(unrecorded, parent)
 
 
 def current_ids(context: Context | None = None) -> tuple[str, str]:

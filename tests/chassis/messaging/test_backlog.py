@@ -65,6 +65,55 @@ class TestTake:
         assert backlog.take(10, now=10) == [waiting, newer]
         assert backlog.held(SOURCE) == (0, 0)
 
+    def test_what_has_waited_long_does_not_hold_up_other_keys(self):
+        backlog = Backlog()
+        bad = [record(n, "bad") for n in range(1_000)]
+        backlog.add(bad[0])
+        backlog.take(1, now=0)
+        backlog.fail(bad[0], retry_at=10)
+        for one in bad[1:]:
+            backlog.add(one)
+        backlog.finish(backlog.take(1, now=10))
+        assert backlog.next_due() == 0.0, "there is something to do now"
+
+        went_on, offset = [], len(bad)
+        while len(backlog):
+            room = 10 - backlog.fresh if len(went_on) < 500 else 0
+            arrived = [record(offset + n, f"other{n}") for n in range(room)]
+            offset += len(arrived)
+            for one in arrived:
+                backlog.add(one)
+            batch = backlog.take(10, now=11)
+            assert [one for one in batch if one in arrived][:5] == arrived[:5], "at least every second place is theirs"
+            went_on += [one for one in batch if one.lane == bad[0].lane]
+            backlog.finish(batch)
+        assert went_on == bad[1:], "also while as many others arrive as can be taken"
+        assert backlog.offsets() == {SOURCE: offset}
+
+    def test_a_key_that_fails_again_as_it_goes_on_waits_again(self):
+        backlog = Backlog()
+        bad = [record(n, "bad") for n in range(9)]
+        for one in bad:
+            backlog.add(one)
+        [first] = backlog.take(1, now=0)
+        backlog.fail(first, retry_at=10)
+        backlog.finish(backlog.take(1, now=10))
+        assert backlog.take(4, now=11) == bad[1:5]
+        backlog.split(bad[1:5])
+        backlog.split(backlog.take(4, now=11))
+        [second] = backlog.take(4, now=11)
+        backlog.fail(second, retry_at=20)
+        assert backlog.held(SOURCE) == (8, 80)
+        assert backlog.take(4, now=12) == []
+        assert backlog.take(4, now=20) == [second]
+        backlog.finish([second])
+        rest = []
+        while batch := backlog.take(4, now=21):
+            backlog.finish(batch)
+            rest += batch
+        assert rest == bad[2:]
+        assert backlog.held(SOURCE) == (0, 0)
+
     def test_a_failed_batch_is_taken_apart(self):
         backlog = Backlog()
         records = [record(n, key=str(n)) for n in range(8)]
@@ -96,6 +145,17 @@ class TestTake:
 
 
 class TestDrop:
+    def test_a_commit_that_failed_is_made_again(self):
+        backlog = Backlog()
+        one, other = record(1, key="a"), record(5, key="b", partition=1)
+        for each in (one, other):
+            backlog.add(each)
+        backlog.finish(backlog.take(10, now=0))
+        backlog.committed(backlog.offsets())
+        assert backlog.offsets() == {}
+        backlog.not_committed([one.source, ("user.created", 7)])
+        assert backlog.offsets() == {one.source: 2}
+
     def test_forgets_a_partition_whole(self):
         backlog = Backlog()
         bad, there = record(0, "bad"), record(0, "x", partition=1)

@@ -231,6 +231,30 @@ class TestBounds:
             eventually(lambda: len(scene.numbers("bad")) == 500)
         assert scene.numbers("bad") == list(range(500))
 
+    def test_a_paused_partition_that_went_to_another_and_came_back_goes_on(self, scene, settings):
+        settings.CONSUMER_HELD_EVENTS = 10
+        settings.RETRY_ATTEMPTS = 1000
+        settings.RETRY_CAP_SECONDS = 0.1
+        failing = threading.Event()
+        failing.set()
+
+        def react(scene, received):
+            if failing.is_set() and any(one.key.startswith("bad") for one in received):
+                raise ValueError("not yet")
+
+        scene.react = react
+        both = [next(f"bad{n}" for n in range(100) if self.partition(f"bad{n}") == number) for number in (0, 1)]
+        for key in both:
+            scene.send(*(scene.event(n, key=key) for n in range(50)))
+        with running(Consumer) as first:
+            eventually(lambda: first.loop and len(first.loop._paused) == 2)
+            with running(Consumer) as second:
+                eventually(lambda: second.loop and second.loop.assigned == 1 and first.loop.assigned == 1)
+            eventually(lambda: first.loop.assigned == 2)
+            failing.clear()
+            eventually(lambda: committed(scene) == 100, what="all is handled")
+        assert [scene.numbers(key) for key in both] == [list(range(50))] * 2
+
     @staticmethod
     def partition(key: str) -> int:
         """Where librdkafka's default partitioner puts a key, of two."""
@@ -397,6 +421,28 @@ def test_says_its_lag_and_what_it_holds(scene, settings, monkeypatch):
     def value(gauge, **labels):
         return next((s.value for s in gauge.collect()[0].samples if s.labels.items() >= labels.items()), None)
 
+    def lag(number):
+        return value(metrics.CONSUMER_LAG, topic=scene.topic, partition=str(number))
+
+    stands = TestBounds.partition("bad")
     with running(Consumer):
         eventually(lambda: value(metrics.EVENTS_HELD, topic=scene.topic) == 10)
+        eventually(lambda: (lag(stands), lag(1 - stands)) == (10, 0), what="all of one is behind, none of the other")
     assert scene.handled == []
+
+
+def test_says_its_lag_before_it_has_finished_anything(scene, settings, monkeypatch):
+    """What waits at the start counts from where the group stands, not from the beginning."""
+    from chassis.messaging import gauges
+    from chassis.observability import metrics
+
+    monkeypatch.setattr(gauges, "EVERY_SECONDS", 0.0)
+    settings.RETRY_ATTEMPTS = 1000
+    scene.send(*(scene.event(n) for n in range(7)))
+    with running(Consumer):
+        eventually(lambda: committed(scene) == 7)
+    scene.react = lambda scene, received: 1 / 0
+    scene.send(*(scene.event(n) for n in range(5)))
+    with running(Consumer):
+        eventually(lambda: sum(s.value for s in metrics.CONSUMER_LAG.collect()[0].samples) == 5)
+        assert committed(scene) == 7

@@ -1,14 +1,20 @@
 """Purge: what is old goes, and nothing else, in bounded batches that cost the same in a table of any size, unnoticed by writers."""
 
 import json
+import os
+import re
+import subprocess
+import sys
 import threading
 from contextlib import closing
+from pathlib import Path
+from urllib.parse import quote
 
 import psycopg
 import pytest
 from django.db import connections
 
-from chassis.messaging import retention
+from chassis.messaging import gauges, relay, retention
 from chassis.messaging.models import InboxEvent, OutboxEvent
 from tests.waiting import eventually
 
@@ -121,6 +127,66 @@ def together(work, *, times: int) -> list:
     return results
 
 
+def purge_process() -> subprocess.Popen[str]:
+    """`manage.py purge` of users, on the database of this test."""
+    at = connections["users"].settings_dict
+    url = f"postgresql://{at['USER']}:{quote(at['PASSWORD'])}@{at['HOST']}:{at['PORT']}/{at['NAME']}"
+    return subprocess.Popen(
+        [sys.executable, "manage.py", "purge"],
+        cwd=Path(__file__).resolve().parents[3],
+        env={**os.environ, "DJANGO_SETTINGS_MODULE": "settings.users", "USERS_DATABASE_URL": url},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def plan_of(statement: str, values) -> list[dict]:
+    """The nodes of the plan that PostgreSQL makes for a statement."""
+    with connections["users"].cursor() as cursor:
+        cursor.execute(f"EXPLAIN (FORMAT JSON) {statement}", values)
+        [(explained,)] = cursor.fetchall()
+    [found] = json.loads(explained) if isinstance(explained, str) else explained
+    nodes, rest = [], [found["Plan"]]
+    while rest:
+        node = rest.pop()
+        nodes.append(node)
+        rest += node.get("Plans", [])
+    return nodes
+
+
+@pytest.mark.parametrize("unsent", [0, 5_000])
+def test_in_large_tables_every_statement_finds_its_rows_by_an_index(unsent):
+    """What relay, purge and gauges ask again and again, with statistics of an everyday and of a busy moment."""
+    for table in FILL:
+        fill(table, 5_000, OLD)
+        for _ in range(8):
+            fill(table, 25_000, YOUNG)
+    fill("outbox", unsent, YOUNG, sent="NULL")
+    execute("ANALYZE outbox, inbox, idempotency_keys")
+    statements = {
+        "unsent": (relay.UNSENT.format(unless_parked=relay.BEHIND_PARKED), [1_000]),
+        "unsent, passing parked": (relay.UNSENT.format(unless_parked=""), [1_000]),
+        "mark": (relay.MARK, [list(range(1_000))]),
+        "gauges": (gauges.OUTBOX, None),
+        **{
+            f"purge of {one.table}": (
+                one.statement, {"after": one.begin, "before": "2026-01-01T00:00Z", "batch": retention.BATCH}
+            )
+            for one in retention.expiries()
+        },
+    }  # fmt: skip
+    nodes = {name: plan_of(*asked) for name, asked in statements.items()}
+    scans = {
+        name: {node["Relation Name"] for node in found if node["Node Type"] == "Seq Scan"}
+        for name, found in nodes.items()
+    }
+    assert not any(scans.values()), scans
+    indexes = {name: {node["Index Name"] for node in found if "Index Name" in node} for name, found in nodes.items()}
+    assert "outbox_unsent" in indexes["unsent"] & indexes["unsent, passing parked"] & indexes["gauges"]
+    assert indexes["purge of inbox"] == {"inbox_consumed_at"}
+
+
 class TestOutbox:
     def test_what_was_not_sent_stays_however_old_it_is(self, monkeypatch):
         monkeypatch.setattr(retention, "BATCH", 10)
@@ -167,26 +233,16 @@ class TestWriters:
     def test_notice_nothing_of_two_purges(self):
         for table in FILL:
             fill(table, 20_000, OLD)
-        ended = threading.Event()
-        purged: list[int] = []
-
-        def purge_all() -> int:
-            return sum(retention.purge(one, pause=0) for one in retention.expiries())
-
-        def both() -> None:
-            purged.extend(together(purge_all, times=2))
-            ended.set()
-
-        thread = threading.Thread(target=both)
-        written = 0
+        purges, written = [purge_process() for _ in range(2)], 0
         with closing(self.connect()) as connection:
             connection.execute(self.LOCK_TIMEOUT)
-            thread.start()
-            while not ended.is_set():
+            while any(process.poll() is None for process in purges):
                 self.write(connection)  # raises LockNotAvailable if it has to wait
                 written += 1
-        thread.join()
-        assert sum(purged) == 60_000
+        said = [process.communicate() for process in purges]
+        assert [process.returncode for process in purges] == [0, 0], said
+        gone = [[int(number) for number in re.findall(r": (\d+) rows", out)] for out, _ in said]
+        assert [one + other for one, other in zip(*gone, strict=True)] == [20_000] * 3, "each row once"
         assert written > 10, "they were never at it together"
         assert (count("outbox"), InboxEvent.objects.count()) == (written * 10, written * 10)
 

@@ -60,6 +60,18 @@ class TestOff:
         assert said.spans == []
         assert not _sampled(said.answers[0])
 
+    def test_each_hop_has_a_span_id_of_its_own(self):
+        code = """
+from opentelemetry.trace import SpanKind
+from chassis.observability import tracing
+tracing.configure("tiny")
+parent = tracing.extract({"traceparent": "00-%s-%s-00"})
+print(*tracing.current_ids(tracing.begin("event process", parent, SpanKind.CONSUMER)[1]))
+"""
+        trace_id, span_id = _python(code % (TRACE, "b7ad6b7169203331")).stdout.split()
+        assert trace_id == TRACE
+        assert span_id != "b7ad6b7169203331"
+
     def test_a_span_costs_some_microseconds(self):
         code = """
 import timeit
