@@ -48,7 +48,7 @@ chaos: environment  ## Break everything on purpose, then account for everything 
 	@PYTHONPATH=platform $(PY) -m chaos
 
 drills: environment  ## Restart and kill under load, and measure how long anything stands still
-	@$(PY) -m pytest -n 0 -m drill -s -q $(ARGS)
+	@$(PY) -m pytest tests/drills -n 0 -m drill -s -q $(ARGS)
 
 lock: environment  ## Lock the newest versions of all packages that the .in files allow
 	$(PY) -m uv pip compile -q --upgrade --universal --python-version 3.11 --generate-hashes -o requirements.txt requirements.in

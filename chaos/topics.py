@@ -1,14 +1,14 @@
 """What stands on Kafka, for a reader of committed records that asks the broker directly, past all links."""
 
 import time
-from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
 import orjson
-from confluent_kafka import Consumer, IsolationLevel, KafkaError, KafkaException, TopicPartition
-from confluent_kafka.admin import AdminClient, OffsetSpec
+from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
+
+from embedded.positions import Positions
 
 EVENTS = ("user.created", "order.created", "payment.completed")
 READERS = {"user.created": "orders", "order.created": "payments", "payment.completed": "orders"}
@@ -71,16 +71,15 @@ class Reader:
             "log_level": 0,
             "reconnect.backoff.max.ms": 200,
         }
-        self._admin = AdminClient(self._servers)
+        self._positions = Positions(servers)
         self._consumer: Consumer | None = None
-        self._groups: dict[str, Consumer] = {}
         self._at: dict[tuple[str, int], int] = {}
         self.seen: dict[str, list[Seen]] = {name: [] for name in (*EVENTS, *DEAD.values())}
 
     def catch_up(self, within: float = 20.0) -> None:
         """Read up to where committed records end now. Raises Behind, and KafkaException when the broker is away."""
         consumer = self._consumer = self._consumer or self._open()
-        ends = self._ends(IsolationLevel.READ_COMMITTED)
+        ends = self._positions.ends(self.seen)
         deadline = time.monotonic() + within
         while any(self._at.get(place, 0) < end for place, end in ends.items()):
             if time.monotonic() > deadline:
@@ -90,13 +89,13 @@ class Reader:
 
     def close(self) -> None:
         """Let go of the broker."""
-        for consumer in (self._consumer, *self._groups.values()):
-            if consumer is not None:
-                consumer.close()
+        if self._consumer is not None:
+            self._consumer.close()
+        self._positions.close()
 
     def open_transactions(self) -> dict[str, int]:
         """For each topic, how many records no reader of committed records can reach because a transaction is open."""
-        committed, all_ends = self._ends(IsolationLevel.READ_COMMITTED), self._ends(IsolationLevel.READ_UNCOMMITTED)
+        committed, all_ends = self._positions.ends(self.seen), self._positions.ends(self.seen, uncommitted=True)
         hidden: dict[str, int] = {}
         for (topic, number), end in all_ends.items():
             hidden[topic] = hidden.get(topic, 0) + end - committed[topic, number]
@@ -110,33 +109,18 @@ class Reader:
         found = {}
         for topic, group in READERS.items():
             done = self._committed(group, topic)
-            waiting = sum(record.offset >= done.get(record.partition, 0) for record in self.seen[topic])
+            waiting = sum(record.offset >= done.get((topic, record.partition), 0) for record in self.seen[topic])
             if waiting:
                 found[topic] = waiting
         return found
 
-    def _committed(self, group: str, topic: str) -> dict[int, int]:
-        if group not in self._groups:
-            # Not by AdminClient.list_consumer_group_offsets: when the broker comes back after an outage, that one never
-            # answers again, and in the end aborts the process (librdkafka 2.16). A consumer that never joins can ask too.
-            self._groups[group] = Consumer(self._servers | {"group.id": group, "enable.auto.commit": False})
+    def _committed(self, group: str, topic: str) -> dict[tuple[str, int], int]:
         try:
-            found = self._groups[group].committed(self._places([topic]), timeout=5)
+            return self._positions.committed(group, topic)
         except KafkaException as exception:
             if exception.args[0].code() != KafkaError._TIMED_OUT:
                 raise
             return {}
-        return {place.partition: place.offset for place in found}
-
-    def _ends(self, isolation: IsolationLevel) -> dict[tuple[str, int], int]:
-        latest = OffsetSpec.latest()  # type: ignore[no-untyped-call]
-        wanted = dict.fromkeys(self._places(self.seen), latest)
-        found = self._admin.list_offsets(wanted, isolation_level=isolation, request_timeout=5)
-        return {(place.topic, place.partition): future.result(10).offset for place, future in found.items()}
-
-    def _places(self, names: Iterable[str]) -> list[TopicPartition]:
-        known = self._admin.list_topics(timeout=5).topics
-        return [TopicPartition(name, number) for name in names for number in known[name].partitions]
 
     def _open(self) -> Consumer:
         consumer = Consumer(
@@ -148,7 +132,9 @@ class Reader:
                 "enable.partition.eof": True,
             }
         )
-        consumer.assign([TopicPartition(place.topic, place.partition, 0) for place in self._places(self.seen)])
+        consumer.assign(
+            [TopicPartition(place.topic, place.partition, 0) for place in self._positions.places(self.seen)]
+        )
         return consumer
 
     def _take(self, message: Any) -> None:

@@ -13,6 +13,7 @@ from typing import Any, Self, TypeVar
 from confluent_kafka import Consumer, Producer, TopicPartition
 
 from embedded.errors import EmbeddedError
+from embedded.positions import Positions
 
 T = TypeVar("T")
 
@@ -50,6 +51,7 @@ class Observer:
 
     def __init__(self, bootstrap_servers: str) -> None:
         self._servers: dict[str, str | int | float | bool] = {"bootstrap.servers": bootstrap_servers, "log_level": 0}
+        self._positions = Positions(bootstrap_servers)
         self.seen: list[Seen] = []
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._read, name="observer", daemon=True)
@@ -63,6 +65,7 @@ class Observer:
         """Read no more."""
         self._stop.set()
         self._thread.join(5)
+        self._positions.close()
 
     def of(self, topic: str, **payload: str) -> list[Seen]:
         """The records seen so far on a topic whose payload has these values, oldest first."""
@@ -90,14 +93,7 @@ class Observer:
 
     def committed(self, group: str, topic: str, partition: int) -> int:
         """The offset up to which a consumer group has worked a partition off."""
-        # Not by AdminClient.list_consumer_group_offsets: after a restart of the broker that one never answers again, and in
-        # the end aborts the process (librdkafka 2.16). A consumer that never joins can ask too.
-        asking = Consumer({**self._servers, "group.id": group, "enable.auto.commit": False})
-        try:
-            [found] = asking.committed([TopicPartition(topic, partition)], timeout=10)
-        finally:
-            asking.close()
-        return int(found.offset)
+        return self._positions.committed(group, topic)[topic, partition]
 
     def _read(self) -> None:
         consumer = Consumer(

@@ -7,6 +7,8 @@ import pytest
 
 from embedded import cache
 from embedded.engines import choose
+from embedded.kafka import Kafka
+from embedded.postgres import PostgreSQL
 from tests.acceptance.stand import Stand
 from tests.acceptance.topics import Topics
 
@@ -52,6 +54,22 @@ def system(stand: Stand) -> Stand:
     """Every process of the system, once, running and ready."""
     stand.whole()
     return stand
+
+
+@pytest.fixture
+def kafka(stand: Stand) -> Iterator[Kafka]:
+    """The broker, which runs again when the test is over."""
+    yield stand.engines.kafka
+    if not stand.engines.kafka.members[0].child.alive:
+        stand.engines.kafka.restart()
+
+
+@pytest.fixture
+def postgres(stand: Stand) -> Iterator[PostgreSQL]:
+    """The server of both databases, which runs again when the test is over."""
+    yield stand.engines.postgres
+    if not stand.engines.postgres.child.alive:
+        stand.engines.postgres.restart()
 
 
 @pytest.hookimpl(wrapper=True)

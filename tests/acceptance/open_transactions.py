@@ -16,9 +16,9 @@ ORDERS = 400
 
 @dataclass(frozen=True)
 class Torn:
-    """What a frozen worker has left open: since when, and at which partitions and offsets of payment.completed.
+    """What a frozen worker has left open: since when, and which partitions and offsets of payment.completed wait for it.
 
-    `users` are those whose orders it, or another worker, was paying for.
+    Behind its own may be those of other workers. `users` are those whose orders it, or another worker, was paying for.
     """
 
     users: list[str]
@@ -40,18 +40,32 @@ def wait_for_payment(system, topics) -> list[str]:
 
 def is_open(topics) -> bool:
     """Whether records stand on payment.completed that wait for the end of their transaction."""
-    committed, all_of_it = topics.ends("payment.completed"), topics.ends("payment.completed", uncommitted=True)
-    return any(committed[place] < end for place, end in all_of_it.items())
+    return _open(_ends(topics))
 
 
 def stays_open(topics) -> bool:
-    """Whether it stays open; one whose end was asked for already is closed in a moment."""
-    deadline = time.monotonic() + 0.5
-    while time.monotonic() < deadline:
-        if not is_open(topics):
-            return False
+    """Whether one is open, and nothing else goes on: for a second nothing is written and nothing ends.
+
+    One whose end was asked for already is closed in a moment, and so is one of a worker that lives.
+    """
+    before, since = _ends(topics), time.monotonic()
+    while time.monotonic() - since < 1.0:
         time.sleep(0.02)
-    return True
+        now = _ends(topics)
+        if not _open(now):
+            return False
+        if now != before:
+            before, since = now, time.monotonic()
+    return _open(before)
+
+
+def _ends(topics) -> tuple[dict, dict]:
+    return topics.ends("payment.completed"), topics.ends("payment.completed", uncommitted=True)
+
+
+def _open(ends: tuple[dict, dict]) -> bool:
+    committed, all_of_it = ends
+    return any(committed[place] < end for place, end in all_of_it.items())
 
 
 def freeze_inside_transaction(system, topics, raw: Topics, *, beside: Sequence[str] = ()) -> Torn:

@@ -16,14 +16,6 @@ TRANSACTION_SECONDS = 4.0
 """KAFKA_TRANSACTION_TIMEOUT_SECONDS: what is older than this the broker ends in its first second, when it has no listener yet."""
 
 
-@pytest.fixture
-def kafka(stand):
-    """The broker, which runs again when the test is over."""
-    yield stand.engines.kafka
-    if not stand.engines.kafka.members[0].child.alive:
-        stand.engines.kafka.restart()
-
-
 @pytest.mark.parametrize("comes_back", ["as the same process", "started again"])
 def test_what_the_broker_forgot_to_end_is_ended_by_the_worker(system, topics, raw, kafka, comes_back):
     torn = freeze_inside_transaction(system, topics, raw)

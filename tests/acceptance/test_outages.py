@@ -39,22 +39,6 @@ def visitors(system):
     visitors.end()
 
 
-@pytest.fixture
-def kafka(stand):
-    """The broker, which runs again when the test is over."""
-    yield stand.engines.kafka
-    if not stand.engines.kafka.members[0].child.alive:
-        stand.engines.kafka.restart()
-
-
-@pytest.fixture
-def postgres(stand):
-    """The server of both databases, which runs again when the test is over."""
-    yield stand.engines.postgres
-    if not stand.engines.postgres.child.alive:
-        stand.engines.postgres.restart()
-
-
 def unready(system, name: str, part: str) -> bool:
     """Whether a process says that this part is down, and so is not ready."""
     status, body = system[name].readiness()

@@ -7,21 +7,13 @@ from functools import cached_property
 from typing import Any, Self
 
 import orjson
-from confluent_kafka import (
-    Consumer,
-    IsolationLevel,
-    KafkaError,
-    KafkaException,
-    Producer,
-    TopicPartition,
-)
-from confluent_kafka.admin import AdminClient, NewTopic, OffsetSpec
+from confluent_kafka import Consumer, KafkaError, Producer, TopicPartition
+from confluent_kafka.admin import AdminClient, NewTopic
+
+from embedded.positions import Place, Positions
 
 EVENTS = ("user.created", "order.created", "payment.completed")
 DEAD = ("user.created.orders.dlq", "order.created.payments.dlq", "payment.completed.orders.dlq")
-
-Place = tuple[str, int]
-"""Topic and partition."""
 
 Headers = list[tuple[str, bytes | None]]
 
@@ -71,7 +63,7 @@ class Topics:
         self._producer = Producer(
             self._servers | {"acks": "all", "enable.idempotence": True, "partitioner": "murmur2_random"}
         )
-        self._groups: dict[str, Consumer] = {}
+        self._positions = Positions(servers)
         self._seen: dict[str, list[Seen]] = {name: [] for name in self._names}
         self._at: dict[Place, int] = {}
         self._stop = threading.Event()
@@ -84,8 +76,7 @@ class Topics:
     def __exit__(self, *error: object) -> None:
         self._stop.set()
         self._thread.join(10)
-        for consumer in self._groups.values():
-            consumer.close()
+        self._positions.close()
 
     def of(self, topic: str, **payload: Any) -> list[Seen]:
         """The records seen so far on a topic whose payload says this, in order for each partition."""
@@ -146,10 +137,7 @@ class Topics:
 
     def ends(self, topic: str, *, uncommitted: bool = False) -> dict[Place, int]:
         """Where the partitions end, for a reader of committed records or of all."""
-        isolation = IsolationLevel.READ_UNCOMMITTED if uncommitted else IsolationLevel.READ_COMMITTED
-        wanted = {place: OffsetSpec.latest() for place in self._places([topic])}
-        found = self._admin.list_offsets(wanted, isolation_level=isolation, request_timeout=5)
-        return {(place.topic, place.partition): future.result(10).offset for place, future in found.items()}
+        return self._positions.ends([topic], uncommitted=uncommitted)
 
     def caught_up(self, topic: str) -> bool:
         """Whether all that this reader can see of a topic now has been seen."""
@@ -158,17 +146,7 @@ class Topics:
 
     def committed(self, group: str, topic: str) -> dict[Place, int]:
         """The offsets up to which a consumer group has worked a topic off."""
-        if group not in self._groups:
-            # Not by AdminClient.list_consumer_group_offsets: when the broker comes back after an outage, that one never
-            # answers again, and in the end aborts the process (librdkafka 2.16). A consumer that never joins can ask too.
-            self._groups[group] = Consumer(self._servers | {"group.id": group, "enable.auto.commit": False})
-        try:
-            found = self._groups[group].committed(self._places([topic]), timeout=5)
-        except KafkaException:
-            # One that has lost its coordinator to a restart may never find it again; the next question gets a new one.
-            self._groups.pop(group).close()
-            raise
-        return {(place.topic, place.partition): place.offset for place in found}
+        return self._positions.committed(group, topic)
 
     def worked_off(self, group: str, topic: str) -> bool:
         """Whether a group has committed an offset behind every record that stands on the topic now."""
@@ -179,10 +157,6 @@ class Topics:
             last[record.topic, record.partition] = record.offset
         done = self.committed(group, topic)
         return all(done.get(place, -1) > offset for place, offset in last.items())
-
-    def _places(self, names: Iterable[str]) -> list[TopicPartition]:
-        known = self._admin.list_topics(timeout=10).topics
-        return [TopicPartition(name, number) for name in names for number in known[name].partitions]
 
     def _read(self) -> None:
         consumer = Consumer(
@@ -196,7 +170,9 @@ class Topics:
             }
         )
         try:
-            consumer.assign([TopicPartition(place.topic, place.partition, 0) for place in self._places(self._names)])
+            consumer.assign(
+                [TopicPartition(place.topic, place.partition, 0) for place in self._positions.places(self._names)]
+            )
             while not self._stop.is_set():
                 for message in consumer.consume(500, timeout=0.02):
                     self._take(message)

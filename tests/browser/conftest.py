@@ -26,6 +26,8 @@ class Site:
 @pytest.fixture(scope="package")
 def site():
     with database("users") as users_environment, database("orders") as orders_environment:
+        # A redrive is a Kafka transaction, and a machine that runs a browser too may be slow.
+        orders_environment["KAFKA_TRANSACTION_TIMEOUT_SECONDS"] = "30"
         for environment in (users_environment, orders_environment):
             name, password = ADMIN
             run(

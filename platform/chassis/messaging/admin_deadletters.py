@@ -190,9 +190,10 @@ class DeadLetterAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
             messages.error(request, f"{error}. Look again before you repeat it.")
         except Fenced:
             messages.error(request, "Another run about dead letters is under way; try again when it is done.")
+        else:
+            if gone := len(ids) - len(result.done) - len(result.refused):
+                messages.warning(request, f"{gone} not {action}: somebody may have decided about them already.")
         if result.done:
             messages.success(request, f"{len(result.done)} {action}.")
         for letter_id, reason in result.refused.items():
             messages.error(request, f"{letter_id} was refused by the broker: {reason}")
-        if gone := len(ids) - len(result.done) - len(result.refused):
-            messages.warning(request, f"{gone} not {action}: somebody may have decided about them already.")

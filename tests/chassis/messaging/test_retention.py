@@ -187,6 +187,12 @@ def test_in_large_tables_every_statement_finds_its_rows_by_an_index(unsent):
     assert indexes["purge of inbox"] == {"inbox_consumed_at"}
 
 
+def test_vacuum_comes_to_the_outbox_by_rows_and_not_by_its_size():
+    """What `bench/outbox.py` has measured to help, and nothing else."""
+    [(options,)] = execute("SELECT reloptions FROM pg_class WHERE oid = 'outbox'::regclass")
+    assert set(options) == {"autovacuum_vacuum_scale_factor=0.0", "autovacuum_vacuum_threshold=5000"}
+
+
 class TestOutbox:
     def test_what_was_not_sent_stays_however_old_it_is(self, monkeypatch):
         monkeypatch.setattr(retention, "BATCH", 10)

@@ -1,0 +1,162 @@
+"""How large the outbox grows under load, with and without settings of its own for autovacuum.
+
+    PYTHONPATH=platform .venv/bin/python -m bench.outbox
+
+For each variant a fresh table with a million rows that were sent already; then, for a minute, what requests, relay and
+purge do to it, by their own statements: rows in, taken, marked, and as many old ones out. Autovacuum looks every 5 s
+instead of every minute, so that a minute shows what happens in twelve.
+"""
+
+import json
+import statistics
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+
+import psycopg
+
+from bench.table import percentile
+from chassis.messaging.relay import BEHIND_PARKED, MARK, UNSENT
+from chassis.messaging.retention import OUTBOX as PURGE
+from embedded import cache
+from embedded.postgres import PostgreSQL
+from embedded.system import ROOT, environment
+
+KEPT = 1_000_000
+SET = 500
+SECONDS = 60.0
+SETS_A_SECOND = 4.0
+NAP_SECONDS = 5
+
+VARIANTS = {
+    "PostgreSQL's defaults": "",
+    "vacuum every 5,000": "autovacuum_vacuum_scale_factor = 0.0, autovacuum_vacuum_threshold = 5000",
+    "vacuum every 5,000, also for inserts from 5 %": "autovacuum_vacuum_scale_factor = 0.0, autovacuum_vacuum_threshold = 5000,"
+    " autovacuum_vacuum_insert_scale_factor = 0.05",
+    "vacuum every 2 %": "autovacuum_vacuum_scale_factor = 0.02",
+    "vacuum every 5,000, fillfactor 70": "autovacuum_vacuum_scale_factor = 0.0, autovacuum_vacuum_threshold = 5000,"
+    " fillfactor = 70",
+}
+RESET = "autovacuum_vacuum_scale_factor, autovacuum_vacuum_threshold, autovacuum_vacuum_insert_scale_factor, fillfactor"
+
+FILL = """
+INSERT INTO outbox (event_id, topic, key, payload, headers, request_id, created_at, sent_at)
+SELECT gen_random_uuid(), 'user.created', n::text, %(payload)s, %(headers)s::jsonb, 'r', {at}, {sent}
+FROM generate_series(1, %(count)s) AS n
+"""
+PAYLOAD = b"x" * 180
+HEADERS = json.dumps({"ce_id": "x" * 36, "traceparent": "x" * 55, "ce_type": "x" * 12, "rest": "x" * 250})
+OLD = "now() - interval '90 days' + n * interval '1 ms'"
+UNSENT_ROWS = UNSENT.format(unless_parked=BEHIND_PARKED)
+
+SIZES = "SELECT pg_relation_size('outbox'), pg_indexes_size('outbox'), pg_relation_size('outbox_unsent')"
+STATISTICS = """
+SELECT n_dead_tup, autovacuum_count, n_tup_upd, n_tup_hot_upd FROM pg_stat_user_tables WHERE relname = 'outbox'
+"""
+
+
+@dataclass
+class Found:
+    """What a variant came to."""
+
+    before: tuple[int, int, int]
+    after: tuple[int, int, int]
+    most_dead: int
+    vacuums: int
+    hot: float
+    took: list[float]
+    """Seconds for each set: in, taken, marked, old ones out."""
+    pages: int
+    """Touched at the end to find that nothing is left to send."""
+
+
+def measure(connection: psycopg.Connection, settings: str) -> Found:
+    """A minute of load on a table with these settings."""
+    fill(connection, settings)
+    before = connection.execute(SIZES).fetchone()
+    connection.execute("SELECT pg_stat_reset_single_table_counters('outbox'::regclass)")
+    took, most_dead, after = [], 0, 0
+    started = time.monotonic()
+    while (now := time.monotonic()) - started < SECONDS:
+        after = one_set(connection, after)
+        took.append(time.monotonic() - now)
+        if len(took) % 10 == 0:
+            most_dead = max(most_dead, statistic(connection)[0])
+        time.sleep(max(0.0, started + len(took) / SETS_A_SECOND - time.monotonic()))
+    time.sleep(2)
+    dead, vacuums, updated, hot = statistic(connection)
+    [plan] = connection.execute(f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) {UNSENT_ROWS}", [1000]).fetchone()[0]  # type: ignore[index]
+    pages = plan["Plan"]["Shared Hit Blocks"] + plan["Plan"]["Shared Read Blocks"]
+    sizes = connection.execute(SIZES).fetchone()
+    return Found(before, sizes, max(dead, most_dead), vacuums, hot / max(1, updated), took, pages)  # type: ignore[arg-type]
+
+
+def fill(connection: psycopg.Connection, settings: str) -> None:
+    """A table as it is in its everyday life: all has been sent, and vacuum has been through it."""
+    connection.execute("TRUNCATE outbox RESTART IDENTITY")
+    connection.execute(f"ALTER TABLE outbox RESET ({RESET})")
+    if settings:
+        connection.execute(f"ALTER TABLE outbox SET ({settings})")
+    insert(connection, KEPT, at=OLD, sent=OLD)
+    connection.execute("VACUUM (ANALYZE) outbox")
+    connection.execute("CHECKPOINT")
+
+
+def insert(connection: psycopg.Connection, count: int, *, at: str = "now()", sent: str = "NULL") -> None:
+    """Rows of an everyday size."""
+    connection.execute(FILL.format(at=at, sent=sent), {"payload": PAYLOAD, "headers": HEADERS, "count": count})
+
+
+def one_set(connection: psycopg.Connection, after: int) -> int:
+    """What happens to the table for one set of events. Returns where the purge ended."""
+    insert(connection, SET)
+    rows = connection.execute(UNSENT_ROWS, [1000]).fetchall()
+    connection.execute(MARK, [[row[0] for row in rows]])
+    values = {"after": after, "before": "now", "batch": SET}
+    _, ended, _ = connection.execute(PURGE, values).fetchone()  # type: ignore[misc]
+    return int(ended)
+
+
+def statistic(connection: psycopg.Connection) -> tuple[int, int, int, int]:
+    """Dead rows, vacuums so far, updates, and those of them that touched no index."""
+    connection.execute("SELECT pg_stat_clear_snapshot()")
+    return connection.execute(STATISTICS).fetchone()  # type: ignore[return-value]
+
+
+def report(name: str, found: Found) -> str:
+    """One row of the table."""
+
+    def size(pair: tuple[int, int, int]) -> str:
+        table, indexes, unsent = (number / 1024 / 1024 for number in pair)
+        return f"{table:.0f} + {indexes:.0f} ({unsent:.1f})"
+
+    middle, slow = statistics.median(found.took) * 1000, percentile(found.took, 99) * 1000
+    return (
+        f"| {name} | {size(found.before)} | {size(found.after)} | {found.most_dead:,} | {found.vacuums} |"
+        f" {found.hot:.0%} | {found.pages:,} | {middle:.0f} / {slow:.0f} |"
+    )
+
+
+HEAD = """\
+| settings | MiB before: table + indexes (`outbox_unsent`) | after | most dead rows | vacuums | HOT updates \
+| pages to find nothing unsent | a set, ms p50 / p99 |
+|---|---|---|---|---|---|---|---|"""
+
+
+def main() -> None:
+    """Measure each variant and print the table."""
+    with cache.throwaway("bench-outbox") as folder, PostgreSQL(folder) as server:
+        addresses = {"USERS_DATABASE_URL": server.url("userdb"), "KAFKA_BOOTSTRAP_SERVERS": "127.0.0.1:1"}
+        variables = environment("users", addresses=addresses, secret_key="x" * 50)
+        subprocess.run([sys.executable, "manage.py", "migrate", "-v0"], cwd=ROOT, env=variables, check=True)
+        with psycopg.connect(server.url("userdb", "postgres"), autocommit=True) as connection:
+            connection.execute(f"ALTER SYSTEM SET autovacuum_naptime = '{NAP_SECONDS}s'".encode())
+            connection.execute("SELECT pg_reload_conf()")
+            print(HEAD, flush=True)
+            for name, settings in VARIANTS.items():
+                print(report(name, measure(connection, settings)), flush=True)
+
+
+if __name__ == "__main__":
+    main()
