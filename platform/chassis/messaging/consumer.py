@@ -1,6 +1,5 @@
 """The consumer: one loop that fetches, tries what is ready in one transaction, and commits offsets up to what is done."""
 
-import math
 import time
 from collections import Counter
 from typing import Any
@@ -21,6 +20,7 @@ from chassis.messaging.handling import Handlers
 from chassis.messaging.kafka_transaction import Fenced, KafkaTransaction
 from chassis.messaging.loop import Heartbeat, Stop
 from chassis.messaging.outcome import Outcome, Transaction
+from chassis.messaging.reach import Reach
 from chassis.messaging.records import Partition, Record, from_message
 from chassis.messaging.registry import Received
 from chassis.messaging.registry import handlers as registered
@@ -32,9 +32,6 @@ log = structlog.get_logger(__name__)
 
 IDLE_SECONDS = 0.5
 """Longest wait for a record: how long a stop may go unnoticed in an idle loop."""
-
-LOOK_AFTER_SECONDS = 1.0
-"""After this long a client that has lost its brokers has one again, or has said why it gets none."""
 
 BEHIND_SECONDS = 0.1
 """So much later than all others a record is tried whose failure may be its own: whether they get through is what tells."""
@@ -64,9 +61,9 @@ class Consumer:
         self._heartbeat = heartbeat
         self._policy = service_policy()
         self._backlog = Backlog()
-        self._client: KafkaConsumer = kafka.consumer(error_cb=self._on_client_error, on_commit=self._on_commit)
         self._broker = Dependency("broker")
-        self._look_at = math.inf
+        self._reach = Reach(self._broker)
+        self._client: KafkaConsumer = kafka.consumer(error_cb=self._reach.on_error, on_commit=self._on_commit)
         self._dependency = Dependency("database") if settings.SERVICE_DATABASE else self._broker
         self._dead_letters = Dependency("dead-letter topic", part="broker")
         heartbeat.watch(self._broker, self._dependency, self._dead_letters)
@@ -116,10 +113,11 @@ class Consumer:
 
     def _turn(self) -> None:
         self._fetch()
+        if self._reach.found(self._client) and self._dependency is self._broker:
+            # A call of a transactional producer that has lost its connections may hang; a new one has lost none.
+            self._transaction = self._open_transaction()
         now = time.monotonic()
-        if now >= self._look_at and self._broker.may_try(now):
-            self._look_for_broker()
-        if self._dependency.may_try(now) and (batch := self._backlog.take(settings.CONSUMER_BATCH_SIZE, now)):
+        if self._may_work(now) and (batch := self._backlog.take(settings.CONSUMER_BATCH_SIZE, now)):
             self._work(batch)
             self._transaction.raise_if_unsure()
         self._commit(wait=False)
@@ -167,26 +165,12 @@ class Consumer:
         elif error.code() != KafkaError._PARTITION_EOF:
             log.warning("fetch failed, will go on", code=error.name(), reason=error.str())
 
-    def _on_client_error(self, error: KafkaError) -> None:
-        """The Kafka client has lost every broker, or none lets it in; it goes on trying by itself, and says so each time."""
-        kafka.on_error(error)
-        if error.code() not in kafka.UNREACHABLE:
-            return
-        if self._broker.up and error.code() == KafkaError._AUTHENTICATION:
-            self._broker.failed(KafkaException(error))
-        self._look_at = min(self._look_at, time.monotonic() + LOOK_AFTER_SECONDS)
-
-    def _look_for_broker(self) -> None:
-        """The client does not say when it has a broker again, so it is asked."""
-        try:
-            self._client.list_topics(kafka.ANY_TOPIC, timeout=IDLE_SECONDS)
-        except KafkaException as exception:
-            self._broker.failed(exception)
-        else:
-            self._look_at = math.inf
-            self._broker.answered()
-
     # --- work ---
+
+    def _may_work(self, now: float) -> bool:
+        """Whether what the work needs is there, as far as is known. No Kafka transaction begins while the link is in doubt."""
+        in_doubt = self._reach.in_doubt and self._dependency is self._broker
+        return not in_doubt and self._dependency.may_try(now)
 
     def _work(self, batch: list[Record]) -> None:
         started = time.perf_counter()
@@ -362,7 +346,7 @@ class Consumer:
         self._paused -= gone
         if not len(self._backlog):
             self._dead_letters.forget()
-            if self._look_at == math.inf or self._dependency is not self._broker:
+            if not self._reach.in_doubt or self._dependency is not self._broker:
                 self._dependency.forget()
         self._count_rebalance(kind, gone)
 
