@@ -172,7 +172,7 @@ class Consumers(Topics):
     )
     consumer_batch_size: int = Field(500, ge=1, le=10_000, description="Most events in one transaction.")
     consumer_session_timeout_seconds: float = Field(
-        4.5,
+        4.0,
         ge=1,
         le=300,
         description="After this long without a heartbeat a consumer's partitions go to another;"

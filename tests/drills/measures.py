@@ -1,6 +1,7 @@
 """How long something stood still, from the records on Kafka and the rows of orders' inbox: never from logs or metrics."""
 
 import time
+from collections.abc import Mapping
 
 from embedded.runner import get
 from tests.acceptance.stand import Member
@@ -18,13 +19,16 @@ def up_at(member: Member) -> float:
     return now()
 
 
-def gone_on(system, topics, topic: str, moment: float) -> dict[int, float]:
-    """For each partition of a topic, how long after `moment` its first event was handled by orders."""
+def gone_on(system, topics, topic: str, moment: float, *, behind: Mapping[int, int] | None = None) -> dict[int, float]:
+    """For each partition of a topic, how long after `moment` its first event was handled by orders.
+
+    With `behind`, an offset for each of some partitions, only events of these that stand behind it are looked at.
+    """
     query = "SELECT event_id, extract(epoch FROM consumed_at)::float8 FROM inbox WHERE consumed_at > to_timestamp(%s)"
     at = dict(system.rows("orderdb", query, moment))
     found: dict[int, float] = {}
     for record in topics.of(topic):
-        if record.id in at:
+        if record.id in at and (behind is None or record.offset > behind.get(record.partition, record.offset)):
             waited = at[record.id] - moment
             found[record.partition] = min(waited, found.get(record.partition, waited))
     return found
