@@ -112,7 +112,8 @@ class Trial:
             self.visitors.end()
         settle(system, self._topics, meanwhile=self._supervisor)
         assert {status for status, _ in self.visitors.answers} == {201}
-        check(system, self._topics, [user_id for _, user_id in self.visitors.answers])
+        # A relay whose session ends between the broker's word and its own mark may be followed by one that sends again.
+        check(system, self._topics, [user_id for _, user_id in self.visitors.answers], relayed_once=False)
         self._nobody_died(pids)
         assert {name: after[name] - before[name] for name in down if after[name] - before[name] > 1} == {}
 

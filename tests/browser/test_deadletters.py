@@ -27,8 +27,10 @@ OFFSETS = itertools.count(7)  # a letter's id is a function of where its event s
 
 @pytest.fixture(scope="module")
 def topics(site) -> None:
-    """Those that orders consumes, and their dead-letter topics."""
-    run([sys.executable, "manage.py", "topics"], site.orders_environment)
+    """The one that users publishes and orders consumes, and its dead-letter topic."""
+    for service in ("users", "orders"):
+        environment = {**site.orders_environment, "DJANGO_SETTINGS_MODULE": f"settings.{service}"}
+        run([sys.executable, "manage.py", "topics"], environment)
 
 
 @dataclass(frozen=True)

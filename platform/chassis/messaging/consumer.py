@@ -203,7 +203,7 @@ class Consumer:
     def _after_failure(self, batch: list[Record], error: Exception) -> None:
         if isinstance(error, Fenced):
             raise error
-        self._transaction.reset()
+        self._transaction.reset(error)
         if is_dependency(error):
             self._wait_for(self._dependency, error)
             self._backlog.put_back(batch)
@@ -251,7 +251,7 @@ class Consumer:
         except Fenced:
             raise
         except Exception as error:  # noqa: BLE001  wherever it cannot be written: it waits, it is never dropped
-            self._transaction.reset()
+            self._transaction.reset(error)
             record.attempts -= 1
             self._hold(record, self._dependency if is_dependency(error) else self._dead_letters, error)
         else:

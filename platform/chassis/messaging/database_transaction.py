@@ -11,6 +11,7 @@ from django.db import connections, transaction
 from chassis.messaging import handling, inbox, outbox
 from chassis.messaging.deadletters import DeadLetter, topic_of
 from chassis.messaging.envelope import Letter
+from chassis.messaging.failures import is_dependency
 from chassis.messaging.handling import Handlers
 from chassis.messaging.outcome import Offsets, Outcome
 from chassis.messaging.records import Record
@@ -51,9 +52,17 @@ class DatabaseTransaction:
         else:
             self._consumer.commit(offsets=positions, asynchronous=True)
 
-    def reset(self) -> None:
-        """Close the connection: after a failure its state is not known."""
-        connections[settings.SERVICE_DATABASE].close()
+    def reset(self, error: Exception) -> None:
+        """Close the connection, unless only the event failed and PostgreSQL has answered everything and rolled back.
+
+        A new connection takes many times as long as a transaction, and other keys would wait for it at each retry.
+        """
+        from psycopg.pq import TransactionStatus  # only where there is a database
+
+        connection = connections[settings.SERVICE_DATABASE]
+        raw = connection.connection
+        if is_dependency(error) or raw is None or raw.info.transaction_status != TransactionStatus.IDLE:
+            connection.close()
 
     def raise_if_unsure(self) -> None:
         """Nothing to do: a repeat of what was committed finds its ids in the inbox."""

@@ -95,7 +95,7 @@ class KafkaTransaction:
     def commit(self, offsets: Offsets, *, wait: bool) -> None:
         """Nothing to do: offsets are committed with the work, in `process` and `bury`."""
 
-    def reset(self) -> None:
+    def reset(self, error: Exception) -> None:
         """Nothing to do: a failed transaction was aborted when it failed."""
 
     def raise_if_unsure(self) -> None:

@@ -36,8 +36,8 @@ class Transaction(Protocol):
     def commit(self, offsets: Offsets, *, wait: bool) -> None:
         """Commit offsets of work that is done, if `process` has not done so itself."""
 
-    def reset(self) -> None:
-        """Let go of what a failed try has left, a broken connection say."""
+    def reset(self, error: Exception) -> None:
+        """Let go of what a try that failed with `error` has left, a broken connection say."""
 
     def raise_if_unsure(self) -> None:
         """Raise Unsure when only a new start can tell how the last transaction ended."""

@@ -55,6 +55,8 @@ class Writer:
         self._patience = patience
         self._producer = kafka.transactional_producer(name)
         self._refused: Refused | None = None
+        self._undelivered: KafkaError | None = None
+        """Why the first record that did not arrive did not."""
 
     def __enter__(self) -> Self:
         self._patience.heard()
@@ -79,7 +81,7 @@ class Writer:
         After DependencyDown it is not known which of both; another Writer of this name finds out.
         """
         self._patience.heard()
-        self._refused = None
+        self._refused = self._undelivered = None
         failed: Exception | None = None
         try:
             self._producer.begin_transaction()
@@ -94,7 +96,8 @@ class Writer:
         self._abort()
         if self._refused is not None:
             raise self._refused
-        raise DependencyDown(f"nothing was written: {failed}") from failed
+        why = failed if self._undelivered is None else self._undelivered.str()
+        raise DependencyDown(f"nothing was written: {why}") from failed
 
     def _close(self) -> None:
         # One that was fenced raises that here once more; whoever had to know it does.
@@ -125,6 +128,8 @@ class Writer:
         return lambda error, _: self._note(index, error) if error else None
 
     def _note(self, index: int, error: KafkaError) -> None:
+        if self._undelivered is None:
+            self._undelivered = error
         if self._refused is None and error.code() in kafka.REFUSED_FOR_GOOD:
             self._refused = Refused(index, f"{error.name()}: {error.str()}")
 

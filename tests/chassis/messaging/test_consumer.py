@@ -61,6 +61,27 @@ def test_what_a_handler_changed_is_gone_when_it_fails(scene):
     assert InboxEvent.objects.filter(topic="x").count() == 1
 
 
+def test_an_event_that_fails_costs_no_new_connection(scene):
+    """Other keys would wait for it at each retry."""
+    sessions = []
+
+    def react(scene, received):
+        with connections["users"].cursor() as cursor:
+            cursor.execute("SELECT pg_backend_pid()")
+            sessions.append(cursor.fetchone())
+            if len(sessions) == 1:
+                cursor.execute("SELECT 1 / 0")
+        if len(sessions) == 2:
+            raise ValueError("the second time")
+
+    scene.react = react
+    scene.send(scene.event(1))
+    with running(Consumer):
+        eventually(lambda: scene.handled)
+    assert len(sessions) == 3
+    assert len(set(sessions)) == 1
+
+
 class TestPoison:
     """One bad event among good ones."""
 
@@ -443,6 +464,11 @@ def test_says_its_lag_before_it_has_finished_anything(scene, settings, monkeypat
         eventually(lambda: committed(scene) == 7)
     scene.react = lambda scene, received: 1 / 0
     scene.send(*(scene.event(n) for n in range(5)))
+
+    def lag():
+        samples = metrics.CONSUMER_LAG.collect()[0].samples
+        return sum(sample.value for sample in samples if sample.labels["topic"] == scene.topic)
+
     with running(Consumer):
-        eventually(lambda: sum(s.value for s in metrics.CONSUMER_LAG.collect()[0].samples) == 5)
+        eventually(lambda: lag() == 5)
         assert committed(scene) == 7

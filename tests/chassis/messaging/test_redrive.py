@@ -15,7 +15,7 @@ from chassis.messaging.failures import DependencyDown
 from chassis.messaging.kafka_transaction import Fenced
 from chassis.messaging.writer import Outbound, Refused, Writer
 from tests.chassis.messaging import letters
-from tests.chassis.messaging.kafka_helpers import headers, servers
+from tests.chassis.messaging.kafka_helpers import headers, make_topic, servers
 from tests.waiting import eventually
 
 # confluent-kafka's word about a producer that was fenced; pytest shows what the code under test does not.
@@ -126,6 +126,16 @@ def test_one_that_the_broker_refuses_stays_and_the_others_go(scene, settings):
     assert list(result.refused) == [too_large.id]
     assert unresolved() == [too_large.id]
     assert letters.redriven(scene.topic) == {ids[0]: 1, ids[2]: 1}
+
+
+def test_says_why_nothing_was_written(scene, monkeypatch):
+    gone = f"{scene.topic}-gone"
+    monkeypatch.setattr(deadletter_store, "registered", lambda: {gone: None})
+    make_topic(f"{gone}.{scene.group}.dlq", partitions=1)
+    [letter_id] = letters.bury(f"{gone}.{scene.group}.dlq", letters.letter(gone, 1))
+    with pytest.raises(DependencyDown, match=r"nothing was written: .*[Uu]nknown topic"):
+        run()
+    assert unresolved() == [letter_id]
 
 
 class TestWanted:

