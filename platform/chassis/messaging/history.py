@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime
+from typing import TypeVar
 
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException
 from confluent_kafka import TopicPartition as Place
@@ -19,8 +20,12 @@ MOVING = {
     KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
     KafkaError.COORDINATOR_NOT_AVAILABLE,
     KafkaError.NOT_COORDINATOR,
+    KafkaError.LEADER_NOT_AVAILABLE,
+    KafkaError.NOT_LEADER_FOR_PARTITION,
 }
-"""What a broker says while a group's coordinator moves, or is made: it knows better in a moment."""
+"""What a broker says while a group's coordinator or a partition's leader moves, or is made: it knows better in a moment."""
+
+T = TypeVar("T")
 
 
 def scan(topics: Iterable[str], since: datetime | None = None) -> Iterator[Record]:
@@ -44,7 +49,8 @@ def _starts(client: Consumer, topics: Iterable[str], since: datetime | None) -> 
     if since is None or not there:
         return [Place(topic, number, OFFSET_BEGINNING) for topic, number in there]
     moment = int(since.timestamp() * 1000)
-    found = client.offsets_for_times([Place(*place, moment) for place in there], timeout=PATIENCE_SECONDS)
+    wanted = [Place(*place, moment) for place in there]
+    found = _settled(lambda: client.offsets_for_times(wanted, timeout=PATIENCE_SECONDS))
     return [place for place in found if place.offset >= 0]  # else it has nothing so young
 
 
@@ -91,13 +97,17 @@ def committed(client: Consumer, places: Iterable[Partition]) -> dict[Partition, 
     (2.16.0 dies of it with a segmentation fault).
     """
     wanted = [Place(*place) for place in places]
+    found = _settled(lambda: client.committed(wanted, timeout=PATIENCE_SECONDS))
+    return {(place.topic, place.partition): place.offset for place in found if place.offset >= 0}
+
+
+def _settled(ask: Callable[[], T]) -> T:
+    """Ask again while what was asked is just moving. Raises KafkaException for anything else, and when it never settles."""
     deadline = time.monotonic() + PATIENCE_SECONDS
     while True:
         try:
-            found = client.committed(wanted, timeout=PATIENCE_SECONDS)
+            return ask()
         except KafkaException as exception:
             if time.monotonic() > deadline or exception.args[0].code() not in MOVING:
                 raise
             time.sleep(0.2)
-        else:
-            return {(place.topic, place.partition): place.offset for place in found if place.offset >= 0}
