@@ -1,11 +1,13 @@
 """What every drill has: the system of the acceptance tests, and a line of figures that is printed at its end."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 
 from tests.acceptance.fixtures import STAND, pytest_runtest_makereport, raw, stand, system, topics
 from tests.acceptance.lanes import Load
+
+Limit = Callable[..., None]
 
 __all__ = ["STAND", "pytest_runtest_makereport", "raw", "stand", "system", "topics"]
 
@@ -29,3 +31,24 @@ def load(topics) -> Iterator[Load]:
     load.start()
     yield load
     load.end()
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--report-times",
+        action="store_true",
+        help="a time beyond its limit is said and fails nothing: for a machine that has other work to do",
+    )
+
+
+@pytest.fixture
+def limit(request: pytest.FixtureRequest, figures: dict[str, object]) -> Limit:
+    """`limit(value, most)` fails the drill when the value is more than that, or only says so (`--report-times`)."""
+
+    def hold(value: float, most: float, story: str = "") -> None:
+        if value > most and request.config.getoption("--report-times"):
+            figures["MISSED"] = f"its limit, {most:g}, by {value - most:.2f}"
+            return
+        assert value <= most, story
+
+    return hold

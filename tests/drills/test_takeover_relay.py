@@ -28,7 +28,7 @@ def account(system, topics, visitors) -> None:
     check(system, topics, [user_id for _, user_id in visitors.answers], relayed_once=False)
 
 
-def test_relay_started_again(system, topics, visitors, figures):
+def test_relay_started_again(system, topics, visitors, figures, limit):
     """Relay killed -9 and started again, with no other. Limit: 1 s once it is up."""
     eventually(lambda: len(visitors.answers) >= 20)
     system["users-relay"].kill9()
@@ -37,10 +37,10 @@ def test_relay_started_again(system, topics, visitors, figures):
     figures["its start took"] = up - killed
     figures["it sends after"] = waited = first_record(topics, "user.created", up)
     account(system, topics, visitors)
-    assert waited <= 1.0
+    limit(waited, 1.0)
 
 
-def test_relay_never_comes_back(system, topics, visitors, figures):
+def test_relay_never_comes_back(system, topics, visitors, figures, limit):
     """Relay killed -9 that never comes back, with another one standing by. Limit: 6 s from the kill."""
     relays = [system["users-relay"], *system.start("users-relay-1")]
     eventually(lambda: len(visitors.answers) >= 20)
@@ -48,4 +48,4 @@ def test_relay_never_comes_back(system, topics, visitors, figures):
     killed = now()
     figures["the other sends after"] = waited = first_record(topics, "user.created", killed)
     account(system, topics, visitors)
-    assert waited <= 6.0
+    limit(waited, 6.0)
