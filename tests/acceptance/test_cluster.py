@@ -90,8 +90,11 @@ def load(cluster: Stand) -> Iterator[tuple[Visitors, Buyers]]:
 
 
 def hold_account(cluster: Stand, topics: Topics, visitors: Visitors, buyers: Buyers, *, relayed_once: bool) -> None:
-    """All that was accepted has come to its end, once."""
-    settle(cluster, topics)
+    """All that was accepted has come to its end, once.
+
+    A worker of payments whose call into the Kafka client hung is started again, as a supervisor would (`watchdog.py`).
+    """
+    settle(cluster, topics, meanwhile=cluster.revive)
     check(cluster, topics, [user_id for _, user_id in visitors.answers], relayed_once=relayed_once)
     placed = [order_id for _, order_id in buyers.answers]
     assert others(cluster) == len(placed) + buyers.orders_before

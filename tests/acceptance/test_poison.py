@@ -56,7 +56,8 @@ def explained(letter: Seen) -> dict[str, str]:
 
 def died_at(topics, dead_letters: str, partition: int, offset: int) -> dict[str, str]:
     """What the one dead letter of a record says; the record stands in it as it was sent."""
-    said = [(letter, explained(letter)) for letter in topics.of(dead_letters)]
+    # Beside the letters stands what somebody decided about one; that says nothing of a record's place.
+    said = [(letter, why) for letter in topics.of(dead_letters) if "partition" in (why := explained(letter))]
     [(letter, why)] = [one for one in said if (one[1]["partition"], one[1]["offset"]) == (str(partition), str(offset))]
     [sent] = [record for record in topics.of(why["topic"]) if (record.partition, record.offset) == (partition, offset)]
     assert (letter.key, letter.value) == (sent.key, sent.value)

@@ -1,6 +1,7 @@
 """Everything consumed once more, from the beginning, by every group, without an inbox: nothing changes."""
 
 import re
+from collections import Counter
 
 import pytest
 
@@ -9,7 +10,9 @@ from tests.waiting import eventually
 
 pytestmark = pytest.mark.acceptance
 
-ORDERS = "SELECT id, status, payment_id FROM orders ORDER BY id"
+ORDERS = "SELECT id, status, payment_id FROM orders WHERE user_id = ANY(%s) ORDER BY id"
+SETTLED = "SELECT user_id FROM orders GROUP BY user_id HAVING bool_and(status <> 'pending')"
+"""Users of whom nothing is buried: what another test has buried is well again when it is replayed, and only then has its effect."""
 DEAD_LETTERS = "SELECT count(*) FROM outbox WHERE topic LIKE '%%.dlq'"
 
 
@@ -20,8 +23,11 @@ def test_a_replay_from_the_beginning_changes_nothing(system, topics):
     topics.flush()
     settle(system, topics)
     check(system, topics, users)
-    orders, dead = system.rows("orderdb", ORDERS), system.rows("orderdb", DEAD_LETTERS)
-    created, payments = len(topics.of("order.created")), topics.of("payment.completed")
+    everybody = [user_id for (user_id,) in system.rows("orderdb", SETTLED)]
+    assert set(users) <= set(everybody)
+    orders, dead = system.rows("orderdb", ORDERS, everybody), system.rows("orderdb", DEAD_LETTERS)
+    announced = Counter(record.payload.get("userId") for record in topics.of("order.created"))
+    payments = [r for r in topics.of("payment.completed") if r.payload.get("userId") in everybody]
 
     system.end(["orders-consume", "payments-consume"])
     with system.database("orderdb") as connection:
@@ -30,10 +36,11 @@ def test_a_replay_from_the_beginning_changes_nothing(system, topics):
     eventually(lambda: all(member.ready() for member in replayed))
     settle(system, topics)
 
-    assert system.rows("orderdb", ORDERS) == orders
+    assert system.rows("orderdb", ORDERS, everybody) == orders
     assert system.rows("orderdb", DEAD_LETTERS) == dead
-    assert len(topics.of("order.created")) == created, "an order was announced again"
-    again = topics.of("payment.completed")
+    now = Counter(record.payload.get("userId") for record in topics.of("order.created"))
+    assert {user: now[user] for user in everybody} == {user: announced[user] for user in everybody}, "announced again"
+    again = [r for r in topics.of("payment.completed") if r.payload.get("userId") in everybody]
     assert len(again) > len(payments), "payments did not pay again"
     assert {record.id for record in again} == {record.id for record in payments}, "a payment became another one"
     for consumer in replayed:

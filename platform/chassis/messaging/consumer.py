@@ -25,6 +25,7 @@ from chassis.messaging.records import Partition, Record, from_message
 from chassis.messaging.registry import Received
 from chassis.messaging.registry import handlers as registered
 from chassis.messaging.retries import service_policy
+from chassis.messaging.watchdog import Watchdog
 from chassis.observability import metrics, tracing
 from chassis.observability.logging import info_all
 
@@ -35,6 +36,10 @@ IDLE_SECONDS = 0.5
 
 BEHIND_SECONDS = 0.1
 """So much later than all others a record is tried whose failure may be its own: whether they get through is what tells."""
+
+LEAVE_SECONDS = 12.0
+"""How long leaving the group may take, with a broker that does not answer too. A call that had begun when the broker went can
+hang in the Kafka client for ever; then only a new process can go on."""
 
 SPAN_FACTOR = 20
 """A partition is paused, too, when this many times CONSUMER_HELD_EVENTS offsets lie behind its oldest unfinished one."""
@@ -364,15 +369,16 @@ class Consumer:
         partitions would stand still that long.
         """
         self._commit(wait=True)
-        try:
-            self._client.unsubscribe()
-        except KafkaException as error:
-            # A fenced member cannot leave: it is none any more. What ended the loop must not be hidden by that.
-            log.debug("could not unsubscribe", reason=str(error))
-        deadline = time.monotonic() + 3.0
-        while self._assigned and time.monotonic() < deadline:
-            self._client.poll(0.1)
-        self._client.close()
+        with Watchdog("leaving the group", LEAVE_SECONDS):
+            try:
+                self._client.unsubscribe()
+            except KafkaException as error:
+                # A fenced member cannot leave: it is none any more. What ended the loop must not be hidden by that.
+                log.debug("could not unsubscribe", reason=str(error))
+            deadline = time.monotonic() + 3.0
+            while self._assigned and time.monotonic() < deadline:
+                self._client.poll(0.1)
+            self._client.close()
         log.info("left the group")
 
 

@@ -78,7 +78,9 @@ def test_schemathesis_finds_nothing(service_name, tmp_path):
     with serving(service_name) as url:
         found = subprocess.run(
             [SCHEMATHESIS, "--config-file", ROOT / "schemathesis.toml", "run", f"{url}/schema", "--checks", "all",
-             "-n", "30", "--continue-on-failure", "--generation-database", "none"],
+             "-n", "30", "--continue-on-failure", "--generation-database", "none",
+             # Links that it guesses at (a request's id as a user's) are a matter of luck: the same luck each time.
+             "--seed", "1"],
             cwd=tmp_path, capture_output=True, text=True, check=False,
         )  # fmt: skip
 
