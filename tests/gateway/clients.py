@@ -105,17 +105,15 @@ class Gateway:
         return [json.loads(line) for line in self.log.read_text().splitlines() if line.startswith("{")]
 
     def metric(self, name: str, **labels: str) -> float:
-        """The value of a metric; 0 when it is not there yet."""
+        """The sum of a metric over all that carry these labels; 0 when it is not there yet."""
         text = self.ask("GET", "/metrics").body.decode()
-        for line in text.splitlines():
-            match = re.fullmatch(r"(\w+)(?:\{(.*)\})? (\S+)", line)
-            if (
-                match
-                and match[1] == name
-                and all(f'{key}="{value}"' in (match[2] or "") for key, value in labels.items())
-            ):
-                return float(match[3])
-        return 0.0
+        found = (re.fullmatch(r"(\w+)(?:\{(.*)\})? (\S+)", line) for line in text.splitlines())
+        wanted = [f'{key}="{value}"' for key, value in labels.items()]
+        return sum(
+            float(match[3])
+            for match in found
+            if match and match[1] == name and all(label in (match[2] or "") for label in wanted)
+        )
 
     def memory(self) -> int:
         """Resident bytes."""
