@@ -41,7 +41,8 @@ def test_payments_never_comes_back(system, topics, raw, figures, limit):
     query = "SELECT max(extract(epoch FROM i.consumed_at)::float8) FROM inbox i JOIN orders o ON o.id::text = i.key WHERE o.user_id = ANY(%s)"
     [(paid_at,)] = system.rows("orderdb", query, torn.users)
     after = gone_on(system, topics, "payment.completed", torn.frozen_at, behind=first_of(torn))
-    figures["readers get past the torn transaction after"] = max(after.values())
+    # The other worker may have had nothing more to pay for where the torn transaction stands.
+    figures["readers get past the torn transaction after"] = max(after.values(), default=0.0)
     figures["all orders are paid after"] = worst = paid_at - torn.frozen_at
 
     check(system, topics, torn.users)
