@@ -9,6 +9,7 @@ from embedded import cache
 from embedded.engines import choose
 from embedded.kafka import Kafka
 from embedded.postgres import PostgreSQL
+from tests.acceptance.outages import Visitors
 from tests.acceptance.stand import Stand
 from tests.acceptance.topics import Topics
 
@@ -70,6 +71,15 @@ def postgres(stand: Stand) -> Iterator[PostgreSQL]:
     yield stand.engines.postgres
     if not stand.engines.postgres.child.alive:
         stand.engines.postgres.restart()
+
+
+@pytest.fixture
+def visitors(system: Stand) -> Iterator[Visitors]:
+    """Clients who register users through the gateway all the time."""
+    visitors = Visitors(system)
+    visitors.start()
+    yield visitors
+    visitors.end()
 
 
 @pytest.hookimpl(wrapper=True)

@@ -12,8 +12,8 @@ from embedded import cache
 from embedded.engines import choose
 from tests.acceptance.books import check, check_placed, settle
 from tests.acceptance.conftest import STAND
+from tests.acceptance.outages import Visitors
 from tests.acceptance.stand import Stand
-from tests.acceptance.test_outages import Visitors
 from tests.acceptance.topics import DEAD, EVENTS, Topics
 from tests.waiting import eventually
 

@@ -13,7 +13,7 @@ from embedded.ports import HOST
 from tests.acceptance.books import UNSENT, check, settle
 from tests.acceptance.conftest import STAND
 from tests.acceptance.linked import LinkedStand, Names, linked_stand
-from tests.acceptance.test_outages import Supervisor, Visitors, degraded, unready
+from tests.acceptance.outages import Supervisor, Visitors, degraded, unready
 from tests.acceptance.topics import Topics
 from tests.waiting import eventually
 

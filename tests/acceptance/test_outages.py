@@ -1,68 +1,12 @@
 """An engine goes away and comes back: what was accepted arrives, nothing is dead-lettered, no process dies."""
 
-import threading
-import uuid
-
 import pytest
 
 from tests.acceptance.books import check, new_ids, settle, user_created, wire
+from tests.acceptance.outages import Supervisor, degraded, unready
 from tests.waiting import eventually
 
 pytestmark = pytest.mark.acceptance
-
-
-class Visitors(threading.Thread):
-    """Register users through the gateway, one after the other, until told to stop."""
-
-    def __init__(self, system) -> None:
-        super().__init__(name="visitors", daemon=True)
-        self._system = system
-        self._stop_asked = threading.Event()
-        self.answers: list[tuple[int, str]] = []
-
-    def run(self) -> None:
-        while not self._stop_asked.wait(0.05):
-            body = {"email": f"{uuid.uuid4()}@example.org", "name": "Ada"}
-            answer = self._system.client.post("/api/users", json=body)
-            self.answers.append((answer.status_code, answer.json().get("id", answer.text)))
-
-    def end(self) -> None:
-        self._stop_asked.set()
-        self.join(30)
-
-
-@pytest.fixture
-def visitors(system):
-    visitors = Visitors(system)
-    visitors.start()
-    yield visitors
-    visitors.end()
-
-
-def unready(system, name: str, part: str) -> bool:
-    """Whether a process says that this part is down, and so is not ready."""
-    status, body = system[name].readiness()
-    return status == 503 and body["parts"][part]["status"] == "down"
-
-
-class Supervisor:
-    """Starts processes again that die, and remembers them."""
-
-    def __init__(self, system) -> None:
-        self._system = system
-        self.died: list[str] = []
-
-    def __call__(self) -> None:
-        self.died += self._system.revive()
-
-    def sees(self, condition):
-        """The condition, with a look at the processes before it."""
-        return lambda: (self(), condition())[1]
-
-
-def degraded(member):
-    status, body = member.readiness()
-    return (status, body) if body.get("status") == "degraded" else None
 
 
 def test_kafka_stopped_during_posts(system, topics, visitors, kafka):

@@ -3,21 +3,11 @@
 import pytest
 
 from tests.acceptance.books import check, settle
-from tests.acceptance.test_outages import Visitors
 from tests.acceptance.test_relays import only_active
 from tests.drills.measures import first_record, now, up_at
 from tests.waiting import eventually
 
 pytestmark = pytest.mark.drill
-
-
-@pytest.fixture
-def visitors(system):
-    """Register users all the time; each is an event that the relay of users has to send."""
-    visitors = Visitors(system)
-    visitors.start()
-    yield visitors
-    visitors.end()
 
 
 def account(system, topics, visitors) -> None:

@@ -7,10 +7,8 @@ the same producer ends next in such a partition ends that too: so a worker that 
 """
 
 from collections.abc import Iterable
-from typing import Any
 
-from confluent_kafka import IsolationLevel as Isolation
-from confluent_kafka import KafkaError, KafkaException, TopicPartition
+from confluent_kafka import IsolationLevel, KafkaError, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient, OffsetSpec
 
 from chassis.messaging import deadletters, kafka
@@ -22,28 +20,26 @@ ANSWER_SECONDS = 2.0
 long a worker waits to learn that."""
 
 
-def partitions(consumed: Iterable[str]) -> list[Partition]:
+def partitions(client: AdminClient, consumed: Iterable[str]) -> list[Partition]:
     """Where the transactions of the running service, which consumes these topics, leave something open.
 
     Returns those that hold records behind which no reader of committed records gets. Another replica that is just at work
     shows the same. Raises KafkaException when the broker does not answer.
     """
     names = [event.topic for event in published()] + [deadletters.topic_of(topic) for topic in consumed]
-    client = kafka.admin()
     places = _places(client, names)
-    written, committed = (
-        _ends(client, places, Isolation.READ_UNCOMMITTED),
-        _ends(client, places, Isolation.READ_COMMITTED),
-    )
+    latest = OffsetSpec.latest()  # type: ignore[no-untyped-call]
+    written = kafka.offsets(client, places, latest, timeout=ANSWER_SECONDS)
+    committed = kafka.offsets(client, places, latest, timeout=ANSWER_SECONDS, isolation=IsolationLevel.READ_COMMITTED)
     return [place for place, end in written.items() if committed[place] < end]
 
 
-def offsets(consumed: Iterable[str]) -> bool:
+def offsets(client: AdminClient, consumed: Iterable[str]) -> bool:
     """Whether the committed offsets of the running service's group are held back by an open transaction.
 
     Raises KafkaException when the broker does not answer for another reason.
     """
-    places = _places(kafka.admin(), consumed)
+    places = _places(client, consumed)
     outsider = kafka.reader()
     try:
         outsider.committed(places, timeout=ANSWER_SECONDS)
@@ -59,11 +55,3 @@ def offsets(consumed: Iterable[str]) -> bool:
 def _places(client: AdminClient, names: Iterable[str]) -> list[TopicPartition]:
     known = client.list_topics(timeout=ANSWER_SECONDS).topics
     return [TopicPartition(name, number) for name in names if name in known for number in known[name].partitions]
-
-
-def _ends(client: AdminClient, places: list[TopicPartition], level: Isolation) -> dict[Partition, int]:
-    if not places:
-        return {}
-    latest: Any = dict.fromkeys(places, OffsetSpec.latest())  # type: ignore[no-untyped-call]
-    asked = client.list_offsets(latest, isolation_level=level, request_timeout=ANSWER_SECONDS)
-    return {(place.topic, place.partition): future.result().offset for place, future in asked.items()}

@@ -6,12 +6,13 @@ from collections.abc import Callable
 from typing import Any
 
 import structlog
-from confluent_kafka import Consumer, KafkaError, KafkaException, Producer
-from confluent_kafka.admin import AdminClient
+from confluent_kafka import Consumer, IsolationLevel, KafkaError, KafkaException, Producer, TopicPartition
+from confluent_kafka.admin import AdminClient, OffsetSpec
 from django.conf import settings
 
 from chassis.messaging.dependency import Dependency
 from chassis.messaging.failures import DependencyDown
+from chassis.messaging.records import Partition
 
 log = structlog.get_logger(__name__)
 
@@ -190,3 +191,18 @@ def reader(group: str | None = None) -> Consumer:
 def admin() -> AdminClient:
     """A client for topics and groups."""
     return AdminClient(_common())
+
+
+def offsets(
+    client: AdminClient,
+    places: list[TopicPartition],
+    spec: OffsetSpec,
+    *,
+    timeout: float,
+    isolation: IsolationLevel = IsolationLevel.READ_UNCOMMITTED,
+) -> dict[Partition, int]:
+    """Where `spec` is in each of these partitions; `timeout` in seconds. Raises KafkaException."""
+    if not places:
+        return {}
+    asked = client.list_offsets(dict.fromkeys(places, spec), isolation_level=isolation, request_timeout=timeout)
+    return {(place.topic, place.partition): future.result().offset for place, future in asked.items()}

@@ -108,8 +108,9 @@ class KafkaTransaction:
 
         Raises Fenced, and KafkaException or DependencyDown when the broker does not answer.
         """
-        open_places = hanging.partitions(self._handlers)
-        held_back = hanging.offsets(self._handlers)
+        client = kafka.admin()
+        open_places = hanging.partitions(client, self._handlers)
+        held_back = hanging.offsets(client, self._handlers)
         if not open_places and not held_back:
             return
         self._producer.begin_transaction()

@@ -76,11 +76,13 @@ def rewind(
     """
     known = client.list_topics(timeout=timeout).topics
     places = [TopicPartition(topic, number) for topic in topics for number in known[topic].partitions]
-    first = _ask(client, places, OffsetSpec.earliest(), timeout)  # type: ignore[no-untyped-call]
-    end = _ask(client, places, OffsetSpec.latest(), timeout)  # type: ignore[no-untyped-call]
+    first = kafka.offsets(client, places, OffsetSpec.earliest(), timeout=timeout)  # type: ignore[no-untyped-call]
+    end = kafka.offsets(client, places, OffsetSpec.latest(), timeout=timeout)  # type: ignore[no-untyped-call]
     wanted = {place: _wanted(start, first[place], end[place]) for place in first}
     if start.time is not None:
-        found = _ask(client, places, OffsetSpec.for_timestamp(int(start.time.timestamp() * 1000)), timeout)
+        found = kafka.offsets(
+            client, places, OffsetSpec.for_timestamp(int(start.time.timestamp() * 1000)), timeout=timeout
+        )
         wanted = {place: offset if offset >= 0 else end[place] for place, offset in found.items()}
     reader = kafka.reader(group)
     try:
@@ -93,11 +95,6 @@ def rewind(
 
 def _wanted(start: Start, first: int, end: int) -> int:
     return first if start.offset is None else min(max(start.offset, first), end)
-
-
-def _ask(client: AdminClient, places: list[TopicPartition], spec: OffsetSpec, timeout: float) -> dict[Partition, int]:
-    answers = client.list_offsets(dict.fromkeys(places, spec), request_timeout=timeout)
-    return {(place.topic, place.partition): future.result().offset for place, future in answers.items()}
 
 
 def _commit(reader: Consumer, group: str, offsets: dict[Partition, int]) -> None:
