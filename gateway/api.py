@@ -8,6 +8,7 @@ from django.shortcuts import render
 from django.views.decorators.http import require_safe
 from drf_spectacular.views import SpectacularSwaggerView
 
+from chassis.http.negotiation import prefers_html
 from gateway import asyncapi, openapi, routes
 
 PAGES = {
@@ -24,7 +25,7 @@ PAGES = {
 @require_safe
 def index(request: HttpRequest) -> HttpResponse:
     """What there is; a page for people, JSON for programs."""
-    if request.accepts("text/html") and "text/html" in request.headers.get("Accept", ""):
+    if prefers_html(request.headers.get("Accept")):
         return render(request, "gateway/index.html", {"pages": PAGES})
     return _json({"pages": PAGES})
 

@@ -10,9 +10,9 @@ import settings  # noqa: F401  puts platform/ on the import path
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "settings.gateway")
 
-from django.core.asgi import get_asgi_application
+from chassis.http import asgi  # noqa: E402
 
-django = get_asgi_application()
+django = asgi.application()
 
 from gateway.application import Gateway  # noqa: E402
 

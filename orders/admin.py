@@ -5,19 +5,18 @@ from django.http import HttpRequest
 from django.utils.html import format_html_join
 from django.utils.safestring import SafeString
 
+from chassis.admin.options import ModelAdmin
 from orders.models import Order
 
 
 @admin.register(Order)
-class OrderAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
+class OrderAdmin(ModelAdmin):
     """Every order with its items, status and payment. There is nothing to edit: a status follows from a payment."""
 
     list_display = ("id", "user_id", "total_amount", "status", "payment_id", "is_welcome", "created_at")
-    list_filter = ("status", "is_welcome")
+    list_filter = ("status", "is_welcome", "created_at")
     search_fields = ("id", "user_id", "payment_id")
-    date_hierarchy = "created_at"
     list_per_page = 50
-    show_full_result_count = False
     fields = ("id", "user_id", "lines", "total_amount", "status", "payment_id", "is_welcome", "created_at")
     readonly_fields = fields
 

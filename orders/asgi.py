@@ -2,8 +2,9 @@
 
 import os
 
-from django.core.asgi import get_asgi_application
-
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "settings.orders")
 
-application = get_asgi_application()
+import settings  # noqa: F401  puts platform/ on the import path
+from chassis.http import asgi
+
+application = asgi.application()

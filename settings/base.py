@@ -31,7 +31,8 @@ WEB_APPS = [
 
 # Only where there is a database: the admin and what it stands on.
 DATABASE_APPS = [
-    "django.contrib.admin",
+    "chassis.admin.apps.AdminConfig",
+    "chassis.admin.apps.DjangoAdmin",
     "django.contrib.auth",
     "django.contrib.contenttypes",
     "django.contrib.sessions",
@@ -62,6 +63,7 @@ def middleware(*, sessions: bool) -> list[str]:
         "chassis.http.errors.ProblemMiddleware",
         "chassis.http.forwarded.ForwardedMiddleware",
         "django.middleware.security.SecurityMiddleware",
+        "chassis.http.requests.RefusalMiddleware",
         "whitenoise.middleware.WhiteNoiseMiddleware",
         *(SESSION_MIDDLEWARE[:1] if sessions else []),
         "django.middleware.common.CommonMiddleware",
@@ -153,6 +155,7 @@ def security(env: Environment) -> dict[str, Any]:
         "SESSION_COOKIE_SECURE": env.https_only,
         "CSRF_COOKIE_SECURE": env.https_only,
         "SESSION_COOKIE_HTTPONLY": True,
+        "SESSION_ENGINE": "chassis.admin.sessions",
         "X_FRAME_OPTIONS": "DENY",
     }
 
@@ -207,6 +210,7 @@ REST_FRAMEWORK: dict[str, Any] = {
     "UNAUTHENTICATED_USER": None,
     "DEFAULT_RENDERER_CLASSES": ["chassis.http.renderers.JSONRenderer", "chassis.http.renderers.BrowsableAPIRenderer"],
     "DEFAULT_PARSER_CLASSES": ["chassis.http.parsers.JSONParser", "chassis.http.parsers.FormParser"],
+    "DEFAULT_CONTENT_NEGOTIATION_CLASS": "chassis.http.negotiation.ContentNegotiation",
     "DEFAULT_PAGINATION_CLASS": "chassis.http.pagination.CursorPagination",
     "DEFAULT_SCHEMA_CLASS": "chassis.http.schema.AutoSchema",
     "EXCEPTION_HANDLER": "chassis.http.errors.exception_handler",

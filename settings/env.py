@@ -223,6 +223,11 @@ class Outbox(Consumers):
         24, gt=0, description="`purge` keeps answers to Idempotency-Keys this long."
     )
 
+    admin_login_attempts: int = Field(
+        5, ge=1, le=1000, description="Wrong passwords of an account in the admin before one has to wait; of an address four times as many."
+    )
+    admin_login_window_seconds: float = Field(300, gt=0, description="A wrong password counts for this long.")
+
     database_statement_timeout_seconds: float = Field(15.0, gt=0, description="PostgreSQL ends a slower statement.")
     database_idle_transaction_seconds: float = Field(
         5.0,

@@ -4,13 +4,20 @@ One process with threads: a service waits for its database more than it computes
 cores (WEB_CONCURRENCY), more machines where there is more load.
 """
 
+import contextlib
 import gc
+import json
+import logging
 import os
 import select
 import signal
+import socket
+import uuid
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
+from gunicorn.http import errors
 from gunicorn.workers.gthread import ThreadWorker
 
 if signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
@@ -38,6 +45,46 @@ class Worker(ThreadWorker):
             while select.select([listener], [], [], 0)[0]:
                 self.accept(listener)
             listener.close()
+
+
+    def handle_error(self, req: Any, client: Any, addr: Any, exc: Exception) -> None:
+        """Refuse what is no request with a problem (RFC 9457), as everything else is refused. No log line quotes it."""
+        request_id = str(uuid.uuid4())
+        status = next((status for kind, status in REFUSED.items() if isinstance(exc, kind)), None)
+        if status is None or isinstance(exc, OURS):
+            logging.getLogger("gunicorn.error").error("request failed outside the application", exc_info=exc)
+            status = HTTPStatus.INTERNAL_SERVER_ERROR
+        else:
+            what = {"error": type(exc).__name__, "status": int(status), "request_id": request_id}
+            logging.getLogger("gunicorn.error").warning("request refused: %s", json.dumps(what))
+        with contextlib.suppress(OSError):
+            client.sendall(_problem(status, request_id))
+
+
+REFUSED: dict[type[Exception], HTTPStatus] = {
+    errors.LimitRequestLine: HTTPStatus.REQUEST_URI_TOO_LONG,
+    errors.LimitRequestHeaders: HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE,
+    errors.ExpectationFailed: HTTPStatus.EXPECTATION_FAILED,
+    errors.UnsupportedTransferCoding: HTTPStatus.NOT_IMPLEMENTED,  # RFC 9112, 6.1
+    errors.ForbiddenProxyRequest: HTTPStatus.FORBIDDEN,
+    errors.ParseException: HTTPStatus.BAD_REQUEST,
+}
+"""What gunicorn itself refuses, before there is a request for the application."""
+
+
+OURS = (errors.InvalidResponseHeader, errors.InvalidResponseHeaderName, errors.ConfigurationProblem)
+"""Of the same kind, but no fault of the client's."""
+
+
+def _problem(status: HTTPStatus, request_id: str) -> bytes:
+    members = {"type": "about:blank", "title": status.phrase, "status": int(status)}
+    body = json.dumps({**members, "detail": "This is not HTTP/1.1, or not as it is taken here.", "requestId": request_id})
+    head = (
+        f"HTTP/1.1 {int(status)} {status.phrase}\r\nConnection: close\r\nContent-Type: application/problem+json\r\n"
+        f"Content-Length: {len(body)}\r\nCache-Control: no-store\r\nX-Content-Type-Options: nosniff\r\n"
+        f"X-Request-Id: {request_id}\r\n\r\n"
+    )
+    return (head + body).encode("ascii")
 
 
 worker_class = Worker

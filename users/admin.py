@@ -9,6 +9,7 @@ from django.core.validators import RegexValidator, validate_email
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 
+from chassis.admin.options import ModelAdmin
 from chassis.text import CONTROL
 from users import services
 from users.models import User
@@ -36,16 +37,15 @@ class UserForm(forms.ModelForm):  # type: ignore[type-arg]
 
 
 @admin.register(User)
-class UserAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
+class UserAdmin(ModelAdmin):
     """Add, change and remove users; `user.created` follows as it does from the API."""
 
     form = UserForm
     list_display = ("email", "name", "id", "created_at")
     search_fields = ("email", "name", "id")
     readonly_fields = ("id", "created_at")
-    date_hierarchy = "created_at"
+    list_filter = ("created_at",)
     list_per_page = 50
-    show_full_result_count = False
 
     def save_model(self, request: HttpRequest, obj: User, form: UserForm, change: bool) -> None:
         """Call the use case instead of `save()`."""

@@ -14,6 +14,7 @@ from django.db import DatabaseError, InterfaceError
 from django.http import Http404, HttpRequest, HttpResponse, UnreadablePostError
 from django.http.response import HttpResponseBase
 from rest_framework import exceptions
+from rest_framework.renderers import BrowsableAPIRenderer
 from rest_framework.response import Response
 from rest_framework.settings import api_settings
 from rest_framework.utils.serializer_helpers import ReturnDict
@@ -82,10 +83,11 @@ class ProblemResponse(Response):
     @property
     def rendered_content(self) -> Any:
         """The body, and with it the content type."""
-        content = super().rendered_content
-        if self.accepted_renderer.format == "json":
-            self["Content-Type"] = CONTENT_TYPE
-        return content
+        if isinstance(self.accepted_renderer, BrowsableAPIRenderer):
+            return super().rendered_content
+        # Whatever form the answer would have had: one that only makes pages has none for errors.
+        self["Content-Type"] = CONTENT_TYPE
+        return json.dumps(self.data)
 
 
 def by_field(detail: Any, path: str = "") -> dict[str, list[str]]:

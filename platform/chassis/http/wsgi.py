@@ -4,18 +4,21 @@ import io
 from collections.abc import Callable, Iterable
 from typing import Any
 
+import django
 from django.conf import settings
-from django.core.wsgi import get_wsgi_application
 
 Application = Callable[[dict[str, Any], Any], Iterable[bytes]]
 
 
 def application() -> Application:
     """Django, taking chunked bodies too."""
-    return _measured(get_wsgi_application())
+    django.setup(set_prefix=False)
+    from chassis.http.requests import WSGIHandler  # REST framework wants the settings first
+
+    return _measured(WSGIHandler())
 
 
-def _measured(django: Application) -> Application:
+def _measured(inner: Application) -> Application:
     """Give a chunked body a length: Django takes a body without one to be empty.
 
     The server has undone the chunks (`wsgi.input_terminated`); what is over the bound stays unread, and is a 413.
@@ -27,6 +30,6 @@ def _measured(django: Application) -> Application:
             body = environ["wsgi.input"].read(settings.DATA_UPLOAD_MAX_MEMORY_SIZE + 1)
             environ["wsgi.input"] = io.BytesIO(body)
             environ["CONTENT_LENGTH"] = str(len(body))
-        return django(environ, start_response)
+        return inner(environ, start_response)
 
     return serve

@@ -10,13 +10,15 @@ from django.db.models import Q, QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
 
-from chassis.messaging import admin_deadletters, parked
+from chassis.admin.options import ModelAdmin
+from chassis.messaging import admin_deadletters, parked, registry
+from chassis.messaging.deadletter_store import sources
 from chassis.messaging.models import InboxEvent, OutboxEvent
 
 __all__ = ["InboxEventAdmin", "OutboxEventAdmin", "admin_deadletters"]
 
 
-class ReadOnlyAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
+class ReadOnlyAdmin(ModelAdmin):
     """Shows rows; changes none."""
 
     def has_add_permission(self, request: HttpRequest) -> bool:
@@ -43,6 +45,30 @@ class StateFilter(admin.SimpleListFilter):
         return queryset if state is None else queryset.filter(state)
 
 
+class TopicFilter(admin.SimpleListFilter):
+    """By topic: those that the service knows, as to look which ones occur would be to read the table."""
+
+    title = "topic"
+    parameter_name = "topic"
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        return queryset.filter(topic=self.value()) if self.value() else queryset
+
+
+class SentTopicFilter(TopicFilter):
+    """Its events' topics and its dead-letter topics."""
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        return [(topic, topic) for topic in sorted([*(event.topic for event in registry.published()), *sources()])]
+
+
+class ConsumedTopicFilter(TopicFilter):
+    """The topics that it consumes."""
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        return [(topic, topic) for topic in sorted(registry.handlers())]
+
+
 STATES = {
     "waiting": Q(sent_at=None, parked_at=None),
     "parked": Q(sent_at=None, parked_at__isnull=False, discarded_at=None),
@@ -58,11 +84,10 @@ class OutboxEventAdmin(ReadOnlyAdmin):
     list_display = (
         "position", "topic", "key", "event_id", "state", "created_at", "sent_at", "request_id", "parked_reason",
     )  # fmt: skip
-    list_filter = (StateFilter, "topic")
+    list_filter = (StateFilter, SentTopicFilter)
     search_fields = ("key", "event_id__exact", "request_id")
     search_help_text = "By key, event id or request id"
     ordering = ("-position",)
-    show_full_result_count = False
     actions = ("retry_parked", "discard_parked")
     fields = (
         "position", "event_id", "topic", "key", "state", "created_at", "sent_at", "parked_at", "parked_reason",
@@ -138,8 +163,7 @@ class InboxEventAdmin(ReadOnlyAdmin):
     """Which events were consumed, and when."""
 
     list_display = ("event_id", "topic", "key", "consumed_at", "request_id")
-    list_filter = ("topic",)
+    list_filter = (ConsumedTopicFilter,)
     search_fields = ("key", "event_id", "request_id")
     search_help_text = "By key, event id or request id"
     ordering = ("-consumed_at",)
-    show_full_result_count = False
