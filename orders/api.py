@@ -9,8 +9,8 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.reverse import reverse
 from rest_framework.serializers import BaseSerializer
-from rest_framework.viewsets import GenericViewSet
 
+from chassis.http.conditions import ConditionalViewSet
 from chassis.http.idempotency import idempotent
 from chassis.http.parsers import JSONParser
 from orders import services
@@ -18,7 +18,7 @@ from orders.models import Order
 from orders.serializers import OrderFilter, OrderSerializer
 
 
-class OrderViewSet(mixins.ListModelMixin, mixins.CreateModelMixin, mixins.RetrieveModelMixin, GenericViewSet[Order]):
+class OrderViewSet(mixins.ListModelMixin, mixins.CreateModelMixin, mixins.RetrieveModelMixin, ConditionalViewSet):
     """What users have ordered, newest first. Only events change an order, so there is no PUT."""
 
     queryset = Order.objects.all()

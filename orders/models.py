@@ -9,6 +9,7 @@ from typing import Any, ClassVar, Self, TypedDict
 from django.conf import settings
 from django.db import connections, models
 from django.db.models import Q
+from django.db.models.functions import Now
 from django.utils import timezone
 
 from chassis import json as chassis_json
@@ -78,7 +79,7 @@ class OrderManager(models.Manager["Order"]):
         with connections[settings.SERVICE_DATABASE].cursor() as cursor:
             cursor.execute(
                 """
-                UPDATE orders SET status = new.status, payment_id = new.payment_id
+                UPDATE orders SET status = new.status, payment_id = new.payment_id, modified_at = now()
                 FROM json_to_recordset(%s) AS new (id uuid, payment_id uuid, status text)
                 WHERE orders.id = new.id
                 """,
@@ -116,6 +117,7 @@ class Order(models.Model):
     payment_id = models.UUIDField(null=True, blank=True)
     is_welcome = models.BooleanField(default=False)
     created_at = models.DateTimeField(default=timezone.now, editable=False)
+    modified_at = models.DateTimeField(db_default=Now(), editable=False)
 
     objects: ClassVar[OrderManager] = OrderManager()
 

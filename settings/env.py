@@ -223,6 +223,9 @@ class Outbox(Consumers):
         24, gt=0, description="`purge` keeps answers to Idempotency-Keys this long."
     )
 
+    idempotency_wait_seconds: float = Field(
+        3.0, gt=0, le=60, description="A request waits this long for its twin with the same Idempotency-Key; then it is a 409."
+    )
     admin_login_attempts: int = Field(
         5, ge=1, le=1000, description="Wrong passwords of an account in the admin before one has to wait; of an address four times as many."
     )

@@ -10,7 +10,7 @@ from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 
 from chassis.admin.options import ModelAdmin
-from chassis.text import CONTROL
+from chassis.text import CONTROL, LOCAL_PART, VISIBLE
 from users import services
 from users.models import User
 
@@ -20,7 +20,11 @@ class UserForm(forms.ModelForm):  # type: ignore[type-arg]
 
     email = forms.EmailField(max_length=254)
     name = forms.CharField(
-        max_length=200, validators=[RegexValidator(CONTROL, "Control characters are not allowed.", inverse_match=True)]
+        max_length=200,
+        validators=[
+            RegexValidator(CONTROL, "Control characters are not allowed.", inverse_match=True),
+            RegexValidator(VISIBLE, "Nothing of it can be seen."),
+        ],
     )
 
     class Meta:
@@ -32,6 +36,8 @@ class UserForm(forms.ModelForm):  # type: ignore[type-arg]
         email: str = self.cleaned_data["email"]
         if not email.isascii():
             raise ValidationError("Write the address in ASCII, an international domain as xn--…")
+        if len(email.rpartition("@")[0]) > LOCAL_PART:
+            raise ValidationError(f"At most {LOCAL_PART} characters before the @.")
         validate_email(email)
         return email
 

@@ -10,8 +10,8 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.reverse import reverse
 from rest_framework.serializers import BaseSerializer
-from rest_framework.viewsets import GenericViewSet
 
+from chassis.http.conditions import ConditionalViewSet
 from chassis.http.errors import Conflict
 from chassis.http.idempotency import idempotent
 from users import services
@@ -25,7 +25,7 @@ class UserViewSet(
     mixins.RetrieveModelMixin,
     mixins.UpdateModelMixin,
     mixins.DestroyModelMixin,
-    GenericViewSet[User],
+    ConditionalViewSet,
 ):
     """The users of the system, newest first."""
 
@@ -33,6 +33,17 @@ class UserViewSet(
     serializer_class = UserSerializer
     lookup_field = "id"
     conflicts: ClassVar[tuple[str, ...]] = ("POST", "PUT", "PATCH")
+
+    @idempotent
+    def update(self, request: Request, *args: Any, **kwargs: Any) -> Response:
+        """Replace a user's data."""
+        return super().update(request, *args, **kwargs)
+
+    @idempotent
+    def partial_update(self, request: Request, *args: Any, **kwargs: Any) -> Response:
+        """Change a part of a user's data."""
+        # Not by way of `self.update`, which takes the key itself.
+        return super().update(request, *args, partial=True, **kwargs)
 
     @idempotent
     def create(self, request: Request, *args: Any, **kwargs: Any) -> Response:
@@ -47,12 +58,14 @@ class UserViewSet(
     def perform_update(self, serializer: BaseSerializer[User]) -> None:
         """Call the use case."""
         with _refusals():
-            serializer.instance = services.change_user(user_id=self.kwargs["id"], **serializer.validated_data)
+            serializer.instance = services.change_user(
+                user_id=self.kwargs["id"], only_if=self.precondition, **serializer.validated_data
+            )
 
     def perform_destroy(self, instance: User) -> None:
         """Call the use case."""
         with _refusals():
-            services.delete_user(user_id=instance.id)
+            services.delete_user(user_id=instance.id, only_if=self.precondition)
 
     def get_success_headers(self, data: Any) -> dict[str, str]:
         """Where the new user is."""

@@ -2,11 +2,44 @@
 
 import uuid
 
-from django.db import models
-from django.db.models.functions import Lower
+from typing import ClassVar
+
+from django.conf import settings
+from django.db import connections, models
+from django.db.models.functions import Lower, Now
 from django.utils import timezone
 
 EMAIL_UNIQUE = "users_email_unique"
+
+
+class UserManager(models.Manager["User"]):
+    """Writes that may meet an email which is taken: they find out without an error.
+
+    A failed INSERT or UPDATE would stand in PostgreSQL's log and in the spans, with the values that it failed for.
+    """
+
+    def add(self, user: "User") -> bool:
+        """Insert a user; False, with nothing inserted, where somebody has the email. Waits for a twin under way."""
+        with connections[settings.SERVICE_DATABASE].cursor() as cursor:
+            cursor.execute(
+                "INSERT INTO users (id, email, name, created_at, modified_at) VALUES (%s, %s, %s, %s, %s)"
+                " ON CONFLICT (lower(email)) DO NOTHING",
+                [user.id, user.email, user.name, user.created_at, user.modified_at],
+            )
+            user._state.adding, user._state.db = False, settings.SERVICE_DATABASE
+            return bool(cursor.rowcount)
+
+    def claim(self, email: str) -> bool:
+        """Make sure that until the end of the transaction nobody else can take an email; False where somebody has it.
+
+        An UPDATE has no ON CONFLICT. So a row with this email is inserted and deleted: whoever wants the same email waits
+        until this transaction ends, as for any row that it has written.
+        """
+        placeholder = User(email=email, name="")
+        claimed = self.add(placeholder)
+        if claimed:
+            self.filter(pk=placeholder.pk).delete()
+        return claimed
 
 
 class User(models.Model):
@@ -16,6 +49,9 @@ class User(models.Model):
     email = models.CharField(max_length=254)
     name = models.CharField(max_length=200)
     created_at = models.DateTimeField(default=timezone.now, editable=False)
+    modified_at = models.DateTimeField(default=timezone.now, db_default=Now(), editable=False)
+
+    objects: ClassVar[UserManager] = UserManager()
 
     class Meta:
         db_table = "users"

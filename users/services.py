@@ -1,17 +1,20 @@
 """What can be done with users. Each use case is one transaction, its events included."""
 
 import uuid
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 
 from django.conf import settings
-from django.db import IntegrityError, transaction
+from django.db import transaction
+from django.utils import timezone
 
 from chassis.messaging import again
 from chassis.messaging.envelope import Outgoing
 from chassis.messaging.outbox import publish_all
 from users.events import UserCreated
-from users.models import EMAIL_UNIQUE, User
+from users.models import User
+
+Condition = Callable[[User], None]
+"""Looks at the row, locked, before it is written, and raises what shall end the use case."""
 
 
 class EmailTaken(Exception):
@@ -25,26 +28,35 @@ class NoSuchUser(Exception):
 def create_user(*, email: str, name: str) -> User:
     """Add a user and say so. Raises EmailTaken."""
     user = User(email=email, name=name)
-    with _transaction():
-        user.save(force_insert=True)
+    user.modified_at = user.created_at
+    with transaction.atomic(using=settings.SERVICE_DATABASE):
+        if not User.objects.add(user):
+            raise EmailTaken
         publish_all([_created(user)])
     return user
 
 
-def change_user(*, user_id: uuid.UUID, email: str | None = None, name: str | None = None) -> User:
-    """Change what is given, leave the rest. Raises NoSuchUser and EmailTaken."""
-    with _transaction():
-        user = _locked(user_id)
+def change_user(
+    *, user_id: uuid.UUID, email: str | None = None, name: str | None = None, only_if: Condition | None = None
+) -> User:
+    """Change what is given, leave the rest. Raises NoSuchUser, EmailTaken and what `only_if` raises."""
+    with transaction.atomic(using=settings.SERVICE_DATABASE):
+        user = _locked(user_id, only_if)
+        before = (user.email, user.name)
+        if email is not None and email.lower() != user.email.lower() and not User.objects.claim(email):
+            raise EmailTaken
         user.email = user.email if email is None else email
         user.name = user.name if name is None else name
-        user.save(update_fields=["email", "name"])
+        if (user.email, user.name) != before:
+            user.modified_at = max(timezone.now(), user.modified_at)
+            user.save(update_fields=["email", "name", "modified_at"])
     return user
 
 
-def delete_user(*, user_id: uuid.UUID) -> None:
-    """Remove a user. Raises NoSuchUser."""
-    with _transaction():
-        _locked(user_id).delete()
+def delete_user(*, user_id: uuid.UUID, only_if: Condition | None = None) -> None:
+    """Remove a user. Raises NoSuchUser and what `only_if` raises."""
+    with transaction.atomic(using=settings.SERVICE_DATABASE):
+        _locked(user_id, only_if).delete()
 
 
 def publish_again(*, user_id: uuid.UUID) -> bool:
@@ -52,7 +64,7 @@ def publish_again(*, user_id: uuid.UUID) -> bool:
 
     Where its outbox row is gone too, it says the user's present email and name.
     """
-    with _transaction():
+    with transaction.atomic(using=settings.SERVICE_DATABASE):
         user = User.objects.select_for_update().filter(pk=user_id).first()
         return user is not None and again.publish_again(_created(user))
 
@@ -67,24 +79,11 @@ def _created(user: User) -> Outgoing:
     return Outgoing(event, key=str(user.id), event_id=created_id(user.id))
 
 
-def _locked(user_id: uuid.UUID) -> User:
+def _locked(user_id: uuid.UUID, only_if: Condition | None) -> User:
     try:
-        return User.objects.select_for_update().get(pk=user_id)
+        user = User.objects.select_for_update().get(pk=user_id)
     except User.DoesNotExist:
         raise NoSuchUser(user_id) from None
-
-
-@contextmanager
-def _transaction() -> Iterator[None]:
-    """A transaction in which a second user with one email is EmailTaken.
-
-    Only the database can tell: whoever looks first and writes then meets a twin that did the same.
-    """
-    try:
-        with transaction.atomic(using=settings.SERVICE_DATABASE):
-            yield
-    except IntegrityError as error:
-        if getattr(getattr(error.__cause__, "diag", None), "constraint_name", None) != EMAIL_UNIQUE:
-            raise
-        # The database's message quotes the email, which no log should hold.
-        raise EmailTaken from None
+    if only_if is not None:
+        only_if(user)
+    return user

@@ -42,6 +42,11 @@ OPTIONS = {
     "shared_buffers": "128MB",
     "dynamic_shared_memory_type": "mmap",  # in the data folder, so that a killed one leaves nothing in /dev/shm
     "log_min_messages": "warning",
+    # What fails is logged without the values that it failed for: no DETAIL, no CONTEXT, no STATEMENT, no parameters.
+    "log_error_verbosity": "terse",
+    "log_min_error_statement": "panic",
+    "log_parameter_max_length": "0",
+    "log_parameter_max_length_on_error": "0",
     "timezone": "UTC",
     "log_timezone": "UTC",
     "jit": "off",

@@ -13,6 +13,7 @@ say that the program has lost track of its transaction."""
 
 STATEMENT_TIMEOUT = "57014"
 IDLE_TIMEOUT = "25P03"
+LOCK_TIMEOUT = "55P03"
 
 
 def sqlstate(error: BaseException) -> str:

@@ -6,11 +6,11 @@ from typing import Any
 from django.core.validators import EmailValidator, RegexValidator
 from rest_framework import serializers
 
-from chassis.text import CONTROL, TOKEN
+from chassis.text import CONTROL, INVISIBLE, LOCAL_PART, TOKEN, VISIBLE
 
 SCHEMA_OF_TEXT = (
     r"^[^\u0000-\u001f\u007f-\u009f\u2028\u2029]*"
-    r"[^\u0000-\u0020\u007f-\u00a0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000]"
+    f"[^{INVISIBLE}]"
     r"[^\u0000-\u001f\u007f-\u009f\u2028\u2029]*$"
 )
 """The same rule as `TextField` checks, for the OpenAPI document: as a check it could be made to backtrack for ever."""
@@ -19,7 +19,10 @@ SCHEMA_OF_TEXT = (
 class TextField(serializers.CharField):
     """One line of text with something visible in it; white space around it is taken off."""
 
-    default_error_messages = {"control": "Control characters are not allowed."}
+    default_error_messages = {
+        "control": "Control characters are not allowed.",
+        "invisible": "Nothing of it can be seen.",
+    }
 
     def __init__(self, *, max_length: int, **kwargs: Any) -> None:
         super().__init__(max_length=max_length, **kwargs)
@@ -32,13 +35,19 @@ class TextField(serializers.CharField):
             self.fail("max_length", max_length=self.max_length)
         if CONTROL.search(data):
             self.fail("control")
-        return data.strip()
+        text = data.strip()
+        if text and not VISIBLE.search(text):
+            self.fail("invisible")
+        return text
 
 
 class EmailField(TextField):
     """An email address, in ASCII: an international domain in its `xn--` form."""
 
-    default_error_messages = {"ascii": "Write the address in ASCII, an international domain as xn--…"}
+    default_error_messages = {
+        "ascii": "Write the address in ASCII, an international domain as xn--…",
+        "local": f"At most {LOCAL_PART} characters before the @.",
+    }
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**{"max_length": 254, **kwargs})
@@ -49,6 +58,8 @@ class EmailField(TextField):
         text = super().to_internal_value(data)
         if not text.isascii():
             self.fail("ascii")
+        if len(text.rpartition("@")[0]) > LOCAL_PART:
+            self.fail("local")
         return text
 
 
@@ -91,5 +102,10 @@ class MoneyField(serializers.DecimalField):
         """The amount."""
         if isinstance(data, bool) or not isinstance(data, int | Decimal):
             self.fail("invalid")
+        # 19.990 is 19.99: what counts is the amount, not how many zeros it is written with. Looked at before anything is
+        # computed, as 1e999999999 is a number too.
+        if isinstance(data, Decimal) and data.is_finite() and -28 < data.adjusted() < 12 and len(data.as_tuple().digits) < 50:
+            cents = data.quantize(Decimal("0.01"))
+            data = cents if cents == data else data
         # -0.00 is a Decimal too; plus zero it is 0.00.
         return super().to_internal_value(data) + Decimal(0)

@@ -97,7 +97,7 @@ class ContentNegotiation(BaseContentNegotiation):
             candidates = [one for one in candidates if one.format == wanted]
             if not candidates:
                 raise Http404
-        ranges = parse(request.headers.get(ACCEPT, "*/*"))
+        ranges = parse(request.headers.get(ACCEPT) or "*/*")
         best = max(candidates, key=lambda one: _wanted(one, ranges))
         if not _wanted(best, ranges):
             raise exceptions.NotAcceptable(available_renderers=candidates)

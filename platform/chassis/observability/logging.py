@@ -160,7 +160,10 @@ class _StandardError(logging.StreamHandler[Any]):
 
 
 class Seldom(logging.Filter):
-    """Lets the same line of a REPETITIVE logger pass once in a while."""
+    """Lets the same line of a REPETITIVE logger pass once in a while, and of Django's lines about answers only exceptions.
+
+    `Service Unavailable: /path` is written when the request's id is gone already, and the access line has said it with it.
+    """
 
     seconds = 60.0
     most_remembered = 500
@@ -171,6 +174,8 @@ class Seldom(logging.Filter):
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Whether this line is to be written."""
+        if record.name == "django.request" and not record.exc_info:
+            return False
         if not record.name.startswith(REPETITIVE):
             return True
         # Addresses, durations and counts differ in lines that say the same.

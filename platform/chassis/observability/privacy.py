@@ -23,6 +23,8 @@ _PATTERNS = (
     (re.compile(r"[^\s@\"'<>(),;:=\[\]]+@[\w-]+(?:\.[\w-]+)+"), HIDDEN),
     # PostgreSQL: DETAIL:  Key (email)=(…) already exists.
     (re.compile(r"\n(?:DETAIL|CONTEXT):.*?(?=\n\n|\nTraceback|\Z)", re.DOTALL), f"\nDETAIL: {HIDDEN}"),
+    # PostgreSQL: LINE 1: INSERT INTO "users" … VALUES ('ada@example.org', 'Ada'), and the caret below it.
+    (re.compile(r"\nLINE \d+:[^\n]*(?:\n *\^)?"), f"\nLINE: {HIDDEN}"),
     # pydantic: input_value='…', input_type=str
     (re.compile(r"input_value=.*?, input_type=", re.DOTALL), f"input_value={HIDDEN}, input_type="),
 )
@@ -39,7 +41,7 @@ def scrub(text: str) -> str:
 def mask(logger: Any, method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
     """Hide what MASKED names, at any depth, and scrub all text; a processor of structlog."""
     for key, value in event.items():
-        if _is_masked(key):
+        if is_masked(key):
             event[key] = HIDDEN
         elif isinstance(value, str):
             event[key] = scrub(value)
@@ -49,7 +51,8 @@ def mask(logger: Any, method: str, event: MutableMapping[str, Any]) -> MutableMa
 
 
 @lru_cache(1000)
-def _is_masked(name: str) -> bool:
+def is_masked(name: str) -> bool:
+    """Whether a value of this name is hidden."""
     return name.lower().replace("-", "_") in MASKED
 
 
@@ -57,7 +60,7 @@ def _masked(value: Any) -> Any:
     if isinstance(value, str):
         return scrub(value)
     if isinstance(value, Mapping):
-        return {key: HIDDEN if _is_masked(str(key)) else _masked(inner) for key, inner in value.items()}
+        return {key: HIDDEN if is_masked(str(key)) else _masked(inner) for key, inner in value.items()}
     if isinstance(value, (list, tuple)):
         return [_masked(inner) for inner in value]
     return value

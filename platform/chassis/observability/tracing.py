@@ -25,6 +25,8 @@ with without("psutil"):
     from opentelemetry.sdk.trace.id_generator import RandomIdGenerator
     from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ParentBased
 
+    from chassis.observability import spans
+
 EXPORTERS = ("none", "console", "otlp")
 UNTRACED_PATHS = "health/,metrics$"
 
@@ -52,6 +54,7 @@ def configure(service: str, *, processor: SpanProcessor | None = None) -> Tracer
     if processor is None:
         provider = TracerProvider(sampler=ALWAYS_OFF, resource=resource, shutdown_on_exit=False)
     else:
+        processor = spans.Masked(processor)
         # Without a sampler of ours the standard variables OTEL_TRACES_SAMPLER and _ARG choose one.
         provider = TracerProvider(resource=resource)
         provider.add_span_processor(processor)
