@@ -6,7 +6,7 @@ import orjson
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.views.decorators.http import require_safe
-from drf_spectacular.views import SpectacularSwaggerView
+from drf_spectacular.views import SpectacularSwaggerSplitView
 
 from chassis.http.negotiation import prefers_html
 from gateway import asyncapi, openapi, routes
@@ -42,8 +42,8 @@ async def events(request: HttpRequest) -> HttpResponse:
     return _json(await asyncapi.document())
 
 
-class Docs(SpectacularSwaggerView):
-    """Swagger UI, from local files."""
+class Docs(SpectacularSwaggerSplitView):
+    """Swagger UI, from local files; its script is one too, as the pages' policy wants it."""
 
     url = "/api/schema"
     title = "API"

@@ -4,6 +4,8 @@
 with one message that names all of them at once and never prints a value.
 """
 
+import re
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
@@ -61,6 +63,11 @@ class Environment(BaseSettings):
     trust_forwarded_headers: bool = Field(
         True, description="Believe X-Forwarded-*: true where only the gateway or your own proxy can reach the service."
     )
+    cors_allowed_origins: CommaSeparated = Field(
+        (),
+        description="Front-ends on other hosts, `https://app.example.org`, whose pages may use the API; the same at each service and"
+        " the gateway. Empty: none.",
+    )
     https_only: bool = Field(
         False, description="Redirect to HTTPS, secure cookies and HSTS: set where TLS ends in front of the system."
     )
@@ -76,10 +83,24 @@ class Environment(BaseSettings):
     kafka_sasl_password: SecretStr = Field(SecretStr(""), description="With a SASL protocol.")
     kafka_ssl_ca_location: str = Field("", description="Path of the CA bundle for SSL; empty is the system's.")
 
-    @field_validator("allowed_hosts", mode="before")
+    @field_validator("allowed_hosts", "cors_allowed_origins", mode="before")
     @classmethod
     def _split(cls, value: object) -> object:
         return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+
+    @field_validator("allowed_hosts")
+    @classmethod
+    def _bracketed(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        # A pod's address comes bare (`fd00::5`), a Host header has it in brackets and in its shortest form.
+        return tuple(map(_as_host, value))
+
+    @field_validator("cors_allowed_origins")
+    @classmethod
+    def _origins(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for origin in value:
+            if not _ORIGIN.fullmatch(origin):
+                raise ValueError("must be http(s)://host[:port], nothing behind it")
+        return tuple(origin.lower() for origin in value)
 
     # By field, not for the whole: then these are named together with whatever else is wrong.
     @field_validator("secret_key")
@@ -114,6 +135,17 @@ class Environment(BaseSettings):
             return cls()
         except ValidationError as error:
             raise BadConfiguration(_explain(cls, error)) from None
+
+
+_ORIGIN = re.compile(r"https?://(?:[a-z0-9.-]+|\[[0-9a-f:.]+\])(?::[0-9]{1,5})?", re.IGNORECASE)
+
+
+def _as_host(text: str) -> str:
+    try:
+        address = ip_address(text.removeprefix("[").removesuffix("]"))
+    except ValueError:
+        return text
+    return f"[{address.compressed}]" if address.version == 6 else text
 
 
 HINT = (

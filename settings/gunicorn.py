@@ -28,6 +28,9 @@ if signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
 workers = int(os.environ.get("WEB_CONCURRENCY", "1"))
 threads = int(os.environ.get("WEB_THREADS", "8"))
 
+health_port = int(os.environ.get("WEB_HEALTH_PORT", "0"))
+"""Beside the service's own port, one for health and metrics alone: they answer when all threads are busy. 0 is none."""
+
 
 class Worker(ThreadWorker):
     """gunicorn's own, whose door closes at the moment in which it is told to end.
@@ -108,7 +111,26 @@ accesslog = None
 loglevel = "warning"
 
 
+def on_starting(server: Any) -> None:
+    """On a machine without IPv6, `[::]` is every address of IPv4."""
+    if not socket.has_dualstack_ipv6():
+        bound = [address.replace("[::]", "0.0.0.0") for address in server.cfg.settings["bind"].get()]  # noqa: S104
+        server.cfg.set("bind", bound)
+
+
+def post_worker_init(worker: Any) -> None:
+    """In each web process, a thread of its own for probes and Prometheus."""
+    if health_port:
+        from chassis.health import worker_server
+
+        worker_server.serve_inherited()
+
+
 def when_ready(server: Any) -> None:
     """Before the first fork: what is loaded now stays; not looking at it again keeps its memory shared."""
+    if health_port:
+        from chassis.health import worker_server
+
+        worker_server.bequeath(health_port)
     gc.collect()
     gc.freeze()

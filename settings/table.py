@@ -29,6 +29,14 @@ SERVICES: dict[str, type[Environment]] = {
 OTHERS = (
     ("DJANGO_SETTINGS_MODULE", "all", "`settings.SERVICE`", "—", "Which service a process is, as `--settings` does."),
     ("WEB_CONCURRENCY", "users, orders, payments", "integer ≥ 1", "`1`", "Web processes of a service on one machine."),
+    (
+        "WEB_HEALTH_PORT",
+        "users, orders, payments",
+        "port",
+        "`0`",
+        "Port of a web process for /health/live, /health/ready and /metrics alone, on WORKER_HOST: it answers when all threads are"
+        " busy, so it is what a supervisor asks. 0 is none.",
+    ),
     ("WEB_THREADS", "users, orders, payments", "integer ≥ 1", "`8`", "Threads of each of them."),
     (
         "PROMETHEUS_MULTIPROC_DIR",

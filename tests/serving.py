@@ -56,9 +56,9 @@ class Served:
 
 
 @contextmanager
-def gunicorn(service: str, environment: dict[str, str]) -> Iterator[Served]:
+def gunicorn(service: str, environment: dict[str, str], host: str = "127.0.0.1") -> Iterator[Served]:
     """The service on a free port."""
-    argv = [sys.executable, "-m", "gunicorn", f"{service}.wsgi", "-c", "settings/gunicorn.py", "-b", "127.0.0.1:{port}"]
+    argv = [sys.executable, "-m", "gunicorn", f"{service}.wsgi", "-c", "settings/gunicorn.py", "-b", f"{host}:{{port}}"]
     with _process(service, argv, f"/{service}", environment) as served:
         yield served
 

@@ -48,7 +48,7 @@ class TestProcesses:
     @pytest.mark.parametrize("process", PROCESSES, ids=lambda process: process.name)
     def test_each_is_started_as_make_up_starts_it(self, process):
         thing = WORKLOADS[process.name]
-        expected = [part.replace("PORT", "8000").replace("127.0.0.1", "0.0.0.0") for part in process.command]
+        expected = [part.replace("127.0.0.1:PORT", "[::]:8000").replace("PORT", "8000").replace("127.0.0.1", "0.0.0.0") for part in process.command]
         (main,) = kustomize.pod(thing)["containers"]
         assert main["command"] == (["python", *expected] if expected[0] == "manage.py" else expected)
         assert environment(main)["DJANGO_SETTINGS_MODULE"] == f"settings.{process.service}"
@@ -148,7 +148,11 @@ class TestAvailability:
         (main,) = kustomize.pod(WORKLOADS[name])["containers"]
         assert main["livenessProbe"]["httpGet"]["path"] == main["startupProbe"]["httpGet"]["path"] == "/health/live"
         assert main["readinessProbe"]["httpGet"]["path"] == "/health/ready"
+        # Where gunicorn's threads could all be busy, probes have a port of their own.
+        port = "health" if name in {"users", "orders", "payments"} else "http"
+        assert {"http", port} == {one["name"] for one in main["ports"]}
         for probe in ("startupProbe", "livenessProbe", "readinessProbe"):
+            assert main[probe]["httpGet"]["port"] == port
             assert main[probe]["timeoutSeconds"] > 2
             assert main[probe]["httpGet"]["httpHeaders"] == [{"name": "Host", "value": "localhost"}]
 

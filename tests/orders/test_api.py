@@ -148,6 +148,24 @@ def test_bad_input_is_said_by_field(client, body, field):
     assert not Order.objects.exists()
 
 
+@pytest.mark.parametrize(
+    ("written", "cents"), [("19.990", 1999), ("19.99000000000000000000", 1999), ("0.1000000", 10), ("1e1", 1000), ("125e-2", 125), ("-0.000", 0)]
+)
+def test_a_price_is_its_amount_however_it_is_written(client, written, cents):
+    body = '{"userId":"u1","items":[{"productId":"x","quantity":1,"price":PRICE}]}'.replace("PRICE", written)
+    answer = client.post("/orders", body, content_type="application/json")
+
+    assert answer.status_code == 201
+    assert f'"price":{cents // 100}.{cents % 100:02}'.encode() in answer.content
+
+
+@pytest.mark.parametrize("written", ["19.991", "0.1000001", "0.00000000000000000000000000000000000000000001"])
+def test_a_price_of_parts_of_a_cent_is_none(client, written):
+    body = '{"userId":"u1","items":[{"productId":"x","quantity":1,"price":PRICE}]}'.replace("PRICE", written)
+
+    assert client.post("/orders", body, content_type="application/json").status_code == 400
+
+
 @pytest.mark.parametrize("price", ["NaN", "Infinity", "-Infinity", "1e999", "1e999999999", "0x10", "1.", "9" * 5000])
 @pytest.mark.parametrize("name", ["price", "quantity"])
 def test_numbers_that_are_none(client, name, price):

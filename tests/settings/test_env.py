@@ -4,6 +4,7 @@ import os
 import re
 
 import pytest
+from django.http.request import split_domain_port, validate_host
 from pydantic_settings import SettingsConfigDict
 
 from settings.env import (
@@ -137,3 +138,27 @@ class TestReading:
         env(ENVIRONMENT="development")
         with pytest.raises(ValueError, match="frozen"):
             GatewayEnvironment.read().debug = True
+
+
+class TestAddresses:
+    def test_an_ipv6_address_may_be_bare_and_in_any_form(self, env):
+        env(ENVIRONMENT="development", ALLOWED_HOSTS="fd00::5,[::1],FD00:0:0:0::6,10.0.0.7,users")
+        assert GatewayEnvironment.read().allowed_hosts == ("[fd00::5]", "[::1]", "[fd00::6]", "10.0.0.7", "users")
+
+    @pytest.mark.parametrize("host", ["[fd00::5]:8000", "[fd00::5]"])
+    def test_django_takes_such_a_host(self, env, host):
+        env(ENVIRONMENT="development", ALLOWED_HOSTS="fd00::5")
+        domain, _ = split_domain_port(host)
+        assert validate_host(domain, GatewayEnvironment.read().allowed_hosts)
+
+    @pytest.mark.parametrize("origin", ["*", "null", "app.example", "https://app.example/", "https://a.example/x", "https://u@a.example"])
+    def test_an_origin_is_scheme_and_host(self, env, origin):
+        env(ENVIRONMENT="development", CORS_ALLOWED_ORIGINS=f"https://hunter2.example,{origin}")
+        text = message(GatewayEnvironment)
+        assert "CORS_ALLOWED_ORIGINS" in text
+        assert "hunter2" not in text
+
+    def test_origins(self, env):
+        env(ENVIRONMENT="development", CORS_ALLOWED_ORIGINS="https://App.example, http://localhost:3000, http://[::1]:3000")
+        found = GatewayEnvironment.read().cors_allowed_origins
+        assert found == ("https://app.example", "http://localhost:3000", "http://[::1]:3000")

@@ -16,6 +16,9 @@ pytestmark = pytest.mark.django_db(databases=["users"])
 ADA = {"email": "ada@example.org", "name": "Ada Lovelace"}
 
 
+INVISIBLE = ["\u200b", "\ufeff", "\u00ad", "\u3164", "\u200d\u2060", " \u2800 ", "\u034f", "\ufe0f", "\U000e0001", "\u115f\u1160"]
+
+
 @pytest.fixture
 def client():
     return APIClient(raise_request_exception=False)
@@ -101,6 +104,8 @@ def test_a_taken_email_is_a_conflict_of_that_field(client, method):
         ({"email": "ä@example.org", "name": "A"}, "email"),
         ({"email": "a@exämple.org", "name": "A"}, "email"),
         ({"email": "a b@example.org", "name": "A"}, "email"),
+        ({"email": f"{'a' * 65}@example.org", "name": "A"}, "email"),
+        *(({"email": "a@example.org", "name": name}, "name") for name in INVISIBLE),
         ({"email": f"{'a' * 250}@example.org", "name": "A"}, "email"),
         ({"email": True, "name": "A"}, "email"),
     ],
@@ -129,7 +134,7 @@ def test_what_is_unknown_or_read_only_is_ignored(client):
     assert not answer.json()["createdAt"].startswith("1815")
 
 
-@pytest.mark.parametrize("name", ["李小龍", "O'Brien", "Zoë 🎉", "x" * 200, "  spaces around  "])
+@pytest.mark.parametrize("name", ["a\u200db", "\u200fשרה", f"{'क'}\u094d", "李小龍", "O'Brien", "Zoë 🎉", "x" * 200, "  spaces around  "])
 def test_names_of_the_world(client, name):
     assert post(client, {**ADA, "name": name}).json()["name"] == name.strip()
 

@@ -1,4 +1,7 @@
-"""The small HTTP port of a worker: `/health/live`, `/health/ready` and `/metrics`, and nothing else."""
+"""The small HTTP port of a worker: `/health/live`, `/health/ready` and `/metrics`, and nothing else.
+
+A web process has one too (WEB_HEALTH_PORT), beside its own: it answers whatever the threads that serve requests do.
+"""
 
 import os
 import socket
@@ -30,23 +33,21 @@ class PortTaken(SystemExit):
 
 
 class Server(ThreadingMixIn, WSGIServer):
-    """A running server of a worker's port."""
+    """A running server on a socket that listens."""
 
     daemon_threads = True
+
+    def __init__(self, listener: socket.socket) -> None:
+        super().__init__(listener.getsockname()[:2], _Handler, bind_and_activate=False)
+        self.socket.close()
+        self.socket = listener
+        self.server_name, self.server_port = "worker", self.port
+        self.setup_environ()
 
     @property
     def port(self) -> int:
         """The port that it listens on."""
         return int(self.server_address[1])
-
-    def server_bind(self) -> None:
-        """Bind without asking DNS for the host's name, which can take seconds."""
-        # A worker that is started again finds its port in use for a minute otherwise, by probes that have ended.
-        self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        self.socket.bind(self.server_address)
-        self.server_address = self.socket.getsockname()
-        self.server_name, self.server_port = "worker", self.server_address[1]
-        self.setup_environ()
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """A prober that hung up is no error of ours."""
@@ -73,13 +74,50 @@ def start(parts: Iterable[registry.Part]) -> Server:
     registry.declare(parts)
     host, port = settings.WORKER_HOST, settings.WORKER_PORT
     try:
-        server = Server((host, port), _Handler)
+        listener = listen(host, port)
     except OSError as error:
         raise PortTaken(f"WORKER_PORT {port} cannot be listened on: {error.strerror}") from None
-    server.set_app(application())
-    threading.Thread(target=server.serve_forever, args=(0.1,), name="worker-server", daemon=True).start()
+    server = serve(listener)
     log.info("worker serves health and metrics", host=host, port=server.port)
     return server
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A socket that listens; `::` is every address, of IPv4 too, also on a machine without IPv6. Raises OSError."""
+    if host == "::" and not socket.has_dualstack_ipv6():
+        host = "0.0.0.0"  # noqa: S104
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    # With SO_REUSEADDR: who is started again finds its port in use for a minute otherwise, by probes that have ended.
+    listener = socket.create_server((host, port), family=family, backlog=128, dualstack_ipv6=host == "::")
+    # Several processes may share it, and of one connection only one of them is to wait for a request.
+    listener.setblocking(False)
+    return listener
+
+
+def serve(listener: socket.socket) -> Server:
+    """Serve this process's health and metrics on a socket that listens, from a thread of its own."""
+    server = Server(listener)
+    server.set_app(application())
+    threading.Thread(target=server.serve_forever, args=(0.1,), name="worker-server", daemon=True).start()
+    return server
+
+
+_inherited: list[socket.socket] = []
+
+
+def bequeath(port: int) -> None:
+    """Listen on WORKER_HOST in the process that will fork the web processes: they serve one port together.
+
+    Once, whatever is reloaded. Raises OSError.
+    """
+    if not _inherited:
+        _inherited.append(listen(settings.WORKER_HOST, port))
+
+
+def serve_inherited() -> None:
+    """In a web process: serve what was inherited, if anything."""
+    for listener in _inherited:
+        serve(listener)
 
 
 def application() -> "WSGIApplication":

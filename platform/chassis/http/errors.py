@@ -193,6 +193,9 @@ class ProblemMiddleware:
     def __call__(self, request: HttpRequest) -> HttpResponseBase:
         """Answer the request."""
         response = self.get_response(request)
+        if response.status_code in {HTTPStatus.NO_CONTENT, HTTPStatus.NOT_MODIFIED}:
+            # Django writes 0: a 304's would be that of the whole answer, a 204 has none (RFC 9110, 8.6).
+            del response["Content-Length"]
         if response.status_code >= 400 and isinstance(response, HttpResponse) and not response.content:
             response.content = json.dumps(problem(response.status_code))
             response["Content-Type"] = CONTENT_TYPE

@@ -19,7 +19,8 @@ MEANING = {
     400: "The request is not valid; `errors` says which field, and why.",
     404: "There is no such thing.",
     406: "Only JSON (and HTML, for people) can be had here.",
-    409: "It contradicts the present state; `errors` says which field, and why.",
+    409: "It contradicts the present state; `errors` says which field, and why. Or the same request is being answered.",
+    412: "It is not as the precondition says: read it again.",
     413: "The body is too large.",
     415: "The body must be JSON.",
     422: "The Idempotency-Key was used for another request.",
@@ -63,7 +64,9 @@ class AutoSchema(openapi.AutoSchema):
             ),
         ]
         if self._is_idempotent():
-            parameters += _IDEMPOTENCY
+            parameters += _idempotency(201 if self._is_create_operation() else 200)
+        if getattr(self.view, "conditional", False):
+            parameters += _conditional(self.method)
         if self._is_create_operation():
             parameters.append(
                 OpenApiParameter(
@@ -93,7 +96,9 @@ class AutoSchema(openapi.AutoSchema):
         if self.method in getattr(self.view, "conflicts", ()):
             statuses.add(409)
         if self._is_idempotent():
-            statuses.add(422)
+            statuses |= {409, 422}
+        if getattr(self.view, "conditional", False) and self.method in _WRITES:
+            statuses.add(412)
         return sorted(statuses)
 
     def _get_response_bodies(self, direction: Any = "response") -> dict[str, Any]:
@@ -105,26 +110,58 @@ class AutoSchema(openapi.AutoSchema):
             responses[str(status)] = self._get_response_for_code(  # type: ignore[no-untyped-call]
                 described, str(status), [errors.CONTENT_TYPE], direction
             )
+        if getattr(self.view, "conditional", False) and self.method == "GET":
+            responses["304"] = {
+                "description": "What the client has is what there is.",
+                "headers": self._get_response_headers_for_code("304", direction),  # type: ignore[no-untyped-call]
+            }
         if self.method == "DELETE":
             responses["204"]["headers"] = self._get_response_headers_for_code("204", direction)
         return responses
 
 
-_IDEMPOTENCY = [
-    OpenApiParameter(
-        idempotency.HEADER,
-        {"type": "string", "pattern": "^[!-~]{1,255}$"},
-        OpenApiParameter.HEADER,
-        description="The same key and body again: the first answer again. The same key with another body: 422.",
-    ),
-    OpenApiParameter(
-        idempotency.REPLAYED,
-        {"type": "string", "const": "true"},
-        OpenApiParameter.HEADER,
-        description="`true` where this answer was given before.",
-        response=[201],
-    ),
-]
+def _idempotency(status: int) -> list[OpenApiParameter]:
+    return [
+        OpenApiParameter(
+            idempotency.HEADER,
+            {"type": "string", "pattern": "^[!#-+\\x2d-~]{1,255}$"},
+            OpenApiParameter.HEADER,
+            description="The same key and body again: the first answer again. The same key with another body: 422. In quotes"
+            " (RFC 8941) or not, it is the same key.",
+        ),
+        OpenApiParameter(
+            idempotency.REPLAYED,
+            {"type": "string", "const": "true"},
+            OpenApiParameter.HEADER,
+            description="`true` where this answer was given before.",
+            response=[status],
+        ),
+    ]
+
+
+_WRITES = frozenset({"PUT", "PATCH", "DELETE"})
+
+_ASKED = {
+    "If-None-Match": "The ETags that the client has: one of them is a 304.",
+    "If-Modified-Since": "When the client has read it: unchanged since is a 304.",
+    "If-Match": "The ETag that the client has seen: anything else is a 412.",
+    "If-Unmodified-Since": "When the client has seen it: changed since is a 412.",
+}
+_SAID = {"ETag": "Of this JSON, byte for byte.", "Last-Modified": "When it was changed, to the second; not of a list."}
+
+
+def _conditional(method: str) -> list[OpenApiParameter]:
+    """The header fields of RFC 9110, 13, that this method takes and answers with."""
+    asked = list(_ASKED)[:2] if method == "GET" else list(_ASKED)[2:] if method in _WRITES else []
+    said = {"GET": [200, 304], "POST": [201], "PATCH": [200]}.get(method)
+    return [
+        *(OpenApiParameter(name, str, OpenApiParameter.HEADER, description=_ASKED[name]) for name in asked),
+        *(
+            OpenApiParameter(name, str, OpenApiParameter.HEADER, description=meaning, response=said)
+            for name, meaning in _SAID.items()
+            if said and (name == "ETag" or method == "GET")
+        ),
+    ]
 
 
 class _TextFieldSchema(OpenApiSerializerFieldExtension):  # type: ignore[no-untyped-call]

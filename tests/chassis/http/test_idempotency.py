@@ -86,13 +86,93 @@ def test_keys(key):
     assert IdempotencyKey.objects.get().key == key
 
 
-@pytest.mark.parametrize("key", ["", " ", "a b", "~" * 256, "é", "a\tb"])
+@pytest.mark.parametrize(
+    "key", ["", " ", "a b", "~" * 256, "é", "a\tb", "a,b", "a, b", '"a"b"', '"a', '""', '"' + "x" * 256 + '"', '"a","b"', '"\\n"']
+)
 def test_a_key_that_is_none(key):
     answer = post(key=key)
 
     assert answer.status_code == 400
     assert list(answer.json()["errors"]) == ["Idempotency-Key"]
     assert not User.objects.exists()
+
+
+@pytest.mark.parametrize(("quoted", "bare"), [('"key-1"', "key-1"), (r'"a\"b\\c"', r'a"b\c')])
+def test_a_key_in_quotes_is_the_same_key(quoted, bare):
+    assert [post(key=quoted).status_code, post(key=bare)["Idempotency-Replayed"]] == [201, "true"]
+    assert IdempotencyKey.objects.get().key == bare
+
+
+def test_a_key_in_quotes_may_hold_spaces_and_commas():
+    assert post(key='"a, b"').status_code == 201
+
+
+def test_the_character_set_makes_no_other_request():
+    def send(content_type):
+        return APIClient().post("/users", json.dumps(ADA), content_type=content_type, headers={"Idempotency-Key": "k"})
+
+    assert send("application/json").status_code == 201
+    for same in ("application/json; charset=utf-8", "Application/JSON;charset=UTF-8"):
+        assert send(same)["Idempotency-Replayed"] == "true"
+
+
+@pytest.mark.parametrize(("method", "body"), [("put", {**ADA, "name": "B"}), ("patch", {"name": "B"})])
+def test_a_change_that_is_sent_again_happens_once(method, body):
+    url = f"/users/{services.create_user(**ADA).id}"
+
+    def send():
+        return getattr(APIClient(), method)(url, body, format="json", headers={"Idempotency-Key": "k"})
+
+    first = send()
+    services.change_user(user_id=User.objects.get().id, name="C")
+    second = send()
+
+    assert (first.status_code, second.status_code, second["Idempotency-Replayed"]) == (200, 200, "true")
+    assert first.content == second.content
+    assert User.objects.get().name == "C"
+    assert getattr(APIClient(), method)(url, {**body, "name": "D"}, format="json", headers={"Idempotency-Key": "k"}).status_code == 422
+
+
+@pytest.mark.django_db(databases=["users"], transaction=True)
+def test_a_twin_waits_a_while_and_then_says_so(settings):
+    settings.IDEMPOTENCY_WAIT_SECONDS = 0.2
+    with psycopg.connect(psycopg.conninfo.make_conninfo(**connection_parameters())) as first:
+        first.execute("INSERT INTO idempotency_keys (key, fingerprint) VALUES ('key-1', '')")
+
+        answer = post()
+
+        assert answer.status_code == 409
+        assert answer["Content-Type"] == "application/problem+json"
+        assert answer["Retry-After"] == "1"
+        first.rollback()
+    assert post().status_code == 201
+
+
+@pytest.mark.django_db(databases=["users"], transaction=True)
+def test_only_the_twin_waits_by_that_limit():
+    services.create_user(email="b@example.org", name="B")
+    with connections["users"].cursor() as cursor:
+        cursor.execute("SHOW lock_timeout")
+        assert cursor.fetchone() == ("0",)
+    seen = []
+
+    def look(**values):
+        with connections["users"].cursor() as cursor:
+            cursor.execute("SHOW lock_timeout")
+            seen.append(cursor.fetchone()[0])
+        return original(**values)
+
+    original = services.create_user
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(services, "create_user", look)
+        assert post().status_code == 201
+    assert seen == ["0"]
+
+
+def connection_parameters():
+    connections["users"].ensure_connection()
+    known = connections["users"].get_connection_params()
+    return {name: known[name] for name in ("host", "port", "user", "password", "dbname")}
 
 
 def test_the_form_of_the_browsable_api_may_carry_one():
