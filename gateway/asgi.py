@@ -10,7 +10,7 @@ import settings  # noqa: F401  puts platform/ on the import path
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "settings.gateway")
 
-from chassis.http import asgi  # noqa: E402
+from chassis.http import asgi
 
 django = asgi.application()
 

@@ -256,10 +256,16 @@ class Outbox(Consumers):
     )
 
     idempotency_wait_seconds: float = Field(
-        3.0, gt=0, le=60, description="A request waits this long for its twin with the same Idempotency-Key; then it is a 409."
+        3.0,
+        gt=0,
+        le=60,
+        description="A request waits this long for its twin with the same Idempotency-Key; then it is a 409.",
     )
     admin_login_attempts: int = Field(
-        5, ge=1, le=1000, description="Wrong passwords of an account in the admin before one has to wait; of an address four times as many."
+        5,
+        ge=1,
+        le=1000,
+        description="Wrong passwords of an account in the admin before one has to wait; of an address four times as many.",
     )
     admin_login_window_seconds: float = Field(300, gt=0, description="A wrong password counts for this long.")
 

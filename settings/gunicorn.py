@@ -49,7 +49,6 @@ class Worker(ThreadWorker):
                 self.accept(listener)
             listener.close()
 
-
     def handle_error(self, req: Any, client: Any, addr: Any, exc: Exception) -> None:
         """Refuse what is no request with a problem (RFC 9457), as everything else is refused. No log line quotes it."""
         request_id = str(uuid.uuid4())
@@ -81,7 +80,9 @@ OURS = (errors.InvalidResponseHeader, errors.InvalidResponseHeaderName, errors.C
 
 def _problem(status: HTTPStatus, request_id: str) -> bytes:
     members = {"type": "about:blank", "title": status.phrase, "status": int(status)}
-    body = json.dumps({**members, "detail": "This is not HTTP/1.1, or not as it is taken here.", "requestId": request_id})
+    body = json.dumps(
+        {**members, "detail": "This is not HTTP/1.1, or not as it is taken here.", "requestId": request_id}
+    )
     head = (
         f"HTTP/1.1 {int(status)} {status.phrase}\r\nConnection: close\r\nContent-Type: application/problem+json\r\n"
         f"Content-Length: {len(body)}\r\nCache-Control: no-store\r\nX-Content-Type-Options: nosniff\r\n"
@@ -114,7 +115,7 @@ loglevel = "warning"
 def on_starting(server: Any) -> None:
     """On a machine without IPv6, `[::]` is every address of IPv4."""
     if not socket.has_dualstack_ipv6():
-        bound = [address.replace("[::]", "0.0.0.0") for address in server.cfg.settings["bind"].get()]  # noqa: S104
+        bound = [address.replace("[::]", "0.0.0.0") for address in server.cfg.settings["bind"].get()]
         server.cfg.set("bind", bound)
 
 

@@ -34,8 +34,7 @@ OTHERS = (
         "users, orders, payments",
         "port",
         "`0`",
-        "Port of a web process for /health/live, /health/ready and /metrics alone, on WORKER_HOST: it answers when all threads are"
-        " busy, so it is what a supervisor asks. 0 is none.",
+        "Port of a web process for probes and metrics alone, on WORKER_HOST: it answers when all threads are busy. 0 is none.",
     ),
     ("WEB_THREADS", "users, orders, payments", "integer ≥ 1", "`8`", "Threads of each of them."),
     (

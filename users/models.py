@@ -1,7 +1,6 @@
 """A user, and what the database itself holds true of one."""
 
 import uuid
-
 from typing import ClassVar
 
 from django.conf import settings

@@ -54,7 +54,9 @@ def test_nobodys_data_is_in_any_log_or_span(hasty):
     _with_a_table_that_is_locked(system, person)
     assert statuses == {200, 201, 400, 409, 500, 503}
     # The spans of the last requests, and the event's way through orders and payments.
-    eventually(lambda: system.rows("orderdb", "SELECT 1 FROM orders WHERE user_id = %s AND status <> 'pending'", made["id"]))
+    eventually(
+        lambda: system.rows("orderdb", "SELECT 1 FROM orders WHERE user_id = %s AND status <> 'pending'", made["id"])
+    )
     eventually(lambda: any("context" in line for line in system["users"].written()), what="a span of users")
 
     assert found(system, person.marks) == []

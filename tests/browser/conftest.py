@@ -20,6 +20,7 @@ class Site:
     users: str
     orders: str
     gateway: str
+    users_environment: dict[str, str]
     orders_environment: dict[str, str]
 
 
@@ -39,7 +40,7 @@ def site():
             gunicorn("orders", orders_environment) as orders,
             gateway(users=users.url, orders=orders.url) as entry,
         ):
-            yield Site(users.url, orders.url, entry.url, orders_environment)
+            yield Site(users.url, orders.url, entry.url, users_environment, orders_environment)
 
 
 def log_in(page, url):
@@ -72,6 +73,11 @@ def page(browser):
     expect.set_options(timeout=15_000)
     broken = []
     page.on("pageerror", lambda error: broken.append(f"script: {error}"))
+    # What the pages' policy forbids is said here, and on the console alone.
+    page.on(
+        "console",
+        lambda said: broken.append(f"console: {said.text}") if "Content Security Policy" in said.text else None,
+    )
     page.on("requestfailed", lambda request: broken.append(f"{request.url}: {request.failure}"))
     page.on(
         "response",

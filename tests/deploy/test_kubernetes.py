@@ -48,7 +48,10 @@ class TestProcesses:
     @pytest.mark.parametrize("process", PROCESSES, ids=lambda process: process.name)
     def test_each_is_started_as_make_up_starts_it(self, process):
         thing = WORKLOADS[process.name]
-        expected = [part.replace("127.0.0.1:PORT", "[::]:8000").replace("PORT", "8000").replace("127.0.0.1", "0.0.0.0") for part in process.command]
+        expected = [
+            part.replace("127.0.0.1:PORT", "[::]:8000").replace("PORT", "8000").replace("127.0.0.1", "0.0.0.0")
+            for part in process.command
+        ]
         (main,) = kustomize.pod(thing)["containers"]
         assert main["command"] == (["python", *expected] if expected[0] == "manage.py" else expected)
         assert environment(main)["DJANGO_SETTINGS_MODULE"] == f"settings.{process.service}"
@@ -222,4 +225,5 @@ def test_kubectl_renders_the_same_where_it_is_installed():
 
 def _sorted(container: dict) -> dict:
     mounts = sorted(container.get("volumeMounts", []), key=lambda mount: mount["mountPath"])
-    return container | {"volumeMounts": mounts}
+    ports = sorted(container.get("ports", []), key=lambda port: port["name"])
+    return container | {"volumeMounts": mounts, "ports": ports}

@@ -149,7 +149,15 @@ def test_bad_input_is_said_by_field(client, body, field):
 
 
 @pytest.mark.parametrize(
-    ("written", "cents"), [("19.990", 1999), ("19.99000000000000000000", 1999), ("0.1000000", 10), ("1e1", 1000), ("125e-2", 125), ("-0.000", 0)]
+    ("written", "cents"),
+    [
+        ("19.990", 1999),
+        ("19.99000000000000000000", 1999),
+        ("0.1000000", 10),
+        ("1e1", 1000),
+        ("125e-2", 125),
+        ("-0.000", 0),
+    ],
 )
 def test_a_price_is_its_amount_however_it_is_written(client, written, cents):
     body = '{"userId":"u1","items":[{"productId":"x","quantity":1,"price":PRICE}]}'.replace("PRICE", written)

@@ -151,7 +151,9 @@ class TestAddresses:
         domain, _ = split_domain_port(host)
         assert validate_host(domain, GatewayEnvironment.read().allowed_hosts)
 
-    @pytest.mark.parametrize("origin", ["*", "null", "app.example", "https://app.example/", "https://a.example/x", "https://u@a.example"])
+    @pytest.mark.parametrize(
+        "origin", ["*", "null", "app.example", "https://app.example/", "https://a.example/x", "https://u@a.example"]
+    )
     def test_an_origin_is_scheme_and_host(self, env, origin):
         env(ENVIRONMENT="development", CORS_ALLOWED_ORIGINS=f"https://hunter2.example,{origin}")
         text = message(GatewayEnvironment)
@@ -159,6 +161,9 @@ class TestAddresses:
         assert "hunter2" not in text
 
     def test_origins(self, env):
-        env(ENVIRONMENT="development", CORS_ALLOWED_ORIGINS="https://App.example, http://localhost:3000, http://[::1]:3000")
+        env(
+            ENVIRONMENT="development",
+            CORS_ALLOWED_ORIGINS="https://App.example, http://localhost:3000, http://[::1]:3000",
+        )
         found = GatewayEnvironment.read().cors_allowed_origins
         assert found == ("https://app.example", "http://localhost:3000", "http://[::1]:3000")

@@ -48,7 +48,15 @@ def test_deleting_several(admin):
 
 @pytest.mark.parametrize(
     ("email", "name"),
-    [("ADA@example.org", "Ada"), ("b@example.org", "A\x07"), ("ä@example.org", "A"), ("b", "A"), ("b@example.org", ""), ("b@example.org", "\u200b"), ("b" * 65 + "@example.org", "B")],
+    [
+        ("ADA@example.org", "Ada"),
+        ("b@example.org", "A\x07"),
+        ("ä@example.org", "A"),
+        ("b", "A"),
+        ("b@example.org", ""),
+        ("b@example.org", "\u200b"),
+        ("b" * 65 + "@example.org", "B"),
+    ],
 )
 def test_it_refuses_what_the_api_refuses(admin, email, name):
     services.create_user(email="ada@example.org", name="Ada")

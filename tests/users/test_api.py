@@ -16,7 +16,18 @@ pytestmark = pytest.mark.django_db(databases=["users"])
 ADA = {"email": "ada@example.org", "name": "Ada Lovelace"}
 
 
-INVISIBLE = ["\u200b", "\ufeff", "\u00ad", "\u3164", "\u200d\u2060", " \u2800 ", "\u034f", "\ufe0f", "\U000e0001", "\u115f\u1160"]
+INVISIBLE = [
+    "\u200b",
+    "\ufeff",
+    "\u00ad",
+    "\u3164",
+    "\u200d\u2060",
+    " \u2800 ",
+    "\u034f",
+    "\ufe0f",
+    "\U000e0001",
+    "\u115f\u1160",
+]
 
 
 @pytest.fixture
@@ -134,7 +145,9 @@ def test_what_is_unknown_or_read_only_is_ignored(client):
     assert not answer.json()["createdAt"].startswith("1815")
 
 
-@pytest.mark.parametrize("name", ["a\u200db", "\u200fשרה", f"{'क'}\u094d", "李小龍", "O'Brien", "Zoë 🎉", "x" * 200, "  spaces around  "])
+@pytest.mark.parametrize(
+    "name", ["a\u200db", "\u200fשרה", f"{'क'}\u094d", "李小龍", "O'Brien", "Zoë 🎉", "x" * 200, "  spaces around  "]
+)
 def test_names_of_the_world(client, name):
     assert post(client, {**ADA, "name": name}).json()["name"] == name.strip()
 

@@ -26,7 +26,9 @@ class EstimatingPaginator(Paginator):  # type: ignore[type-arg]
         if counted < MOST_COUNTED or rows.query.where:
             return counted
         with connections[rows.db].cursor() as cursor:
-            cursor.execute("SELECT reltuples::bigint FROM pg_class WHERE oid = %s::regclass", [rows.model._meta.db_table])
+            cursor.execute(
+                "SELECT reltuples::bigint FROM pg_class WHERE oid = %s::regclass", [rows.model._meta.db_table]
+            )
             (estimate,) = cursor.fetchone()
         return max(counted, int(estimate))
 

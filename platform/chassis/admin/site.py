@@ -10,6 +10,7 @@ from django.core.exceptions import FieldError, SuspiciousOperation, ValidationEr
 from django.db import DatabaseError
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.http.response import HttpResponseBase
+from django.template.response import SimpleTemplateResponse
 
 from chassis.admin.login import LoginForm
 from chassis.database.failures import sqlstate
@@ -34,7 +35,7 @@ class AdminSite(admin.AdminSite):
 
     def admin_view(self, view: View, cacheable: bool = False) -> View:  # type: ignore[override]
         """Django's hook around every page behind the login."""
-        return super().admin_view(_guarded(view), cacheable)  # type: ignore[arg-type, return-value]
+        return super().admin_view(_guarded(view), cacheable)
 
     def login(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
         """The login; a throttled one is a 429, which says when to try again."""
@@ -51,7 +52,7 @@ def _guarded(view: View) -> View:
     def guarded(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
         try:
             response = view(request, *args, **kwargs)
-            if hasattr(response, "render") and not response.is_rendered:
+            if isinstance(response, SimpleTemplateResponse):
                 # Here, as a list is read from the database only when it is shown.
                 response = response.render()
         except (ValueError, TypeError, OverflowError, ValidationError, FieldError, DatabaseError) as error:

@@ -85,7 +85,7 @@ def start(parts: Iterable[registry.Part]) -> Server:
 def listen(host: str, port: int) -> socket.socket:
     """A socket that listens; `::` is every address, of IPv4 too, also on a machine without IPv6. Raises OSError."""
     if host == "::" and not socket.has_dualstack_ipv6():
-        host = "0.0.0.0"  # noqa: S104
+        host = "0.0.0.0"
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     # With SO_REUSEADDR: who is started again finds its port in use for a minute otherwise, by probes that have ended.
     listener = socket.create_server((host, port), family=family, backlog=128, dualstack_ipv6=host == "::")

@@ -120,7 +120,7 @@ class ConditionalViewSet(GenericViewSet[Any]):
         self._modified = found.modified_at
         return found
 
-    def finalize_response(self, request: Request, response: Response, *args: Any, **kwargs: Any) -> Response:  # type: ignore[override]
+    def finalize_response(self, request: Request, response: Response, *args: Any, **kwargs: Any) -> Response:
         """Add the validators of a JSON representation; a GET that has it already is a 304."""
         if self._is_representation(request, response):
             now = Validators.of(response.data, self._modified_at(request))

@@ -148,11 +148,15 @@ def _as_api_exception(exception: Exception) -> exceptions.APIException | None:
         case SuspiciousOperation() | UnreadablePostError():
             known = exceptions.ParseError("The request cannot be read.")
         case DatabaseError() | InterfaceError() if failures.is_unavailable(exception):
-            failures.let_go()
-            # Its text may hold values of the row; its kind says enough.
-            log.error("database unavailable", error=type(exception.__cause__ or exception).__name__)
-            known = Unavailable()
+            known = _unavailable(exception)
     return known
+
+
+def _unavailable(error: Exception) -> Unavailable:
+    failures.let_go()
+    # Its text may hold values of the row; its kind says enough.
+    log.error("database unavailable", error=type(error.__cause__ or error).__name__)
+    return Unavailable()
 
 
 def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:
@@ -183,7 +187,10 @@ def server_error(request: HttpRequest) -> HttpResponse:
 
 
 class ProblemMiddleware:
-    """Gives error answers without a body (Django's own 405, say) the problem that belongs in it."""
+    """Gives error answers without a body (Django's own 405, say) the problem that belongs in it.
+
+    A page that is no API view (the admin's, say) is a 503, as an API view is, when the database cannot be asked.
+    """
 
     async_capable: ClassVar[bool] = False
 
@@ -201,4 +208,13 @@ class ProblemMiddleware:
             response["Content-Type"] = CONTENT_TYPE
             if response.has_header("Content-Length"):
                 response["Content-Length"] = str(len(response.content))
+        return response
+
+    def process_exception(self, request: HttpRequest, exception: Exception) -> HttpResponse | None:
+        """Django's hook for what a view raises."""
+        if not failures.is_unavailable(exception):
+            return None
+        known = _unavailable(exception)
+        response = problem_response(known.status_code, known.default_detail)
+        response["Retry-After"] = str(known.wait)
         return response

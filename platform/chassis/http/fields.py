@@ -104,7 +104,12 @@ class MoneyField(serializers.DecimalField):
             self.fail("invalid")
         # 19.990 is 19.99: what counts is the amount, not how many zeros it is written with. Looked at before anything is
         # computed, as 1e999999999 is a number too.
-        if isinstance(data, Decimal) and data.is_finite() and -28 < data.adjusted() < 12 and len(data.as_tuple().digits) < 50:
+        if (
+            isinstance(data, Decimal)
+            and data.is_finite()
+            and -28 < data.adjusted() < 12
+            and len(data.as_tuple().digits) < 50
+        ):
             cents = data.quantize(Decimal("0.01"))
             data = cents if cents == data else data
         # -0.00 is a Decimal too; plus zero it is 0.00.

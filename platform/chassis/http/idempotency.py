@@ -75,7 +75,9 @@ def _read(field: str) -> str:
             return key
     elif _BARE.fullmatch(field):
         return field
-    raise ValidationError({HEADER: ["One key: 1 to 255 visible ASCII characters without comma, or a string in quotes."]})
+    raise ValidationError(
+        {HEADER: ["One key: 1 to 255 visible ASCII characters without comma, or a string in quotes."]}
+    )
 
 
 def _fingerprint(request: Request) -> bytes:

@@ -4,7 +4,7 @@ A member that is not a media range is passed over: half a header is no reason to
 """
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,17 +18,20 @@ ACCEPT = "Accept"
 
 PROBLEM, JSON, HTML = "application/problem+json", "application/json", "text/html"
 
-_TOKEN = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
+_NAME = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
 _QUOTED = r'"(?:[^"\\]|\\.)*"'
 _MEMBER = re.compile(rf"(?:{_QUOTED}|[^,\"])+")
-_RANGE = re.compile(rf"\s*({_TOKEN})/({_TOKEN})\s*((?:;[^;]*)*)\s*", re.DOTALL)
+_RANGE = re.compile(rf"\s*({_NAME})/({_NAME})\s*((?:;[^;]*)*)\s*", re.DOTALL)
 _QUALITY = re.compile(r"(?:0(?:\.[0-9]{0,3})?|1(?:\.0{0,3})?)")
 
 
 @dataclass(frozen=True, slots=True)
 class MediaRange:
-    """One member of an Accept header. `specificity` is 3 for a media type, 2 for one with parameters of its own (which
-    none of our answers has), 1 for `type/*`, 0 for `*/*`."""
+    """One member of an Accept header.
+
+    `specificity` is 3 for a media type, 2 for one with parameters of its own (which none of our answers has), 1 for
+    `type/*`, 0 for `*/*`.
+    """
 
     kind: str
     subtype: str
@@ -71,7 +74,7 @@ def _members(header: str) -> Iterator[MediaRange]:
                 # A weight that is none makes the range as good as absent.
                 weight = float(value.strip()) if _QUALITY.fullmatch(value.strip()) else 0.0
                 break
-            parameters = parameters or bool(name.strip()) and name.strip().lower() != "charset"
+            parameters = parameters or name.strip().lower() not in {"", "charset"}
         specificity = 0 if kind == "*" else 1 if subtype == "*" else 2 if parameters else 3
         if kind != "*" or subtype == "*":
             yield MediaRange(kind, subtype, specificity, weight)
@@ -83,7 +86,7 @@ class ContentNegotiation(BaseContentNegotiation):
     Whoever takes `application/problem+json` takes JSON: errors are that, and answers its plainer kind.
     """
 
-    def select_parser(self, request: Request, parsers: Sequence[Any]) -> Any:
+    def select_parser(self, request: Request, parsers: Iterable[Any]) -> Any:
         """The parser whose media type the body has; None for none."""
         kind = request._request.content_type or ""
         return next((parser for parser in parsers if parser.media_type == kind), None)

@@ -35,7 +35,7 @@ class _Strict(HttpRequest):
     def _set_content_type_params(self, meta: dict[str, Any]) -> None:
         try:
             self.content_type, self.content_params = parse_header_parameters(meta.get("CONTENT_TYPE", ""))
-        except Exception:
+        except Exception:  # noqa: BLE001
             # Of whatever kind: it comes out of the standard library's mail parser and its codecs.
             self.content_type, self.content_params = "", {}
             self.refusal = Refusal(HTTPStatus.BAD_REQUEST, "The Content-Type cannot be read.")

@@ -113,7 +113,7 @@ class AutoSchema(openapi.AutoSchema):
         if getattr(self.view, "conditional", False) and self.method == "GET":
             responses["304"] = {
                 "description": "What the client has is what there is.",
-                "headers": self._get_response_headers_for_code("304", direction),  # type: ignore[no-untyped-call]
+                "headers": self._get_response_headers_for_code("304", direction),
             }
         if self.method == "DELETE":
             responses["204"]["headers"] = self._get_response_headers_for_code("204", direction)

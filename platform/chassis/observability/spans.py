@@ -20,7 +20,19 @@ HEARSAY = frozenset(
 
 TARGETS = frozenset({"http.target", "http.url", "url.full", "url.original"})
 
-CONVENTIONS = ("code.", "db.", "http.", "messaging.", "net.", "network.", "otel.", "server.", "service.", "telemetry.", "url.")
+CONVENTIONS = (
+    "code.",
+    "db.",
+    "http.",
+    "messaging.",
+    "net.",
+    "network.",
+    "otel.",
+    "server.",
+    "service.",
+    "telemetry.",
+    "url.",
+)
 """What the semantic conventions name (`db.name`) is no person's: only what is above, and what is written in its text."""
 
 

@@ -47,7 +47,20 @@ VALUES = st.one_of(
     ),
     st.text(max_size=8),
 ).map(lambda text: text.encode("utf-8", "surrogatepass"))  # fmt: skip
-SPECIAL = ["q", "p", "o", "e", "all", "_to_field", "_popup", "_facets", "_changelist_filters", "state", "id", "_source_model"]
+SPECIAL = [
+    "q",
+    "p",
+    "o",
+    "e",
+    "all",
+    "_to_field",
+    "_popup",
+    "_facets",
+    "_changelist_filters",
+    "state",
+    "id",
+    "_source_model",
+]
 
 
 class Admin:

@@ -52,7 +52,7 @@ class TestRead:
         assert "Content-Length" not in again
         assert "Content-Type" not in again
 
-    @pytest.mark.parametrize("listed", ["*", 'W/{}', '"x", {}', '"a,b", W/{} ,"c"'])
+    @pytest.mark.parametrize("listed", ["*", "W/{}", '"x", {}', '"a,b", W/{} ,"c"'])
     def test_it_may_be_one_of_several_and_weak(self, url, listed):
         assert ask("get", url, If_None_Match=listed.format(ask("get", url)["ETag"])).status_code == 304
 
@@ -208,7 +208,11 @@ def test_an_etag_is_a_function_of_the_json():
 
 
 def test_through_the_gateway():
-    with serving("users") as url, gateway(users=url, orders=url, payments=url) as served, httpx2.Client(base_url=served.url) as client:
+    with (
+        serving("users") as url,
+        gateway(users=url, orders=url, payments=url) as served,
+        httpx2.Client(base_url=served.url) as client,
+    ):
         made = client.post("/api/users", json={"email": "ada@example.org", "name": "Ada"})
         path = made.headers["Location"]
         path = path if path.startswith("/api") else f"/api{path}"

@@ -6,7 +6,7 @@ import pytest
 from django.core.exceptions import RequestDataTooBig, SuspiciousOperation
 from django.db import OperationalError
 from django.test import Client
-from django.urls import path
+from django.urls import clear_url_caches, path
 from rest_framework import exceptions
 from rest_framework.test import APIClient
 from rest_framework.views import APIView
@@ -168,6 +168,21 @@ def test_a_bug_says_nothing_about_itself(client, settings, url):
     settings.ROOT_URLCONF = __name__
 
     assert_problem(client.get(url), 500)
+
+
+def test_a_page_without_its_database_is_a_503_too(client, settings, monkeypatch):
+    def fail(request):
+        raise OperationalError(SECRET)
+
+    settings.ROOT_URLCONF = __name__
+    monkeypatch.setattr("tests.chassis.http.test_errors.urlpatterns", [path("admin-like", fail)])
+    clear_url_caches()
+
+    answer = client.get("/admin-like")
+
+    assert_problem(answer, 503)
+    assert answer["Retry-After"] == "1"
+    clear_url_caches()
 
 
 @pytest.mark.parametrize(

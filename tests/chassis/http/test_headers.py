@@ -58,16 +58,19 @@ GATEWAY_PAGES = st.sampled_from(
     ]
 )  # fmt: skip
 
-property_test = settings(
-    max_examples=250, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+property_test = settings(max_examples=250, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 class Said:
     """What was answered to the bytes of one request."""
 
     def __init__(self, address, method, path, *headers, body=b"", version="1.1", host=True):
-        lines = [f"{method} {path} HTTP/{version}", *([f"Host: {address}"] if host else []), "Connection: close", *headers]
+        lines = [
+            f"{method} {path} HTTP/{version}",
+            *([f"Host: {address}"] if host else []),
+            "Connection: close",
+            *headers,
+        ]
         if body:
             lines.append(f"Content-Length: {len(body)}")
         name, _, port = address.partition(":")
@@ -118,7 +121,9 @@ def assert_no_failure(address, page, headers):
 
 
 @pytest.mark.parametrize("kind", BROKEN)
-@pytest.mark.parametrize("page", ["/users", "/admin/login/", "/health/live", "/metrics", "/schema", "/static/x", "/nothing"])
+@pytest.mark.parametrize(
+    "page", ["/users", "/admin/login/", "/health/live", "/metrics", "/schema", "/static/x", "/nothing"]
+)
 def test_a_content_type_that_cannot_be_read_is_a_problem_on_every_page(users, page, kind):
     for method, body in (("GET", b""), ("POST", BODY)):
         Said(users, method, page, f"Content-Type: {kind}", body=body).assert_problem(400)
@@ -175,7 +180,9 @@ def test_http_1_1_needs_a_host(users):
     assert Said(users, "GET", "/health/live", version="1.0", host=False).status == 200
 
 
-@pytest.mark.parametrize("cookie", ['sessionid="\\000aaaaaaaaaaaa"', "sessionid=" + "x" * 4000, "csrftoken=\x80", "messages=;"])
+@pytest.mark.parametrize(
+    "cookie", ['sessionid="\\000aaaaaaaaaaaa"', "sessionid=" + "x" * 4000, "csrftoken=\x80", "messages=;"]
+)
 def test_no_cookie_makes_the_admin_fail(users, cookie):
     assert Said(users, "GET", "/admin/", f"Cookie: {cookie}").status == 302
     assert Said(users, "GET", "/admin/login/", f"Cookie: {cookie}").status == 200

@@ -87,7 +87,23 @@ def test_keys(key):
 
 
 @pytest.mark.parametrize(
-    "key", ["", " ", "a b", "~" * 256, "é", "a\tb", "a,b", "a, b", '"a"b"', '"a', '""', '"' + "x" * 256 + '"', '"a","b"', '"\\n"']
+    "key",
+    [
+        "",
+        " ",
+        "a b",
+        "~" * 256,
+        "é",
+        "a\tb",
+        "a,b",
+        "a, b",
+        '"a"b"',
+        '"a',
+        '""',
+        '"' + "x" * 256 + '"',
+        '"a","b"',
+        '"\\n"',
+    ],
 )
 def test_a_key_that_is_none(key):
     answer = post(key=key)
@@ -130,7 +146,12 @@ def test_a_change_that_is_sent_again_happens_once(method, body):
     assert (first.status_code, second.status_code, second["Idempotency-Replayed"]) == (200, 200, "true")
     assert first.content == second.content
     assert User.objects.get().name == "C"
-    assert getattr(APIClient(), method)(url, {**body, "name": "D"}, format="json", headers={"Idempotency-Key": "k"}).status_code == 422
+    assert (
+        getattr(APIClient(), method)(
+            url, {**body, "name": "D"}, format="json", headers={"Idempotency-Key": "k"}
+        ).status_code
+        == 422
+    )
 
 
 @pytest.mark.django_db(databases=["users"], transaction=True)

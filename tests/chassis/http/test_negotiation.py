@@ -44,7 +44,8 @@ def test_what_is_wanted(accept, kind):
 
 
 @pytest.mark.parametrize(
-    "accept", ["text/plain", "application/json;q=0", "*/*;q=0", "application/json;q=0, application/*;q=0", "image/*", "nonsense"]
+    "accept",
+    ["text/plain", "application/json;q=0", "*/*;q=0", "application/json;q=0, application/*;q=0", "image/*", "nonsense"],
 )
 def test_what_cannot_be_had(accept):
     answer = APIClient().get("/users", headers={"Accept": accept})
@@ -53,7 +54,9 @@ def test_what_cannot_be_had(accept):
     assert answer["Content-Type"] == "application/problem+json"
 
 
-@pytest.mark.parametrize("accept", ["application/problem+json", "application/json", "*/*", "text/plain", "application/json;q=0"])
+@pytest.mark.parametrize(
+    "accept", ["application/problem+json", "application/json", "*/*", "text/plain", "application/json;q=0"]
+)
 def test_errors_are_problems_whatever_was_wanted(accept):
     for path in ("/users/1b9d6bcd-bbfd-4b2d-9b5d-ab8dfbbd4bed", "/users?limit=x", "/nothing"):
         answer = APIClient().get(path, headers={"Accept": accept})
@@ -78,7 +81,13 @@ def test_the_format_in_the_address_counts_first():
 
 
 def test_without_a_preference_it_is_no_page():
-    assert [prefers_html(accept) for accept in (None, "", "*/*", "text/html", BROWSER)] == [False, False, False, True, True]
+    assert [prefers_html(accept) for accept in (None, "", "*/*", "text/html", BROWSER)] == [
+        False,
+        False,
+        False,
+        True,
+        True,
+    ]
 
 
 @given(st.text(max_size=80) | st.lists(st.sampled_from('*/;,q=01."ab \\'), max_size=40).map("".join))

@@ -18,7 +18,9 @@ def hosts(settings):
 
 
 def post(format="multipart", **headers):
-    return APIClient().post("/users", ADA, format=format, headers={name.replace("_", "-"): v for name, v in headers.items()})
+    return APIClient().post(
+        "/users", ADA, format=format, headers={name.replace("_", "-"): v for name, v in headers.items()}
+    )
 
 
 @pytest.mark.parametrize("format", ["multipart", "json"])
