@@ -31,6 +31,9 @@ _STRING = re.compile(r'"((?:[ !#-\[\]-~]|\\["\\])*)"')
 """A string of RFC 8941, which the draft of the header asks for; most clients send the bare key, which is the same one. A
 comma is in no bare key: it stands between two fields of this name."""
 
+PATTERN = r'^(?:[!#-+\-.-~][!-+\-.-~]{0,254}|"(?:[ !#-\[\]-~]|\\["\\]){1,255}")$'
+"""Both, for the OpenAPI document."""
+
 View = TypeVar("View", bound=Callable[..., Response])
 
 

@@ -49,16 +49,20 @@ def parse(header: str) -> list[MediaRange]:
     return list(_members(header))
 
 
-def quality(media_type: str, ranges: Iterable[MediaRange]) -> float:
-    """How much a media type is wanted, from 0 to 1: the most specific range that it is in decides."""
+def quality(media_type: str, ranges: Iterable[MediaRange]) -> tuple[float, int]:
+    """How much a media type is wanted, from 0 to 1: the most specific range that it is in decides; and how specific that is.
+
+    So of two that are wanted as much, the one that was named comes before the one that is merely not excluded.
+    """
     matching = [(one.specificity, one.quality) for one in ranges if one.matches(media_type)]
-    return max(matching, default=(0, 0.0))[1]
+    specificity, wanted = max(matching, default=(0, 0.0))
+    return wanted, specificity
 
 
 def prefers_html(header: str | None) -> bool:
     """Whether a page is wanted rather than JSON; without a preference it is JSON."""
     ranges = parse(header or "*/*")
-    return quality(HTML, ranges) > max(quality(JSON, ranges), quality(PROBLEM, ranges))
+    return quality(HTML, ranges) > _json_quality(ranges)
 
 
 def _members(header: str) -> Iterator[MediaRange]:
@@ -102,12 +106,15 @@ class ContentNegotiation(BaseContentNegotiation):
                 raise Http404
         ranges = parse(request.headers.get(ACCEPT) or "*/*")
         best = max(candidates, key=lambda one: _wanted(one, ranges))
-        if not _wanted(best, ranges):
+        if not _wanted(best, ranges)[0]:
             raise exceptions.NotAcceptable(available_renderers=candidates)
         return best, str(best.media_type)
 
 
-def _wanted(renderer: BaseRenderer, ranges: list[MediaRange]) -> float:
+def _wanted(renderer: BaseRenderer, ranges: list[MediaRange]) -> tuple[float, int]:
     media_type = str(renderer.media_type)
-    found = quality(media_type, ranges)
-    return max(found, quality(PROBLEM, [one for one in ranges if one.specificity > 1])) if media_type == JSON else found
+    return _json_quality(ranges) if media_type == JSON else quality(media_type, ranges)
+
+
+def _json_quality(ranges: list[MediaRange]) -> tuple[float, int]:
+    return max(quality(JSON, ranges), quality(PROBLEM, [one for one in ranges if one.specificity > 1]))

@@ -124,7 +124,7 @@ def _idempotency(status: int) -> list[OpenApiParameter]:
     return [
         OpenApiParameter(
             idempotency.HEADER,
-            {"type": "string", "pattern": "^[!#-+\\x2d-~]{1,255}$"},
+            {"type": "string", "pattern": idempotency.PATTERN},
             OpenApiParameter.HEADER,
             description="The same key and body again: the first answer again. The same key with another body: 422. In quotes"
             " (RFC 8941) or not, it is the same key.",

@@ -22,6 +22,8 @@ BROWSER = "text/html,application/xhtml+xml,application/xml;q=0.9,image/avif,*/*;
         ("application/json;q=0.1, text/html;q=0.2", "text/html"),
         ("text/html;q=0.2, application/json;q=0.20", "application/json"),
         ("text/html, application/json", "application/json"),
+        ("text/html; q=1.0, */*", "text/html"),
+        ("*/*, application/json", "application/json"),
         ("text/*, application/json;q=0.9", "text/html"),
         ("*/*;q=1, application/json;q=0", "text/html"),
         ("text/*;q=0, */*", "application/json"),
@@ -92,4 +94,4 @@ def test_without_a_preference_it_is_no_page():
 
 @given(st.text(max_size=80) | st.lists(st.sampled_from('*/;,q=01."ab \\'), max_size=40).map("".join))
 def test_any_text_is_read(header):
-    assert 0 <= quality("application/json", parse(header)) <= 1
+    assert 0 <= quality("application/json", parse(header))[0] <= 1

@@ -32,7 +32,7 @@ def test_orders(document):
         "/orders/{id}": ["get"],
     }
     assert [p["name"] for p in document["paths"]["/orders"]["get"]["parameters"]] == [
-        "X-Request-Id", "cursor", "limit", "userId",
+        "If-Modified-Since", "If-None-Match", "X-Request-Id", "cursor", "limit", "userId",
     ]  # fmt: skip
 
 
@@ -61,15 +61,19 @@ def test_each_operation_says_how_it_can_fail(document, service_name):
             failures = {int(status) for status in operation["responses"] if status >= "400"}
             assert {400, 404, 406, 500, 503} <= failures
             assert ({413, 415} <= failures) == (method in {"post", "put", "patch"}), (path, method)
-            assert (422 in failures) == (method == "post")
-            assert (409 in failures) == (service_name == "users" and method in {"post", "put", "patch"})
+            # A twin with the same Idempotency-Key is a 409 too, and changes are conditional.
+            assert (422 in failures) == (409 in failures) == (method in {"post", "put", "patch"})
+            assert (412 in failures) == (method in {"put", "patch", "delete"})
+            assert ("304" in operation["responses"]) == (method == "get")
             for status in failures:
                 content = operation["responses"][str(status)]["content"]
                 assert list(content) == ["application/problem+json"]
                 assert content["application/problem+json"]["examples"]
             names = [parameter["name"] for parameter in operation["parameters"]]
             assert "X-Request-Id" in names
-            assert ("Idempotency-Key" in names) == (method == "post")
+            assert ("Idempotency-Key" in names) == (method in {"post", "put", "patch"})
+            assert ("If-Match" in names) == (method in {"put", "patch", "delete"})
+            assert ("If-None-Match" in names) == (method == "get")
             assert all("X-Request-Id" in response["headers"] for response in operation["responses"].values())
 
 

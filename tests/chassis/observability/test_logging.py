@@ -169,3 +169,18 @@ class TestImports:
     )
     def test_what_only_an_exporter_needs_is_not_there(self, module):
         assert written(f"assert {module!r} not in sys.modules") == ""
+
+
+class TestDjangosLines:
+    def test_of_answers_only_exceptions_are_written(self):
+        (line,) = lines(
+            """
+request = logging.getLogger("django.request")
+request.error("Service Unavailable: /users?email=ada")
+try:
+    raise ValueError("x")
+except ValueError:
+    request.error("Internal Server Error: %s", "/users", exc_info=True)
+"""
+        )
+        assert line["exception"][0]["type"] == "ValueError"
