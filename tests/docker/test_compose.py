@@ -10,6 +10,7 @@ import jsonschema
 import pytest
 from pydantic_settings import SettingsConfigDict
 
+from embedded.postgres import OPTIONS
 from embedded.system import JOBS, PROCESSES
 from settings import table
 from tests.docker import compose
@@ -193,6 +194,11 @@ class TestNothingIsOpen:
             assert service["healthcheck"]["test"][0] == "CMD", name
             assert service["restart"] == "unless-stopped"
             assert service["deploy"]["resources"]["limits"]["memory"]
+
+    def test_postgresql_logs_no_values_as_the_embedded_one_does(self):
+        said = compose.services()["postgres"]["command"]
+        ours = {f"{name}={value}" for name, value in OPTIONS.items() if name.startswith("log_") and "parameter" in name}
+        assert ours | {"log_error_verbosity=terse", "log_min_error_statement=panic"} <= set(said)
 
     def test_a_probe_may_take_its_two_seconds(self):
         for name in LONG_LIVED:
