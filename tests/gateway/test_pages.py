@@ -1,6 +1,7 @@
 """What the gateway answers itself."""
 
 import re
+from html import unescape
 
 import pytest
 
@@ -28,12 +29,19 @@ class TestIndex:
 class TestDocs:
     def test_swagger_ui_comes_from_here_alone(self, gateway):
         page = gateway.ask("GET", "/api/docs").body.decode()
-        assert "/api/schema" in page
-        files = re.findall(r'(?:src|href)="([^"]+)"', page)
-        assert files
-        for file in files:
-            assert file.startswith("/static/"), file
-            assert gateway.ask("GET", file).status == 200, file
+        files = [unescape(file) for file in re.findall(r'(?:src|href)="([^"]+)"', page)]
+        assert {file.split("/")[1] for file in files} == {"static", "api"}
+        contents = {file: gateway.ask("GET", file) for file in files}
+        assert {file: answer.status for file, answer in contents.items()} == dict.fromkeys(files, 200)
+        (script,) = (answer for file, answer in contents.items() if file.startswith("/api/docs"))
+        assert b"/api/schema" in script.body
+        assert script["content-type"].startswith("application/javascript")
+
+    def test_it_may_load_nothing_else(self, gateway):
+        page = gateway.ask("GET", "/api/docs")
+        policy = page["content-security-policy"]
+        assert policy.startswith("default-src 'none'; script-src 'self';")
+        assert not re.findall(r"<script(?![^>]*src=)", page.body.decode())
 
     def test_the_styles_of_the_browsable_api_are_here(self, gateway):
         response = gateway.ask("GET", "/static/rest_framework/css/bootstrap.min.css")

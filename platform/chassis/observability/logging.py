@@ -43,7 +43,6 @@ LEVELS = {
     "django.db.backends": "WARNING",
     "django.request": "ERROR",
     "django.server": "ERROR",
-    "uvicorn.access": "ERROR",
     "asyncio": "WARNING",
     "urllib3": "WARNING",
 }
@@ -127,7 +126,7 @@ def _stdlib(level: str, prepare: list[Any], render: list[Any]) -> dict[str, Any]
             # Django and the servers come with handlers of their own: those go.
             **{
                 name: dict(through)
-                for name in ("django", "gunicorn.error", "gunicorn.access", "uvicorn", "uvicorn.error")
+                for name in ("django", "gunicorn.error", "gunicorn.access")
             },
             **{name: {**through, "level": lowest} for name, lowest in LEVELS.items()},
         },
