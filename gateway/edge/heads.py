@@ -83,7 +83,7 @@ class Head:
             if self.minor == 0:
                 raise Refused(400, "A message of HTTP/1.0 has no transfer coding.", _CLOSE)
             if coding.lower() != b"chunked":
-                raise Refused(501, "The only transfer coding that is understood is chunked.", _CLOSE)
+                raise _not_understood(coding.lower())
             self.chunked = True
         elif length is not None:
             if not length.isdigit() or len(length) > 18:
@@ -159,6 +159,14 @@ def check_bounds(fields: list[Header]) -> None:
             raise Refused(431, f"A header field is larger than {MOST_FIELD_BYTES} bytes.")
     if total > MOST_BYTES or len(fields) > MOST_FIELDS:
         raise Refused(431, f"The header is larger than {MOST_BYTES} bytes or has more than {MOST_FIELDS} fields.")
+
+
+def _not_understood(coding: bytes) -> Refused:
+    """RFC 9112 6.1 and 6.3: without chunked as the last coding, once, nobody knows where the body ends."""
+    codings = [each.strip(b" \t") for each in coding.split(b",")]
+    if codings[-1] != b"chunked" or codings.count(b"chunked") > 1 or b"" in codings:
+        return Refused(400, "The last transfer coding of a request is chunked.", _CLOSE)
+    return Refused(501, "The only transfer coding that is understood is chunked.", _CLOSE)
 
 
 def _is_host(host: bytes) -> bool:
