@@ -21,9 +21,6 @@ Header = tuple[bytes, bytes]
 class UpstreamError(Exception):
     """The exchange with the service failed."""
 
-    replica = ""
-    """`host:port` of the replica that was asked last."""
-
 
 class NotConnected(UpstreamError):
     """No connection could be made, so nothing was sent."""

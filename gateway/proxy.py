@@ -106,7 +106,7 @@ class Proxy:
                 begun = Begun(self, call, request, exchange)
                 call.on_interrupt = begun.interrupted
                 exchange.answer.listener = begun.arrived
-                call.replica = exchange.replica.name
+                call.replica = request.replica
                 return
         self.start_task(call, request)
 
@@ -119,8 +119,6 @@ class Proxy:
         if isinstance(error, ClientLeft):
             call.status = LEFT
         elif isinstance(error, Refused | UpstreamError):
-            if isinstance(error, UpstreamError):
-                call.replica = error.replica
             call.refuse(problems.of(error))
         else:
             logger.error("the proxy failed", request_id=call.request_id, exc_info=error)
@@ -142,9 +140,9 @@ class Proxy:
         call.finished()
 
     async def _serve(self, call: Call, request: Request, exchange: Exchange | None) -> None:
+        failure: Exception | None = None
         try:
             exchange = await self._upstreams[call.route.service].answered(request, exchange)
-            call.replica = exchange.replica.name
             try:
                 await _answer(call, exchange)
             finally:
@@ -152,11 +150,14 @@ class Proxy:
         except asyncio.CancelledError:
             if call.interruption is None:
                 raise
-            self.fail(call, call.interruption)
+            failure = call.interruption
         except Exception as error:  # noqa: BLE001  fail() says it
-            self.fail(call, error)
-        else:
+            failure = error
+        call.replica = request.replica
+        if failure is None:
             self.finish(call)
+        else:
+            self.fail(call, failure)
 
     def _request(self, call: Call) -> Request:
         head, read, method, body = call.head, call.read, call.method, call.body

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
 from gateway import metrics
-from gateway.connection import Answer, ClosedUnanswered, Connection, ConnectTimeout, Header, NotConnected, UpstreamError
+from gateway.connection import Answer, ClosedUnanswered, Connection, ConnectTimeout, Header, NotConnected
 
 KEEP_ALIVE_SECONDS = 30.0
 """An idle connection is closed after this long: well before the service does it (75 s), so that both seldom meet."""
@@ -52,6 +52,8 @@ class Request:
     """The body piece by piece, where it is too large to go with the head."""
     interim: Callable[[int, list[Header]], None] | None = None
     """Takes interim answers."""
+    replica: str = ""
+    """Which replica was asked last, for the log."""
 
 
 @dataclass(slots=True)
@@ -73,10 +75,8 @@ class Exchange:
             if request.more is not None:
                 await self.connection.send(request.more(), self.answer)
             await self.connection.head(self.answer)
-        except BaseException as error:
+        except BaseException:
             self.end()
-            if isinstance(error, UpstreamError):
-                error.replica = self.replica.name
             raise
         return self
 
@@ -128,12 +128,12 @@ class Upstream:
         fresh = fresh or not request.repeatable
         failure = NotConnected()
         for replica in self._in_turn():
+            request.replica = replica.name
             connection = None if fresh else self._idle(replica)
             try:
                 connection = connection or await self._connect(replica)
             except NotConnected as error:
                 failure = error
-                failure.replica = replica.name
                 continue
             return self._begin(request, replica, connection)
         raise failure
@@ -164,6 +164,7 @@ class Upstream:
 
     def _begin(self, request: Request, replica: Replica, connection: Connection) -> Exchange:
         data = b"%bHost: %b\r\n%b%b" % (request.start, replica.authority, request.rest, request.body)
+        request.replica = replica.name
         answer = connection.begin(
             data, complete=request.more is None, bodiless=request.is_head, interim=request.interim
         )

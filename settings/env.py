@@ -79,7 +79,11 @@ class Environment(BaseSettings):
     @field_validator("allowed_hosts", mode="before")
     @classmethod
     def _split(cls, value: object) -> object:
-        return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+        if not isinstance(value, str):
+            return value
+        # A Host field, and so Django, has an IPv6 address in brackets.
+        hosts = [part.strip() for part in value.split(",") if part.strip()]
+        return tuple(f"[{host}]" if host.count(":") > 1 and not host.startswith("[") else host for host in hosts)
 
     # By field, not for the whole: then these are named together with whatever else is wrong.
     @field_validator("secret_key")

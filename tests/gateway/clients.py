@@ -50,6 +50,10 @@ class Reader:
     def close(self) -> None:
         """Not yet: there may be another answer."""
 
+    def end(self) -> None:
+        """Now; else it would keep the socket open."""
+        self._file.close()
+
     def __getattr__(self, name: str) -> Any:
         return getattr(self._file, name)
 
@@ -65,6 +69,7 @@ class Client:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.reader.end()
         self.socket.close()
 
     def send(self, data: bytes) -> "Client":
