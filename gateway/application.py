@@ -1,6 +1,7 @@
 """Who answers a request: the proxy or Django's pages; and what of it neither of them takes."""
 
 import re
+from urllib.parse import unquote_to_bytes
 
 from django.conf import settings
 
@@ -54,9 +55,9 @@ class Gateway:
         if call.read.content_types > 1:
             raise Refused(400, "There is more than one Content-Type.")
         route = routes.find(head.path)
-        if call.client.internal or (self._hides_internal and head.path in INTERNAL):
+        if self._hides_internal:
             _check_door(call)
-        elif route is not None and not (head.method == "OPTIONS" and answers_options(call)):
+        if route is not None and not (head.method == "OPTIONS" and answers_options(call)):
             call.handler = self._proxy
             call.route = route
         call.handler.accept(call)
@@ -82,6 +83,7 @@ def _check_method(method: str) -> None:
 
 
 def _check_door(call: Call) -> None:
-    """Raises Refused (404) for a page that is not behind this door."""
-    if call.client.internal != (call.head.path in INTERNAL or call.head.path == b"/health/live"):
+    """Raises Refused (404) for what is not behind this port, however its path is written."""
+    path = unquote_to_bytes(call.head.path)
+    if path != b"/health/live" and call.client.internal != (path in INTERNAL):
         raise Refused(404, "There is nothing at this path.")

@@ -347,4 +347,4 @@ def _framing(headers: list[Header]) -> tuple[bytes | None, bytes | None]:
 
 
 def _size(headers: list[Header]) -> int:
-    return sum(len(name) + len(value) for name, value in headers)
+    return sum(len(name) + len(value) + 4 for name, value in headers)

@@ -116,8 +116,12 @@ class _Exchange:
         if message["type"] == "http.response.start":
             self._status = message["status"]
             self._fields = [(name.lower(), value) for name, value in message["headers"]]
-            if not any(name == b"content-security-policy" for name, _ in self._fields):
+            names = {name for name, _ in self._fields}
+            if b"content-security-policy" not in names:
                 self._fields.append(POLICY)
+            if self._status == 405 and b"allow" not in names:
+                # A static file; RFC 9110 15.5.6 asks for it.
+                self._fields.append((b"allow", b"GET, HEAD"))
             return
         if self.ended:
             return

@@ -33,7 +33,7 @@ CLOSE_SECONDS = 5.0
 """A connection that is closed has this long to be gone: to read the last answer, and to stop sending."""
 
 PROBE_SECONDS = 0.5
-"""When a client that has half-closed is looked after for the second time; then after twice that, and so on."""
+"""When a client that has half-closed is looked after; then again after twice that, and so on."""
 
 MOST_DISCARDED = 4 * 1024 * 1024
 """Bytes that a client may go on sending after it was answered (413, say), so that it gets to read the answer."""
@@ -92,7 +92,7 @@ class Client(asyncio.Protocol):
         if self._state is State.CLOSED:
             self._discard(data)
             return
-        if self._state is State.IDLE and not self._buffer and data.find(heads.END) == len(data) - 4:
+        if self._state is State.IDLE and not self._buffer and heads.is_one(data):
             # Nearly always: one request without a body, in one piece.
             self._proceeding = True
             self._request(data)
@@ -110,6 +110,7 @@ class Client(asyncio.Protocol):
         """The client sends no more: it gets the answers that it still waits for. Whether to keep the connection."""
         self._eof = True
         if self._state is State.WORK or self._state is State.FLUSH:
+            self._probe_at = self.edge.loop.time() + PROBE_SECONDS
             self.edge.connections.half_closed(self)
             return True
         return self._end()

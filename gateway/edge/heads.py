@@ -21,7 +21,7 @@ END = b"\r\n\r\n"
 
 _TOKEN = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]"
 _HEAD = re.compile(
-    rb"(" + _TOKEN + rb"++) ([\x21-\x7e]++) HTTP/1\.([0-9])"
+    rb"(" + _TOKEN + rb"{1,64}+) ([\x21-\x7e]++) HTTP/1\.([0-9])"
     rb"((?:\r\n" + _TOKEN + rb"++:[\t\x20-\x7e\x80-\xff]*+)*+)\r\n\r\n"
 )
 _BEGINNING = re.compile(_TOKEN + rb"{1,64}+(?: |\Z)")
@@ -110,6 +110,11 @@ class Head:
             if absolute is None or not _is_host(absolute[1]):
                 raise Refused(400, "This is not a request target.", _CLOSE)
             self.host, self.path, self.query = absolute[1], absolute[2] or b"/", absolute[3] or b""
+
+
+def is_one(data: bytes) -> bool:
+    """Whether this is a head from its first byte to its last, as far as can be seen at a glance."""
+    return data.endswith(END) and data.find(END) == len(data) - 4 and data[0] != 0x0D
 
 
 def parse(data: bytes) -> Head:

@@ -25,7 +25,9 @@ def users():
 
 @pytest.fixture(scope="module")
 def gateway(users, tmp_path_factory):
-    with running(tmp_path_factory.mktemp("gateway"), USERS_URL=users.url, GATEWAY_BODY_MEMORY_BYTES="1000000") as gateway:
+    with running(
+        tmp_path_factory.mktemp("gateway"), USERS_URL=users.url, GATEWAY_BODY_MEMORY_BYTES="1000000"
+    ) as gateway:
         yield gateway
 
 
