@@ -27,7 +27,7 @@ POLICY = (b"content-security-policy", b"default-src 'none'; frame-ancestors 'non
 OPTIONS = [(b"allow", b"GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"), (b"content-length", b"0")]
 
 _OF_BODIES = frozenset(
-    {b"content-type", b"content-length", b"content-encoding", b"transfer-encoding", b"expect", b"host"}
+    {b"content-type", b"content-length", b"content-encoding", b"transfer-encoding", b"expect", b"host", b"x-request-id"}
 )
 
 logger = structlog.get_logger(__name__)
@@ -142,8 +142,15 @@ class _Exchange:
         fields = self._fields
         if answers.bodiless(self._status):
             fields = [field for field in fields if field[0] != b"content-length"]
-        elif not any(name == b"content-length" for name, _ in fields):
-            fields.append((b"content-length", b"%d" % len(body)))
+        else:
+            if self._status >= 400 and not body and self._call.method != "HEAD":
+                # Static files say no more than the status.
+                path = self._call.head.path.decode("latin-1")
+                body = problems.body(self._status, "", instance=path, request_id=self._call.request_id)
+                fields = [field for field in fields if field[0] not in (b"content-length", b"content-type")]
+                fields.append((b"content-type", b"application/problem+json"))
+            if not any(name == b"content-length" for name, _ in fields):
+                fields.append((b"content-length", b"%d" % len(body)))
         self._call.answer(self._status, fields, body)
 
 
@@ -155,6 +162,7 @@ def answers_options(call: Call) -> bool:
 def _scope(call: Call) -> dict[str, Any]:
     head, client = call.head, call.client
     fields = [field for field in head.fields if field[0] not in _OF_BODIES and b"_" not in field[0]]
+    fields.append((b"x-request-id", call.request_id.encode()))
     if head.host is not None:
         fields.append((b"host", head.host))
     path = head.path.decode("ascii")

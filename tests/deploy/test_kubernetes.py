@@ -48,7 +48,9 @@ class TestProcesses:
     @pytest.mark.parametrize("process", PROCESSES, ids=lambda process: process.name)
     def test_each_is_started_as_make_up_starts_it(self, process):
         thing = WORKLOADS[process.name]
-        expected = [part.replace("PORT", "8000").replace("127.0.0.1", "0.0.0.0") for part in process.command]
+        # Every address, of IPv6 too.
+        host = "::" if process.name == "gateway" else "0.0.0.0"
+        expected = [part.replace("PORT", "8000").replace("127.0.0.1", host) for part in process.command]
         (main,) = kustomize.pod(thing)["containers"]
         assert main["command"] == (["python", *expected] if expected[0] == "manage.py" else expected)
         assert environment(main)["DJANGO_SETTINGS_MODULE"] == f"settings.{process.service}"

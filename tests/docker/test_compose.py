@@ -38,7 +38,9 @@ class TestProcesses:
     @pytest.mark.parametrize("process", PROCESSES, ids=lambda process: process.name)
     def test_each_is_started_as_make_up_starts_it(self, process):
         service = compose.services()[process.name]
-        expected = [part.replace("PORT", "8000").replace("127.0.0.1", "0.0.0.0") for part in process.command]
+        # Every address, of IPv6 too.
+        host = "::" if process.name == "gateway" else "0.0.0.0"
+        expected = [part.replace("PORT", "8000").replace("127.0.0.1", host) for part in process.command]
         assert service["command"] == (["python", *expected] if expected[0] == "manage.py" else expected)
         assert compose.module(service) == process.service
 
