@@ -12,7 +12,7 @@ from gateway.access import AccessLog
 from gateway.call import LEFT, Call, ClientLeft
 from gateway.connection import Header
 from gateway.edge import answers, heads
-from gateway.edge.client import MOST_DISCARDED
+from gateway.edge.bodies import MOST_DISCARDED
 from gateway.problems import Refused
 from gateway.watch import Watch
 

@@ -20,6 +20,12 @@ MOST_EXTENSIONS = 16_384
 MOST_TRAILERS = 8_192
 """Bytes of the fields behind a chunked body, which are dropped."""
 
+MOST_DISCARDED = 4 * 1024 * 1024
+"""Bytes that a client may go on sending after it was answered (413, say), so that it gets to read the answer."""
+
+MOST_AHEAD = 65_536
+"""Bytes of further requests that are kept while one is being answered; then the client is not read any further."""
+
 PIECE = 65_536
 
 _CLOSE = ((b"connection", b"close"),)

@@ -13,7 +13,7 @@ from gateway import drain, problems
 from gateway.call import Call
 from gateway.connection import Header
 from gateway.edge import answers, heads
-from gateway.edge.bodies import Body, Chunked, Framing, Sized, too_large
+from gateway.edge.bodies import MOST_AHEAD, MOST_DISCARDED, Body, Chunked, Framing, Sized, too_large
 from gateway.edge.states import State
 from gateway.problems import Refused
 
@@ -34,12 +34,6 @@ CLOSE_SECONDS = 5.0
 
 PROBE_SECONDS = 0.5
 """When a client that has half-closed is looked after; then again after twice that, and so on."""
-
-MOST_DISCARDED = 4 * 1024 * 1024
-"""Bytes that a client may go on sending after it was answered (413, say), so that it gets to read the answer."""
-
-MOST_AHEAD = 65_536
-"""Bytes of further requests that are kept while one is being answered; then the client is not read any further."""
 
 
 class Client(asyncio.Protocol):
@@ -268,9 +262,7 @@ class Client(asyncio.Protocol):
         """Take a head or a body; False when more has to come, or it is not the client's turn."""
         if self._state is State.IDLE or self._state is State.HEAD:
             return self._take_head()
-        if self._state is State.BODY or self._state is State.REST:
-            return self._take_body()
-        return False
+        return self._state in (State.BODY, State.REST) and self._take_body()
 
     def _take_head(self) -> bool:
         buffer = self._buffer

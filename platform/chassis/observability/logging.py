@@ -124,10 +124,7 @@ def _stdlib(level: str, prepare: list[Any], render: list[Any]) -> dict[str, Any]
         "root": {"level": level, "handlers": ["line"]},
         "loggers": {
             # Django and the servers come with handlers of their own: those go.
-            **{
-                name: dict(through)
-                for name in ("django", "gunicorn.error", "gunicorn.access")
-            },
+            **{name: dict(through) for name in ("django", "gunicorn.error", "gunicorn.access")},
             **{name: {**through, "level": lowest} for name, lowest in LEVELS.items()},
         },
     }
