@@ -1,6 +1,7 @@
 """Methods, Host, forwarding, the two ports, and what the log says of failures."""
 
 import json
+import signal
 
 import pytest
 
@@ -195,6 +196,15 @@ class TestLogOfFailures:
         self.line(gateway, "hangs-id")
         lines = [line for line in map(json.dumps, gateway.log_lines()) if '"logger": "django.request"' in line]
         assert all('"request_id": ""' not in line for line in lines), lines
+
+
+def test_a_probe_that_is_refused_leaves_no_line_without_an_id(users, another_gateway):
+    gateway = another_gateway(USERS_URL=users.url, GATEWAY_DRAIN_SECONDS="10")
+    gateway.process.send_signal(signal.SIGTERM)
+    eventually(lambda: gateway.ask("GET", "/health/ready", "X-Request-Id: draining").status == 503, within=9)
+    gateway.process.send_signal(signal.SIGTERM)
+    assert gateway.process.wait(10) == 0
+    assert [line for line in gateway.log_lines() if "/health/ready" in line["event"] and not line["request_id"]] == []
 
 
 def test_the_next_request_is_served_after_each_refusal(gateway, users):
