@@ -57,9 +57,12 @@ class AccessLog:
     def _line(self, route: str, call: Call, seconds: float, level: str) -> str:
         # Nothing here needs escaping: a method and a request id that got this far are letters, digits and `._:-`.
         trace = call.trace
+        why = ""
+        if call.status >= 500 or call.aborted:
+            why = f'"reason":"{call.reason}","replica":"{call.replica}",'
         return (
-            f'{{"event":"request","method":"{call.scope["method"]}","route":"{route}","status":{call.status},'
-            f'"duration_ms":{seconds * 1000:.2f},"aborted":{"true" if call.aborted else "false"},'
+            f'{{"event":"request","method":"{call.method}","route":"{route}","status":{call.status},'
+            f'"duration_ms":{seconds * 1000:.2f},"aborted":{"true" if call.aborted else "false"},{why}'
             f'"logger":"access","level":"{level}","timestamp":"{_timestamp(time.time())}","service":"{self._service}",'
             f'"request_id":"{call.request_id}","trace_id":"{trace.trace_id if trace else ""}",'
             f'"span_id":"{trace.span_id if trace else ""}"}}\n'
@@ -67,8 +70,10 @@ class AccessLog:
 
 
 def _fields(route: str, call: Call, seconds: float) -> dict[str, Any]:
+    why = {"reason": call.reason, "replica": call.replica} if call.status >= 500 or call.aborted else {}
     return {
-        "method": call.scope["method"],
+        **why,
+        "method": call.method,
         "route": route,
         "status": call.status,
         "duration_ms": round(seconds * 1000, 2),

@@ -46,7 +46,11 @@ class Docs(SpectacularSwaggerSplitView):
     """Swagger UI, from local files; its script is one too, as the pages' policy wants it."""
 
     url = "/api/schema"
+    url_self = "/api/docs"
     title = "API"
+
+
+docs = require_safe(Docs.as_view())
 
 
 def _json(content: dict[str, Any]) -> HttpResponse:

@@ -1,81 +1,71 @@
-"""Who answers: the proxy or Django; and the life of the proxy, from the first request to the shutdown."""
+"""Who answers a request: the proxy or Django's pages; and what of it neither of them takes."""
 
-import gc
-from collections.abc import Awaitable, Callable
+import re
+from urllib.parse import unquote_to_bytes
 
 from django.conf import settings
 
-from gateway import routes
+from gateway import headers, routes
 from gateway.access import AccessLog
-from gateway.call import Message, Receive, Scope, Send
-from gateway.headers import Forwarding
-from gateway.proxy import Limits, Proxy
+from gateway.call import Call
+from gateway.pages import Django, Pages, answers_options
+from gateway.problems import Refused
+from gateway.proxy import Proxy
 from gateway.upstream import Upstream
+from gateway.watch import Watch
+
+METHOD = re.compile(r"[A-Z]{3,16}(?:-[A-Z]{1,16})?")
+"""Methods that a service is asked about; gunicorn takes no others."""
+
+KNOWN = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+
+INTERNAL = frozenset({b"/metrics", b"/health/ready"})
+"""What is not shown to clients where there is an internal port for it."""
 
 
 class Gateway:
-    """The ASGI application. `django` answers what belongs to no service."""
+    """Finds for each call who answers it. `django` is the ASGI application of the gateway's own pages."""
 
-    def __init__(self, django: Callable[[Scope, Receive, Send], Awaitable[None]]) -> None:
-        self._django = django
-        self._proxy: Proxy | None = None
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one request, or live through the server's start and stop."""
-        if scope["type"] != "http":
-            await (self._live(receive, send) if scope["type"] == "lifespan" else _decline(receive, send))
-            return
-        route = routes.find(scope["raw_path"])
-        if route is not None:
-            await (self._proxy or self._start())(route, scope, receive, send)
-        else:
-            await self._django(scope, _Bodiless(receive), send)
-
-    def shortcut(self, scope: Scope, start_task: Callable[[], None]) -> bool:
-        """Our server asks this first: whether the request is answered without a task (`Proxy.shortcut`)."""
-        route = routes.find(scope["raw_path"])
-        return route is not None and self._proxy is not None and self._proxy.shortcut(route, scope, start_task)
-
-    def _start(self) -> Proxy:
-        """The proxy is made within the loop that it will run in."""
+    def __init__(self, django: Django, watch: Watch) -> None:
+        self._log = AccessLog(
+            service=settings.SERVICE_NAME, level=settings.LOG_LEVEL, as_json=settings.LOG_FORMAT == "json"
+        )
         patience = settings.GATEWAY_CONNECT_TIMEOUT_SECONDS
         self._proxy = Proxy(
             {service: Upstream(service, urls, connect_timeout=patience) for service, urls in service_urls().items()},
-            Forwarding(
+            headers.Forwarding(
                 allowed_hosts=settings.ALLOWED_HOSTS, trusted=settings.TRUST_FORWARDED_HEADERS, prefix=routes.PREFIX
             ),
-            Limits(body_bytes=settings.GATEWAY_MAX_BODY_BYTES, timeout=settings.GATEWAY_TIMEOUT_SECONDS),
-            AccessLog(service=settings.SERVICE_NAME, level=settings.LOG_LEVEL, as_json=settings.LOG_FORMAT == "json"),
+            watch,
+            self._log,
+            most_body=settings.GATEWAY_MAX_BODY_BYTES,
         )
-        return self._proxy
+        self._pages = Pages(django, watch, self._log)
+        self._hides_internal = bool(settings.GATEWAY_INTERNAL_PORT)
 
-    async def _live(self, receive: Receive, send: Send) -> None:
-        while True:
-            message = await receive()
-            if message["type"] == "lifespan.startup":
-                _settle_garbage()
-            if message["type"] == "lifespan.shutdown" and self._proxy is not None:
-                self._proxy.close()
-                self._proxy = None
-            await send({"type": f"{message['type']}.complete"})
-            if message["type"] == "lifespan.shutdown":
-                return
+    def accept(self, call: Call) -> None:
+        """See `edge.listening.Application`."""
+        head = call.head
+        call.handler = self._pages
+        call.read = headers.read(head.fields)
+        call.request_id = call.read.request_id()
+        head.understand()
+        if head.method not in KNOWN:
+            _check_method(head.method)
+        if call.read.content_types > 1:
+            raise Refused(400, "There is more than one Content-Type.")
+        route = routes.find(head.path)
+        if self._hides_internal:
+            _check_door(call)
+        if route is not None and not (head.method == "OPTIONS" and answers_options(call)):
+            call.handler = self._proxy
+            call.route = route
+        call.handler.accept(call)
 
-
-class _Bodiless:
-    """What Django receives: no body. The gateway's own pages take none, and Django would store any size of it."""
-
-    def __init__(self, receive: Receive) -> None:
-        self._receive = receive
-        self._begun = False
-
-    async def __call__(self) -> Message:
-        if not self._begun:
-            self._begun = True
-            return {"type": "http.request", "body": b"", "more_body": False}
-        while (message := await self._receive())["type"] != "http.disconnect":
-            continue
-        return message
+    def close(self) -> None:
+        """Close what is open to the services, and write what waits for the log."""
+        self._proxy.close()
+        self._log.flush()
 
 
 def service_urls() -> dict[str, tuple[str, ...]]:
@@ -83,14 +73,17 @@ def service_urls() -> dict[str, tuple[str, ...]]:
     return {service: getattr(settings, f"{service.upper()}_URL") for service in routes.SERVICES}
 
 
-async def _decline(receive: Receive, send: Send) -> None:
-    """A WebSocket, from a server that was started with support for it."""
-    await receive()
-    await send({"type": "websocket.close", "code": 1003})
+def _check_method(method: str) -> None:
+    """Raises Refused for what is not done here: no tunnels, no echo of a request with all its secrets."""
+    if method in ("TRACE", "CONNECT"):
+        closing = ((b"connection", b"close"),) if method == "CONNECT" else ()
+        raise Refused(405, f"{method} is not done here.", ((b"allow", ", ".join(sorted(KNOWN)).encode()), *closing))
+    if not METHOD.fullmatch(method):
+        raise Refused(501, "This method is not known here.")
 
 
-def _settle_garbage() -> None:
-    """What is loaded by now stays: to look at it again and again would cost 8 % of each request."""
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(10_000, 20, 20)
+def _check_door(call: Call) -> None:
+    """Raises Refused (404) for what is not behind this port, however its path is written."""
+    path = unquote_to_bytes(call.head.path)
+    if path != b"/health/live" and call.client.internal != (path in INTERNAL):
+        raise Refused(404, "There is nothing at this path.")

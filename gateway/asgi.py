@@ -1,7 +1,8 @@
-"""The gateway's ASGI application: paths of services are answered by the proxy, all others by Django.
+"""The ASGI application of the gateway's own pages: docs, schema, health, metrics.
 
-The proxy stands before Django, not in it: Django's ASGI handler moves every request to another thread and back, and
-answers some hundreds of requests a second where the proxy passes on thousands.
+What belongs to a service never comes here: the proxy answers it before Django (`application.py`). Django's ASGI handler
+moves every request to another thread and back, and answers some hundreds of requests a second where the proxy passes on
+thousands.
 """
 
 import os
@@ -12,8 +13,4 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "settings.gateway")
 
 from chassis.http import asgi
 
-django = asgi.application()
-
-from gateway.application import Gateway  # noqa: E402
-
-application = Gateway(django)
+application = asgi.application()

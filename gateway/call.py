@@ -1,21 +1,21 @@
-"""A client's request while it is under way: reading from the client, answering it, and noticing that it has left."""
+"""One request of one client: what it asks for, who answers it, and the answer on its way back."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
-from typing import Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Protocol
 
 from gateway import problems
 from gateway.connection import Header
+from gateway.edge import answers
 from gateway.problems import Refused
 from gateway.trace import Trace
 
-Message = Mapping[str, Any]
-Scope = dict[str, Any]
-Receive = Callable[[], Awaitable[Message]]
-Send = Callable[[Message], Awaitable[None]]
-
-AT_ONCE = "gateway.at_once"
-"""ASGI extension of our server: `f(scope, status, headers, body) -> bool` sends a whole answer at once, or cannot."""
+if TYPE_CHECKING:
+    from gateway.edge.bodies import Body
+    from gateway.edge.client import Client
+    from gateway.edge.heads import Head
+    from gateway.headers import Read
+    from gateway.routes import Route
 
 LEFT = 499
 """What logs and metrics say of a client that left before its answer; nobody receives it."""
@@ -25,143 +25,148 @@ class ClientLeft(Exception):
     """The client has closed the connection; there is nobody to answer."""
 
 
+class Handler(Protocol):
+    """Who answers requests: the proxy, or Django's pages."""
+
+    most_body: int
+    """Bytes of the largest body that it takes."""
+
+    keeps_body: bool
+    """Whether it wants to have the body; else it is counted and dropped."""
+
+    def accept(self, call: "Call") -> None:
+        """Look at the head, before the body is read. Raises Refused."""
+
+    def run(self, call: "Call") -> None:
+        """The whole request is here: answer it, and say `call.finished()` at the end. Does not raise."""
+
+    def fail(self, call: "Call", error: Exception) -> None:
+        """End a call that cannot be answered as it should be: ClientLeft, Refused, or what went wrong."""
+
+
 class Call:
-    """One request of one client. `expire` and `listen` are called by the clock (`watch.py`)."""
+    """One request of one client. Its answer is written by `answer`, or by `start`, `write` and `end`."""
 
     __slots__ = (
-        "_interruption", "_listener", "_loop", "_receive", "_send", "_task", "aborted", "body_read", "closing",
-        "deadline", "promote", "request_id", "scope", "started", "started_at", "status", "trace",
+        "_client", "_interruption", "aborted", "body", "deadline", "handler", "head", "on_gone", "on_interrupt",
+        "read", "reason", "replica", "request_id", "route", "started", "started_at", "status", "target", "task", "trace",
     )  # fmt: skip
 
-    _receive: Receive
-    _send: Send
+    handler: Handler
+    read: "Read"
+    route: "Route"
+    target: bytes
 
-    def __init__(self, scope: Scope, *, loop: asyncio.AbstractEventLoop, timeout: float) -> None:
-        self.scope = scope
-        self._loop = loop
-        self._task: asyncio.Task[Any] | None = None
-        self._listener: asyncio.Task[None] | None = None
+    def __init__(self, client: "Client", head: "Head", *, now: float, timeout: float) -> None:
+        self._client = client
         self._interruption: Exception | None = None
-        self.started_at = loop.time()
-        self.deadline = self.started_at + timeout
+        self.head = head
+        self.body: Body | None = None
+        self.started_at = now
+        self.deadline = now + timeout
         self.request_id = ""
         self.trace: Trace | None = None
         self.status = 500
         self.started = False
         self.aborted = False
-        self.closing = False
-        self.body_read = False
-        self.promote: Callable[[], None] | None = None
-        """While nobody waits for this call (`Proxy.shortcut`): starts the task that does."""
+        self.reason = ""
+        """Why the gateway answers with a 5xx of its own, for the log."""
+        self.replica = ""
+        """Which replica was asked last, for the log."""
+        self.task: asyncio.Task[None] | None = None
+        self.on_interrupt: Callable[[], None] | None = None
+        """Lets go of what this call holds while no task waits for it."""
+        self.on_gone: Callable[[], None] | None = None
 
-    def adopt(self, receive: Receive, send: Send) -> None:
-        """The current task answers this call from now on."""
-        self._receive = receive
-        self._send = send
-        self._task = asyncio.current_task(self._loop)
+    @property
+    def client(self) -> "Client":
+        """The connection that it came on."""
+        return self._client
 
-    # --- the client's body ---
+    @property
+    def method(self) -> str:
+        """The request's method, in the case in which it came."""
+        return self.head.method
 
-    async def read(self) -> tuple[bytes, bool]:
-        """The next piece of the request's body, and whether more comes. Raises ClientLeft."""
-        message = await self._receive()
-        if message["type"] == "http.disconnect":
-            raise ClientLeft
-        return message.get("body", b""), message.get("more_body", False)
-
-    def pump(self, pumping: Awaitable[None]) -> None:
-        """Run what passes the rest of the body on, beside the answer; then listen whether the client leaves."""
-        self._listener = self._loop.create_task(self._pump_then_listen(pumping))
-
-    async def _pump_then_listen(self, pumping: Awaitable[None]) -> None:
-        try:
-            await pumping
-        except ClientLeft:
-            self._interrupt(ClientLeft())
-        else:
-            await self._until_gone()
-
-    # --- the clock ---
-
-    def listen(self) -> None:
-        """Begin to look whether the client is still there, once its body has been read."""
-        if self.promote is not None:
-            self.promote()
-            return
-        if self._listener is None and self.body_read:
-            self._listener = self._loop.create_task(self._until_gone())
+    # --- its end before its time ---
 
     def expire(self) -> None:
-        """Its time is over."""
-        if self.promote is not None:
-            self.promote()
-        elif self.body_read:
-            self._interrupt(Refused(504, "The service did not answer in time."))
+        """Called by the clock (`watch.py`): its time is over."""
+        if self._client.awaits_body:
+            self.interrupt(Refused(408, "The request's body did not come in time.", ((b"connection", b"close"),)))
         else:
-            self._interrupt(Refused(408, "The request's body did not come in time.", ((b"connection", b"close"),)))
+            self.interrupt(Refused(504, "The service did not answer in time.", reason="timeout"))
 
-    async def _until_gone(self) -> None:
-        while (await self._receive())["type"] != "http.disconnect":
-            continue
-        self._interrupt(ClientLeft())
+    def gone(self) -> None:
+        """The client has left."""
+        self.interrupt(ClientLeft())
+        if self.on_gone is not None:
+            self.on_gone()
 
-    def _interrupt(self, reason: Exception) -> None:
-        if self._interruption is None and self._task is not None:
-            self._interruption = reason
-            self._task.cancel()
+    def interrupt(self, reason: Exception) -> None:
+        """End what is being done for this call; the first reason counts."""
+        if self._interruption is not None:
+            return
+        self._interruption = reason
+        if self.task is not None:
+            self.task.cancel()
+            return
+        if self.on_interrupt is not None:
+            self.on_interrupt()
+        self.handler.fail(self, reason)
 
+    @property
     def interruption(self) -> Exception | None:
         """Why this call's task was cancelled; None when it was not us."""
-        if self._interruption is not None and self._task is not None:
-            self._task.uncancel()
         return self._interruption
 
-    def settle(self) -> None:
-        """Stop listening: the outcome is known."""
-        if self._listener is not None:
-            self._listener.cancel()
+    def finished(self) -> None:
+        """Nothing more is done for this call: the connection may carry the next."""
+        self.task = self.on_interrupt = self.on_gone = None
+        if self.body is not None:
+            self.body.release()
+            self.body = None
+        self._client.answered(self)
 
     # --- the answer ---
 
-    async def answer(self, status: int, headers: list[Header], body: bytes) -> None:
-        """Send a whole answer: with one write where the server can (`server.py`), else in ASGI's two messages."""
-        if self.answer_at_once(status, headers, body):
-            return
-        await self._start(status, headers)
-        await self._send({"type": "http.response.body", "body": body})
-
-    def answer_at_once(self, status: int, headers: list[Header], body: bytes) -> bool:
-        """Send a whole answer without waiting; False when that cannot be."""
-        if self.closing:
-            headers.append((b"connection", b"close"))
-        at_once = self.scope.get("extensions", {}).get(AT_ONCE)
-        if at_once is None or not at_once(self.scope, status, headers, body):
-            return False
+    def answer(self, status: int, fields: list[Header], body: bytes) -> None:
+        """Send a whole answer with one write. What its length is stands in `fields`, or nothing does."""
         self.status = status
         self.started = True
-        return True
+        head = answers.head(status, fields, close=self._client.closes(fields))
+        self._client.write(head if self.head.method == "HEAD" else head + body)
 
-    async def start(self, status: int, headers: list[Header]) -> None:
-        """Send the head of an answer."""
-        if self.closing:
-            headers.append((b"connection", b"close"))
-        await self._start(status, headers)
+    def interim(self, status: int, fields: list[Header]) -> None:
+        """Send an interim answer (103, say), which HTTP/1.0 does not know."""
+        if self.head.minor and not self.started:
+            self._client.write(answers.interim(status, fields))
 
-    async def _start(self, status: int, headers: list[Header]) -> None:
+    def start(self, status: int, fields: list[Header]) -> bool:
+        """Send the head of an answer; whether its body is to be sent in chunks."""
         self.status = status
         self.started = True
-        await self._send({"type": "http.response.start", "status": status, "headers": headers})
+        chunked = False
+        if not answers.bodiless(status) and not any(name == b"content-length" for name, _ in fields):
+            if self.head.minor and self.head.method != "HEAD":
+                fields.append((b"transfer-encoding", b"chunked"))
+                chunked = True
+            else:
+                self._client.keep = False
+        self._client.write(answers.head(status, fields, close=self._client.closes(fields)))
+        return chunked
 
-    async def write(self, body: bytes, *, more: bool) -> None:
+    async def write(self, data: bytes) -> None:
         """Send a piece of the body; waits while the client does not take it."""
-        await self._send({"type": "http.response.body", "body": body, "more_body": more})
+        self._client.write(data)
+        await self._client.drain()
 
-    async def refuse(self, refused: Refused) -> None:
+    def refuse(self, refused: Refused) -> None:
         """Answer with a problem, or, in the middle of an answer, leave it broken off so that the client can tell."""
         if self.started:
             self.aborted = True
             return
-        path = self.scope["raw_path"].decode("latin-1")
+        path = self.head.path.decode("latin-1")
         content = problems.body(refused.status, refused.detail, instance=path, request_id=self.request_id)
-        fields = [*problems.headers(content, self.request_id), *refused.headers]
-        await self.answer(refused.status, fields, content if self.scope["method"] != "HEAD" else b"")
+        self.reason = refused.reason if refused.status >= 500 else ""
+        self.answer(refused.status, [*problems.headers(content, self.request_id), *refused.headers], content)

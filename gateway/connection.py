@@ -4,7 +4,7 @@ A protocol and a future, no streams and no tasks: an answer that comes in one pi
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import cast
 
 import httptools
@@ -49,6 +49,7 @@ class Answer:
         "error",
         "head_bytes",
         "headers",
+        "interim",
         "listener",
         "sized",
         "status",
@@ -68,6 +69,8 @@ class Answer:
         self.complete = False
         self.error: Exception | None = None
         self.waiter: asyncio.Future[None] | None = None
+        self.interim: Callable[[int, list[Header]], None] | None = None
+        """Takes interim answers (103, say) as they come."""
         self.listener: Callable[[], None] | None = None
         """Called once, instead of waking the waiter, when there is something to be seen."""
 
@@ -111,12 +114,20 @@ class Connection(asyncio.Protocol):
         """Whether another request may be sent on it."""
         return self._transport is not None and self._answer is None and not self._transport.is_closing()
 
-    def begin(self, data: bytes, *, complete: bool, bodiless: bool) -> Answer:
-        """Send the head of a request with what there is of its body; `complete` says that this is all of it.
+    def begin(
+        self,
+        data: bytes,
+        *,
+        complete: bool,
+        bodiless: bool,
+        interim: Callable[[int, list[Header]], None] | None = None,
+    ) -> Answer:
+        """Send the head of a request with its body; `complete` says that this is all of it, else `send` follows.
 
         `bodiless`: the answer has no body whatever its header says, as the request is a HEAD.
         """
         answer = self._answer = Answer(bodiless=bodiless)
+        answer.interim = interim
         self._heads = 0
         self._keep = False
         self._request_sent = complete
@@ -126,16 +137,14 @@ class Connection(asyncio.Protocol):
             self._transport.write(data)
         return answer
 
-    async def write(self, data: bytes) -> None:
-        """Send more of the body; waits while the service does not take it."""
-        if self._transport is None or self._transport.is_closing():
-            return
-        self._transport.write(data)
-        if self._writable is not None:
-            await self._writable
-
-    def end_request(self) -> None:
-        """The whole request has been sent."""
+    async def send(self, pieces: Iterable[bytes], answer: Answer) -> None:
+        """Send the rest of the request as fast as the service takes it, or until it answers without having it all."""
+        for piece in pieces:
+            if answer.status or answer.error is not None or self._transport is None or self._transport.is_closing():
+                return
+            self._transport.write(piece)
+            if self._writable is not None:
+                await self._writable
         self._request_sent = True
 
     async def head(self, answer: Answer) -> None:
@@ -211,6 +220,8 @@ class Connection(asyncio.Protocol):
         except (httptools.HttpParserError, httptools.HttpParserUpgrade):
             self._broken(answer)
         if answer.status or answer.error is not None:
+            if not self._request_sent:
+                self.resume_writing()
             answer.wake()
         elif answer.head_bytes > MOST_HEADER_BYTES:
             self._broken(answer)
@@ -263,6 +274,8 @@ class Connection(asyncio.Protocol):
             return
         status = self._parser.get_status_code()
         if status < 200 and status != 101:
+            if status != 100 and answer.interim is not None:
+                answer.interim(status, answer.headers)
             answer.headers.clear()
             return
         if status == 101 or status > 599:
@@ -334,4 +347,4 @@ def _framing(headers: list[Header]) -> tuple[bytes | None, bytes | None]:
 
 
 def _size(headers: list[Header]) -> int:
-    return sum(len(name) + len(value) for name, value in headers)
+    return sum(len(name) + len(value) + 4 for name, value in headers)

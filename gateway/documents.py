@@ -100,7 +100,7 @@ async def fetch(service: str, path: str, *, within: float) -> tuple[int, bytes]:
     rest = f"Accept: application/json\r\nX-Request-Id: {request_id}\r\nConnection: close\r\n\r\n".encode()
     try:
         async with asyncio.timeout(within):
-            exchange = await upstream.answered(Request(f"GET {path} HTTP/1.1\r\n".encode(), rest, b"", True, True))
+            exchange = await upstream.answered(Request(f"GET {path} HTTP/1.1\r\n".encode(), rest, b"", True))
             try:
                 body = b""
                 while len(body) <= MOST_BYTES and (piece := await exchange.connection.body(exchange.answer)):

@@ -15,17 +15,12 @@ from chassis.observability import correlation
 from gateway.connection import Header
 from gateway.problems import Refused
 
-MOST_FIELDS = 90
-MOST_FIELD_BYTES = 8_000
-MOST_BYTES = 32_768
-"""Bounds of a request's header. gunicorn takes 100 fields of 8,190 bytes, and the gateway adds some of its own."""
-
 # Looked at one by one, and written anew or not at all.
 _OURS = frozenset(
     {
         b"host", b"content-length", b"transfer-encoding", b"expect", b"x-request-id", b"traceparent", b"tracestate",
         b"forwarded", b"x-real-ip", b"connection", b"keep-alive", b"proxy-connection", b"proxy-authenticate",
-        b"proxy-authorization", b"proxy", b"te", b"trailer", b"upgrade", b"http2-settings",
+        b"proxy-authorization", b"proxy", b"te", b"trailer", b"upgrade", b"http2-settings", b"via", b"max-forwards",
     }
 )  # fmt: skip
 
@@ -49,6 +44,11 @@ class Read:
 
     lines: list[bytes]
     ours: dict[bytes, bytes]
+
+    @property
+    def content_types(self) -> int:
+        """How many Content-Type fields there are."""
+        return sum(line.startswith(b"content-type:") for line in self.lines)
 
     @property
     def has_idempotency_key(self) -> bool:
@@ -79,18 +79,6 @@ def read(headers: Iterable[Header]) -> Read:
     return Read(lines, ours)
 
 
-def check_bounds(headers: list[Header]) -> None:
-    """Raises Refused (431) for a header that is larger than the services take."""
-    total = 0
-    for name, value in headers:
-        size = len(name) + len(value)
-        total += size
-        if size > MOST_FIELD_BYTES:
-            raise Refused(431, f"A header field is larger than {MOST_FIELD_BYTES} bytes.")
-    if total > MOST_BYTES or len(headers) > MOST_FIELDS:
-        raise Refused(431, f"The header is larger than {MOST_BYTES} bytes or has more than {MOST_FIELDS} fields.")
-
-
 def _without_nominated(lines: list[bytes], connection: bytes) -> list[bytes]:
     nominated = {token.strip().lower() for token in connection.split(b",")} - {b"close", b"keep-alive", b""}
     if not nominated:
@@ -113,13 +101,12 @@ class Forwarding:
         self._prefix = prefix
         self._hosts: set[bytes] = set()
 
-    def lines(self, ours: dict[bytes, bytes], client: bytes, scheme: bytes) -> bytes:
-        """The X-Forwarded lines. The client's own count only where a proxy in front is trusted to have written them.
+    def lines(self, ours: dict[bytes, bytes], *, client: bytes, host: bytes, minor: int) -> bytes:
+        """The X-Forwarded lines and Via. The client's own count only where a proxy in front is trusted to write them.
 
         Raises Refused (400) for a host that is not served here.
         """
-        host = ours.get(b"host", b"")
-        prefix = self._prefix
+        prefix, scheme = self._prefix, b"http"
         if self._trusted:
             if b"x-forwarded-for" in ours:
                 client = b"%b, %b" % (ours[b"x-forwarded-for"], client)
@@ -131,9 +118,13 @@ class Forwarding:
                 prefix = outer + prefix
         if host not in self._hosts:
             self._check(host)
-        return b"X-Forwarded-For: %b\r\nX-Forwarded-Proto: %b\r\nX-Forwarded-Host: %b\r\nX-Forwarded-Prefix: %b\r\n" % (
-            client, scheme, host, prefix,
-        )  # fmt: skip
+        via = b"1.%d gateway" % minor
+        if b"via" in ours:
+            via = b"%b, %b" % (ours[b"via"], via)
+        return (
+            b"X-Forwarded-For: %b\r\nX-Forwarded-Proto: %b\r\nX-Forwarded-Host: %b\r\nX-Forwarded-Prefix: %b\r\nVia: %b\r\n"
+            % (client, scheme, host, prefix, via)
+        )
 
     def _check(self, host: bytes) -> None:
         domain, _ = split_domain_port(host.decode("latin-1"))
@@ -142,6 +133,11 @@ class Forwarding:
         # A wildcard in ALLOWED_HOSTS lets a client choose among endless names.
         if len(self._hosts) < 1000:
             self._hosts.add(host)
+
+
+def interim(headers: list[Header]) -> list[Header]:
+    """The header of an interim answer as the client gets it."""
+    return [header for header in headers if header[0] not in _NOT_RETURNED and header[0] != b"content-length"]
 
 
 def returned(headers: list[Header], *, status: int, request_id: bytes) -> list[Header]:

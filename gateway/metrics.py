@@ -33,6 +33,14 @@ CONNECT_FAILURES = Counter(
     "gateway_connect_failures", "Connections to a replica that were refused or timed out.", ["service"]
 )
 
+CONNECTIONS_REFUSED = Counter(
+    "gateway_connections_refused", "Connections that found no room: all others were waiting for an answer."
+)
+
+CONNECTIONS_EVICTED = Counter(
+    "gateway_connections_evicted", "Connections that waited for their client, and made room for a new one."
+)
+
 IN_FLIGHT = Gauge("gateway_in_flight", "Requests that are under way now.")
 
 METHODS = frozenset({"GET", "HEAD", "OPTIONS", "POST", "PUT", "PATCH", "DELETE"})

@@ -24,6 +24,7 @@ OWN_ANSWERS = {
     "414": "Path and query are too long.",
     "431": "The header is too large.",
     "502": "The service cannot be reached, or broke off.",
+    "503": "There is no room for the body, or for the connection.",
     "504": "The service did not answer in time.",
 }
 """Answers of the gateway itself, possible everywhere."""

@@ -10,11 +10,16 @@ from gateway.connection import BrokenAnswer, ClosedUnanswered, ConnectTimeout, H
 class Refused(Exception):
     """The gateway answers in place of the service: `status` and a `detail` that may be shown to anybody."""
 
-    def __init__(self, status: int, detail: str, headers: tuple[Header, ...] = ()) -> None:
+    def __init__(self, status: int, detail: str, headers: tuple[Header, ...] = (), *, reason: str = "") -> None:
         super().__init__(detail)
         self.status = status
         self.detail = detail
         self.headers = headers
+        self.reason = reason
+        """Why, in one word for the log."""
+
+
+BUG = Refused(500, "Something went wrong here; the request id finds it in the logs.", reason="bug")
 
 
 def of(error: Exception) -> Refused:
@@ -23,13 +28,13 @@ def of(error: Exception) -> Refused:
         case Refused():
             return error
         case ConnectTimeout():
-            return Refused(504, "The service could not be reached in time.")
+            return Refused(504, "The service could not be reached in time.", reason="connect_timeout")
         case NotConnected():
-            return Refused(502, "The service cannot be reached.", ((b"retry-after", b"1"),))
+            return Refused(502, "The service cannot be reached.", ((b"retry-after", b"1"),), reason="not_connected")
         case ClosedUnanswered():
-            return Refused(502, "The service closed the connection without an answer.")
+            return Refused(502, "The service closed the connection without an answer.", reason="closed_unanswered")
         case BrokenAnswer():
-            return Refused(502, "The service's answer could not be read.")
+            return Refused(502, "The service's answer could not be read.", reason="broken_answer")
     raise error
 
 
@@ -53,5 +58,7 @@ def headers(content: bytes, request_id: str) -> list[Header]:
         (b"content-type", b"application/problem+json"),
         (b"content-length", b"%d" % len(content)),
         (b"cache-control", b"no-store"),
+        (b"x-content-type-options", b"nosniff"),
+        (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'"),
         (b"x-request-id", request_id.encode()),
     ]

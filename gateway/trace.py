@@ -16,7 +16,17 @@ from opentelemetry.trace import Span, SpanKind, Status, StatusCode
 
 from chassis.observability import tracing
 
-_TRACEPARENT = re.compile(rb"(?!ff)[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-(?!0{16})([0-9a-f]{16})-([0-9a-f]{2})(?:-.*)?")
+# https://www.w3.org/TR/trace-context-2/: only versions after 00 may have more behind the flags, and ff is none.
+_TRACEPARENT = re.compile(
+    rb"(?!ff)([0-9a-f]{2})-(?!0{32})([0-9a-f]{32})-(?!0{16})([0-9a-f]{16})-([0-9a-f]{2})((?:-.*)?)"
+)
+_MEMBER = re.compile(
+    rb"[a-z0-9][a-z0-9_\-*/@]{0,255}=[\x20-\x2b\x2d-\x3c\x3e-\x7e]{0,255}[\x21-\x2b\x2d-\x3c\x3e-\x7e]"
+)
+_MOST_MEMBERS = 32
+_KNOWN_FLAGS = 0x03
+"""Sampled, and random trace id; others are not passed on, as nobody knows what they promise."""
+
 _random = random.Random()  # noqa: S311  ids, not secrets
 
 
@@ -41,15 +51,25 @@ class Trace:
 
 def begin(traceparent: bytes | None, tracestate: bytes | None, *, method: str, route: str) -> Trace:
     """The trace of one request. A broken `traceparent` begins a new trace, without the client's `tracestate`."""
-    if recording():
-        return _recorded(traceparent, tracestate, method, route)
     known = _TRACEPARENT.fullmatch(traceparent) if traceparent is not None else None
+    if known is not None and known[1] == b"00" and known[5]:
+        known = None
+    state = _clean(tracestate) if known is not None and tracestate is not None else b""
+    flags = int(known[4], 16) & _KNOWN_FLAGS if known is not None else 0
+    if recording():
+        parent = f"00-{known[2].decode()}-{known[3].decode()}-{flags:02x}" if known is not None else ""
+        return _recorded(parent, state.decode("latin-1"), method, route)
     span_id = f"{_random.getrandbits(64) or 1:016x}"
-    if known is None:
-        trace_id, flags, tracestate = f"{_random.getrandbits(128) or 1:032x}", "00", b""
-    else:
-        trace_id, flags = known[1].decode(), known[3].decode()
-    return Trace(trace_id, span_id, f"00-{trace_id}-{span_id}-{flags}".encode(), tracestate or b"")
+    trace_id = known[2].decode() if known is not None else f"{_random.getrandbits(128) or 1:032x}"
+    return Trace(trace_id, span_id, f"00-{trace_id}-{span_id}-{flags:02x}".encode(), state)
+
+
+def _clean(tracestate: bytes) -> bytes:
+    """The members, without empty ones; nothing where one of them is broken or there are too many."""
+    members = [member for part in tracestate.split(b",") if (member := part.strip(b" \t"))]
+    if len(members) > _MOST_MEMBERS or not all(_MEMBER.fullmatch(member) for member in members):
+        return b""
+    return b",".join(members)
 
 
 @cache
@@ -59,11 +79,8 @@ def recording() -> bool:
     return isinstance(provider, TracerProvider) and provider.sampler is not ALWAYS_OFF
 
 
-def _recorded(traceparent: bytes | None, tracestate: bytes | None, method: str, route: str) -> Trace:
-    offered = {
-        "traceparent": (traceparent or b"").decode("latin-1"),
-        "tracestate": (tracestate or b"").decode("latin-1"),
-    }
+def _recorded(traceparent: str, tracestate: str, method: str, route: str) -> Trace:
+    offered = {"traceparent": traceparent, "tracestate": tracestate}
     span = tracing.tracer(__name__).start_span(
         f"{method} {route}",
         context=tracing.extract({name: value for name, value in offered.items() if value}),

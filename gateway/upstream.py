@@ -1,12 +1,12 @@
 """The replicas of one service: whose turn it is, which connections wait for further use, what may be sent twice."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
 from gateway import metrics
-from gateway.connection import Answer, ClosedUnanswered, Connection, ConnectTimeout, NotConnected
+from gateway.connection import Answer, ClosedUnanswered, Connection, ConnectTimeout, Header, NotConnected
 
 KEEP_ALIVE_SECONDS = 30.0
 """An idle connection is closed after this long: well before the service does it (75 s), so that both seldom meet."""
@@ -25,6 +25,8 @@ class Replica:
     host: str
     port: int
     authority: bytes
+    name: str = ""
+    """`host:port`, for the log."""
     down_until: float = 0.0
     idle: list[Connection] = field(default_factory=list)
 
@@ -33,7 +35,7 @@ class Replica:
         """The replica at `http://host:port`."""
         parts = urlsplit(url)
         assert parts.hostname is not None, url
-        return cls(parts.hostname, parts.port or 80, parts.netloc.encode())
+        return cls(parts.hostname, parts.port or 80, parts.netloc.encode(), parts.netloc)
 
 
 @dataclass(slots=True)
@@ -43,11 +45,15 @@ class Request:
     start: bytes
     rest: bytes
     body: bytes
-    complete: bool
-    """Whether `body` is all of it; else the rest is streamed behind, and nothing can be sent twice."""
     repeatable: bool
     """Whether the service does the same when it gets it twice."""
     is_head: bool = False
+    more: Callable[[], Iterable[bytes]] | None = None
+    """The body piece by piece, where it is too large to go with the head."""
+    interim: Callable[[int, list[Header]], None] | None = None
+    """Takes interim answers."""
+    replica: str = ""
+    """Which replica was asked last, for the log."""
 
 
 @dataclass(slots=True)
@@ -60,9 +66,14 @@ class Exchange:
     answer: Answer
     ended: bool = False
 
-    async def head(self) -> "Exchange":
-        """Wait for status and headers of the answer. Raises UpstreamError; then the exchange has ended."""
+    async def head(self, request: Request) -> "Exchange":
+        """Send what is left of the request, and wait for status and headers of the answer.
+
+        Raises UpstreamError; then the exchange has ended.
+        """
         try:
+            if request.more is not None:
+                await self.connection.send(request.more(), self.answer)
             await self.connection.head(self.answer)
         except BaseException:
             self.end()
@@ -99,14 +110,14 @@ class Upstream:
         """
         exchange = begun or await self.send(request)
         try:
-            return await exchange.head()
+            return await exchange.head(request)
         except ClosedUnanswered:
             if not request.repeatable:
                 raise
         metrics.RETRIES.labels(self.service).inc()
         # The other idle connections of that replica are as stale as this one was.
         _close_all(exchange.replica.idle)
-        return await (await self.send(request, fresh=True)).head()
+        return await (await self.send(request, fresh=True)).head(request)
 
     async def send(self, request: Request, *, fresh: bool = False) -> Exchange:
         """Send a request to the replica whose turn it is; to the next one where it cannot be reached.
@@ -117,6 +128,7 @@ class Upstream:
         fresh = fresh or not request.repeatable
         failure = NotConnected()
         for replica in self._in_turn():
+            request.replica = replica.name
             connection = None if fresh else self._idle(replica)
             try:
                 connection = connection or await self._connect(replica)
@@ -152,7 +164,10 @@ class Upstream:
 
     def _begin(self, request: Request, replica: Replica, connection: Connection) -> Exchange:
         data = b"%bHost: %b\r\n%b%b" % (request.start, replica.authority, request.rest, request.body)
-        answer = connection.begin(data, complete=request.complete, bodiless=request.is_head)
+        request.replica = replica.name
+        answer = connection.begin(
+            data, complete=request.more is None, bodiless=request.is_head, interim=request.interim
+        )
         self._turn += 1
         return Exchange(self, replica, connection, answer)
 

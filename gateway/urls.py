@@ -8,7 +8,7 @@ from gateway import api
 urlpatterns = [
     path("", api.index, name="index"),
     path("api", api.index),
-    path("api/docs", api.Docs.as_view(), name="docs"),
+    path("api/docs", api.docs, name="docs"),
     path("api/schema", api.schema, name="schema"),
     path("api/asyncapi", api.events, name="asyncapi"),
     path("", include("chassis.health.urls")),

@@ -86,7 +86,11 @@ class Environment(BaseSettings):
     @field_validator("allowed_hosts", "cors_allowed_origins", mode="before")
     @classmethod
     def _split(cls, value: object) -> object:
-        return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+        if not isinstance(value, str):
+            return value
+        # A Host field, and so Django, has an IPv6 address in brackets.
+        hosts = [part.strip() for part in value.split(",") if part.strip()]
+        return tuple(f"[{host}]" if host.count(":") > 1 and not host.startswith("[") else host for host in hosts)
 
     @field_validator("allowed_hosts")
     @classmethod
@@ -325,6 +329,29 @@ class GatewayEnvironment(Environment):
         " can turn away from it; 0 where nobody asks.",
     )
     gateway_max_body_bytes: int = Field(1_048_576, ge=1, description="Larger request bodies are refused with 413.")
+    gateway_body_memory_bytes: int = Field(
+        67_108_864,
+        ge=0,
+        description="What all request bodies together may take of memory; beyond it they wait in files of the temporary folder.",
+    )
+    gateway_max_connections: int = Field(
+        4096,
+        ge=1,
+        description="Most connections of clients; fewer where the process may open fewer than twice as many files. For a new"
+        " one the connection is closed that has waited for its client for the longest; 503 where all wait for an answer.",
+    )
+    gateway_max_connections_per_address: int = Field(
+        0,
+        ge=0,
+        description="The same for one address; 0 is no cap of its own, as behind a load balancer, whose address all have.",
+    )
+    gateway_internal_port: int = Field(
+        0,
+        ge=0,
+        le=65535,
+        description="Port for /metrics, /health/ready and /health/live alone; the public one then answers 404 to the first two."
+        " 0: they are on the public port.",
+    )
 
     @field_validator("users_url", "orders_url", "payments_url", mode="before")
     @classmethod

@@ -6,7 +6,7 @@ from settings.env import GatewayEnvironment
 env = GatewayEnvironment.read()
 globals().update(django_settings("gateway", env))
 
-# The proxy is ASGI only: `manage.py runserver` and `manage.py serve` run it on uvicorn.
+# The pages are ASGI only: `manage.py runserver` and `manage.py serve` run them on the gateway's own server.
 WSGI_APPLICATION = None
 
 # No forms, no sessions: nothing that another site could make a browser do. With it a POST to a page would be a 403, not a 405.

@@ -98,6 +98,8 @@ preload_app = True
 
 # On SIGTERM: no new connection, ten seconds for those under way.
 graceful_timeout = 10
+# The gateway takes targets of 8,000 bytes; method and version come to them.
+limit_request_line = 8190
 # Longer than the gateway keeps an idle connection, so that it never sends a request into one that is being closed.
 keepalive = 75
 

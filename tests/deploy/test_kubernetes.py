@@ -48,8 +48,9 @@ class TestProcesses:
     @pytest.mark.parametrize("process", PROCESSES, ids=lambda process: process.name)
     def test_each_is_started_as_make_up_starts_it(self, process):
         thing = WORKLOADS[process.name]
+        # Every address, of IPv6 too.
         expected = [
-            part.replace("127.0.0.1:PORT", "[::]:8000").replace("PORT", "8000").replace("127.0.0.1", "0.0.0.0")
+            part.replace("127.0.0.1:PORT", "[::]:8000").replace("PORT", "8000").replace("127.0.0.1", "::")
             for part in process.command
         ]
         (main,) = kustomize.pod(thing)["containers"]

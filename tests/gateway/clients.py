@@ -38,16 +38,38 @@ class Answer:
         return json.loads(self.body)
 
 
+class Reader:
+    """A connection's answers, for http.client, which would lose what it has read of the next one."""
+
+    def __init__(self, connection: socket.socket) -> None:
+        self._file = connection.makefile("rb")
+
+    def makefile(self, mode: str) -> "Reader":
+        return self
+
+    def close(self) -> None:
+        """Not yet: there may be another answer."""
+
+    def end(self) -> None:
+        """Now; else it would keep the socket open."""
+        self._file.close()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._file, name)
+
+
 class Client:
     """One connection to the gateway."""
 
     def __init__(self, port: int, timeout: float = 10.0) -> None:
         self.socket = socket.create_connection(("127.0.0.1", port), timeout=timeout)
+        self.reader = Reader(self.socket)
 
     def __enter__(self) -> "Client":
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.reader.end()
         self.socket.close()
 
     def send(self, data: bytes) -> "Client":
@@ -56,7 +78,7 @@ class Client:
 
     def answer(self, method: str = "GET") -> Answer:
         """Read one answer; raises http.client.IncompleteRead when it breaks off."""
-        response = http.client.HTTPResponse(self.socket, method=method)
+        response = http.client.HTTPResponse(self.reader, method=method)  # type: ignore[arg-type]
         response.begin()
         body = response.read()
         return Answer(response.status, response.getheaders(), body)
@@ -64,7 +86,7 @@ class Client:
     def closed(self) -> bool:
         """Whether the gateway closes the connection, and says nothing more."""
         with contextlib.suppress(ConnectionError):
-            return self.socket.recv(1) == b""
+            return self.reader.read(1) == b""
         return True
 
 

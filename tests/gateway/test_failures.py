@@ -152,9 +152,10 @@ class TestInTheMiddle:
         users.reads_body = False
         users.behave = sends(answer(b"enough", status="413 Content Too Large"), then=CLOSE)
         with gateway.connect() as client:
-            client.send(request("POST", "/api/users", "Content-Length: 200000", body=b"x" * 100_000))
-            response = client.answer()
-        assert (response.status, response.body) == (413, b"enough")
+            response = client.send(request("POST", "/api/users", body=b"x" * 250_000)).answer()
+            assert (response.status, response.body) == (413, b"enough")
+            users.reset()
+            assert client.send(request("GET", "/api/users/1")).answer().body == b"/users/1"
 
 
 class TestReplicas:

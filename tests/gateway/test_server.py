@@ -28,7 +28,7 @@ class TestShutdown:
             client.send(request("GET", "/api/users"))
             eventually(lambda: users.requests, within=20)
             gateway.process.send_signal(signal.SIGTERM)
-            eventually(lambda: "Shutting down" in gateway.log.read_text(), within=20)
+            eventually(lambda: "shutting down" in gateway.log.read_text(), within=20)
             go.set()
             response = client.answer()
         assert (response.status, response.body, response["connection"]) == (200, b"done", "close")
@@ -70,7 +70,9 @@ class TestPatience:
 import settings, django
 django.setup()
 from gateway import server
-server.HEAD_SECONDS, server.TICK_SECONDS, server.KEEP_ALIVE_SECONDS = 0.3, 0.1, 0.3
+from gateway.edge import client, connections
+client.HEAD_SECONDS, client.KEEP_ALIVE_SECONDS, client.CLOSE_SECONDS = 0.3, 0.3, 0.3
+connections.TICK_SECONDS = 0.1
 server.serve("127.0.0.1", PORT)
 """
 
@@ -104,7 +106,7 @@ class TestLog:
         (line,) = eventually(
             lambda: [line for line in gateway.log_lines() if line["request_id"] == "logged"], within=20
         )
-        other = next(line for line in gateway.log_lines() if line["logger"] == "uvicorn.error")
+        other = next(line for line in gateway.log_lines() if line["logger"] == "gateway.server")
         assert set(other) <= set(line)
         assert type(line["timestamp"]) is str
         assert len(line["timestamp"]) == len(other["timestamp"])

@@ -13,13 +13,13 @@ class Command(runserver.Command):
 
     addr: str
     port: str
-    help = "Serve the gateway for development: on uvicorn, as in production, and again whenever a file changes."
+    help = "Serve the gateway for development: on its own server, as in production, and again whenever a file changes."
 
     def inner_run(self, *args: Any, **options: Any) -> None:
         """Serve until the reloader, or Ctrl-C, ends it."""
         if not options["skip_checks"]:
             self.check(display_num_errors=True)
-        self.stdout.write(f"Serving gateway.asgi on uvicorn at http://{self.addr}:{self.port}/ (Ctrl-C ends it)")
+        self.stdout.write(f"Serving the gateway at http://{self.addr}:{self.port}/ (Ctrl-C ends it)")
         try:
             server.serve(self.addr, int(self.port))
         except SystemExit as failure:

@@ -1,0 +1,235 @@
+"""The body of a request: where it ends (RFC 9112 6 and 7), and where it is kept until all of it is here.
+
+A body is complete before a service hears of it, so that no client's speed holds one of the service's threads. What all
+bodies together may take of memory is bounded; a body that goes beyond it waits in a file without a name.
+"""
+
+import re
+import tempfile
+from collections.abc import Callable, Iterator
+from typing import IO, Protocol
+
+from gateway.problems import Refused
+
+MOST_CHUNK_LINE = 1_024
+"""Bytes of the line before a chunk: its size and extensions."""
+
+MOST_EXTENSIONS = 16_384
+"""Bytes of all these lines beyond the size itself: nobody here reads extensions."""
+
+MOST_TRAILERS = 8_192
+"""Bytes of the fields behind a chunked body, which are dropped."""
+
+MOST_DISCARDED = 4 * 1024 * 1024
+"""Bytes that a client may go on sending after it was answered (413, say), so that it gets to read the answer."""
+
+MOST_AHEAD = 65_536
+"""Bytes of further requests that are kept while one is being answered; then the client is not read any further."""
+
+PIECE = 65_536
+
+_CLOSE = ((b"connection", b"close"),)
+_TOKEN = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+"
+_CHUNK_LINE = re.compile(
+    rb"([0-9A-Fa-f]{1,15})(?:[ \t]*;[ \t]*%b(?:[ \t]*=[ \t]*(?:%b|\"(?:[^\"\\\x00-\x08\x0a-\x1f\x7f]|\\[\t\x20-\x7e])*\"))?)*"
+    % (_TOKEN, _TOKEN)
+)
+_TRAILER = re.compile(rb"%b:[\t\x20-\x7e\x80-\xff]*" % _TOKEN)
+
+Sink = Callable[[bytes], None]
+
+
+class Memory:
+    """How much of all bodies is in memory, and how much may be; bytes."""
+
+    __slots__ = ("held", "most")
+
+    def __init__(self, most: int) -> None:
+        self.most = most
+        self.held = 0
+
+
+class Body:
+    """What has come of a request's body."""
+
+    __slots__ = ("_data", "_file", "_memory", "size")
+
+    def __init__(self, memory: Memory) -> None:
+        self._memory = memory
+        self._data = bytearray()
+        self._file: IO[bytes] | None = None
+        self.size = 0
+
+    @property
+    def spooled(self) -> bool:
+        """Whether it is in a file."""
+        return self._file is not None
+
+    def append(self, piece: bytes) -> None:
+        """Keep the next piece. Raises Refused (503) where a file is needed and cannot be written."""
+        self.size += len(piece)
+        if self._file is None:
+            if self._memory.held + len(piece) <= self._memory.most:
+                self._memory.held += len(piece)
+                self._data += piece
+                return
+            self._spool()
+        self._write(piece)
+
+    def whole(self) -> bytes:
+        """All of it, of a body that is in memory."""
+        return bytes(self._data)
+
+    def pieces(self) -> Iterator[bytes]:
+        """All of it, piece by piece, of a body that is in a file; may be read more than once."""
+        assert self._file is not None
+        self._file.seek(0)
+        while piece := self._file.read(PIECE):
+            yield piece
+
+    def release(self) -> None:
+        """It is needed no more."""
+        if self._file is not None:
+            self._file.close()
+        else:
+            self._memory.held -= len(self._data)
+            self._data = bytearray()
+
+    def _spool(self) -> None:
+        try:
+            self._file = tempfile.TemporaryFile(buffering=0)  # noqa: SIM115  closed by release()
+        except OSError:
+            raise _no_room() from None
+        self._memory.held -= len(self._data)
+        data, self._data = bytes(self._data), bytearray()
+        self._write(data)
+
+    def _write(self, piece: bytes) -> None:
+        assert self._file is not None
+        try:
+            while piece:
+                piece = piece[self._file.write(piece) :]
+        except OSError:
+            raise _no_room() from None
+
+
+class Framing(Protocol):
+    """Finds the end of a body in what a client sends."""
+
+    def feed(self, buffer: bytearray, sink: Sink) -> bool:
+        """Take from the front of `buffer` what belongs to the body; whether the body ends here. Raises Refused (400)."""
+
+
+class Sized:
+    """A body of so many bytes."""
+
+    __slots__ = ("_left",)
+
+    def __init__(self, length: int) -> None:
+        self._left = length
+
+    def feed(self, buffer: bytearray, sink: Sink) -> bool:
+        """See Framing."""
+        if len(buffer) <= self._left:
+            piece = bytes(buffer)
+            buffer.clear()
+        else:
+            piece = bytes(buffer[: self._left])
+            del buffer[: self._left]
+        self._left -= len(piece)
+        if piece:
+            sink(piece)
+        return self._left == 0
+
+
+class Chunked:
+    """A body in chunks; extensions and trailers are checked, bounded and dropped."""
+
+    __slots__ = ("_extensions", "_in_data", "_left", "_trailers")
+
+    def __init__(self) -> None:
+        self._left = 0
+        self._in_data = False
+        self._extensions = 0
+        self._trailers: int | None = None
+        """Bytes of trailers so far; None before the last chunk."""
+
+    def feed(self, buffer: bytearray, sink: Sink) -> bool:
+        """See Framing."""
+        while buffer:
+            if self._in_data:
+                if not self._data(buffer, sink):
+                    return False
+                continue
+            line = _line(buffer, MOST_CHUNK_LINE if self._trailers is None else MOST_TRAILERS)
+            if line is None:
+                return False
+            if self._trailers is None:
+                self._size(line)
+            elif not line:
+                return True
+            else:
+                self._trailer(line)
+        return False
+
+    def _data(self, buffer: bytearray, sink: Sink) -> bool:
+        """The bytes of a chunk, and the CRLF behind them; whether it is over."""
+        if self._left:
+            piece = bytes(buffer[: self._left])
+            del buffer[: len(piece)]
+            self._left -= len(piece)
+            sink(piece)
+        if self._left or len(buffer) < 2:
+            if buffer and buffer[0] != 0x0D:
+                raise _broken()
+            return False
+        if buffer[:2] != b"\r\n":
+            raise _broken()
+        del buffer[:2]
+        self._in_data = False
+        return True
+
+    def _size(self, line: bytes) -> None:
+        match = _CHUNK_LINE.fullmatch(line)
+        if match is None:
+            raise _broken()
+        self._extensions += len(line) - len(match[1])
+        if self._extensions > MOST_EXTENSIONS:
+            raise Refused(400, f"The chunk extensions are larger than {MOST_EXTENSIONS} bytes.", _CLOSE)
+        self._left = int(match[1], 16)
+        self._in_data = self._left > 0
+        if not self._left:
+            self._trailers = 0
+
+    def _trailer(self, line: bytes) -> None:
+        assert self._trailers is not None
+        self._trailers += len(line)
+        if self._trailers > MOST_TRAILERS or not _TRAILER.fullmatch(line):
+            raise _broken()
+
+
+def _line(buffer: bytearray, most: int) -> bytes | None:
+    """Take a line from the front of the buffer; None while its end has not come."""
+    end = buffer.find(b"\n", 0, most + 2)
+    if end < 0:
+        if len(buffer) > most:
+            raise _broken()
+        return None
+    line = bytes(buffer[: end + 1])
+    if not line.endswith(b"\r\n"):
+        raise _broken()
+    del buffer[: end + 1]
+    return line[:-2]
+
+
+def _broken() -> Refused:
+    return Refused(400, "The body is not chunked as RFC 9112 has it.", _CLOSE)
+
+
+def _no_room() -> Refused:
+    return Refused(503, "There is no room for this body at the moment.", ((b"retry-after", b"1"), *_CLOSE))
+
+
+def too_large(most: int) -> Refused:
+    """The refusal of a body of more than so many bytes."""
+    return Refused(413, f"The body is larger than {most} bytes.")

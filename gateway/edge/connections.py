@@ -1,0 +1,131 @@
+"""All connections of clients: how many there may be, who makes room for a new one, and one clock for their deadlines."""
+
+import asyncio
+import resource
+from collections import Counter, OrderedDict
+from typing import Protocol
+
+from gateway import metrics
+
+TICK_SECONDS = 0.5
+"""How often the deadlines of all connections are looked at."""
+
+RESERVED_DESCRIPTORS = 56
+"""Files that the process needs beside connections: listeners, logs, spooled bodies, documents."""
+
+
+class Connected(Protocol):
+    """A client's connection."""
+
+    address: str
+    deadline: float
+    """When `expired` is to be called, on the loop's clock."""
+
+    def expired(self) -> None:
+        """The deadline is over."""
+
+    def probe(self, now: float) -> None:
+        """It has half-closed and waits for its answer: look whether it is still there."""
+
+    def make_room(self) -> None:
+        """Close at once: another needs the place."""
+
+    def shut_down(self) -> None:
+        """Close when nothing is under way any more."""
+
+
+class Connections:
+    """The connections of one process. A cap of 0 is none."""
+
+    def __init__(self, *, most: int, most_per_address: int) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._all: set[Connected] = set()
+        self._waiting: OrderedDict[Connected, None] = OrderedDict()
+        self._by_address: Counter[str] = Counter()
+        self._half_closed: set[Connected] = set()
+        self._most = fitting(most)
+        self._most_per_address = most_per_address
+        self._timer: asyncio.TimerHandle | None = self._loop.call_later(TICK_SECONDS, self._tick)
+
+    def __len__(self) -> int:
+        return len(self._all)
+
+    def snapshot(self) -> list[Connected]:
+        """All that are open now."""
+        return list(self._all)
+
+    def admit(self, client: Connected) -> bool:
+        """Count a new connection; False when there is no room for it, and nobody who would make room.
+
+        Room is made by the connection that has waited for its client for the longest: none whose request is whole.
+        """
+        self._all.add(client)
+        self._by_address[client.address] += 1
+        if self._most_per_address and self._by_address[client.address] > self._most_per_address:
+            own = next((each for each in self._waiting if each.address == client.address), None)
+            if not self._evict(own):
+                return False
+        return len(self._all) <= self._most or self._evict(next(iter(self._waiting), None))
+
+    def remove(self, client: Connected) -> None:
+        """It is closed."""
+        if client not in self._all:
+            return
+        self._all.discard(client)
+        self._waiting.pop(client, None)
+        self._half_closed.discard(client)
+        self._by_address[client.address] -= 1
+        if not self._by_address[client.address]:
+            del self._by_address[client.address]
+
+    def waits(self, client: Connected) -> None:
+        """It is its client's turn: a request is not there yet, or not all of it, or its answer is not read."""
+        if client in self._all:
+            self._waiting[client] = None
+            self._waiting.move_to_end(client)
+
+    def works(self, client: Connected) -> None:
+        """It is our turn: a request is whole."""
+        self._waiting.pop(client, None)
+
+    def half_closed(self, client: Connected) -> None:
+        """Its client has said that it sends no more, and waits for its answer, or has left: nobody can tell."""
+        self._half_closed.add(client)
+
+    def close(self) -> None:
+        """Look at no deadlines any more."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _evict(self, client: Connected | None) -> bool:
+        if client is None:
+            metrics.CONNECTIONS_REFUSED.inc()
+            return False
+        metrics.CONNECTIONS_EVICTED.inc()
+        self.remove(client)
+        client.make_room()
+        return True
+
+    def _tick(self) -> None:
+        now = self._loop.time()
+        for client in [each for each in self._all if each.deadline <= now]:
+            client.expired()
+        for client in list(self._half_closed):
+            client.probe(now)
+        self._timer = self._loop.call_later(TICK_SECONDS, self._tick)
+
+
+def fitting(most: int) -> int:
+    """`most`, or as many connections as there are descriptors for: each may need one more, to its service."""
+    return max(1, min(most, (raise_limit() - RESERVED_DESCRIPTORS) // 2))
+
+
+def raise_limit() -> int:
+    """Let this process open as many files as it may; returns how many."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = 65_536 if hard == resource.RLIM_INFINITY else min(hard, 65_536)
+    if soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+        soft = wanted
+    return soft

@@ -1,0 +1,183 @@
+"""The head of a request: request line and header fields, by the grammar of RFC 9112, strictly.
+
+A head that two readers could read in two ways is refused. So are the tolerances that RFC 9112 allows a server but does
+not ask of it: bare LF, several blanks in the request line, folded fields, blanks before a colon.
+"""
+
+import re
+
+from gateway.connection import Header
+from gateway.problems import Refused
+
+MOST_FIELDS = 90
+MOST_FIELD_BYTES = 8_000
+MOST_BYTES = 32_768
+"""Bounds of the header fields. gunicorn takes 100 fields of 8,190 bytes, and the gateway adds some of its own."""
+
+MOST_TARGET_BYTES = 8_000
+"""Of a request target (RFC 9112 3 recommends to take request lines of 8,000 bytes); gunicorn takes lines of 8,190."""
+
+END = b"\r\n\r\n"
+
+_TOKEN = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]"
+_HEAD = re.compile(
+    rb"(" + _TOKEN + rb"{1,64}+) ([\x21-\x7e]++) HTTP/1\.([0-9])"
+    rb"((?:\r\n" + _TOKEN + rb"++:[\t\x20-\x7e\x80-\xff]*+)*+)\r\n\r\n"
+)
+_BEGINNING = re.compile(_TOKEN + rb"{1,64}+(?: |\Z)")
+_LONG_TARGET = re.compile(_TOKEN + rb"++ [\x21-\x7e]{%d}" % (MOST_TARGET_BYTES + 1))
+_BARE = re.compile(rb"(?<!\r)\n|\r(?!\n|\Z)")
+_ABSOLUTE = re.compile(rb"https?://([^/?#]*)([^?#]*)(?:\?(.*))?", re.IGNORECASE)
+_HOST = re.compile(rb"(?:[A-Za-z0-9\-._~%!$&'()*+,;=]+|\[[0-9A-Fa-f:.]+\])(?::([0-9]{0,5}))?")
+_AUTHORITY = re.compile(rb"(?:[A-Za-z0-9\-._~]+|\[[0-9A-Fa-f:.]+\]):[0-9]{1,5}")
+
+_LOOKED_AT = frozenset({b"host", b"content-length", b"transfer-encoding", b"connection", b"expect"})
+_CLOSE = ((b"connection", b"close"),)
+
+
+class Head:
+    """A request's head whose grammar is right; `understand` says what it asks for."""
+
+    __slots__ = (
+        "chunked", "close", "expects", "fields", "host", "length", "method", "minor", "path", "query", "special", "target",
+    )  # fmt: skip
+
+    def __init__(self, method: bytes, target: bytes, minor: int) -> None:
+        self.method = method.decode("ascii")
+        self.target = target
+        self.minor = minor
+        self.fields: list[Header] = []
+        """Names in lower case, values without blanks around them."""
+        self.special: dict[bytes, bytes] = {}
+        self.path = target
+        self.query = b""
+        self.host: bytes | None = None
+        """Whom the request is for: the target's authority where it has one, else the Host field."""
+        self.length: int | None = None
+        """Bytes of the body; None when it is chunked, or when there is none."""
+        self.chunked = False
+        self.close = minor == 0
+        self.expects = False
+        """Whether the client waits for 100 Continue before it sends the body."""
+
+    @property
+    def has_body(self) -> bool:
+        """Whether anything follows the head."""
+        return self.chunked or bool(self.length)
+
+    def understand(self) -> None:
+        """Read target, host and framing. Raises Refused (400, 501); then where the message ends is not known."""
+        special = self.special
+        if special:
+            connection = special.get(b"connection")
+            if connection is not None and b"close" in {token.strip() for token in connection.lower().split(b",")}:
+                self.close = True
+            self.expects = self.minor > 0 and special.get(b"expect", b"").lower() == b"100-continue"
+            self._frame(special.get(b"content-length"), special.get(b"transfer-encoding"))
+        self._address(special.get(b"host"))
+
+    def _frame(self, length: bytes | None, coding: bytes | None) -> None:
+        if coding is not None:
+            if length is not None:
+                raise Refused(400, "A body has a length or is chunked, not both.", _CLOSE)
+            if self.minor == 0:
+                raise Refused(400, "A message of HTTP/1.0 has no transfer coding.", _CLOSE)
+            if coding.lower() != b"chunked":
+                raise _not_understood(coding.lower())
+            self.chunked = True
+        elif length is not None:
+            if not length.isdigit() or len(length) > 18:
+                raise Refused(400, "The Content-Length is no number.", _CLOSE)
+            self.length = int(length)
+
+    def _address(self, host: bytes | None) -> None:
+        if host is None:
+            if self.minor > 0:
+                raise Refused(400, "A request of HTTP/1.1 has a Host field.", _CLOSE)
+        elif not _is_host(host):
+            raise Refused(400, "The Host field is not one host and port.", _CLOSE)
+        self.host = host
+        target = self.target
+        if b"#" in target:
+            raise Refused(400, "A request target has no fragment.", _CLOSE)
+        if self.method == "CONNECT":
+            if not _AUTHORITY.fullmatch(target):
+                raise Refused(400, "This is not a target for CONNECT.", _CLOSE)
+        elif target[0] == 0x2F:
+            self.path, _, self.query = target.partition(b"?")
+        elif not (target == b"*" and self.method == "OPTIONS"):
+            absolute = _ABSOLUTE.fullmatch(target)
+            if absolute is None or not _is_host(absolute[1]):
+                raise Refused(400, "This is not a request target.", _CLOSE)
+            self.host, self.path, self.query = absolute[1], absolute[2] or b"/", absolute[3] or b""
+
+
+def is_one(data: bytes) -> bool:
+    """Whether this is a head from its first byte to its last, as far as can be seen at a glance."""
+    return data.endswith(END) and data.find(END) == len(data) - 4 and data[0] != 0x0D
+
+
+def parse(data: bytes) -> Head:
+    """Read a whole head, up to and with its empty line. Raises Refused (400, 414, 431)."""
+    match = _HEAD.fullmatch(data)
+    if match is None:
+        raise Refused(414, _TOO_LONG) if _LONG_TARGET.match(data) else Refused(400, "This is not HTTP/1.1.")
+    method, target, minor, block = match.groups()
+    if len(target) > MOST_TARGET_BYTES:
+        raise Refused(414, _TOO_LONG)
+    if len(block) > MOST_BYTES:
+        raise Refused(431, _TOO_LARGE)
+    head = Head(method, target, 0 if minor == b"0" else 1)
+    fields, special = head.fields, head.special
+    for line in block.split(b"\r\n")[1:]:
+        name, _, value = line.partition(b":")
+        name, value = name.lower(), value.strip(b" \t")
+        fields.append((name, value))
+        if name in _LOOKED_AT:
+            special[name] = b"%b, %b" % (special[name], value) if name in special else value
+    return head
+
+
+def check_beginning(data: bytearray, scanned: int) -> None:
+    """Refuse early what cannot become a head, whatever follows; up to `scanned` it has been looked at already.
+
+    Raises Refused (400, 414, 431).
+    """
+    if not scanned and not _BEGINNING.match(data[:65]):
+        raise Refused(400, "This is not HTTP/1.1.")
+    if _BARE.search(data, max(0, scanned - 1)):
+        raise Refused(400, "A line of a header ends with CR and LF.")
+    line = data.find(b"\r\n", 0, MOST_TARGET_BYTES + 100)
+    if line < 0 and len(data) > MOST_TARGET_BYTES + 90:
+        raise Refused(414, _TOO_LONG)
+    if line >= 0 and len(data) - line > MOST_BYTES:
+        raise Refused(431, _TOO_LARGE)
+
+
+def check_bounds(fields: list[Header]) -> None:
+    """Raises Refused (431) for header fields that are larger than the services take."""
+    total = 0
+    for name, value in fields:
+        size = len(name) + len(value)
+        total += size
+        if size > MOST_FIELD_BYTES:
+            raise Refused(431, f"A header field is larger than {MOST_FIELD_BYTES} bytes.")
+    if total > MOST_BYTES or len(fields) > MOST_FIELDS:
+        raise Refused(431, f"The header is larger than {MOST_BYTES} bytes or has more than {MOST_FIELDS} fields.")
+
+
+def _not_understood(coding: bytes) -> Refused:
+    """RFC 9112 6.1 and 6.3: without chunked as the last coding, once, nobody knows where the body ends."""
+    codings = [each.strip(b" \t") for each in coding.split(b",")]
+    if codings[-1] != b"chunked" or codings.count(b"chunked") > 1 or b"" in codings:
+        return Refused(400, "The last transfer coding of a request is chunked.", _CLOSE)
+    return Refused(501, "The only transfer coding that is understood is chunked.", _CLOSE)
+
+
+def _is_host(host: bytes) -> bool:
+    match = _HOST.fullmatch(host)
+    return match is not None and int(match[1] or 0) <= 65_535
+
+
+_TOO_LONG = f"The request target is longer than {MOST_TARGET_BYTES} bytes."
+_TOO_LARGE = f"The header is larger than {MOST_BYTES} bytes."

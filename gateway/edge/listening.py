@@ -1,0 +1,71 @@
+"""What all connections share, and where they come from."""
+
+import asyncio
+import socket
+from typing import Protocol
+
+from gateway.call import Call
+from gateway.edge.bodies import Memory
+from gateway.edge.client import Client
+from gateway.edge.connections import Connections
+from gateway.watch import Watch
+
+BACKLOG = 2048
+
+
+class Application(Protocol):
+    """What answers requests."""
+
+    def accept(self, call: Call) -> None:
+        """Find a handler for the call, and let it look at the head. Raises Refused; `call.handler` is set then too."""
+
+
+class Edge:
+    """Listens, and holds what the connections have in common. `timeout`: seconds for a request and its answer."""
+
+    def __init__(
+        self, application: Application, *, connections: Connections, memory: Memory, watch: Watch, timeout: float
+    ) -> None:
+        self.application = application
+        self.connections = connections
+        self.memory = memory
+        self.watch = watch
+        self.timeout = timeout
+        self.loop = asyncio.get_running_loop()
+        self.address = ("", 0)
+        self._servers: list[asyncio.Server] = []
+
+    async def listen(self, host: str, port: int, *, internal: bool = False) -> None:
+        """Accept connections at an address; `::` is every address, of IPv4 too. Raises OSError.
+
+        Who comes by an `internal` door may see metrics and readiness.
+        """
+        self.address = (host, port)
+        make = lambda: Client(self, internal=internal)  # noqa: E731
+        if host == "::":
+            sock = _every_address(port)
+            self._servers.append(await self.loop.create_server(make, sock=sock, backlog=BACKLOG))
+        else:
+            self._servers.append(await self.loop.create_server(make, host, port, backlog=BACKLOG))
+
+    def stop_listening(self) -> None:
+        """Accept no further connections."""
+        for server in self._servers:
+            server.close()
+
+    def shut_down(self) -> None:
+        """Close what is idle, and everything else after its answer."""
+        for client in self.connections.snapshot():
+            client.shut_down()
+
+    def abort(self) -> None:
+        """Close everything now."""
+        self.connections.close()
+        for client in self.connections.snapshot():
+            client.make_room()
+
+
+def _every_address(port: int) -> socket.socket:
+    if socket.has_dualstack_ipv6():
+        return socket.create_server(("::", port), family=socket.AF_INET6, backlog=BACKLOG, dualstack_ipv6=True)
+    return socket.create_server(("0.0.0.0", port), backlog=BACKLOG)

@@ -1,0 +1,182 @@
+"""The gateway's own pages: a call becomes an ASGI request to Django, which answers all that belongs to no service."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
+from urllib.parse import unquote
+
+import structlog
+
+from gateway import problems
+from gateway.access import AccessLog
+from gateway.call import LEFT, Call, ClientLeft
+from gateway.connection import Header
+from gateway.edge import answers, heads
+from gateway.edge.bodies import MOST_DISCARDED
+from gateway.problems import Refused
+from gateway.watch import Watch
+
+Message = Mapping[str, Any]
+Django = Callable[
+    [dict[str, Any], Callable[[], Awaitable[Message]], Callable[[Message], Awaitable[None]]], Awaitable[None]
+]
+
+POLICY = (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'")
+"""For answers that are no pages; Django says what a page may load."""
+
+OPTIONS = [(b"allow", b"GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"), (b"content-length", b"0")]
+
+_OF_BODIES = frozenset(
+    {b"content-type", b"content-length", b"content-encoding", b"transfer-encoding", b"expect", b"host", b"x-request-id"}
+)
+
+logger = structlog.get_logger(__name__)
+
+
+class Pages:
+    """Answers what belongs to no service. Django gets no body: these pages take none."""
+
+    most_body = MOST_DISCARDED
+    keeps_body = False
+
+    def __init__(self, django: Django, watch: Watch, log: AccessLog) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._django = django
+        self._watch = watch
+        self._log = log
+
+    def accept(self, call: Call) -> None:
+        """See Handler."""
+        heads.check_bounds(call.head.fields)
+
+    def run(self, call: Call) -> None:
+        """See Handler."""
+        if call.method == "OPTIONS" and answers_options(call):
+            call.answer(200, [*OPTIONS, (b"x-request-id", call.request_id.encode())], b"")
+            self._finish(call)
+            return
+        call.task = self._loop.create_task(self._serve(call))
+
+    def fail(self, call: Call, error: Exception) -> None:
+        """See Handler."""
+        if isinstance(error, ClientLeft):
+            call.status = LEFT
+        elif isinstance(error, Refused):
+            call.refuse(error)
+        else:
+            logger.error("a page failed", request_id=call.request_id, error=type(error).__name__)
+            call.refuse(problems.BUG)
+        self._log.write("", call, self._loop.time() - call.started_at)
+        self._finish(call)
+
+    def _finish(self, call: Call) -> None:
+        self._watch.remove(call)
+        call.finished()
+
+    async def _serve(self, call: Call) -> None:
+        try:
+            exchange = _Exchange(call)
+            await self._django(_scope(call), exchange.receive, exchange.send)
+        except asyncio.CancelledError:
+            if call.interruption is None:
+                raise
+            self.fail(call, call.interruption)
+        except Exception as error:  # noqa: BLE001  fail() says it
+            self.fail(call, error)
+        else:
+            if exchange.ended:
+                self._finish(call)
+            else:
+                self.fail(call, call.interruption or RuntimeError("no answer"))
+
+
+class _Exchange:
+    """ASGI's two functions for one call."""
+
+    def __init__(self, call: Call) -> None:
+        self._call = call
+        self._left = asyncio.Event()
+        self._asked = False
+        self._status = 0
+        self._fields: list[Header] = []
+        self._chunked = False
+        self.ended = False
+        call.on_gone = self._left.set
+
+    async def receive(self) -> Message:
+        """The request's body, which is none; then whether the client has left."""
+        if not self._asked:
+            self._asked = True
+            return {"type": "http.request", "body": b"", "more_body": False}
+        await self._left.wait()
+        return {"type": "http.disconnect"}
+
+    async def send(self, message: Message) -> None:
+        """Take a part of the answer."""
+        if message["type"] == "http.response.start":
+            self._status = message["status"]
+            self._fields = [(name.lower(), value) for name, value in message["headers"]]
+            names = {name for name, _ in self._fields}
+            if b"content-security-policy" not in names:
+                self._fields.append(POLICY)
+            if self._status == 405 and b"allow" not in names:
+                # A static file; RFC 9110 15.5.6 asks for it.
+                self._fields.append((b"allow", b"GET, HEAD"))
+            return
+        if self.ended:
+            return
+        body, more = message.get("body", b""), message.get("more_body", False)
+        call = self._call
+        self.ended = not more
+        if not call.started and not more:
+            self._whole(body)
+            return
+        if not call.started:
+            self._chunked = call.start(self._status, self._fields)
+        if call.method != "HEAD":
+            await call.write((b"%x\r\n%b\r\n" % (len(body), body) if body else b"") if self._chunked else body)
+            if self.ended and self._chunked:
+                await call.write(b"0\r\n\r\n")
+
+    def _whole(self, body: bytes) -> None:
+        fields = self._fields
+        if answers.bodiless(self._status):
+            fields = [field for field in fields if field[0] != b"content-length"]
+        else:
+            if self._status >= 400 and not body and self._call.method != "HEAD":
+                # Static files say no more than the status.
+                path = self._call.head.path.decode("latin-1")
+                body = problems.body(self._status, "", instance=path, request_id=self._call.request_id)
+                fields = [field for field in fields if field[0] not in (b"content-length", b"content-type")]
+                fields.append((b"content-type", b"application/problem+json"))
+            if not any(name == b"content-length" for name, _ in fields):
+                fields.append((b"content-length", b"%d" % len(body)))
+        self._call.answer(self._status, fields, body)
+
+
+def answers_options(call: Call) -> bool:
+    """Whether an OPTIONS is for the gateway itself: of everything, or one that may go no further (RFC 9110 7.6.2)."""
+    return call.head.target == b"*" or call.read.ours.get(b"max-forwards") == b"0"
+
+
+def _scope(call: Call) -> dict[str, Any]:
+    head, client = call.head, call.client
+    fields = [field for field in head.fields if field[0] not in _OF_BODIES and b"_" not in field[0]]
+    fields.append((b"x-request-id", call.request_id.encode()))
+    if head.host is not None:
+        fields.append((b"host", head.host))
+    path = head.path.decode("ascii")
+    return {
+        "type": "http",
+        "asgi": {"version": "3.0", "spec_version": "2.3"},
+        "http_version": f"1.{head.minor}",
+        "method": head.method,
+        "scheme": "http",
+        "path": unquote(path) if "%" in path else path,
+        "raw_path": head.path,
+        "query_string": head.query,
+        "root_path": "",
+        "headers": fields,
+        "client": (client.address, client.port),
+        "server": client.edge.address,
+    }

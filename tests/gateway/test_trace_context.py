@@ -1,0 +1,135 @@
+"""W3C Trace Context: what of a client's trace is taken over. The cases are those of the W3C's own test suite, and some more."""
+
+import re
+
+import pytest
+
+from gateway import trace
+
+TRACE, PARENT = "12345678901234567890123456789012", "1234567890123456"
+VALID = f"00-{TRACE}-{PARENT}-01"
+
+
+def begun(parent, *states):
+    """The trace for these fields, as the gateway sees them: several of one name are joined."""
+    state = ", ".join(states).encode("latin-1") if states else None
+    return trace.begin(parent.encode("latin-1") if parent is not None else None, state, method="GET", route="/x")
+
+
+class TestTraceparent:
+    @pytest.mark.parametrize(
+        ("parent", "flags"),
+        [
+            (VALID, "01"),
+            (f"00-{TRACE}-{PARENT}-00", "00"),
+            (f"00-{TRACE}-{PARENT}-02", "02"),
+            (f"00-{TRACE}-{PARENT}-03", "03"),
+            (f"00-{TRACE}-{PARENT}-ff", "03"),
+            (f"cc-{TRACE}-{PARENT}-01", "01"),
+            (f"cc-{TRACE}-{PARENT}-01-what-the-future-will-be-like", "01"),
+            (f"01-{TRACE}-{PARENT}-01-", "01"),
+        ],
+    )
+    def test_is_continued(self, parent, flags):
+        told = begun(parent).traceparent.decode()
+        match = re.fullmatch(rf"00-{TRACE}-([0-9a-f]{{16}})-{flags}", told)
+        assert match, told
+        assert match[1] != PARENT
+
+    @pytest.mark.parametrize(
+        "parent",
+        [
+            None,
+            "",
+            VALID + ".",
+            VALID + "-what-the-future-will-be-like",
+            VALID + "-",
+            f"cc-{TRACE}-{PARENT}-01.what-the-future-will-be-like",
+            f"ff-{TRACE}-{PARENT}-01",
+            f".0-{TRACE}-{PARENT}-01",
+            f"0.-{TRACE}-{PARENT}-01",
+            f"000-{TRACE}-{PARENT}-01",
+            f"0000-{TRACE}-{PARENT}-01",
+            f"0-{TRACE}-{PARENT}-01",
+            f"00-{'0' * 32}-{PARENT}-01",
+            f"00-.{TRACE[1:]}-{PARENT}-01",
+            f"00-{TRACE[:-1]}.-{PARENT}-01",
+            f"00-{TRACE}3-{PARENT}-01",
+            f"00-{TRACE[:-1]}-{PARENT}-01",
+            f"00-{TRACE}-{'0' * 16}-01",
+            f"00-{TRACE}-.{PARENT[1:]}-01",
+            f"00-{TRACE}-{PARENT[:-1]}.-01",
+            f"00-{TRACE}-{PARENT}7-01",
+            f"00-{TRACE}-{PARENT[:-1]}-01",
+            f"00-{TRACE}-{PARENT}-.0",
+            f"00-{TRACE}-{PARENT}-0.",
+            f"00-{TRACE}-{PARENT}-001",
+            f"00-{TRACE}-{PARENT}-1",
+            f"00-{TRACE[:-1]}A-{PARENT}-01",
+            f"{VALID}, {VALID}",
+            f"00_{TRACE}_{PARENT}_01",
+            VALID.replace("1", "\xe4", 1),
+        ],
+    )
+    def test_begins_anew(self, parent):
+        told = begun(parent, "foo=1")
+        assert re.fullmatch(rb"00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-00", told.traceparent)
+        assert told.trace_id != TRACE
+        assert told.tracestate == b""
+
+
+KEY = "".join(map(chr, range(0x61, 0x7B))) + "0123456789_-*/"
+VALUE = "".join(chr(code) for code in range(0x20, 0x7F) if chr(code) not in ",=")
+
+
+class TestTracestate:
+    @pytest.mark.parametrize(
+        ("states", "told"),
+        [
+            (["foo=1,bar=2"], "foo=1,bar=2"),
+            ([""], ""),
+            (["foo=1", ""], "foo=1"),
+            (["", "foo=1"], "foo=1"),
+            (["foo=1,bar=2", "rojo=1,congo=2", "baz=3"], "foo=1,bar=2,rojo=1,congo=2,baz=3"),
+            (["foo=1,foo=2"], "foo=1,foo=2"),
+            (["foo=1 \t , \t bar=2, \t baz=3"], "foo=1,bar=2,baz=3"),
+            ([f"{KEY}={VALUE}"], f"{KEY}={VALUE}"),
+            ([f"{KEY}@a-z0-9_-*/={VALUE}"], f"{KEY}@a-z0-9_-*/={VALUE}"),
+            ([",".join(f"bar{n:02}={n:02}" for n in range(32))], ",".join(f"bar{n:02}={n:02}" for n in range(32))),
+            (["z" * 256 + "=1"], "z" * 256 + "=1"),
+            (["foo=" + "v" * 256], "foo=" + "v" * 256),
+        ],
+    )
+    def test_passes(self, states, told):
+        assert begun(VALID, *states).tracestate.decode() == told
+
+    @pytest.mark.parametrize(
+        "states",
+        [
+            ["foo =1"], ["FOO=1"], ["foo.bar=1"], ["@foo=1,bar=2"], ["foo=bar=baz"], ["foo=,bar=3"], ["foo"], ["=1"],
+            ["foo=1", "z" * 257 + "=1"], ["foo=" + "v" * 257], ["foo=\xe4"],
+            [",".join(f"bar{n:02}={n:02}" for n in range(33))],
+        ],
+    )  # fmt: skip
+    def test_is_dropped_and_the_trace_goes_on(self, states):
+        told = begun(VALID, *states)
+        assert told.tracestate == b""
+        assert told.trace_id == TRACE
+
+
+class TestOverTheWire:
+    @pytest.mark.parametrize("blanks", ["{} ", "{}\t", "\t {} \t", "  {}"])
+    @pytest.mark.parametrize("name", ["traceparent", "TraceParent", "TRACEPARENT"])
+    def test_blanks_and_case_do_not_matter(self, gateway, users, blanks, name):
+        gateway.ask("GET", "/api/users", f"{name}:{blanks.format(VALID)}", "TraceState: foo=1", "tracestate: bar=2")
+        assert users.requests[0]["traceparent"].split("-")[1] == TRACE
+        assert users.requests[0]["tracestate"] == "foo=1,bar=2"
+
+    @pytest.mark.parametrize("name", ["trace-parent", "trace.parent", "trace_parent"])
+    def test_other_names_are_others(self, gateway, users, name):
+        gateway.ask("GET", "/api/users", f"{name}: {VALID}")
+        assert users.requests[0]["traceparent"].split("-")[1] != TRACE
+
+    def test_two_are_none(self, gateway, users):
+        gateway.ask("GET", "/api/users", f"traceparent: {VALID}", f"traceparent: {VALID}")
+        assert users.requests[0]["traceparent"].split("-")[1] != TRACE
