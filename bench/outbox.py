@@ -86,7 +86,7 @@ def measure(connection: psycopg.Connection, settings: str) -> Found:
         time.sleep(max(0.0, started + len(took) / SETS_A_SECOND - time.monotonic()))
     time.sleep(2)
     dead, vacuums, updated, hot = statistic(connection)
-    [plan] = connection.execute(f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) {UNSENT_ROWS}", [1000]).fetchone()[0]  # type: ignore[index]
+    [plan] = connection.execute(f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) {UNSENT_ROWS}", [0, 1000]).fetchone()[0]  # type: ignore[index]
     pages = plan["Plan"]["Shared Hit Blocks"] + plan["Plan"]["Shared Read Blocks"]
     sizes = connection.execute(SIZES).fetchone()
     return Found(before, sizes, max(dead, most_dead), vacuums, hot / max(1, updated), took, pages)  # type: ignore[arg-type]
@@ -111,7 +111,7 @@ def insert(connection: psycopg.Connection, count: int, *, at: str = "now()", sen
 def one_set(connection: psycopg.Connection, after: int) -> int:
     """What happens to the table for one set of events. Returns where the purge ended."""
     insert(connection, SET)
-    rows = connection.execute(UNSENT_ROWS, [1000]).fetchall()
+    rows = connection.execute(UNSENT_ROWS, [0, 1000]).fetchall()
     connection.execute(MARK, [[row[0] for row in rows]])
     values = {"after": after, "before": "now", "batch": SET}
     _, ended, _ = connection.execute(PURGE, values).fetchone()  # type: ignore[misc]

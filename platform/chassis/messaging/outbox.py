@@ -14,9 +14,6 @@ from chassis.messaging.records import Headers
 from chassis.messaging.registry import Received
 from chassis.observability import metrics
 
-CHANNEL = "outbox"
-"""PostgreSQL channel that a trigger notifies when rows were added; relays listen to it."""
-
 
 class NotInTransaction(Exception):
     """publish() was called outside a transaction: wrap the change and its events in `transaction.atomic(using=…)`."""

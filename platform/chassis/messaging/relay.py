@@ -17,9 +17,11 @@ from django.conf import settings
 from django.db import DatabaseError, connections
 from psycopg import Error as PsycopgError
 
-from chassis.messaging import gauges, kafka, outbox
+from chassis.messaging import kafka, outbox
 from chassis.messaging.dependency import Dependency
+from chassis.messaging.floor import Floor
 from chassis.messaging.loop import Heartbeat, Stop
+from chassis.messaging.wakeup import Wakeup
 from chassis.observability import metrics, tracing
 
 log = structlog.get_logger(__name__)
@@ -34,7 +36,7 @@ STOP_SECONDS = 3.0
 
 UNSENT = """
 SELECT position, event_id, topic, key, raw_key, payload, headers, created_at FROM outbox AS o
-WHERE sent_at IS NULL AND parked_at IS NULL {unless_parked}
+WHERE position > %s AND sent_at IS NULL AND parked_at IS NULL {unless_parked}
 ORDER BY position LIMIT %s
 """
 BEHIND_PARKED = """
@@ -93,12 +95,18 @@ class Relay:
         self._active = False
         self._said_so = False
         self._unfinished: tuple[list[Any], Batch] | None = None
-        self._clock = gauges.Clock()
+        self._wakeup = Wakeup(self._connection)
+        self._floor = Floor()
 
     @property
     def active(self) -> bool:
         """Whether this relay is the one that sends."""
         return self._active
+
+    @property
+    def floor(self) -> int | None:
+        """The position up to which no row waits to be sent, if this relay knows: the one that sends does."""
+        return self._floor.position if self._active else None
 
     @property
     def broker_up(self) -> bool:
@@ -125,14 +133,13 @@ class Relay:
         if not self._active:
             self._stand_by()
             return
-        if self._clock.rings():
-            with self._connection.cursor() as cursor:
-                gauges.measure_outbox(cursor)
         self._finish_late()
         rows = self._take()
         self._database_answered()
         if rows:
+            self._wakeup.awake()
             self._send(rows)
+            self._floor.sent(len(rows))
         else:
             self._broker.forget()
             self._wait_for_more()
@@ -152,10 +159,10 @@ class Relay:
                 raise Lost("the database is read-only")
             cursor.execute("SELECT pg_try_advisory_lock(%s)", [LOCK])
             (mine,) = cursor.fetchone()
-            if mine:
-                cursor.execute(f"LISTEN {outbox.CHANNEL}")
         self._heartbeat.joined.set()
         if mine:
+            self._wakeup.begin()
+            self._floor.reset()  # whoever sent before may have been told of rows to send again
             self._active = True
             metrics.RELAY_ACTIVE.set(1)
         else:
@@ -199,9 +206,13 @@ class Relay:
         self._unfinished = None
 
     def _take(self) -> list[Any]:
+        if self._wakeup.rescan():
+            self._floor.reset()
         unless_parked = BEHIND_PARKED if settings.OUTBOX_PARKED_KEY == "wait" else ""
         with self._connection.cursor() as cursor:
-            cursor.execute(UNSENT.format(unless_parked=unless_parked), [settings.OUTBOX_BATCH_SIZE])
+            self._floor.rise(cursor)
+            query = UNSENT.format(unless_parked=unless_parked)
+            cursor.execute(query, [self._floor.position, settings.OUTBOX_BATCH_SIZE])
             return list(cursor.fetchall())
 
     def _send(self, rows: list[Any]) -> None:
@@ -300,11 +311,8 @@ class Relay:
 
     def _wait_for_more(self) -> None:
         """Sleep until a transaction that published has committed, or for OUTBOX_POLL_SECONDS."""
-        pg = self._connection.connection
-        if pg is None:
-            raise Lost("no connection")
-        for _ in pg.notifies(timeout=min(settings.OUTBOX_POLL_SECONDS, PING_SECONDS), stop_after=1):
-            break
+        if self._wakeup.sleep(min(settings.OUTBOX_POLL_SECONDS, PING_SECONDS)):
+            self._floor.reset()
 
     def _pause(self, seconds: float) -> None:
         deadline = time.monotonic() + seconds

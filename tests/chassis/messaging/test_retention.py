@@ -14,7 +14,7 @@ import psycopg
 import pytest
 from django.db import connections
 
-from chassis.messaging import gauges, relay, retention
+from chassis.messaging import floor, outbox_gauges, relay, retention
 from chassis.messaging.models import InboxEvent, OutboxEvent
 from tests.waiting import eventually
 
@@ -165,10 +165,13 @@ def test_in_large_tables_every_statement_finds_its_rows_by_an_index(unsent):
     fill("outbox", unsent, YOUNG, sent="NULL")
     execute("ANALYZE outbox, inbox, idempotency_keys")
     statements = {
-        "unsent": (relay.UNSENT.format(unless_parked=relay.BEHIND_PARKED), [1_000]),
-        "unsent, passing parked": (relay.UNSENT.format(unless_parked=""), [1_000]),
+        "unsent": (relay.UNSENT.format(unless_parked=relay.BEHIND_PARKED), [0, 1_000]),
+        "unsent, passing parked": (relay.UNSENT.format(unless_parked=""), [0, 1_000]),
         "mark": (relay.MARK, [list(range(1_000))]),
-        "gauges": (gauges.OUTBOX, None),
+        "oldest": (outbox_gauges.OLDEST, None),
+        "waiting": (outbox_gauges.WAITING, {"counted": 10_000}),
+        "parked": (outbox_gauges.PARKED, {"counted": 10_000}),
+        "floor": (floor.FIRST, [0]),
         **{
             f"purge of {one.table}": (
                 one.statement, {"after": one.begin, "before": "2026-01-01T00:00Z", "batch": retention.BATCH}
@@ -179,11 +182,15 @@ def test_in_large_tables_every_statement_finds_its_rows_by_an_index(unsent):
     nodes = {name: plan_of(*asked) for name, asked in statements.items()}
     scans = {
         name: {node["Relation Name"] for node in found if node["Node Type"] == "Seq Scan"}
+        - {"outbox_floor"}  # of one row
         for name, found in nodes.items()
     }
     assert not any(scans.values()), scans
     indexes = {name: {node["Index Name"] for node in found if "Index Name" in node} for name, found in nodes.items()}
-    assert "outbox_unsent" in indexes["unsent"] & indexes["unsent, passing parked"] & indexes["gauges"]
+    assert (
+        "outbox_unsent"
+        in indexes["unsent"] & indexes["unsent, passing parked"] & indexes["oldest"] & indexes["waiting"]
+    )
     assert indexes["purge of inbox"] == {"inbox_consumed_at"}
 
 
