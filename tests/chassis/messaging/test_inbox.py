@@ -20,6 +20,7 @@ from chassis.messaging.models import InboxEvent, OutboxEvent
 from chassis.messaging.registry import Handler
 from tests.chassis.messaging.kafka_helpers import committed, make_topic, new_topic, send
 from tests.chassis.messaging.loops import running
+from tests.chassis.messaging.sessions import session
 from tests.waiting import eventually
 
 pytestmark = pytest.mark.django_db(databases=["users"], transaction=True)
@@ -182,6 +183,12 @@ class TestKey:
         execute("UPDATE django_migrations SET applied = now() - interval '50 min' WHERE name = %s", inbox_key.MIGRATION)
         assert inbox_key.replace() is False
         execute("UPDATE django_migrations SET applied = now() - interval '2 hours' WHERE app = 'messaging'")
+
+    def test_a_table_that_is_busy_keeps_it_for_now(self, before):
+        with session(autocommit=False) as reader:
+            reader.execute("SELECT 1 FROM inbox")
+            assert inbox_key.replace() is False
+        assert execute(KEY) == [("inbox_pkey",)]
 
     def test_the_relay_sees_to_it(self, before, settings):
         from chassis.workers.housekeeping import housekeeping
