@@ -169,6 +169,10 @@ class Backlog:
         record.cost = seconds
         self._schedule.took(seconds, now)
 
+    def stood_still(self, seconds: float, now: float) -> None:
+        """A try of several records has taken so long, and nothing came of it."""
+        self._schedule.took(seconds, now)
+
     @property
     def costly(self) -> bool:
         """Whether a record waits for a retry that is expected to take long."""

@@ -6,6 +6,10 @@ SHORT_SECONDS = 1.0
 CAREFUL_BATCH = 64
 """Most events in a careful try: so many are tried one by one when one of them hangs."""
 
+BATCH_SHARE = 0.8
+"""Of the time limit, for several events together. It costs none of them a try; so who is to blame is sought, and the others
+get through, before they have stood still for one limit."""
+
 SLOWER = 4.0
 """A limit that is too short for everybody becomes so many times longer, and is so many times what an event took."""
 
@@ -35,9 +39,11 @@ class Pace:
         """How many events may be tried together, of `most` at the best of times."""
         return min(self._size, most) if self.careful else most
 
-    def limit(self) -> float | None:
-        """How long a try of fresh events may take, in seconds; None is as long as their handlers may."""
-        return self._short if self.careful else None
+    def limit(self, number: int, full: float) -> float:
+        """How long a try of so many fresh events may take, in seconds, if their handler may run for `full`."""
+        if self.careful:
+            return min(self._short, full)
+        return full if number == 1 else full * BATCH_SHARE
 
     def timed_out(self) -> None:
         """A try of several events hit its limit, or one event alone its full limit."""

@@ -35,9 +35,9 @@ class Schedule:
         heapq.heappush(heap, (at, next(self._tie), record))
 
     def took(self, seconds: float, now: float) -> None:
-        """A try of one record alone has taken so long."""
+        """A try that all others had to wait for has taken so long."""
         if seconds >= COSTLY_SECONDS:
-            self._others_until = now + seconds
+            self._others_until = max(self._others_until, now + seconds)
             self._nobody_until = now + min(seconds, REST_SECONDS)
             self._others_came = False
 

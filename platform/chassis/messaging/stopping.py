@@ -17,6 +17,7 @@ class Stopped:
     since: float
     next_probe: float
     probes: int = 0
+    untried_next: bool = False
 
 
 def _key(record: Record) -> Key:
@@ -79,7 +80,7 @@ class Stopping:
         """The topics of which something may be tried now, and whether it shall be what has failed before: every second time."""
         for topic, stopped in self._stopped.items():
             if now >= stopped.next_probe:
-                yield topic, stopped.probes % 2 == 0
+                yield topic, not stopped.untried_next
 
     def probed(self, topic: str, seconds: float, now: float, *, at_once: bool = False) -> None:
         """A probe has failed after so many seconds, or there was nothing to probe: when the next one is.
@@ -87,9 +88,13 @@ class Stopping:
         `at_once`: the probe was only read, which costs nobody anything, and there are more to read.
         """
         stopped = self._stopped[topic]
+        if at_once:
+            stopped.untried_next = True
+            stopped.next_probe = now
+            return
+        stopped.untried_next = not stopped.untried_next
         stopped.probes += 1
-        wait = 0.0 if at_once else max(RECONNECT.delay(stopped.probes) or 0.0, seconds)
-        stopped.next_probe = now + wait
+        stopped.next_probe = now + max(RECONNECT.delay(stopped.probes) or 0.0, seconds)
 
     def next_probe(self) -> float | None:
         """When something of a stopped topic may be tried next, or None."""

@@ -58,9 +58,10 @@ class Triage:
         self._policy = service_policy()
         self._pace = Pace()
         self.stopping = Stopping(settings.CONSUMER_STOP_AFTER_KEYS)
-        self._limit: float | None = None
+        self._limit = 0.0
         self._probed = False
         self._through_at = 0.0
+        self._succeeded_at: dict[str, float] = {}
 
     # --- what is tried next, and how ---
 
@@ -96,16 +97,26 @@ class Triage:
     def terms(self, batch: Sequence[Record]) -> Terms:
         """How this batch is tried. What was set aside, or probes a stopped topic, has all the time of its handler."""
         alone = len(batch) == 1 and (batch[0].cost >= COSTLY_SECONDS or self.stopping.is_stopped(batch[0].topic))
-        self._limit = None if alone else self._pace.limit()
+        full = max(self._full_limit(record.topic) for record in batch)
+        self._limit = full if alone else self._pace.limit(len(batch), full)
         return Terms(self._limit, self._check_unreadable)
+
+    def _full_limit(self, topic: str) -> float:
+        return self._handlers[topic].timeout or float(settings.HANDLER_TIMEOUT_SECONDS)
 
     def _check_unreadable(self, letters: Letters, dead: Sequence[DeadLetter]) -> None:
         """A reader that reads nothing is as broken as a handler that handles nothing. Raises Withheld."""
         readable = {record.topic for record, _ in letters}
         for topic in {letter.record.topic for letter in dead} - readable:
-            records = [letter.record for letter in dead if letter.record.topic == topic]
-            if self.stopping.enough(self.stopping.failing(topic, records)):
+            records = [one.record for one in dead if one.record.topic == topic and not self._is_poison(one.record)]
+            if not records:
+                continue
+            if self.stopping.is_stopped(topic) or self.stopping.enough(self.stopping.failing(topic, records)):
                 raise Withheld(topic, next(letter.error for letter in dead if letter.record.topic == topic))
+
+    def _is_poison(self, record: Record) -> bool:
+        """Whether others of its topic succeeded since this one failed: then it is not the handler, or the reader."""
+        return 0 < record.failed_at < self._succeeded_at.get(record.topic, 0.0)
 
     # --- success ---
 
@@ -124,10 +135,11 @@ class Triage:
             self._pace.succeeded(len(batch), seconds, settings.CONSUMER_BATCH_SIZE, suspects=suspects)
         handled = {record.topic for record, _ in outcome.handled}
         for letter in outcome.dead:
-            if letter.record.topic not in handled:
+            if letter.record.topic not in handled and not self._is_poison(letter.record):
                 self.stopping.failed(letter.record)
             log_death(letter)
         for topic in handled:
+            self._succeeded_at[topic] = now
             self._resume(topic, now)
 
     def _resume(self, topic: str, now: float) -> None:
@@ -186,15 +198,16 @@ class Triage:
         if len(batch) > 1:
             if is_statement_timeout(error):
                 self._wait_for(self._dependency, error)
-            if self._limit is None:
-                self._backlog.put_back(batch)
-            else:
+            if self._pace.careful:
                 self._backlog.split(batch, 1)
+            else:
+                self._backlog.put_back(batch)
+            self._backlog.stood_still(seconds, time.monotonic())
             self._pace.timed_out()
             return
         record = batch[0]
-        full = self._handlers[record.topic].timeout or settings.HANDLER_TIMEOUT_SECONDS
-        if isinstance(error, HandlerTimeout) and self._limit is not None and self._limit < full:
+        full = self._full_limit(record.topic)
+        if isinstance(error, HandlerTimeout) and self._limit < full:
             self._pace.missed()
             self._set_aside(record, seconds, full)
         else:
