@@ -108,8 +108,7 @@ class Backlog:
     def take(self, limit: int, now: float) -> list[Record]:
         """The next records to try together: one that is due again, alone; else up to `limit` fresh ones, in order.
 
-        A retry that is costly goes before fresh ones only after they have had their turn (`Schedule`). The records are out
-        of the backlog until `finish`, `put_back`, `split` or `fail` says what became of them.
+        A patient retry goes before fresh ones only after they have had their turn (`Schedule`). The records are out of the backlog until `finish`, `put_back`, `split` or `fail` says what became of them.
         """
         again = self._next_due(now, alone=False)
         if again is None and (batch := self._take_fresh(limit)):
@@ -176,7 +175,7 @@ class Backlog:
     @property
     def costly(self) -> bool:
         """Whether a record waits for a retry that is expected to take long."""
-        return any(self._is_blocking(record) for record in self._schedule.costly())
+        return any(self._is_blocking(record) and record.cost >= COSTLY_SECONDS for record in self._schedule.patient())
 
     def finish(self, batch: Iterable[Record]) -> None:
         """The work of these records is committed (or they are safe in a dead-letter topic)."""

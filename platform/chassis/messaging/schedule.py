@@ -1,4 +1,4 @@
-"""When records that failed are tried again: cheap retries when they are due, costly ones only in turn with everybody else."""
+"""When records that failed are tried again: some as soon as they are due, patient ones only in turn with everybody else."""
 
 import heapq
 import itertools
@@ -17,13 +17,14 @@ Due = tuple[float, int, Record]
 class Schedule:
     """Records by the time of their next try, in seconds of whatever clock the caller has.
 
-    After a costly try the others have the loop for as long as it took, so no two costly tries follow each other while
-    there is anything else to do.
+    *Patient* are records whose retry is costly, and those of which only the success of others tells whose fault it is. So
+    no two of these are tried one after the other while there is anything else to do, and after a costly try the others
+    have the loop for as long as it took.
     """
 
     def __init__(self) -> None:
         self._cheap: list[Due] = []
-        self._costly: list[Due] = []
+        self._patient: list[Due] = []
         self._tie = itertools.count()
         self._others_until = 0.0
         self._nobody_until = 0.0
@@ -31,7 +32,10 @@ class Schedule:
 
     def push(self, record: Record, at: float) -> None:
         """Have this record tried at `at` or later."""
-        heap = self._costly if record.cost >= COSTLY_SECONDS else self._cheap
+        patient = record.held or record.cost >= COSTLY_SECONDS
+        if record.held:
+            self._others_came = False
+        heap = self._patient if patient else self._cheap
         heapq.heappush(heap, (at, next(self._tie), record))
 
     def took(self, seconds: float, now: float) -> None:
@@ -49,21 +53,22 @@ class Schedule:
         """The next record that is due and whose turn it is; `alone` says that there is nothing else to try just now."""
         if self._cheap and self._cheap[0][0] <= now:
             return heapq.heappop(self._cheap)[2]
-        rested_at = self._rested_at() if alone else self._others_until
-        if self._costly and max(self._costly[0][0], rested_at) <= now:
-            return heapq.heappop(self._costly)[2]
+        if not alone and not self._others_came:
+            return None
+        if self._patient and max(self._patient[0][0], self._rested_at()) <= now:
+            return heapq.heappop(self._patient)[2]
         return None
 
     def next(self) -> float | None:
         """When there is something to pop, or None."""
         times = [self._cheap[0][0]] if self._cheap else []
-        if self._costly:
-            times.append(max(self._costly[0][0], self._rested_at()))
+        if self._patient:
+            times.append(max(self._patient[0][0], self._rested_at()))
         return min(times, default=None)
 
-    def costly(self) -> list[Record]:
-        """The costly records that wait for their turn."""
-        return [record for _, _, record in self._costly]
+    def patient(self) -> list[Record]:
+        """The records that wait for their turn."""
+        return [record for _, _, record in self._patient]
 
     def _rested_at(self) -> float:
         return self._others_until if self._others_came else self._nobody_until
