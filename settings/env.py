@@ -189,6 +189,12 @@ class Consumers(Topics):
     retry_base_seconds: float = Field(0.2, gt=0, description="Wait after the first failed try.")
     retry_factor: float = Field(2.0, ge=1, le=10, description="Each wait is this much longer than the one before.")
     retry_cap_seconds: float = Field(30.0, gt=0, description="No wait is longer.")
+    consumer_stop_after_keys: int = Field(
+        10,
+        ge=0,
+        description="When events of so many distinct keys of a topic fail one after another, and none succeeds, the topic is"
+        " stopped: nothing of it is dead-lettered, and it resumes by itself when an event succeeds. 0: never.",
+    )
     kafka_transaction_timeout_seconds: float = Field(
         4.0,
         ge=1,

@@ -141,4 +141,18 @@ class Membership(HealthCheck):
     def run(self) -> None:
         """Look whether the loop has said so. Raises ServiceUnavailable."""
         if not self.heartbeat.joined.is_set():
-            raise ServiceUnavailable("has not joined yet")
+            raise ServiceUnavailable(self.heartbeat.said("group") or "has not joined yet")
+
+
+@dataclass
+class Handlers(HealthCheck):
+    """No topic is stopped because key after key of it fails. One that is stopped is a broken deployment, as a rule: a
+    rolling update must not go on with it.
+    """
+
+    heartbeat: Heartbeat = field(repr=False)
+
+    def run(self) -> None:
+        """Look whether the loop has said so. Raises ServiceUnavailable."""
+        if said := self.heartbeat.said("handlers"):
+            raise ServiceUnavailable(said)

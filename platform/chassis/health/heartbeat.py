@@ -25,6 +25,7 @@ class Heartbeat:
         self.joined = threading.Event()
         self._last = time.monotonic()
         self._dependencies: tuple[Dependency, ...] = ()
+        self._said: dict[str, str] = {}
 
     def watch(self, *dependencies: Dependency) -> None:
         """Say what the loop depends on."""
@@ -33,6 +34,14 @@ class Heartbeat:
     def waits_for(self, part: str) -> bool:
         """Whether the loop waits for this part: it may answer others, and yet not do what the loop asks of it."""
         return any(one.part == part and not one.up for one in self._dependencies)
+
+    def say(self, part: str, reason: str) -> None:
+        """Say what is the matter with a part of this worker; an empty reason is that nothing is."""
+        self._said[part] = reason
+
+    def said(self, part: str) -> str:
+        """What the loop has said about a part, or nothing."""
+        return self._said.get(part, "")
 
     def beat(self) -> None:
         """Say that the loop turned. Cheap: call it every turn, and between the steps of a long one."""

@@ -44,14 +44,17 @@ def web() -> list[Part]:
     return found
 
 
-def worker(heartbeat: Heartbeat, client: Callable[[], checks.KafkaClient] | None = None) -> list[Part]:
-    """What a relay or a consumer depends on: all of it."""
+def worker(
+    heartbeat: Heartbeat, client: Callable[[], checks.KafkaClient] | None = None, *, handles: bool = False
+) -> list[Part]:
+    """What a relay or a consumer (which `handles` events) depends on: all of it."""
     alias = settings.SERVICE_DATABASE
     asked = {"database": checks.Database(alias, must_write=True)} if alias else {}
     asked |= {"broker": checks.Broker(client) if client else checks.Broker()}
     return [
         Part("loop", checks.Loop(heartbeat)),
         Part("group", checks.Membership(heartbeat)),
+        *([Part("handlers", checks.Handlers(heartbeat))] if handles else []),
         *(Part(name, checks.Awaited(name, check, heartbeat)) for name, check in asked.items()),
     ]
 

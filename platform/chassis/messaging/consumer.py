@@ -9,13 +9,10 @@ from confluent_kafka import Consumer as KafkaConsumer
 from confluent_kafka import KafkaError, KafkaException, Message, TopicPartition
 from django.conf import settings
 
-from chassis.database.failures import is_statement_timeout
 from chassis.messaging import gauges, kafka
 from chassis.messaging.backlog import Backlog
 from chassis.messaging.database_transaction import DatabaseTransaction
-from chassis.messaging.deadletters import DeadLetter
 from chassis.messaging.dependency import Dependency
-from chassis.messaging.failures import Unburied, is_dependency
 from chassis.messaging.handling import Handlers
 from chassis.messaging.kafka_transaction import Fenced, KafkaTransaction
 from chassis.messaging.loop import Heartbeat, Stop
@@ -24,7 +21,7 @@ from chassis.messaging.reach import Reach
 from chassis.messaging.records import Partition, Record, from_message
 from chassis.messaging.registry import Received
 from chassis.messaging.registry import handlers as registered
-from chassis.messaging.retries import service_policy
+from chassis.messaging.triage import Triage
 from chassis.messaging.watchdog import Watchdog
 from chassis.observability import metrics, tracing
 from chassis.observability.logging import info_all
@@ -34,8 +31,8 @@ log = structlog.get_logger(__name__)
 IDLE_SECONDS = 0.5
 """Longest wait for a record: how long a stop may go unnoticed in an idle loop."""
 
-BEHIND_SECONDS = 0.1
-"""So much later than all others a record is tried whose failure may be its own: whether they get through is what tells."""
+AWAY_SECONDS = 10.0
+"""So long a consumer keeps its partitions while its database does not answer."""
 
 LEAVE_SECONDS = 12.0
 """How long leaving the group may take, with a broker that does not answer too. A call that had begun when the broker went can
@@ -64,7 +61,6 @@ class Consumer:
         self._handlers: Handlers = registered()
         self._stop = stop
         self._heartbeat = heartbeat
-        self._policy = service_policy()
         self._backlog = Backlog()
         self._broker = Dependency("broker")
         self._reach = Reach(self._broker)
@@ -73,8 +69,17 @@ class Consumer:
         self._dead_letters = Dependency("dead-letter topic", part="broker")
         heartbeat.watch(self._broker, self._dependency, self._dead_letters)
         self._transaction = self._open_transaction()
+        self._triage = Triage(
+            self._backlog,
+            self._handlers,
+            lambda: self._transaction,
+            self._dependency,
+            self._dead_letters,
+            heartbeat.say,
+        )
         self._assigned: set[Partition] = set()
         self._paused: set[Partition] = set()
+        self._left = False
         self._polled_at = 0.0
         self._clock = gauges.Clock()
 
@@ -105,9 +110,7 @@ class Consumer:
 
         Raises Fenced when another process has taken this one's place, and SessionTooShort.
         """
-        self._client.subscribe(
-            sorted(self._handlers), on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_lost
-        )
+        self._join()
         log.info("consuming", topics=sorted(self._handlers), consumer_id=settings.CONSUMER_ID or None)
         try:
             while not self._stop:
@@ -116,13 +119,19 @@ class Consumer:
         finally:
             self._close()
 
+    def _join(self) -> None:
+        self._client.subscribe(
+            sorted(self._handlers), on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_lost
+        )
+
     def _turn(self) -> None:
         self._fetch()
         if self._reach.found(self._client) and self._dependency is self._broker:
             # A call of a transactional producer that has lost its connections may hang; a new one has lost none.
             self._transaction = self._open_transaction()
         now = time.monotonic()
-        if self._may_work(now) and (batch := self._backlog.take(settings.CONSUMER_BATCH_SIZE, now)):
+        self._leave_or_return(now)
+        if self._may_work(now) and (batch := self._triage.take(now)):
             self._work(batch)
             self._transaction.raise_if_unsure()
         self._commit(wait=False)
@@ -156,7 +165,7 @@ class Consumer:
             return min(IDLE_SECONDS, self._dependency.next_try - now)
         if self._backlog.fresh:
             return 0.0
-        due = self._backlog.next_due()
+        due = self._triage.next_due()
         return IDLE_SECONDS if due is None else max(0.0, min(IDLE_SECONDS, due - now))
 
     def _receive(self, message: Message) -> None:
@@ -170,27 +179,58 @@ class Consumer:
         elif error.code() != KafkaError._PARTITION_EOF:
             log.warning("fetch failed, will go on", code=error.name(), reason=error.str())
 
+    # --- leaving without the database ---
+
+    def _leave_or_return(self, now: float) -> None:
+        """Leave the group when the database has been away for too long: a replica that reaches it can take the work over.
+
+        What is not committed is delivered there. Asking the database goes on, and this one returns when it answers. If it is
+        away for all, all leave, and none returns before.
+        """
+        if self._left and self._triage.may_work(now):
+            self._left = False
+            self._heartbeat.say("group", "")
+            log.info("returning to the group: the database is back")
+            self._join()
+        elif not self._left and self._dependency.away and self._dependency is not self._broker:
+            if self._dependency.down_for(now) < AWAY_SECONDS:
+                return
+            self._left = True
+            self._heartbeat.joined.clear()
+            self._heartbeat.say("group", "has left it, until the database answers")
+            log.warning("leaving the group until the database answers: others may reach it", seconds=AWAY_SECONDS)
+            self._unsubscribe()
+
+    def _unsubscribe(self) -> None:
+        """Give all partitions back, unless the broker does not answer either."""
+        try:
+            self._client.unsubscribe()
+        except KafkaException as error:
+            # A fenced member cannot leave: it is none any more. What ended the loop must not be hidden by that.
+            log.debug("could not unsubscribe", reason=str(error))
+        deadline = time.monotonic() + 3.0
+        while self._assigned and time.monotonic() < deadline:
+            self._client.poll(0.1)
+
     # --- work ---
 
     def _may_work(self, now: float) -> bool:
         """Whether what the work needs is there, as far as is known. No Kafka transaction begins while the link is in doubt."""
         in_doubt = self._reach.in_doubt and self._dependency is self._broker
-        return not in_doubt and self._dependency.may_try(now)
+        return not in_doubt and self._triage.may_work(now)
 
     def _work(self, batch: list[Record]) -> None:
-        started = time.perf_counter()
+        started = time.monotonic()
+        terms = self._triage.terms(batch)
         try:
-            outcome = self._transaction.process(batch, self._backlog.offsets(assuming=batch))
+            outcome = self._transaction.process(batch, self._backlog.offsets(assuming=batch), terms)
         except Exception as error:  # noqa: BLE001  a handler may raise anything; nothing may end the loop but Fenced
-            self._after_failure(batch, error)
+            self._triage.failed(batch, error, time.monotonic() - started)
         else:
-            self._after_success(batch, outcome, time.perf_counter() - started)
+            self._after_success(batch, outcome, time.monotonic() - started)
 
     def _after_success(self, batch: list[Record], outcome: Outcome, seconds: float) -> None:
-        self._dependency.answered()
-        if outcome.dead:
-            self._dead_letters.answered()
-        self._backlog.finish(batch)
+        self._triage.succeeded(batch, outcome, seconds)
         metrics.EVENTS_BATCH_SIZE.observe(len(batch))
         metrics.EVENTS_BATCH_SECONDS.observe(seconds)
         now = time.time()
@@ -202,79 +242,6 @@ class Consumer:
         for record in outcome.repeated:
             metrics.EVENTS_DUPLICATE.labels(record.topic).inc()
             log.info("event repeated, nothing done", request_id=record.header("requestId"), **record.log_fields())
-        for letter in outcome.dead:
-            self._log_death(letter)
-
-    def _after_failure(self, batch: list[Record], error: Exception) -> None:
-        if isinstance(error, Fenced):
-            raise error
-        self._transaction.reset(error)
-        if is_dependency(error):
-            self._wait_for(self._dependency, error)
-            self._backlog.put_back(batch)
-        elif len(batch) > 1:
-            if is_statement_timeout(error):
-                self._wait_for(self._dependency, error)
-            self._backlog.split(batch)
-        elif isinstance(error, Unburied):
-            self._hold(batch[0], self._dead_letters, error)
-        elif is_statement_timeout(error) and self._dependency.answered_at <= batch[0].failed_at:
-            # Nothing else got through since this one last failed, so the database is slow, and not the event.
-            self._hold(batch[0], self._dependency, error)
-        else:
-            self._retry_or_bury(batch[0], error)
-
-    def _wait_for(self, dependency: Dependency, error: Exception) -> None:
-        metrics.EVENTS_DEPENDENCY_WAITS.labels(dependency.part).inc()
-        dependency.failed(error)
-
-    def _hold(self, record: Record, dependency: Dependency, error: Exception) -> None:
-        """Try a record again a little after the dependency may be, and what is ready before it: it costs the record nothing."""
-        self._wait_for(dependency, error)
-        record.failed_at = time.monotonic()
-        self._backlog.fail(record, dependency.next_try + BEHIND_SECONDS)
-
-    def _retry_or_bury(self, record: Record, error: Exception) -> None:
-        record.attempts += 1
-        record.failed_at = time.monotonic()
-        letter = DeadLetter(record, error, record.attempts)
-        metrics.EVENTS_FAILED.labels(record.topic, letter.reason).inc()
-        policy = self._handlers[record.topic].retry or self._policy
-        delay = policy.delay(record.attempts)
-        fields = {"request_id": record.header("requestId"), "attempt": record.attempts, **record.log_fields()}
-        if delay is None:
-            self._bury(letter)
-            return
-        log.warning("event failed, will try again", retry_in=round(delay, 3), exc_info=error, **fields)
-        metrics.EVENTS_RETRIED.labels(record.topic).inc()
-        self._backlog.fail(record, time.monotonic() + delay)
-
-    def _bury(self, letter: DeadLetter) -> None:
-        record = letter.record
-        try:
-            self._transaction.bury(letter, self._backlog.offsets(assuming=[record]))
-        except Fenced:
-            raise
-        except Exception as error:  # noqa: BLE001  wherever it cannot be written: it waits, it is never dropped
-            self._transaction.reset(error)
-            record.attempts -= 1
-            self._hold(record, self._dependency if is_dependency(error) else self._dead_letters, error)
-        else:
-            self._dead_letters.answered()
-            self._backlog.finish([record])
-            self._log_death(letter)
-
-    def _log_death(self, letter: DeadLetter) -> None:
-        record = letter.record
-        metrics.EVENTS_DEAD_LETTERED.labels(record.topic, letter.reason).inc()
-        log.error(
-            "event dead-lettered",
-            reason=letter.reason,
-            attempts=letter.attempts,
-            request_id=record.header("requestId"),
-            exc_info=letter.error,
-            **record.log_fields(),
-        )
 
     # --- offsets ---
 
@@ -349,9 +316,10 @@ class Consumer:
         gauges.forget_consumer(gone)
         self._assigned -= gone
         self._paused -= gone
+        self._triage.forget({topic for topic, _ in gone} - {topic for topic, _ in self._assigned})
         if not len(self._backlog):
             self._dead_letters.forget()
-            if not self._reach.in_doubt or self._dependency is not self._broker:
+            if not self._dependency.away and (not self._reach.in_doubt or self._dependency is not self._broker):
                 self._dependency.forget()
         self._count_rebalance(kind, gone)
 
@@ -370,14 +338,7 @@ class Consumer:
         """
         self._commit(wait=True)
         with Watchdog("leaving the group", LEAVE_SECONDS):
-            try:
-                self._client.unsubscribe()
-            except KafkaException as error:
-                # A fenced member cannot leave: it is none any more. What ended the loop must not be hidden by that.
-                log.debug("could not unsubscribe", reason=str(error))
-            deadline = time.monotonic() + 3.0
-            while self._assigned and time.monotonic() < deadline:
-                self._client.poll(0.1)
+            self._unsubscribe()
             self._client.close()
         log.info("left the group")
 

@@ -11,9 +11,9 @@ from django.db import connections, transaction
 from chassis.messaging import handling, inbox, outbox
 from chassis.messaging.deadletters import DeadLetter, topic_of
 from chassis.messaging.envelope import Letter
-from chassis.messaging.failures import is_dependency
+from chassis.messaging.failures import DependencyDown, is_dependency
 from chassis.messaging.handling import Handlers
-from chassis.messaging.outcome import Offsets, Outcome
+from chassis.messaging.outcome import USUAL, Offsets, Outcome, Terms
 from chassis.messaging.records import Record
 
 BURY = """
@@ -29,13 +29,14 @@ class DatabaseTransaction:
         self._consumer = consumer
         self._handlers = handlers
 
-    def process(self, batch: Sequence[Record], offsets: Offsets) -> Outcome:
+    def process(self, batch: Sequence[Record], offsets: Offsets, terms: Terms = USUAL) -> Outcome:
         """Handle the events of a batch that are new, in one transaction."""
         letters, dead = handling.read(batch, self._handlers)
+        terms.check(letters, dead)
         with transaction.atomic(using=settings.SERVICE_DATABASE):
             new, repeated = _without_repeats(letters)
             with handling.traced(new) as received:
-                handling.call(received, self._handlers)
+                handling.call(received, self._handlers, terms.limit)
             _bury(dead)
         return Outcome(received, repeated, dead)
 
@@ -52,7 +53,18 @@ class DatabaseTransaction:
         else:
             self._consumer.commit(offsets=positions, asynchronous=True)
 
-    def reset(self, error: Exception) -> None:
+    def probe(self) -> None:
+        """Ask on a new connection, which is made to whatever server is the right one now. Raises DatabaseError, DependencyDown."""
+        connection = connections[settings.SERVICE_DATABASE]
+        connection.close()
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT current_setting('transaction_read_only')")
+            (read_only,) = cursor.fetchone()
+        if read_only == "on":
+            connection.close()
+            raise DependencyDown("the database is read-only")
+
+    def reset(self, error: BaseException) -> None:
         """Close the connection, unless only the event failed and PostgreSQL has answered everything and rolled back.
 
         A new connection takes many times as long as a transaction, and other keys would wait for it at each retry.

@@ -13,7 +13,7 @@ from opentelemetry.trace import Span, SpanKind, Status, StatusCode
 
 from chassis.messaging.deadletters import DeadLetter
 from chassis.messaging.envelope import Letter, Unreadable, unseal
-from chassis.messaging.failures import HandlerTimeout
+from chassis.messaging.failures import HandlerFailed, HandlerTimeout
 from chassis.messaging.records import Record
 from chassis.messaging.registry import Handler, Received
 from chassis.observability import metrics, tracing
@@ -75,16 +75,25 @@ def _attributes(record: Record, letter: Letter) -> dict[str, Any]:
     }
 
 
-def call(received: Sequence[tuple[Record, Received[Any]]], handlers: Handlers) -> None:
-    """Call each topic's handler once, with its events in their order."""
+def call(
+    received: Sequence[tuple[Record, Received[Any]]], handlers: Handlers, most_seconds: float | None = None
+) -> None:
+    """Call each topic's handler once, with its events in their order, each within its limit and `most_seconds`.
+
+    Raises HandlerFailed, whatever the handler raises: SystemExit would end the process for one event.
+    """
     by_topic: dict[str, list[Received[Any]]] = {}
     for record, one in received:
         by_topic.setdefault(record.topic, []).append(one)
     for topic, events in by_topic.items():
         handler = handlers[topic]
+        limit = handler.timeout or settings.HANDLER_TIMEOUT_SECONDS
         started = time.perf_counter()
-        with time_limit(handler.timeout or settings.HANDLER_TIMEOUT_SECONDS):
-            handler.function(events)
+        try:
+            with time_limit(limit if most_seconds is None else min(limit, most_seconds)):
+                handler.function(events)
+        except BaseException as error:
+            raise HandlerFailed(error) from error
         seconds = time.perf_counter() - started
         metrics.HANDLER_SECONDS.labels(topic, handler.function.__name__).observe(seconds)
 

@@ -12,7 +12,7 @@ from chassis.messaging.deadletters import DeadLetter, topic_of
 from chassis.messaging.envelope import Envelope, Outgoing, seal
 from chassis.messaging.failures import DependencyDown, Refused, Unburied
 from chassis.messaging.handling import Handlers
-from chassis.messaging.outcome import Offsets, Outcome
+from chassis.messaging.outcome import USUAL, Offsets, Outcome, Terms
 from chassis.messaging.records import Record
 from chassis.messaging.watchdog import Watchdog
 
@@ -75,12 +75,13 @@ class KafkaTransaction:
         self._watchdog = Watchdog("a step of a Kafka transaction", HUNG_SECONDS)
         self._repeated = False
 
-    def process(self, batch: Sequence[Record], offsets: Offsets) -> Outcome:
+    def process(self, batch: Sequence[Record], offsets: Offsets, terms: Terms = USUAL) -> Outcome:
         """Handle a batch, then write what it published, its dead letters and its offsets together."""
         letters, dead = handling.read(batch, self._handlers)
+        terms.check(letters, dead)
         with handling.traced(letters) as received:
             with _collecting() as envelopes:
-                handling.call(received, self._handlers)
+                handling.call(received, self._handlers, terms.limit)
             with self._transaction(offsets):
                 for envelope in envelopes:
                     self._produce(envelope.topic, envelope.key.encode(), envelope.payload, envelope.headers)
@@ -95,7 +96,11 @@ class KafkaTransaction:
     def commit(self, offsets: Offsets, *, wait: bool) -> None:
         """Nothing to do: offsets are committed with the work, in `process` and `bury`."""
 
-    def reset(self, error: Exception) -> None:
+    def probe(self) -> None:
+        """Ask the broker for something small. Raises KafkaException."""
+        self._consumer.list_topics(kafka.ANY_TOPIC, timeout=CALL_SECONDS)
+
+    def reset(self, error: BaseException) -> None:
         """Nothing to do: a failed transaction was aborted when it failed."""
 
     def raise_if_unsure(self) -> None:

@@ -29,6 +29,10 @@ class Record:
     """Largest batch that this record may be tried in; 0 is no limit. Halved each time that a batch with it fails."""
     failed_at: float = 0.0
     """When it last failed, by `time.monotonic()`."""
+    held: int = 0
+    """How often in a row it failed in a way that is not counted as a try."""
+    cost: float = 0.0
+    """How long trying it alone is expected to take, in seconds: as long as the last time, or its time limit."""
     _by_name: dict[str, bytes | None] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:

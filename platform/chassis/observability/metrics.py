@@ -70,9 +70,15 @@ EVENTS_HELD = Gauge(
     "events_held", "Events in memory that wait for a retry or behind one.", ["topic"], multiprocess_mode="livesum"
 )
 EVENTS_DEPENDENCY_WAITS = Counter(
-    "events_dependency_waits", "Batches that were put back as a dependency was down.", ["dependency"]
+    "events_dependency_waits", "Waits for a dependency that was down or did not answer.", ["dependency"]
 )
 """`dependency` is database or broker."""
+EVENTS_STOPPED = Gauge(
+    "events_stopped",
+    "1 while a topic is stopped, as key after key of it fails and none succeeds.",
+    ["topic"],
+    multiprocess_mode="livemax",
+)
 EVENTS_BATCH_SIZE = Histogram("events_batch_size", "Events in a consumed batch.", buckets=SIZES)
 EVENTS_BATCH_SECONDS = Histogram("events_batch_seconds", "From a batch in hand to its commit.", buckets=FAST)
 EVENTS_DELAY = Histogram(

@@ -23,7 +23,7 @@ def serving(process: str) -> Iterator[Heartbeat]:
     gc.collect()
     gc.freeze()  # what is loaded now stays: no reason to look at it again
     gc.set_threshold(*GARBAGE)
-    server = worker_server.start(registry.worker(loop))
+    server = worker_server.start(registry.worker(loop, handles=process == "consume"))
     metrics.PROCESS_UP.labels(settings.SERVICE_NAME, process).set(1)
     try:
         yield loop

@@ -9,11 +9,12 @@ import uuid
 import pytest
 from confluent_kafka import Consumer as KafkaConsumer
 from confluent_kafka import TopicPartition
-from django.db import OperationalError, connections
+from django.db import connections
 
 from chassis.messaging.consumer import Consumer, SessionTooShort
 from chassis.messaging.kafka_transaction import Fenced
 from chassis.messaging.models import InboxEvent, OutboxEvent
+from chassis.observability import metrics
 from tests.chassis.messaging.kafka_helpers import committed, servers
 from tests.chassis.messaging.loops import Running, running
 from tests.waiting import eventually
@@ -189,20 +190,29 @@ def test_a_replay_changes_nothing(scene):
 class TestDependency:
     """A dead dependency is waited for; it is nobody's fault and costs no event a try."""
 
-    def test_a_failing_database_dead_letters_nothing(self, scene, settings):
+    def test_a_database_that_is_away_dead_letters_nothing(self, scene, settings, monkeypatch):
         settings.RETRY_ATTEMPTS = 1
+        address = connections["users"].settings_dict
+        monkeypatch.setitem(address, "PORT", address["PORT"])
+        right = address["PORT"]
         tries = []
 
         def react(scene, received):
-            tries.append(time.monotonic())
-            if len(tries) < 6:
-                raise OperationalError("the database system is shutting down")
+            tries.append(len(received))
+            if len(tries) == 1:
+                address["PORT"] = "1"  # nobody listens there
+                with connections["users"].cursor() as cursor:
+                    cursor.execute("SELECT pg_terminate_backend(pg_backend_pid())")
 
         scene.react = react
         scene.send(scene.event(1), scene.event(2))
         with running(Consumer) as consumer:
-            eventually(lambda: len(tries) >= 2)
-            assert not consumer.loop.dependency_up
+            eventually(lambda: tries and not consumer.loop.dependency_up)
+            waits = metrics.EVENTS_DEPENDENCY_WAITS.labels("database")._value
+            before = waits.get()
+            eventually(lambda: waits.get() > before + 3, what="it asks again and again")
+            assert tries == [2], "and not with events"
+            address["PORT"] = right
             eventually(lambda: scene.numbers("k") == [1, 2])
             eventually(lambda: consumer.loop.dependency_up)
         assert dead(scene) == []
