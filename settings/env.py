@@ -66,6 +66,12 @@ class Environment(BaseSettings):
     )
 
     kafka_bootstrap_servers: str = Field("localhost:9092", description="Brokers, `host:port`, comma-separated.")
+    kafka_prefix: str = Field(
+        "",
+        pattern=r"^([A-Za-z0-9][A-Za-z0-9.-]{0,62}[.-])?$",
+        description="Put before the names of topics, consumer groups and transactional ids, so that environments can share a"
+        " cluster (`staging.`): letters, digits, `.` and `-`, at most 64; ends in `.` or `-`.",
+    )
     kafka_security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = Field(
         "PLAINTEXT", description="How to reach the brokers."
     )

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 
 from django.conf import settings
 
+from chassis.messaging import names
 from chassis.messaging.envelope import Unreadable
 from chassis.messaging.failures import HandlerTimeout
 from chassis.messaging.records import Headers, Record
@@ -18,8 +19,8 @@ LONGEST_TRACEBACK = 8_000
 
 
 def topic_of(topic: str) -> str:
-    """The dead-letter topic of `topic` for the running service's consumer group."""
-    return f"{topic}.{settings.SERVICE_NAME}.dlq"
+    """The dead-letter topic of `topic`, by its name on the wire, for the running service's consumer group."""
+    return names.dead_letter_topic(topic)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +58,7 @@ class DeadLetter:
             "partition": str(r.partition),
             "offset": str(r.offset),
             "timestamp": str(r.timestamp_ms),
-            "group": settings.SERVICE_NAME,
+            "group": names.group(),
             "attempts": str(self.attempts),
             "at": datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
         }

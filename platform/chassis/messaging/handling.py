@@ -11,6 +11,7 @@ from django.conf import settings
 from opentelemetry.context import attach, detach
 from opentelemetry.trace import Span, SpanKind, Status, StatusCode
 
+from chassis.messaging import names
 from chassis.messaging.deadletters import DeadLetter
 from chassis.messaging.envelope import Letter, Unreadable, unseal
 from chassis.messaging.failures import HandlerTimeout
@@ -69,7 +70,7 @@ def _attributes(record: Record, letter: Letter) -> dict[str, Any]:
         "messaging.destination.partition.id": str(record.partition),
         "messaging.kafka.offset": record.offset,
         "messaging.kafka.message.key": letter.key,
-        "messaging.consumer.group.name": settings.SERVICE_NAME,
+        "messaging.consumer.group.name": names.group(),
         "messaging.message.id": letter.id,
         "request.id": letter.request_id,
     }

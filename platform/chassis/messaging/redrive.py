@@ -15,8 +15,8 @@ from datetime import UTC, datetime
 from itertools import islice
 
 import structlog
-from django.conf import settings
 
+from chassis.messaging import names
 from chassis.messaging.deadletter_store import (
     REDRIVEN,
     RESOLVES,
@@ -100,7 +100,7 @@ class Run:
                 return self.result
 
     def _go(self) -> None:
-        with Writer(f"{settings.SERVICE_NAME}-deadletters", self.patience) as writer:
+        with Writer(names.redrive_id(), self.patience) as writer:
             letters = (
                 letter
                 for letter in Store(self.patience, settled=True).unresolved(self.wanted)

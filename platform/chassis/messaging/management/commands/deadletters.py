@@ -9,7 +9,7 @@ from typing import Any
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 
-from chassis.messaging import redrive
+from chassis.messaging import names, redrive
 from chassis.messaging.deadletter_store import REASONS, Action, NoTopic, Patience, Store, StoredLetter, Wanted, sources
 from chassis.messaging.deadletter_text import details, line
 from chassis.messaging.failures import DependencyDown
@@ -122,8 +122,14 @@ def _common(parser: ArgumentParser) -> None:
 
 
 def _filters(parser: ArgumentParser) -> None:
+    topics = sorted(sources().values())
     parser.add_argument(
-        "--topic", action="append", default=[], choices=sorted(sources().values()), help="that it came from"
+        "--topic",
+        action="append",
+        default=[],
+        choices=topics,
+        type=lambda said: names.wanted(said, topics),
+        help="that it came from; KAFKA_PREFIX may be left out",
     )
     parser.add_argument("--key", action="append", default=[])
     parser.add_argument("--reason", action="append", default=[], choices=REASONS)
