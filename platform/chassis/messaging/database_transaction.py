@@ -4,7 +4,7 @@ import uuid
 from collections.abc import Sequence
 
 import orjson
-from confluent_kafka import Consumer, TopicPartition
+from confluent_kafka import Consumer
 from django.conf import settings
 from django.db import connections, transaction
 
@@ -13,7 +13,7 @@ from chassis.messaging.deadletters import DeadLetter, topic_of
 from chassis.messaging.envelope import Letter
 from chassis.messaging.failures import is_dependency
 from chassis.messaging.handling import Handlers
-from chassis.messaging.outcome import Offsets, Outcome
+from chassis.messaging.outcome import Offsets, Outcome, Tagged, untagged
 from chassis.messaging.records import Record
 
 BURY = """
@@ -25,7 +25,8 @@ VALUES (%s, %s, %s, %s, %s, %s, %s) ON CONFLICT (event_id) DO NOTHING
 class DatabaseTransaction:
     """For a service with a database. A crash after the commit and before the offsets only brings repeats, which the inbox knows."""
 
-    def __init__(self, consumer: Consumer, handlers: Handlers) -> None:
+    def __init__(self, consumer: Consumer, handlers: Handlers, tagged: Tagged = untagged) -> None:
+        self._tagged = tagged
         self._consumer = consumer
         self._handlers = handlers
 
@@ -46,7 +47,7 @@ class DatabaseTransaction:
 
     def commit(self, offsets: Offsets, *, wait: bool) -> None:
         """Commit offsets of work that is committed in the database."""
-        positions = [TopicPartition(topic, number, offset) for (topic, number), offset in offsets.items()]
+        positions = self._tagged(offsets)
         if wait:
             self._consumer.commit(offsets=positions, asynchronous=False)
         else:
