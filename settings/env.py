@@ -158,6 +158,12 @@ class Topics(Environment):
         0, ge=0, le=9, description="Copies that must have a record before it is acknowledged; 0 is 2 of 3, else 1."
     )
     kafka_topic_retention_hours: int = Field(168, ge=1, description="How long topics keep events.")
+    kafka_topic_segment_hours: int = Field(
+        24,
+        ge=1,
+        le=168,
+        description="Kafka deletes whole segments, so a record may stay this much longer than its retention time.",
+    )
     kafka_dead_letter_retention_hours: int = Field(720, ge=1, description="How long dead-letter topics keep events.")
     kafka_max_message_bytes: int = Field(
         1_000_000,
@@ -210,6 +216,11 @@ class Consumers(Topics):
     worker_host: str = Field("127.0.0.1", description="Address that a worker's port listens on.")
 
 
+BROKER_HOURS = 1
+"""What a broker may take beyond that: it looks for old segments every 5 minutes (`log.retention.check.interval.ms`), and
+its clock is not the database's."""
+
+
 class Outbox(Consumers):
     """How a service with a database keeps what it publishes and what it has consumed."""
 
@@ -223,7 +234,9 @@ class Outbox(Consumers):
     )
     outbox_retention_hours: float = Field(72, gt=0, description="`purge` keeps sent rows this long.")
     inbox_retention_hours: float = Field(
-        336, gt=0, description="`purge` keeps event ids this long; longer than the topics."
+        336,
+        gt=0,
+        description="`purge` keeps event ids this long; at least KAFKA_TOPIC_RETENTION_HOURS + KAFKA_TOPIC_SEGMENT_HOURS + 1.",
     )
     idempotency_retention_hours: float = Field(
         24, gt=0, description="`purge` keeps answers to Idempotency-Keys this long."
@@ -240,8 +253,12 @@ class Outbox(Consumers):
 
     @model_validator(mode="after")
     def _inbox_outlives_topics(self) -> Self:
-        if self.inbox_retention_hours <= self.kafka_topic_retention_hours:
-            raise ValueError("INBOX_RETENTION_HOURS must be longer than KAFKA_TOPIC_RETENTION_HOURS")
+        longest = self.kafka_topic_retention_hours + self.kafka_topic_segment_hours + BROKER_HOURS
+        if self.inbox_retention_hours < longest:
+            raise ValueError(
+                f"INBOX_RETENTION_HOURS must be {longest} or more: KAFKA_TOPIC_RETENTION_HOURS + KAFKA_TOPIC_SEGMENT_HOURS"
+                f" + {BROKER_HOURS}, as topics keep events that long and a repeat must be known"
+            )
         return self
 
 

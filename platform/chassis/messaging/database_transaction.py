@@ -32,13 +32,14 @@ class DatabaseTransaction:
 
     def process(self, batch: Sequence[Record], offsets: Offsets) -> Outcome:
         """Handle the events of a batch that are new, in one transaction."""
-        letters, dead = handling.read(batch, self._handlers)
+        mine, others = handling.ours(batch)
+        letters, dead = handling.read(mine, self._handlers)
         with transaction.atomic(using=settings.SERVICE_DATABASE):
             new, repeated = _without_repeats(letters)
             with handling.traced(new) as received:
                 handling.call(received, self._handlers)
             _bury(dead)
-        return Outcome(received, repeated, dead)
+        return Outcome(received, others + repeated, dead)
 
     def bury(self, letter: DeadLetter, offsets: Offsets) -> None:
         """Write one dead letter into the outbox: it is safe at once, and the relay sends it."""

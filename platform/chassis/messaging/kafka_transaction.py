@@ -85,7 +85,8 @@ class KafkaTransaction:
 
     def process(self, batch: Sequence[Record], offsets: Offsets) -> Outcome:
         """Handle a batch, then write what it published, its dead letters and its offsets together."""
-        letters, dead = handling.read(batch, self._handlers)
+        mine, others = handling.ours(batch)
+        letters, dead = handling.read(mine, self._handlers)
         with handling.traced(letters) as received:
             with _collecting() as envelopes:
                 handling.call(received, self._handlers)
@@ -93,7 +94,7 @@ class KafkaTransaction:
                 for envelope in envelopes:
                     self._produce(envelope.topic, envelope.key.encode(), envelope.payload, envelope.headers)
                 self._bury(dead)
-        return Outcome(received, [], dead)
+        return Outcome(received, others, dead)
 
     def bury(self, letter: DeadLetter, offsets: Offsets) -> None:
         """Write one dead letter, with the offsets that follow from it."""

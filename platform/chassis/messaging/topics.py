@@ -75,6 +75,9 @@ def _topic(name: str, brokers: int, *, dead: bool) -> Topic:
     config = {
         "min.insync.replicas": str(in_sync),
         "retention.ms": str(hours * HOUR_MS),
+        # Only whole segments are deleted, each when its youngest record is old. The broker's default, a week, would double
+        # the life of a record; it may still begin one earlier, when this one is full (segment.bytes).
+        "segment.ms": str(settings.KAFKA_TOPIC_SEGMENT_HOURS * HOUR_MS),
         # A record's own headers are not in KAFKA_MAX_MESSAGE_BYTES; the broker counts them.
         "max.message.bytes": str(largest + kafka.DEAD_LETTER_HEADROOM),
         "cleanup.policy": "delete",
