@@ -229,6 +229,10 @@ class Outbox(Consumers):
     outbox_parked_key: Literal["wait", "pass"] = Field(
         "wait", description="Later rows of a key whose row is parked wait for a person's decision, or pass it."
     )
+    outbox_check_keys: Literal["auto", "on", "off"] = Field(
+        "auto",
+        description="Raise UnlockedAggregate where two open transactions publish under one key; `auto` is on in development.",
+    )
     purge_every_seconds: float = Field(
         600, ge=0, description="The relay that sends purges old rows this often; 0 is never (then run `purge`)."
     )
