@@ -76,6 +76,7 @@ def test_a_broker_that_is_made_again_at_the_same_address(doomed):
     """As one whose disk was lost: another cluster, other topics, no offsets, and producers of which it knows nothing."""
     users = register(doomed, BEFORE)
     eventually(lambda: settled(doomed, users), within=60)
+    relays = {name: doomed[name].pid for name in ("users-relay", "orders-relay")}
     kafka = doomed.engines.kafka
     kafka.kill9()
     shutil.rmtree(kafka.folder)
@@ -84,3 +85,4 @@ def test_a_broker_that_is_made_again_at_the_same_address(doomed):
     doomed.prepare()
     users += register(doomed, AFTER)
     eventually(lambda: settled(doomed, users), within=90)
+    assert {name: doomed[name].pid for name in relays} == relays, "a relay had to be started again"

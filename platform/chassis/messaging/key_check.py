@@ -3,7 +3,7 @@
 The relay sends rows by `position`, which is the order of inserting. That is the order of committing, too, for a writer that
 locks the aggregate before it publishes: a second one waits until the first has committed. Without the lock two transactions
 may commit against their positions. What the check sees is just that: two open transactions that publish under one key.
-See docs/adr/0022-order-per-key.md.
+See docs/adr/0029-order-per-key.md.
 """
 
 import hashlib

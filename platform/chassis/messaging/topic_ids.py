@@ -7,7 +7,7 @@ an error (seen with Apache Kafka 4.3.1 and librdkafka 2.16). Only the topic's id
 - compares the ids of its topics by a clock, and starts anew when one has changed;
 - commits each offset together with the id of its topic, so that nobody takes up an offset of a topic that is gone.
 
-See docs/adr/0021-topic-ids.md.
+See docs/adr/0028-topic-ids.md.
 """
 
 import time
