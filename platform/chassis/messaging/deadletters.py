@@ -33,7 +33,8 @@ def is_for_us(record: Record) -> bool:
 
     The others have met it as it came first, and may have forgotten that by now: dead letters outlive the inbox.
     """
-    return (record.header(REDRIVEN_FOR) or names.group()) == names.group()
+    redriven_for = record.header(REDRIVEN_FOR)
+    return redriven_for is None or redriven_for == names.group()
 
 
 @dataclass(frozen=True, slots=True)
