@@ -163,14 +163,19 @@ def django_settings(
     """Django's settings of one service. Each variable of its environment is a setting of the same name, in capitals."""
     has_database = database_alias is not None
     databases: dict[str, Any] = {}
+    checks_keys = False
     if database_alias is not None:
         assert isinstance(env, Outbox)
         # Django wants a `default`; an empty one is a database that cannot be reached.
+        checks_keys = env.outbox_check_keys == "on" or (
+            env.outbox_check_keys == "auto" and env.environment == "development"
+        )
         databases = {"default": {}, database_alias: database(str(database_url), env, service=service)}
     return {
         **{name.upper(): value for name, value in env},
         "SERVICE_NAME": service,
         "SERVICE_DATABASE": database_alias,
+        "OUTBOX_CHECK_KEYS": checks_keys,
         "SECRET_KEY": env.secret_key.get_secret_value(),
         "ALLOWED_HOSTS": list(env.allowed_hosts),
         "LOG_FORMAT": env.log_format

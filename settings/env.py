@@ -66,6 +66,12 @@ class Environment(BaseSettings):
     )
 
     kafka_bootstrap_servers: str = Field("localhost:9092", description="Brokers, `host:port`, comma-separated.")
+    kafka_prefix: str = Field(
+        "",
+        pattern=r"^([A-Za-z0-9][A-Za-z0-9.-]{0,62}[.-])?$",
+        description="Put before the names of topics, consumer groups and transactional ids, so that environments can share a"
+        " cluster (`staging.`): letters, digits, `.` and `-`, at most 64; ends in `.` or `-`.",
+    )
     kafka_security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = Field(
         "PLAINTEXT", description="How to reach the brokers."
     )
@@ -152,6 +158,12 @@ class Topics(Environment):
         0, ge=0, le=9, description="Copies that must have a record before it is acknowledged; 0 is 2 of 3, else 1."
     )
     kafka_topic_retention_hours: int = Field(168, ge=1, description="How long topics keep events.")
+    kafka_topic_segment_hours: int = Field(
+        24,
+        ge=1,
+        le=168,
+        description="Kafka deletes whole segments, so a record may stay this much longer than its retention time.",
+    )
     kafka_dead_letter_retention_hours: int = Field(720, ge=1, description="How long dead-letter topics keep events.")
     kafka_max_message_bytes: int = Field(
         1_000_000,
@@ -210,6 +222,11 @@ class Consumers(Topics):
     worker_host: str = Field("127.0.0.1", description="Address that a worker's port listens on.")
 
 
+BROKER_HOURS = 1
+"""What a broker may take beyond that: it looks for old segments every 5 minutes (`log.retention.check.interval.ms`), and
+its clock is not the database's."""
+
+
 class Outbox(Consumers):
     """How a service with a database keeps what it publishes and what it has consumed."""
 
@@ -220,12 +237,18 @@ class Outbox(Consumers):
     outbox_parked_key: Literal["wait", "pass"] = Field(
         "wait", description="Later rows of a key whose row is parked wait for a person's decision, or pass it."
     )
+    outbox_check_keys: Literal["auto", "on", "off"] = Field(
+        "auto",
+        description="Raise UnlockedAggregate where two open transactions publish under one key; `auto` is on in development.",
+    )
     purge_every_seconds: float = Field(
         600, ge=0, description="The relay that sends purges old rows this often; 0 is never (then run `purge`)."
     )
     outbox_retention_hours: float = Field(72, gt=0, description="`purge` keeps sent rows this long.")
     inbox_retention_hours: float = Field(
-        336, gt=0, description="`purge` keeps event ids this long; longer than the topics."
+        336,
+        gt=0,
+        description="`purge` keeps event ids this long; at least KAFKA_TOPIC_RETENTION_HOURS + KAFKA_TOPIC_SEGMENT_HOURS + 1.",
     )
     idempotency_retention_hours: float = Field(
         24, gt=0, description="`purge` keeps answers to Idempotency-Keys this long."
@@ -242,8 +265,12 @@ class Outbox(Consumers):
 
     @model_validator(mode="after")
     def _inbox_outlives_topics(self) -> Self:
-        if self.inbox_retention_hours <= self.kafka_topic_retention_hours:
-            raise ValueError("INBOX_RETENTION_HOURS must be longer than KAFKA_TOPIC_RETENTION_HOURS")
+        longest = self.kafka_topic_retention_hours + self.kafka_topic_segment_hours + BROKER_HOURS
+        if self.inbox_retention_hours < longest:
+            raise ValueError(
+                f"INBOX_RETENTION_HOURS must be {longest} or more: KAFKA_TOPIC_RETENTION_HOURS + KAFKA_TOPIC_SEGMENT_HOURS"
+                f" + {BROKER_HOURS}, as topics keep events that long and a repeat must be known"
+            )
         return self
 
 

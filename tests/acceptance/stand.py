@@ -106,9 +106,13 @@ def _parsed(line: str) -> dict[str, Any]:
 
 
 class Stand:
-    """The system. Processes are known by their names in `embedded.system`, replicas by these with a number behind."""
+    """The system. Processes are known by their names in `embedded.system`, replicas by these with a number behind.
 
-    def __init__(self, engines: Engines, folder: Path) -> None:
+    `everywhere` are variables that every process and command is given.
+    """
+
+    def __init__(self, engines: Engines, folder: Path, **everywhere: str) -> None:
+        self._everywhere = everywhere
         self.engines = engines
         self.members: dict[str, Member] = {}
         self._folder = folder
@@ -222,7 +226,7 @@ class Stand:
         yield from self._child(name, argv, self._environment(service)).until_done(within=60)
 
     def _environment(self, service: str) -> dict[str, str]:
-        return environment(service, addresses=self._addresses, secret_key=SECRET_KEY) | ALWAYS
+        return environment(service, addresses=self._addresses, secret_key=SECRET_KEY) | ALWAYS | self._everywhere
 
     def _child(self, name: str, argv: list[str], variables: Mapping[str, str]) -> Child:
         return Child(

@@ -21,6 +21,7 @@ from chassis.messaging.reach import Reach
 from chassis.messaging.records import Partition, Record, from_message
 from chassis.messaging.registry import Received
 from chassis.messaging.registry import handlers as registered
+from chassis.messaging.topic_ids import TopicIds
 from chassis.messaging.triage import Triage
 from chassis.messaging.watchdog import Watchdog
 from chassis.observability import metrics, tracing
@@ -68,6 +69,7 @@ class Consumer:
         self._dependency = Dependency("database") if settings.SERVICE_DATABASE else self._broker
         self._dead_letters = Dependency("dead-letter topic", part="broker")
         heartbeat.watch(self._broker, self._dependency, self._dead_letters)
+        self._topic_ids = TopicIds()
         self._transaction = self._open_transaction()
         self._triage = Triage(
             self._backlog,
@@ -85,9 +87,9 @@ class Consumer:
 
     def _open_transaction(self) -> Transaction:
         if settings.SERVICE_DATABASE:
-            return DatabaseTransaction(self._client, self._handlers)
+            return DatabaseTransaction(self._client, self._handlers, self._topic_ids.tagged)
         producer = kafka.open_transactional(self._check, self._broker)
-        transaction = KafkaTransaction(self._client, producer, self._handlers, self._check)
+        transaction = KafkaTransaction(self._client, producer, self._handlers, self._check, self._topic_ids.tagged)
         kafka.until_answered(transaction.end_what_hangs, self._check, self._broker)
         return transaction
 
@@ -108,7 +110,7 @@ class Consumer:
     def run(self) -> None:
         """Turn until told to stop; then finish what is in hand, commit, and leave the group.
 
-        Raises Fenced when another process has taken this one's place, and SessionTooShort.
+        Raises Fenced when another process has taken this one's place, TopicRecreated, and SessionTooShort.
         """
         self._join()
         log.info("consuming", topics=sorted(self._handlers), consumer_id=settings.CONSUMER_ID or None)
@@ -136,6 +138,7 @@ class Consumer:
             self._transaction.raise_if_unsure()
         self._commit(wait=False)
         self._pause_or_resume()
+        self._topic_ids.raise_if_recreated()
         if self._clock.rings():
             gauges.measure_consumer(self._client, self._assigned, self._backlog)
 
@@ -292,7 +295,8 @@ class Consumer:
 
     # --- rebalances ---
 
-    def _on_assign(self, _: Any, partitions: list[TopicPartition]) -> None:
+    def _on_assign(self, client: KafkaConsumer, partitions: list[TopicPartition]) -> None:
+        self._topic_ids.assigned(client, partitions)
         ours = {(p.topic, p.partition) for p in partitions}
         self._assigned |= ours
         self._heartbeat.joined.set()

@@ -4,7 +4,7 @@ import uuid
 from collections.abc import Sequence
 
 import orjson
-from confluent_kafka import Consumer, TopicPartition
+from confluent_kafka import Consumer
 from django.conf import settings
 from django.db import connections, transaction
 
@@ -13,7 +13,7 @@ from chassis.messaging.deadletters import DeadLetter, topic_of
 from chassis.messaging.envelope import Letter
 from chassis.messaging.failures import DependencyDown, is_dependency
 from chassis.messaging.handling import Handlers
-from chassis.messaging.outcome import USUAL, Offsets, Outcome, Terms
+from chassis.messaging.outcome import USUAL, Offsets, Outcome, Tagged, Terms, untagged
 from chassis.messaging.records import Record
 
 BURY = """
@@ -25,20 +25,22 @@ VALUES (%s, %s, %s, %s, %s, %s, %s) ON CONFLICT (event_id) DO NOTHING
 class DatabaseTransaction:
     """For a service with a database. A crash after the commit and before the offsets only brings repeats, which the inbox knows."""
 
-    def __init__(self, consumer: Consumer, handlers: Handlers) -> None:
+    def __init__(self, consumer: Consumer, handlers: Handlers, tagged: Tagged = untagged) -> None:
+        self._tagged = tagged
         self._consumer = consumer
         self._handlers = handlers
 
     def process(self, batch: Sequence[Record], offsets: Offsets, terms: Terms = USUAL) -> Outcome:
         """Handle the events of a batch that are new, in one transaction."""
-        letters, dead = handling.read(batch, self._handlers)
+        mine, others = handling.ours(batch)
+        letters, dead = handling.read(mine, self._handlers)
         terms.check(letters, dead)
         with transaction.atomic(using=settings.SERVICE_DATABASE):
             new, repeated = _without_repeats(letters)
             with handling.traced(new) as received:
                 handling.call(received, self._handlers, terms.limit)
             _bury(dead)
-        return Outcome(received, repeated, dead)
+        return Outcome(received, others + repeated, dead)
 
     def bury(self, letter: DeadLetter, offsets: Offsets) -> None:
         """Write one dead letter into the outbox: it is safe at once, and the relay sends it."""
@@ -47,7 +49,7 @@ class DatabaseTransaction:
 
     def commit(self, offsets: Offsets, *, wait: bool) -> None:
         """Commit offsets of work that is committed in the database."""
-        positions = [TopicPartition(topic, number, offset) for (topic, number), offset in offsets.items()]
+        positions = self._tagged(offsets)
         if wait:
             self._consumer.commit(offsets=positions, asynchronous=False)
         else:

@@ -22,7 +22,6 @@ from chassis.messaging.registry import handlers as registered
 from chassis.observability import privacy
 
 RESOLVES = PREFIX + "resolves"
-REDRIVEN = PREFIX + "redriven"
 
 REASONS = ("unreadable", "timeout", "handler")
 

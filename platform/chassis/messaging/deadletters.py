@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 
 from django.conf import settings
 
+from chassis.messaging import names
 from chassis.messaging.envelope import Unreadable
 from chassis.messaging.failures import HandlerTimeout
 from chassis.messaging.records import Headers, Record
@@ -16,10 +17,24 @@ NAMESPACE = uuid.UUID("6f7f7ac3-5d0b-4a9e-9a53-0a4d3c1f8f0e")
 PREFIX = "deadletter-"
 LONGEST_TRACEBACK = 8_000
 
+REDRIVEN = PREFIX + "redriven"
+"""On an event that was redriven: the dead letter's id."""
+REDRIVEN_FOR = PREFIX + "redriven-for"
+"""On an event that was redriven: the consumer group that could not handle it. No other group has any use for it."""
+
 
 def topic_of(topic: str) -> str:
-    """The dead-letter topic of `topic` for the running service's consumer group."""
-    return f"{topic}.{settings.SERVICE_NAME}.dlq"
+    """The dead-letter topic of `topic`, by its name on the wire, for the running service's consumer group."""
+    return names.dead_letter_topic(topic)
+
+
+def is_for_us(record: Record) -> bool:
+    """Whether the running service is to handle this record: not if it was redriven for another group.
+
+    The others have met it as it came first, and may have forgotten that by now: dead letters outlive the inbox.
+    """
+    redriven_for = record.header(REDRIVEN_FOR)
+    return redriven_for is None or redriven_for == names.group()
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +72,7 @@ class DeadLetter:
             "partition": str(r.partition),
             "offset": str(r.offset),
             "timestamp": str(r.timestamp_ms),
-            "group": settings.SERVICE_NAME,
+            "group": names.group(),
             "attempts": str(self.attempts),
             "at": datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
         }

@@ -11,6 +11,7 @@ from opentelemetry import trace
 from opentelemetry.context import Context
 from pydantic import ValidationError
 
+from chassis.messaging import names
 from chassis.messaging.events import Event
 from chassis.messaging.records import Record
 from chassis.messaging.registry import Received
@@ -45,6 +46,7 @@ class Envelope:
 
     event_id: str
     topic: str
+    """By its name on the wire."""
     key: str
     payload: bytes
     headers: list[tuple[str, str]]
@@ -78,7 +80,7 @@ def _seal(outgoing: Outgoing, now: str) -> Envelope:
     ]
     if span.trace_state:
         headers.append(("tracestate", span.trace_state.to_header()))
-    return Envelope(event_id, event.topic, outgoing.key, event.payload(), headers, request_id)
+    return Envelope(event_id, names.topic(event), outgoing.key, event.payload(), headers, request_id)
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,8 @@ from django.conf import settings
 from opentelemetry.context import attach, detach
 from opentelemetry.trace import Span, SpanKind, Status, StatusCode
 
-from chassis.messaging.deadletters import DeadLetter
+from chassis.messaging import names
+from chassis.messaging.deadletters import DeadLetter, is_for_us
 from chassis.messaging.envelope import Letter, Unreadable, unseal
 from chassis.messaging.failures import HandlerFailed, HandlerTimeout
 from chassis.messaging.records import Record
@@ -19,6 +20,12 @@ from chassis.messaging.registry import Handler, Received
 from chassis.observability import metrics, tracing
 
 Handlers = Mapping[str, Handler]
+
+
+def ours(batch: Sequence[Record]) -> tuple[list[Record], list[Record]]:
+    """The records that this service is to handle, and those that were redriven for another group: repeats, to this one."""
+    mine = [record for record in batch if is_for_us(record)]
+    return mine, [] if len(mine) == len(batch) else [record for record in batch if not is_for_us(record)]
 
 
 def read(batch: Sequence[Record], handlers: Handlers) -> tuple[list[tuple[Record, Letter]], list[DeadLetter]]:
@@ -69,7 +76,7 @@ def _attributes(record: Record, letter: Letter) -> dict[str, Any]:
         "messaging.destination.partition.id": str(record.partition),
         "messaging.kafka.offset": record.offset,
         "messaging.kafka.message.key": letter.key,
-        "messaging.consumer.group.name": settings.SERVICE_NAME,
+        "messaging.consumer.group.name": names.group(),
         "messaging.message.id": letter.id,
         "request.id": letter.request_id,
     }

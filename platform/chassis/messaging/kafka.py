@@ -10,6 +10,7 @@ from confluent_kafka import Consumer, IsolationLevel, KafkaError, KafkaException
 from confluent_kafka.admin import AdminClient, OffsetSpec
 from django.conf import settings
 
+from chassis.messaging import names
 from chassis.messaging.dependency import Dependency
 from chassis.messaging.failures import DependencyDown
 from chassis.messaging.records import Partition
@@ -44,7 +45,7 @@ ANY_TOPIC = "__consumer_offsets"
 def _common() -> dict[str, Any]:
     options: dict[str, Any] = {
         "bootstrap.servers": settings.KAFKA_BOOTSTRAP_SERVERS,
-        "client.id": settings.SERVICE_NAME,
+        "client.id": names.group(),
         "security.protocol": settings.KAFKA_SECURITY_PROTOCOL,
         "socket.keepalive.enable": True,
         "socket.nagle.disable": True,
@@ -121,8 +122,7 @@ def open_transactional(check: Callable[[], None], broker: Dependency) -> Produce
 
     Waits for the broker as long as it takes; `check` is called meanwhile and may raise to give up.
     """
-    slot = settings.CONSUMER_ID or f"{settings.SERVICE_NAME}-{uuid.uuid4()}"
-    made = transactional_producer(slot)
+    made = transactional_producer(names.transactional_id(settings.CONSUMER_ID or str(uuid.uuid4())))
     until_answered(lambda: made.init_transactions(2.0), check, broker)
     return made
 
@@ -150,7 +150,7 @@ def consumer(**more: Any) -> Consumer:
     """A member of the service's consumer group that commits only what it is told, and reads only committed records."""
     session = int(settings.CONSUMER_SESSION_TIMEOUT_SECONDS * 1000)
     options = _common() | {
-        "group.id": settings.SERVICE_NAME,
+        "group.id": names.group(),
         "enable.auto.commit": False,
         "enable.auto.offset.store": False,
         "auto.offset.reset": "earliest",
@@ -177,7 +177,7 @@ def reader(group: str | None = None) -> Consumer:
     return Consumer(
         _common()
         | {
-            "group.id": group or settings.SERVICE_NAME,  # never joined, and nothing is committed in it
+            "group.id": group or names.group(),  # never joined, and nothing is committed in it
             "enable.auto.commit": False,
             "auto.offset.reset": "earliest",
             "isolation.level": "read_committed",

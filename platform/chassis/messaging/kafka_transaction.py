@@ -12,7 +12,7 @@ from chassis.messaging.deadletters import DeadLetter, topic_of
 from chassis.messaging.envelope import Envelope, Outgoing, seal
 from chassis.messaging.failures import DependencyDown, Refused, Unburied
 from chassis.messaging.handling import Handlers
-from chassis.messaging.outcome import USUAL, Offsets, Outcome, Terms
+from chassis.messaging.outcome import USUAL, Offsets, Outcome, Tagged, Terms, untagged
 from chassis.messaging.records import Record
 from chassis.messaging.watchdog import Watchdog
 
@@ -67,7 +67,15 @@ class KafkaTransaction:
     Handlers run first and only collect; the transaction is opened when all is known, so it is short however long they take.
     """
 
-    def __init__(self, consumer: Consumer, producer: Producer, handlers: Handlers, beat: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        consumer: Consumer,
+        producer: Producer,
+        handlers: Handlers,
+        beat: Callable[[], None],
+        tagged: Tagged = untagged,
+    ) -> None:
+        self._tagged = tagged
         self._consumer = consumer
         self._producer = producer
         self._handlers = handlers
@@ -77,7 +85,8 @@ class KafkaTransaction:
 
     def process(self, batch: Sequence[Record], offsets: Offsets, terms: Terms = USUAL) -> Outcome:
         """Handle a batch, then write what it published, its dead letters and its offsets together."""
-        letters, dead = handling.read(batch, self._handlers)
+        mine, others = handling.ours(batch)
+        letters, dead = handling.read(mine, self._handlers)
         terms.check(letters, dead)
         with handling.traced(letters) as received:
             with _collecting() as envelopes:
@@ -86,7 +95,7 @@ class KafkaTransaction:
                 for envelope in envelopes:
                     self._produce(envelope.topic, envelope.key.encode(), envelope.payload, envelope.headers)
                 self._bury(dead)
-        return Outcome(received, [], dead)
+        return Outcome(received, others, dead)
 
     def bury(self, letter: DeadLetter, offsets: Offsets) -> None:
         """Write one dead letter, with the offsets that follow from it."""
@@ -194,7 +203,7 @@ class KafkaTransaction:
         try:
             self._producer.begin_transaction()
             yield
-            positions = [TopicPartition(topic, number, offset) for (topic, number), offset in offsets.items()]
+            positions = self._tagged(offsets)
             member = self._consumer.consumer_group_metadata()
             if positions:
                 self._insist(lambda: self._producer.send_offsets_to_transaction(positions, member, CALL_SECONDS))

@@ -8,6 +8,7 @@ import orjson
 from django.conf import settings
 from django.db import connections
 
+from chassis.messaging import key_check
 from chassis.messaging.envelope import Envelope, Outgoing, seal
 from chassis.messaging.events import Event
 from chassis.messaging.records import Headers
@@ -22,14 +23,22 @@ class NotInTransaction(Exception):
 def publish(event: Event, *, key: str, cause: Received[Any] | None = None) -> None:
     """Publish one event in the transaction that is open on the service's database.
 
-    `key` is the aggregate's id: events of one key stay in order. `cause` is the event that led to this one; without it
-    the trace and the request at hand are its own. Raises NotInTransaction.
+    `key` is the aggregate's id: events of one key are sent in the order in which they were published. For that to be the
+    order of the changes, lock the aggregate (`select_for_update`) before you change it and publish, unless this very
+    transaction inserts it: of two transactions that change it at once the later one must wait here, and not commit first.
+    Raises UnlockedAggregate where that is seen to be missing (OUTBOX_CHECK_KEYS, in development and tests).
+
+    `cause` is the event that led to this one; without it the trace and the request at hand are its own. Raises
+    NotInTransaction.
     """
     publish_all([Outgoing(event, key, cause)])
 
 
 def publish_all(outgoing: Iterable[Outgoing]) -> None:
-    """Publish many events, in their order, in one statement. Raises NotInTransaction."""
+    """Publish many events, in their order, in one statement; about locks see `publish`.
+
+    Raises NotInTransaction and UnlockedAggregate.
+    """
     write(seal(outgoing))
 
 
@@ -40,6 +49,7 @@ def write(envelopes: Sequence[Envelope]) -> None:
         raise NotInTransaction(", ".join(sorted({envelope.topic for envelope in envelopes})))
     if not envelopes:
         return
+    key_check.check(connection, envelopes)
     command = "COPY outbox (event_id, topic, key, payload, headers, request_id) FROM STDIN"
     # COPY is psycopg's own: its errors are not Django's, and only Django's are known as a database that is away.
     with connection.wrap_database_errors, connection.cursor() as cursor, cursor.copy(command) as copy:

@@ -4,6 +4,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from confluent_kafka import TopicPartition
+
 from chassis.messaging.deadletters import DeadLetter
 from chassis.messaging.envelope import Letter
 from chassis.messaging.records import Partition, Record
@@ -11,6 +13,13 @@ from chassis.messaging.registry import Received
 
 Offsets = Mapping[Partition, int]
 Letters = Sequence[tuple[Record, Letter]]
+Tagged = Callable[[Offsets], list[TopicPartition]]
+"""Makes offsets ready to be committed, each with the id of its topic."""
+
+
+def untagged(offsets: Offsets) -> list[TopicPartition]:
+    """Offsets to commit, without a word about which topic of its name they are of."""
+    return [TopicPartition(topic, number, offset) for (topic, number), offset in offsets.items()]
 
 
 @dataclass(slots=True)

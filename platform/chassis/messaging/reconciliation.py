@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
+from chassis.messaging import names
 from chassis.messaging.deadletters import DeadLetter
 from chassis.messaging.models import OutboxEvent
 from chassis.messaging.records import Record
@@ -95,8 +96,9 @@ def is_buried(record: Record) -> bool:
 
 def redrive(letter: Record) -> str:
     """What to do about a dead letter."""
-    group, key = letter.header("deadletter-group"), (letter.key or b"").decode("utf-8", "replace")
-    return f"see why, then `manage.py deadletters redrive --key {key} --settings=settings.{group}`"
+    service = names.service(letter.header("deadletter-group") or "")
+    key = (letter.key or b"").decode("utf-8", "replace")
+    return f"see why, then `manage.py deadletters redrive --key {key} --settings=settings.{service}`"
 
 
 def has_passed(positions: dict[int, int], record: Record) -> bool:

@@ -9,7 +9,7 @@ from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, C
 from confluent_kafka.cimpl import NewPartitions, NewTopic
 from django.conf import settings
 
-from chassis.messaging import deadletters, kafka
+from chassis.messaging import deadletters, kafka, names
 from chassis.messaging.registry import handlers, published
 
 HOUR_MS = 3_600_000
@@ -62,9 +62,9 @@ class Difference:
 
 def wanted(brokers: int) -> list[Topic]:
     """The topics of the running service on a cluster of `brokers`."""
-    names = [event.topic for event in published()]
+    own = [names.topic(event) for event in published()]
     dead = [deadletters.topic_of(topic) for topic in handlers()]
-    return [_topic(name, brokers, dead=False) for name in names] + [_topic(name, brokers, dead=True) for name in dead]
+    return [_topic(name, brokers, dead=False) for name in own] + [_topic(name, brokers, dead=True) for name in dead]
 
 
 def _topic(name: str, brokers: int, *, dead: bool) -> Topic:
@@ -75,6 +75,9 @@ def _topic(name: str, brokers: int, *, dead: bool) -> Topic:
     config = {
         "min.insync.replicas": str(in_sync),
         "retention.ms": str(hours * HOUR_MS),
+        # Only whole segments are deleted, each when its youngest record is old. The broker's default, a week, would double
+        # the life of a record; it may still begin one earlier, when this one is full (segment.bytes).
+        "segment.ms": str(settings.KAFKA_TOPIC_SEGMENT_HOURS * HOUR_MS),
         # A record's own headers are not in KAFKA_MAX_MESSAGE_BYTES; the broker counts them.
         "max.message.bytes": str(largest + kafka.DEAD_LETTER_HEADROOM),
         "cleanup.policy": "delete",
@@ -106,10 +109,10 @@ def ensure(client: AdminClient, *, timeout: float = 30.0) -> tuple[list[str], li
     return made, there
 
 
-def differences(client: AdminClient, names: Iterable[str], *, timeout: float = 30.0) -> list[Difference]:
+def differences(client: AdminClient, existing: Iterable[str], *, timeout: float = 30.0) -> list[Difference]:
     """What is otherwise on these existing topics of ours than we would make them, in order. Raises KafkaException."""
     cluster = client.list_topics(timeout=timeout)
-    known = set(names) & set(cluster.topics)  # one that another has just made may not be known everywhere yet
+    known = set(existing) & set(cluster.topics)  # one that another has just made may not be known everywhere yet
     topics = [topic for topic in wanted(len(cluster.brokers)) if topic.name in known]
     if not topics:
         return []

@@ -105,6 +105,9 @@ CONSUMER_PAUSED = Gauge(
 )
 CONSUMER_REBALANCES = Counter("events_consumer_rebalances", "Changes of the assignment.", ["kind"])
 """`kind` is assigned, revoked or lost."""
+TOPICS_RECREATED = Counter(
+    "events_topics_recreated", "Topics found deleted and made again under a running consumer.", ["topic"]
+)
 
 # --- housekeeping and HTTP ---
 

@@ -66,7 +66,8 @@ def test_a_database_that_goes_away_is_no_fault_of_the_event():
     assert OutboxEvent.objects.count() == 0
 
 
-def test_many_events_are_one_statement_and_keep_their_order(django_assert_num_queries):
+def test_many_events_are_one_statement_and_keep_their_order(django_assert_num_queries, settings):
+    settings.OUTBOX_CHECK_KEYS = False  # as in production
     events = [Outgoing(event(), f"u-{n}") for n in range(500)]
     with transaction.atomic(using="users"), django_assert_num_queries(1, connection=connections["users"]):
         publish_all(events)

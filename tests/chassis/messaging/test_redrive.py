@@ -4,6 +4,7 @@ import json
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from confluent_kafka import Producer
@@ -52,7 +53,11 @@ def test_brings_back_bytes_key_and_headers_and_says_whose_death_it_was(scene):
     for one in sent:
         message = back[one.id]
         assert (message.key(), message.value()) == (one.record.key, one.record.value)
-        assert message.headers() == [*one.record.headers, ("deadletter-redriven", one.id.encode())]
+        assert message.headers() == [
+            *one.record.headers,
+            ("deadletter-redriven", one.id.encode()),
+            ("deadletter-redriven-for", scene.group.encode()),
+        ]
     assert unresolved() == []
     said = [line for line in logs if line["event"] == "dead letter redriven"]
     assert {(line["deadletter_id"], line["by"]) for line in said} == {(one, "ada") for one in ids}
@@ -67,6 +72,30 @@ def test_the_letters_of_a_key_come_back_in_the_order_of_their_deaths(scene):
     back = [(message.key(), int(message.value())) for message in letters.everything(scene.topic)]
     for key in (b"k0", b"k1", b"k2"):
         assert [number for k, number in back if k == key] == [n for n in range(60) if f"k{n % 3}".encode() == key]
+
+
+def long_ago(hours: float) -> str:
+    return (datetime.now(UTC) - timedelta(hours=hours)).isoformat()
+
+
+def test_what_the_inbox_may_have_forgotten_stays_unless_forced(scene, settings):
+    settings.SERVICE_DATABASE, settings.INBOX_RETENTION_HOURS = "users", 336
+    [old] = letters.bury(scene.dead, letters.letter(scene.topic, 1), at=long_ago(337))
+    [young] = letters.bury(scene.dead, letters.letter(scene.topic, 2), at=long_ago(335))
+    result = run()
+    assert (result.done, result.forgotten, unresolved()) == ([young], [old], [old])
+    assert run("discarded", Wanted(ids=frozenset(["other"]))).forgotten == []
+    assert run(force=True).done == [old]
+    assert letters.redriven(scene.topic) == {old: 1, young: 1}
+
+
+def test_discarding_asks_no_inbox_and_a_service_without_one_redrives_whatever_is_there(scene, settings):
+    letters.bury(scene.dead, letters.letter(scene.topic, 1), at=long_ago(700))
+    [second] = letters.bury(scene.dead, letters.letter(scene.topic, 2, key=b"other"), at=long_ago(700))
+    settings.SERVICE_DATABASE = "users"
+    assert len(run("discarded", Wanted(keys=frozenset(["k"]))).done) == 1
+    settings.SERVICE_DATABASE = None
+    assert run().done == [second]
 
 
 def test_discarding_writes_who_and_when_and_nothing_else(scene):

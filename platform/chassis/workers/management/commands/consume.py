@@ -9,7 +9,7 @@ from confluent_kafka import KafkaException
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 
-from chassis.messaging import kafka, replay
+from chassis.messaging import kafka, names, replay
 from chassis.messaging.consumer import Consumer, SessionTooShort
 from chassis.messaging.kafka_transaction import Fenced, Unsure
 from chassis.messaging.loop import Heartbeat, Overdue, Stop
@@ -91,13 +91,14 @@ class Command(BaseCommand):
                 return
 
     def _rewind(self, replay_from: str, topics: list[str]) -> None:
+        topics = [names.wanted(topic, handlers()) for topic in topics]
         if strange := set(topics) - set(handlers()):
             consumed = ", ".join(sorted(handlers()))
             raise CommandError(
                 f"{settings.SERVICE_NAME} does not consume {', '.join(sorted(strange))}, but {consumed}."
             )
         try:
-            done = replay.rewind(kafka.admin(), settings.SERVICE_NAME, topics, replay.parse(replay_from))
+            done = replay.rewind(kafka.admin(), names.group(), topics, replay.parse(replay_from))
         except (replay.BadStart, replay.GroupInUse) as error:
             raise CommandError(str(error)) from error
         except KafkaException as exception:
