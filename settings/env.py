@@ -171,12 +171,12 @@ class Consumers(Topics):
         " started again under it has its partitions back at once. Empty: a new member at every start.",
     )
     consumer_batch_size: int = Field(500, ge=1, le=10_000, description="Most events in one transaction.")
-    consumer_session_timeout_seconds: float = Field(
-        4.0,
+    consumer_session_timeout_seconds: float | None = Field(
+        None,
         ge=1,
         le=300,
-        description="After this long without a heartbeat a consumer's partitions go to another;"
-        " not less than the broker's group.min.session.timeout.ms, which is 6 s unless you set it.",
+        description="After this long without a heartbeat a consumer's partitions go to another. Unset: 4 s, or 6 s where the"
+        " broker refuses 4 s (`group.min.session.timeout.ms`, 6 s by default).",
     )
     consumer_held_events: int = Field(
         10_000,
