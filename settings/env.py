@@ -9,6 +9,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import (
     AnyHttpUrl,
+    BeforeValidator,
     Field,
     PostgresDsn,
     SecretStr,
@@ -21,6 +22,9 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 SECRETS_DIR = "/run/secrets"
 DEVELOPMENT_SECRET = "development-only-not-a-secret-0123456789abcdefghijklmnopqrstuvwxyz"  # noqa: S105
+
+Unset = BeforeValidator(lambda value: None if value == "" else value)
+"""May be left out, or empty."""
 
 CommaSeparated = Annotated[tuple[str, ...], NoDecode]
 
@@ -171,7 +175,7 @@ class Consumers(Topics):
         " started again under it has its partitions back at once. Empty: a new member at every start.",
     )
     consumer_batch_size: int = Field(500, ge=1, le=10_000, description="Most events in one transaction.")
-    consumer_session_timeout_seconds: float | None = Field(
+    consumer_session_timeout_seconds: Annotated[float | None, Unset] = Field(
         None,
         ge=1,
         le=300,
@@ -239,16 +243,28 @@ class Outbox(Consumers):
         return self
 
 
+DIRECT_URL = (
+    "Set where `{}` leads through a pooler in transaction mode, as PgBouncer: the same database and role without it, for"
+    " `relay` and `migrate`."
+)
+
+
 class UsersEnvironment(Outbox):
     """What users reads."""
 
     users_database_url: PostgresDsn = Field(description="postgresql://user:password@host:port/userdb")
+    users_database_direct_url: Annotated[PostgresDsn | None, Unset] = Field(
+        None, description=DIRECT_URL.format("USERS_DATABASE_URL")
+    )
 
 
 class OrdersEnvironment(Outbox):
     """What orders reads."""
 
     orders_database_url: PostgresDsn = Field(description="postgresql://user:password@host:port/orderdb")
+    orders_database_direct_url: Annotated[PostgresDsn | None, Unset] = Field(
+        None, description=DIRECT_URL.format("ORDERS_DATABASE_URL")
+    )
 
 
 class PaymentsEnvironment(Consumers):

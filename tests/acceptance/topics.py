@@ -149,8 +149,11 @@ class Topics:
         return self._positions.committed(group, topic)
 
     def worked_off(self, group: str, topic: str) -> bool:
-        """Whether a group has committed an offset behind every record that stands on the topic now."""
-        if not self.caught_up(topic):
+        """Whether a group has committed an offset behind every record that stands on the topic now.
+
+        Not while a transaction is open there: what stands behind its first record is hidden from the group, and from us.
+        """
+        if not self.caught_up(topic) or self.ends(topic) != self.ends(topic, uncommitted=True):
             return False
         last: dict[Place, int] = {}
         for record in list(self._seen[topic]):
