@@ -97,7 +97,7 @@ class Topics:
 
     def make(self, name: str, partitions: int) -> None:
         """Make a topic of the test's own."""
-        self._admin.create_topics([NewTopic(name, partitions, 1)], operation_timeout=10)[name].result()
+        self._admin.create_topics([NewTopic(name, partitions, 1)], operation_timeout=60)[name].result()
 
     def send(
         self, topic: str, key: bytes | None, value: bytes | None, headers: Headers, *, partition: int = -1
@@ -114,8 +114,8 @@ class Topics:
 
     def flush(self) -> None:
         """Wait until the broker has all that was sent."""
-        left = self._producer.flush(20)
-        assert not left, f"Kafka did not take {left} records within 20 s"
+        left = self._producer.flush(60)
+        assert not left, f"Kafka did not take {left} records within 60 s"
 
     def _produce(
         self,
