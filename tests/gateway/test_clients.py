@@ -52,14 +52,18 @@ class TestManyAtOnce:
         assert users.connections <= 200
 
 
+@pytest.fixture(scope="module")
+def patient(_users, tmp_path_factory):
+    with running(tmp_path_factory.mktemp("gateway"), USERS_URL=_users.url, GATEWAY_TIMEOUT_SECONDS="600") as gateway:
+        yield gateway
+
+
 class TestThatLeave:
     """It is noticed: the time of the request would be over only in ten minutes."""
 
-    @pytest.fixture(scope="class")
-    def gateway(self, _users, tmp_path_factory):
-        folder = tmp_path_factory.mktemp("patient-gateway")
-        with running(folder, USERS_URL=_users.url, GATEWAY_TIMEOUT_SECONDS="600") as gateway:
-            yield gateway
+    @pytest.fixture
+    def gateway(self, patient):
+        return patient
 
     @pytest.fixture(autouse=True, params=["new connection", "idle connection"])
     def connection(self, request, gateway, users):
