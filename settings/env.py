@@ -9,6 +9,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import (
     AnyHttpUrl,
+    BeforeValidator,
     Field,
     PostgresDsn,
     SecretStr,
@@ -21,6 +22,9 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 SECRETS_DIR = "/run/secrets"
 DEVELOPMENT_SECRET = "development-only-not-a-secret-0123456789abcdefghijklmnopqrstuvwxyz"  # noqa: S105
+
+Unset = BeforeValidator(lambda value: None if value == "" else value)
+"""May be left out, or empty."""
 
 CommaSeparated = Annotated[tuple[str, ...], NoDecode]
 
@@ -183,12 +187,12 @@ class Consumers(Topics):
         " started again under it has its partitions back at once. Empty: a new member at every start.",
     )
     consumer_batch_size: int = Field(500, ge=1, le=10_000, description="Most events in one transaction.")
-    consumer_session_timeout_seconds: float = Field(
-        4.0,
+    consumer_session_timeout_seconds: Annotated[float | None, Unset] = Field(
+        None,
         ge=1,
         le=300,
-        description="After this long without a heartbeat a consumer's partitions go to another;"
-        " not less than the broker's group.min.session.timeout.ms, which is 6 s unless you set it.",
+        description="After this long without a heartbeat a consumer's partitions go to another. Unset: 4 s, or 6 s where the"
+        " broker refuses 4 s (`group.min.session.timeout.ms`, 6 s by default).",
     )
     consumer_held_events: int = Field(
         10_000,
@@ -274,16 +278,28 @@ class Outbox(Consumers):
         return self
 
 
+DIRECT_URL = (
+    "Set where `{}` leads through a pooler in transaction mode, as PgBouncer: the same database and role without it, for"
+    " `relay` and `migrate`."
+)
+
+
 class UsersEnvironment(Outbox):
     """What users reads."""
 
     users_database_url: PostgresDsn = Field(description="postgresql://user:password@host:port/userdb")
+    users_database_direct_url: Annotated[PostgresDsn | None, Unset] = Field(
+        None, description=DIRECT_URL.format("USERS_DATABASE_URL")
+    )
 
 
 class OrdersEnvironment(Outbox):
     """What orders reads."""
 
     orders_database_url: PostgresDsn = Field(description="postgresql://user:password@host:port/orderdb")
+    orders_database_direct_url: Annotated[PostgresDsn | None, Unset] = Field(
+        None, description=DIRECT_URL.format("ORDERS_DATABASE_URL")
+    )
 
 
 class PaymentsEnvironment(Consumers):

@@ -97,7 +97,7 @@ class Topics:
 
     def make(self, name: str, partitions: int) -> None:
         """Make a topic of the test's own."""
-        self._admin.create_topics([NewTopic(name, partitions, 1)], operation_timeout=10)[name].result()
+        self._admin.create_topics([NewTopic(name, partitions, 1)], operation_timeout=60)[name].result()
 
     def send(
         self, topic: str, key: bytes | None, value: bytes | None, headers: Headers, *, partition: int = -1
@@ -114,8 +114,8 @@ class Topics:
 
     def flush(self) -> None:
         """Wait until the broker has all that was sent."""
-        left = self._producer.flush(20)
-        assert not left, f"Kafka did not take {left} records within 20 s"
+        left = self._producer.flush(60)
+        assert not left, f"Kafka did not take {left} records within 60 s"
 
     def _produce(
         self,
@@ -149,8 +149,11 @@ class Topics:
         return self._positions.committed(group, topic)
 
     def worked_off(self, group: str, topic: str) -> bool:
-        """Whether a group has committed an offset behind every record that stands on the topic now."""
-        if not self.caught_up(topic):
+        """Whether a group has committed an offset behind every record that stands on the topic now.
+
+        Not while a transaction is open there: what stands behind its first record is hidden from the group, and from us.
+        """
+        if not self.caught_up(topic) or self.ends(topic) != self.ends(topic, uncommitted=True):
             return False
         last: dict[Place, int] = {}
         for record in list(self._seen[topic]):

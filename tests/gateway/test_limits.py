@@ -45,7 +45,7 @@ class TestBodies:
             for _ in range(MOST_BODY // 65_536 + 1):
                 client.send(chunk)
             assert is_problem(client.answer(), 413)
-        eventually(lambda: users.open == 0, within=20)
+        eventually(lambda: users.open == 0, within=60)
 
     def test_a_refused_client_may_finish_sending_and_ask_again(self, gateway, users):
         with gateway.connect() as client:
@@ -75,7 +75,7 @@ class TestBodies:
         with gateway.connect() as client:
             client.send(request("POST", "/api/users", "Content-Length: 200000", body=b"x" * 100_000))
             assert is_problem(client.answer(), 408)
-        eventually(lambda: users.open == 0, within=20)
+        eventually(lambda: users.open == 0, within=60)
         assert not users.requests  # the head came, the body never ended
 
     def test_the_gateways_own_pages_take_none(self, gateway):
@@ -278,7 +278,7 @@ class TestServicesThatSmuggle:
 
         users.behave = late
         assert gateway.ask("GET", "/api/users/1").body == b"/users/1"
-        eventually(lambda: users.open == 0, within=20)
+        eventually(lambda: users.open == 0, within=60)
         assert gateway.ask("GET", "/api/users/2").body == b"/users/2"
 
     @pytest.mark.parametrize("method", ["HEAD", "GET"])

@@ -27,7 +27,7 @@ def streamed(gateway, users, *headers):
     """A POST whose body comes in two parts, the second after the service has the first."""
     client = gateway.connect()
     client.send(request("POST", "/api/users", "Content-Length: 100000", *headers, body=b"x" * 70_000))
-    eventually(lambda: users.open == 1, within=20)
+    eventually(lambda: users.open == 1, within=60)
     return client.send(b"x" * 30_000)
 
 

@@ -225,11 +225,11 @@ def test_without_a_broker_each_page_says_so_in_time(ids, settings):
     for ask in (lambda: client.get(LIST), lambda: client.get(link(ids[0]))):
         started = time.monotonic()
         page = ask()
-        assert time.monotonic() - started < 3
+        assert time.monotonic() - started < 20, "a person's patience, not a command's"
         assert (page.status_code, "Kafka does not answer" in page.text) == (503, True)
     started = time.monotonic()
     answer = client.post(DECIDE, {**CONFIRMED, "action": "redrive", "id": ids})
-    assert time.monotonic() - started < 3
+    assert time.monotonic() - started < 20
     assert answer.status_code == 302
 
 

@@ -15,6 +15,7 @@ from django.db import DatabaseError, connections
 from health_check.base import HealthCheck
 from health_check.exceptions import ServiceUnavailable, ServiceWarning
 
+from chassis.database.session import WrongSession
 from chassis.health.heartbeat import Heartbeat
 
 
@@ -34,6 +35,8 @@ class Database(HealthCheck):
             with connections[self.alias].cursor() as cursor:
                 cursor.execute("SELECT current_setting('transaction_read_only')")
                 (read_only,) = cursor.fetchone()
+        except WrongSession as error:
+            raise ServiceUnavailable("gives sessions with other parameters than this service needs") from error
         except DatabaseError as error:
             raise ServiceUnavailable("does not answer") from error
         if read_only == "on":

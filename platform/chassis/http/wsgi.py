@@ -1,18 +1,27 @@
 """The WSGI application of a service."""
 
 import io
+import sys
 from collections.abc import Callable, Iterable
 from typing import Any
 
 from django.conf import settings
+from django.core.exceptions import ImproperlyConfigured
 from django.core.wsgi import get_wsgi_application
+
+from chassis.database import session
 
 Application = Callable[[dict[str, Any], Any], Iterable[bytes]]
 
 
 def application() -> Application:
-    """Django, taking chunked bodies too."""
-    return _measured(get_wsgi_application())
+    """Django, taking chunked bodies too. Ends the process, with a message, where its database sessions would be wrong."""
+    django = get_wsgi_application()
+    try:
+        session.check_at_start()
+    except ImproperlyConfigured as error:
+        sys.exit(str(error))
+    return _measured(django)
 
 
 def _measured(django: Application) -> Application:

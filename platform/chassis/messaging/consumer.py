@@ -48,7 +48,7 @@ False even for _FATAL, which is what a static member hears whose group a broker 
 
 
 class SessionTooShort(Exception):
-    """The broker allows no session as short as CONSUMER_SESSION_TIMEOUT_SECONDS: its group.min.session.timeout.ms is longer."""
+    """The broker allows no session as short as this consumer's: its group.min.session.timeout.ms is longer."""
 
 
 class Consumer:
@@ -58,14 +58,17 @@ class Consumer:
     never in the middle of a transaction.
     """
 
-    def __init__(self, stop: Stop, heartbeat: Heartbeat) -> None:
+    def __init__(self, stop: Stop, heartbeat: Heartbeat, session_seconds: float | None = None) -> None:
+        """`session_seconds` is one of `kafka.sessions()`, by default the first."""
         self._handlers: Handlers = registered()
         self._stop = stop
         self._heartbeat = heartbeat
         self._backlog = Backlog()
         self._broker = Dependency("broker")
         self._reach = Reach(self._broker)
-        self._client: KafkaConsumer = kafka.consumer(error_cb=self._reach.on_error, on_commit=self._on_commit)
+        self._client: KafkaConsumer = kafka.consumer(
+            session_seconds or kafka.sessions()[0], error_cb=self._reach.on_error, on_commit=self._on_commit
+        )
         self._dependency = Dependency("database") if settings.SERVICE_DATABASE else self._broker
         self._dead_letters = Dependency("dead-letter topic", part="broker")
         heartbeat.watch(self._broker, self._dependency, self._dead_letters)

@@ -35,6 +35,10 @@ TOPIC_REFUSES = REFUSED_FOR_GOOD | {
 }
 """What is about one topic and no other: the broker answers, and does not take this record there, as things are."""
 
+SESSION_SECONDS = (4.0, 6.0)
+"""Sessions of a consumer that CONSUMER_SESSION_TIMEOUT_SECONDS says nothing about: the shorter is preferred, and refused by a
+broker with Kafka's default for group.min.session.timeout.ms, which allows the longer."""
+
 UNREACHABLE = frozenset({KafkaError._ALL_BROKERS_DOWN, KafkaError._AUTHENTICATION})
 """What a client says when it has no broker to talk to."""
 
@@ -146,9 +150,18 @@ def until_answered(ask: Callable[[], None], check: Callable[[], None], broker: D
             return
 
 
-def consumer(**more: Any) -> Consumer:
-    """A member of the service's consumer group that commits only what it is told, and reads only committed records."""
-    session = int(settings.CONSUMER_SESSION_TIMEOUT_SECONDS * 1000)
+def sessions() -> tuple[float, ...]:
+    """Session timeouts of a consumer in seconds, in the order in which to try them: the next one where the broker refuses one."""
+    chosen: float | None = settings.CONSUMER_SESSION_TIMEOUT_SECONDS
+    return SESSION_SECONDS if chosen is None else (chosen,)
+
+
+def consumer(session_seconds: float, **more: Any) -> Consumer:
+    """A member of the service's consumer group that commits only what it is told, and reads only committed records.
+
+    `session_seconds` is one of `sessions()`; a broker that refuses it says INVALID_SESSION_TIMEOUT at the first poll.
+    """
+    session = int(session_seconds * 1000)
     options = _common() | {
         "group.id": names.group(),
         "enable.auto.commit": False,

@@ -17,6 +17,7 @@ from django.conf import settings
 from django.db import DatabaseError, connections
 from psycopg import Error as PsycopgError
 
+from chassis.database.session import require_direct
 from chassis.messaging import kafka, outbox
 from chassis.messaging.dependency import Dependency
 from chassis.messaging.floor import Floor
@@ -119,7 +120,7 @@ class Relay:
         return self._database.up
 
     def run(self) -> None:
-        """Turn until told to stop."""
+        """Turn until told to stop. Raises Pooled where a pooler stands between it and PostgreSQL."""
         with tracing.untraced():
             while not self._stop:
                 self._heartbeat.beat()
@@ -152,6 +153,7 @@ class Relay:
         if wait > 0:
             time.sleep(min(wait, 0.5))
             return
+        require_direct(self._connection)
         with self._connection.cursor() as cursor:
             cursor.execute("SELECT set_config('idle_session_timeout', %s, false)", [f"{SESSION_SECONDS}s"])
             cursor.execute(CAN_WRITE)

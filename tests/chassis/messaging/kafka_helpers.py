@@ -46,7 +46,7 @@ class Reader:
                 "isolation.level": "read_committed",
             }
         )
-        partitions = self._client.list_topics(topic, timeout=10).topics[topic].partitions
+        partitions = self._client.list_topics(topic, timeout=60).topics[topic].partitions
         self._client.assign([TopicPartition(topic, number, 0) for number in partitions])
 
     def read(self) -> list[Message]:
@@ -79,7 +79,7 @@ def committed(scene) -> int:
     """How many records of the scene's topic its group has committed."""
     client = Consumer(servers() | {"group.id": scene.group})
     try:
-        offsets = client.committed([TopicPartition(scene.topic, n) for n in range(2)], timeout=10)
+        offsets = client.committed([TopicPartition(scene.topic, n) for n in range(2)], timeout=60)
         return sum(max(0, partition.offset) for partition in offsets)
     finally:
         client.close()

@@ -302,7 +302,7 @@ def test_two_consumers_share_and_hand_over(scene):
             eventually(lambda: second.loop and second.loop.assigned == 1 and first.loop.assigned == 1)
             scene.send(*(scene.event(n, key=f"k{n % 10}") for n in range(200, 400)))
             eventually(lambda: len(scene.handled) >= 400)
-        eventually(lambda: first.loop.assigned == 2, within=5)  # it left; nobody waited for a session to end
+        eventually(lambda: first.loop.assigned == 2)  # it left; nobody waited for a session to end
         scene.send(*(scene.event(n, key=f"k{n % 10}") for n in range(400, 500)))
         eventually(lambda: len(scene.handled) >= 500)
         eventually(lambda: committed(scene) == 500)
@@ -311,14 +311,14 @@ def test_two_consumers_share_and_hand_over(scene):
 
 
 def test_a_member_with_an_id_leaves_at_once_too(scene, settings):
-    settings.CONSUMER_SESSION_TIMEOUT_SECONDS = 30
+    settings.CONSUMER_SESSION_TIMEOUT_SECONDS = 300
     settings.CONSUMER_ID = "one"
     with running(Consumer) as first:
         eventually(lambda: first.loop and first.loop.assigned == 2)
         settings.CONSUMER_ID = "two"
         with running(Consumer) as second:
             eventually(lambda: second.loop and second.loop.assigned == 1)
-        eventually(lambda: first.loop.assigned == 2, within=10)
+        eventually(lambda: first.loop.assigned == 2)
 
 
 @contextlib.contextmanager
@@ -424,7 +424,7 @@ def test_a_handler_that_leaves_its_transaction_idle_has_failed(scene, settings):
         if any(one.event.number == 3 for one in received):
             with connections["users"].cursor() as cursor:
                 cursor.execute("SET LOCAL idle_in_transaction_session_timeout = '50ms'")
-                time.sleep(0.3)
+                time.sleep(1.0)
                 cursor.execute("SELECT 1")
 
     scene.react = react

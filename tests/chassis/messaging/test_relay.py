@@ -65,7 +65,7 @@ def test_a_commit_is_sent_at_once_and_not_at_the_next_poll(topic, settings):
     with running(Relay) as relay:
         eventually(lambda: relay.loop and relay.loop._active)
         note([1])
-        assert numbers(read(topic, 1, within=10)) == [1]
+        assert numbers(read(topic, 1, within=30)) == [1]
 
 
 def test_a_row_that_somebody_unmarks_is_sent_again_though_the_relay_looks_above_it(topic, settings):

@@ -41,12 +41,12 @@ def run(*arguments: str) -> str:
 def config(name: str) -> dict[str, str]:
     resource = ConfigResource(ResourceType.TOPIC, name)
     client = AdminClient(servers())  # it must outlive its answer
-    entries = client.describe_configs([resource])[resource].result(10)
+    entries = client.describe_configs([resource])[resource].result(60)
     return {entry.name: entry.value for entry in entries.values()}
 
 
 def partitions(name: str) -> int:
-    return len(AdminClient(servers()).list_topics(name, timeout=10).topics[name].partitions)
+    return len(AdminClient(servers()).list_topics(name, timeout=60).topics[name].partitions)
 
 
 def test_makes_it_and_then_finds_nothing_to_say(name):

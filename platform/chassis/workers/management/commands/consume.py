@@ -63,8 +63,8 @@ class Command(BaseCommand):
                 ) from None
             except SessionTooShort:
                 raise CommandError(
-                    f"the broker allows no session of {settings.CONSUMER_SESSION_TIMEOUT_SECONDS:g} s: lower its"
-                    " group.min.session.timeout.ms (6 s unless it was set), or raise CONSUMER_SESSION_TIMEOUT_SECONDS"
+                    f"the broker allows no session of {kafka.sessions()[-1]:g} s: set CONSUMER_SESSION_TIMEOUT_SECONDS to its"
+                    " group.min.session.timeout.ms (6 s by default), or lower that"
                 ) from None
 
     @staticmethod
@@ -75,9 +75,10 @@ class Command(BaseCommand):
         place. Who is fenced again soon after has a rival, and leaves the place to it.
         """
         fenced_at = -math.inf
+        sessions = list(kafka.sessions())
         while True:
             try:
-                Consumer(stop, heartbeat).run()
+                _run(stop, heartbeat, sessions)
             except Fenced as error:
                 if stop:
                     return
@@ -108,3 +109,25 @@ class Command(BaseCommand):
         for one in done:
             before = "nowhere" if one.before is None else one.before
             self.stdout.write(f"{one.topic}/{one.partition}: was at {before}, goes on at {one.now} of {one.end}")
+
+
+def _run(stop: Stop, heartbeat: Heartbeat, sessions: list[float]) -> None:
+    """Run a consumer to its end with the first of these session timeouts that the broker allows; those refused are removed.
+
+    Raises Fenced, and SessionTooShort when the broker refuses the last one too.
+    """
+    while True:
+        try:
+            Consumer(stop, heartbeat, sessions[0]).run()
+        except SessionTooShort:
+            if len(sessions) == 1:
+                raise
+            refused = sessions.pop(0)
+            log.info(
+                "the broker allows no session this short, using a longer one",
+                refused_seconds=refused,
+                session_seconds=sessions[0],
+                hint="a dead consumer is replaced sooner where group.min.session.timeout.ms allows it",
+            )
+        else:
+            return
