@@ -28,9 +28,9 @@ RAISED = {
     "unburied": lambda: Unburied("says the handler"),
     "fenced": lambda: Fenced("says the handler"),
     "exit": lambda: SystemExit(1),
-    "interrupt": lambda: KeyboardInterrupt(),
+    "interrupt": KeyboardInterrupt,
     "timeout": lambda: HandlerTimeout("says the handler"),
-    "memory": lambda: MemoryError(),
+    "memory": MemoryError,
     "own": lambda: ValueError("no"),
 }
 
