@@ -3,6 +3,7 @@
 import threading
 import time
 from collections.abc import Callable
+from itertools import pairwise
 
 import pytest
 from confluent_kafka import KafkaError, KafkaException
@@ -70,8 +71,8 @@ def test_whatever_one_event_raises_others_get_through(scene, kind):
         for number in range(100, 400):
             if dead(scene):
                 break
-            came[number] = time.monotonic()
             scene.send(scene.event(number, key=f"k{number}"))
+            came[number] = time.monotonic()
             time.sleep(0.05)
         [letter] = eventually(lambda: dead(scene))
         eventually(lambda: committed(scene) == len(came))
@@ -120,5 +121,5 @@ def test_three_keys_that_hang(scene, settings):
     assert {bytes(letter.payload) for letter in dead(scene)} == {b'{"number": %d}' % n for n in hanging}
     assert {dict(letter.headers)["deadletter-reason"] for letter in dead(scene)} == {"timeout"}
     assert others_at[0] - began < 3 * 3 + 3, "all others within three limits, and the start of the consumer"
-    gaps = [later - earlier for earlier, later in zip(done, done[1:], strict=False)]
+    gaps = [later - earlier for earlier, later in pairwise(done)]
     assert max(gaps) < 3 + 1, "nobody else stood still for longer than one limit, and a moment"
