@@ -96,6 +96,22 @@ def handlers_never_return():
     setattr(services, use_case, hanging)
 
 
+@fault
+def broken_handler():
+    """A bad deployment: the use case that makes welcome orders, or pays, raises for everybody."""
+    import importlib
+
+    from django.conf import settings
+
+    use_case = {"orders": "make_welcome_orders", "payments": "pay"}[settings.SERVICE_NAME]
+    services = importlib.import_module(f"{settings.SERVICE_NAME}.services")
+
+    def broken(received):
+        raise TypeError(f"{use_case}() got an unexpected keyword argument")
+
+    setattr(services, use_case, broken)
+
+
 def main():
     # As when manage.py is run itself: the root of the repository is what is imported from, and argv is its own.
     sys.path[0] = os.getcwd()

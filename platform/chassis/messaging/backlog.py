@@ -108,7 +108,8 @@ class Backlog:
     def take(self, limit: int, now: float) -> list[Record]:
         """The next records to try together: one that is due again, alone; else up to `limit` fresh ones, in order.
 
-        A patient retry goes before fresh ones only after they have had their turn (`Schedule`). The records are out of the backlog until `finish`, `put_back`, `split` or `fail` says what became of them.
+        A patient retry goes before fresh ones only after they have had their turn (`Schedule`). The records are out of the
+        backlog until `finish`, `put_back`, `split` or `fail` says what became of them.
         """
         again = self._next_due(now, alone=False)
         if again is None and (batch := self._take_fresh(limit)):
