@@ -5,13 +5,14 @@ import uuid
 from collections.abc import Iterator
 
 import pytest
-from confluent_kafka import Consumer, Producer, TopicPartition
+from confluent_kafka import Consumer, KafkaError, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient
 
 from embedded import cache
 from embedded.engines import Engines, choose
 from embedded.postgres import PostgreSQL
 from embedded.processes import drive
+from tests.acceptance.closed_kafka import ClosedKafka
 from tests.acceptance.conftest import STAND
 from tests.acceptance.faults import faults
 from tests.acceptance.stand import Stand
@@ -26,12 +27,12 @@ YOUNG = ("--since", "1h", "--older-than", "0s")
 
 
 class Environment(Stand):
-    """A whole system with databases of its own, on a Kafka that it shares."""
+    """A whole system with databases and a Kafka account of its own, on a Kafka that it shares."""
 
-    def __init__(self, engines: Engines, folder, prefix: str) -> None:
+    def __init__(self, engines: Engines, folder, prefix: str, account: dict[str, str]) -> None:
         folder.mkdir()
-        super().__init__(engines, folder, KAFKA_PREFIX=prefix)
-        self.prefix = prefix
+        super().__init__(engines, folder, KAFKA_PREFIX=prefix, **account)
+        self.prefix, self.account = prefix, account
         self._servers = {"bootstrap.servers": engines.kafka.bootstrap_servers}
 
     def topic(self, name: str) -> str:
@@ -80,11 +81,13 @@ def both(request: pytest.FixtureRequest) -> Iterator[tuple[Environment, Environm
     with cache.throwaway("prefix") as folder:
         blue = choose(folder)
         green = Engines(PostgreSQL(folder / "green-postgres"), blue.kafka)
-        systems = [Environment(blue, folder / "blue", "blue."), Environment(green, folder / "green", "green-")]
+        closed, systems = ClosedKafka(blue.kafka), []
         shared = request.config.stash.get(STAND, None)
-        request.config.stash[STAND] = systems[0]  # whose last lines are shown
         try:
             drive(blue.kafka.starting(), blue.postgres.starting(), green.postgres.starting())
+            for name, engines, prefix in (("blue", blue, "blue."), ("green", green, "green-")):
+                systems.append(Environment(engines, folder / name, prefix, closed.let_in(name, prefix)))
+            request.config.stash[STAND] = systems[0]  # whose last lines are shown
             for system in systems:
                 system.prepare()
                 system.whole()
@@ -125,6 +128,23 @@ def test_what_the_broker_knows_bears_a_prefix(both):
     groups = {group.group_id for group in client.list_consumer_groups().result(10).valid}
     assert {name for name in groups if not name.startswith(("blue.", "green-"))} == set()
     assert {f"{system.prefix}{name}" for system in both for name in GROUPS} <= groups
+
+
+def test_an_account_sees_what_bears_its_prefix_and_nothing_else(both):
+    blue, green = both
+    account = {
+        "bootstrap.servers": blue.account["KAFKA_BOOTSTRAP_SERVERS"],
+        "security.protocol": "SASL_PLAINTEXT",
+        "sasl.mechanism": "SCRAM-SHA-512",
+        "sasl.username": blue.account["KAFKA_SASL_USERNAME"],
+        "sasl.password": blue.account["KAFKA_SASL_PASSWORD"],
+    }
+    client = AdminClient(account)
+    assert set(client.list_topics(timeout=10).topics) == {blue.topic(name) for name in EVENTS | DEAD}
+    producer, refused = Producer(account), []
+    producer.produce(green.topic("user.created"), b"v", on_delivery=lambda error, _: refused.append(error.code()))
+    assert producer.flush(20) == 0
+    assert refused == [KafkaError.TOPIC_AUTHORIZATION_FAILED]
 
 
 def test_the_document_says_the_names_on_the_wire(both):
