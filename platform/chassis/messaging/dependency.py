@@ -18,6 +18,7 @@ class Dependency:
     def __init__(self, name: str, part: str = "") -> None:
         self.name = name
         self.part = part or name
+        self.why = ""
         self.next_try = 0.0
         self.answered_at = 0.0
         self._failures = 0

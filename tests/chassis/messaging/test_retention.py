@@ -165,8 +165,8 @@ def test_in_large_tables_every_statement_finds_its_rows_by_an_index(unsent):
     fill("outbox", unsent, YOUNG, sent="NULL")
     execute("ANALYZE outbox, inbox, idempotency_keys")
     statements = {
-        "unsent": (relay.UNSENT.format(unless_parked=relay.BEHIND_PARKED), [1_000]),
-        "unsent, passing parked": (relay.UNSENT.format(unless_parked=""), [1_000]),
+        "unsent": (relay.unsent(wait=True), {"rows": 1_000, "bytes": 8_000_000, "largest": 16_000_000}),
+        "unsent, passing parked": (relay.unsent(wait=False), {"rows": 1_000, "bytes": 8_000_000, "largest": 16_000_000}),
         "mark": (relay.MARK, [list(range(1_000))]),
         "gauges": (gauges.OUTBOX, None),
         **{
