@@ -17,7 +17,7 @@ from dataclasses import dataclass
 import psycopg
 
 from bench.table import percentile
-from chassis.messaging.relay import MARK, unsent
+from chassis.messaging.outbox_rows import MARK, unsent
 from chassis.messaging.retention import OUTBOX as PURGE
 from embedded import cache
 from embedded.postgres import PostgreSQL
@@ -49,7 +49,7 @@ PAYLOAD = b"x" * 180
 HEADERS = json.dumps({"ce_id": "x" * 36, "traceparent": "x" * 55, "ce_type": "x" * 12, "rest": "x" * 250})
 OLD = "now() - interval '90 days' + n * interval '1 ms'"
 UNSENT_ROWS = unsent(wait=True)
-UNSENT_BOUNDS = {"rows": 1000, "bytes": 8_000_000, "largest": 16_000_000}
+UNSENT_BOUNDS = {"floor": 0, "rows": 1000, "bytes": 8_000_000, "largest": 16_000_000}
 
 SIZES = "SELECT pg_relation_size('outbox'), pg_indexes_size('outbox'), pg_relation_size('outbox_unsent')"
 STATISTICS = """

@@ -18,9 +18,6 @@ from chassis.observability import metrics
 CHUNK = 2_000
 """Most events in one COPY."""
 
-CHANNEL = "outbox"
-"""PostgreSQL channel that a trigger notifies when rows were added; relays listen to it."""
-
 
 class NotInTransaction(Exception):
     """publish() was called outside a transaction: wrap the change and its events in `transaction.atomic(using=…)`."""

@@ -10,7 +10,6 @@ agreement between relays. What is on its way is `sending.py`, which topics wait 
 
 import time
 from collections import defaultdict
-from typing import Any
 
 import structlog
 from confluent_kafka import KafkaError, KafkaException
@@ -19,12 +18,14 @@ from django.db import DatabaseError, connections
 from psycopg import Error as PsycopgError
 
 from chassis.database.failures import is_unavailable
-from chassis.messaging import gauges, kafka, outbox, sizes
+from chassis.messaging import kafka, outbox_rows
 from chassis.messaging.dependency import Dependency
+from chassis.messaging.floor import Floor
 from chassis.messaging.loop import Heartbeat, Stop
 from chassis.messaging.retries import RetryPolicy
 from chassis.messaging.sending import Answer, Row, Sending, Verdict
 from chassis.messaging.topic_waits import TopicWaits, Wait
+from chassis.messaging.wakeup import Wakeup
 from chassis.observability import metrics, tracing
 
 log = structlog.get_logger(__name__)
@@ -49,35 +50,7 @@ ALONE_SECONDS = 0.5
 NOT_YET_SECONDS = 0.05
 """How long it waits for the answer to a topic that did not take rows before; then the answer comes when it comes."""
 
-SIZE = """
-coalesce(octet_length(payload), 0) + coalesce(octet_length(key), 0)
-+ CASE WHEN pg_column_size(headers) > 2000 THEN octet_length(headers::text) ELSE pg_column_size(headers) END
-"""
-UNSENT = f"""
-SELECT position, event_id, topic, key, raw_key, CASE WHEN size <= %(largest)s THEN payload END,
-       CASE WHEN size <= %(largest)s THEN headers END, created_at, size
-FROM (SELECT *, sum(least(size, %(largest)s)) OVER (ORDER BY position ROWS UNBOUNDED PRECEDING) - size AS before
-      FROM (SELECT position, event_id, topic, key, raw_key, payload, headers, created_at, {SIZE} AS size
-            FROM outbox AS o WHERE sent_at IS NULL AND parked_at IS NULL {{unless_waiting}} {{unless_parked}}
-            ORDER BY position LIMIT %(rows)s) AS o) AS o
-WHERE before < %(bytes)s ORDER BY position
-"""
-"""The sizes of large values stand in their pointers: only what is taken is read."""
-OTHER_TOPICS = "AND topic <> ALL(%(besides)s)"
-ONE_TOPIC = "AND topic = %(topic)s"
-BEHIND_PARKED = """
-AND NOT EXISTS (SELECT 1 FROM outbox AS p
-                WHERE left(p.topic, 249) = left(o.topic, 249) AND left(p.key, 200) = left(o.key, 200)
-                AND p.topic = o.topic AND p.key = o.key
-                AND p.sent_at IS NULL AND p.parked_at IS NOT NULL AND p.discarded_at IS NULL
-                AND p.position < o.position)
-"""
-"""The first line is what the index holds: a key may be longer than an index entry."""
-MARK = "UPDATE outbox SET sent_at = clock_timestamp() WHERE position = ANY(%s)"
-MARK_LATE = "UPDATE outbox SET sent_at = clock_timestamp() WHERE event_id = ANY(%s) AND sent_at IS NULL"
-"""By the event's id: a position may be another event's in a database that a failover, or a restore, has set back."""
 CAN_WRITE = "SELECT current_setting('transaction_read_only') = 'off'"
-PARK = "UPDATE outbox SET parked_at = clock_timestamp(), parked_reason = %s WHERE event_id = %s AND sent_at IS NULL"
 
 
 class Lost(Exception):
@@ -111,12 +84,18 @@ class Relay:
         """Whether all that was to be marked or parked is."""
         self._another_session = False
         """Whether what is on its way was taken in an earlier session."""
-        self._clock = gauges.Clock()
+        self._wakeup = Wakeup(self._connection)
+        self._floor = Floor()
 
     @property
     def active(self) -> bool:
         """Whether this relay is the one that sends."""
         return self._active
+
+    @property
+    def floor(self) -> int | None:
+        """The position up to which no row waits to be sent, if this relay knows: the one that sends does."""
+        return self._floor.position if self._active else None
 
     @property
     def broker_up(self) -> bool:
@@ -145,15 +124,13 @@ class Relay:
         if not self._active:
             self._stand_by()
             return
-        if self._clock.rings():
-            with self._connection.cursor() as cursor:
-                gauges.measure_outbox(cursor)
         self._write_down()
         self._try_waiting_topics()
         rows = self._take()
         if self._written:
             self._database_answered()
         if rows:
+            self._wakeup.awake()
             self._send(rows)
         elif self._sending.unanswered:
             self._sending.serve(0.25)
@@ -180,9 +157,9 @@ class Relay:
                 return
             cursor.execute("SELECT pg_try_advisory_lock(%s)", [LOCK])
             (mine,) = cursor.fetchone()
-            if mine:
-                cursor.execute(f"LISTEN {outbox.CHANNEL}")
         if mine:
+            self._wakeup.begin()
+            self._floor.reset()  # whoever sent before may have been told of rows to send again
             self._active = True
             metrics.RELAY_ACTIVE.set(1)
         else:
@@ -261,23 +238,14 @@ class Relay:
 
     # --- a batch ---
 
-    def _take(self, topic: str | None = None, most: int | None = None) -> list[Row]:
-        """Unsent rows in order, of one topic or of all that do not wait, no more than a batch may hold."""
-        besides = sorted({*self._waits.topics, *self._sending.topics})
-        unless_waiting = ONE_TOPIC if topic is not None else OTHER_TOPICS if besides else ""
-        statement = UNSENT.format(
-            unless_waiting=unless_waiting, unless_parked=BEHIND_PARKED if settings.OUTBOX_PARKED_KEY == "wait" else ""
-        )
-        bounds = {
-            "rows": most or settings.OUTBOX_BATCH_SIZE,
-            "bytes": settings.OUTBOX_BATCH_BYTES,
-            "largest": sizes.largest_record(),
-            "besides": besides,
-            "topic": topic,
-        }
+    def _take(self) -> list[Row]:
+        """Unsent rows in order, no more than a batch may hold; none of a topic that waits, or has rows without an answer."""
+        if self._wakeup.rescan():
+            self._floor.reset()
+        besides = {*self._waits.topics, *self._sending.topics}
         with self._connection.cursor() as cursor:
-            cursor.execute(statement, bounds)
-            return [Row._make(row) for row in cursor.fetchall()]
+            self._floor.rise(cursor)
+            return outbox_rows.take(cursor, self._floor.position, besides=besides)
 
     def _send(self, rows: list[Row]) -> None:
         started = time.perf_counter()
@@ -288,7 +256,9 @@ class Relay:
         metrics.RELAY_BATCH_SECONDS.observe(time.perf_counter() - started)
         verdicts = {answer.verdict for answer in answers}
         failed = {Verdict.TOPIC, Verdict.AGAIN} & verdicts
-        metrics.RELAY_BATCHES.labels("failed" if failed else "partial" if verdicts - {Verdict.CONFIRMED} else "sent").inc()
+        metrics.RELAY_BATCHES.labels(
+            "failed" if failed else "partial" if verdicts - {Verdict.CONFIRMED} else "sent"
+        ).inc()
         failure = self._sending.renew_if_failed()
         if failure is not None and verdicts <= {Verdict.AGAIN}:
             self._broker.failed(KafkaException(failure))
@@ -306,7 +276,8 @@ class Relay:
         if wait.failures and (error := self._ask_about(wait.topic)):
             self._waits.failed(wait.topic, error)
             return False
-        rows = self._take(wait.topic, most=1)
+        with self._connection.cursor() as cursor:
+            rows = outbox_rows.take(cursor, self._floor.position, topic=wait.topic, most=1)
         if not rows:
             self._waits.nothing_left(wait.topic)
             return False
@@ -344,16 +315,16 @@ class Relay:
     def _mark(self, rows: list[Row]) -> None:
         if not rows:
             return
-        statement, ids = (MARK_LATE, "event_id") if self._another_session else (MARK, "position")
         with self._connection.cursor() as cursor:
-            cursor.execute(statement, [[getattr(row, ids) for row in rows]])
+            outbox_rows.mark(cursor, rows, late=self._another_session)
+        self._floor.sent(len(rows))
         self._complaint, self._stalls = None, 0
         self._broker.answered()
         now = time.time()
         for row in rows:
             metrics.OUTBOX_PUBLISHED.labels(row.topic).inc()
             metrics.OUTBOX_DELAY.observe(max(0.0, now - row.created_at.timestamp()))
-        for topic in self._waits.topics & {row.topic for row in rows}:
+        for topic in {row.topic for row in rows}.intersection(self._waits.topics):
             self._waits.written(topic, max(row.position for row in rows if row.topic == topic))
 
     def _park(self, answers: list[Answer]) -> None:
@@ -361,7 +332,7 @@ class Relay:
         for row, _, reason in ((answer.row, answer.verdict, answer.reason) for answer in answers):
             try:
                 with self._connection.cursor() as cursor:
-                    cursor.execute(PARK, [reason.replace("\0", "")[:1_000], row.event_id])
+                    outbox_rows.park(cursor, row, reason)
             except DatabaseError as error:
                 if is_unavailable(error):
                     raise
@@ -392,11 +363,8 @@ class Relay:
 
     def _wait_for_more(self) -> None:
         """Sleep until a transaction that published has committed, or for OUTBOX_POLL_SECONDS."""
-        pg = self._connection.connection
-        if pg is None:
-            raise Lost("no connection")
-        for _ in pg.notifies(timeout=min(settings.OUTBOX_POLL_SECONDS, PING_SECONDS), stop_after=1):
-            break
+        if self._wakeup.sleep(min(settings.OUTBOX_POLL_SECONDS, PING_SECONDS)):
+            self._floor.reset()
 
     def _pause(self, seconds: float) -> None:
         deadline = time.monotonic() + seconds

@@ -14,7 +14,9 @@ log = structlog.get_logger(__name__)
 RETRY = RetryPolicy(attempts=1_000_000_000, base=0.5, factor=2.0, cap=5.0)
 """One row of such a topic is tried this often."""
 
-HINT = "make or change the topic with `manage.py topics --apply` for the service whose topic it is, or grant WRITE on it"
+HINT = (
+    "make or change the topic with `manage.py topics --apply` for the service whose topic it is, or grant WRITE on it"
+)
 
 
 @dataclass(slots=True)

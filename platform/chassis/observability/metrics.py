@@ -29,13 +29,22 @@ OUTBOX_PUBLISHED = Counter("outbox_published", "Outbox rows that the broker conf
 OUTBOX_REFUSED = Counter(
     "outbox_refused", "Outbox rows that the broker refused for good and that are now parked.", ["topic"]
 )
-OUTBOX_PENDING = Gauge("outbox_pending", "Outbox rows that wait to be sent.", multiprocess_mode="mostrecent")
+COUNTED_EXACTLY = 10_000
+OUTBOX_PENDING = Gauge(
+    "outbox_pending",
+    f"Outbox rows that wait to be sent. Counted up to {COUNTED_EXACTLY:,}; more are estimated by their positions.",
+    multiprocess_mode="mostrecent",
+)
 OUTBOX_OLDEST_AGE = Gauge(
     "outbox_oldest_age_seconds",
     "Age of the oldest outbox row that waits to be sent; 0 if none.",
     multiprocess_mode="mostrecent",
 )
-OUTBOX_PARKED = Gauge("outbox_parked", "Outbox rows that wait for a person's decision.", multiprocess_mode="mostrecent")
+OUTBOX_PARKED = Gauge(
+    "outbox_parked",
+    f"Outbox rows that wait for a person's decision; at {COUNTED_EXACTLY:,} there may be more.",
+    multiprocess_mode="mostrecent",
+)
 OUTBOX_DELAY = Histogram(
     "outbox_delay_seconds", "From writing an outbox row to the broker's confirmation.", buckets=FAST
 )

@@ -5,6 +5,7 @@ from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 
 from chassis.messaging.loop import Stop
+from chassis.messaging.outbox_gauges import measuring
 from chassis.messaging.relay import Relay
 from chassis.workers import worker
 from chassis.workers.housekeeping import housekeeping
@@ -23,5 +24,5 @@ class Command(BaseCommand):
         stop = Stop(signal.SIGTERM, signal.SIGINT)
         with worker.serving("relay") as heartbeat:
             relay = Relay(stop, heartbeat)
-            with housekeeping(lambda: relay.active):
+            with housekeeping(lambda: relay.active), measuring(relay):
                 relay.run()
