@@ -37,7 +37,9 @@ UNWRITABLE = (TypeError, ValueError, OverflowError)
 
 TOPIC_REFUSES = REFUSED_FOR_GOOD | {
     KafkaError._UNKNOWN_TOPIC,
+    KafkaError._UNKNOWN_PARTITION,
     KafkaError.UNKNOWN_TOPIC_OR_PART,
+    KafkaError.UNKNOWN_TOPIC_ID,
     KafkaError.TOPIC_AUTHORIZATION_FAILED,
     KafkaError.TOPIC_EXCEPTION,
     KafkaError.POLICY_VIOLATION,

@@ -3,17 +3,18 @@
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
+from functools import partial
 
 import structlog
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
 
-from chassis.messaging import handling, hanging, kafka
+from chassis.messaging import deadletters, handling, hanging, kafka
 from chassis.messaging.deadletters import DeadLetter, topic_of
 from chassis.messaging.envelope import Envelope, Outgoing, seal
 from chassis.messaging.failures import DependencyDown, Refused, Unburied
 from chassis.messaging.handling import Handlers
 from chassis.messaging.outcome import Offsets, Outcome
-from chassis.messaging.records import Record
+from chassis.messaging.records import Headers, Record
 from chassis.messaging.watchdog import Watchdog
 
 CALL_SECONDS = 2.0
@@ -74,6 +75,8 @@ class KafkaTransaction:
         self._beat = beat
         self._watchdog = Watchdog("a step of a Kafka transaction", HUNG_SECONDS)
         self._repeated = False
+        self._shortened: set[str] = set()
+        """Dead letters that were too large with their error and traceback."""
 
     def process(self, batch: Sequence[Record], offsets: Offsets) -> Outcome:
         """Handle a batch, then write what it published, its dead letters and its offsets together."""
@@ -146,26 +149,35 @@ class KafkaTransaction:
     def _bury(self, letters: Sequence[DeadLetter]) -> None:
         """Write dead letters, and wait for the answer: it says whether they, or all the rest, hold up the transaction.
 
-        Raises Unburied.
+        Raises Unburied. One that is too large is written without its diagnostics in the next transaction that it is in.
         """
-        refused: list[KafkaError] = []
+        refused: list[str] = []
 
-        def done(error: KafkaError | None, _: Message | None) -> None:
+        def done(letter: DeadLetter, error: KafkaError | None, _: Message | None) -> None:
             if error is not None and error.code() in kafka.TOPIC_REFUSES:
-                refused.append(error)
+                refused.append(f"{error.name()}: {error.str()}")
+                if error.code() in kafka.REFUSED_FOR_GOOD:
+                    self._shortened.add(letter.id)
 
-        try:
-            for letter in letters:
-                record = letter.record
-                self._produce(topic_of(record.topic), record.key, record.value, letter.headers(), done=done)
-        except KafkaException as exception:
-            done(exception.args[0], None)
-            if not refused:
-                raise
+        for letter in letters:
+            record, headers = letter.record, self._headers(letter)
+            try:
+                self._produce(topic_of(record.topic), record.key, record.value, headers, done=partial(done, letter))
+            except KafkaException as exception:
+                done(letter, exception.args[0], None)
+                if not refused:
+                    raise
+            except kafka.UNWRITABLE as error:
+                refused.append(f"no Kafka record: {type(error).__name__}: {error}")
         while letters and not refused and self._producer.flush(CALL_SECONDS):
             self._beat()
         if refused:
-            raise Unburied(f"{refused[0].name()}: {refused[0].str()}")
+            raise Unburied(refused[0])
+        self._shortened.difference_update(letter.id for letter in letters)
+
+    def _headers(self, letter: DeadLetter) -> Headers:
+        headers = letter.headers()
+        return deadletters.without_diagnostics(headers) if letter.id in self._shortened else headers
 
     def _produce(
         self,
@@ -176,11 +188,13 @@ class KafkaTransaction:
         partition: int = -1,
         done: Callable[[KafkaError | None, Message | None], None] | None = None,
     ) -> None:
+        checked = kafka.checked(headers)
         while True:
             try:
-                self._producer.produce(topic, value, key, partition, headers=list(headers), on_delivery=done)
+                self._producer.produce(topic, value, key, partition, headers=checked, on_delivery=done)
             except BufferError:
                 self._producer.poll(0.1)
+                self._beat()
             else:
                 return
 

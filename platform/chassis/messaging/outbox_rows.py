@@ -75,5 +75,5 @@ def mark(cursor: Any, rows: Sequence[Row], *, late: bool) -> None:
 
 
 def park(cursor: Any, row: Row, reason: str) -> None:
-    """This one waits for a person, with what is said against it."""
+    """Have a row wait for a person, with what is said against it."""
     cursor.execute(PARK, [reason.replace("\0", "")[:1_000], row.event_id])

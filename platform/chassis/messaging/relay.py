@@ -23,7 +23,7 @@ from chassis.messaging.dependency import Dependency
 from chassis.messaging.floor import Floor
 from chassis.messaging.loop import Heartbeat, Stop
 from chassis.messaging.retries import RetryPolicy
-from chassis.messaging.sending import Answer, Row, Sending, Verdict
+from chassis.messaging.sending import CALL_SECONDS, Answer, Row, Sending, Verdict
 from chassis.messaging.topic_waits import TopicWaits, Wait
 from chassis.messaging.wakeup import Wakeup
 from chassis.observability import metrics, tracing
@@ -132,8 +132,8 @@ class Relay:
         if rows:
             self._wakeup.awake()
             self._send(rows)
-        elif self._sending.unanswered:
-            self._sending.serve(0.25)
+        elif self._sending.topics:
+            self._sending.serve(CALL_SECONDS)
         else:
             self._broker.forget()
             self._wait_for_more()
@@ -377,7 +377,7 @@ class Relay:
         deadline = time.monotonic() + STOP_SECONDS
         try:
             while self._active and self._sending.unanswered and time.monotonic() < deadline:
-                self._sending.serve(0.25)
+                self._sending.serve(CALL_SECONDS)
             if self._active:
                 self._write_down()
         except (DatabaseError, PsycopgError, Unconfirmed) as error:

@@ -23,6 +23,11 @@ PATIENCE_SECONDS = 1.0
 """When nothing was confirmed for this long, rows without an answer are left on their way, and other topics' go on."""
 
 
+CALL_SECONDS = 0.1
+"""Longest call into the client. confluent-kafka divides a call of more than 0.2 s, and when the client fails in one of the
+parts the delivery reports of the next ones are lost: their callbacks run while its exception is set."""
+
+
 class Row(NamedTuple):
     """An outbox row; payload and headers are None where the row is larger than any record."""
 
@@ -154,7 +159,7 @@ class Sending:
         deadline = time.monotonic() + within
         while row.topic in self.alone and (left := deadline - time.monotonic()) > 0:
             # A flush waits for the rows of other topics, too.
-            self._single.flush(min(left, 0.25) if len(self.alone) == 1 else 0.01)
+            self._collect(self._single.flush, left if len(self.alone) == 1 else 0.01)
             self._alive()
         return None if row.topic in self.alone else self.answers[-1]
 
@@ -192,7 +197,7 @@ class Sending:
             try:
                 client.produce(row.topic, value, key, headers=headers, on_delivery=done)
             except BufferError:
-                client.poll(0.1)
+                self._collect(client.poll, CALL_SECONDS)
                 self._alive()
                 if time.monotonic() - max(began, self._since) > PATIENCE_SECONDS:
                     return Answer(row, Verdict.AGAIN, "the Kafka client is full")
@@ -228,18 +233,23 @@ class Sending:
         """Wait until what was given last has its answers, or nothing was confirmed for PATIENCE_SECONDS."""
         old = len(self.unanswered) > len(self._fresh)
         while self._fresh and time.monotonic() - max(self._since, self._given_at) < PATIENCE_SECONDS:
-            self.serve(0.02 if old else 0.25)  # a flush waits for the old ones, too
+            self.serve(0.02 if old else CALL_SECONDS)  # a flush waits for the old ones, too
         self._fresh.clear()
 
     def serve(self, seconds: float) -> None:
-        """Collect answers for up to so many seconds."""
+        """Collect answers for up to so many seconds, CALL_SECONDS at most."""
+        waits = bool(self.unanswered)
         if self._single is not None:
-            self._single.poll(0)
-        if self.unanswered:
-            self._client.flush(seconds)
-        else:
-            self._client.poll(0)
+            self._collect(self._single.poll, 0 if waits else seconds)
+        self._collect(self._client.flush if waits else self._client.poll, seconds if waits else 0)
         self._alive()
+
+    def _collect(self, call: Callable[[float], int], seconds: float) -> None:
+        """One call into a client, which runs the callbacks. A client that has failed for good says so here."""
+        try:
+            call(min(seconds, CALL_SECONDS))
+        except KafkaException as exception:
+            self._failure = exception.args[0]
 
     def quiet(self) -> float:
         """For how many seconds nothing was confirmed, though something waits for it; 0 when nothing does."""
@@ -278,7 +288,7 @@ class Sending:
         """Take back what has no answer, so that it cannot arrive at any later time, and begin with another client."""
         for client in filter(None, (self._client, self._single)):
             client.purge()
-            client.poll(0)
+            self._collect(client.poll, 0)
         self._single, self._client, self._failure = None, self._make(), None
         self.unanswered.clear()
         self.alone.clear()

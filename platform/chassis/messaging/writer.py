@@ -91,7 +91,7 @@ class Writer:
             if self._refused is None:
                 self._insist(self._producer.commit_transaction)
                 return
-        except (KafkaException, SystemError) as error:
+        except (KafkaException, SystemError, *kafka.UNWRITABLE) as error:
             failed = error  # aborting says whether we were fenced
         self._abort()
         if self._refused is not None:
@@ -113,13 +113,16 @@ class Writer:
                     record.value,
                     record.key,
                     record.partition,
-                    headers=list(record.headers),
+                    headers=kafka.checked(record.headers),
                     on_delivery=self._on_delivery(index),
                 )
             except BufferError:
                 self._producer.poll(min(0.1, self._patience.left()))
             except KafkaException as exception:
                 self._note(index, exception.args[0])
+                raise
+            except kafka.UNWRITABLE as error:
+                self._refused = self._refused or Refused(index, f"no Kafka record: {type(error).__name__}: {error}")
                 raise
             else:
                 return
