@@ -8,7 +8,7 @@ from functools import partial
 import structlog
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
 
-from chassis.messaging import deadletters, handling, hanging, kafka
+from chassis.messaging import deadletters, handling, hanging, kafka, sizes
 from chassis.messaging.deadletters import DeadLetter, topic_of
 from chassis.messaging.envelope import Envelope, Outgoing, seal
 from chassis.messaging.failures import DependencyDown, Refused, Unburied
@@ -62,6 +62,14 @@ def _collecting() -> Iterator[list[Envelope]]:
         _collected.reset(token)
 
 
+def _check(envelopes: Sequence[Envelope]) -> None:
+    """What is larger than its readers accept is not written. Raises Refused."""
+    for one in envelopes:
+        size = len(one.key.encode()) + len(one.payload) + sum(len(name) + len(value) for name, value in one.headers)
+        if size > sizes.largest_event():
+            raise Refused(f"MSG_SIZE_TOO_LARGE: {size} bytes; KAFKA_MAX_MESSAGE_BYTES is {sizes.largest_event()}")
+
+
 class KafkaTransaction:
     """For a service without a database.
 
@@ -84,16 +92,19 @@ class KafkaTransaction:
         with handling.traced(letters) as received:
             with _collecting() as envelopes:
                 handling.call(received, self._handlers)
+                _check(envelopes)
             with self._transaction(offsets):
                 for envelope in envelopes:
                     self._produce(envelope.topic, envelope.key.encode(), envelope.payload, envelope.headers)
                 self._bury(dead)
+        self._shortened.difference_update(letter.id for letter in dead)
         return Outcome(received, [], dead)
 
     def bury(self, letter: DeadLetter, offsets: Offsets) -> None:
         """Write one dead letter, with the offsets that follow from it."""
         with self._transaction(offsets):
             self._bury([letter])
+        self._shortened.discard(letter.id)
 
     def commit(self, offsets: Offsets, *, wait: bool) -> None:
         """Nothing to do: offsets are committed with the work, in `process` and `bury`."""
@@ -173,7 +184,6 @@ class KafkaTransaction:
             self._beat()
         if refused:
             raise Unburied(refused[0])
-        self._shortened.difference_update(letter.id for letter in letters)
 
     def _headers(self, letter: DeadLetter) -> Headers:
         headers = letter.headers()

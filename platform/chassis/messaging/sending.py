@@ -173,13 +173,12 @@ class Sending:
 
     def _produce(self, client: Producer, row: Row, *, alone: bool = False) -> Answer | None:
         """Hand over one row. An answer at once is what the client itself has against it."""
-        assert row.headers is not None
         try:
-            key = bytes(row.raw_key) if row.raw_key is not None else None if row.key is None else row.key.encode()
-            value = None if row.payload is None else bytes(row.payload)
-            headers = outbox.headers_from_json(row.headers)
-            headers = deadletters.without_diagnostics(headers) if row.event_id in self._shortened else headers
-            return self._insist(client, row, key, value, kafka.checked(headers), alone)
+            record = self._record(row)
+        except Exception as error:  # noqa: BLE001  a row that somebody else wrote may be anything
+            return Answer(row, Verdict.REFUSED, f"no Kafka record: {type(error).__name__}: {error}")
+        try:
+            return self._insist(client, row, *record, alone)
         except KafkaException as exception:
             error = exception.args[0]
             if error.fatal() and not alone:
@@ -187,6 +186,15 @@ class Sending:
             return self._answer(row, error, alone=True)  # what the client itself refuses was in nobody's company
         except kafka.UNWRITABLE as error:
             return Answer(row, Verdict.REFUSED, f"no Kafka record: {type(error).__name__}: {error}")
+
+    def _record(self, row: Row) -> tuple[bytes | None, bytes | None, Any]:
+        """Key, value and headers."""
+        assert row.headers is not None
+        key = bytes(row.raw_key) if row.raw_key is not None else None if row.key is None else row.key.encode()
+        value = None if row.payload is None else bytes(row.payload)
+        headers = outbox.headers_from_json(row.headers)
+        headers = deadletters.without_diagnostics(headers) if row.event_id in self._shortened else headers
+        return key, value, kafka.checked(headers)
 
     def _insist(
         self, client: Producer, row: Row, key: bytes | None, value: bytes | None, headers: Any, alone: bool

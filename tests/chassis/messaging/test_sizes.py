@@ -22,7 +22,7 @@ from chassis.messaging.registry import Handler
 from chassis.messaging.relay import Relay
 from chassis.messaging.topics import _topic
 from tests.chassis.messaging.conftest import Counted
-from tests.chassis.messaging.kafka_helpers import Reader, make_topic, servers
+from tests.chassis.messaging.kafka_helpers import Reader, make_topic, servers, take_up_to
 from tests.chassis.messaging.loops import running
 from tests.waiting import eventually
 
@@ -133,14 +133,8 @@ class TestWhatTheTopicTakesIsBuried:
 @pytest.fixture
 def too_narrow(place, settings) -> tuple[str, str]:
     """A dead-letter topic of somebody else's making: it takes the record and the facts about it, and not much more."""
-    from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource, ResourceType
-
     name, dead = place
-    entry = ConfigEntry("max.message.bytes", str(LIMIT + 2_000), incremental_operation=AlterConfigOpType.SET)
-    resource = ConfigResource(ResourceType.TOPIC, dead, incremental_configs=[entry])
-    client = AdminClient(servers())
-    [done] = client.incremental_alter_configs([resource]).values()
-    done.result(10)
+    take_up_to(dead, LIMIT + 2_000)
     return name, dead
 
 
