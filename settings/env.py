@@ -235,6 +235,11 @@ class Outbox(Consumers):
     """How a service with a database keeps what it publishes and what it has consumed."""
 
     outbox_batch_size: int = Field(1000, ge=1, le=100_000, description="Most outbox rows in one flush.")
+    outbox_batch_bytes: int = Field(
+        8_000_000,
+        ge=1_000,
+        description="Most bytes in one flush, and about what one `publish_all` holds in memory; one row may be larger.",
+    )
     outbox_poll_seconds: float = Field(
         1.0, gt=0, le=60, description="The relay looks for rows at least this often, woken or not."
     )

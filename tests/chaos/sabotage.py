@@ -54,16 +54,17 @@ def inbox_off_and_no_natural_key():
 @fault
 def marked_before_the_ack():
     """The relay marks rows as sent when it has given them to the client, not when the broker has them."""
-    from chassis.messaging import relay
+    from chassis.messaging import outbox_rows
+    from chassis.messaging.relay import Relay
 
-    produce = relay.Relay._produce
+    send = Relay._send
 
-    def mark_then_produce(self, rows, batch):
+    def mark_then_send(self, rows):
         with self._connection.cursor() as cursor:
-            cursor.execute(relay.MARK, [[row[0] for row in rows]])
-        produce(self, rows, batch)
+            outbox_rows.mark(cursor, rows, late=False)
+        send(self, rows)
 
-    relay.Relay._produce = mark_then_produce
+    Relay._send = mark_then_send
 
 
 @fault

@@ -132,7 +132,7 @@ class Awaited(HealthCheck):
         """Ask it, then look at the loop. Raises ServiceUnavailable."""
         self.check.run()
         if self.heartbeat.waits_for(self.part):
-            raise ServiceUnavailable("the loop waits for it")
+            raise ServiceUnavailable(self.heartbeat.why(self.part) or "the loop waits for it")
 
 
 @dataclass

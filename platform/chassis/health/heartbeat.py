@@ -10,11 +10,17 @@ from chassis.observability import metrics
 class Dependency(Protocol):
     """What a loop may have to wait for, as the loop itself sees it."""
 
-    part: str
+    @property
+    def part(self) -> str:
+        """As which part `/health/ready` names it."""
 
     @property
     def up(self) -> bool:
         """Whether the last try succeeded."""
+
+    @property
+    def why(self) -> str:
+        """What a person has to know when it did not; may be empty."""
 
 
 class Heartbeat:
@@ -42,6 +48,10 @@ class Heartbeat:
     def said(self, part: str) -> str:
         """What the loop has said about a part, or nothing."""
         return self._said.get(part, "")
+
+    def why(self, part: str) -> str:
+        """What a person has to know about this part while the loop waits for it; may be empty."""
+        return "; ".join(one.why for one in self._dependencies if one.part == part and not one.up and one.why)
 
     def beat(self) -> None:
         """Say that the loop turned. Cheap: call it every turn, and between the steps of a long one."""

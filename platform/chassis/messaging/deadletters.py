@@ -15,7 +15,14 @@ from chassis.observability import privacy
 
 NAMESPACE = uuid.UUID("6f7f7ac3-5d0b-4a9e-9a53-0a4d3c1f8f0e")
 PREFIX = "deadletter-"
+
+MOST_READ = 20_000
+"""Characters of an error, or of a traceback, that are looked at for personal data before they are cut."""
+
+LONGEST_ERROR = 2_000
 LONGEST_TRACEBACK = 8_000
+LONGEST_OTHER = 300
+"""In characters, and in twice as many bytes: with them a letter of any record fits its topic, see `sizes.DIAGNOSTICS`."""
 
 REDRIVEN = PREFIX + "redriven"
 """On an event that was redriven: the dead letter's id."""
@@ -35,6 +42,13 @@ def is_for_us(record: Record) -> bool:
     """
     redriven_for = record.header(REDRIVEN_FOR)
     return redriven_for is None or redriven_for == names.group()
+
+
+def without_diagnostics(headers: Headers) -> Headers:
+    """The headers of a dead letter without its traceback, and with the beginning of its error only."""
+    error, trace = f"{PREFIX}error", f"{PREFIX}traceback"
+    kept = [(name, value) for name, value in headers if name != trace]
+    return [(name, _first(value or b"", LONGEST_OTHER) if name == error else value) for name, value in kept]
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,13 +75,16 @@ class DeadLetter:
         return "timeout" if isinstance(self.error, HandlerTimeout) else "handler"
 
     def headers(self) -> Headers:
-        """The record's own headers, unchanged, and ours behind them. Where it died before, only the last death counts."""
+        """The record's own headers, unchanged, and ours behind them. Where it died before, only the last death counts.
+
+        Ours take `sizes.DIAGNOSTICS` bytes at most, whatever was raised.
+        """
         r = self.record
         ours = {
             "id": self.id,
             "reason": self.reason,
-            "error": privacy.scrub(f"{type(self.error).__name__}: {self.error}")[:2_000],
-            "traceback": privacy.scrub(_traceback(self.error))[-LONGEST_TRACEBACK:],
+            "error": privacy.scrub(f"{type(self.error).__name__}: {_text(self.error)[:MOST_READ]}")[:LONGEST_ERROR],
+            "traceback": privacy.scrub(_traceback(self.error)[-MOST_READ:])[-LONGEST_TRACEBACK:],
             "topic": r.topic,
             "partition": str(r.partition),
             "offset": str(r.offset),
@@ -79,9 +96,33 @@ class DeadLetter:
         if before := r.header(PREFIX + "redriven"):
             ours["redriven-from"] = before
         kept = [(name, value) for name, value in r.headers if not name.startswith(PREFIX)]
-        return kept + [(PREFIX + name, value.encode()) for name, value in ours.items()]
+        return kept + [(PREFIX + name, _bytes(name, text)) for name, text in ours.items()]
+
+
+def _bytes(name: str, text: str) -> bytes:
+    """Of a traceback the end tells most."""
+    encoded = text.encode("utf-8", "backslashreplace")
+    if name == "traceback":
+        return encoded[-2 * LONGEST_TRACEBACK :].decode("utf-8", "ignore").encode()
+    return _first(encoded, 2 * LONGEST_ERROR if name == "error" else 2 * LONGEST_OTHER)
+
+
+def _first(encoded: bytes, most: int) -> bytes:
+    """So many bytes at most, and no half character."""
+    return encoded[:most].decode("utf-8", "ignore").encode()
+
+
+def _text(error: BaseException) -> str:
+    """What an exception says of itself, if it can."""
+    try:
+        return str(error)
+    except Exception as another:  # noqa: BLE001  a handler may raise anything
+        return f"(no text: {type(another).__name__})"
 
 
 def _traceback(error: BaseException) -> str:
     """Where it was raised: lines of code, no values."""
-    return "".join(traceback.format_exception(error, chain=False))
+    try:
+        return "".join(traceback.format_exception(error, chain=False))
+    except Exception:  # noqa: BLE001  one that cannot say what it is
+        return "".join(traceback.format_tb(error.__traceback__))

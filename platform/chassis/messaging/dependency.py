@@ -18,6 +18,7 @@ class Dependency:
     def __init__(self, name: str, part: str = "") -> None:
         self.name = name
         self.part = part or name
+        self.why = ""
         self.next_try = 0.0
         self.away = False
         """Whether it did not answer when it was asked itself; else it is down only as far as one can tell from events."""

@@ -1,7 +1,7 @@
 """How an event travels: CloudEvents 1.0 in Kafka's binary binding, W3C trace context, and the original's three headers."""
 
 import uuid
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -55,8 +55,14 @@ class Envelope:
 
 def seal(outgoing: Iterable[Outgoing]) -> list[Envelope]:
     """Put events into their envelopes, each with the trace and the request that it belongs to."""
+    return list(seal_each(outgoing))
+
+
+def seal_each(outgoing: Iterable[Outgoing]) -> Iterator[Envelope]:
+    """The same, one at a time, as they are asked for."""
     now = datetime.now(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
-    return [_seal(one, now) for one in outgoing]
+    for one in outgoing:
+        yield _seal(one, now)
 
 
 def _seal(outgoing: Outgoing, now: str) -> Envelope:

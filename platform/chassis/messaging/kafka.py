@@ -2,7 +2,7 @@
 
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import structlog
@@ -10,25 +10,36 @@ from confluent_kafka import Consumer, IsolationLevel, KafkaError, KafkaException
 from confluent_kafka.admin import AdminClient, OffsetSpec
 from django.conf import settings
 
-from chassis.messaging import names
+from chassis.messaging import names, sizes
 from chassis.messaging.dependency import Dependency
 from chassis.messaging.failures import DependencyDown
 from chassis.messaging.records import Partition
 
 log = structlog.get_logger(__name__)
 
-DEAD_LETTER_HEADROOM = 65_536
-"""Bytes that a dead letter may be larger than an event: its own headers say why it died."""
-
-
 REFUSED_FOR_GOOD = frozenset(
-    {KafkaError.MSG_SIZE_TOO_LARGE, KafkaError.INVALID_RECORD, KafkaError.INVALID_MSG, KafkaError.INVALID_MSG_SIZE}
+    {
+        KafkaError.MSG_SIZE_TOO_LARGE,
+        KafkaError.RECORD_LIST_TOO_LARGE,
+        KafkaError.INVALID_RECORD,
+        KafkaError._INVALID_DIFFERENT_RECORD,
+        KafkaError.INVALID_MSG,
+        KafkaError.INVALID_MSG_SIZE,
+        KafkaError._INVALID_ARG,
+    }
 )
-"""What no later try could change. Everything else (no such topic, no permission, no broker) is waited for."""
+"""What no later try could change, where the record was alone in its request: the broker refuses whole batches.
+
+Everything else (no such topic, no permission, no broker) is waited for."""
+
+UNWRITABLE = (TypeError, ValueError, OverflowError)
+"""What produce() raises about arguments that are no record; UnicodeError is a ValueError."""
 
 TOPIC_REFUSES = REFUSED_FOR_GOOD | {
     KafkaError._UNKNOWN_TOPIC,
+    KafkaError._UNKNOWN_PARTITION,
     KafkaError.UNKNOWN_TOPIC_OR_PART,
+    KafkaError.UNKNOWN_TOPIC_ID,
     KafkaError.TOPIC_AUTHORIZATION_FAILED,
     KafkaError.TOPIC_EXCEPTION,
     KafkaError.POLICY_VIOLATION,
@@ -85,7 +96,6 @@ def on_error(error: KafkaError) -> None:
 
 def producer(**more: Any) -> Producer:
     """An idempotent producer: a record is acknowledged by all in-sync replicas, once, in order, and never given up."""
-    largest = settings.KAFKA_MAX_MESSAGE_BYTES
     return Producer(
         _common()
         | {
@@ -98,13 +108,32 @@ def producer(**more: Any) -> Producer:
             "message.timeout.ms": 0,
             # A topic that is missing fails its own records soon, and holds up those of others only so long.
             "topic.metadata.propagation.max.ms": 3_000,
-            "message.max.bytes": largest + DEAD_LETTER_HEADROOM,
-            # The broker holds a whole batch against the topic's limit, so a batch must not outgrow one event.
-            "batch.size": max(16_384, largest - DEAD_LETTER_HEADROOM),
+            "message.max.bytes": sizes.largest_record(),
+            "batch.size": sizes.largest_batch(),
             "queue.buffering.max.messages": 200_000,
+            "queue.buffering.max.kbytes": sizes.queued_kbytes(),
         }
         | more
     )
+
+
+def gapless_producer(**more: Any) -> Producer:
+    """A producer that sends nothing behind a record that the broker has refused: it is fatal, and another one must be made.
+
+    Without it later batches of the partition would be written, and what is tried again would come behind them.
+    """
+    return producer(**{"enable.gapless.guarantee": True} | more)
+
+
+def checked(headers: Sequence[tuple[str, str | bytes | None]]) -> list[tuple[str, str | bytes | None]]:
+    """Headers that produce() can be given: a name that is no text ends the process in confluent-kafka's C code.
+
+    Raises UnicodeEncodeError.
+    """
+    for name, _ in headers:
+        if not name.isascii():
+            name.encode()
+    return list(headers)
 
 
 def transactional_producer(transactional_id: str) -> Producer:

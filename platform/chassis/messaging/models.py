@@ -5,7 +5,7 @@ And a name for what stands on Kafka, for the admin.
 
 from django.db import models
 from django.db.models import Q
-from django.db.models.functions import Now
+from django.db.models.functions import Left, Now
 
 
 class OutboxEvent(models.Model):
@@ -35,8 +35,12 @@ class OutboxEvent(models.Model):
         ]
         indexes = [
             models.Index("position", name="outbox_unsent", condition=Q(sent_at__isnull=True, parked_at__isnull=True)),
+            # Of the beginnings: Kafka's keys may be longer than an index entry.
             models.Index(
-                "topic", "key", name="outbox_parked", condition=Q(sent_at__isnull=True, parked_at__isnull=False)
+                Left("topic", 249),
+                Left("key", 200),
+                name="outbox_parked_key",
+                condition=Q(sent_at__isnull=True, parked_at__isnull=False),
             ),
         ]
 

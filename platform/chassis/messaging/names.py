@@ -10,6 +10,9 @@ from django.conf import settings
 
 from chassis.messaging.events import Event
 
+DEAD_LETTERS = ".dlq"
+"""How the name of every dead-letter topic ends."""
+
 
 def topic(event: type[Event] | Event) -> str:
     """The topic of an event."""
@@ -28,7 +31,7 @@ def service(group: str) -> str:
 
 def dead_letter_topic(topic: str, service: str | None = None) -> str:
     """Where a service, by default the running one, puts what it cannot handle of a topic, given by its name on the wire."""
-    return f"{topic}.{service or settings.SERVICE_NAME}.dlq"
+    return f"{topic}.{service or settings.SERVICE_NAME}{DEAD_LETTERS}"
 
 
 def transactional_id(slot: str) -> str:

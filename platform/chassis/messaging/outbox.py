@@ -1,19 +1,23 @@
 """Publishing: an event is written to the outbox in the transaction that makes it true. Nothing else may send events."""
 
 import base64
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
 from typing import Any
 
 import orjson
 from django.conf import settings
-from django.db import connections
+from django.db import connections, transaction
 
 from chassis.messaging import key_check
-from chassis.messaging.envelope import Envelope, Outgoing, seal
+from chassis.messaging.envelope import Envelope, Outgoing, seal_each
 from chassis.messaging.events import Event
 from chassis.messaging.records import Headers
 from chassis.messaging.registry import Received
 from chassis.observability import metrics
+
+CHUNK = 2_000
+"""Most events in one COPY."""
 
 
 class NotInTransaction(Exception):
@@ -35,11 +39,32 @@ def publish(event: Event, *, key: str, cause: Received[Any] | None = None) -> No
 
 
 def publish_all(outgoing: Iterable[Outgoing]) -> None:
-    """Publish many events, in their order, in one statement; about locks see `publish`.
+    """Publish many events, in their order, all or none. About locks see `publish`.
 
-    Raises NotInTransaction and UnlockedAggregate.
+    From a generator they are taken as they are written, a few at a time: memory holds about OUTBOX_BATCH_BYTES of them. It
+    may use the database. Raises NotInTransaction and UnlockedAggregate.
     """
-    write(seal(outgoing))
+    connection = connections[settings.SERVICE_DATABASE]
+    if not connection.in_atomic_block:
+        raise NotInTransaction(", ".join(sorted({one.event.topic for one in islice(outgoing, CHUNK)})))
+    # What fails half-way leaves a transaction that can only be rolled back.
+    with transaction.atomic(using=settings.SERVICE_DATABASE, savepoint=False):
+        for chunk in _chunks(seal_each(outgoing)):
+            write(chunk)
+
+
+def _chunks(envelopes: Iterable[Envelope]) -> Iterator[list[Envelope]]:
+    """Some thousand at a time, or fewer that are large."""
+    chunk: list[Envelope] = []
+    size = 0
+    for envelope in envelopes:
+        chunk.append(envelope)
+        size += len(envelope.payload)
+        if len(chunk) >= CHUNK or size >= settings.OUTBOX_BATCH_BYTES:
+            yield chunk
+            chunk, size = [], 0
+    if chunk:
+        yield chunk
 
 
 def write(envelopes: Sequence[Envelope]) -> None:

@@ -9,7 +9,7 @@ from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, C
 from confluent_kafka.cimpl import NewPartitions, NewTopic
 from django.conf import settings
 
-from chassis.messaging import deadletters, kafka, names
+from chassis.messaging import deadletters, names, sizes
 from chassis.messaging.registry import handlers, published
 
 HOUR_MS = 3_600_000
@@ -71,15 +71,13 @@ def _topic(name: str, brokers: int, *, dead: bool) -> Topic:
     replication = settings.KAFKA_TOPIC_REPLICATION_FACTOR or (3 if brokers >= 3 else 1)
     in_sync = settings.KAFKA_TOPIC_MIN_INSYNC_REPLICAS or (2 if replication >= 3 else 1)
     hours = settings.KAFKA_DEAD_LETTER_RETENTION_HOURS if dead else settings.KAFKA_TOPIC_RETENTION_HOURS
-    largest = settings.KAFKA_MAX_MESSAGE_BYTES + (kafka.DEAD_LETTER_HEADROOM if dead else 0)
     config = {
         "min.insync.replicas": str(in_sync),
         "retention.ms": str(hours * HOUR_MS),
         # Only whole segments are deleted, each when its youngest record is old. The broker's default, a week, would double
         # the life of a record; it may still begin one earlier, when this one is full (segment.bytes).
         "segment.ms": str(settings.KAFKA_TOPIC_SEGMENT_HOURS * HOUR_MS),
-        # A record's own headers are not in KAFKA_MAX_MESSAGE_BYTES; the broker counts them.
-        "max.message.bytes": str(largest + kafka.DEAD_LETTER_HEADROOM),
+        "max.message.bytes": str(sizes.dead_letter_topic() if dead else sizes.event_topic()),
         "cleanup.policy": "delete",
         "unclean.leader.election.enable": "false",
         # Our producers compress with lz4; the broker keeps what it gets, and need not pack each small batch again.

@@ -48,6 +48,12 @@ OUTBOX_PARKED = Gauge(
 OUTBOX_DELAY = Histogram(
     "outbox_delay_seconds", "From writing an outbox row to the broker's confirmation.", buckets=FAST
 )
+OUTBOX_TOPIC_WAITS = Gauge(
+    "outbox_topic_waits",
+    "1 while outbox rows wait as their topic cannot be written: it is missing, closed to us, or refuses.",
+    ["topic"],
+    multiprocess_mode="livemax",
+)
 RELAY_BATCHES = Counter("outbox_relay_batches", "Batches of the relay.", ["outcome"])
 """`outcome` is sent, partial (some rows refused) or failed (tried again)."""
 RELAY_BATCH_SIZE = Histogram("outbox_relay_batch_size", "Rows in a batch of the relay.", buckets=SIZES)

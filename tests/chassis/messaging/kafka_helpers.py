@@ -5,7 +5,7 @@ import uuid
 from collections.abc import Callable
 
 from confluent_kafka import Consumer, Message, Producer, TopicPartition
-from confluent_kafka.admin import AdminClient, NewTopic
+from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource, NewTopic, ResourceType
 
 from tests.waiting import eventually
 
@@ -23,6 +23,15 @@ def make_topic(name: str, *, partitions: int = 3, **config: str) -> str:
 
 def new_topic(prefix: str = "t", **more) -> str:
     return make_topic(f"{prefix}-{uuid.uuid4().hex[:8]}", **more)
+
+
+def take_up_to(topic: str, size: int) -> None:
+    """Have Kafka take batches up to this many bytes on a topic."""
+    entry = ConfigEntry("max.message.bytes", str(size), incremental_operation=AlterConfigOpType.SET)
+    client = AdminClient(servers())
+    resource = ConfigResource(ResourceType.TOPIC, topic, incremental_configs=[entry])
+    [done] = client.incremental_alter_configs([resource]).values()
+    done.result(10)
 
 
 def send(topic: str, *records: tuple[bytes | None, bytes | None, list]) -> None:

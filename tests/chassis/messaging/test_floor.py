@@ -11,14 +11,18 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from chassis.health import checks
-from chassis.messaging import outbox_gauges, relay
+from chassis.messaging import outbox_gauges, outbox_rows
 from chassis.messaging.floor import Floor
 from chassis.messaging.wakeup import Wakeup
 from tests.chassis.messaging.sessions import connect, old_snapshot, publish, session
 
 pytestmark = pytest.mark.django_db(databases=["users"], transaction=True)
 
-UNSENT = relay.UNSENT.format(unless_parked=relay.BEHIND_PARKED)
+UNSENT = outbox_rows.unsent(wait=True)
+
+
+def bounds(floor: int, rows: int = 1000) -> dict[str, int]:
+    return {"floor": floor, "rows": rows, "bytes": 8_000_000, "largest": 16_000_000}
 
 
 class Taker:
@@ -41,14 +45,14 @@ class Taker:
 
     def see(self, position: int, limit: int = 1000) -> list[int]:
         with self.connection.cursor() as cursor:
-            cursor.execute(UNSENT, [position, limit])
+            cursor.execute(UNSENT, bounds(position, limit))
             return [row[0] for row in cursor.fetchall()]
 
     def take(self, limit: int = 1000) -> list[int]:
         self.rise()
         rows = self.see(self.floor.position, limit)
         with self.connection.cursor() as cursor:
-            cursor.execute(relay.MARK, [rows])
+            cursor.execute(outbox_rows.MARK, [rows])
         self.sent += rows
         return rows
 
@@ -314,9 +318,9 @@ class TestUnderAnOldSnapshot:
 
     def test_take_gauges_and_health(self, taker, sent):
         floor = taker.floor.position
-        assert self.pages(sent, UNSENT, [0, 1000]) > 10 * self.PAGES, "it would be cheap without a floor"
+        assert self.pages(sent, UNSENT, bounds(0)) > 10 * self.PAGES, "it would be cheap without a floor"
         asked = {
-            "take": (UNSENT, [floor, 1000]),
+            "take": (UNSENT, bounds(floor)),
             "oldest": (outbox_gauges.OLDEST, None),
             "waiting": (outbox_gauges.WAITING, {"counted": outbox_gauges.COUNTED}),
             "parked": (outbox_gauges.PARKED, {"counted": outbox_gauges.COUNTED}),

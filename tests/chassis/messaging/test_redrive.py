@@ -1,6 +1,7 @@
 """Deciding about dead letters on a real broker: each exactly once, whatever happens in between."""
 
 import json
+import os
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -16,7 +17,7 @@ from chassis.messaging.failures import DependencyDown
 from chassis.messaging.kafka_transaction import Fenced
 from chassis.messaging.writer import Outbound, Refused, Writer
 from tests.chassis.messaging import letters
-from tests.chassis.messaging.kafka_helpers import headers, make_topic, servers
+from tests.chassis.messaging.kafka_helpers import headers, make_topic, servers, take_up_to
 from tests.waiting import eventually
 
 # confluent-kafka's word about a producer that was fenced; pytest shows what the code under test does not.
@@ -146,9 +147,9 @@ def test_told_to_stop_it_keeps_what_it_did(scene):
     assert unresolved() == ids[10:]
 
 
-def test_one_that_the_broker_refuses_stays_and_the_others_go(scene, settings):
-    settings.KAFKA_MAX_MESSAGE_BYTES = 20_000
-    too_large = letters.letter(scene.topic, 2, value=b"x" * 200_000)
+def test_one_that_the_broker_refuses_stays_and_the_others_go(scene):
+    take_up_to(scene.topic, 20_000)
+    too_large = letters.letter(scene.topic, 2, value=os.urandom(200_000))
     ids = letters.bury(scene.dead, letters.letter(scene.topic, 1), too_large, letters.letter(scene.topic, 3))
     result = run()
     assert result.done == [ids[0], ids[2]]
@@ -306,7 +307,7 @@ class TestExactlyOnce:
 
 
 def test_a_writer_that_is_refused_has_written_nothing(scene, settings):
-    small, large = Outbound(scene.topic, b"k", b"{}", []), Outbound(scene.topic, b"k", b"x" * 2_000_000, [])
+    small, large = Outbound(scene.topic, b"k", b"{}", []), Outbound(scene.topic, b"k", os.urandom(2_000_000), [])
     with Writer("one", Patience(30)) as writer:
         with pytest.raises(Refused) as refused:
             writer.write([small, large, small])

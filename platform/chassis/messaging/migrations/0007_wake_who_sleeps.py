@@ -47,7 +47,7 @@ NO_FLOOR = "DROP TABLE outbox_floor;"
 class Migration(migrations.Migration):
     atomic = False
 
-    dependencies = [("messaging", "0005_only_what_helps")]
+    dependencies = [("messaging", "0006_parked_keys")]
 
     operations = [
         migrations.RunSQL(NOTIFY_WHO_SLEEPS, NOTIFY_ALWAYS),
