@@ -64,7 +64,7 @@ class DeadLetter:
         if before := r.header(PREFIX + "redriven"):
             ours["redriven-from"] = before
         kept = [(name, value) for name, value in r.headers if not name.startswith(PREFIX)]
-        return kept + [(PREFIX + name, value.encode()) for name, value in ours.items()]
+        return kept + [(PREFIX + name, value.encode("utf-8", "backslashreplace")) for name, value in ours.items()]
 
 
 def _traceback(error: BaseException) -> str:

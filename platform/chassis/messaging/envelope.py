@@ -16,6 +16,9 @@ from chassis.messaging.records import Record
 from chassis.messaging.registry import Received
 from chassis.observability import correlation, tracing
 
+LONGEST_ID = 1_000
+"""Bytes of an event's id, and of its source: both stand in an index of the inbox."""
+
 SCHEMA = "urn:events:{topic}:v{version}"
 
 
@@ -89,11 +92,15 @@ class Letter:
 
 def unseal(record: Record, model: type[Event]) -> Letter:
     """Read a record as `model`. Raises Unreadable, with what is wrong, never with what the payload holds."""
+    if record.misnamed:
+        gone = "" if record.headers_read else "; its headers are lost, as it is not on its topic any more"
+        raise Unreadable(f"the name of a header is not UTF-8{gone}")
     event_id = record.header("ce_id")
     if not event_id:
         raise Unreadable("no ce_id header: a repeat of this event could not be recognised")
     if not record.key:
         raise Unreadable("no key: the order of this event is not known")
+    _check_ids(record)
     if record.value is None:
         raise Unreadable("no value: this topic has no tombstones")
     if record.size > settings.KAFKA_MAX_MESSAGE_BYTES:
@@ -107,6 +114,18 @@ def unseal(record: Record, model: type[Event]) -> Letter:
     except UnicodeDecodeError:
         raise Unreadable("the key is not UTF-8") from None
     return Letter(event, event_id, key, _request_id(record), _parent(record))
+
+
+def _check_ids(record: Record) -> None:
+    """What is kept in a table must fit there: PostgreSQL's text takes no NUL, and its index no long key."""
+    for name in ("ce_id", "ce_source"):
+        said = record.header(name) or ""
+        if "\0" in said:
+            raise Unreadable(f"{name} holds a NUL character")
+        if len(said.encode()) > LONGEST_ID:
+            raise Unreadable(f"{name} is longer than {LONGEST_ID} bytes")
+    if b"\0" in (record.key or b""):
+        raise Unreadable("the key holds a NUL character")
 
 
 def _check_version(record: Record, model: type[Event]) -> None:

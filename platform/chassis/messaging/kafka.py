@@ -163,6 +163,7 @@ def consumer(**more: Any) -> Consumer:
         "fetch.wait.max.ms": 500,
         "fetch.error.backoff.ms": 100,
         "queued.max.messages.kbytes": 16_384,
+        "receive.message.max.bytes": _largest_response(),
     }
     if settings.CONSUMER_ID:
         options["group.instance.id"] = settings.CONSUMER_ID
@@ -174,18 +175,36 @@ def reader(group: str | None = None) -> Consumer:
 
     Of `group`, by default the service's own, it can tell the committed offsets.
     """
-    return Consumer(
-        _common()
-        | {
-            "group.id": group or settings.SERVICE_NAME,  # never joined, and nothing is committed in it
-            "enable.auto.commit": False,
-            "auto.offset.reset": "earliest",
-            "isolation.level": "read_committed",
-            "enable.partition.eof": True,
-            "fetch.wait.max.ms": 100,
-            "queued.max.messages.kbytes": 16_384,
-        }
-    )
+    return Consumer(_reader_options(group))
+
+
+def _reader_options(group: str | None) -> dict[str, Any]:
+    return _common() | {
+        "group.id": group or settings.SERVICE_NAME,  # never joined, and nothing is committed in it
+        "enable.auto.commit": False,
+        "auto.offset.reset": "earliest",
+        "isolation.level": "read_committed",
+        "enable.partition.eof": True,
+        "fetch.wait.max.ms": 100,
+        "queued.max.messages.kbytes": 16_384,
+        "receive.message.max.bytes": _largest_response(),
+    }
+
+
+def plain_reader_options() -> dict[str, str]:
+    """What `reader` is made of, as librdkafka itself takes it: values are text, and nothing is called back."""
+    options = _reader_options(None) | {"queued.max.messages.kbytes": 1_024, "log_level": 0}
+    return {
+        name: str(value).lower() if isinstance(value, bool) else str(value)
+        for name, value in options.items()
+        if name not in {"error_cb", "logger"}
+    }
+
+
+def _largest_response() -> int:
+    """Bytes of the largest answer to a fetch: a record comes whole, however large, also a dead letter."""
+    largest: int = settings.KAFKA_MAX_MESSAGE_BYTES
+    return max(100_000_000, largest + 4 * DEAD_LETTER_HEADROOM)
 
 
 def admin() -> AdminClient:

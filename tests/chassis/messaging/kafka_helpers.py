@@ -25,6 +25,13 @@ def new_topic(prefix: str = "t", **more) -> str:
     return make_topic(f"{prefix}-{uuid.uuid4().hex[:8]}", **more)
 
 
+def delete_before(topic: str, partition: int, offset: int) -> None:
+    """Delete the records before an offset, as retention would."""
+    client = AdminClient(servers())
+    [deleted] = client.delete_records([TopicPartition(topic, partition, offset)]).values()
+    assert deleted.result(30).low_watermark == offset
+
+
 def send(topic: str, *records: tuple[bytes | None, bytes | None, list]) -> None:
     producer = Producer({**servers(), "acks": "all", "enable.idempotence": True})
     for key, value, headers in records:
