@@ -14,6 +14,9 @@ from confluent_kafka import cimpl
 _END, _TOPIC, _PARTITION, _VALUE, _KEY, _MSGFLAGS, _TIMESTAMP, _HEADERS = 0, 1, 3, 4, 5, 7, 8, 10
 _COPY = 2
 
+_REPORT = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.POINTER(ctypes.c_int), ctypes.c_void_p)
+"""A delivery report; an error's number is what a message begins with."""
+
 
 @dataclass
 class RawRecord:
@@ -42,6 +45,9 @@ def send_raw(topic: str, *records: RawRecord) -> None:
                "message.max.bytes": "100000000", "log_level": "0"}  # fmt: skip
     for name, value in options.items():
         assert library.rd_kafka_conf_set(conf, name.encode(), value.encode(), why, 512) == 0, why.value
+    failed: list[int] = []
+    report = _REPORT(lambda _, message, __: failed.append(message.contents.value) if message.contents.value else None)
+    library.rd_kafka_conf_set_dr_msg_cb(conf, report)
     producer = ctypes.c_void_p(library.rd_kafka_new(0, conf, why, 512))
     assert producer.value, why.value
     try:
@@ -51,6 +57,7 @@ def send_raw(topic: str, *records: RawRecord) -> None:
         while library.rd_kafka_outq_len(producer) and time.monotonic() < deadline:
             library.rd_kafka_flush(producer, 1000)
         assert not library.rd_kafka_outq_len(producer), "Kafka did not take all"
+        assert not failed, f"Kafka refused some: {set(failed)}"
     finally:
         library.rd_kafka_destroy(producer)
 

@@ -96,6 +96,25 @@ def handlers_never_return():
     setattr(services, use_case, hanging)
 
 
+@fault
+def handlers_crash():
+    """The handler of an event of a user whose id begins with `crashes-` ends the process, as a fault in C would."""
+    import importlib
+
+    from django.conf import settings
+
+    use_case = {"orders": "make_welcome_orders", "payments": "pay"}[settings.SERVICE_NAME]
+    services = importlib.import_module(f"{settings.SERVICE_NAME}.services")
+    sound = getattr(services, use_case)
+
+    def crashing(received):
+        if any(one.event.user_id.startswith(f"crashes-{settings.SERVICE_NAME}") for one in received):
+            os.abort()
+        sound(received)
+
+    setattr(services, use_case, crashing)
+
+
 def main():
     # As when manage.py is run itself: the root of the repository is what is imported from, and argv is its own.
     sys.path[0] = os.getcwd()

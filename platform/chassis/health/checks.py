@@ -145,3 +145,16 @@ class Membership(HealthCheck):
         """Look whether the loop has said so. Raises ServiceUnavailable."""
         if not self.heartbeat.joined.is_set():
             raise ServiceUnavailable("has not joined yet")
+
+
+@dataclass
+class Warned(HealthCheck):
+    """The loop has said of nothing here that it needs a person."""
+
+    part: str
+    heartbeat: Heartbeat = field(repr=False)
+
+    def run(self) -> None:
+        """Look what it has said. Raises ServiceWarning."""
+        if reason := self.heartbeat.warning(self.part):
+            raise ServiceWarning(reason)

@@ -25,6 +25,7 @@ class Heartbeat:
         self.joined = threading.Event()
         self._last = time.monotonic()
         self._dependencies: tuple[Dependency, ...] = ()
+        self._warnings: dict[str, str] = {}
 
     def watch(self, *dependencies: Dependency) -> None:
         """Say what the loop depends on."""
@@ -33,6 +34,14 @@ class Heartbeat:
     def waits_for(self, part: str) -> bool:
         """Whether the loop waits for this part: it may answer others, and yet not do what the loop asks of it."""
         return any(one.part == part and not one.up for one in self._dependencies)
+
+    def warn(self, part: str, reason: str) -> None:
+        """Say that something needs a person, though the loop works; it stays so for the life of the process."""
+        self._warnings[part] = reason
+
+    def warning(self, part: str) -> str:
+        """What was said last about this part; empty when nothing was."""
+        return self._warnings.get(part, "")
 
     def beat(self) -> None:
         """Say that the loop turned. Cheap: call it every turn, and between the steps of a long one."""

@@ -45,7 +45,7 @@ def web() -> list[Part]:
 
 
 def worker(heartbeat: Heartbeat, client: Callable[[], checks.KafkaClient] | None = None) -> list[Part]:
-    """What a relay or a consumer depends on: all of it."""
+    """What a relay or a consumer depends on: all of it. Degraded, where events were lost that it should have handled."""
     alias = settings.SERVICE_DATABASE
     asked = {"database": checks.Database(alias, must_write=True)} if alias else {}
     asked |= {"broker": checks.Broker(client) if client else checks.Broker()}
@@ -53,6 +53,7 @@ def worker(heartbeat: Heartbeat, client: Callable[[], checks.KafkaClient] | None
         Part("loop", checks.Loop(heartbeat)),
         Part("group", checks.Membership(heartbeat)),
         *(Part(name, checks.Awaited(name, check, heartbeat)) for name, check in asked.items()),
+        Part("events", checks.Warned("events", heartbeat), required=False),
     ]
 
 

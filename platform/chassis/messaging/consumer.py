@@ -10,16 +10,20 @@ from confluent_kafka import KafkaError, KafkaException, Message, TopicPartition
 from django.conf import settings
 
 from chassis.database.failures import is_statement_timeout
-from chassis.messaging import gauges, kafka
+from chassis.messaging import gauges, kafka, lost_events
 from chassis.messaging.backlog import Backlog
+from chassis.messaging.crashes import CrashGuard
 from chassis.messaging.database_transaction import DatabaseTransaction
 from chassis.messaging.deadletters import DeadLetter
 from chassis.messaging.dependency import Dependency
-from chassis.messaging.failures import Unburied, is_dependency
+from chassis.messaging.failures import Crashed, DependencyDown, Unburied, is_dependency
 from chassis.messaging.handling import Handlers
+from chassis.messaging.intake import Intake
 from chassis.messaging.kafka_transaction import Fenced, KafkaTransaction
 from chassis.messaging.loop import Heartbeat, Stop
+from chassis.messaging.lost_events import LostEvents
 from chassis.messaging.outcome import Outcome, Transaction
+from chassis.messaging.pausing import Measure, decide
 from chassis.messaging.reach import Reach
 from chassis.messaging.records import Partition, Record, from_message
 from chassis.messaging.registry import Received
@@ -42,7 +46,10 @@ LEAVE_SECONDS = 12.0
 hang in the Kafka client for ever; then only a new process can go on."""
 
 SPAN_FACTOR = 20
-"""A partition is paused, too, when this many times CONSUMER_HELD_EVENTS offsets lie behind its oldest unfinished one."""
+"""Partitions are paused, too, when this many times CONSUMER_HELD_EVENTS offsets lie behind oldest unfinished ones."""
+
+ASSIGN_SECONDS = 1.0
+"""How long an assignment may wait for the offsets that the group has committed."""
 
 FENCED = frozenset({KafkaError._FATAL, KafkaError.FENCED_INSTANCE_ID})
 """This client will never deliver anything again. `error.fatal()` alone does not tell: of an error that a poll delivers it is
@@ -60,7 +67,7 @@ class Consumer:
     never in the middle of a transaction.
     """
 
-    def __init__(self, stop: Stop, heartbeat: Heartbeat) -> None:
+    def __init__(self, stop: Stop, heartbeat: Heartbeat, *, accept_lost: bool = False) -> None:
         self._handlers: Handlers = registered()
         self._stop = stop
         self._heartbeat = heartbeat
@@ -69,12 +76,15 @@ class Consumer:
         self._broker = Dependency("broker")
         self._reach = Reach(self._broker)
         self._client: KafkaConsumer = kafka.consumer(error_cb=self._reach.on_error, on_commit=self._on_commit)
+        self._crashes = CrashGuard(self._client, self._backlog)
+        self._lost = LostEvents(self._client, heartbeat, accept=accept_lost)
+        self._intake = Intake(settings.CONSUMER_BATCH_BYTES)
         self._dependency = Dependency("database") if settings.SERVICE_DATABASE else self._broker
         self._dead_letters = Dependency("dead-letter topic", part="broker")
         heartbeat.watch(self._broker, self._dependency, self._dead_letters)
         self._transaction = self._open_transaction()
         self._assigned: set[Partition] = set()
-        self._paused: set[Partition] = set()
+        self._paused: frozenset[Partition] = frozenset()
         self._polled_at = 0.0
         self._clock = gauges.Clock()
 
@@ -122,11 +132,13 @@ class Consumer:
             # A call of a transactional producer that has lost its connections may hang; a new one has lost none.
             self._transaction = self._open_transaction()
         now = time.monotonic()
-        if self._may_work(now) and (batch := self._backlog.take(settings.CONSUMER_BATCH_SIZE, now)):
-            self._work(batch)
+        if self._may_work(now) and (batch := self._take(now)):
+            self._try(batch)
             self._transaction.raise_if_unsure()
         self._commit(wait=False)
         self._pause_or_resume()
+        if not self._reach.in_doubt:
+            self._lost.look(self._assigned)
         if self._clock.rings():
             gauges.measure_consumer(self._client, self._assigned, self._backlog)
 
@@ -138,17 +150,23 @@ class Consumer:
         While a full batch is waiting, one poll now and then is enough to serve rebalances; it may bring one more record.
         """
         now = time.monotonic()
+        self._intake.begin(self._backlog.fresh_bytes)
         room = settings.CONSUMER_BATCH_SIZE - self._backlog.fresh
-        if room <= 0 and now - self._polled_at < IDLE_SECONDS and self._dependency.up:
+        if not self._intake.chunk(room) and now - self._polled_at < IDLE_SECONDS and self._dependency.up:
             return
         self._polled_at = now
         first = self._client.poll(self._patience(now))
         if first is None:
             return
         self._receive(first)
-        if room > 1:
-            for message in self._client.consume(room - 1, 0):
+        room -= 1
+        while number := self._intake.chunk(room):
+            messages = self._client.consume(number, 0)
+            for message in messages:
                 self._receive(message)
+            if len(messages) < number:
+                break
+            room -= number
 
     def _patience(self, now: float) -> float:
         """How long to wait for the next record, in seconds: not at all when something is ready to be tried."""
@@ -162,7 +180,13 @@ class Consumer:
     def _receive(self, message: Message) -> None:
         error = message.error()
         if error is None:
-            self._backlog.add(from_message(message))
+            record = from_message(message)
+            self._intake.saw(record.size)
+            self._lost.received(record.source, record.offset)
+            self._crashes.received(record)
+            self._backlog.add(record)
+        elif error.code() == KafkaError._AUTO_OFFSET_RESET:
+            self._lost.out_of_range((str(message.topic()), int(message.partition() or 0)), int(message.offset() or 0))
         elif error.fatal() or error.code() in FENCED:
             raise Fenced(error.str())
         elif error.code() == KafkaError.INVALID_SESSION_TIMEOUT:
@@ -176,6 +200,26 @@ class Consumer:
         """Whether what the work needs is there, as far as is known. No Kafka transaction begins while the link is in doubt."""
         in_doubt = self._reach.in_doubt and self._dependency is self._broker
         return not in_doubt and self._dependency.may_try(now)
+
+    def _take(self, now: float) -> list[Record]:
+        return self._backlog.take(settings.CONSUMER_BATCH_SIZE, now, settings.CONSUMER_BATCH_BYTES)
+
+    def _try(self, batch: list[Record]) -> None:
+        """Work on a batch, unless one of its records ended the process before: see crashes.py."""
+        try:
+            verdict = self._crashes.begin(batch)
+        except DependencyDown as error:
+            self._after_failure(batch, error)
+            return
+        if verdict == "put back":
+            self._backlog.put_back(batch)
+        elif verdict == "bury":
+            ends = self._crashes.unclean_ends(batch[0])
+            why = Crashed(f"the process ended without a word {ends} times while it handled this event")
+            self._bury(DeadLetter(batch[0], why, ends))
+        else:
+            self._work(batch)
+            self._crashes.end()
 
     def _work(self, batch: list[Record]) -> None:
         started = time.perf_counter()
@@ -302,38 +346,51 @@ class Consumer:
             self._backlog.not_committed((p.topic, p.partition) for p in failed)
 
     def _pause_or_resume(self) -> None:
-        """Stop fetching a partition that has too much waiting behind failing events; go on when half of it is gone."""
-        most, most_bytes = settings.CONSUMER_HELD_EVENTS, settings.CONSUMER_HELD_BYTES
-        for partition in self._assigned:
-            number, size = self._backlog.held(partition)
-            if not number and partition not in self._paused:
-                continue
-            span = self._backlog.span(partition)
-            full = number >= most or size >= most_bytes or span >= most * SPAN_FACTOR
-            low = number <= most // 2 and size <= most_bytes // 2 and span <= most * SPAN_FACTOR // 2
-            if full and partition not in self._paused:
-                self._client.pause([TopicPartition(*partition)])
-                self._paused.add(partition)
-                log.warning(
-                    "partition paused: too much waits behind failing events", topic=partition[0], partition=partition[1]
-                )
-            elif low and partition in self._paused:
-                self._client.resume([TopicPartition(*partition)])
-                self._paused.discard(partition)
-                log.info("partition resumed", topic=partition[0], partition=partition[1])
-        metrics.CONSUMER_PAUSED.set(len(self._paused))
+        """Stop fetching partitions while too much waits behind failing events; pausing.py says which."""
+        events, backlog = settings.CONSUMER_HELD_EVENTS, self._backlog
+        if not (self._paused or backlog.held_events):
+            return
+        measures = (
+            Measure(events, backlog.held_events),
+            Measure(settings.CONSUMER_HELD_BYTES, backlog.held_bytes),
+            Measure(events * SPAN_FACTOR, backlog.spans),
+        )
+        wanted = decide(self._paused, measures)
+        for topic, number in wanted - self._paused:
+            self._client.pause([TopicPartition(topic, number)])
+            log.warning("partition paused: too much waits behind failing events", topic=topic, partition=number)
+        for topic, number in self._paused - wanted:
+            self._client.resume([TopicPartition(topic, number)])
+            log.info("partition resumed", topic=topic, partition=number)
+        self._paused = wanted
+        metrics.CONSUMER_PAUSED.set(len(wanted))
 
     # --- rebalances ---
 
     def _on_assign(self, _: Any, partitions: list[TopicPartition]) -> None:
         ours = {(p.topic, p.partition) for p in partitions}
         self._assigned |= ours
+        self._begin(partitions)
         self._heartbeat.joined.set()
         self._count_rebalance("assigned", ours)
+
+    def _begin(self, partitions: list[TopicPartition]) -> None:
+        """Begin where the group stands. What the broker does not tell in time the client asks for by itself."""
+        try:
+            told = self._client.committed(partitions, timeout=ASSIGN_SECONDS) if partitions else []
+        except KafkaException as error:
+            log.debug("committed offsets are not known yet", reason=str(error))
+            told = []
+        found = [one for one in told if one.error is None]
+        self._crashes.assigned(found)
+        self._lost.assigned(found)
+        committed = {(one.topic, one.partition): one.offset for one in found}
+        self._client.incremental_assign(lost_events.starts(partitions, committed))
 
     def _on_revoke(self, _: Any, partitions: list[TopicPartition]) -> None:
         """What is done is committed before another takes over; what is not is dropped, and will be delivered there."""
         self._commit(wait=True)
+        self._crashes.leave((p.topic, p.partition) for p in partitions)
         self._let_go("revoked", partitions)
 
     def _on_lost(self, _: Any, partitions: list[TopicPartition]) -> None:
@@ -346,6 +403,8 @@ class Consumer:
             # librdkafka keeps the mark: should a paused partition come back here one day, it would stand still for ever.
             self._client.resume([TopicPartition(*partition) for partition in stuck])
         self._backlog.drop(gone)
+        self._crashes.forget(gone)
+        self._lost.forget(gone)
         gauges.forget_consumer(gone)
         self._assigned -= gone
         self._paused -= gone

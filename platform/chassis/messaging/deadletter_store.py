@@ -24,7 +24,7 @@ from chassis.observability import correlation, privacy
 RESOLVES = PREFIX + "resolves"
 REDRIVEN = PREFIX + "redriven"
 
-REASONS = ("unreadable", "timeout", "handler")
+REASONS = ("unreadable", "timeout", "crash", "handler")
 
 Action = Literal["redriven", "discarded"]
 

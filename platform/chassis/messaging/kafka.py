@@ -153,7 +153,8 @@ def consumer(**more: Any) -> Consumer:
         "group.id": settings.SERVICE_NAME,
         "enable.auto.commit": False,
         "enable.auto.offset.store": False,
-        "auto.offset.reset": "earliest",
+        # An offset that is gone is lost events, which lost_events.py has to know of.
+        "auto.offset.reset": "error",
         "isolation.level": "read_committed",
         "partition.assignment.strategy": "cooperative-sticky",
         "session.timeout.ms": session,
@@ -162,7 +163,9 @@ def consumer(**more: Any) -> Consumer:
         "max.poll.interval.ms": 300_000,
         "fetch.wait.max.ms": 500,
         "fetch.error.backoff.ms": 100,
-        "queued.max.messages.kbytes": 16_384,
+        # What waits in the client, beside what the loop has in hand: one answer to a fetch may come on top.
+        "queued.max.messages.kbytes": 8_192,
+        "fetch.max.bytes": 8_388_608,
         "receive.message.max.bytes": _largest_response(),
     }
     if settings.CONSUMER_ID:

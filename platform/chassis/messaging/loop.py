@@ -49,5 +49,8 @@ class Heartbeat(Protocol):
     def watch(self, *dependencies: Dependency) -> None:
         """Say what the loop depends on; which of these is down is asked for when somebody wants to know."""
 
+    def warn(self, part: str, reason: str) -> None:
+        """Say that something needs a person, though the loop works."""
+
     def beat(self) -> None:
         """Say that the loop turned."""

@@ -39,7 +39,7 @@ def test_the_bytes_of_a_name_become_text_and_values_stay_as_they_are():
     assert one.headers == TEXT
     assert one.header("ce_id") == "1"
     assert one.size == 2 + sum(len(name) + len(value or b"") for name, value in TEXT)
-    with pytest.raises(Unreadable, match="the name of a header is not UTF-8$"):
+    with pytest.raises(Unreadable, match=r"the name of a header is not UTF-8$"):
         unseal(one, Event)
 
 

@@ -42,7 +42,15 @@ class Command(BaseCommand):
             help="with --replay-from, set back this topic only (again for a second one)",
         )
 
-    def handle(self, *args: Any, replay_from: str | None, topic: list[str] | None, **options: Any) -> None:
+        parser.add_argument(
+            "--accept-lost",
+            action="store_true",
+            help="go on behind events that retention deleted before they were handled, in spite of CONSUMER_ON_LOST_EVENTS=wait",
+        )
+
+    def handle(
+        self, *args: Any, replay_from: str | None, topic: list[str] | None, accept_lost: bool, **options: Any
+    ) -> None:
         """Run the loop.
 
         Raises CommandError when the service reacts to nothing, another process took its place, or the broker refuses it.
@@ -56,7 +64,7 @@ class Command(BaseCommand):
             raise CommandError("--topic goes with --replay-from.")
         with worker.serving("consume") as heartbeat:
             try:
-                self._consume(stop, heartbeat)
+                self._consume(stop, heartbeat, accept_lost=accept_lost)
             except Overdue:
                 raise CommandError(
                     "told to stop, but the broker did not answer: what was open will be delivered again"
@@ -68,7 +76,7 @@ class Command(BaseCommand):
                 ) from None
 
     @staticmethod
-    def _consume(stop: Stop, heartbeat: Heartbeat) -> None:
+    def _consume(stop: Stop, heartbeat: Heartbeat, *, accept_lost: bool) -> None:
         """Consume until told to stop; once fenced, begin anew with new clients.
 
         A broker that was away fences those whose transaction or session it ended meanwhile, and nobody else has their
@@ -77,7 +85,7 @@ class Command(BaseCommand):
         fenced_at = -math.inf
         while True:
             try:
-                Consumer(stop, heartbeat).run()
+                Consumer(stop, heartbeat, accept_lost=accept_lost).run()
             except Fenced as error:
                 if stop:
                     return
