@@ -9,7 +9,7 @@ stands in Kafka, in the metadata of the group's committed offsets, and needs no 
   its offset is committed as the one that is being tried. A try that ends, however it ends, takes that back.
 - A record that was being tried at TRIES unclean ends is the culprit.
 
-See docs/adr/0021-records-that-crash.md.
+See docs/adr/0031-records-that-crash.md.
 """
 
 from collections.abc import Iterable, Sequence

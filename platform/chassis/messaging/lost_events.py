@@ -2,7 +2,7 @@
 
 A consumer that asks for an offset which its partition does not have any more is told so (`auto.offset.reset` is `error`),
 on assignment and while it runs; a partition that is paused, and so asks for nothing, is compared with the broker now and
-then. See docs/adr/0022-events-that-retention-took.md.
+then. See docs/adr/0032-events-that-retention-took.md.
 """
 
 import time
@@ -27,7 +27,7 @@ PART = "events"
 """What `/health/ready` calls it."""
 
 INSTRUCTION = (
-    "the partition waits for a decision: see `Events that retention took` in docs/runbook.md;"
+    "the partition waits for a decision: see "Events that retention took" in docs/runbook.md;"
     " to go on behind them, stop this consumer and start it with `manage.py consume --accept-lost`"
 )
 
