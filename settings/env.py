@@ -194,12 +194,24 @@ class Consumers(Topics):
         description="After this long without a heartbeat a consumer's partitions go to another. Unset: 4 s, or 6 s where the"
         " broker refuses 4 s (`group.min.session.timeout.ms`, 6 s by default).",
     )
+    consumer_batch_bytes: int = Field(
+        8_000_000,
+        ge=100_000,
+        description="Most bytes of keys, values and headers in one transaction, and in hand for the next; a larger event is"
+        " handled alone.",
+    )
     consumer_held_events: int = Field(
         10_000,
-        ge=1,
-        description="Most events of a partition that wait in memory behind failing ones; then it is paused.",
+        ge=16,
+        description="Most events of a process that wait in memory behind failing ones; before that, the partitions that hold"
+        " most are paused.",
     )
     consumer_held_bytes: int = Field(32_000_000, ge=1_000, description="The same, in bytes.")
+    consumer_on_lost_events: Literal["continue", "wait"] = Field(
+        "continue",
+        description="Where retention deleted events before they were handled: continue behind them, or let the partition wait"
+        " for a person (`consume --accept-lost`).",
+    )
     handler_timeout_seconds: float = Field(30.0, gt=0, le=240, description="A handler that runs longer has failed.")
     retry_attempts: int = Field(8, ge=1, le=100, description="Tries of an event before it is dead-lettered.")
     retry_base_seconds: float = Field(0.2, gt=0, description="Wait after the first failed try.")

@@ -10,6 +10,7 @@ import orjson
 from confluent_kafka import Consumer, KafkaError, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic
 
+from embedded.headers import headers_of
 from embedded.positions import Place, Positions
 
 EVENTS = ("user.created", "order.created", "payment.completed")
@@ -185,7 +186,7 @@ class Topics:
     def _take(self, message: Any) -> None:
         place = (message.topic(), message.partition())
         if message.error() is None:
-            headers = tuple(message.headers() or ())
+            headers = tuple(headers_of(message))
             at = message.timestamp()[1] / 1000
             self._seen[place[0]].append(Seen(*place, message.offset(), message.key(), message.value(), headers, at))
             self._at[place] = message.offset() + 1

@@ -100,17 +100,38 @@ def handlers_never_return():
 @fault
 def broken_handler():
     """A bad deployment: the use case that makes welcome orders, or pays, raises for everybody."""
-    import importlib
-
-    from django.conf import settings
-
-    use_case = {"orders": "make_welcome_orders", "payments": "pay"}[settings.SERVICE_NAME]
-    services = importlib.import_module(f"{settings.SERVICE_NAME}.services")
+    services, use_case = _use_case()
 
     def broken(received):
         raise TypeError(f"{use_case}() got an unexpected keyword argument")
 
     setattr(services, use_case, broken)
+
+
+@fault
+def handlers_crash():
+    """The handler of an event of a user whose id begins with `crashes-` ends the process, as a fault in C would."""
+    from django.conf import settings
+
+    services, use_case = _use_case()
+    sound = getattr(services, use_case)
+
+    def crashing(received):
+        if any(one.event.user_id.startswith(f"crashes-{settings.SERVICE_NAME}") for one in received):
+            os.abort()
+        sound(received)
+
+    setattr(services, use_case, crashing)
+
+
+def _use_case():
+    """The services module of the running service, and the name of the use case that its consumer calls first."""
+    import importlib
+
+    from django.conf import settings
+
+    name = {"orders": "make_welcome_orders", "payments": "pay"}[settings.SERVICE_NAME]
+    return importlib.import_module(f"{settings.SERVICE_NAME}.services"), name
 
 
 def main():

@@ -159,3 +159,16 @@ class Handlers(HealthCheck):
         """Look whether the loop has said so. Raises ServiceUnavailable."""
         if said := self.heartbeat.said("handlers"):
             raise ServiceUnavailable(said)
+
+
+@dataclass
+class Warned(HealthCheck):
+    """The loop has said of nothing here that it needs a person."""
+
+    part: str
+    heartbeat: Heartbeat = field(repr=False)
+
+    def run(self) -> None:
+        """Look what it has said. Raises ServiceWarning."""
+        if reason := self.heartbeat.said(self.part):
+            raise ServiceWarning(reason)

@@ -47,7 +47,10 @@ def web() -> list[Part]:
 def worker(
     heartbeat: Heartbeat, client: Callable[[], checks.KafkaClient] | None = None, *, handles: bool = False
 ) -> list[Part]:
-    """What a relay or a consumer (which `handles` events) depends on: all of it."""
+    """What a relay or a consumer (which `handles` events) depends on: all of it.
+
+    A consumer is degraded where events were lost that it should have handled.
+    """
     alias = settings.SERVICE_DATABASE
     asked = {"database": checks.Database(alias, must_write=True)} if alias else {}
     asked |= {"broker": checks.Broker(client) if client else checks.Broker()}
@@ -56,6 +59,7 @@ def worker(
         Part("group", checks.Membership(heartbeat)),
         *([Part("handlers", checks.Handlers(heartbeat))] if handles else []),
         *(Part(name, checks.Awaited(name, check, heartbeat)) for name, check in asked.items()),
+        *([Part("events", checks.Warned("events", heartbeat), required=False)] if handles else []),
     ]
 
 

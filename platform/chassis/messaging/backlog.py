@@ -6,6 +6,7 @@ done with, those *go on in parts*, so that other lanes are not behind all that h
 wait, and are given out one at a time, as probes.
 """
 
+import math
 from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -79,14 +80,29 @@ class Backlog:
         """How many records could be tried, as soon as it is their turn."""
         return len(self._fresh)
 
+    @property
+    def fresh_bytes(self) -> int:
+        """How many bytes these have."""
+        return sum(record.size for record in self._fresh)
+
+    @property
+    def held_events(self) -> dict[Partition, int]:
+        """How many records of each partition wait behind failing ones (these included)."""
+        return {partition: number for partition, (number, _) in self._held.items() if number}
+
+    @property
+    def held_bytes(self) -> dict[Partition, int]:
+        """How many bytes these have."""
+        return {partition: size for partition, (_, size) in self._held.items() if size}
+
+    @property
+    def spans(self) -> dict[Partition, int]:
+        """How many offsets of each partition are remembered, from its oldest unfinished record on."""
+        return {place: len(offsets.outstanding) for place, offsets in self._offsets.items() if offsets.outstanding}
+
     def held(self, partition: Partition) -> tuple[int, int]:
         """How many records, and bytes, of a partition wait behind failing ones (these included)."""
         return self._held.get(partition, (0, 0))
-
-    def span(self, partition: Partition) -> int:
-        """How many offsets lie between the oldest unfinished record of a partition and the newest received."""
-        offsets = self._offsets.get(partition)
-        return len(offsets.outstanding) if offsets else 0
 
     def begin(self, partition: Partition, offset: int) -> None:
         """All of a partition before this offset was finished by others; known from the first finished record at the latest."""
@@ -105,24 +121,29 @@ class Backlog:
         else:
             self._fresh.append(record)
 
-    def take(self, limit: int, now: float) -> list[Record]:
+    def take(self, limit: int, now: float, most_bytes: float = math.inf) -> list[Record]:
         """The next records to try together: one that is due again, alone; else up to `limit` fresh ones, in order.
 
-        A patient retry goes before fresh ones only after they have had their turn (`Schedule`). The records are out of the
-        backlog until `finish`, `put_back`, `split` or `fail` says what became of them.
+        With more than `most_bytes` only a record that is alone. A patient retry goes before fresh ones only after they have had
+        their turn (`Schedule`). The records are out of the backlog until `finish`, `put_back`, `split` or `fail` says what became
+        of them.
         """
         again = self._next_due(now, alone=False)
-        if again is None and (batch := self._take_fresh(limit)):
+        if again is None and (batch := self._take_fresh(limit, most_bytes)):
             self._schedule.others_came()
             return batch
         again = again or self._next_due(now, alone=True)
         return [] if again is None else [again]
 
-    def _take_fresh(self, limit: int) -> list[Record]:
+    def _take_fresh(self, limit: int, most_bytes: float) -> list[Record]:
         self._let_some_go_on(limit)
         batch: list[Record] = []
+        size = 0
         while self._fresh and len(batch) < limit:
             record = self._fresh[0]
+            size += record.size
+            if batch and size > most_bytes:
+                break
             if record.split:
                 limit = min(limit, record.split)
                 if len(batch) >= limit:

@@ -9,14 +9,19 @@ from confluent_kafka import Consumer as KafkaConsumer
 from confluent_kafka import KafkaError, KafkaException, Message, TopicPartition
 from django.conf import settings
 
-from chassis.messaging import gauges, kafka
+from chassis.messaging import gauges, kafka, lost_events
 from chassis.messaging.backlog import Backlog
+from chassis.messaging.crashes import CrashGuard
 from chassis.messaging.database_transaction import DatabaseTransaction
 from chassis.messaging.dependency import Dependency
+from chassis.messaging.failures import Crashed, DependencyDown
 from chassis.messaging.handling import Handlers
+from chassis.messaging.intake import Intake
 from chassis.messaging.kafka_transaction import Fenced, KafkaTransaction
 from chassis.messaging.loop import Heartbeat, Stop
+from chassis.messaging.lost_events import LostEvents
 from chassis.messaging.outcome import Outcome, Transaction
+from chassis.messaging.pausing import Measure, decide
 from chassis.messaging.reach import Reach
 from chassis.messaging.records import Partition, Record, from_message
 from chassis.messaging.registry import Received
@@ -40,7 +45,10 @@ LEAVE_SECONDS = 12.0
 hang in the Kafka client for ever; then only a new process can go on."""
 
 SPAN_FACTOR = 20
-"""A partition is paused, too, when this many times CONSUMER_HELD_EVENTS offsets lie behind its oldest unfinished one."""
+"""Partitions are paused, too, when this many times CONSUMER_HELD_EVENTS offsets lie behind oldest unfinished ones."""
+
+ASSIGN_SECONDS = 1.0
+"""How long an assignment may wait for the offsets that the group has committed."""
 
 FENCED = frozenset({KafkaError._FATAL, KafkaError.FENCED_INSTANCE_ID})
 """This client will never deliver anything again. `error.fatal()` alone does not tell: of an error that a poll delivers it is
@@ -58,8 +66,10 @@ class Consumer:
     never in the middle of a transaction.
     """
 
-    def __init__(self, stop: Stop, heartbeat: Heartbeat, session_seconds: float | None = None) -> None:
-        """`session_seconds` is one of `kafka.sessions()`, by default the first."""
+    def __init__(
+        self, stop: Stop, heartbeat: Heartbeat, session_seconds: float | None = None, *, accept_lost: bool = False
+    ) -> None:
+        """`session_seconds` is one of `kafka.sessions()`, by default the first; `accept_lost`: see `LostEvents`."""
         self._handlers: Handlers = registered()
         self._stop = stop
         self._heartbeat = heartbeat
@@ -69,10 +79,14 @@ class Consumer:
         self._client: KafkaConsumer = kafka.consumer(
             session_seconds or kafka.sessions()[0], error_cb=self._reach.on_error, on_commit=self._on_commit
         )
+        self._topic_ids = TopicIds()
+        self._crashes = CrashGuard(self._client, self._backlog, self._topic_ids.of)
+        self._lost = LostEvents(self._client, heartbeat, self._topic_ids.tagged, accept=accept_lost)
+        self._intake = Intake(settings.CONSUMER_BATCH_BYTES)
         self._dependency = Dependency("database") if settings.SERVICE_DATABASE else self._broker
         self._dead_letters = Dependency("dead-letter topic", part="broker")
-        heartbeat.watch(self._broker, self._dependency, self._dead_letters)
-        self._topic_ids = TopicIds()
+        self._coordinator = Dependency("group's coordinator", part="broker")
+        heartbeat.watch(self._broker, self._dependency, self._dead_letters, self._coordinator)
         self._transaction = self._open_transaction()
         self._triage = Triage(
             self._backlog,
@@ -83,7 +97,7 @@ class Consumer:
             heartbeat.say,
         )
         self._assigned: set[Partition] = set()
-        self._paused: set[Partition] = set()
+        self._paused: frozenset[Partition] = frozenset()
         self._left = False
         self._polled_at = 0.0
         self._clock = gauges.Clock()
@@ -137,11 +151,13 @@ class Consumer:
         now = time.monotonic()
         self._leave_or_return(now)
         if self._may_work(now) and (batch := self._triage.take(now)):
-            self._work(batch)
+            self._try(batch)
             self._transaction.raise_if_unsure()
         self._commit(wait=False)
         self._pause_or_resume()
         self._topic_ids.raise_if_recreated()
+        if not self._reach.in_doubt:
+            self._lost.look(self._assigned)
         if self._clock.rings():
             gauges.measure_consumer(self._client, self._assigned, self._backlog)
 
@@ -153,17 +169,23 @@ class Consumer:
         While a full batch is waiting, one poll now and then is enough to serve rebalances; it may bring one more record.
         """
         now = time.monotonic()
+        self._intake.begin(self._backlog.fresh_bytes)
         room = settings.CONSUMER_BATCH_SIZE - self._backlog.fresh
-        if room <= 0 and now - self._polled_at < IDLE_SECONDS and self._dependency.up:
+        if not self._intake.chunk(room) and now - self._polled_at < IDLE_SECONDS and self._dependency.up:
             return
         self._polled_at = now
         first = self._client.poll(self._patience(now))
         if first is None:
             return
         self._receive(first)
-        if room > 1:
-            for message in self._client.consume(room - 1, 0):
+        room -= 1
+        while number := self._intake.chunk(room):
+            messages = self._client.consume(number, 0)
+            for message in messages:
                 self._receive(message)
+            if len(messages) < number:
+                break
+            room -= number
 
     def _patience(self, now: float) -> float:
         """How long to wait for the next record, in seconds: not at all when something is ready to be tried."""
@@ -177,7 +199,13 @@ class Consumer:
     def _receive(self, message: Message) -> None:
         error = message.error()
         if error is None:
-            self._backlog.add(from_message(message))
+            record = from_message(message)
+            self._intake.saw(record.size)
+            self._lost.received(record.source, record.offset)
+            self._crashes.received(record)
+            self._backlog.add(record)
+        elif error.code() == KafkaError._AUTO_OFFSET_RESET:
+            self._lost.out_of_range((str(message.topic()), int(message.partition() or 0)), int(message.offset() or 0))
         elif error.fatal() or error.code() in FENCED:
             raise Fenced(error.str())
         elif error.code() == KafkaError.INVALID_SESSION_TIMEOUT:
@@ -223,7 +251,26 @@ class Consumer:
     def _may_work(self, now: float) -> bool:
         """Whether what the work needs is there, as far as is known. No Kafka transaction begins while the link is in doubt."""
         in_doubt = self._reach.in_doubt and self._dependency is self._broker
-        return not in_doubt and self._triage.may_work(now)
+        return not in_doubt and self._coordinator.may_try(now) and self._triage.may_work(now)
+
+    def _try(self, batch: list[Record]) -> None:
+        """Work on a batch, unless one of its records ended the process before: see crashes.py."""
+        try:
+            verdict = self._crashes.begin(batch)
+        except DependencyDown as error:
+            self._coordinator.failed(error)
+            self._backlog.put_back(batch)
+            return
+        self._coordinator.answered()
+        if verdict == "put back":
+            self._backlog.put_back(batch)
+        elif verdict == "bury":
+            ends = self._crashes.unclean_ends(batch[0])
+            why = Crashed(f"the process ended without a word {ends} times while it handled this event")
+            self._triage.bury(batch[0], why, attempts=ends)
+        else:
+            self._work(batch)
+            self._crashes.end()
 
     def _work(self, batch: list[Record]) -> None:
         started = time.monotonic()
@@ -275,39 +322,52 @@ class Consumer:
             self._backlog.not_committed((p.topic, p.partition) for p in failed)
 
     def _pause_or_resume(self) -> None:
-        """Stop fetching a partition that has too much waiting behind failing events; go on when half of it is gone."""
-        most, most_bytes = settings.CONSUMER_HELD_EVENTS, settings.CONSUMER_HELD_BYTES
-        for partition in self._assigned:
-            number, size = self._backlog.held(partition)
-            if not number and partition not in self._paused:
-                continue
-            span = self._backlog.span(partition)
-            full = number >= most or size >= most_bytes or span >= most * SPAN_FACTOR
-            low = number <= most // 2 and size <= most_bytes // 2 and span <= most * SPAN_FACTOR // 2
-            if full and partition not in self._paused:
-                self._client.pause([TopicPartition(*partition)])
-                self._paused.add(partition)
-                log.warning(
-                    "partition paused: too much waits behind failing events", topic=partition[0], partition=partition[1]
-                )
-            elif low and partition in self._paused:
-                self._client.resume([TopicPartition(*partition)])
-                self._paused.discard(partition)
-                log.info("partition resumed", topic=partition[0], partition=partition[1])
-        metrics.CONSUMER_PAUSED.set(len(self._paused))
+        """Stop fetching partitions while too much waits behind failing events; pausing.py says which."""
+        events, backlog = settings.CONSUMER_HELD_EVENTS, self._backlog
+        if not (self._paused or backlog.held_events):
+            return
+        measures = (
+            Measure(events, backlog.held_events),
+            Measure(settings.CONSUMER_HELD_BYTES, backlog.held_bytes),
+            Measure(events * SPAN_FACTOR, backlog.spans),
+        )
+        wanted = decide(self._paused, measures)
+        for topic, number in wanted - self._paused:
+            self._client.pause([TopicPartition(topic, number)])
+            log.warning("partition paused: too much waits behind failing events", topic=topic, partition=number)
+        for topic, number in self._paused - wanted:
+            self._client.resume([TopicPartition(topic, number)])
+            log.info("partition resumed", topic=topic, partition=number)
+        self._paused = wanted
+        metrics.CONSUMER_PAUSED.set(len(wanted))
 
     # --- rebalances ---
 
-    def _on_assign(self, client: KafkaConsumer, partitions: list[TopicPartition]) -> None:
-        self._topic_ids.assigned(client, partitions)
+    def _on_assign(self, _: Any, partitions: list[TopicPartition]) -> None:
         ours = {(p.topic, p.partition) for p in partitions}
         self._assigned |= ours
+        self._begin(partitions)
         self._heartbeat.joined.set()
         self._count_rebalance("assigned", ours)
+
+    def _begin(self, partitions: list[TopicPartition]) -> None:
+        """Begin where the group stands. What the broker does not tell in time the client asks for by itself."""
+        self._topic_ids.learn({p.topic for p in partitions})
+        try:
+            told = self._client.committed(partitions, timeout=ASSIGN_SECONDS) if partitions else []
+        except KafkaException as error:
+            log.debug("committed offsets are not known yet", reason=str(error))
+            told = []
+        found = self._topic_ids.without_void([one for one in told if one.error is None])
+        self._crashes.assigned(found)
+        self._lost.assigned(found)
+        committed = {(one.topic, one.partition): one.offset for one in found}
+        self._client.incremental_assign(lost_events.starts(partitions, committed))
 
     def _on_revoke(self, _: Any, partitions: list[TopicPartition]) -> None:
         """What is done is committed before another takes over; what is not is dropped, and will be delivered there."""
         self._commit(wait=True)
+        self._crashes.leave((p.topic, p.partition) for p in partitions)
         self._let_go("revoked", partitions)
 
     def _on_lost(self, _: Any, partitions: list[TopicPartition]) -> None:
@@ -320,12 +380,15 @@ class Consumer:
             # librdkafka keeps the mark: should a paused partition come back here one day, it would stand still for ever.
             self._client.resume([TopicPartition(*partition) for partition in stuck])
         self._backlog.drop(gone)
+        self._crashes.forget(gone)
+        self._lost.forget(gone)
         gauges.forget_consumer(gone)
         self._assigned -= gone
         self._paused -= gone
         self._triage.forget({topic for topic, _ in gone} - {topic for topic, _ in self._assigned})
         if not len(self._backlog):
             self._dead_letters.forget()
+            self._coordinator.forget()
             if not self._dependency.away and (not self._reach.in_doubt or self._dependency is not self._broker):
                 self._dependency.forget()
         self._count_rebalance(kind, gone)

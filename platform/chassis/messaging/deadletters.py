@@ -9,7 +9,7 @@ from django.conf import settings
 
 from chassis.messaging import names
 from chassis.messaging.envelope import Unreadable
-from chassis.messaging.failures import HandlerTimeout
+from chassis.messaging.failures import Crashed, HandlerTimeout
 from chassis.messaging.records import Headers, Record
 from chassis.observability import privacy
 
@@ -69,9 +69,11 @@ class DeadLetter:
 
     @property
     def reason(self) -> str:
-        """One of few words: unreadable, timeout, handler."""
+        """One of few words: unreadable, timeout, crash, handler."""
         if isinstance(self.error, Unreadable):
             return "unreadable"
+        if isinstance(self.error, Crashed):
+            return "crash"
         return "timeout" if isinstance(self.error, HandlerTimeout) else "handler"
 
     def headers(self) -> Headers:

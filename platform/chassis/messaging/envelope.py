@@ -111,6 +111,9 @@ class Letter:
 
 def unseal(record: Record, model: type[Event]) -> Letter:
     """Read a record as `model`. Raises Unreadable, with what is wrong, never with what the payload holds."""
+    if record.misnamed:
+        gone = "" if record.headers_read else "; its headers are lost, as it is not on its topic any more"
+        raise Unreadable(f"the name of a header is not UTF-8{gone}")
     event_id = _identifier(record, "ce_id")
     if not event_id:
         raise Unreadable("no ce_id header: a repeat of this event could not be recognised")

@@ -25,6 +25,10 @@ class Refused(Exception):
     """The broker will never take what the handler publishes; a record that is too large, say."""
 
 
+class Crashed(Exception):
+    """The event was being handled each time that the process ended without a word; its handler was not called again."""
+
+
 class Unburied(Exception):
     """A dead letter cannot be written where it belongs: its topic is missing, closed to us, or takes only smaller ones."""
 

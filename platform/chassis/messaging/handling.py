@@ -11,7 +11,7 @@ from django.conf import settings
 from opentelemetry.context import attach, detach
 from opentelemetry.trace import Span, SpanKind, Status, StatusCode
 
-from chassis.messaging import names
+from chassis.messaging import names, raw_headers
 from chassis.messaging.deadletters import DeadLetter, is_for_us
 from chassis.messaging.envelope import Letter, Unreadable, unseal
 from chassis.messaging.failures import HandlerFailed, HandlerTimeout
@@ -29,9 +29,13 @@ def ours(batch: Sequence[Record]) -> tuple[list[Record], list[Record]]:
 
 
 def read(batch: Sequence[Record], handlers: Handlers) -> tuple[list[tuple[Record, Letter]], list[DeadLetter]]:
-    """Read each record as its handler's event; what cannot be read is a dead letter at once, as a retry reads no better."""
+    """Read each record as its handler's event; what cannot be read is a dead letter at once, as a retry reads no better.
+
+    Raises DependencyDown when the headers of a record have to be read once more, and the broker does not answer.
+    """
     letters: list[tuple[Record, Letter]] = []
     dead: list[DeadLetter] = []
+    raw_headers.complete(batch)
     for record in batch:
         try:
             letters.append((record, unseal(record, handlers[record.topic].event)))

@@ -195,7 +195,8 @@ def consumer(session_seconds: float, **more: Any) -> Consumer:
         "group.id": names.group(),
         "enable.auto.commit": False,
         "enable.auto.offset.store": False,
-        "auto.offset.reset": "earliest",
+        # An offset that is gone is lost events, which lost_events.py has to know of.
+        "auto.offset.reset": "error",
         "isolation.level": "read_committed",
         "partition.assignment.strategy": "cooperative-sticky",
         "session.timeout.ms": session,
@@ -204,7 +205,10 @@ def consumer(session_seconds: float, **more: Any) -> Consumer:
         "max.poll.interval.ms": 300_000,
         "fetch.wait.max.ms": 500,
         "fetch.error.backoff.ms": 100,
-        "queued.max.messages.kbytes": 16_384,
+        # What waits in the client, beside what the loop has in hand: one answer to a fetch may come on top.
+        "queued.max.messages.kbytes": 8_192,
+        "fetch.max.bytes": 8_388_608,
+        "receive.message.max.bytes": _largest_response(),
     }
     if settings.CONSUMER_ID:
         options["group.instance.id"] = settings.CONSUMER_ID
@@ -216,18 +220,35 @@ def reader(group: str | None = None) -> Consumer:
 
     Of `group`, by default the service's own, it can tell the committed offsets.
     """
-    return Consumer(
-        _common()
-        | {
-            "group.id": group or names.group(),  # never joined, and nothing is committed in it
-            "enable.auto.commit": False,
-            "auto.offset.reset": "earliest",
-            "isolation.level": "read_committed",
-            "enable.partition.eof": True,
-            "fetch.wait.max.ms": 100,
-            "queued.max.messages.kbytes": 16_384,
-        }
-    )
+    return Consumer(_reader_options(group))
+
+
+def _reader_options(group: str | None) -> dict[str, Any]:
+    return _common() | {
+        "group.id": group or names.group(),  # never joined, and nothing is committed in it
+        "enable.auto.commit": False,
+        "auto.offset.reset": "earliest",
+        "isolation.level": "read_committed",
+        "enable.partition.eof": True,
+        "fetch.wait.max.ms": 100,
+        "queued.max.messages.kbytes": 16_384,
+        "receive.message.max.bytes": _largest_response(),
+    }
+
+
+def plain_reader_options() -> dict[str, str]:
+    """What `reader` is made of, as librdkafka itself takes it: values are text, and nothing is called back."""
+    options = _reader_options(None) | {"queued.max.messages.kbytes": 1_024, "log_level": 0}
+    return {
+        name: str(value).lower() if isinstance(value, bool) else str(value)
+        for name, value in options.items()
+        if name not in {"error_cb", "logger"}
+    }
+
+
+def _largest_response() -> int:
+    """Bytes of the largest answer to a fetch: a record comes whole, however large, also a dead letter."""
+    return max(100_000_000, 2 * sizes.largest_record())
 
 
 def admin() -> AdminClient:

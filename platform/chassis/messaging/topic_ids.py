@@ -16,10 +16,10 @@ from concurrent.futures import Future
 from typing import Any
 
 import structlog
-from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaException, TopicCollection, TopicPartition
+from confluent_kafka import KafkaException, TopicCollection, TopicPartition
 from confluent_kafka.admin import AdminClient
 
-from chassis.messaging import kafka
+from chassis.messaging import kafka, offset_metadata
 from chassis.messaging.kafka_transaction import Unsure
 from chassis.messaging.outcome import Offsets
 from chassis.observability import metrics
@@ -30,6 +30,9 @@ EVERY_SECONDS = 2.0
 """How often the ids are asked for. Records that a consumer reads of a new topic before it knows are handled out of order."""
 ANSWER_SECONDS = 1.0
 """How long the broker has for each answer when partitions are assigned. Without one the offsets are taken as they are."""
+
+ID = "topic_id"
+"""Its name in the metadata of an offset."""
 
 
 class TopicRecreated(Unsure):
@@ -46,40 +49,40 @@ class TopicIds:
         self._next = 0.0
         self._changed: set[str] = set()
 
+    def of(self, topic: str) -> str:
+        """The id of a topic; empty while it is not known."""
+        return self._known.get(topic, "")
+
     def tagged(self, offsets: Offsets) -> list[TopicPartition]:
-        """Offsets to commit, each with the id of the topic that it belongs to as its metadata."""
+        """Offsets to commit, each with the id of the topic that it belongs to in its metadata."""
         return [
-            TopicPartition(topic, number, offset, self._known.get(topic, ""))
+            TopicPartition(
+                topic, number, offset, offset_metadata.dump({ID: known} if (known := self.of(topic)) else {})
+            )
             for (topic, number), offset in offsets.items()
         ]
 
-    def assigned(self, client: Consumer, partitions: list[TopicPartition]) -> None:
-        """Called with newly assigned partitions: those whose committed offset is of an earlier topic start at the beginning."""
+    def learn(self, topics: Iterable[str]) -> None:
+        """Called when partitions of these topics were assigned. Waits ANSWER_SECONDS at most; the clock asks again."""
         try:
-            for topic, future in self._ask({p.topic for p in partitions}).items():
+            for topic, future in self._ask(topics).items():
                 self._learn(topic, str(future.result(ANSWER_SECONDS).topic_id))
-            void = self._void(client, partitions)
         except (KafkaException, TimeoutError) as error:
             log.warning("topic ids not known, committed offsets are taken as they are", reason=str(error)[:300])
-            return
-        if not void:
-            return
-        for place in partitions:
-            if (place.topic, place.partition) in void:
-                place.offset = OFFSET_BEGINNING
-        client.incremental_assign(partitions)
-        log.error(
-            "committed offsets are of a topic that was deleted since, starting at the beginning of the new one",
-            partitions=sorted(f"{topic}/{number}" for topic, number in void),
-        )
 
-    def _void(self, client: Consumer, partitions: list[TopicPartition]) -> set[tuple[str, int]]:
-        asked = [TopicPartition(p.topic, p.partition) for p in partitions]
-        return {
-            (place.topic, place.partition)
-            for place in client.committed(asked, timeout=ANSWER_SECONDS)
-            if place.offset >= 0 and place.metadata and place.metadata != self._known.get(place.topic)
-        }
+    def without_void(self, committed: Iterable[TopicPartition]) -> list[TopicPartition]:
+        """What the group has committed; nothing, offset -1, where that is of an earlier topic of the same name."""
+        judged = [TopicPartition(p.topic, p.partition, -1) if self._is_void(p) else p for p in committed]
+        if void := sorted(f"{p.topic}/{p.partition}" for p in committed if self._is_void(p)):
+            log.error(
+                "committed offsets are of a topic that was deleted since, starting at the beginning of the new one",
+                partitions=void,
+            )
+        return judged
+
+    def _is_void(self, committed: TopicPartition) -> bool:
+        was, now = offset_metadata.load(committed.metadata).get(ID), self.of(committed.topic)
+        return committed.offset >= 0 and bool(was and now) and was != now
 
     def raise_if_recreated(self) -> None:
         """Called at each turn of the loop; asks by a clock, and waits for no answer. Raises TopicRecreated."""

@@ -80,7 +80,9 @@ class Triage:
         """The next events to try together: a probe of a stopped topic now and then, else what the backlog has."""
         batch = [] if self._probed or not self.stopping.topics else self._next_probe(now)
         self._probed = bool(batch)
-        return batch or self._backlog.take(self._pace.size(settings.CONSUMER_BATCH_SIZE), now)
+        return batch or self._backlog.take(
+            self._pace.size(settings.CONSUMER_BATCH_SIZE), now, settings.CONSUMER_BATCH_BYTES
+        )
 
     def _next_probe(self, now: float) -> list[Record]:
         for topic, failed in self.stopping.due(now):
@@ -270,6 +272,11 @@ class Triage:
         log.warning("event failed, will try again", **said)
         metrics.EVENTS_RETRIED.labels(record.topic).inc()
         self._backlog.fail(record, time.monotonic() + max(delay, record.cost))
+
+    def bury(self, record: Record, error: Exception, *, attempts: int) -> None:
+        """Dead-letter an event that is not to be tried any more."""
+        record.attempts += 1  # taken back where the letter cannot be written
+        self._bury(DeadLetter(record, error, attempts))
 
     def _bury(self, letter: DeadLetter) -> None:
         record = letter.record

@@ -69,9 +69,12 @@ RELAY_ACTIVE = Gauge(
 EVENTS_CONSUMED = Counter("events_consumed", "Events whose effect is committed.", ["topic"])
 EVENTS_DUPLICATE = Counter("events_duplicate", "Events that came again and were passed over.", ["topic"])
 EVENTS_FAILED = Counter("events_failed", "Tries of an event that failed.", ["topic", "reason"])
-"""`reason` is unreadable, handler or timeout: few values, never a message."""
+"""`reason` is unreadable, handler, timeout or crash: few values, never a message."""
 EVENTS_RETRIED = Counter("events_retried", "Further tries of events that failed before.", ["topic"])
 EVENTS_DEAD_LETTERED = Counter("events_dead_lettered", "Events sent to the dead-letter topic.", ["topic", "reason"])
+EVENTS_LOST = Counter(
+    "events_lost", "Offsets that retention deleted before this group read them; at most so many events.", ["topic"]
+)
 EVENTS_HELD = Gauge(
     "events_held", "Events in memory that wait for a retry or behind one.", ["topic"], multiprocess_mode="livesum"
 )

@@ -34,6 +34,13 @@ def take_up_to(topic: str, size: int) -> None:
     done.result(10)
 
 
+def delete_before(topic: str, partition: int, offset: int) -> None:
+    """Delete the records before an offset, as retention would."""
+    client = AdminClient(servers())
+    [deleted] = client.delete_records([TopicPartition(topic, partition, offset)]).values()
+    assert deleted.result(30).low_watermark == offset
+
+
 def send(topic: str, *records: tuple[bytes | None, bytes | None, list]) -> None:
     producer = Producer({**servers(), "acks": "all", "enable.idempotence": True})
     for key, value, headers in records:

@@ -262,6 +262,32 @@ class TestBounds:
             eventually(lambda: len(scene.numbers("bad")) == 500)
         assert scene.numbers("bad") == list(range(500))
 
+    def test_the_bound_is_the_processes_not_each_partitions(self, scene, settings):
+        settings.CONSUMER_HELD_EVENTS = 100
+        settings.CONSUMER_BATCH_SIZE = 10
+        settings.RETRY_ATTEMPTS = 1000
+        settings.RETRY_CAP_SECONDS = 0.1
+        failing = threading.Event()
+        failing.set()
+
+        def react(scene, received):
+            if failing.is_set() and any(one.key.startswith("bad") for one in received):
+                raise ValueError("not yet")
+
+        scene.react = react
+        both = [next(f"bad{n}" for n in range(100) if self.partition(f"bad{n}") == number) for number in (0, 1)]
+        scene.send(*(scene.event(n, key=key) for n in range(300) for key in both))
+        most = 0
+        with running(Consumer) as consumer:
+            eventually(lambda: consumer.loop and consumer.loop._paused)
+            for _ in range(50):
+                most = max(most, len(consumer.loop._backlog))
+                time.sleep(0.02)
+            assert 80 <= most <= 100 + 2 * 10
+            failing.clear()
+            eventually(lambda: committed(scene) == 600)
+        assert [scene.numbers(key) for key in both] == [list(range(300))] * 2
+
     def test_a_paused_partition_that_went_to_another_and_came_back_goes_on(self, scene, settings):
         settings.CONSUMER_HELD_EVENTS = 10
         settings.RETRY_ATTEMPTS = 1000

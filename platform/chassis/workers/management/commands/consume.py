@@ -42,7 +42,15 @@ class Command(BaseCommand):
             help="with --replay-from, set back this topic only (again for a second one)",
         )
 
-    def handle(self, *args: Any, replay_from: str | None, topic: list[str] | None, **options: Any) -> None:
+        parser.add_argument(
+            "--accept-lost",
+            action="store_true",
+            help="go on behind events that retention deleted before they were handled, in spite of CONSUMER_ON_LOST_EVENTS=wait",
+        )
+
+    def handle(
+        self, *args: Any, replay_from: str | None, topic: list[str] | None, accept_lost: bool, **options: Any
+    ) -> None:
         """Run the loop.
 
         Raises CommandError when the service reacts to nothing, another process took its place, or the broker refuses it.
@@ -56,7 +64,7 @@ class Command(BaseCommand):
             raise CommandError("--topic goes with --replay-from.")
         with worker.serving("consume") as heartbeat:
             try:
-                self._consume(stop, heartbeat)
+                self._consume(stop, heartbeat, accept_lost=accept_lost)
             except Overdue:
                 raise CommandError(
                     "told to stop, but the broker did not answer: what was open will be delivered again"
@@ -68,7 +76,7 @@ class Command(BaseCommand):
                 ) from None
 
     @staticmethod
-    def _consume(stop: Stop, heartbeat: Heartbeat) -> None:
+    def _consume(stop: Stop, heartbeat: Heartbeat, *, accept_lost: bool) -> None:
         """Consume until told to stop; once fenced, begin anew with new clients.
 
         A broker that was away fences those whose transaction or session it ended meanwhile, and nobody else has their
@@ -78,7 +86,7 @@ class Command(BaseCommand):
         sessions = list(kafka.sessions())
         while True:
             try:
-                _run(stop, heartbeat, sessions)
+                _run(stop, heartbeat, sessions, accept_lost=accept_lost)
             except Fenced as error:
                 if stop:
                     return
@@ -111,14 +119,14 @@ class Command(BaseCommand):
             self.stdout.write(f"{one.topic}/{one.partition}: was at {before}, goes on at {one.now} of {one.end}")
 
 
-def _run(stop: Stop, heartbeat: Heartbeat, sessions: list[float]) -> None:
+def _run(stop: Stop, heartbeat: Heartbeat, sessions: list[float], *, accept_lost: bool) -> None:
     """Run a consumer to its end with the first of these session timeouts that the broker allows; those refused are removed.
 
     Raises Fenced, and SessionTooShort when the broker refuses the last one too.
     """
     while True:
         try:
-            Consumer(stop, heartbeat, sessions[0]).run()
+            Consumer(stop, heartbeat, sessions[0], accept_lost=accept_lost).run()
         except SessionTooShort:
             if len(sessions) == 1:
                 raise
