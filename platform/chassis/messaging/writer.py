@@ -82,7 +82,9 @@ class Writer:
 
         After DependencyDown it is not known which of both; another Writer of this name finds out.
         """
-        if not self._try(records):  # the Kafka client drops its next transaction, too, when the broker has refused a record
+        if not self._try(
+            records
+        ):  # the Kafka client drops its next transaction, too, when the broker has refused a record
             self._try(records)
 
     def _try(self, records: Sequence[Outbound]) -> bool:
