@@ -173,7 +173,7 @@ class Topics(Environment):
         1_000_000,
         ge=1_000,
         le=100_000_000,
-        description="Largest event, in bytes; dead-letter topics allow 64 KiB more.",
+        description="Largest event: key, value and headers, in bytes. Topics allow 64 KiB more, dead-letter topics 128 KiB.",
     )
 
 

@@ -180,10 +180,10 @@ class Sending:
         try:
             return self._insist(client, row, *record, alone)
         except KafkaException as exception:
-            error = exception.args[0]
-            if error.fatal() and not alone:
-                self._failure = error
-            return self._answer(row, error, alone=True)  # what the client itself refuses was in nobody's company
+            said: KafkaError = exception.args[0]
+            if said.fatal() and not alone:
+                self._failure = said
+            return self._answer(row, said, alone=True)  # what the client itself refuses was in nobody's company
         except kafka.UNWRITABLE as error:
             return Answer(row, Verdict.REFUSED, f"no Kafka record: {type(error).__name__}: {error}")
 

@@ -56,6 +56,7 @@ class Writer:
         self._producer = kafka.transactional_producer(name)
         self._refused: Refused | None = None
         self._refused_size = 0
+        self._after_refusal = False
         self._undelivered: KafkaError | None = None
         """Why the first record that did not arrive did not."""
 
@@ -81,7 +82,15 @@ class Writer:
 
         After DependencyDown it is not known which of both; another Writer of this name finds out.
         """
+        if not self._try(
+            records
+        ):  # the Kafka client drops its next transaction, too, when the broker has refused a record
+            self._try(records)
+
+    def _try(self, records: Sequence[Outbound]) -> bool:
+        """Whether all was written; False where the client took it back for what was refused before."""
         self._patience.heard()
+        after_refusal, self._after_refusal = self._after_refusal, False
         self._refused = self._undelivered = None
         failed: Exception | None = None
         try:
@@ -91,12 +100,15 @@ class Writer:
             self._flush()
             if self._refused is None:
                 self._insist(self._producer.commit_transaction)
-                return
+                return True
         except (KafkaException, SystemError, *kafka.UNWRITABLE) as error:
             failed = error  # aborting says whether we were fenced
         self._abort()
         if self._refused is not None:
+            self._after_refusal = True
             raise self._refused
+        if after_refusal and self._undelivered is not None and self._undelivered.code() == KafkaError._PURGE_QUEUE:
+            return False
         why = failed if self._undelivered is None else self._undelivered.str()
         raise DependencyDown(f"nothing was written: {why}") from failed
 

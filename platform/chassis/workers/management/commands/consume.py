@@ -76,7 +76,7 @@ class Command(BaseCommand):
                 ) from None
 
     @staticmethod
-    def _consume(stop: Stop, heartbeat: Heartbeat, *, accept_lost: bool) -> None:
+    def _consume(stop: Stop, heartbeat: Heartbeat, *, accept_lost: bool = False) -> None:
         """Consume until told to stop; once fenced, begin anew with new clients.
 
         A broker that was away fences those whose transaction or session it ended meanwhile, and nobody else has their
