@@ -225,7 +225,10 @@ class CrashGuard:
         return self._watched[place].place if done is None else max(done, self._watched[place].place)
 
     def _mark(self, place: Partition, metadata: str | None) -> TopicPartition:
-        return TopicPartition(*place, self._place(place), *([metadata] if metadata else []))
+        topic, partition = place
+        if metadata is None:
+            return TopicPartition(topic, partition, self._place(place))
+        return TopicPartition(topic, partition, self._place(place), metadata)
 
     def _commit(self, marks: list[TopicPartition]) -> None:
         """Raises KafkaException, also for one of them."""
