@@ -37,11 +37,11 @@ def _library() -> ctypes.CDLL:
     return library
 
 
-def send_raw(topic: str, *records: RawRecord) -> None:
-    """Produce these records, in order, and wait until the broker has all of them."""
+def send_raw(topic: str, *records: RawRecord, servers: str = "") -> None:
+    """Produce these records, in order, and wait until the broker (by default the run's) has all of them."""
     library, why = _library(), ctypes.create_string_buffer(512)
     conf = ctypes.c_void_p(library.rd_kafka_conf_new())
-    options = {"bootstrap.servers": os.environ["KAFKA_BOOTSTRAP_SERVERS"], "enable.idempotence": "true",
+    options = {"bootstrap.servers": servers or os.environ["KAFKA_BOOTSTRAP_SERVERS"], "enable.idempotence": "true",
                "message.max.bytes": "100000000", "log_level": "0"}  # fmt: skip
     for name, value in options.items():
         assert library.rd_kafka_conf_set(conf, name.encode(), value.encode(), why, 512) == 0, why.value
