@@ -57,17 +57,20 @@ def test_whatever_one_event_raises_others_get_through(scene, kind):
     came: dict[int, float] = {}
     done: dict[int, float] = {}
 
+    began: list[float] = []
+    """When the first records had been fetched: what a new group needs for that is no wait for anybody's failure."""
+
     def react(scene, received):
+        began.append(time.monotonic())
         if any(one.event.number == 3 for one in received):
             FAILURES[kind]()
         done.update((one.event.number, time.monotonic()) for one in received)
 
     scene.react = react
-    came.update(dict.fromkeys(range(50), time.monotonic()))
+    came.update(dict.fromkeys(range(50), 0.0))
     scene.send(*(scene.event(n, key=f"k{n}") for n in range(50)))
     with running(Consumer) as consumer:
         eventually(lambda: consumer.loop and consumer.loop.assigned == 2)
-        joined = time.monotonic()
         for number in range(100, 400):
             if dead(scene):
                 break
@@ -79,7 +82,7 @@ def test_whatever_one_event_raises_others_get_through(scene, kind):
     assert bytes(letter.payload) == b'{"number": 3}'
     assert dict(letter.headers)["deadletter-attempts"] == "3"
     assert set(done) == set(came) - {3}
-    assert max(done[number] - max(joined, came[number]) for number in done) < 2
+    assert max(done[number] - max(began[0], came[number]) for number in done) < 2
 
 
 def test_three_keys_that_hang(scene, settings):
