@@ -213,7 +213,9 @@ class Outbox(Consumers):
         ge=1_000,
         description="Most bytes in one flush, and about what one `publish_all` holds in memory; one row may be larger.",
     )
-    outbox_poll_seconds: float = Field(1.0, gt=0, le=60, description="Poll for rows whose NOTIFY was missed.")
+    outbox_poll_seconds: float = Field(
+        1.0, gt=0, le=60, description="The relay looks for rows at least this often, woken or not."
+    )
     outbox_parked_key: Literal["wait", "pass"] = Field(
         "wait", description="Later rows of a key whose row is parked wait for a person's decision, or pass it."
     )

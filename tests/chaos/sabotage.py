@@ -37,7 +37,7 @@ def inbox_off():
     """Every event is new, and none is remembered."""
     from chassis.messaging import inbox
 
-    inbox.claim = lambda letters: {letter.id for letter in letters}
+    inbox.claim = lambda letters: {letter.identity for letter in letters}
 
 
 @fault

@@ -73,8 +73,8 @@ def _without_repeats(letters: Sequence[tuple[Record, Letter]]) -> tuple[list[tup
     new: list[tuple[Record, Letter]] = []
     repeated: list[Record] = []
     for record, letter in letters:
-        if letter.id in claimed:
-            claimed.remove(letter.id)  # a second one with this id in the same batch is a repeat
+        if letter.identity in claimed:
+            claimed.remove(letter.identity)  # the same event a second time in a batch is a repeat
             new.append((record, letter))
         else:
             repeated.append(record)

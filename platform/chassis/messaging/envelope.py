@@ -18,6 +18,11 @@ from chassis.observability import correlation, tracing
 
 SCHEMA = "urn:events:{topic}:v{version}"
 
+LONGEST_ID = 1_024
+"""Bytes of `ce_id`, and of `ce_source`: with a topic's name they fit into an entry of a PostgreSQL index (2,704 bytes)."""
+NO_SOURCE = "no source"
+"""The source of an event that names none. CloudEvents demands one; this is no URI, so no producer has it for its own."""
+
 
 class Unreadable(Exception):
     """The record is no event that this service can read; no second try can change that."""
@@ -91,11 +96,20 @@ class Letter:
     key: str
     request_id: str
     parent: Context
+    source: str = NO_SOURCE
+
+    @property
+    def identity(self) -> tuple[str, str, str]:
+        """What makes two records the same event to one service: id, topic, source.
+
+        CloudEvents promises that source and id together are unique; another topic has another handler.
+        """
+        return (self.id, self.event.topic, self.source)
 
 
 def unseal(record: Record, model: type[Event]) -> Letter:
     """Read a record as `model`. Raises Unreadable, with what is wrong, never with what the payload holds."""
-    event_id = record.header("ce_id")
+    event_id = _identifier(record, "ce_id")
     if not event_id:
         raise Unreadable("no ce_id header: a repeat of this event could not be recognised")
     if not record.key:
@@ -112,7 +126,24 @@ def unseal(record: Record, model: type[Event]) -> Letter:
         raise Unreadable(_explain(error)) from None
     except UnicodeDecodeError:
         raise Unreadable("the key is not UTF-8") from None
-    return Letter(event, event_id, key, _request_id(record), _parent(record))
+    if "\0" in key:
+        raise Unreadable("the key holds a NUL character, which PostgreSQL's text cannot")
+    source = _identifier(record, "ce_source") or NO_SOURCE
+    return Letter(event, event_id, key, _request_id(record), _parent(record), source)
+
+
+def _identifier(record: Record, name: str) -> str:
+    """A header that the inbox has to remember as it is: nothing replaced, as two ids must not become one."""
+    said = record.raw_header(name) or b""
+    if len(said) > LONGEST_ID:
+        raise Unreadable(f"{name} has {len(said)} bytes; {LONGEST_ID} is the limit")
+    try:
+        text = said.decode()
+    except UnicodeDecodeError:
+        raise Unreadable(f"{name} is not UTF-8") from None
+    if "\0" in text:
+        raise Unreadable(f"{name} holds a NUL character, which PostgreSQL's text cannot")
+    return text
 
 
 def _check_version(record: Record, model: type[Event]) -> None:

@@ -126,7 +126,7 @@ def checked(headers: Sequence[tuple[str, str | bytes | None]]) -> list[tuple[str
 
     Raises UnicodeEncodeError.
     """
-    if not all([name.isascii() for name, _ in headers]):
+    if not all(name.isascii() for name, _ in headers):
         for name, _ in headers:
             name.encode()
     return list(headers)

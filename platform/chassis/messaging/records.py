@@ -50,6 +50,10 @@ class Record:
         value = self._by_name.get(name)
         return None if value is None else value.decode("utf-8", "replace")
 
+    def raw_header(self, name: str) -> bytes | None:
+        """The last value of a header as it came, or None."""
+        return self._by_name.get(name)
+
     def log_fields(self) -> dict[str, Any]:
         """What a log line about this record says of it. A key is an aggregate's id, never personal data."""
         return {

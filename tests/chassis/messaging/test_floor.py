@@ -164,6 +164,7 @@ STEPS = st.lists(
         st.integers(0, 2),
         st.integers(1, 3),
     ),
+    min_size=10,
     max_size=60,
 )  # fmt: skip
 

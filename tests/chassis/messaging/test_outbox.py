@@ -17,6 +17,7 @@ from chassis.messaging.outbox import (
     publish,
     publish_all,
 )
+from chassis.messaging.wakeup import SLEEPING
 from chassis.observability import correlation
 from users.events import UserCreated
 from users.models import User
@@ -75,7 +76,8 @@ def test_many_events_are_one_statement_and_keep_their_order(django_assert_num_qu
     ]
 
 
-def test_a_commit_wakes_whoever_listens():
+def test_a_commit_wakes_the_relay_that_sleeps():
+    """Who does not say that it sleeps is not notified: see test_wakeup.py."""
     import psycopg
 
     own = connections["users"]
@@ -84,6 +86,10 @@ def test_a_commit_wakes_whoever_listens():
         autocommit=True,
     ) as listener:
         listener.execute("LISTEN outbox")
+        with transaction.atomic(using="users"):
+            publish(event(), key="u-1")
+        assert list(listener.notifies(timeout=0.05)) == []
+        listener.execute("SELECT pg_advisory_lock(%s)", [SLEEPING])
         with transaction.atomic(using="users"):
             publish(event(), key="u-1")
             assert list(listener.notifies(timeout=0.05)) == [], "not before the commit"

@@ -46,7 +46,14 @@ def fall_asleep(wakeup) -> None:
 
 
 def notified(wakeup, seconds=0.0) -> set[str]:
+    hear(wakeup)
     return wakeup._notified(seconds)
+
+
+def hear(wakeup) -> None:
+    """PostgreSQL sends what it was told for a session before the session's next answer."""
+    with wakeup._connection.cursor() as cursor:
+        cursor.execute("SELECT 1")
 
 
 def test_the_trigger_asks_for_the_lock_that_the_relay_takes():
@@ -124,10 +131,11 @@ def test_rows_to_be_sent_again_are_said_to_be_so(wakeup, other, undo):
         "UPDATE outbox SET sent_at = now()" if "parked" not in undo else "UPDATE outbox SET parked_at = now()"
     )
     other.commit()
+    hear(wakeup)
     assert wakeup.rescan() is False
     other.execute(undo)
     other.commit()
-    other.execute("SELECT 1")
+    hear(wakeup)
     assert wakeup.rescan() is True
     assert wakeup.rescan() is False
 
