@@ -130,8 +130,8 @@ def checked(headers: Sequence[tuple[str, str | bytes | None]]) -> list[tuple[str
 
     Raises UnicodeEncodeError.
     """
-    for name, _ in headers:
-        if not name.isascii():
+    if not all(name.isascii() for name, _ in headers):
+        for name, _ in headers:
             name.encode()
     return list(headers)
 

@@ -168,6 +168,7 @@ class Relay:
             self._sending.forget()  # whoever has the lock now sends these rows again
             self._written = True
             self._database.answered()
+            self._broker.answered()  # it was reached, and more is not asked of who stands by
             time.sleep(STANDBY_SECONDS)
 
     def _reaches_broker(self) -> bool:
@@ -179,7 +180,7 @@ class Relay:
         except KafkaException as error:
             self._broker.failed(KafkaException(self._complaint) if self._complaint else error)
             return False
-        self._reached_at = time.monotonic()
+        self._reached_at, self._complaint = time.monotonic(), None
         if not self._stalls:  # else it has to confirm something first
             self._broker.answered()
         return True

@@ -7,7 +7,6 @@ its request: what is refused there is refused for its own sake.
 
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from datetime import datetime
 from enum import Enum
 from functools import partial
@@ -52,8 +51,7 @@ class Verdict(Enum):
     AGAIN = "not sent, for no fault of its own"
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(NamedTuple):
     """A row, and what became of it."""
 
     row: Row
@@ -100,6 +98,8 @@ class Sending:
         self._single: Producer | None = None
         self._fresh: set[UUID] = set()
         self._since = self._given_at = 0.0
+        self._large = sizes.largest_event() // 2
+        """Rows that the database says are larger are measured exactly."""
         self._shortened: set[UUID] = set()
         """Dead letters that are tried without their diagnostics."""
         self._failure: KafkaError | None = None
@@ -131,7 +131,7 @@ class Sending:
         for row in rows:
             if row.topic in stopped or (row.topic, row.key) in stopped:
                 continue
-            answer = self._check(row) or self._produce(self._client, row)
+            answer = self._produce(self._client, row)
             if answer is None:
                 self.unanswered[row.event_id] = row
                 self._fresh.add(row.event_id)
@@ -151,7 +151,7 @@ class Sending:
         """
         if self._single is None:
             self._single = kafka.producer(error_cb=self._on_error)
-        answer = self._check(row) or self._produce(self._single, row, alone=True)
+        answer = self._produce(self._single, row, alone=True)
         if answer is not None:
             self.answers.append(answer)
             return answer
@@ -163,18 +163,18 @@ class Sending:
             self._alive()
         return None if row.topic in self.alone else self.answers[-1]
 
-    def _check(self, row: Row) -> Answer | None:
-        """What is larger than its readers accept, or than this process could hold, is not even tried."""
-        most = sizes.largest_record() if row.topic.endswith(names.DEAD_LETTERS) else sizes.largest_event()
-        if row.size > most or row.headers is None:
-            name = "KAFKA_MAX_MESSAGE_BYTES" if most == sizes.largest_event() else "the Kafka client's limit"
-            return Answer(row, Verdict.REFUSED, f"{row.size} bytes; {name} is {most}")
-        return None
-
     def _produce(self, client: Producer, row: Row, *, alone: bool = False) -> Answer | None:
         """Hand over one row. An answer at once is what the client itself has against it."""
+        if row.headers is None:
+            reason = (
+                f"{row.size} bytes, more than any record may have: KAFKA_MAX_MESSAGE_BYTES is {sizes.largest_event()}"
+            )
+            return Answer(row, Verdict.REFUSED, reason)
         try:
             record = self._record(row)
+            if row.size > self._large and not _is_dead_letter(row) and sizes.of(*record) > sizes.largest_event():
+                reason = f"{sizes.of(*record)} bytes; KAFKA_MAX_MESSAGE_BYTES is {sizes.largest_event()}"
+                return Answer(row, Verdict.REFUSED, reason)  # its readers would not accept it
         except Exception as error:  # noqa: BLE001  a row that somebody else wrote may be anything
             return Answer(row, Verdict.REFUSED, f"no Kafka record: {type(error).__name__}: {error}")
         try:
@@ -193,7 +193,8 @@ class Sending:
         key = bytes(row.raw_key) if row.raw_key is not None else None if row.key is None else row.key.encode()
         value = None if row.payload is None else bytes(row.payload)
         headers = outbox.headers_from_json(row.headers)
-        headers = deadletters.without_diagnostics(headers) if row.event_id in self._shortened else headers
+        if self._shortened and row.event_id in self._shortened:
+            headers = deadletters.without_diagnostics(headers)
         return key, value, kafka.checked(headers)
 
     def _insist(

@@ -103,3 +103,37 @@ def test_headers_come_back_byte_for_byte(value):
 
     kept = orjson.dumps(headers_to_json([("a", value), ("a", b"twice")])).decode()
     assert headers_from_json(kept) == [("a", value), ("a", b"twice")]
+
+
+class TestManyAtOnce:
+    """`publish_all` takes events from a generator as it writes them."""
+
+    def test_memory_holds_a_few_of_them_and_the_database_may_be_used_meanwhile(self, settings):
+        settings.OUTBOX_BATCH_BYTES = 1_000
+        begun, written = [], []
+
+        def events():
+            for n in range(300):
+                written.append(OutboxEvent.objects.count())
+                begun.append(n)
+                yield Outgoing(event(), f"u-{n}")
+
+        with transaction.atomic(using="users"):
+            publish_all(events())
+        assert OutboxEvent.objects.count() == 300
+        assert max(begun_so_far - there for begun_so_far, there in zip(begun, written, strict=True)) < 20
+        assert list(OutboxEvent.objects.order_by("position").values_list("key", flat=True)) == [f"u-{n}" for n in begun]
+
+    def test_one_that_fails_takes_all_with_it_even_where_the_error_is_caught(self, settings):
+        settings.OUTBOX_BATCH_BYTES = 1_000
+
+        def events():
+            for n in range(100):
+                yield Outgoing(event(), f"u-{n}")
+            raise ValueError("the last one")
+
+        with transaction.atomic(using="users"):
+            with pytest.raises(ValueError, match="the last one"):
+                publish_all(events())
+            assert transaction.get_rollback(using="users")
+        assert OutboxEvent.objects.count() == 0
