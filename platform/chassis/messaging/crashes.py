@@ -38,6 +38,9 @@ MOST_SUSPECTS = 50
 
 ASK_SECONDS = 2.0
 
+_noted: dict[Partition, tuple[int, str | None]] = {}
+"""The last note of this process in each partition. Who finds his own note lives: he was fenced off, or lost the partition."""
+
 Verdict = Literal["handle", "put back", "bury"]
 
 
@@ -64,6 +67,14 @@ class Memory:
         except (ValueError, TypeError, AttributeError):
             return cls()
         return memory
+
+    @classmethod
+    def own(cls, metadata: str | None) -> "Memory":
+        """Read what this very process has left, in an earlier membership: that was no crash."""
+        memory = cls.of(metadata)
+        said: dict[str, Any] = orjson.loads(metadata or "{}")
+        suspects = {int(offset): number for offset, number in said.get("suspects", {}).items()}
+        return cls(max(0, memory.starts - 1), suspects)
 
     def forget(self, before: int) -> None:
         """What stands before this offset is done with."""
@@ -114,7 +125,8 @@ class CrashGuard:
         """These partitions are ours now, and this is what the group has committed in them."""
         for found in committed:
             if found.error is None:
-                memory = Memory.of(found.metadata)
+                is_own = _noted.get((found.topic, found.partition)) == (found.offset, found.metadata)
+                memory = (Memory.own if is_own else Memory.of)(found.metadata)
                 memory.forget(found.offset)
                 self._watched[found.topic, found.partition] = watched = _Watched(found.offset, memory)
                 if watched.careful_below:
@@ -237,4 +249,5 @@ class CrashGuard:
         for done in self._client.commit(offsets=marks, asynchronous=False) or ():
             if done.error is not None:
                 raise KafkaException(done.error)
+        _noted.update({(mark.topic, mark.partition): (mark.offset, mark.metadata) for mark in marks})
         self._backlog.committed({(mark.topic, mark.partition): mark.offset for mark in marks})
