@@ -119,6 +119,8 @@ class CrashGuard:
         self._client = client
         self._backlog = backlog
         self._watched: dict[Partition, _Watched] = {}
+        self._careful: dict[Partition, int] = {}
+        """`careful_below` of the partitions where it is not 0: hardly ever any, so that the good path costs nothing."""
         self._trying: Record | None = None
 
     def assigned(self, committed: Iterable[TopicPartition]) -> None:
@@ -129,6 +131,7 @@ class CrashGuard:
                 memory = (Memory.own if is_own else Memory.of)(found.metadata)
                 memory.forget(found.offset)
                 self._watched[found.topic, found.partition] = watched = _Watched(found.offset, memory)
+                self._look(found.topic, found.partition)
                 if watched.careful_below:
                     log.warning(
                         "the process ended uncleanly here before: trying one event at a time",
@@ -139,11 +142,19 @@ class CrashGuard:
         """These are another consumer's now."""
         for partition in partitions:
             self._watched.pop(partition, None)
+            self._careful.pop(partition, None)
+
+    def _look(self, topic: str, partition: int) -> None:
+        """Note whether care is needed in a partition."""
+        place = (topic, partition)
+        if below := self._watched[place].careful_below:
+            self._careful[place] = below
+        else:
+            self._careful.pop(place, None)
 
     def received(self, record: Record) -> None:
         """A record came in: where care is needed it is tried alone."""
-        watched = self._watched.get(record.source)
-        if watched is not None and record.offset < watched.careful_below:
+        if self._careful and record.offset < self._careful.get(record.source, 0):
             record.split = 1
 
     def begin(self, batch: Sequence[Record]) -> Verdict:
@@ -152,17 +163,18 @@ class CrashGuard:
         Raises DependencyDown when Kafka does not take the note.
         """
         try:
-            self._learn(batch)
-            new = [place for place in {record.source for record in batch} if not self._watched[place].marked]
+            places = {(record.topic, record.partition) for record in batch}
+            self._learn(places)
+            new = [place for place in places if not self._watched[place].marked]
             if new:
                 self._count_start(new, batch)
             return self._judge(batch)
         except KafkaException as exception:
             raise DependencyDown(exception.args[0].str()) from exception
 
-    def _learn(self, batch: Sequence[Record]) -> None:
+    def _learn(self, places: set[Partition]) -> None:
         """Ask for what was not told on assignment, as the coordinator did not answer."""
-        unknown = {record.source for record in batch} - self._watched.keys()
+        unknown = places - self._watched.keys()
         if not unknown:
             return
         self.assigned(self._client.committed([TopicPartition(*place) for place in unknown], timeout=ASK_SECONDS))
@@ -183,7 +195,9 @@ class CrashGuard:
                 self._watched[place].marked = True
 
     def _judge(self, batch: Sequence[Record]) -> Verdict:
-        careful = [record for record in batch if record.offset < self._watched[record.source].careful_below]
+        if not self._careful:
+            return "handle"
+        careful = [record for record in batch if record.offset < self._careful.get(record.source, 0)]
         if not careful:
             return "handle"
         if len(batch) > 1:
@@ -203,8 +217,10 @@ class CrashGuard:
         if record is None or (watched := self._watched.get(record.source)) is None:
             return
         watched.memory.suspects.pop(record.offset, None)
+        text = self._text(record.source)
+        self._look(*record.source)
         try:
-            self._commit([self._mark(record.source, self._text(record.source))])
+            self._commit([self._mark(record.source, text)])
         except KafkaException as error:
             log.warning("could not note that an event was tried", reason=str(error), **record.log_fields())
 
