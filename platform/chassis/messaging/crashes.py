@@ -38,6 +38,9 @@ MOST_SUSPECTS = 50
 
 ASK_SECONDS = 2.0
 
+_noted: dict[Partition, tuple[int, str | None]] = {}
+"""The last note of this process in each partition. Who finds his own note lives: he was fenced off, or lost the partition."""
+
 Verdict = Literal["handle", "put back", "bury"]
 
 
@@ -64,6 +67,14 @@ class Memory:
         except (ValueError, TypeError, AttributeError):
             return cls()
         return memory
+
+    @classmethod
+    def own(cls, metadata: str | None) -> "Memory":
+        """Read what this very process has left, in an earlier membership: that was no crash."""
+        memory = cls.of(metadata)
+        said: dict[str, Any] = orjson.loads(metadata or "{}")
+        suspects = {int(offset): number for offset, number in said.get("suspects", {}).items()}
+        return cls(max(0, memory.starts - 1), suspects)
 
     def forget(self, before: int) -> None:
         """What stands before this offset is done with."""
@@ -110,15 +121,19 @@ class CrashGuard:
         self._topic_id = topic_id
         self._backlog = backlog
         self._watched: dict[Partition, _Watched] = {}
+        self._careful: dict[Partition, int] = {}
+        """`careful_below` of the partitions where it is not 0: hardly ever any, so that the good path costs nothing."""
         self._trying: Record | None = None
 
     def assigned(self, committed: Iterable[TopicPartition]) -> None:
         """These partitions are ours now, and this is what the group has committed in them."""
         for found in committed:
             if found.error is None:
-                memory = Memory.of(found.metadata)
+                is_own = _noted.get((found.topic, found.partition)) == (found.offset, found.metadata)
+                memory = (Memory.own if is_own else Memory.of)(found.metadata)
                 memory.forget(found.offset)
                 self._watched[found.topic, found.partition] = watched = _Watched(found.offset, memory)
+                self._look(found.topic, found.partition)
                 if watched.careful_below:
                     log.warning(
                         "the process ended uncleanly here before: trying one event at a time",
@@ -129,11 +144,19 @@ class CrashGuard:
         """These are another consumer's now."""
         for partition in partitions:
             self._watched.pop(partition, None)
+            self._careful.pop(partition, None)
+
+    def _look(self, topic: str, partition: int) -> None:
+        """Note whether care is needed in a partition."""
+        place = (topic, partition)
+        if below := self._watched[place].careful_below:
+            self._careful[place] = below
+        else:
+            self._careful.pop(place, None)
 
     def received(self, record: Record) -> None:
         """A record came in: where care is needed it is tried alone."""
-        watched = self._watched.get(record.source)
-        if watched is not None and record.offset < watched.careful_below:
+        if self._careful and record.offset < self._careful.get(record.source, 0):
             record.split = 1
 
     def begin(self, batch: Sequence[Record]) -> Verdict:
@@ -142,17 +165,18 @@ class CrashGuard:
         Raises DependencyDown when Kafka does not take the note.
         """
         try:
-            self._learn(batch)
-            new = [place for place in {record.source for record in batch} if not self._watched[place].marked]
+            places = {(record.topic, record.partition) for record in batch}
+            self._learn(places)
+            new = [place for place in places if not self._watched[place].marked]
             if new:
                 self._count_start(new, batch)
             return self._judge(batch)
         except KafkaException as exception:
             raise DependencyDown(exception.args[0].str()) from exception
 
-    def _learn(self, batch: Sequence[Record]) -> None:
+    def _learn(self, places: set[Partition]) -> None:
         """Ask for what was not told on assignment, as the coordinator did not answer."""
-        unknown = {record.source for record in batch} - self._watched.keys()
+        unknown = places - self._watched.keys()
         if not unknown:
             return
         self.assigned(self._client.committed([TopicPartition(*place) for place in unknown], timeout=ASK_SECONDS))
@@ -173,7 +197,9 @@ class CrashGuard:
                 self._watched[place].marked = True
 
     def _judge(self, batch: Sequence[Record]) -> Verdict:
-        careful = [record for record in batch if record.offset < self._watched[record.source].careful_below]
+        if not self._careful:
+            return "handle"
+        careful = [record for record in batch if record.offset < self._careful.get(record.source, 0)]
         if not careful:
             return "handle"
         if len(batch) > 1:
@@ -193,8 +219,10 @@ class CrashGuard:
         if record is None or (watched := self._watched.get(record.source)) is None:
             return
         watched.memory.suspects.pop(record.offset, None)
+        said = self._said(record.source)
+        self._look(*record.source)
         try:
-            self._commit([self._mark(record.source, self._said(record.source))])
+            self._commit([self._mark(record.source, said)])
         except KafkaException as error:
             log.warning("could not note that an event was tried", reason=str(error), **record.log_fields())
 
@@ -239,4 +267,5 @@ class CrashGuard:
         for done in self._client.commit(offsets=marks, asynchronous=False) or ():
             if done.error is not None:
                 raise KafkaException(done.error)
+        _noted.update({(mark.topic, mark.partition): (mark.offset, mark.metadata) for mark in marks})
         self._backlog.committed({(mark.topic, mark.partition): mark.offset for mark in marks})

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from confluent_kafka import Consumer, Message, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource, NewTopic, ResourceType
 
+from chassis.messaging import history
 from tests.waiting import eventually
 
 
@@ -95,7 +96,8 @@ def committed(scene) -> int:
     """How many records of the scene's topic its group has committed."""
     client = Consumer(servers() | {"group.id": scene.group})
     try:
-        offsets = client.committed([TopicPartition(scene.topic, n) for n in range(2)], timeout=60)
+        places = [TopicPartition(scene.topic, n) for n in range(2)]
+        offsets = history._settled(lambda: client.committed(places, timeout=60))
         return sum(max(0, partition.offset) for partition in offsets)
     finally:
         client.close()

@@ -7,6 +7,7 @@ from confluent_kafka import Consumer, TopicPartition
 from hypothesis import given
 from hypothesis import strategies as st
 
+from chassis.messaging import crashes, history
 from chassis.messaging.backlog import Backlog
 from chassis.messaging.crashes import CAREFUL_AFTER, TRIES, WINDOW, CrashGuard, Memory
 from tests.chassis.messaging.kafka_helpers import new_topic, servers
@@ -41,13 +42,19 @@ class TestMemory:
 class Life:
     """One life of a process that owns a partition from an offset on, and ends without a word."""
 
-    def __init__(self, topic: str, group: str) -> None:
+    def __init__(self, topic: str, group: str, *, same_process: bool) -> None:
+        if not same_process:
+            crashes._noted.clear()
         self.place = TopicPartition(topic, 0)
         self.client = Consumer(servers() | {"group.id": group, "enable.auto.commit": False})
         self.backlog = Backlog()
         self.guard = CrashGuard(self.client, self.backlog)
-        self.guard.assigned(self.client.committed([self.place], timeout=10))
+        self.guard.assigned(self.told())
         self.topic = topic
+
+    def told(self):
+        """What the group has committed, once its coordinator is there."""
+        return history._settled(lambda: self.client.committed([self.place], timeout=10))
 
     def receive(self, *offsets: int):
         records = [record(offset, f"k{offset}", topic=self.topic) for offset in offsets]
@@ -65,7 +72,7 @@ class Life:
             self.client.commit(offsets=[TopicPartition(*p, o) for p, o in offsets.items()], asynchronous=False)
 
     def committed(self):
-        [found] = self.client.committed([self.place], timeout=10)
+        [found] = self.told()
         return found.offset, found.metadata or ""
 
 
@@ -73,8 +80,8 @@ class Life:
 def live():
     topic, group, lives = new_topic("crash", partitions=1), f"g-{uuid.uuid4()}", []
 
-    def begin() -> Life:
-        lives.append(Life(topic, group))
+    def begin(*, same_process: bool = False) -> Life:
+        lives.append(Life(topic, group, same_process=same_process))
         return lives[-1]
 
     yield begin
@@ -117,6 +124,22 @@ def test_lives_that_end_in_their_first_batch_are_counted_and_then_one_at_a_time_
     last.handle(last.backlog.take(500, 0.0))
     assert last.committed()[0] == 4
     assert not live().guard._watched[last.topic, 0].careful_below
+
+
+def test_who_was_fenced_off_and_lives_blames_nobody(live):
+    """The same process begins anew, and finds its own notes: of the start, and of the event that it was trying."""
+    for _ in range(CAREFUL_AFTER + 3):
+        life = live(same_process=True)
+        assert not life.guard._watched[life.topic, 0].careful_below
+        life.guard.begin(batch(life, 0, 1))
+    for _ in range(CAREFUL_AFTER):
+        life = live()
+        life.guard.begin(batch(life, 0, 1))
+    for _ in range(TRIES + 2):
+        life = live(same_process=True)
+        life.receive(0, 1)
+        taken = life.backlog.take(500, 0.0)
+        assert (life.guard.begin(taken), life.guard.unclean_ends(taken[0])) == ("handle", 0)
 
 
 def test_a_clean_end_counts_no_start(live):

@@ -113,3 +113,24 @@ def test_retention_overtakes_a_partition_that_is_paused(scene, key, settings):
     taken = len(handled) - 100
     assert handled == [*range(taken), *range(200, 300)]
     assert lost(scene) == 200 - taken
+
+
+class Untold(Consumer):
+    """A consumer that is told no committed offset when a partition is assigned: its coordinator is just moving, say."""
+
+    def _begin(self, partitions):
+        self._client.incremental_assign(partitions)
+
+
+def test_offsets_that_are_not_told_on_assignment_are_asked_for_later(scene, key):
+    """A new group, then one that has lost events: both begin where they should."""
+    scene.send(*(scene.event(n, key=key) for n in range(50)))
+    with running(Untold):
+        eventually(lambda: scene.numbers(key) == list(range(50)))
+        eventually(lambda: committed(scene) == 50)
+    scene.send(*(scene.event(n, key=key) for n in range(50, 200)))
+    delete_before(scene.topic, 0, 150)
+    with running(Untold) as consumer:
+        eventually(lambda: scene.numbers(key)[-1:] == [199])
+        assert consumer.heartbeat.warning("events")
+    assert lost(scene) == 100
