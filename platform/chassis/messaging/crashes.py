@@ -72,8 +72,8 @@ class Memory:
     def own(cls, metadata: str | None) -> "Memory":
         """Read what this very process has left, in an earlier membership: that was no crash."""
         memory = cls.of(metadata)
-        said: dict[str, Any] = orjson.loads(metadata or "{}")
-        suspects = {int(offset): number for offset, number in said.get("suspects", {}).items()}
+        kept = offset_metadata.load(metadata).get("suspects", {})
+        suspects = {int(offset): number for offset, number in kept.items()}
         return cls(max(0, memory.starts - 1), suspects)
 
     def forget(self, before: int) -> None:
