@@ -266,7 +266,7 @@ class TestBroker:
         with trial.of(link.cut, link.heal, {"orders-relay": "broker", "orders-consume": "broker"}):
             assert trial.system.client.post("/api/orders", json=ORDER).status_code == 201
             for name in ("users-relay", "payments-consume"):
-                assert trial.system[name].ready()
+                eventually(trial.system[name].ready, what=f"{name} is not touched")
             eventually(lambda: trial.system.rows("userdb", UNSENT) == [(0,)])
 
     def test_slow(self, trial):
