@@ -21,7 +21,7 @@ from chassis.messaging.kafka_transaction import Fenced, KafkaTransaction
 from chassis.messaging.loop import Heartbeat, Stop
 from chassis.messaging.lost_events import LostEvents
 from chassis.messaging.outcome import Outcome, Transaction
-from chassis.messaging.pausing import Measure, decide
+from chassis.messaging.pausing import Pausing
 from chassis.messaging.reach import Reach
 from chassis.messaging.records import Partition, Record, from_message
 from chassis.messaging.registry import Received
@@ -43,9 +43,6 @@ AWAY_SECONDS = 10.0
 LEAVE_SECONDS = 12.0
 """How long leaving the group may take, with a broker that does not answer too. A call that had begun when the broker went can
 hang in the Kafka client for ever; then only a new process can go on."""
-
-SPAN_FACTOR = 20
-"""Partitions are paused, too, when this many times CONSUMER_HELD_EVENTS offsets lie behind oldest unfinished ones."""
 
 ASSIGN_SECONDS = 1.0
 """How long an assignment may wait for the offsets that the group has committed."""
@@ -83,6 +80,7 @@ class Consumer:
         self._crashes = CrashGuard(self._client, self._backlog, self._topic_ids.of)
         self._lost = LostEvents(self._client, heartbeat, self._topic_ids.tagged, accept=accept_lost)
         self._intake = Intake(settings.CONSUMER_BATCH_BYTES)
+        self._pausing = Pausing(self._client, self._backlog)
         self._dependency = Dependency("database") if settings.SERVICE_DATABASE else self._broker
         self._dead_letters = Dependency("dead-letter topic", part="broker")
         self._coordinator = Dependency("group's coordinator", part="broker")
@@ -97,7 +95,6 @@ class Consumer:
             heartbeat.say,
         )
         self._assigned: set[Partition] = set()
-        self._paused: frozenset[Partition] = frozenset()
         self._left = False
         self._polled_at = 0.0
         self._clock = gauges.Clock()
@@ -154,7 +151,7 @@ class Consumer:
             self._try(batch)
             self._transaction.raise_if_unsure()
         self._commit(wait=False)
-        self._pause_or_resume()
+        self._pausing.look()
         self._topic_ids.raise_if_recreated()
         if not self._reach.in_doubt:
             self._lost.look(self._assigned)
@@ -321,26 +318,6 @@ class Consumer:
             log.debug("offsets not committed, will be again", code=reason.name() if reason else "", count=len(failed))
             self._backlog.not_committed((p.topic, p.partition) for p in failed)
 
-    def _pause_or_resume(self) -> None:
-        """Stop fetching partitions while too much waits behind failing events; pausing.py says which."""
-        events, backlog = settings.CONSUMER_HELD_EVENTS, self._backlog
-        if not (self._paused or backlog.held_events):
-            return
-        measures = (
-            Measure(events, backlog.held_events),
-            Measure(settings.CONSUMER_HELD_BYTES, backlog.held_bytes),
-            Measure(events * SPAN_FACTOR, backlog.spans),
-        )
-        wanted = decide(self._paused, measures)
-        for topic, number in wanted - self._paused:
-            self._client.pause([TopicPartition(topic, number)])
-            log.warning("partition paused: too much waits behind failing events", topic=topic, partition=number)
-        for topic, number in self._paused - wanted:
-            self._client.resume([TopicPartition(topic, number)])
-            log.info("partition resumed", topic=topic, partition=number)
-        self._paused = wanted
-        metrics.CONSUMER_PAUSED.set(len(wanted))
-
     # --- rebalances ---
 
     def _on_assign(self, _: Any, partitions: list[TopicPartition]) -> None:
@@ -376,15 +353,12 @@ class Consumer:
 
     def _let_go(self, kind: str, partitions: list[TopicPartition]) -> None:
         gone = {(p.topic, p.partition) for p in partitions}
-        if stuck := self._paused & gone:
-            # librdkafka keeps the mark: should a paused partition come back here one day, it would stand still for ever.
-            self._client.resume([TopicPartition(*partition) for partition in stuck])
+        self._pausing.forget(gone)
         self._backlog.drop(gone)
         self._crashes.forget(gone)
         self._lost.forget(gone)
         gauges.forget_consumer(gone)
         self._assigned -= gone
-        self._paused -= gone
         self._triage.forget({topic for topic, _ in gone} - {topic for topic, _ in self._assigned})
         if not len(self._backlog):
             self._dead_letters.forget()

@@ -3,7 +3,55 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
+import structlog
+from confluent_kafka import Consumer, TopicPartition
+from django.conf import settings
+
+from chassis.messaging.backlog import Backlog
 from chassis.messaging.records import Partition
+from chassis.observability import metrics
+
+log = structlog.get_logger(__name__)
+
+SPAN_FACTOR = 20
+"""Partitions are paused, too, when this many times CONSUMER_HELD_EVENTS offsets lie behind oldest unfinished ones."""
+
+
+class Pausing:
+    """Stops fetching partitions while too much of them waits behind failing events, and resumes them."""
+
+    def __init__(self, client: Consumer, backlog: Backlog) -> None:
+        self._client = client
+        self._backlog = backlog
+        self.paused: frozenset[Partition] = frozenset()
+
+    def look(self) -> None:
+        """Pause and resume what has to be. Cheap while nothing waits; call it every turn."""
+        events, backlog = settings.CONSUMER_HELD_EVENTS, self._backlog
+        if not (self.paused or backlog.held_events):
+            return
+        measures = (
+            Measure(events, backlog.held_events),
+            Measure(settings.CONSUMER_HELD_BYTES, backlog.held_bytes),
+            Measure(events * SPAN_FACTOR, backlog.spans),
+        )
+        wanted = decide(self.paused, measures)
+        for topic, number in wanted - self.paused:
+            self._client.pause([TopicPartition(topic, number)])
+            log.warning("partition paused: too much waits behind failing events", topic=topic, partition=number)
+        for topic, number in self.paused - wanted:
+            self._client.resume([TopicPartition(topic, number)])
+            log.info("partition resumed", topic=topic, partition=number)
+        self.paused = wanted
+        metrics.CONSUMER_PAUSED.set(len(wanted))
+
+    def forget(self, partitions: Iterable[Partition]) -> None:
+        """These are another consumer's now."""
+        gone = set(partitions)
+        if stuck := self.paused & gone:
+            # librdkafka keeps the mark: a paused partition that comes back here one day would never be fetched.
+            self._client.resume([TopicPartition(*partition) for partition in stuck])
+        self.paused -= gone
 
 
 @dataclass(frozen=True, slots=True)

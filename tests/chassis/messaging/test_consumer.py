@@ -251,9 +251,9 @@ class TestBounds:
         scene.react = react
         scene.send(*(scene.event(n, key="bad") for n in range(500)))
         with running(Consumer) as consumer:
-            eventually(lambda: consumer.loop and consumer.loop._paused)
+            eventually(lambda: consumer.loop and consumer.loop._pausing.paused)
             eventually(lambda: len(consumer.loop._backlog) >= 50)
-            [paused] = consumer.loop._paused
+            [paused] = consumer.loop._pausing.paused
             other = next(f"other{n}" for n in range(100) if self.partition(f"other{n}") != paused[1])
             scene.send(scene.event(7, key=other))
             eventually(lambda: scene.numbers(other) == [7])
@@ -279,7 +279,7 @@ class TestBounds:
         scene.send(*(scene.event(n, key=key) for n in range(300) for key in both))
         most = 0
         with running(Consumer) as consumer:
-            eventually(lambda: consumer.loop and consumer.loop._paused)
+            eventually(lambda: consumer.loop and consumer.loop._pausing.paused)
             for _ in range(50):
                 most = max(most, len(consumer.loop._backlog))
                 time.sleep(0.02)
@@ -304,7 +304,7 @@ class TestBounds:
         for key in both:
             scene.send(*(scene.event(n, key=key) for n in range(50)))
         with running(Consumer) as first:
-            eventually(lambda: first.loop and len(first.loop._paused) == 2)
+            eventually(lambda: first.loop and len(first.loop._pausing.paused) == 2)
             with running(Consumer) as second:
                 eventually(lambda: second.loop and second.loop.assigned == 1 and first.loop.assigned == 1)
             eventually(lambda: first.loop.assigned == 2)

@@ -104,7 +104,7 @@ def test_retention_overtakes_a_partition_that_is_paused(scene, key, settings):
     scene.react = react
     scene.send(*(scene.event(n, key=key) for n in range(300)))
     with running(Consumer) as consumer:
-        eventually(lambda: consumer.loop and consumer.loop._paused)
+        eventually(lambda: consumer.loop and consumer.loop._pausing.paused)
         delete_before(scene.topic, 0, 200)
         eventually(lambda: consumer.heartbeat.warning("events"))
         failing.clear()
