@@ -4,9 +4,9 @@ import uuid
 
 import pytest
 
+from embedded.raw_kafka import RawRecord, send_raw
 from tests.acceptance.books import check, new_ids, settle, user_created, wire
 from tests.acceptance.topics import Headers, Seen
-from tests.raw_kafka import RawRecord, send_raw
 from tests.waiting import eventually
 
 pytestmark = pytest.mark.acceptance

@@ -22,9 +22,9 @@ from chassis.messaging.kafka_transaction import publish_all
 from chassis.messaging.models import OutboxEvent
 from chassis.messaging.outbox import headers_from_json
 from chassis.messaging.records import Record, from_message
+from embedded.raw_kafka import RawRecord, send_raw
 from tests.chassis.messaging.kafka_helpers import committed, new_topic, servers
 from tests.chassis.messaging.loops import running
-from tests.raw_kafka import RawRecord, send_raw
 from tests.waiting import eventually
 
 # Records are many to an example, and an example is one consumer from its start to its end.

@@ -8,8 +8,8 @@ from chassis.messaging.envelope import Unreadable, unseal
 from chassis.messaging.events import Event
 from chassis.messaging.failures import DependencyDown
 from chassis.messaging.records import Record, from_message
+from embedded.raw_kafka import RawRecord, send_raw
 from tests.chassis.messaging.kafka_helpers import delete_before, new_topic, servers
-from tests.raw_kafka import RawRecord, send_raw
 from tests.waiting import eventually
 
 HEADERS = [(b"caf\xe9-h", b"\x00\xff"), (b"ce_id", b"1"), (b"none", None), (b"empty", b""), (b"caf\xe9-h", b"again")]
