@@ -136,6 +136,21 @@ def checked(headers: Sequence[tuple[str, str | bytes | None]]) -> list[tuple[str
     return list(headers)
 
 
+FLUSH_SECONDS = 0.1
+"""Longest flush at a time. confluent-kafka cuts a longer one into slices, and one in which the client learns that it was
+fenced ends in an error that is no Python exception: `except Exception` does not catch it (seen with 2.16.1)."""
+
+
+def flush(producer: Producer, seconds: float) -> int:
+    """Wait at most so long until all records are answered for; returns how many are not. Serves delivery reports."""
+    deadline = time.monotonic() + seconds
+    while True:
+        left = deadline - time.monotonic()
+        waiting = producer.flush(max(0.0, min(FLUSH_SECONDS, left)))
+        if not waiting or left <= FLUSH_SECONDS:
+            return waiting
+
+
 def transactional_producer(transactional_id: str) -> Producer:
     """A producer whose records and consumer offsets are committed together or not at all."""
     timeout = int(settings.KAFKA_TRANSACTION_TIMEOUT_SECONDS * 1000)

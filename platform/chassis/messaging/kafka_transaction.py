@@ -145,7 +145,7 @@ class KafkaTransaction:
         try:
             for topic, number in open_places:
                 self._produce(topic, None, None, NEVER_SEEN, number)
-            while self._producer.flush(CALL_SECONDS):
+            while kafka.flush(self._producer, CALL_SECONDS):
                 self._beat()
             if held_back:
                 self._touch_offsets()
@@ -194,7 +194,7 @@ class KafkaTransaction:
                     raise
             except kafka.UNWRITABLE as error:
                 refused.append(f"no Kafka record: {type(error).__name__}: {error}")
-        while letters and not refused and self._producer.flush(CALL_SECONDS):
+        while letters and not refused and kafka.flush(self._producer, CALL_SECONDS):
             self._beat()
         if refused:
             raise Unburied(refused[0])

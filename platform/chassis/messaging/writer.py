@@ -82,9 +82,8 @@ class Writer:
 
         After DependencyDown it is not known which of both; another Writer of this name finds out.
         """
-        if not self._try(
-            records
-        ):  # the Kafka client drops its next transaction, too, when the broker has refused a record
+        # When the broker has refused a record, the Kafka client drops its next transaction too.
+        if not self._try(records):
             self._try(records)
 
     def _try(self, records: Sequence[Outbound]) -> bool:
@@ -151,7 +150,7 @@ class Writer:
             self._refused, self._refused_size = Refused(index, f"{error.name()}: {error.str()}"), size
 
     def _flush(self) -> None:
-        while self._producer.flush(min(STEP_SECONDS, self._patience.left())):
+        while kafka.flush(self._producer, min(STEP_SECONDS, self._patience.left())):
             pass
 
     def _insist(self, step: Callable[[float], None]) -> None:
