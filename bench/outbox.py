@@ -17,7 +17,7 @@ from dataclasses import dataclass
 import psycopg
 
 from bench.table import percentile
-from chassis.messaging.relay import BEHIND_PARKED, MARK, UNSENT
+from chassis.messaging.outbox_rows import MARK, unsent
 from chassis.messaging.retention import OUTBOX as PURGE
 from embedded import cache
 from embedded.postgres import PostgreSQL
@@ -48,7 +48,8 @@ FROM generate_series(1, %(count)s) AS n
 PAYLOAD = b"x" * 180
 HEADERS = json.dumps({"ce_id": "x" * 36, "traceparent": "x" * 55, "ce_type": "x" * 12, "rest": "x" * 250})
 OLD = "now() - interval '90 days' + n * interval '1 ms'"
-UNSENT_ROWS = UNSENT.format(unless_parked=BEHIND_PARKED)
+UNSENT_ROWS = unsent(wait=True)
+UNSENT_BOUNDS = {"floor": 0, "rows": 1000, "bytes": 8_000_000, "largest": 16_000_000}
 
 SIZES = "SELECT pg_relation_size('outbox'), pg_indexes_size('outbox'), pg_relation_size('outbox_unsent')"
 STATISTICS = """
@@ -86,7 +87,7 @@ def measure(connection: psycopg.Connection, settings: str) -> Found:
         time.sleep(max(0.0, started + len(took) / SETS_A_SECOND - time.monotonic()))
     time.sleep(2)
     dead, vacuums, updated, hot = statistic(connection)
-    [plan] = connection.execute(f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) {UNSENT_ROWS}", [1000]).fetchone()[0]  # type: ignore[index]
+    [plan] = connection.execute(f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) {UNSENT_ROWS}", UNSENT_BOUNDS).fetchone()[0]  # type: ignore[index]
     pages = plan["Plan"]["Shared Hit Blocks"] + plan["Plan"]["Shared Read Blocks"]
     sizes = connection.execute(SIZES).fetchone()
     return Found(before, sizes, max(dead, most_dead), vacuums, hot / max(1, updated), took, pages)  # type: ignore[arg-type]
@@ -111,7 +112,7 @@ def insert(connection: psycopg.Connection, count: int, *, at: str = "now()", sen
 def one_set(connection: psycopg.Connection, after: int) -> int:
     """What happens to the table for one set of events. Returns where the purge ended."""
     insert(connection, SET)
-    rows = connection.execute(UNSENT_ROWS, [1000]).fetchall()
+    rows = connection.execute(UNSENT_ROWS, UNSENT_BOUNDS).fetchall()
     connection.execute(MARK, [[row[0] for row in rows]])
     values = {"after": after, "before": "now", "batch": SET}
     _, ended, _ = connection.execute(PURGE, values).fetchone()  # type: ignore[misc]

@@ -10,9 +10,18 @@ import orjson
 from confluent_kafka import KafkaError, Message, Producer
 
 from chaos.topics import EVENTS, Headers, Place
+from embedded.raw_kafka import RawRecord, send_raw
 
 EVERY_SECONDS = 2.0
-OPTIONS = {"log_level": 0, "enable.idempotence": True, "acks": "all", "message.timeout.ms": 0}
+OPTIONS = {
+    "log_level": 0,
+    "enable.idempotence": True,
+    "acks": "all",
+    "message.timeout.ms": 0,
+    "message.max.bytes": 2_000_000,
+}
+RAW_SECONDS = 300.0
+"""How long a raw record may take: longer than any outage of the broker."""
 UNREADABLE, FAILING = "unreadable", "handler"
 
 
@@ -26,6 +35,16 @@ class Poison:
     key: bytes | None
     value: bytes | None
     headers: Headers
+
+    @property
+    def is_raw(self) -> bool:
+        """Whether confluent-kafka cannot write it: the escaped name of a header stands for bytes that are not UTF-8."""
+        return any("\\x" in name for name, _ in self.headers)
+
+    def raw(self) -> RawRecord:
+        """The record as bytes."""
+        names = [name.encode().decode("unicode_escape").encode("latin-1") for name, _ in self.headers]
+        return RawRecord(self.key, self.value, list(zip(names, (value for _, value in self.headers), strict=True)))
 
 
 @dataclass
@@ -42,13 +61,19 @@ class Poisoner:
         rng.shuffle(deck)
         step = min(EVERY_SECONDS, duration / len(deck))
         producer = Producer(OPTIONS | {"bootstrap.servers": self.servers})
+        raw: list[asyncio.Task[None]] = []
         for number in range(int(duration / step)):
-            self._send(producer, make(rng, *deck[number % len(deck)]))
+            poison = make(rng, *deck[number % len(deck)])
+            if poison.is_raw:
+                raw.append(asyncio.create_task(asyncio.to_thread(self._send_raw, poison)))
+            else:
+                self._send(producer, poison)
             producer.poll(0)
             await asyncio.sleep(step)
         # All of it must stand somewhere before anyone may say what became of it.
         while await asyncio.to_thread(producer.flush, 1):
             continue
+        await asyncio.gather(*raw)
 
     def _send(self, producer: Producer, poison: Poison) -> None:
         def done(error: KafkaError | None, message: Message) -> None:
@@ -57,6 +82,11 @@ class Poisoner:
 
         headers = list(poison.headers)
         producer.produce(poison.topic, poison.value, poison.key, on_delivery=done, headers=headers)  # type: ignore[arg-type]
+
+    def _send_raw(self, poison: Poison) -> None:
+        record = poison.raw()
+        [offset] = send_raw(poison.topic, record, servers=self.servers, within=RAW_SECONDS)
+        self.sent[poison.topic, record.partition, offset] = poison
 
 
 def make(rng: random.Random, topic: str, flaw: str) -> Poison:
@@ -78,7 +108,21 @@ FLAWS: dict[str, Callable[[bytes, bytes, Headers], Parts]] = {
     "unknown version": lambda key, value, headers: (key, value, tuple(_version_9(headers))),
     "null key": lambda key, value, headers: (None, value, headers),
     "null value": lambda key, value, headers: (key, None, headers),
+    "a header name that is not UTF-8": lambda key, value, headers: (
+        key,
+        value,
+        (*headers, ("caf\\xe9-h", b"\x00\xff")),
+    ),
+    "an id with a NUL": lambda key, value, headers: (key, value, tuple(_with_id(headers, b"a\x00b"))),
+    "an id that no index takes": lambda key, value, headers: (key, value, tuple(_with_id(headers, b"x" * 3_000))),
+    "a key that no index takes": lambda key, value, headers: (b"\xff" * 5_000, value, headers),
+    "headers larger than an event": lambda key, value, headers: (key, value, (*headers, ("large", b"x" * 1_020_000))),
 }
+
+
+def _with_id(headers: Headers, event_id: bytes) -> Iterator[tuple[str, bytes | None]]:
+    for name, value in headers:
+        yield name, event_id if name == "ce_id" else value
 
 
 def _version_9(headers: Headers) -> Iterator[tuple[str, bytes | None]]:

@@ -8,6 +8,7 @@ from typing import Any
 import orjson
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
+from embedded.headers import headers_of
 from embedded.positions import Positions
 
 EVENTS = ("user.created", "order.created", "payment.completed")
@@ -140,7 +141,7 @@ class Reader:
     def _take(self, message: Any) -> None:
         place = (message.topic(), message.partition())
         if message.error() is None:
-            headers = tuple(message.headers() or ())
+            headers = tuple(headers_of(message))
             self.seen[place[0]].append(Seen(*place, message.offset(), message.key(), message.value(), headers))
             self._at[place] = message.offset() + 1
         elif message.error().code() == KafkaError._PARTITION_EOF:

@@ -11,7 +11,7 @@ from itertools import islice
 from django.conf import settings
 from django.db.models import QuerySet
 
-from chassis.messaging import again, history
+from chassis.messaging import again, history, names
 from chassis.messaging.deadletters import topic_of
 from chassis.messaging.envelope import Unreadable, unseal
 from chassis.messaging.models import OutboxEvent
@@ -37,7 +37,7 @@ from orders.events import OrderCreated, PaymentCompleted, UserCreated
 from orders.models import Order
 
 PAYER = "payments"
-"""The consumer group that answers an `order.created` with a `payment.completed`."""
+"""The service whose consumer group answers an `order.created` with a `payment.completed`."""
 
 CHUNK = 1_000
 
@@ -64,9 +64,9 @@ class Evidence:
         """The last record of an order on a topic."""
         return self.records.get((topic, str(order.id).encode()))
 
-    def death(self, record: Record, group: str, order: Order) -> Record | None:
+    def death(self, record: Record, service: str, order: Order) -> Record | None:
         """The dead letter of this record, unless it was redriven since."""
-        letter = self.on(f"{record.topic}.{group}.dlq", order)
+        letter = self.on(names.dead_letter_topic(record.topic, service), order)
         return letter if letter and letter.timestamp_ms >= record.timestamp_ms else None
 
 
@@ -89,13 +89,13 @@ def _pending(period: Period) -> QuerySet[Order]:
 def _evidence(orders: list[Order]) -> Evidence:
     # The topics last: whatever was sent, or answered, before the other questions were asked is on them by then.
     known = rows(map(services.created_id, orders))
-    paid_up_to = history.positions(PAYER, OrderCreated.topic)
-    closed_up_to = history.positions(settings.SERVICE_NAME, PaymentCompleted.topic)
+    paid_up_to = history.positions(names.group(PAYER), names.topic(OrderCreated))
+    closed_up_to = history.positions(names.group(), names.topic(PaymentCompleted))
     topics = [
-        OrderCreated.topic,
-        PaymentCompleted.topic,
-        f"{OrderCreated.topic}.{PAYER}.dlq",
-        topic_of(PaymentCompleted.topic),
+        names.topic(OrderCreated),
+        names.topic(PaymentCompleted),
+        names.dead_letter_topic(names.topic(OrderCreated), PAYER),
+        topic_of(names.topic(PaymentCompleted)),
     ]
     keys = {str(order.id).encode() for order in orders}
     records = history.last(topics, keys.__contains__, orders[0].created_at - CLOCKS)
@@ -104,11 +104,11 @@ def _evidence(orders: list[Order]) -> Evidence:
 
 def _explain_order(order: Order, evidence: Evidence) -> Finding:
     finding = partial(Finding, f"payment of order {order.id}", order.created_at)
-    if payment := evidence.on(PaymentCompleted.topic, order):
+    if payment := evidence.on(names.topic(PaymentCompleted), order):
         letter = evidence.death(payment, settings.SERVICE_NAME, order)
         return _explain_unheard(finding, payment, letter, evidence.closed_up_to)
     republish = partial(services.publish_again, order_id=order.id)
-    if created := evidence.on(OrderCreated.topic, order):
+    if created := evidence.on(names.topic(OrderCreated), order):
         if letter := evidence.death(created, PAYER, order):
             return finding(f"{created.topic} was {death(letter)}", redrive(letter))
         if not has_passed(evidence.paid_up_to, created):
@@ -124,12 +124,12 @@ def _explain_order(order: Order, evidence: Evidence) -> Finding:
 
 def missing_welcome_orders(period: Period) -> Iterator[Finding]:
     """Users of whom an event was published in the period, and who have no welcome order."""
-    passed = history.positions(settings.SERVICE_NAME, UserCreated.topic)
+    passed = history.positions(names.group(), names.topic(UserCreated))
     missing = [one for chunk in _chunks(_joined(period)) for one in _without_welcome(chunk)]  # few, however many joined
     if not missing:
         return
     keys = {user_id.encode() for user_id, _ in missing}
-    letters = history.last([topic_of(UserCreated.topic)], keys.__contains__, period.since - CLOCKS)
+    letters = history.last([topic_of(names.topic(UserCreated))], keys.__contains__, period.since - CLOCKS)
     for user_id, record in _without_welcome(missing):  # nor came while the topics were read
         yield _explain_user(user_id, record, letters, passed)
 
@@ -137,7 +137,7 @@ def missing_welcome_orders(period: Period) -> Iterator[Finding]:
 def _joined(period: Period) -> Iterator[tuple[str, Record]]:
     """The users that were published in the period, with their events. What cannot be read is a dead letter, and nobody."""
     until = period.until.timestamp() * 1000
-    for record in history.scan([UserCreated.topic], period.since):
+    for record in history.scan([names.topic(UserCreated)], period.since):
         if record.timestamp_ms < until:
             try:
                 letter = unseal(record, UserCreated)
@@ -157,7 +157,7 @@ def _explain_user(
     user_id: str, record: Record, letters: dict[tuple[str, bytes], Record], passed: dict[int, int]
 ) -> Finding:
     finding = partial(Finding, f"welcome order of user {user_id}", moment(record))
-    letter = letters.get((topic_of(UserCreated.topic), user_id.encode()))
+    letter = letters.get((topic_of(names.topic(UserCreated)), user_id.encode()))
     is_its = letter is not None and letter.timestamp_ms >= record.timestamp_ms
     return _explain_unheard(finding, record, letter if is_its else None, passed)
 

@@ -93,18 +93,32 @@ def templates(*, sessions: bool) -> list[dict[str, Any]]:
     ]
 
 
-def database(url: str, env: Outbox, *, service: str) -> dict[str, Any]:
-    """Django's settings of one database, from its URL.
+def session_parameters(env: Outbox) -> dict[str, str]:
+    """What each database session must have, as PostgreSQL's parameters; times in milliseconds.
 
     Nobody waits for the locks of a process that was frozen inside a transaction (`idle_in_transaction_session_timeout`), nor
     of one that died in the midst of a statement (`client_connection_check_interval`, on Linux, macOS and BSD): PostgreSQL
     ends their sessions.
     """
+    return {
+        "statement_timeout": str(int(env.database_statement_timeout_seconds * 1000)),
+        "idle_in_transaction_session_timeout": str(int(env.database_idle_transaction_seconds * 1000)),
+        "client_connection_check_interval": "1000",
+        "timezone": "UTC",
+    }
+
+
+def database(url: str, env: Outbox, *, service: str, pooled: bool = False) -> dict[str, Any]:
+    """Django's settings of one database, from its URL.
+
+    A `pooled` connection leads through a pooler in transaction mode, which gives each transaction any server session: it
+    sets nothing in the session (its parameters are defaults of the role, see `chassis.database.session`), keeps no cursor
+    there, and prepares no statements, as Django by default does not.
+    """
     from psycopg.conninfo import conninfo_to_dict  # only where there is a database
 
     parts = conninfo_to_dict(url)
-    timeout_ms = int(env.database_statement_timeout_seconds * 1000)
-    idle_ms = int(env.database_idle_transaction_seconds * 1000)
+    session = " ".join(f"-c {name}={value}" for name, value in session_parameters(env).items())
     options = {key: value for key, value in parts.items() if key not in {"host", "port", "user", "password", "dbname"}}
     return {
         "ENGINE": "django_prometheus.db.backends.postgresql",
@@ -115,11 +129,11 @@ def database(url: str, env: Outbox, *, service: str) -> dict[str, Any]:
         "PORT": str(parts.get("port", "")),
         "CONN_MAX_AGE": None,
         "CONN_HEALTH_CHECKS": True,
+        "DISABLE_SERVER_SIDE_CURSORS": pooled,
         "OPTIONS": {
             "connect_timeout": env.database_connect_timeout_seconds,
             "application_name": service,
-            "options": f"-c statement_timeout={timeout_ms} -c idle_in_transaction_session_timeout={idle_ms}"
-            " -c client_connection_check_interval=1000 -c timezone=UTC",
+            **({} if pooled else {"options": session}),
             "keepalives_idle": 5,
             "keepalives_interval": 2,
             "keepalives_count": 3,
@@ -163,19 +177,37 @@ def security(env: Environment) -> dict[str, Any]:
 
 
 def django_settings(
-    service: str, env: Environment, *, database_alias: str | None = None, database_url: object = None
+    service: str,
+    env: Environment,
+    *,
+    database_alias: str | None = None,
+    database_url: object = None,
+    database_direct_url: object = None,
 ) -> dict[str, Any]:
-    """Django's settings of one service. Each variable of its environment is a setting of the same name, in capitals."""
+    """Django's settings of one service. Each variable of its environment is a setting of the same name, in capitals.
+
+    With a `database_direct_url`, `database_url` leads through a pooler.
+    """
     has_database = database_alias is not None
     databases: dict[str, Any] = {}
+    checks_keys = False
+    direct: dict[str, Any] = {}
     if database_alias is not None:
         assert isinstance(env, Outbox)
+        pooled = database_direct_url is not None
         # Django wants a `default`; an empty one is a database that cannot be reached.
-        databases = {"default": {}, database_alias: database(str(database_url), env, service=service)}
+        checks_keys = env.outbox_check_keys == "on" or (
+            env.outbox_check_keys == "auto" and env.environment == "development"
+        )
+        databases = {"default": {}, database_alias: database(str(database_url), env, service=service, pooled=pooled)}
+        direct = database(str(database_direct_url), env, service=service) if pooled else {}
     return {
         **{name.upper(): value for name, value in env},
         "SERVICE_NAME": service,
         "SERVICE_DATABASE": database_alias,
+        "OUTBOX_CHECK_KEYS": checks_keys,
+        "DATABASE_DIRECT": direct,
+        "DATABASE_SESSION": session_parameters(env) if isinstance(env, Outbox) else {},
         "SECRET_KEY": env.secret_key.get_secret_value(),
         "ALLOWED_HOSTS": list(env.allowed_hosts),
         "LOG_FORMAT": env.log_format

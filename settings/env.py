@@ -11,6 +11,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import (
     AnyHttpUrl,
+    BeforeValidator,
     Field,
     PostgresDsn,
     SecretStr,
@@ -23,6 +24,9 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 SECRETS_DIR = "/run/secrets"
 DEVELOPMENT_SECRET = "development-only-not-a-secret-0123456789abcdefghijklmnopqrstuvwxyz"  # noqa: S105
+
+Unset = BeforeValidator(lambda value: None if value == "" else value)
+"""May be left out, or empty."""
 
 CommaSeparated = Annotated[tuple[str, ...], NoDecode]
 
@@ -73,6 +77,12 @@ class Environment(BaseSettings):
     )
 
     kafka_bootstrap_servers: str = Field("localhost:9092", description="Brokers, `host:port`, comma-separated.")
+    kafka_prefix: str = Field(
+        "",
+        pattern=r"^([A-Za-z0-9][A-Za-z0-9.-]{0,62}[.-])?$",
+        description="Put before the names of topics, consumer groups and transactional ids, so that environments can share a"
+        " cluster (`staging.`): letters, digits, `.` and `-`, at most 64; ends in `.` or `-`.",
+    )
     kafka_security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = Field(
         "PLAINTEXT", description="How to reach the brokers."
     )
@@ -188,12 +198,18 @@ class Topics(Environment):
         0, ge=0, le=9, description="Copies that must have a record before it is acknowledged; 0 is 2 of 3, else 1."
     )
     kafka_topic_retention_hours: int = Field(168, ge=1, description="How long topics keep events.")
+    kafka_topic_segment_hours: int = Field(
+        24,
+        ge=1,
+        le=168,
+        description="Kafka deletes whole segments, so a record may stay this much longer than its retention time.",
+    )
     kafka_dead_letter_retention_hours: int = Field(720, ge=1, description="How long dead-letter topics keep events.")
     kafka_max_message_bytes: int = Field(
         1_000_000,
         ge=1_000,
         le=100_000_000,
-        description="Largest event, in bytes; dead-letter topics allow 64 KiB more.",
+        description="Largest event: key, value and headers, in bytes. Topics allow 64 KiB more, dead-letter topics 128 KiB.",
     )
 
 
@@ -207,24 +223,42 @@ class Consumers(Topics):
         " started again under it has its partitions back at once. Empty: a new member at every start.",
     )
     consumer_batch_size: int = Field(500, ge=1, le=10_000, description="Most events in one transaction.")
-    consumer_session_timeout_seconds: float = Field(
-        4.0,
+    consumer_session_timeout_seconds: Annotated[float | None, Unset] = Field(
+        None,
         ge=1,
         le=300,
-        description="After this long without a heartbeat a consumer's partitions go to another;"
-        " not less than the broker's group.min.session.timeout.ms, which is 6 s unless you set it.",
+        description="After this long without a heartbeat a consumer's partitions go to another. Unset: 4 s, or 6 s where the"
+        " broker refuses 4 s (`group.min.session.timeout.ms`, 6 s by default).",
+    )
+    consumer_batch_bytes: int = Field(
+        8_000_000,
+        ge=100_000,
+        description="Most bytes of keys, values and headers in one transaction, and in hand for the next; a larger event is"
+        " handled alone.",
     )
     consumer_held_events: int = Field(
         10_000,
-        ge=1,
-        description="Most events of a partition that wait in memory behind failing ones; then it is paused.",
+        ge=16,
+        description="Most events of a process that wait in memory behind failing ones; before that, the partitions that hold"
+        " most are paused.",
     )
     consumer_held_bytes: int = Field(32_000_000, ge=1_000, description="The same, in bytes.")
+    consumer_on_lost_events: Literal["continue", "wait"] = Field(
+        "continue",
+        description="Where retention deleted events before they were handled: continue behind them, or let the partition wait"
+        " for a person (`consume --accept-lost`).",
+    )
     handler_timeout_seconds: float = Field(30.0, gt=0, le=240, description="A handler that runs longer has failed.")
     retry_attempts: int = Field(8, ge=1, le=100, description="Tries of an event before it is dead-lettered.")
     retry_base_seconds: float = Field(0.2, gt=0, description="Wait after the first failed try.")
     retry_factor: float = Field(2.0, ge=1, le=10, description="Each wait is this much longer than the one before.")
     retry_cap_seconds: float = Field(30.0, gt=0, description="No wait is longer.")
+    consumer_stop_after_keys: int = Field(
+        10,
+        ge=0,
+        description="When events of so many distinct keys of a topic fail one after another, and none succeeds, the topic is"
+        " stopped: nothing of it is dead-lettered, and it resumes by itself when an event succeeds. 0: never.",
+    )
     kafka_transaction_timeout_seconds: float = Field(
         4.0,
         ge=1,
@@ -240,20 +274,38 @@ class Consumers(Topics):
     worker_host: str = Field("127.0.0.1", description="Address that a worker's port listens on.")
 
 
+BROKER_HOURS = 1
+"""What a broker may take beyond that: it looks for old segments every 5 minutes (`log.retention.check.interval.ms`), and
+its clock is not the database's."""
+
+
 class Outbox(Consumers):
     """How a service with a database keeps what it publishes and what it has consumed."""
 
     outbox_batch_size: int = Field(1000, ge=1, le=100_000, description="Most outbox rows in one flush.")
-    outbox_poll_seconds: float = Field(1.0, gt=0, le=60, description="Poll for rows whose NOTIFY was missed.")
+    outbox_batch_bytes: int = Field(
+        8_000_000,
+        ge=1_000,
+        description="Most bytes in one flush, and about what one `publish_all` holds in memory; one row may be larger.",
+    )
+    outbox_poll_seconds: float = Field(
+        1.0, gt=0, le=60, description="The relay looks for rows at least this often, woken or not."
+    )
     outbox_parked_key: Literal["wait", "pass"] = Field(
         "wait", description="Later rows of a key whose row is parked wait for a person's decision, or pass it."
+    )
+    outbox_check_keys: Literal["auto", "on", "off"] = Field(
+        "auto",
+        description="Raise UnlockedAggregate where two open transactions publish under one key; `auto` is on in development.",
     )
     purge_every_seconds: float = Field(
         600, ge=0, description="The relay that sends purges old rows this often; 0 is never (then run `purge`)."
     )
     outbox_retention_hours: float = Field(72, gt=0, description="`purge` keeps sent rows this long.")
     inbox_retention_hours: float = Field(
-        336, gt=0, description="`purge` keeps event ids this long; longer than the topics."
+        336,
+        gt=0,
+        description="`purge` keeps event ids this long; at least KAFKA_TOPIC_RETENTION_HOURS + KAFKA_TOPIC_SEGMENT_HOURS + 1.",
     )
     idempotency_retention_hours: float = Field(
         24, gt=0, description="`purge` keeps answers to Idempotency-Keys this long."
@@ -284,21 +336,37 @@ class Outbox(Consumers):
 
     @model_validator(mode="after")
     def _inbox_outlives_topics(self) -> Self:
-        if self.inbox_retention_hours <= self.kafka_topic_retention_hours:
-            raise ValueError("INBOX_RETENTION_HOURS must be longer than KAFKA_TOPIC_RETENTION_HOURS")
+        longest = self.kafka_topic_retention_hours + self.kafka_topic_segment_hours + BROKER_HOURS
+        if self.inbox_retention_hours < longest:
+            raise ValueError(
+                f"INBOX_RETENTION_HOURS must be {longest} or more: KAFKA_TOPIC_RETENTION_HOURS + KAFKA_TOPIC_SEGMENT_HOURS"
+                f" + {BROKER_HOURS}, as topics keep events that long and a repeat must be known"
+            )
         return self
+
+
+DIRECT_URL = (
+    "Set where `{}` leads through a pooler in transaction mode, as PgBouncer: the same database and role without it, for"
+    " `relay` and `migrate`."
+)
 
 
 class UsersEnvironment(Outbox):
     """What users reads."""
 
     users_database_url: PostgresDsn = Field(description="postgresql://user:password@host:port/userdb")
+    users_database_direct_url: Annotated[PostgresDsn | None, Unset] = Field(
+        None, description=DIRECT_URL.format("USERS_DATABASE_URL")
+    )
 
 
 class OrdersEnvironment(Outbox):
     """What orders reads."""
 
     orders_database_url: PostgresDsn = Field(description="postgresql://user:password@host:port/orderdb")
+    orders_database_direct_url: Annotated[PostgresDsn | None, Unset] = Field(
+        None, description=DIRECT_URL.format("ORDERS_DATABASE_URL")
+    )
 
 
 class PaymentsEnvironment(Consumers):

@@ -4,4 +4,12 @@ from settings.base import django_settings
 from settings.env import OrdersEnvironment
 
 env = OrdersEnvironment.read()
-globals().update(django_settings("orders", env, database_alias="orders", database_url=env.orders_database_url))
+globals().update(
+    django_settings(
+        "orders",
+        env,
+        database_alias="orders",
+        database_url=env.orders_database_url,
+        database_direct_url=env.orders_database_direct_url,
+    )
+)

@@ -105,6 +105,8 @@ def _row(name: str, field: FieldInfo) -> str:
 
 def _values(field: FieldInfo) -> str:
     kind: Any = field.annotation
+    if type(None) in get_args(kind):  # may be left unset
+        kind = next(choice for choice in get_args(kind) if choice is not type(None))
     if get_origin(kind) is Literal:
         return ", ".join(f"`{choice}`" for choice in get_args(kind))
     if get_origin(kind) is tuple:
@@ -127,6 +129,8 @@ def _default(field: FieldInfo) -> str:
     if field.is_required():
         return "**required**"
     default = field.default
+    if default is None:
+        return "unset"
     if isinstance(default, SecretStr):
         return "**required** in production" if default.get_secret_value() else "empty"
     if isinstance(default, tuple):

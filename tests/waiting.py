@@ -7,9 +7,10 @@ from typing import TypeVar
 T = TypeVar("T")
 
 
-def eventually(condition: Callable[[], T], *, within: float = 30.0, every: float = 0.02, what: str = "") -> T:
+def eventually(condition: Callable[[], T], *, within: float = 60.0, every: float = 0.02, what: str = "") -> T:
     """Call `condition` until it returns something true, and return that.
 
+    `within` is patience with a slow machine and no judgement: what shall be quick is compared with something slow.
     An AssertionError inside it means "not yet" too, so that a test's own assertions can be polled. After `within` seconds
     the last such error is raised, or an AssertionError that names `what`.
     """

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from functools import partial
 
-from chassis.messaging import history
+from chassis.messaging import history, names
 from chassis.messaging.reconciliation import CLOCKS, Finding, Period, never_arrived, rows
 from users import services
 from users.events import UserCreated
@@ -18,7 +18,7 @@ def find(period: Period) -> Iterator[Finding]:
     known = rows(map(services.created_id, missing))
     by_key = {str(user_id).encode(): user_id for user_id in missing}
     if missing:
-        for record in history.scan([UserCreated.topic], period.since - CLOCKS):
+        for record in history.scan([names.topic(UserCreated)], period.since - CLOCKS):
             if user_id := by_key.get(record.key or b""):
                 missing.pop(user_id, None)
     for user_id, created_at in missing.items():

@@ -47,8 +47,9 @@ OPTIONS = {
     "broker.heartbeat.interval.ms": "500",
     "controlled.shutdown.max.retries": "1",
     "log.cleaner.dedupe.buffer.size": "8388608",
-    "log.dirs": "data",  # the working folder is the node's own; a path with a comma would be two
 }
+LOG_DIRS = "data"
+"""The working folder is the node's own; a path with a comma would be two."""
 
 
 @dataclass
@@ -74,7 +75,8 @@ class Kafka:
     """A cluster with its data in `folder`; use as a context manager, or call `start` and `stop`.
 
     `nodes` is 1 or 3, with 3 each topic can have copies on all. Methods that take `node` (its id, from 1) act on that
-    node alone, else on all. `options` are broker settings that override ours, `jvm` are more options of Java.
+    node alone, else on all. `options` are broker settings that override ours, `jvm` are more options of Java. With `stock`
+    none of OPTIONS is set, so that all of them have Kafka's own defaults, as on a cluster that is somebody else's.
     """
 
     folder: Path
@@ -83,6 +85,7 @@ class Kafka:
     heap_mb: int = 512
     options: dict[str, str] = field(default_factory=dict)
     jvm: tuple[str, ...] = ()
+    stock: bool = False
 
     def __post_init__(self) -> None:
         """Choose the ports; one that was given is the first node's."""
@@ -212,7 +215,8 @@ class Kafka:
             "transaction.state.log.min.isr": str(max(1, copies - 1)),
             "share.coordinator.state.topic.replication.factor": str(copies),
             "share.coordinator.state.topic.min.isr": str(max(1, copies - 1)),
-            **OPTIONS,
+            "log.dirs": LOG_DIRS,
+            **({} if self.stock else OPTIONS),
             **self.options,
         }
         return "".join(f"{name}={value}\n" for name, value in settings.items())

@@ -13,6 +13,7 @@ from typing import Any, Self, TypeVar
 from confluent_kafka import Consumer, Producer, TopicPartition
 
 from embedded.errors import EmbeddedError
+from embedded.headers import headers_of
 from embedded.positions import Positions
 
 T = TypeVar("T")
@@ -117,7 +118,7 @@ class Observer:
 
 
 def _seen(message: Any) -> Seen:
-    headers = tuple((name, value or b"") for name, value in message.headers() or [])
+    headers = tuple((name, value or b"") for name, value in headers_of(message))
     key, value = message.key() or b"", message.value() or b""
     return Seen(message.topic(), message.partition(), message.offset(), key, value, headers, time.monotonic())
 

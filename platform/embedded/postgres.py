@@ -104,6 +104,11 @@ class PostgreSQL:
         return f"postgresql://{role}:{quote(self.passwords[role])}@{ports.HOST}:{self.port}/{database}"
 
     @property
+    def runs_as(self) -> tuple[int, int] | None:
+        """The user and group that it runs as, where that is not who we are."""
+        return self._user
+
+    @property
     def child(self) -> Child:
         """The running server. Raises EmbeddedError when it was never started."""
         if self.process is None:

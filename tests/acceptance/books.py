@@ -38,7 +38,7 @@ def new_ids(count: int) -> list[str]:
 
 
 def settle(
-    system: Stand, topics: Topics, *, within: float = 60.0, meanwhile: Callable[[], object] = lambda: None
+    system: Stand, topics: Topics, *, within: float = 120.0, meanwhile: Callable[[], object] = lambda: None
 ) -> None:
     """Wait until the whole system has nothing left to do; `meanwhile` is called again and again.
 

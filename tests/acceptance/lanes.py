@@ -34,7 +34,7 @@ class Load(threading.Thread):
     def end(self) -> list[str]:
         """Send no more. Returns the users of all lanes."""
         self._stop_asked.set()
-        self.join(30)
+        self.join(60)
         return [user_id for lane in self.sent.values() for user_id in lane]
 
 

@@ -129,7 +129,7 @@ class LinkedEngines:
         change = UserScramCredentialUpsertion(client, info, (password or self._passwords[client]).encode())
         admin = AdminClient({"bootstrap.servers": self.kafka.bootstrap_servers, "log_level": 0})
         for future in admin.alter_user_scram_credentials([change]).values():
-            future.result(10)
+            future.result(60)
 
 
 def _letting_in_by_password() -> dict[str, str]:

@@ -68,14 +68,14 @@ def _open(ends: tuple[dict, dict]) -> bool:
     return any(committed[place] < end for place, end in all_of_it.items())
 
 
-def freeze_inside_transaction(system, topics, raw: Topics, *, beside: Sequence[str] = ()) -> Torn:
+def freeze_inside_transaction(system, topics, raw: Topics, *, beside: Sequence[str] = (), **changes: str) -> Torn:
     """Freeze payments while a transaction of its own is open, with records in it.
 
     Tried at the sight of a batch's first record, until it was quick enough. `beside` are more workers, which pay for
-    their share at once and then are idle.
+    their share at once and then are idle. `changes` are variables of the frozen one.
     """
     # Small batches: a hundred transactions, each a chance.
-    joined(system, "payments-consume", CONSUMER_BATCH_SIZE="4")
+    joined(system, "payments-consume", CONSUMER_BATCH_SIZE="4", **changes)
     joined(system, *beside)
     worker = system["payments-consume"]
     users = wait_for_payment(system, topics)

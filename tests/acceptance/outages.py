@@ -21,7 +21,7 @@ class Visitors(threading.Thread):
 
     def end(self) -> None:
         self._stop_asked.set()
-        self.join(30)
+        self.join(60)
 
 
 def unready(system, name: str, part: str) -> bool:

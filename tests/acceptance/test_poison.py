@@ -4,6 +4,7 @@ import uuid
 
 import pytest
 
+from embedded.raw_kafka import RawRecord, send_raw
 from tests.acceptance.books import check, new_ids, settle, user_created, wire
 from tests.acceptance.topics import Headers, Seen
 from tests.waiting import eventually
@@ -84,7 +85,7 @@ def test_poison_among_good_users(system, topics):
         assert SECRET not in why["error"] + why["traceback"]
         [record] = [r for r in topics.of("user.created") if (r.partition, r.offset) == (partition, offset)]
         assert (record.key, record.value, list(record.headers)) == (key, value, headers), name
-    assert system["orders-consume"].ready()
+    eventually(system["orders-consume"].ready)
     assert SECRET not in system["orders-consume"].child.log.read_text()
 
 
@@ -100,7 +101,41 @@ def test_poison_among_good_orders(system, topics):
     for partition, offset in sent:
         why = died_at(topics, "order.created.payments.dlq", partition, offset)
         assert (why["reason"], why["attempts"], why["group"]) == ("unreadable", "1", "payments")
-    assert system["payments-consume"].ready()
+    eventually(system["payments-consume"].ready)
+
+
+def test_a_header_name_that_is_not_utf8_is_a_dead_letter_and_redriven_a_readable_event(system, topics):
+    """As Go, C and Rust clients can write it; in both kinds of consumers, many on one partition, between good ones."""
+    users, name = new_ids(20), "caf\\xe9-h"
+    misnamed = [f"misnamed-{uuid.uuid4()}" for _ in range(12)]
+    servers = system.engines.kafka.bootstrap_servers
+    for good_one, bad in zip(users, misnamed, strict=False):
+        topics.send(*wire(user_created(good_one)), partition=0)
+        topic, key, value, headers = wire(user_created(bad))
+        raw = [*((known.encode(), content) for known, content in headers), (b"caf\xe9-h", b"\x00\xff")]
+        send_raw(topic, RawRecord(key, value, raw), servers=servers)
+    for user_id in users[12:]:
+        topics.send_soon(*wire(user_created(user_id)))
+    order = str(uuid.uuid4()).encode()
+    send_raw("order.created", RawRecord(order, b"{}", [(b"\xff", None), (b"ce_id", b"1")]), servers=servers)
+    settle(system, topics)
+
+    check(system, topics, users)
+    [paid] = topics.dead("order.created", "payments", order)
+    assert (paid.headers[:2], explained(paid)["reason"]) == ((("\\xff", None), ("ce_id", b"1")), "unreadable")
+    for user_id in misnamed:
+        [letter] = topics.dead("user.created", "orders", user_id.encode())
+        assert dict(letter.headers)[name] == b"\x00\xff"
+        assert "not UTF-8" in explained(letter)["error"]
+        assert letter.payload["userId"] == user_id
+    listed = system.manage("orders", "deadletters", "list", "--key", misnamed[0])
+    assert (listed[0], "not UTF-8" in listed[1]) == (0, True)
+    keys = [word for user_id in misnamed for word in ("--key", user_id)]
+    assert system.manage("orders", "deadletters", "redrive", *keys)[0] == 0
+    settle(system, topics)
+    check(system, topics, misnamed, buried=True)
+    assert system.manage("orders", "reconcile", "--older-than", "0s")[0] in {0, 1}
+    assert system["orders-consume"].ready()
 
 
 def test_an_event_that_always_fails_is_tried_often_enough_and_holds_up_only_its_own_key(system, topics):

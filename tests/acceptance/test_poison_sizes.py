@@ -1,6 +1,5 @@
 """Events that are too large, for their topic or for their dead-letter topic: nothing is dropped, and no other key waits."""
 
-import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -28,21 +27,21 @@ def largest_record(system, topic: str, size: int) -> Iterator[None]:
         client = AdminClient({"bootstrap.servers": system.engines.kafka.bootstrap_servers})
         resource = ConfigResource(ResourceType.TOPIC, topic, incremental_configs=[entry])
         [done] = client.incremental_alter_configs([resource]).values()
-        done.result(10)
+        done.result(60)
 
     alter(size)
     try:
         yield
     finally:
-        alter(LIMIT + 65_536 if topic.endswith(".dlq") else LIMIT)
+        alter(LIMIT + (131_072 if topic.endswith(".dlq") else 65_536))
 
 
 def test_a_record_that_somebody_else_made_too_large(system, topics):
     users, key = new_ids(10), str(uuid.uuid4()).encode()
     _, _, value, headers = wire(user_created(key.decode()))
-    value = value.replace(b"Ada", b"A" * 1_020_000)
+    value = value.replace(b"Ada", b"A" * 1_064_500)
     placed = []
-    with largest_record(system, "user.created", LIMIT + 60_000):
+    with largest_record(system, "user.created", LIMIT + 65_536):
         foreign = Producer(
             {"bootstrap.servers": system.engines.kafka.bootstrap_servers, "message.max.bytes": 2 * LIMIT, "acks": "all"}
         )
@@ -110,10 +109,8 @@ def test_payments_waits_for_a_dead_letter_topic_that_refuses_and_goes_on_by_itse
         eventually(lambda: worker.metric("events_dependency_waits_total") >= 5, what="it tries again and again")
         done = topics.committed("payments", "order.created")
         assert [done[("order.created", partition)] <= offset for partition, offset in poison] == [True, True]
-    began = time.monotonic()
-    eventually(worker.ready, within=10, what="it goes on by itself")
-    eventually(lambda: all(topics.dead("order.created", "payments", key) for key in keys), within=10)
-    assert time.monotonic() - began < 10
+    eventually(worker.ready, what="it goes on by itself")
+    eventually(lambda: all(topics.dead("order.created", "payments", key) for key in keys))
     settle(system, topics)
     check(system, topics, users)
     assert {died_at(topics, "order.created.payments.dlq", *place)["reason"] for place in poison} == {"unreadable"}

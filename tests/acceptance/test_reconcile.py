@@ -18,6 +18,11 @@ def lines(said: str) -> list[str]:
     return [line for line in said.splitlines() if ": missing for " in line]
 
 
+def subject(finding: str) -> str:
+    """What is missing, without since when."""
+    return finding.partition(": missing for ")[0]
+
+
 def test_finds_a_deleted_order_created_alone_and_has_it_paid(system, topics):
     sound = new_ids(5)
     for user_id in sound:
@@ -35,7 +40,8 @@ def test_finds_a_deleted_order_created_alone_and_has_it_paid(system, topics):
     system.start("orders-relay")
 
     status, said = system.manage("orders", "reconcile", *SINCE)
-    [found] = set(lines(said)) - set(lines(before))
+    known = set(map(subject, lines(before)))
+    [found] = [line for line in lines(said) if subject(line) not in known]
     assert found.startswith(f"payment of order {order['id']}: missing for ")
     assert "order.created is neither in the outbox nor on its topic" in found
     assert status == 1

@@ -1,7 +1,5 @@
 """A relay killed -9 between the broker's confirmation and its own mark: the event is sent twice, and reaches nobody twice."""
 
-import time
-
 import pytest
 
 from tests.acceptance.books import check, settle
@@ -26,13 +24,12 @@ def test_the_duplicate_reaches_nobody(system, topics):
             [(event_id,)] = hold.execute(
                 "SELECT event_id::text FROM outbox WHERE key = %s FOR UPDATE", [user["id"]]
             ).fetchall()
-            relay = system.spawn("users-relay")
+            relay = system.spawn("users-relay", DATABASE_STATEMENT_TIMEOUT_SECONDS="600")
             eventually(lambda: topics.by_id("user.created", event_id), what="the event is on Kafka")
             eventually(lambda: system.rows("userdb", WAITS_TO_MARK), what="the relay waits to mark it")
             relay.kill9()
-            killed = time.monotonic()
+            # The server looks whether its client is still there; nothing else would end that statement.
             eventually(lambda: not system.rows("userdb", RELAYS), what="the session and its lock are gone")
-            assert time.monotonic() - killed < 5.0, "the server did not look whether its client is still there"
         sent = hold.execute("SELECT sent_at FROM outbox WHERE event_id = %s", [event_id]).fetchone()
     assert sent == (None,), "the relay had marked the row before it was killed"
 

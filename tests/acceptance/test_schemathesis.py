@@ -24,7 +24,7 @@ def test_schemathesis_finds_nothing(system, tmp_path):
          "-n", "15", "--continue-on-failure", "--generation-database", "none",
          # As in tests/chassis/http/test_schema.py: the same luck each time.
          "--seed", "1"],
-        cwd=tmp_path, capture_output=True, text=True, check=False, timeout=200,
+        cwd=tmp_path, capture_output=True, text=True, check=False, timeout=600,
     )  # fmt: skip
 
     assert found.returncode == 0, found.stdout + found.stderr

@@ -10,6 +10,7 @@ import orjson
 from confluent_kafka import Consumer, KafkaError, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic
 
+from embedded.headers import headers_of
 from embedded.positions import Place, Positions
 
 EVENTS = ("user.created", "order.created", "payment.completed")
@@ -97,7 +98,7 @@ class Topics:
 
     def make(self, name: str, partitions: int) -> None:
         """Make a topic of the test's own."""
-        self._admin.create_topics([NewTopic(name, partitions, 1)], operation_timeout=10)[name].result()
+        self._admin.create_topics([NewTopic(name, partitions, 1)], operation_timeout=60)[name].result()
 
     def send(
         self, topic: str, key: bytes | None, value: bytes | None, headers: Headers, *, partition: int = -1
@@ -114,8 +115,8 @@ class Topics:
 
     def flush(self) -> None:
         """Wait until the broker has all that was sent."""
-        left = self._producer.flush(20)
-        assert not left, f"Kafka did not take {left} records within 20 s"
+        left = self._producer.flush(60)
+        assert not left, f"Kafka did not take {left} records within 60 s"
 
     def _produce(
         self,
@@ -149,8 +150,11 @@ class Topics:
         return self._positions.committed(group, topic)
 
     def worked_off(self, group: str, topic: str) -> bool:
-        """Whether a group has committed an offset behind every record that stands on the topic now."""
-        if not self.caught_up(topic):
+        """Whether a group has committed an offset behind every record that stands on the topic now.
+
+        Not while a transaction is open there: what stands behind its first record is hidden from the group, and from us.
+        """
+        if not self.caught_up(topic) or self.ends(topic) != self.ends(topic, uncommitted=True):
             return False
         last: dict[Place, int] = {}
         for record in list(self._seen[topic]):
@@ -182,7 +186,7 @@ class Topics:
     def _take(self, message: Any) -> None:
         place = (message.topic(), message.partition())
         if message.error() is None:
-            headers = tuple(message.headers() or ())
+            headers = tuple(headers_of(message))
             at = message.timestamp()[1] / 1000
             self._seen[place[0]].append(Seen(*place, message.offset(), message.key(), message.value(), headers, at))
             self._at[place] = message.offset() + 1

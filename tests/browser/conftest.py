@@ -70,7 +70,7 @@ def page(browser):
     context = browser.new_context()
     page = context.new_page()
     page.set_default_timeout(15_000)
-    expect.set_options(timeout=15_000)
+    expect.set_options(timeout=60_000)
     broken = []
     page.on("pageerror", lambda error: broken.append(f"script: {error}"))
     # What the pages' policy forbids is said here, and on the console alone.

@@ -38,7 +38,7 @@ def test_users_are_added_found_changed_and_removed(page, site):
 def test_what_users_publishes_can_be_found(page, site):
     body = json.dumps({"email": f"{uuid.uuid4()}@example.org", "name": "Ada"}).encode()
     headers = {"Content-Type": "application/json", "X-Request-Id": f"browser-{uuid.uuid4()}"}
-    with urllib.request.urlopen(urllib.request.Request(f"{site.users}/users", body, headers), timeout=30) as answer:
+    with urllib.request.urlopen(urllib.request.Request(f"{site.users}/users", body, headers), timeout=60) as answer:
         user = json.load(answer)
 
     log_in(page, site.users)
@@ -53,7 +53,7 @@ def test_what_users_publishes_can_be_found(page, site):
 def test_an_order_can_be_read_and_not_changed(page, site):
     body = json.dumps({"userId": "u1", "items": [{"productId": "tea-pot", "quantity": 2, "price": 19.99}]}).encode()
     request = urllib.request.Request(f"{site.orders}/orders", body, {"Content-Type": "application/json"})
-    with urllib.request.urlopen(request, timeout=30) as answer:
+    with urllib.request.urlopen(request, timeout=60) as answer:
         order = json.load(answer)
 
     log_in(page, site.orders)

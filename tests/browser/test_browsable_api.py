@@ -23,7 +23,7 @@ def orders(site, request):
 
 def post(url, body):
     request = urllib.request.Request(url, json.dumps(body).encode(), {"Content-Type": "application/json"})
-    with urllib.request.urlopen(request, timeout=30) as answer:
+    with urllib.request.urlopen(request, timeout=60) as answer:
         return json.load(answer)
 
 
@@ -48,7 +48,7 @@ def test_the_html_form_creates_a_user(page, users):
 
     expect(page.locator(".response-info")).to_contain_text("HTTP 201 Created")
     assert shown(page)["email"] == email
-    assert urllib.request.urlopen(f"{users}/{shown(page)['id']}", timeout=30).status == 200
+    assert urllib.request.urlopen(f"{users}/{shown(page)['id']}", timeout=60).status == 200
 
 
 def test_what_was_wrong_stands_beside_its_field(page, users):

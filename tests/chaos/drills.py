@@ -51,7 +51,7 @@ class Stage:
             await self.replace(process, [sys.executable, str(SABOTAGE), fault, *self.system.members[process].argv[1:]])
         for drill in drills:
             await drill(self)
-            await settling.settle(self.system.engines, self.reader, within=20)
+            await settling.settle(self.system.engines, self.reader, within=60)
         if fault:
             member = self.system.members[process]
             await self.replace(process, [sys.executable, *member.argv[3:]])
@@ -105,7 +105,7 @@ async def rows_taken_while_the_broker_is_away(stage: Stage) -> None:
 async def every_event_comes_twice(stage: Stage) -> None:
     """What stands on the topics is delivered once more, byte for byte; payments, which pays again, repeats its own."""
     await stage.post_users()
-    await settling.settle(stage.system.engines, stage.reader, within=20)
+    await settling.settle(stage.system.engines, stage.reader, within=60)
     producer = Producer(
         {"bootstrap.servers": stage.system.engines.kafka.bootstrap_servers, "log_level": 0, "acks": "all"}
     )

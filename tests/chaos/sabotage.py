@@ -37,7 +37,7 @@ def inbox_off():
     """Every event is new, and none is remembered."""
     from chassis.messaging import inbox
 
-    inbox.claim = lambda letters: {letter.id for letter in letters}
+    inbox.claim = lambda letters: {letter.identity for letter in letters}
 
 
 @fault
@@ -54,16 +54,17 @@ def inbox_off_and_no_natural_key():
 @fault
 def marked_before_the_ack():
     """The relay marks rows as sent when it has given them to the client, not when the broker has them."""
-    from chassis.messaging import relay
+    from chassis.messaging import outbox_rows
+    from chassis.messaging.relay import Relay
 
-    produce = relay.Relay._produce
+    send = Relay._send
 
-    def mark_then_produce(self, rows, batch):
+    def mark_then_send(self, rows):
         with self._connection.cursor() as cursor:
-            cursor.execute(relay.MARK, [[row[0] for row in rows]])
-        produce(self, rows, batch)
+            outbox_rows.mark(cursor, rows, late=False)
+        send(self, rows)
 
-    relay.Relay._produce = mark_then_produce
+    Relay._send = mark_then_send
 
 
 @fault
@@ -94,6 +95,43 @@ def handlers_never_return():
         sound(received)
 
     setattr(services, use_case, hanging)
+
+
+@fault
+def broken_handler():
+    """A bad deployment: the use case that makes welcome orders, or pays, raises for everybody."""
+    services, use_case = _use_case()
+
+    def broken(received):
+        raise TypeError(f"{use_case}() got an unexpected keyword argument")
+
+    setattr(services, use_case, broken)
+
+
+@fault
+def handlers_crash():
+    """The handler of an event of a user whose id begins with `crashes-` ends the process, as a fault in C would."""
+    from django.conf import settings
+
+    services, use_case = _use_case()
+    sound = getattr(services, use_case)
+
+    def crashing(received):
+        if any(one.event.user_id.startswith(f"crashes-{settings.SERVICE_NAME}") for one in received):
+            os.abort()
+        sound(received)
+
+    setattr(services, use_case, crashing)
+
+
+def _use_case():
+    """The services module of the running service, and the name of the use case that its consumer calls first."""
+    import importlib
+
+    from django.conf import settings
+
+    name = {"orders": "make_welcome_orders", "payments": "pay"}[settings.SERVICE_NAME]
+    return importlib.import_module(f"{settings.SERVICE_NAME}.services"), name
 
 
 def main():

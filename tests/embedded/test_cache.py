@@ -85,7 +85,7 @@ def test_a_lock_is_waited_for(own_cache: Path) -> None:
         with pytest.raises(subprocess.TimeoutExpired):
             other.wait(0.5)
 
-    assert other.communicate(timeout=20)[0] == "mine\n"
+    assert other.communicate(timeout=60)[0] == "mine\n"
 
 
 def test_a_lock_ends_with_its_owner(own_cache: Path) -> None:
@@ -99,4 +99,4 @@ def test_a_lock_ends_with_its_owner(own_cache: Path) -> None:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             return True
 
-    assert eventually(is_free, within=5)
+    assert eventually(is_free, within=60)

@@ -8,7 +8,7 @@ from embedded import ports
 from embedded.kafka import Kafka
 
 
-def produce(kafka: Kafka, topic: str, value: str, timeout: float = 20) -> int:
+def produce(kafka: Kafka, topic: str, value: str, timeout: float = 60) -> int:
     """The offset of the record, once it was acknowledged."""
     placed: list[int] = []
     producer = Producer({"bootstrap.servers": kafka.bootstrap_servers, "acks": "all", "reconnect.backoff.max.ms": 200})
@@ -23,13 +23,13 @@ def produce(kafka: Kafka, topic: str, value: str, timeout: float = 20) -> int:
 def create(kafka: Kafka, topic: str, copies: int = 1, in_sync: int = 1) -> None:
     config = {"min.insync.replicas": str(in_sync)}
     admin = AdminClient({"bootstrap.servers": kafka.bootstrap_servers})
-    admin.create_topics([NewTopic(topic, num_partitions=1, replication_factor=copies, config=config)])[topic].result(20)
+    admin.create_topics([NewTopic(topic, num_partitions=1, replication_factor=copies, config=config)])[topic].result(60)
 
 
 def read(kafka: Kafka, topic: str, count: int) -> list[str]:
     consumer = Consumer({"bootstrap.servers": kafka.bootstrap_servers, "group.id": "test", "enable.auto.commit": False})
     consumer.assign([TopicPartition(topic, 0, 0)])
-    messages = consumer.consume(count, timeout=20)
+    messages = consumer.consume(count, timeout=60)
     consumer.close()
     return [message.value().decode() for message in messages]
 
@@ -46,7 +46,7 @@ def test_topics_do_not_create_themselves(kafka: Kafka) -> None:
     producer = Producer({"bootstrap.servers": kafka.bootstrap_servers, "topic.metadata.propagation.max.ms": 500})
     errors = []
     producer.produce("nobody.made.me", "x", on_delivery=lambda error, message: errors.append(error))
-    producer.flush(20)
+    producer.flush(60)
 
     assert [error.name() for error in errors] == ["UNKNOWN_TOPIC_OR_PART"]
 
@@ -81,7 +81,7 @@ def test_a_paused_one_answers_nothing_until_it_is_resumed(kafka: Kafka) -> None:
     finally:
         kafka.resume()
 
-    assert list(admin.list_topics(timeout=20).brokers) == [1]
+    assert list(admin.list_topics(timeout=60).brokers) == [1]
 
 
 def test_three_nodes_are_a_cluster_that_outlives_one_of_them(tmp_path: Path) -> None:
@@ -91,7 +91,7 @@ def test_three_nodes_are_a_cluster_that_outlives_one_of_them(tmp_path: Path) -> 
         create(cluster, "copied", copies=3, in_sync=2)
         produce(cluster, "copied", "all three")
         cluster.kill9(node=2)
-        produce(cluster, "copied", "two of three", timeout=40)
+        produce(cluster, "copied", "two of three", timeout=60)
         cluster.restart(node=2)
 
         assert read(cluster, "copied", 2) == ["all three", "two of three"]

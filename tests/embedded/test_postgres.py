@@ -18,7 +18,7 @@ def server(tmp_path_factory: pytest.TempPathFactory):
 
 
 def ask(server: PostgreSQL, statement: str, database: str = "userdb", role: str | None = None):
-    with psycopg.connect(server.url(database, role), autocommit=True, connect_timeout=5) as connection:
+    with psycopg.connect(server.url(database, role), autocommit=True, connect_timeout=60) as connection:
         cursor = connection.execute(statement)
         return cursor.fetchone()[0] if cursor.description else None
 
@@ -86,7 +86,7 @@ def test_a_paused_one_answers_nothing_until_it_is_resumed(server: PostgreSQL) ->
         finally:
             server.resume()
 
-        assert answer.result(10) == (1,)
+        assert answer.result(60) == (1,)
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root becomes another user")

@@ -62,7 +62,7 @@ class TestStop:
 
     def test_one_that_has_ended_keeps_its_status(self, spawn) -> None:
         child = spawn("sh", "-c", "exit 7")
-        child.popen.wait(5)
+        child.popen.wait(60)
 
         assert child.stop() == 7
 
@@ -73,7 +73,7 @@ def test_kill9_takes_the_whole_family(spawn) -> None:
     child.kill9()
 
     assert len(family) == 2
-    assert eventually(lambda: all(is_gone(pid) for pid in family), within=5)
+    assert eventually(lambda: all(is_gone(pid) for pid in family), within=60)
 
 
 def test_pause_and_resume(spawn) -> None:
@@ -96,7 +96,7 @@ def test_a_child_ends_when_its_supervisor_is_killed(tmp_path: Path) -> None:
     supervisor.wait()
 
     assert alive
-    assert eventually(lambda: is_gone(pid), within=5)
+    assert eventually(lambda: is_gone(pid), within=60)
 
 
 class TestWaiting:
@@ -104,14 +104,14 @@ class TestWaiting:
         child = spawn("sh", "-c", "echo out of luck; exit 3")
 
         with pytest.raises(NotReady, match=r"child ended with exit status 3; its last lines:\n  \| out of luck"):
-            drive(child.until(lambda: False, within=5))
+            drive(child.until(lambda: False, within=60))
 
     def test_a_kill_is_named(self, spawn) -> None:
         child = spawn("sleep", "60")
         os.kill(child.pid, signal.SIGKILL)
 
         with pytest.raises(NotReady, match="child was killed by SIGKILL"):
-            drive(child.until(lambda: False, within=5))
+            drive(child.until(lambda: False, within=60))
 
     def test_too_long_is_said(self, spawn) -> None:
         with pytest.raises(NotReady, match=r"child was not ready after 0\.1 s"):
@@ -119,7 +119,7 @@ class TestWaiting:
 
     def test_a_program_that_should_end_may_fail(self, spawn) -> None:
         with pytest.raises(NotReady, match="exit status 1"):
-            drive(spawn("false").until_done(within=5))
+            drive(spawn("false").until_done(within=60))
 
     def test_a_program_that_should_end_may_hang(self, spawn) -> None:
         child = spawn("sleep", "60")
@@ -131,7 +131,7 @@ class TestWaiting:
     def test_several_are_driven_side_by_side(self, spawn) -> None:
         children = [spawn("sleep", "0.3") for _ in range(5)]
 
-        drive(*(child.until_done(within=5) for child in children))
+        drive(*(child.until_done(within=60) for child in children))
 
         assert [child.popen.returncode for child in children] == [0] * 5
 

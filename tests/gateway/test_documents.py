@@ -160,4 +160,4 @@ class TestServed:
             response = gateway.ask("GET", path)
             assert response.status == 200
             assert "users" in response.json["x-missing-services"]
-        eventually(lambda: "document missing" in gateway.log.read_text(), within=20)
+        eventually(lambda: "document missing" in gateway.log.read_text(), within=60)

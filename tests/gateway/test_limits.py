@@ -277,7 +277,7 @@ class TestServicesThatSmuggle:
 
         users.behave = late
         assert gateway.ask("GET", "/api/users/1").body == b"/users/1"
-        eventually(lambda: users.open == 0, within=20)
+        eventually(lambda: users.open == 0, within=60)
         assert gateway.ask("GET", "/api/users/2").body == b"/users/2"
 
     @pytest.mark.parametrize("method", ["HEAD", "GET"])

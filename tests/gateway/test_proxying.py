@@ -261,7 +261,7 @@ class TestTraces:
         gateway = another_gateway(USERS_URL=users.url, OTEL_TRACES_EXPORTER="console")
         gateway.ask("GET", "/api/users/secret", f"traceparent: {self.PARENT}")
         _, trace_id, span_id, flags = users.requests[0]["traceparent"].split("-")
-        log = eventually(lambda: text if "SpanKind" in (text := gateway.log.read_text()) else "", within=20)
+        log = eventually(lambda: text if "SpanKind" in (text := gateway.log.read_text()) else "", within=60)
         assert (trace_id, flags) == ("0af7651916cd43dd8448eb211c80319c", "01")
         assert '"name": "GET /api/users"' in log
         assert f'"span_id": "0x{span_id}"' in log
@@ -380,10 +380,13 @@ class TestAnswers:
         assert [len(replica.requests) for replica in orders] == [10, 10]
 
     def test_a_request_takes_milliseconds(self, gateway, users):
+        """Nothing waits for a timer, as Nagle's algorithm would for 40 ms; the quickest of many shows it on any machine."""
         users.behave = echo
         gateway.ask("GET", "/api/users")
-        started = time.perf_counter()
+        took = []
         with gateway.connect() as client:
             for _ in range(100):
+                started = time.perf_counter()
                 client.send(request("GET", "/api/users")).answer()
-        assert time.perf_counter() - started < 2
+                took.append(time.perf_counter() - started)
+        assert min(took) < 0.02

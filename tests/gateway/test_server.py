@@ -26,41 +26,41 @@ class TestShutdown:
         gateway = another_gateway(USERS_URL=users.url)
         with gateway.connect() as client:
             client.send(request("GET", "/api/users"))
-            eventually(lambda: users.requests, within=20)
+            eventually(lambda: users.requests, within=60)
             gateway.process.send_signal(signal.SIGTERM)
-            eventually(lambda: "shutting down" in gateway.log.read_text(), within=20)
+            eventually(lambda: "shutting down" in gateway.log.read_text(), within=60)
             go.set()
             response = client.answer()
         assert (response.status, response.body, response["connection"]) == (200, b"done", "close")
-        assert gateway.process.wait(5) == 0
+        assert gateway.process.wait(60) == 0
 
     def test_idle_connections_do_not_delay_it(self, users, another_gateway):
         gateway = another_gateway(USERS_URL=users.url)
         with gateway.connect() as client:
             client.send(request("GET", "/api/users")).answer()
             gateway.process.send_signal(signal.SIGTERM)
-            assert gateway.process.wait(3) == 0
-        assert users.open == 0 or eventually(lambda: users.open == 0, within=20)
+            assert gateway.process.wait(10) == 0  # before the patience of SHUTDOWN_SECONDS is over
+        assert users.open == 0 or eventually(lambda: users.open == 0, within=60)
 
     def test_it_says_so_before_it_closes_the_door(self, users, another_gateway):
-        gateway = another_gateway(USERS_URL=users.url, GATEWAY_DRAIN_SECONDS="3")
+        gateway = another_gateway(USERS_URL=users.url, GATEWAY_DRAIN_SECONDS="6")
         with gateway.connect() as client:
             assert client.send(request("GET", "/api/users")).answer().all("connection") == []
             gateway.process.send_signal(signal.SIGTERM)
-            eventually(lambda: gateway.ask("GET", "/health/ready").status == 503, within=2)
+            eventually(lambda: gateway.ask("GET", "/health/ready").status == 503, within=5)
             assert gateway.ask("GET", "/health/live").status == 200
             # It serves on, on connections old and new, and closes each with its answer.
             answer = client.send(request("GET", "/api/users")).answer()
             assert (answer.status, answer["connection"], client.closed()) == (200, "close", True)
         assert gateway.ask("POST", "/api/users").status == 200
-        assert gateway.process.wait(10) == 0
+        assert gateway.process.wait(60) == 0
 
     def test_a_second_signal_does_not_wait(self, users, another_gateway):
         gateway = another_gateway(USERS_URL=users.url, GATEWAY_DRAIN_SECONDS="60")
         gateway.process.send_signal(signal.SIGTERM)
-        eventually(lambda: gateway.ask("GET", "/health/ready").status == 503, within=10)
+        eventually(lambda: gateway.ask("GET", "/health/ready").status == 503)
         gateway.process.send_signal(signal.SIGTERM)
-        assert gateway.process.wait(5) == 0
+        assert gateway.process.wait(30) == 0
 
 
 class TestPatience:
@@ -104,7 +104,7 @@ class TestLog:
     def test_a_line_for_each_request_like_any_other_line(self, gateway, users):
         gateway.ask("GET", "/api/users/secret?email=a@b.example", "X-Request-Id: logged")
         (line,) = eventually(
-            lambda: [line for line in gateway.log_lines() if line["request_id"] == "logged"], within=20
+            lambda: [line for line in gateway.log_lines() if line["request_id"] == "logged"], within=60
         )
         other = next(line for line in gateway.log_lines() if line["logger"] == "gateway.server")
         assert set(other) <= set(line)
@@ -121,7 +121,7 @@ class TestLog:
     def test_readable_in_development(self, users, another_gateway):
         gateway = another_gateway(USERS_URL=users.url, LOG_FORMAT="console")
         gateway.ask("GET", "/api/users", "X-Request-Id: readable")
-        text = eventually(lambda: text if "readable" in (text := gateway.log.read_text()) else "", within=20)
+        text = eventually(lambda: text if "readable" in (text := gateway.log.read_text()) else "", within=60)
         assert "/api/users" in text
 
     def test_nothing_below_the_level(self, users, another_gateway):
@@ -129,7 +129,7 @@ class TestLog:
         assert gateway.ask("GET", "/api/users").status == 200
         users.behave = closes
         assert gateway.ask("GET", "/api/users").status == 502
-        lines = eventually(gateway.log_lines, within=20)
+        lines = eventually(gateway.log_lines, within=60)
         assert [line["status"] for line in lines if line["event"] == "request"] == [502]
 
 

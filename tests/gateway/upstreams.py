@@ -82,7 +82,7 @@ class Upstream:
         self._writers: set[asyncio.StreamWriter] = set()
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._thread.start()
-        self._started.wait(5)
+        self._started.wait(60)
 
     @property
     def url(self) -> str:
@@ -104,7 +104,7 @@ class Upstream:
             while self.open:
                 await asyncio.sleep(0.002)
 
-        asyncio.run_coroutine_threadsafe(drop(), self._loop).result(5)
+        asyncio.run_coroutine_threadsafe(drop(), self._loop).result(60)
 
     def stop(self) -> None:
         async def stop() -> None:
@@ -113,9 +113,9 @@ class Upstream:
                 writer.close()
 
         if self._loop.is_running():
-            asyncio.run_coroutine_threadsafe(stop(), self._loop).result(5)
+            asyncio.run_coroutine_threadsafe(stop(), self._loop).result(60)
             self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join(5)
+        self._thread.join(60)
 
     def _run(self) -> None:
         asyncio.set_event_loop(self._loop)

@@ -2,6 +2,7 @@
 
 import time
 import uuid
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from django.contrib.auth.models import Permission
@@ -19,6 +20,9 @@ from tests.chassis.messaging.kafka_helpers import make_topic, new_topic
 pytestmark = pytest.mark.django_db(databases=["orders"])
 
 CONFIRMED = {"confirmed": "yes"}
+DIED = datetime.now(UTC) - timedelta(days=10)
+"""Within the inbox's memory."""
+LATER = (DIED + timedelta(seconds=1)).strftime("%Y-%m-%d+%H:%M:%S")
 LIST, DECIDE = "/admin/messaging/deadletter/", "/admin/messaging/deadletter/decide/"
 
 
@@ -39,7 +43,7 @@ def ids(topic, settings) -> list[str]:
         dead,
         letters.letter(topic, 1, key=b"k1", value=b'{"number": 1, "note": "<b>"}'),
         letters.unreadable(topic, 2, key=b"k2"),
-        at="2026-01-01T10:00:00Z",
+        at=DIED.isoformat(),
     )
     return first + letters.bury(dead, letters.letter(topic, 3, key=b"k3", error=ValueError("lost: ada@example.org")))
 
@@ -75,14 +79,14 @@ def said(answer) -> list[str]:
         ("?reason=unreadable", {1}),
         ("?key=k1", {0}),
         ("?key=k1&reason=unreadable", set()),
-        ("?since=2026-01-01+10:00:01", {2}),
-        ("?until=2026-01-01+10:00:01&topic=", {0, 1}),
+        ("?since=LATER", {2}),
+        ("?until=LATER&topic=", {0, 1}),
         ("?topic=nonsense", set()),
         ("?since=soon", set()),
     ],
 )
 def test_the_list_and_its_filters(ids, query, shown):
-    page = login(*EVERYTHING).get(LIST + query)
+    page = login(*EVERYTHING).get(LIST + query.replace("LATER", LATER))
 
     assert page.status_code == 200
     assert {n for n, one in enumerate(ids) if link(one) in page.text} == shown
@@ -122,6 +126,18 @@ def test_redriving_one_in_the_name_of_the_person(topic, ids):
     assert link(ids[0]) not in answer.text
     assert letters.redriven(topic) == {ids[0]: 1}
     assert Store(Patience(30)).resolutions()[ids[0]].by == "ada"
+
+
+def test_what_the_inbox_may_have_forgotten_is_for_the_command(topic, ids, settings):
+    settings.INBOX_RETENTION_HOURS = 24
+    answer = login(*EVERYTHING).post(DECIDE, {**CONFIRMED, "action": "redrive", "id": [ids[0], ids[2]]}, follow=True)
+
+    [done, left] = sorted(said(answer))
+    assert done.startswith("1 died longer ago than the inbox remembers (INBOX_RETENTION_HOURS)")
+    assert done.endswith("then use `manage.py deadletters redrive --force`.")
+    assert left == "1 redriven."
+    assert letters.redriven(topic) == {ids[2]: 1}
+    assert ids[0] in unresolved()
 
 
 def test_discarding_several_and_again(topic, ids):
@@ -209,11 +225,11 @@ def test_without_a_broker_each_page_says_so_in_time(ids, settings):
     for ask in (lambda: client.get(LIST), lambda: client.get(link(ids[0]))):
         started = time.monotonic()
         page = ask()
-        assert time.monotonic() - started < 3
+        assert time.monotonic() - started < 20, "a person's patience, not a command's"
         assert (page.status_code, "Kafka does not answer" in page.text) == (503, True)
     started = time.monotonic()
     answer = client.post(DECIDE, {**CONFIRMED, "action": "redrive", "id": ids})
-    assert time.monotonic() - started < 3
+    assert time.monotonic() - started < 20
     assert answer.status_code == 302
 
 

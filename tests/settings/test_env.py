@@ -124,9 +124,29 @@ class TestReading:
 
         assert str(FromFiles.read().users_database_url).startswith("postgresql://users:hunter2@db.invalid")
 
-    def test_the_inbox_must_outlive_the_topics(self, env):
-        env(ENVIRONMENT="development", USERS_DATABASE_URL=URL, INBOX_RETENTION_HOURS="24")
-        assert "INBOX_RETENTION_HOURS must be longer than KAFKA_TOPIC_RETENTION_HOURS" in message(UsersEnvironment)
+    @pytest.mark.parametrize(
+        ("topic", "segment", "least"), [("168", "24", 193), ("336", "24", 361), ("1", "1", 3), ("168", "168", 337)]
+    )
+    def test_the_inbox_must_outlive_the_last_segment_of_the_topics(self, env, topic, segment, least):
+        """A record stays for its retention time, until its segment ends too, and until the broker looks: not less than that."""
+        env(ENVIRONMENT="development", USERS_DATABASE_URL=URL)
+        env(KAFKA_TOPIC_RETENTION_HOURS=topic, KAFKA_TOPIC_SEGMENT_HOURS=segment, INBOX_RETENTION_HOURS=str(least))
+        assert UsersEnvironment.read().inbox_retention_hours == least
+        env(INBOX_RETENTION_HOURS=str(least - 0.1))
+        said = message(UsersEnvironment)
+        assert f"INBOX_RETENTION_HOURS must be {least} or more" in said
+        assert "KAFKA_TOPIC_RETENTION_HOURS + KAFKA_TOPIC_SEGMENT_HOURS" in said
+
+    @pytest.mark.parametrize("prefix", ["", "staging.", "team-a.blue-", "7.", "x" * 63 + "."])
+    def test_prefixes(self, env, prefix):
+        env(ENVIRONMENT="development", KAFKA_PREFIX=prefix)
+        assert PaymentsEnvironment.read().kafka_prefix == prefix
+
+    @pytest.mark.parametrize("prefix", ["staging", ".", "-x.", "a b.", "ä.", "a/", "a:", "a_", "x" * 64 + ".", "a.\n"])
+    def test_a_prefix_that_is_none(self, env, prefix):
+        """Without a separator one environment's names could begin with another's; `_` and `.` are one in Kafka's metrics."""
+        env(ENVIRONMENT="development", KAFKA_PREFIX=prefix)
+        assert "  KAFKA_PREFIX: " in message(PaymentsEnvironment)
 
     def test_a_secret_does_not_show_itself(self, env):
         env(SECRET_KEY=SECRET, KAFKA_SASL_PASSWORD="hunter2")

@@ -12,11 +12,10 @@ from typing import Any, Protocol
 
 from django.conf import settings
 from django.db import DatabaseError, connections
-from django.db.models import F
-from django.db.models.functions import Now
 from health_check.base import HealthCheck
 from health_check.exceptions import ServiceUnavailable, ServiceWarning
 
+from chassis.database.session import WrongSession
 from chassis.health.heartbeat import Heartbeat
 
 
@@ -36,6 +35,8 @@ class Database(HealthCheck):
             with connections[self.alias].cursor() as cursor:
                 cursor.execute("SELECT current_setting('transaction_read_only')")
                 (read_only,) = cursor.fetchone()
+        except WrongSession as error:
+            raise ServiceUnavailable("gives sessions with other parameters than this service needs") from error
         except DatabaseError as error:
             raise ServiceUnavailable("does not answer") from error
         if read_only == "on":
@@ -51,16 +52,15 @@ class Outbox(HealthCheck):
 
     def run(self) -> None:
         """Look at the oldest unsent row. Raises ServiceWarning."""
-        from chassis.messaging.models import OutboxEvent  # models need the app registry
+        from chassis.messaging.outbox_gauges import oldest_age  # only processes with a database pay for it
 
-        unsent = OutboxEvent.objects.using(self.alias).filter(sent_at__isnull=True, parked_at__isnull=True)
-        oldest = unsent.order_by("position").annotate(age=Now() - F("created_at"))
         try:
-            age = oldest.values_list("age", flat=True).first()
+            with connections[self.alias].cursor() as cursor:
+                age = oldest_age(cursor)
         except DatabaseError as error:
             raise ServiceWarning("cannot be read") from error
-        if age is not None and age > self.late_after:
-            raise ServiceWarning(f"events wait for {age.total_seconds():.0f} s to be sent")
+        if age is not None and age > self.late_after.total_seconds():
+            raise ServiceWarning(f"events wait for {age:.0f} s to be sent")
 
 
 class KafkaClient(Protocol):
@@ -132,7 +132,7 @@ class Awaited(HealthCheck):
         """Ask it, then look at the loop. Raises ServiceUnavailable."""
         self.check.run()
         if self.heartbeat.waits_for(self.part):
-            raise ServiceUnavailable("the loop waits for it")
+            raise ServiceUnavailable(self.heartbeat.why(self.part) or "the loop waits for it")
 
 
 @dataclass
@@ -144,4 +144,31 @@ class Membership(HealthCheck):
     def run(self) -> None:
         """Look whether the loop has said so. Raises ServiceUnavailable."""
         if not self.heartbeat.joined.is_set():
-            raise ServiceUnavailable("has not joined yet")
+            raise ServiceUnavailable(self.heartbeat.said("group") or "has not joined yet")
+
+
+@dataclass
+class Handlers(HealthCheck):
+    """No topic is stopped because key after key of it fails. One that is stopped is a broken deployment, as a rule: a
+    rolling update must not go on with it.
+    """
+
+    heartbeat: Heartbeat = field(repr=False)
+
+    def run(self) -> None:
+        """Look whether the loop has said so. Raises ServiceUnavailable."""
+        if said := self.heartbeat.said("handlers"):
+            raise ServiceUnavailable(said)
+
+
+@dataclass
+class Warned(HealthCheck):
+    """The loop has said of nothing here that it needs a person."""
+
+    part: str
+    heartbeat: Heartbeat = field(repr=False)
+
+    def run(self) -> None:
+        """Look what it has said. Raises ServiceWarning."""
+        if reason := self.heartbeat.said(self.part):
+            raise ServiceWarning(reason)

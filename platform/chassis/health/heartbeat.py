@@ -10,11 +10,17 @@ from chassis.observability import metrics
 class Dependency(Protocol):
     """What a loop may have to wait for, as the loop itself sees it."""
 
-    part: str
+    @property
+    def part(self) -> str:
+        """As which part `/health/ready` names it."""
 
     @property
     def up(self) -> bool:
         """Whether the last try succeeded."""
+
+    @property
+    def why(self) -> str:
+        """What a person has to know when it did not; may be empty."""
 
 
 class Heartbeat:
@@ -25,6 +31,7 @@ class Heartbeat:
         self.joined = threading.Event()
         self._last = time.monotonic()
         self._dependencies: tuple[Dependency, ...] = ()
+        self._said: dict[str, str] = {}
 
     def watch(self, *dependencies: Dependency) -> None:
         """Say what the loop depends on."""
@@ -33,6 +40,18 @@ class Heartbeat:
     def waits_for(self, part: str) -> bool:
         """Whether the loop waits for this part: it may answer others, and yet not do what the loop asks of it."""
         return any(one.part == part and not one.up for one in self._dependencies)
+
+    def say(self, part: str, reason: str) -> None:
+        """Say what is the matter with a part of this worker; an empty reason is that nothing is."""
+        self._said[part] = reason
+
+    def said(self, part: str) -> str:
+        """What the loop has said about a part, or nothing."""
+        return self._said.get(part, "")
+
+    def why(self, part: str) -> str:
+        """What a person has to know about this part while the loop waits for it; may be empty."""
+        return "; ".join(one.why for one in self._dependencies if one.part == part and not one.up and one.why)
 
     def beat(self) -> None:
         """Say that the loop turned. Cheap: call it every turn, and between the steps of a long one."""

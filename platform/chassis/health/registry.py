@@ -44,15 +44,22 @@ def web() -> list[Part]:
     return found
 
 
-def worker(heartbeat: Heartbeat, client: Callable[[], checks.KafkaClient] | None = None) -> list[Part]:
-    """What a relay or a consumer depends on: all of it."""
+def worker(
+    heartbeat: Heartbeat, client: Callable[[], checks.KafkaClient] | None = None, *, handles: bool = False
+) -> list[Part]:
+    """What a relay or a consumer (which `handles` events) depends on: all of it.
+
+    A consumer is degraded where events were lost that it should have handled.
+    """
     alias = settings.SERVICE_DATABASE
     asked = {"database": checks.Database(alias, must_write=True)} if alias else {}
     asked |= {"broker": checks.Broker(client) if client else checks.Broker()}
     return [
         Part("loop", checks.Loop(heartbeat)),
         Part("group", checks.Membership(heartbeat)),
+        *([Part("handlers", checks.Handlers(heartbeat))] if handles else []),
         *(Part(name, checks.Awaited(name, check, heartbeat)) for name, check in asked.items()),
+        *([Part("events", checks.Warned("events", heartbeat), required=False)] if handles else []),
     ]
 
 

@@ -52,8 +52,10 @@ def idempotent(create: View) -> View:
         key = _read(field)
         fingerprint = _fingerprint(request)
         with transaction.atomic(using=settings.SERVICE_DATABASE):
-            if not _claim(key, fingerprint):
-                return _answer_again(key, fingerprint)
+            while not _claim(key, fingerprint):
+                if (earlier := IdempotencyKey.objects.filter(pk=key).first()) is not None:
+                    return _answer_again(earlier, fingerprint)
+                # Its retention time ended between the two statements, and it was purged: the key is new again.
             response = create(view, request, *args, **kwargs)
             _remember(key, response)
         return response
@@ -109,8 +111,7 @@ def _claim(key: str, fingerprint: bytes) -> bool:
         return bool(cursor.rowcount)
 
 
-def _answer_again(key: str, fingerprint: bytes) -> Response:
-    earlier = IdempotencyKey.objects.get(pk=key)
+def _answer_again(earlier: IdempotencyKey, fingerprint: bytes) -> Response:
     if bytes(earlier.fingerprint) != fingerprint:
         raise Unprocessable(f"This {HEADER} was used for another request.")
     metrics.IDEMPOTENT_REPLAYS.inc()

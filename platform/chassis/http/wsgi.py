@@ -1,20 +1,28 @@
 """The WSGI application of a service."""
 
 import io
+import sys
 from collections.abc import Callable, Iterable
 from typing import Any
 
 import django
 from django.conf import settings
+from django.core.exceptions import ImproperlyConfigured
+
+from chassis.database import session
 
 Application = Callable[[dict[str, Any], Any], Iterable[bytes]]
 
 
 def application() -> Application:
-    """Django, taking chunked bodies too."""
+    """Django, taking chunked bodies too. Ends the process, with a message, where its database sessions would be wrong."""
     django.setup(set_prefix=False)
     from chassis.http.requests import WSGIHandler  # REST framework wants the settings first
 
+    try:
+        session.check_at_start()
+    except ImproperlyConfigured as error:
+        sys.exit(str(error))
     return _measured(WSGIHandler())
 
 

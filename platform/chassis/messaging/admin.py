@@ -162,8 +162,12 @@ class OutboxEventAdmin(ReadOnlyAdmin):
 class InboxEventAdmin(ReadOnlyAdmin):
     """Which events were consumed, and when."""
 
-    list_display = ("event_id", "topic", "key", "consumed_at", "request_id")
+    list_display = ("event_id", "source", "topic", "key", "consumed_at", "request_id")
+    list_display_links = None  # two rows may have the same id, and a page of its own would show no more
     list_filter = (ConsumedTopicFilter,)
     search_fields = ("key", "event_id", "request_id")
     search_help_text = "By key, event id or request id"
     ordering = ("-consumed_at",)
+
+    def get_object(self, request: HttpRequest, object_id: str, from_field: str | None = None) -> InboxEvent | None:
+        return self.get_queryset(request).filter(event_id=object_id).order_by("consumed_at").first()

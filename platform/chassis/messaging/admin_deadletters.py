@@ -191,7 +191,13 @@ class DeadLetterAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
         except Fenced:
             messages.error(request, "Another run about dead letters is under way; try again when it is done.")
         else:
-            if gone := len(ids) - len(result.done) - len(result.refused):
+            if result.forgotten:
+                messages.warning(
+                    request,
+                    f"{len(result.forgotten)} died longer ago than the inbox remembers (INBOX_RETENTION_HOURS): look at their"
+                    " aggregates, then use `manage.py deadletters redrive --force`.",
+                )
+            if gone := len(ids) - len(result.done) - len(result.refused) - len(result.forgotten):
                 messages.warning(request, f"{gone} not {action}: somebody may have decided about them already.")
         if result.done:
             messages.success(request, f"{len(result.done)} {action}.")

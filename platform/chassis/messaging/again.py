@@ -10,6 +10,7 @@ from django.db import connections, transaction
 
 from chassis.messaging import handling, inbox, outbox
 from chassis.messaging.envelope import Outgoing, unseal
+from chassis.messaging.failures import HandlerFailed
 from chassis.messaging.records import Record
 from chassis.messaging.registry import handlers
 
@@ -54,5 +55,8 @@ def handle_again(record: Record) -> None:
     with transaction.atomic(using=settings.SERVICE_DATABASE):
         inbox.claim([letter])
         with handling.traced([(record, letter)]) as received:
-            handling.call(received, known)
+            try:
+                handling.call(received, known)
+            except HandlerFailed as failed:
+                raise (failed.error if isinstance(failed.error, Exception) else failed) from None
     log.info("event handled again", request_id=letter.request_id, **record.log_fields())

@@ -4,7 +4,7 @@ from typing import Any
 
 from django.conf import settings
 
-from chassis.messaging import deadletters
+from chassis.messaging import deadletters, names
 from chassis.messaging.events import Event
 from chassis.messaging.registry import handlers, published
 from chassis.messaging.schemas import schema
@@ -12,7 +12,7 @@ from chassis.messaging.schemas import schema
 HEADERS = {
     "ce_id": "The event's id; a repeat has the same.",
     "ce_specversion": "1.0",
-    "ce_type": "The topic's name.",
+    "ce_type": "The event's name: its topic without KAFKA_PREFIX.",
     "ce_source": "The service that published it.",
     "ce_time": "When it was published, RFC 3339.",
     "ce_dataschema": "Which event, in which version.",
@@ -43,8 +43,8 @@ def document() -> dict[str, Any]:
 def _operation(action: str, event: type[Event]) -> dict[str, Any]:
     operation: dict[str, Any] = {"action": action, "channel": {"$ref": f"#/channels/{event.topic}"}}
     if action == "receive":
-        dead = deadletters.topic_of(event.topic)
-        operation["description"] = f"Consumer group `{settings.SERVICE_NAME}`. What cannot be handled goes to `{dead}`."
+        dead = deadletters.topic_of(names.topic(event))
+        operation["description"] = f"Consumer group `{names.group()}`. What cannot be handled goes to `{dead}`."
     return operation
 
 
@@ -58,4 +58,4 @@ def _channel(event: type[Event]) -> dict[str, Any]:
         "payload": schema(event),
         "bindings": {"kafka": {"key": {"type": "string", "description": "The aggregate's id."}}},
     }
-    return {"address": event.topic, "messages": {event.__name__: message}}
+    return {"address": names.topic(event), "messages": {event.__name__: message}}

@@ -2,14 +2,17 @@
 
 Pure bookkeeping, no I/O and no clock of its own. A record is *fresh* until it is tried; a record that failed blocks its
 lane (its key in its partition), and later records of that lane wait behind it while all other lanes go on. When it is
-done with, those *go on in parts*, so that other lanes are not behind all that has waited.
+done with, those *go on in parts*, so that other lanes are not behind all that has waited. All records of a *stopped* topic
+wait, and are given out one at a time, as probes.
 """
 
-import heapq
+import math
 from collections import deque
 from collections.abc import Iterable
+from dataclasses import dataclass, field
 
 from chassis.messaging.records import Partition, Record
+from chassis.messaging.schedule import COSTLY_SECONDS, Schedule
 
 Lane = tuple[str, int, bytes | None]
 
@@ -44,6 +47,16 @@ class PartitionOffsets:
         return answer
 
 
+@dataclass(slots=True)
+class StoppedTopic:
+    """What waits of a topic of which nothing but probes is tried."""
+
+    untried: dict[Lane, None] = field(default_factory=dict)
+    """Lanes whose first record could be tried."""
+    failed: deque[Record] = field(default_factory=deque)
+    """First records of their lanes that failed and are due again, the one that was tried longest ago first."""
+
+
 class Backlog:
     """All records that were received and are not finished."""
 
@@ -53,11 +66,11 @@ class Backlog:
         """By lane, in order: the failed record and those behind it; or, once it is done with, those that did not go on yet."""
         self._going_on: dict[Lane, None] = {}
         """The lanes whose waiting records go on, the one whose turn it is first."""
-        self._due: list[tuple[float, int, Record]] = []
+        self._schedule = Schedule()
+        self._stopped: dict[str, StoppedTopic] = {}
         self._offsets: dict[Partition, PartitionOffsets] = {}
         self._committed: dict[Partition, int] = {}
         self._held: dict[Partition, tuple[int, int]] = {}
-        self._tie = 0
 
     def __len__(self) -> int:
         return len(self._fresh) + sum(len(lane) for lane in self._waiting.values())
@@ -67,14 +80,29 @@ class Backlog:
         """How many records could be tried, as soon as it is their turn."""
         return len(self._fresh)
 
+    @property
+    def fresh_bytes(self) -> int:
+        """How many bytes these have."""
+        return sum(record.size for record in self._fresh)
+
+    @property
+    def held_events(self) -> dict[Partition, int]:
+        """How many records of each partition wait behind failing ones (these included)."""
+        return {partition: number for partition, (number, _) in self._held.items() if number}
+
+    @property
+    def held_bytes(self) -> dict[Partition, int]:
+        """How many bytes these have."""
+        return {partition: size for partition, (_, size) in self._held.items() if size}
+
+    @property
+    def spans(self) -> dict[Partition, int]:
+        """How many offsets of each partition are remembered, from its oldest unfinished record on."""
+        return {place: len(offsets.outstanding) for place, offsets in self._offsets.items() if offsets.outstanding}
+
     def held(self, partition: Partition) -> tuple[int, int]:
         """How many records, and bytes, of a partition wait behind failing ones (these included)."""
         return self._held.get(partition, (0, 0))
-
-    def span(self, partition: Partition) -> int:
-        """How many offsets lie between the oldest unfinished record of a partition and the newest received."""
-        offsets = self._offsets.get(partition)
-        return len(offsets.outstanding) if offsets else 0
 
     def begin(self, partition: Partition, offset: int) -> None:
         """All of a partition before this offset was finished by others; known from the first finished record at the latest."""
@@ -88,20 +116,34 @@ class Backlog:
         if (waiting := self._waiting.get(record.lane)) is not None:
             waiting.append(record)
             self._count(record, +1)
+        elif record.topic in self._stopped:
+            self._wait(record.lane, [record])
         else:
             self._fresh.append(record)
 
-    def take(self, limit: int, now: float) -> list[Record]:
+    def take(self, limit: int, now: float, most_bytes: float = math.inf) -> list[Record]:
         """The next records to try together: one that is due again, alone; else up to `limit` fresh ones, in order.
 
-        They are out of the backlog until `finish`, `put_back`, `split` or `fail` says what became of them.
+        With more than `most_bytes` only a record that is alone. A patient retry goes before fresh ones only after they have had
+        their turn (`Schedule`). The records are out of the backlog until `finish`, `put_back`, `split` or `fail` says what became
+        of them.
         """
-        if (again := self._next_due(now)) is not None:
-            return [again]
+        again = self._next_due(now, alone=False)
+        if again is None and (batch := self._take_fresh(limit, most_bytes)):
+            self._schedule.others_came()
+            return batch
+        again = again or self._next_due(now, alone=True)
+        return [] if again is None else [again]
+
+    def _take_fresh(self, limit: int, most_bytes: float) -> list[Record]:
         self._let_some_go_on(limit)
         batch: list[Record] = []
+        size = 0
         while self._fresh and len(batch) < limit:
             record = self._fresh[0]
+            size += record.size
+            if batch and size > most_bytes:
+                break
             if record.split:
                 limit = min(limit, record.split)
                 if len(batch) >= limit:
@@ -111,33 +153,51 @@ class Backlog:
         return batch
 
     def _let_some_go_on(self, limit: int) -> None:
-        """One lane's waiting records become fresh, behind what is: half a batch, or all that is free. The lanes take turns."""
+        """Waiting records become fresh, behind what is: half a batch, or all that is free. The lanes take turns."""
         if not self._going_on or len(self._fresh) > limit:
             return
-        lane = next(iter(self._going_on))
-        del self._going_on[lane]
-        waiting = self._waiting[lane]
-        for _ in range(min(len(waiting), max(-(-limit // 2), limit - len(self._fresh)))):
-            record = waiting.popleft()
-            self._count(record, -1)
-            self._fresh.append(record)
-        if waiting:
-            self._going_on[lane] = None
-        else:
-            del self._waiting[lane]
+        room = max(-(-limit // 2), limit - len(self._fresh))
+        while room and self._going_on:
+            lane = next(iter(self._going_on))
+            del self._going_on[lane]
+            waiting = self._waiting[lane]
+            number = min(len(waiting), room)
+            for _ in range(number):
+                record = waiting.popleft()
+                self._count(record, -1)
+                self._fresh.append(record)
+            room -= number
+            if waiting:
+                self._going_on[lane] = None
+            else:
+                del self._waiting[lane]
 
-    def _next_due(self, now: float) -> Record | None:
-        while self._due and self._due[0][0] <= now:
-            _, _, record = heapq.heappop(self._due)
-            if self._is_blocking(record):  # else it was dropped with its partition
+    def _next_due(self, now: float, *, alone: bool) -> Record | None:
+        while (record := self._schedule.pop(now, alone=alone)) is not None:
+            if not self._is_blocking(record):
+                continue  # it was dropped with its partition
+            if (stopped := self._stopped.get(record.topic)) is None:
                 return record
+            stopped.failed.append(record)
         return None
 
     def next_due(self) -> float | None:
         """When there is something to take beside the fresh: 0.0 is now, None is never."""
-        if self._going_on:
-            return 0.0
-        return self._due[0][0] if self._due else None
+        return 0.0 if self._going_on else self._schedule.next()
+
+    def took(self, record: Record, seconds: float, now: float) -> None:
+        """A try of this record alone has taken so long; the next one is expected to take as long."""
+        record.cost = seconds
+        self._schedule.took(seconds, now)
+
+    def stood_still(self, seconds: float, now: float) -> None:
+        """A try of several records has taken so long, and nothing came of it."""
+        self._schedule.took(seconds, now)
+
+    @property
+    def costly(self) -> bool:
+        """Whether a record waits for a retry that is expected to take long."""
+        return any(self._is_blocking(record) and record.cost >= COSTLY_SECONDS for record in self._schedule.patient())
 
     def finish(self, batch: Iterable[Record]) -> None:
         """The work of these records is committed (or they are safe in a dead-letter topic)."""
@@ -154,29 +214,34 @@ class Backlog:
         waiting.popleft()
         self._count(record, -1)
         if waiting:
-            self._going_on[lane] = None
+            self._ready(lane)[lane] = None
         else:
             del self._waiting[lane]
+
+    def _ready(self, lane: Lane) -> dict[Lane, None]:
+        """Where this lane stands while its waiting records may be tried."""
+        stopped = self._stopped.get(lane[0])
+        return self._going_on if stopped is None else stopped.untried
 
     def put_back(self, batch: list[Record]) -> None:
         """Nothing became of these records, and it was not their fault: they are next again, in the same order."""
         if len(batch) == 1 and self._is_blocking(batch[0]):
-            self._schedule(batch[0], 0.0)
+            self._schedule.push(batch[0], 0.0)
         else:
             self._fresh.extendleft(reversed(batch))
 
-    def split(self, batch: list[Record]) -> None:
-        """A batch failed: try its halves, so that the failing record is found in log2 steps."""
-        half = -(-len(batch) // 2)
+    def split(self, batch: list[Record], size: int = 0) -> None:
+        """A batch failed: try its halves, so that the failing record is found in log2 steps; or parts of `size`."""
+        size = size or -(-len(batch) // 2)
         for record in batch:
-            record.split = half
+            record.split = size
         self._fresh.extendleft(reversed(batch))
 
     def fail(self, record: Record, retry_at: float) -> None:
         """A record failed by itself: its lane waits until it succeeds, or is dead-lettered."""
         if not self._is_blocking(record):
             self._block(record)
-        self._schedule(record, retry_at)
+        self._schedule.push(record, retry_at)
 
     def _block(self, record: Record) -> None:
         lane = record.lane
@@ -189,15 +254,70 @@ class Backlog:
             self._count(one, +1)
         # What was to go on after it stands already there, and is counted.
         self._waiting[lane] = deque([record, *behind, *self._waiting.get(lane, ())])
-        self._going_on.pop(lane, None)
+        self._ready(lane).pop(lane, None)
+
+    # --- a stopped topic ---
+
+    def stop(self, topic: str) -> None:
+        """From now on nothing of this topic is tried but probes."""
+        fresh: dict[Lane, list[Record]] = {}
+        others: deque[Record] = deque()
+        for record in self._fresh:
+            if record.topic == topic:
+                fresh.setdefault(record.lane, []).append(record)
+            else:
+                others.append(record)
+        self._fresh = others
+        self._stopped[topic] = stopped = StoppedTopic()
+        for lane, records in fresh.items():
+            self._wait(lane, records)
+        for lane in [lane for lane in self._going_on if lane[0] == topic]:
+            del self._going_on[lane]
+            stopped.untried[lane] = None
+
+    def _wait(self, lane: Lane, records: list[Record]) -> None:
+        """Let fresh records wait, before what waits of their lane, until they may be tried."""
+        waiting = self._waiting.setdefault(lane, deque())
+        waiting.extendleft(reversed(records))
+        self._ready(lane)[lane] = None
+        for record in records:
+            self._count(record, +1)
+
+    def probe(self, topic: str, *, failed: bool) -> Record | None:
+        """A record of a stopped topic to try alone: the one that failed longest ago, or the first that was not tried yet.
+
+        Where there is none of the kind that is asked for it is one of the other kind, or None.
+        """
+        stopped = self._stopped[topic]
+        while stopped.failed and not self._is_blocking(stopped.failed[0]):
+            stopped.failed.popleft()  # it was dropped with its partition
+        if stopped.failed and (failed or not stopped.untried):
+            return stopped.failed.popleft()
+        if not stopped.untried:
+            return None
+        lane = next(iter(stopped.untried))
+        del stopped.untried[lane]
+        return self._waiting[lane][0]
+
+    def has_untried(self, topic: str) -> bool:
+        """Whether records of a stopped topic were not tried yet."""
+        return bool(self._stopped[topic].untried)
+
+    def resume(self, topic: str) -> None:
+        """All of a stopped topic may be tried again, what had failed, too."""
+        stopped = self._stopped.pop(topic)
+        for record in stopped.failed:
+            if not self._is_blocking(record):
+                continue
+            if record.cost >= COSTLY_SECONDS:
+                self._schedule.push(record, 0.0)
+            else:
+                self._going_on[record.lane] = None
+        self._going_on |= stopped.untried
 
     def _is_blocking(self, record: Record) -> bool:
         waiting = self._waiting.get(record.lane)
         return bool(waiting) and waiting[0] is record  # type: ignore[index]
-
-    def _schedule(self, record: Record, at: float) -> None:
-        self._tie += 1
-        heapq.heappush(self._due, (at, self._tie, record))
 
     def _count(self, record: Record, step: int) -> None:
         number, size = self._held.get(record.source, (0, 0))
@@ -238,7 +358,7 @@ class Backlog:
         self._fresh = deque(record for record in self._fresh if record.source not in gone)
         for lane in [lane for lane in self._waiting if (lane[0], lane[1]) in gone]:
             del self._waiting[lane]
-            self._going_on.pop(lane, None)
+            self._ready(lane).pop(lane, None)
         for partition in gone:
             self._offsets.pop(partition, None)
             self._committed.pop(partition, None)

@@ -4,16 +4,16 @@ import uuid
 from collections.abc import Sequence
 
 import orjson
-from confluent_kafka import Consumer, TopicPartition
+from confluent_kafka import Consumer
 from django.conf import settings
 from django.db import connections, transaction
 
 from chassis.messaging import handling, inbox, outbox
 from chassis.messaging.deadletters import DeadLetter, topic_of
 from chassis.messaging.envelope import Letter
-from chassis.messaging.failures import is_dependency
+from chassis.messaging.failures import DependencyDown, is_dependency
 from chassis.messaging.handling import Handlers
-from chassis.messaging.outcome import Offsets, Outcome
+from chassis.messaging.outcome import USUAL, Offsets, Outcome, Tagged, Terms, untagged
 from chassis.messaging.records import Record
 
 BURY = """
@@ -25,19 +25,22 @@ VALUES (%s, %s, %s, %s, %s, %s, %s) ON CONFLICT (event_id) DO NOTHING
 class DatabaseTransaction:
     """For a service with a database. A crash after the commit and before the offsets only brings repeats, which the inbox knows."""
 
-    def __init__(self, consumer: Consumer, handlers: Handlers) -> None:
+    def __init__(self, consumer: Consumer, handlers: Handlers, tagged: Tagged = untagged) -> None:
+        self._tagged = tagged
         self._consumer = consumer
         self._handlers = handlers
 
-    def process(self, batch: Sequence[Record], offsets: Offsets) -> Outcome:
+    def process(self, batch: Sequence[Record], offsets: Offsets, terms: Terms = USUAL) -> Outcome:
         """Handle the events of a batch that are new, in one transaction."""
-        letters, dead = handling.read(batch, self._handlers)
+        mine, others = handling.ours(batch)
+        letters, dead = handling.read(mine, self._handlers)
+        terms.check(letters, dead)
         with transaction.atomic(using=settings.SERVICE_DATABASE):
             new, repeated = _without_repeats(letters)
             with handling.traced(new) as received:
-                handling.call(received, self._handlers)
+                handling.call(received, self._handlers, terms.limit)
             _bury(dead)
-        return Outcome(received, repeated, dead)
+        return Outcome(received, others + repeated, dead)
 
     def bury(self, letter: DeadLetter, offsets: Offsets) -> None:
         """Write one dead letter into the outbox: it is safe at once, and the relay sends it."""
@@ -46,13 +49,24 @@ class DatabaseTransaction:
 
     def commit(self, offsets: Offsets, *, wait: bool) -> None:
         """Commit offsets of work that is committed in the database."""
-        positions = [TopicPartition(topic, number, offset) for (topic, number), offset in offsets.items()]
+        positions = self._tagged(offsets)
         if wait:
             self._consumer.commit(offsets=positions, asynchronous=False)
         else:
             self._consumer.commit(offsets=positions, asynchronous=True)
 
-    def reset(self, error: Exception) -> None:
+    def probe(self) -> None:
+        """Ask on a new connection, which is made to whatever server is the right one now. Raises DatabaseError, DependencyDown."""
+        connection = connections[settings.SERVICE_DATABASE]
+        connection.close()
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT current_setting('transaction_read_only')")
+            (read_only,) = cursor.fetchone()
+        if read_only == "on":
+            connection.close()
+            raise DependencyDown("the database is read-only")
+
+    def reset(self, error: BaseException) -> None:
         """Close the connection, unless only the event failed and PostgreSQL has answered everything and rolled back.
 
         A new connection takes many times as long as a transaction, and other keys would wait for it at each retry.
@@ -73,8 +87,8 @@ def _without_repeats(letters: Sequence[tuple[Record, Letter]]) -> tuple[list[tup
     new: list[tuple[Record, Letter]] = []
     repeated: list[Record] = []
     for record, letter in letters:
-        if letter.id in claimed:
-            claimed.remove(letter.id)  # a second one with this id in the same batch is a repeat
+        if letter.identity in claimed:
+            claimed.remove(letter.identity)  # the same event a second time in a batch is a repeat
             new.append((record, letter))
         else:
             repeated.append(record)

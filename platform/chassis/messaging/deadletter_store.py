@@ -14,17 +14,16 @@ import orjson
 from confluent_kafka import IsolationLevel, KafkaError, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient, OffsetSpec
 
-from chassis.messaging import kafka
+from chassis.messaging import kafka, raw_headers
 from chassis.messaging.deadletters import PREFIX, topic_of
 from chassis.messaging.failures import DependencyDown
 from chassis.messaging.records import Headers, Partition, Record, from_message
 from chassis.messaging.registry import handlers as registered
-from chassis.observability import privacy
+from chassis.observability import correlation, privacy
 
 RESOLVES = PREFIX + "resolves"
-REDRIVEN = PREFIX + "redriven"
 
-REASONS = ("unreadable", "timeout", "handler")
+REASONS = ("unreadable", "timeout", "crash", "handler")
 
 Action = Literal["redriven", "discarded"]
 
@@ -85,9 +84,12 @@ class Resolution:
             return None
         try:
             said: Any = orjson.loads(record.value or b"")
-            return cls(letter_id, str(said["action"]), str(said["by"]), str(said["at"]))
-        except (orjson.JSONDecodeError, KeyError, TypeError):
+            action, by, at = said["action"], said["by"], said["at"]
+        except (orjson.JSONDecodeError, KeyError, TypeError, IndexError):
+            action = by = at = None
+        if not all(isinstance(one, str) for one in (action, by, at)):  # somebody else has put it here
             return cls(letter_id, "resolved", "unknown", "")
+        return cls(letter_id, action, by, at)
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +107,8 @@ class StoredLetter:
     @property
     def id(self) -> str:
         """The id of this death; for a record that somebody else has put here, its place."""
-        return self.said("id") or f"{self.record.topic}:{self.record.partition}:{self.record.offset}"
+        said = self.said("id")
+        return said if correlation.sane(said) else f"{self.record.topic}:{self.record.partition}:{self.record.offset}"
 
     @property
     def key(self) -> str | None:
@@ -119,11 +122,12 @@ class StoredLetter:
 
     @property
     def died_at(self) -> datetime | None:
-        """When it died."""
+        """When it died, with its zone; None if it says no such time."""
         try:
-            return datetime.fromisoformat(self.at)
+            said = datetime.fromisoformat(self.at)
         except ValueError:
             return None
+        return said if said.tzinfo else None
 
     @property
     def error(self) -> str:
@@ -300,6 +304,7 @@ def read(wanted: Span, patience: Patience) -> Iterator[Record]:
     try:
         client.assign([TopicPartition(*place, wanted[place][0]) for place in unfinished])
         while unfinished:
+            found: list[Record] = []
             for message in client.consume(500, min(0.2, patience.left())):
                 error = message.error()
                 if error is not None and error.code() != KafkaError._PARTITION_EOF:
@@ -307,9 +312,11 @@ def read(wanted: Span, patience: Patience) -> Iterator[Record]:
                 place, offset = (message.topic(), message.partition()), message.offset()
                 end = unfinished.get(place, 0)  # type: ignore[arg-type]
                 if error is None and offset < end:  # type: ignore[operator]
-                    yield from_message(message)
+                    found.append(from_message(message))
                 if offset + (error is None) >= end:  # type: ignore[operator]
                     unfinished.pop(place, None)  # type: ignore[arg-type]
                 patience.heard()
+            raw_headers.complete(found)  # names that are not UTF-8: somebody else has put such a record here
+            yield from found
     finally:
         client.close()

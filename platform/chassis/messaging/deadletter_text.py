@@ -52,7 +52,8 @@ def payload(letter: StoredLetter) -> str:
     if value is None:
         return "(none)"
     try:
-        return json.dumps(json.loads(value), indent=2, ensure_ascii=False)
+        text = json.dumps(json.loads(value), indent=2, ensure_ascii=False)
+        return "\n".join(map(_escaped, text.split("\n")))
     except (ValueError, RecursionError):
         return repr(value[:LONGEST_BINARY]) + (" ..." if len(value) > LONGEST_BINARY else "")
 
@@ -65,3 +66,10 @@ def _text(value: bytes | None) -> str:
     except UnicodeDecodeError:
         return repr(value)
     return text if text.isprintable() else repr(value)
+
+
+def _escaped(text: str) -> str:
+    """The text with escapes for what cannot be written (half of a surrogate pair) or what a terminal would obey."""
+    if text.isprintable():
+        return text
+    return "".join(one if one.isprintable() else one.encode("unicode_escape").decode() for one in text)

@@ -18,8 +18,10 @@ class Dependency:
     def __init__(self, name: str, part: str = "") -> None:
         self.name = name
         self.part = part or name
+        self.why = ""
         self.next_try = 0.0
-        self.answered_at = 0.0
+        self.away = False
+        """Whether it did not answer when it was asked itself; else it is down only as far as one can tell from events."""
         self._failures = 0
         self._since = 0.0
 
@@ -32,7 +34,11 @@ class Dependency:
         """Whether it is time for a try; `now` is `time.monotonic()`."""
         return self.up or now >= self.next_try
 
-    def failed(self, error: Exception) -> None:
+    def down_for(self, now: float) -> float:
+        """How long it is down, in seconds."""
+        return 0.0 if self.up else now - self._since
+
+    def failed(self, error: BaseException) -> None:
         """It did not answer; the next try is in at most two seconds."""
         now = time.monotonic()
         if self.up:
@@ -46,14 +52,15 @@ class Dependency:
         if not self.up:
             log.info(f"no longer waiting for the {self.name}")
         self._failures = 0
+        self.away = False
 
     def answered(self) -> None:
         """It answered."""
-        self.answered_at = time.monotonic()
         if not self.up:
             log.info(f"the {self.name} is back", seconds=round(time.monotonic() - self._since, 1), tries=self._failures)
         self._failures = 0
+        self.away = False
 
 
-def _first_line(error: Exception) -> str:
+def _first_line(error: BaseException) -> str:
     return (str(error).strip().splitlines() or [""])[0][:300]

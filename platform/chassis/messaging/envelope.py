@@ -1,7 +1,7 @@
 """How an event travels: CloudEvents 1.0 in Kafka's binary binding, W3C trace context, and the original's three headers."""
 
 import uuid
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -11,12 +11,18 @@ from opentelemetry import trace
 from opentelemetry.context import Context
 from pydantic import ValidationError
 
+from chassis.messaging import names
 from chassis.messaging.events import Event
 from chassis.messaging.records import Record
 from chassis.messaging.registry import Received
 from chassis.observability import correlation, tracing
 
 SCHEMA = "urn:events:{topic}:v{version}"
+
+LONGEST_ID = 1_024
+"""Bytes of `ce_id`, and of `ce_source`: with a topic's name they fit into an entry of a PostgreSQL index (2,704 bytes)."""
+NO_SOURCE = "no source"
+"""The source of an event that names none. CloudEvents demands one; this is no URI, so no producer has it for its own."""
 
 
 class Unreadable(Exception):
@@ -40,6 +46,7 @@ class Envelope:
 
     event_id: str
     topic: str
+    """By its name on the wire."""
     key: str
     payload: bytes
     headers: list[tuple[str, str]]
@@ -48,8 +55,14 @@ class Envelope:
 
 def seal(outgoing: Iterable[Outgoing]) -> list[Envelope]:
     """Put events into their envelopes, each with the trace and the request that it belongs to."""
+    return list(seal_each(outgoing))
+
+
+def seal_each(outgoing: Iterable[Outgoing]) -> Iterator[Envelope]:
+    """The same, one at a time, as they are asked for."""
     now = datetime.now(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
-    return [_seal(one, now) for one in outgoing]
+    for one in outgoing:
+        yield _seal(one, now)
 
 
 def _seal(outgoing: Outgoing, now: str) -> Envelope:
@@ -73,7 +86,7 @@ def _seal(outgoing: Outgoing, now: str) -> Envelope:
     ]
     if span.trace_state:
         headers.append(("tracestate", span.trace_state.to_header()))
-    return Envelope(event_id, event.topic, outgoing.key, event.payload(), headers, request_id)
+    return Envelope(event_id, names.topic(event), outgoing.key, event.payload(), headers, request_id)
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,11 +98,23 @@ class Letter:
     key: str
     request_id: str
     parent: Context
+    source: str = NO_SOURCE
+
+    @property
+    def identity(self) -> tuple[str, str, str]:
+        """What makes two records the same event to one service: id, topic, source.
+
+        CloudEvents promises that source and id together are unique; another topic has another handler.
+        """
+        return (self.id, self.event.topic, self.source)
 
 
 def unseal(record: Record, model: type[Event]) -> Letter:
     """Read a record as `model`. Raises Unreadable, with what is wrong, never with what the payload holds."""
-    event_id = record.header("ce_id")
+    if record.misnamed:
+        gone = "" if record.headers_read else "; its headers are lost, as it is not on its topic any more"
+        raise Unreadable(f"the name of a header is not UTF-8{gone}")
+    event_id = _identifier(record, "ce_id")
     if not event_id:
         raise Unreadable("no ce_id header: a repeat of this event could not be recognised")
     if not record.key:
@@ -106,7 +131,24 @@ def unseal(record: Record, model: type[Event]) -> Letter:
         raise Unreadable(_explain(error)) from None
     except UnicodeDecodeError:
         raise Unreadable("the key is not UTF-8") from None
-    return Letter(event, event_id, key, _request_id(record), _parent(record))
+    if "\0" in key:
+        raise Unreadable("the key holds a NUL character, which PostgreSQL's text cannot")
+    source = _identifier(record, "ce_source") or NO_SOURCE
+    return Letter(event, event_id, key, _request_id(record), _parent(record), source)
+
+
+def _identifier(record: Record, name: str) -> str:
+    """A header that the inbox has to remember as it is: nothing replaced, as two ids must not become one."""
+    said = record.raw_header(name) or b""
+    if len(said) > LONGEST_ID:
+        raise Unreadable(f"{name} has {len(said)} bytes; {LONGEST_ID} is the limit")
+    try:
+        text = said.decode()
+    except UnicodeDecodeError:
+        raise Unreadable(f"{name} is not UTF-8") from None
+    if "\0" in text:
+        raise Unreadable(f"{name} holds a NUL character, which PostgreSQL's text cannot")
+    return text
 
 
 def _check_version(record: Record, model: type[Event]) -> None:

@@ -25,6 +25,7 @@ class Event(BaseModel):
     model_config = ConfigDict(frozen=True, extra="ignore", alias_generator=to_camel, populate_by_name=True)
 
     topic: ClassVar[str]
+    """The event's name; its topic is called so too, behind KAFKA_PREFIX (see names.py)."""
     version: ClassVar[int] = 1
 
     def payload(self) -> bytes:

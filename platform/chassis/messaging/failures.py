@@ -9,12 +9,24 @@ class DependencyDown(Exception):
     """The database or the broker does not answer; wait for it."""
 
 
-class HandlerTimeout(Exception):
-    """The handler ran longer than its time limit."""
+class HandlerFailed(Exception):
+    """A handler raised this, whatever it is: it may be anybody's, an exception of the chassis itself included."""
+
+    def __init__(self, error: BaseException) -> None:
+        super().__init__(f"{type(error).__name__}: {error}")
+        self.error = error
+
+
+class HandlerTimeout(BaseException):
+    """The handler ran longer than its time limit. Not an Exception, so that a handler does not catch it by the way."""
 
 
 class Refused(Exception):
     """The broker will never take what the handler publishes; a record that is too large, say."""
+
+
+class Crashed(Exception):
+    """The event was being handled each time that the process ended without a word; its handler was not called again."""
 
 
 class Unburied(Exception):
@@ -22,7 +34,11 @@ class Unburied(Exception):
 
 
 def is_dependency(error: BaseException) -> bool:
-    """Whether `error` is about the database or the broker, and so not about the event at hand."""
+    """Whether `error` looks as if it were about the database or the broker, and not about the event at hand.
+
+    It is no proof: a trigger or a handler can raise any of these for one event. Whether the dependency is away shows when it
+    is asked (`Transaction.probe`).
+    """
     if is_statement_timeout(error) or is_idle_timeout(error):
-        return False  # who is to blame shows when the event is tried alone: see Consumer
+        return False  # who is to blame shows when the event is tried alone: see Triage
     return isinstance(error, DependencyDown | KafkaException) or is_unavailable(error)

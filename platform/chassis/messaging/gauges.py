@@ -1,11 +1,10 @@
-"""What is measured now and then, and not at every event: how much waits, where, and for how long."""
+"""What a consumer measures now and then, and not at every event: how much waits, and where. The outbox: outbox_gauges.py."""
 
 import time
 from collections import Counter
 from collections.abc import Iterable
 
 from confluent_kafka import Consumer, KafkaException, TopicPartition
-from django.db.backends.utils import CursorWrapper
 
 from chassis.messaging.backlog import Backlog
 from chassis.messaging.records import Partition
@@ -14,13 +13,6 @@ from chassis.observability import metrics
 EVERY_SECONDS = 5.0
 PATIENCE_SECONDS = 0.5
 """So long the loop may stand to ask the broker where a partition begins."""
-
-OUTBOX = """
-SELECT (SELECT count(*) FROM outbox WHERE sent_at IS NULL AND parked_at IS NULL),
-       (SELECT extract(epoch FROM clock_timestamp() - created_at) FROM outbox
-        WHERE sent_at IS NULL AND parked_at IS NULL ORDER BY position LIMIT 1),
-       (SELECT count(*) FROM outbox WHERE sent_at IS NULL AND parked_at IS NOT NULL AND discarded_at IS NULL)
-"""
 
 
 class Clock:
@@ -36,15 +28,6 @@ class Clock:
             return False
         self._next = now + EVERY_SECONDS
         return True
-
-
-def measure_outbox(cursor: CursorWrapper) -> None:
-    """Count what waits in the outbox; both counts come from partial indexes that hold only such rows."""
-    cursor.execute(OUTBOX)
-    pending, age, parked = cursor.fetchone()
-    metrics.OUTBOX_PENDING.set(pending)
-    metrics.OUTBOX_OLDEST_AGE.set(max(0.0, float(age or 0)))
-    metrics.OUTBOX_PARKED.set(parked)
 
 
 def measure_consumer(client: Consumer, assigned: Iterable[Partition], backlog: Backlog) -> None:

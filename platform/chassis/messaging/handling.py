@@ -11,9 +11,10 @@ from django.conf import settings
 from opentelemetry.context import attach, detach
 from opentelemetry.trace import Span, SpanKind, Status, StatusCode
 
-from chassis.messaging.deadletters import DeadLetter
+from chassis.messaging import names, raw_headers
+from chassis.messaging.deadletters import DeadLetter, is_for_us
 from chassis.messaging.envelope import Letter, Unreadable, unseal
-from chassis.messaging.failures import HandlerTimeout
+from chassis.messaging.failures import HandlerFailed, HandlerTimeout
 from chassis.messaging.records import Record
 from chassis.messaging.registry import Handler, Received
 from chassis.observability import metrics, tracing
@@ -21,10 +22,20 @@ from chassis.observability import metrics, tracing
 Handlers = Mapping[str, Handler]
 
 
+def ours(batch: Sequence[Record]) -> tuple[list[Record], list[Record]]:
+    """The records that this service is to handle, and those that were redriven for another group: repeats, to this one."""
+    mine = [record for record in batch if is_for_us(record)]
+    return mine, [] if len(mine) == len(batch) else [record for record in batch if not is_for_us(record)]
+
+
 def read(batch: Sequence[Record], handlers: Handlers) -> tuple[list[tuple[Record, Letter]], list[DeadLetter]]:
-    """Read each record as its handler's event; what cannot be read is a dead letter at once, as a retry reads no better."""
+    """Read each record as its handler's event; what cannot be read is a dead letter at once, as a retry reads no better.
+
+    Raises DependencyDown when the headers of a record have to be read once more, and the broker does not answer.
+    """
     letters: list[tuple[Record, Letter]] = []
     dead: list[DeadLetter] = []
+    raw_headers.complete(batch)
     for record in batch:
         try:
             letters.append((record, unseal(record, handlers[record.topic].event)))
@@ -69,22 +80,31 @@ def _attributes(record: Record, letter: Letter) -> dict[str, Any]:
         "messaging.destination.partition.id": str(record.partition),
         "messaging.kafka.offset": record.offset,
         "messaging.kafka.message.key": letter.key,
-        "messaging.consumer.group.name": settings.SERVICE_NAME,
+        "messaging.consumer.group.name": names.group(),
         "messaging.message.id": letter.id,
         "request.id": letter.request_id,
     }
 
 
-def call(received: Sequence[tuple[Record, Received[Any]]], handlers: Handlers) -> None:
-    """Call each topic's handler once, with its events in their order."""
+def call(
+    received: Sequence[tuple[Record, Received[Any]]], handlers: Handlers, most_seconds: float | None = None
+) -> None:
+    """Call each topic's handler once, with its events in their order, each within its limit and `most_seconds`.
+
+    Raises HandlerFailed, whatever the handler raises: SystemExit would end the process for one event.
+    """
     by_topic: dict[str, list[Received[Any]]] = {}
     for record, one in received:
         by_topic.setdefault(record.topic, []).append(one)
     for topic, events in by_topic.items():
         handler = handlers[topic]
+        limit = handler.timeout or settings.HANDLER_TIMEOUT_SECONDS
         started = time.perf_counter()
-        with time_limit(handler.timeout or settings.HANDLER_TIMEOUT_SECONDS):
-            handler.function(events)
+        try:
+            with time_limit(limit if most_seconds is None else min(limit, most_seconds)):
+                handler.function(events)
+        except BaseException as error:
+            raise HandlerFailed(error) from error
         seconds = time.perf_counter() - started
         metrics.HANDLER_SECONDS.labels(topic, handler.function.__name__).observe(seconds)
 

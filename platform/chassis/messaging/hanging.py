@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from confluent_kafka import IsolationLevel, KafkaError, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient, OffsetSpec
 
-from chassis.messaging import deadletters, kafka
+from chassis.messaging import deadletters, kafka, names
 from chassis.messaging.records import Partition
 from chassis.messaging.registry import published
 
@@ -26,8 +26,8 @@ def partitions(client: AdminClient, consumed: Iterable[str]) -> list[Partition]:
     Returns those that hold records behind which no reader of committed records gets. Another replica that is just at work
     shows the same. Raises KafkaException when the broker does not answer.
     """
-    names = [event.topic for event in published()] + [deadletters.topic_of(topic) for topic in consumed]
-    places = _places(client, names)
+    written_to = [names.topic(event) for event in published()] + [deadletters.topic_of(topic) for topic in consumed]
+    places = _places(client, written_to)
     latest = OffsetSpec.latest()  # type: ignore[no-untyped-call]
     written = kafka.offsets(client, places, latest, timeout=ANSWER_SECONDS)
     committed = kafka.offsets(client, places, latest, timeout=ANSWER_SECONDS, isolation=IsolationLevel.READ_COMMITTED)
@@ -52,6 +52,6 @@ def offsets(client: AdminClient, consumed: Iterable[str]) -> bool:
     return False
 
 
-def _places(client: AdminClient, names: Iterable[str]) -> list[TopicPartition]:
+def _places(client: AdminClient, topics: Iterable[str]) -> list[TopicPartition]:
     known = client.list_topics(timeout=ANSWER_SECONDS).topics
-    return [TopicPartition(name, number) for name in names if name in known for number in known[name].partitions]
+    return [TopicPartition(name, number) for name in topics if name in known for number in known[name].partitions]

@@ -38,7 +38,7 @@ def scan(topics: Iterable[str], since: datetime | None = None) -> Iterator[Recor
         places = _starts(client, topics, since)
         if places:
             client.assign(places)
-            yield from _read(client, {(place.topic, place.partition) for place in places})
+            yield from _read(client, places)
     finally:
         client.close()
 
@@ -54,8 +54,10 @@ def _starts(client: Consumer, topics: Iterable[str], since: datetime | None) -> 
     return [place for place in found if place.offset >= 0]  # else it has nothing so young
 
 
-def _read(client: Consumer, open_: set[tuple[str, int]]) -> Iterator[Record]:
-    began, heard = time.time() * 1000, time.monotonic()
+def _read(client: Consumer, places: list[Place]) -> Iterator[Record]:
+    """Up to where the partitions end now: by offset, as a record's own time may be any."""
+    open_ = {(place.topic, place.partition): _end(client, place) for place in places}
+    heard = time.monotonic()
     while open_:
         messages = client.consume(BATCH, timeout=0.5)
         if messages:
@@ -63,13 +65,24 @@ def _read(client: Consumer, open_: set[tuple[str, int]]) -> Iterator[Record]:
         elif time.monotonic() - heard > PATIENCE_SECONDS:
             raise DependencyDown(f"the broker gave nothing for {PATIENCE_SECONDS:g} s")
         for message in messages:
-            error = message.error()
+            error, place = message.error(), (str(message.topic()), int(message.partition() or 0))
             if error is not None and error.code() != KafkaError._PARTITION_EOF:
                 raise KafkaException(error)
-            if error is not None or message.timestamp()[1] > began:
-                open_.discard((message.topic(), message.partition()))
-            else:
+            end, offset = open_.get(place, 0), int(message.offset() or 0)
+            if error is None and offset < end:
                 yield from_message(message)
+            if error is not None or offset + 1 >= end:
+                open_.pop(place, None)
+
+
+def _end(client: Consumer, place: Place) -> int:
+    """The offset behind the last record of a partition."""
+
+    def ask() -> int:
+        _, end = client.get_watermark_offsets(Place(place.topic, place.partition), timeout=PATIENCE_SECONDS)
+        return int(end)
+
+    return _settled(ask)
 
 
 def last(

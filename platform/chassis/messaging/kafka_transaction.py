@@ -3,17 +3,18 @@
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
+from functools import partial
 
 import structlog
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
 
-from chassis.messaging import handling, hanging, kafka
+from chassis.messaging import deadletters, handling, hanging, kafka, sizes
 from chassis.messaging.deadletters import DeadLetter, topic_of
 from chassis.messaging.envelope import Envelope, Outgoing, seal
 from chassis.messaging.failures import DependencyDown, Refused, Unburied
 from chassis.messaging.handling import Handlers
-from chassis.messaging.outcome import Offsets, Outcome
-from chassis.messaging.records import Record
+from chassis.messaging.outcome import USUAL, Offsets, Outcome, Tagged, Terms, untagged
+from chassis.messaging.records import Headers, Record
 from chassis.messaging.watchdog import Watchdog
 
 CALL_SECONDS = 2.0
@@ -61,41 +62,68 @@ def _collecting() -> Iterator[list[Envelope]]:
         _collected.reset(token)
 
 
+def _check(envelopes: Sequence[Envelope]) -> None:
+    """What is larger than its readers accept is not written. Raises Refused."""
+    for one in envelopes:
+        size = len(one.key.encode()) + len(one.payload) + sum(len(name) + len(value) for name, value in one.headers)
+        if size > sizes.largest_event():
+            raise Refused(f"MSG_SIZE_TOO_LARGE: {size} bytes; KAFKA_MAX_MESSAGE_BYTES is {sizes.largest_event()}")
+
+
 class KafkaTransaction:
     """For a service without a database.
 
     Handlers run first and only collect; the transaction is opened when all is known, so it is short however long they take.
     """
 
-    def __init__(self, consumer: Consumer, producer: Producer, handlers: Handlers, beat: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        consumer: Consumer,
+        producer: Producer,
+        handlers: Handlers,
+        beat: Callable[[], None],
+        tagged: Tagged = untagged,
+    ) -> None:
+        self._tagged = tagged
         self._consumer = consumer
         self._producer = producer
         self._handlers = handlers
         self._beat = beat
         self._watchdog = Watchdog("a step of a Kafka transaction", HUNG_SECONDS)
         self._repeated = False
+        self._shortened: set[str] = set()
+        """Dead letters that were too large with their error and traceback."""
 
-    def process(self, batch: Sequence[Record], offsets: Offsets) -> Outcome:
+    def process(self, batch: Sequence[Record], offsets: Offsets, terms: Terms = USUAL) -> Outcome:
         """Handle a batch, then write what it published, its dead letters and its offsets together."""
-        letters, dead = handling.read(batch, self._handlers)
+        mine, others = handling.ours(batch)
+        letters, dead = handling.read(mine, self._handlers)
+        terms.check(letters, dead)
         with handling.traced(letters) as received:
             with _collecting() as envelopes:
-                handling.call(received, self._handlers)
+                handling.call(received, self._handlers, terms.limit)
+                _check(envelopes)
             with self._transaction(offsets):
                 for envelope in envelopes:
                     self._produce(envelope.topic, envelope.key.encode(), envelope.payload, envelope.headers)
                 self._bury(dead)
-        return Outcome(received, [], dead)
+        self._shortened.difference_update(letter.id for letter in dead)
+        return Outcome(received, others, dead)
 
     def bury(self, letter: DeadLetter, offsets: Offsets) -> None:
         """Write one dead letter, with the offsets that follow from it."""
         with self._transaction(offsets):
             self._bury([letter])
+        self._shortened.discard(letter.id)
 
     def commit(self, offsets: Offsets, *, wait: bool) -> None:
         """Nothing to do: offsets are committed with the work, in `process` and `bury`."""
 
-    def reset(self, error: Exception) -> None:
+    def probe(self) -> None:
+        """Ask the broker for something small. Raises KafkaException."""
+        self._consumer.list_topics(kafka.ANY_TOPIC, timeout=CALL_SECONDS)
+
+    def reset(self, error: BaseException) -> None:
         """Nothing to do: a failed transaction was aborted when it failed."""
 
     def raise_if_unsure(self) -> None:
@@ -117,7 +145,7 @@ class KafkaTransaction:
         try:
             for topic, number in open_places:
                 self._produce(topic, None, None, NEVER_SEEN, number)
-            while self._producer.flush(CALL_SECONDS):
+            while kafka.flush(self._producer, CALL_SECONDS):
                 self._beat()
             if held_back:
                 self._touch_offsets()
@@ -146,26 +174,34 @@ class KafkaTransaction:
     def _bury(self, letters: Sequence[DeadLetter]) -> None:
         """Write dead letters, and wait for the answer: it says whether they, or all the rest, hold up the transaction.
 
-        Raises Unburied.
+        Raises Unburied. One that is too large is written without its diagnostics in the next transaction that it is in.
         """
-        refused: list[KafkaError] = []
+        refused: list[str] = []
 
-        def done(error: KafkaError | None, _: Message | None) -> None:
+        def done(letter: DeadLetter, error: KafkaError | None, _: Message | None) -> None:
             if error is not None and error.code() in kafka.TOPIC_REFUSES:
-                refused.append(error)
+                refused.append(f"{error.name()}: {error.str()}")
+                if error.code() in kafka.REFUSED_FOR_GOOD:
+                    self._shortened.add(letter.id)
 
-        try:
-            for letter in letters:
-                record = letter.record
-                self._produce(topic_of(record.topic), record.key, record.value, letter.headers(), done=done)
-        except KafkaException as exception:
-            done(exception.args[0], None)
-            if not refused:
-                raise
-        while letters and not refused and self._producer.flush(CALL_SECONDS):
+        for letter in letters:
+            record, headers = letter.record, self._headers(letter)
+            try:
+                self._produce(topic_of(record.topic), record.key, record.value, headers, done=partial(done, letter))
+            except KafkaException as exception:
+                done(letter, exception.args[0], None)
+                if not refused:
+                    raise
+            except kafka.UNWRITABLE as error:
+                refused.append(f"no Kafka record: {type(error).__name__}: {error}")
+        while letters and not refused and kafka.flush(self._producer, CALL_SECONDS):
             self._beat()
         if refused:
-            raise Unburied(f"{refused[0].name()}: {refused[0].str()}")
+            raise Unburied(refused[0])
+
+    def _headers(self, letter: DeadLetter) -> Headers:
+        headers = letter.headers()
+        return deadletters.without_diagnostics(headers) if letter.id in self._shortened else headers
 
     def _produce(
         self,
@@ -176,11 +212,13 @@ class KafkaTransaction:
         partition: int = -1,
         done: Callable[[KafkaError | None, Message | None], None] | None = None,
     ) -> None:
+        checked = kafka.checked(headers)
         while True:
             try:
-                self._producer.produce(topic, value, key, partition, headers=list(headers), on_delivery=done)
+                self._producer.produce(topic, value, key, partition, headers=checked, on_delivery=done)
             except BufferError:
                 self._producer.poll(0.1)
+                self._beat()
             else:
                 return
 
@@ -189,7 +227,7 @@ class KafkaTransaction:
         try:
             self._producer.begin_transaction()
             yield
-            positions = [TopicPartition(topic, number, offset) for (topic, number), offset in offsets.items()]
+            positions = self._tagged(offsets)
             member = self._consumer.consumer_group_metadata()
             if positions:
                 self._insist(lambda: self._producer.send_offsets_to_transaction(positions, member, CALL_SECONDS))

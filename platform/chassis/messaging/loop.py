@@ -6,8 +6,6 @@ import time
 from types import FrameType
 from typing import Protocol
 
-from chassis.messaging.dependency import Dependency
-
 GRACE_SECONDS = 8.0
 """How long a loop may go on with what it holds, once told to stop, before it is made to let go."""
 
@@ -41,13 +39,32 @@ class Stop:
             raise Overdue
 
 
+class Awaited(Protocol):
+    """What a loop may have to wait for, and as which part `/health/ready` names it."""
+
+    @property
+    def part(self) -> str:
+        """Its name there."""
+
+    @property
+    def up(self) -> bool:
+        """Whether nothing waits for it."""
+
+    @property
+    def why(self) -> str:
+        """What a person has to know about it; may be empty."""
+
+
 class Heartbeat(Protocol):
     """Where a loop says that it turns, that it has joined its group (or has the relay's lock, or stands by), and on what it waits."""
 
     joined: threading.Event
 
-    def watch(self, *dependencies: Dependency) -> None:
+    def watch(self, *dependencies: Awaited) -> None:
         """Say what the loop depends on; which of these is down is asked for when somebody wants to know."""
 
     def beat(self) -> None:
         """Say that the loop turned."""
+
+    def say(self, part: str, reason: str) -> None:
+        """Say what is the matter with a part of this worker; an empty reason is that nothing is."""

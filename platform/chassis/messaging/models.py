@@ -5,7 +5,7 @@ And a name for what stands on Kafka, for the admin.
 
 from django.db import models
 from django.db.models import Q
-from django.db.models.functions import Now
+from django.db.models.functions import Left, Now
 
 
 class OutboxEvent(models.Model):
@@ -35,8 +35,12 @@ class OutboxEvent(models.Model):
         ]
         indexes = [
             models.Index("position", name="outbox_unsent", condition=Q(sent_at__isnull=True, parked_at__isnull=True)),
+            # Of the beginnings: Kafka's keys may be longer than an index entry.
             models.Index(
-                "topic", "key", name="outbox_parked", condition=Q(sent_at__isnull=True, parked_at__isnull=False)
+                Left("topic", 249),
+                Left("key", 200),
+                name="outbox_parked_key",
+                condition=Q(sent_at__isnull=True, parked_at__isnull=False),
             ),
         ]
 
@@ -45,9 +49,14 @@ class OutboxEvent(models.Model):
 
 
 class InboxEvent(models.Model):
-    """The id of an event whose effects are committed; the same id again changes nothing."""
+    """An event whose effects are committed; the same source, id and topic again changes nothing.
+
+    These three are the table's key (migration 0008). Django's admin knows no key of several columns, so to Django the
+    key is the first of them, and only what needs no more may be done by it: find rows, add one.
+    """
 
     event_id = models.TextField(primary_key=True)
+    source = models.TextField(db_default="", help_text="Empty: consumed before the inbox knew sources.")
     topic = models.TextField()
     key = models.TextField()
     request_id = models.TextField()
@@ -56,7 +65,10 @@ class InboxEvent(models.Model):
     class Meta:
         db_table = "inbox"
         verbose_name = "inbox event"
-        indexes = [models.Index("consumed_at", name="inbox_consumed_at")]  # the rows of a batch share one entry
+        indexes = [
+            models.Index("consumed_at", name="inbox_consumed_at"),  # the rows of a batch share one entry
+            models.Index("event_id", "topic", name="inbox_without_source", condition=Q(source="")),
+        ]
 
     def __str__(self) -> str:
         return f"{self.topic} {self.event_id}"

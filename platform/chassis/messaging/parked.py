@@ -8,8 +8,8 @@ from django.db import connections, transaction
 from django.db.models import QuerySet
 from django.db.models.functions import Now
 
-from chassis.messaging import outbox
 from chassis.messaging.models import OutboxEvent
+from chassis.messaging.wakeup import CHANNEL
 
 log = structlog.get_logger(__name__)
 
@@ -27,8 +27,6 @@ def retry(positions: Collection[int], *, by: str) -> list[int]:
         OutboxEvent.objects.filter(position__in=[row.position for row in chosen]).update(
             parked_at=None, parked_reason=None
         )
-        with connections[settings.SERVICE_DATABASE].cursor() as cursor:
-            cursor.execute(f"NOTIFY {outbox.CHANNEL}")
     _say("parked outbox row is tried again", chosen, by)
     return [row.position for row in chosen]
 
@@ -41,7 +39,8 @@ def discard(positions: Collection[int], *, by: str) -> list[int]:
             discarded_at=Now(), discarded_by=by
         )
         with connections[settings.SERVICE_DATABASE].cursor() as cursor:
-            cursor.execute(f"NOTIFY {outbox.CHANNEL}")
+            # What waited behind them is not written, so no trigger tells the relay.
+            cursor.execute(f"NOTIFY {CHANNEL}")
     _say("parked outbox row discarded", chosen, by)
     return [row.position for row in chosen]
 

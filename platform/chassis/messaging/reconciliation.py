@@ -7,13 +7,20 @@ the events on Kafka, never at another service's database.
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from shlex import quote
 
+from chassis.messaging import names
 from chassis.messaging.deadletters import DeadLetter
 from chassis.messaging.models import OutboxEvent
 from chassis.messaging.records import Record
 
 CLOCKS = timedelta(minutes=5)
 """Clocks of different machines differ by less. An event is looked for from this long before the change that it is about."""
+
+
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+LATEST_MS = 253_402_300_799_999
+"""The last millisecond of the year 9999."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,8 +102,9 @@ def is_buried(record: Record) -> bool:
 
 def redrive(letter: Record) -> str:
     """What to do about a dead letter."""
-    group, key = letter.header("deadletter-group"), (letter.key or b"").decode("utf-8", "replace")
-    return f"see why, then `manage.py deadletters redrive --key {key} --settings=settings.{group}`"
+    service = names.service(letter.header("deadletter-group") or "")
+    key = (letter.key or b"").decode("utf-8", "replace")
+    return f"see why, then `manage.py deadletters redrive --key {quote(key)} --settings=settings.{service}`"
 
 
 def has_passed(positions: dict[int, int], record: Record) -> bool:
@@ -105,8 +113,9 @@ def has_passed(positions: dict[int, int], record: Record) -> bool:
 
 
 def moment(record: Record) -> datetime:
-    """When a record was written, by its own word."""
-    return datetime.fromtimestamp(record.timestamp_ms / 1000, UTC)
+    """When a record was written, by its own word; the nearest that a datetime can say, as a record may say any number."""
+    milliseconds = min(max(record.timestamp_ms, 0), LATEST_MS)
+    return EPOCH + timedelta(milliseconds=milliseconds)
 
 
 def stamp(moment: datetime) -> str:

@@ -11,14 +11,14 @@ import pwd
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from itertools import islice
 
 import structlog
 from django.conf import settings
 
+from chassis.messaging import names
 from chassis.messaging.deadletter_store import (
-    REDRIVEN,
     RESOLVES,
     Action,
     Patience,
@@ -27,6 +27,7 @@ from chassis.messaging.deadletter_store import (
     StoredLetter,
     Wanted,
 )
+from chassis.messaging.deadletters import REDRIVEN, REDRIVEN_FOR
 from chassis.messaging.kafka_transaction import Fenced
 from chassis.messaging.retries import RetryPolicy
 from chassis.messaging.writer import Outbound, Refused, Writer
@@ -51,6 +52,17 @@ def whoami() -> str:
         return f"uid {os.getuid()}"
 
 
+def is_forgotten(letter: StoredLetter) -> bool:
+    """Whether the event died so long ago that the service's inbox may have forgotten it.
+
+    A consumer that ended between a death and its offset tries the event once more, and may have handled it then: within
+    INBOX_RETENTION_HOURS the inbox knows that, and a redrive changes nothing. Later nobody does.
+    """
+    if not settings.SERVICE_DATABASE or letter.died_at is None:
+        return False
+    return datetime.now(UTC) - letter.died_at > timedelta(hours=settings.INBOX_RETENTION_HOURS)
+
+
 @dataclass(slots=True)
 class Result:
     """What became of a run."""
@@ -59,6 +71,8 @@ class Result:
     """Ids of the letters that were decided about."""
     refused: dict[str, str] = field(default_factory=dict)
     """Ids of those that the broker would not take back, and why; nothing was decided about them."""
+    forgotten: list[str] = field(default_factory=list)
+    """Ids of those that died before the inbox's memory begins; nothing was decided about them."""
     stopped: bool = False
     """Whether it was told to stop before the end."""
 
@@ -74,6 +88,8 @@ class Run:
     """Most letters a second; None is no limit."""
     limit: int | None = None
     """Most letters in all."""
+    force: bool = False
+    """Also redrive what died before the inbox's memory begins (see `is_forgotten`)."""
     patience: Patience
     stop: Callable[[], object] = lambda: False
     result: Result = field(default_factory=Result)
@@ -100,17 +116,23 @@ class Run:
                 return self.result
 
     def _go(self) -> None:
-        with Writer(f"{settings.SERVICE_NAME}-deadletters", self.patience) as writer:
+        with Writer(names.redrive_id(), self.patience) as writer:
             letters = (
                 letter
                 for letter in Store(self.patience, settled=True).unresolved(self.wanted)
-                if letter.id not in self.result.refused
+                if letter.id not in self.result.refused and not self._is_left(letter)
             )
             begun, already = time.monotonic(), len(self.result.done)
             while not self._stopped() and (batch := list(islice(letters, self._room()))):
                 self._decide(writer, batch)
                 if self.rate:
                     self._sleep_until(begun + (len(self.result.done) - already) / self.rate)
+
+    def _is_left(self, letter: StoredLetter) -> bool:
+        left = self.action == "redriven" and not self.force and is_forgotten(letter)
+        if left and letter.id not in self.result.forgotten:
+            self.result.forgotten.append(letter.id)
+        return left
 
     def _room(self) -> int:
         """How many letters the next transaction may hold."""
@@ -143,7 +165,11 @@ class Run:
     def _records(self, letter: StoredLetter, now: str) -> Iterator[Outbound]:
         kept = letter.record
         if self.action == "redriven":
-            headers = [*letter.original_headers(), (REDRIVEN, letter.id.encode())]
+            headers = [
+                *letter.original_headers(),
+                (REDRIVEN, letter.id.encode()),
+                (REDRIVEN_FOR, names.group().encode()),
+            ]
             yield Outbound(letter.topic, kept.key, kept.value, headers)
         resolution = Resolution(letter.id, self.action, self.by, now)
         headers = [(RESOLVES, letter.id.encode()), ("content-type", b"application/json")]

@@ -10,6 +10,7 @@ from typing import Any, Generic, TypeVar
 from django.conf import settings
 from opentelemetry.context import Context, attach, detach
 
+from chassis.messaging import names
 from chassis.messaging.events import Event
 from chassis.messaging.retries import RetryPolicy
 from chassis.observability import correlation
@@ -80,12 +81,13 @@ def handles(event: type[Event], *, retry: RetryPolicy | None = None, timeout: fl
 
 
 def handlers() -> dict[str, Handler]:
-    """All handlers of the running service, by topic."""
+    """All handlers of the running service, by the name of their topic on the wire."""
     module = f"{settings.SERVICE_NAME}.handlers"
     if find_spec(module) is None:
         return {}
     import_module(module)
-    return {topic: h for topic, h in _handlers.items() if h.function.__module__.startswith(settings.SERVICE_NAME)}
+    own = (h for h in _handlers.values() if h.function.__module__.startswith(settings.SERVICE_NAME))
+    return {names.topic(handler.event): handler for handler in own}
 
 
 def published() -> tuple[type[Event], ...]:

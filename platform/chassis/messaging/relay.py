@@ -3,23 +3,30 @@
 One relay of a service sends at a time, others stand by: the one with PostgreSQL's advisory lock, which belongs to its
 session and so is free the moment that the relay, or its machine, is gone. A relay that is frozen loses its session too
 (`idle_session_timeout`), and with it the right to mark; what it had already given to the Kafka client may still go out,
-but those rows are unmarked, so its successor sends them as well and the inbox knows the repeat. Order per key holds
-without any agreement between relays. See docs/adr/.
+but those rows are unmarked, so its successor sends them as well and the inbox knows the repeat. A relay to which Kafka
+confirms nothing gives the lock up, and asks for it again when it reaches a broker. Order per key holds without any
+agreement between relays. What is on its way is `sending.py`, which topics wait is `topic_waits.py`. See docs/adr/.
 """
 
 import time
-from collections.abc import Callable, Iterable
-from typing import Any
+from collections import defaultdict
 
 import structlog
-from confluent_kafka import KafkaError, KafkaException, Message, Producer
+from confluent_kafka import KafkaError, KafkaException
 from django.conf import settings
 from django.db import DatabaseError, connections
 from psycopg import Error as PsycopgError
 
-from chassis.messaging import gauges, kafka, outbox
+from chassis.database.failures import is_unavailable
+from chassis.database.session import require_direct
+from chassis.messaging import kafka, outbox_rows
 from chassis.messaging.dependency import Dependency
+from chassis.messaging.floor import Floor
 from chassis.messaging.loop import Heartbeat, Stop
+from chassis.messaging.retries import RetryPolicy
+from chassis.messaging.sending import CALL_SECONDS, Answer, Row, Sending, Verdict
+from chassis.messaging.topic_waits import TopicWaits, Wait
+from chassis.messaging.wakeup import Wakeup
 from chassis.observability import metrics, tracing
 
 log = structlog.get_logger(__name__)
@@ -31,51 +38,28 @@ PING_SECONDS = 1.0
 STANDBY_SECONDS = 1.0
 STOP_SECONDS = 3.0
 """How long a relay that is told to stop waits for the broker's answer to what it has sent."""
+STALLED_SECONDS = 8.0
+"""A relay to which Kafka confirms nothing for this long lets another one try."""
+STAND_BACK = RetryPolicy(attempts=1_000_000_000, base=2.0, factor=2.0, cap=20.0)
+"""For such a relay: how long it leaves the lock to others, until something is confirmed to it again."""
+REACHED_SECONDS = 3.0
+"""A broker that answered so recently is taken to be reachable."""
+TOPICS_AT_ONCE = 5
+"""So many topics that wait are tried in one turn."""
+ALONE_SECONDS = 0.5
+"""How long a turn may take over rows that are sent one at a time, while others wait."""
+NOT_YET_SECONDS = 0.05
+"""How long it waits for the answer to a topic that did not take rows before; then the answer comes when it comes."""
 
-UNSENT = """
-SELECT position, event_id, topic, key, raw_key, payload, headers, created_at FROM outbox AS o
-WHERE sent_at IS NULL AND parked_at IS NULL {unless_parked}
-ORDER BY position LIMIT %s
-"""
-BEHIND_PARKED = """
-AND NOT EXISTS (SELECT 1 FROM outbox AS p WHERE p.topic = o.topic AND p.key = o.key
-                AND p.sent_at IS NULL AND p.parked_at IS NOT NULL AND p.discarded_at IS NULL
-                AND p.position < o.position)
-"""
-MARK = "UPDATE outbox SET sent_at = clock_timestamp() WHERE position = ANY(%s)"
-MARK_LATE = "UPDATE outbox SET sent_at = clock_timestamp() WHERE event_id = ANY(%s) AND sent_at IS NULL"
-"""By the event's id: a position may be another event's in a database that a failover, or a restore, has set back."""
 CAN_WRITE = "SELECT current_setting('transaction_read_only') = 'off'"
-PARK = "UPDATE outbox SET parked_at = clock_timestamp(), parked_reason = %s WHERE position = %s"
 
 
 class Lost(Exception):
     """The session, and with it the lock, is gone: stand in line again."""
 
 
-class Batch:
-    """One batch on its way: what was confirmed, refused for good, and failed for now."""
-
-    def __init__(self) -> None:
-        self.confirmed: list[int] = []
-        self.refused: dict[int, str] = {}
-        self.failed: KafkaError | None = None
-        self.waiting = 0
-
-    def on_delivery(self, position: int) -> Callable[[KafkaError | None, Message], None]:
-        """The callback for one row."""
-        self.waiting += 1
-
-        def done(error: KafkaError | None, _: Message) -> None:
-            self.waiting -= 1
-            if error is None:
-                self.confirmed.append(position)
-            elif error.code() in kafka.REFUSED_FOR_GOOD:
-                self.refused[position] = f"{error.name()}: {error.str()}"
-            else:
-                self.failed = error
-
-        return done
+class Unconfirmed(Exception):
+    """Kafka has confirmed nothing for STALLED_SECONDS: another relay may reach it."""
 
 
 class Relay:
@@ -85,20 +69,34 @@ class Relay:
         self._stop = stop
         self._heartbeat = heartbeat
         self._connection = connections[settings.SERVICE_DATABASE]
-        self._producer: Producer = kafka.producer(error_cb=self._on_client_error)
         self._complaint: KafkaError | None = None
         self._database = Dependency("database")
         self._broker = Dependency("broker")
-        heartbeat.watch(self._database, self._broker)
+        self._waits = TopicWaits()
+        heartbeat.watch(self._database, self._broker, self._waits)
+        self._sending = Sending(self._on_client_error, self._keep_alive)
         self._active = False
         self._said_so = False
-        self._unfinished: tuple[list[Any], Batch] | None = None
-        self._clock = gauges.Clock()
+        self._pinged_at = 0.0
+        self._reached_at = -REACHED_SECONDS
+        self._stalls = 0
+        self._stand_back_until = 0.0
+        self._written = True
+        """Whether all that was to be marked or parked is."""
+        self._another_session = False
+        """Whether what is on its way was taken in an earlier session."""
+        self._wakeup = Wakeup(self._connection)
+        self._floor = Floor()
 
     @property
     def active(self) -> bool:
         """Whether this relay is the one that sends."""
         return self._active
+
+    @property
+    def floor(self) -> int | None:
+        """The position up to which no row waits to be sent, if this relay knows: the one that sends does."""
+        return self._floor.position if self._active else None
 
     @property
     def broker_up(self) -> bool:
@@ -111,28 +109,32 @@ class Relay:
         return self._database.up
 
     def run(self) -> None:
-        """Turn until told to stop."""
+        """Turn until told to stop. Raises Pooled where a pooler stands between it and PostgreSQL."""
         with tracing.untraced():
             while not self._stop:
                 self._heartbeat.beat()
                 try:
                     self._turn()
+                except Unconfirmed as error:
+                    self._step_down(error)
                 except (DatabaseError, PsycopgError, Lost) as error:
                     self._let_go(error)
-        self._close()
+            self._close()
 
     def _turn(self) -> None:
         if not self._active:
             self._stand_by()
             return
-        if self._clock.rings():
-            with self._connection.cursor() as cursor:
-                gauges.measure_outbox(cursor)
-        self._finish_late()
+        self._write_down()
+        self._try_waiting_topics()
         rows = self._take()
-        self._database_answered()
+        if self._written:
+            self._database_answered()
         if rows:
+            self._wakeup.awake()
             self._send(rows)
+        elif self._sending.topics:
+            self._sending.serve(CALL_SECONDS)
         else:
             self._broker.forget()
             self._wait_for_more()
@@ -140,37 +142,74 @@ class Relay:
     # --- the lock ---
 
     def _stand_by(self) -> None:
-        """Try to get the lock; whoever holds it is sending."""
-        wait = self._database.next_try - time.monotonic()
+        """Try to get the lock; whoever holds it is sending. A relay that reaches no broker leaves it to others."""
+        wait = max(self._database.next_try, self._stand_back_until) - time.monotonic()
         if wait > 0:
             time.sleep(min(wait, 0.5))
             return
+        require_direct(self._connection)
         with self._connection.cursor() as cursor:
             cursor.execute("SELECT set_config('idle_session_timeout', %s, false)", [f"{SESSION_SECONDS}s"])
             cursor.execute(CAN_WRITE)
             if cursor.fetchone() != (True,):
                 raise Lost("the database is read-only")
+            self._heartbeat.joined.set()
+            if not self._reaches_broker():
+                self._database.answered()
+                return
             cursor.execute("SELECT pg_try_advisory_lock(%s)", [LOCK])
             (mine,) = cursor.fetchone()
-            if mine:
-                cursor.execute(f"LISTEN {outbox.CHANNEL}")
-        self._heartbeat.joined.set()
         if mine:
+            self._wakeup.begin()
+            self._floor.reset()  # whoever sent before may have been told of rows to send again
             self._active = True
             metrics.RELAY_ACTIVE.set(1)
         else:
-            self._unfinished = None  # whoever has the lock now sends these rows again
+            self._sending.forget()  # whoever has the lock now sends these rows again
+            self._written = True
             self._database.answered()
+            self._broker.answered()  # it was reached, and more is not asked of who stands by
             time.sleep(STANDBY_SECONDS)
+
+    def _reaches_broker(self) -> bool:
+        """Whether a broker answers; looked up anew every few seconds."""
+        if time.monotonic() - self._reached_at < REACHED_SECONDS:
+            return True
+        try:
+            self._sending.ask(kafka.ANY_TOPIC, timeout=1.0)
+        except KafkaException as error:
+            self._broker.failed(KafkaException(self._complaint) if self._complaint else error)
+            return False
+        self._reached_at, self._complaint = time.monotonic(), None
+        if not self._stalls:  # else it has to confirm something first
+            self._broker.answered()
+        return True
+
+    def _step_down(self, error: Unconfirmed) -> None:
+        """Let another relay try. What is on its way is taken back: it must not arrive behind what the other one sends."""
+        self._broker.failed(KafkaException(self._complaint) if self._complaint else error)
+        self._reached_at = -REACHED_SECONDS
+        for topic in self._sending.topics if self._reaches_broker() else ():
+            self._waits.failed(topic, str(error))
+        self._stalls += 1
+        seconds = STAND_BACK.delay(self._stalls) or 0.0
+        self._stand_back_until = time.monotonic() + seconds
+        log.warning("the relay gives its lock up, standing back", reason=str(error), seconds=round(seconds, 1))
+        self._sending.renew()
+        self._give_lock_up()
 
     def _let_go(self, error: Exception) -> None:
         """The connection failed, so the lock is gone: begin again."""
         if self._said_so:
             log.warning("the relay's session ended, standing by", reason=str(error).strip()[:300])
+        self._another_session = True
+        self._give_lock_up()
+        self._database.failed(error)
+
+    def _give_lock_up(self) -> None:
         self._active = self._said_so = False
         metrics.RELAY_ACTIVE.set(0)
         self._connection.close()
-        self._database.failed(error)
 
     def _database_answered(self) -> None:
         """It does what a relay needs; only that, and not the lock, says that it is back."""
@@ -185,126 +224,150 @@ class Relay:
         if error.code() in kafka.UNREACHABLE:
             self._complaint = error
 
+    def _keep_alive(self) -> None:
+        """Called while Kafka is waited for: the loop turns, the session says something, and neither waits for ever."""
+        self._heartbeat.beat()
+        quiet = self._sending.quiet()
+        if quiet > 2 * PING_SECONDS:
+            self._broker.failed(KafkaException(self._complaint) if self._complaint else TimeoutError("no confirmation"))
+        if not self._active:
+            return
+        if quiet > STALLED_SECONDS:
+            raise Unconfirmed(f"no confirmation for {quiet:.0f} s")
+        if time.monotonic() - self._pinged_at > PING_SECONDS:
+            self._pinged_at = time.monotonic()
+            with self._connection.cursor() as cursor:
+                cursor.execute("SELECT 1")
+
     # --- a batch ---
 
-    def _finish_late(self) -> None:
-        """Mark what was on its way, or confirmed, when the database could not be told: so it is not sent again."""
-        if self._unfinished is None:
-            return
-        rows, batch = self._unfinished
-        self._flush(batch)
-        confirmed = set(batch.confirmed)
+    def _take(self) -> list[Row]:
+        """Unsent rows in order, no more than a batch may hold; none of a topic that waits, or has rows without an answer."""
+        if self._wakeup.rescan():
+            self._floor.reset()
+        besides = {*self._waits.topics, *self._sending.topics}
         with self._connection.cursor() as cursor:
-            cursor.execute(MARK_LATE, [[event_id for position, event_id, *_ in rows if position in confirmed]])
-        self._unfinished = None
+            self._floor.rise(cursor)
+            return outbox_rows.take(cursor, self._floor.position, besides=besides)
 
-    def _take(self) -> list[Any]:
-        unless_parked = BEHIND_PARKED if settings.OUTBOX_PARKED_KEY == "wait" else ""
-        with self._connection.cursor() as cursor:
-            cursor.execute(UNSENT.format(unless_parked=unless_parked), [settings.OUTBOX_BATCH_SIZE])
-            return list(cursor.fetchall())
-
-    def _send(self, rows: list[Any]) -> None:
+    def _send(self, rows: list[Row]) -> None:
         started = time.perf_counter()
-        batch = Batch()
-        self._unfinished = rows, batch
-        self._produce(rows, batch)
-        self._flush(batch)
-        self._mark(rows, batch)
-        self._unfinished = None
+        self._sending.give(rows)
+        self._sending.wait()
+        answers = self._write_down()
         metrics.RELAY_BATCH_SIZE.observe(len(rows))
         metrics.RELAY_BATCH_SECONDS.observe(time.perf_counter() - started)
-        outcome = "failed" if batch.failed else "partial" if batch.refused else "sent"
-        metrics.RELAY_BATCHES.labels(outcome).inc()
-        if batch.failed:
-            self._broker.failed(KafkaException(batch.failed))
+        verdicts = {answer.verdict for answer in answers}
+        failed = {Verdict.TOPIC, Verdict.AGAIN} & verdicts
+        metrics.RELAY_BATCHES.labels(
+            "failed" if failed else "partial" if verdicts - {Verdict.CONFIRMED} else "sent"
+        ).inc()
+        failure = self._sending.renew_if_failed()
+        if failure is not None and verdicts <= {Verdict.AGAIN}:
+            self._broker.failed(KafkaException(failure))
             self._pause(self._broker.next_try - time.monotonic())
-        elif batch.confirmed:
-            self._complaint = None
-            self._broker.answered()
 
-    def _produce(self, rows: Iterable[Any], batch: Batch) -> None:
-        """Hand rows to the client, in order. Behind one that is refused at once, its key waits (OUTBOX_PARKED_KEY)."""
-        held: set[tuple[str, str | None]] = set()
-        for position, _, topic, key, raw_key, payload, headers, _ in rows:
-            if (topic, key) in held:
-                continue
-            wire_key = bytes(raw_key) if raw_key is not None else None if key is None else key.encode()
-            value = None if payload is None else bytes(payload)
-            reason = self._too_large(topic, wire_key, value)
-            if reason is None:
-                self._give(topic, wire_key, value, outbox.headers_from_json(headers), batch.on_delivery(position))
-            else:
-                batch.refused[position] = reason
-                if settings.OUTBOX_PARKED_KEY == "wait":
-                    held.add((topic, key))
+    def _try_waiting_topics(self) -> None:
+        """Try a row of each topic that waits, and is due; and one at a time those of which the broker refused several."""
+        for wait in self._waits.due(TOPICS_AT_ONCE, self._sending.topics):
+            until = time.monotonic() + ALONE_SECONDS
+            while self._try_alone(wait) and time.monotonic() < until:
+                pass
 
-    @staticmethod
-    def _too_large(topic: str, key: bytes | None, value: bytes | None) -> str | None:
-        limit = settings.KAFKA_MAX_MESSAGE_BYTES + (kafka.DEAD_LETTER_HEADROOM if topic.endswith(".dlq") else 0)
-        size = len(key or b"") + len(value or b"")
-        return f"{size} bytes; this topic allows {limit} (KAFKA_MAX_MESSAGE_BYTES)" if size > limit else None
+    def _try_alone(self, wait: Wait) -> bool:
+        """Try the topic's first row alone. Returns whether to go on with its next one."""
+        if wait.failures and (error := self._ask_about(wait.topic)):
+            self._waits.failed(wait.topic, error)
+            return False
+        with self._connection.cursor() as cursor:
+            rows = outbox_rows.take(cursor, self._floor.position, topic=wait.topic, most=1)
+        if not rows:
+            self._waits.nothing_left(wait.topic)
+            return False
+        answer = self._sending.give_alone(rows[0], NOT_YET_SECONDS if wait.failures else ALONE_SECONDS)
+        self._write_down()
+        return answer is not None and wait.topic in self._waits.topics and not wait.failures
 
-    def _give(self, topic: str, key: bytes | None, value: bytes | None, headers: Any, done: Any) -> None:
-        while True:
+    def _ask_about(self, topic: str) -> str:
+        """What the broker has against a topic before anything is sent to it; empty when it is there, or nobody answers."""
+        try:
+            error = self._sending.ask(topic, timeout=ALONE_SECONDS)
+        except KafkaException:
+            return ""
+        return f"{error.name()}: {error.str()}" if error else ""
+
+    # --- answers ---
+
+    def _write_down(self) -> list[Answer]:
+        """Mark what was confirmed, park what was refused for good, and note which topics wait."""
+        answers = self._sending.take_answers()
+        if answers:
+            self._written = False
             try:
-                self._producer.produce(topic, value, key, headers=headers, on_delivery=done)
-            except BufferError:
-                self._producer.poll(0.1)
-                self._ping()
-            else:
-                return
+                self._mark([answer.row for answer in answers if answer.verdict is Verdict.CONFIRMED])
+            except BaseException:
+                self._sending.put_back(answers)
+                raise
+            self._park([answer for answer in answers if answer.verdict is Verdict.REFUSED])
+            self._note([answer for answer in answers if answer.verdict in {Verdict.TOPIC, Verdict.IN_COMPANY}])
+            self._written = True
+        if not self._sending.unanswered and not self._sending.alone:
+            self._another_session = False
+        return answers
 
-    def _flush(self, batch: Batch) -> None:
-        """Wait until the broker has answered for every row, however long it is away; keep the session alive meanwhile."""
-        pinged = started = time.monotonic()
-        while batch.waiting:
-            self._producer.flush(0.25)
-            now = time.monotonic()
-            if batch.waiting and now - pinged > PING_SECONDS:
-                pinged = now
-                self._ping()
-                if now - started > 2 * PING_SECONDS:
-                    why = KafkaException(self._complaint) if self._complaint else TimeoutError("no confirmation")
-                    self._broker.failed(why)
-            if batch.waiting and self._stop and now - started > STOP_SECONDS:
-                # Unmarked rows are sent again by the next relay; the inbox knows the repeat.
-                self._producer.purge()
-                self._producer.flush(0.5)
-
-    def _ping(self) -> None:
-        self._heartbeat.beat()
+    def _mark(self, rows: list[Row]) -> None:
+        if not rows:
+            return
         with self._connection.cursor() as cursor:
-            cursor.execute("SELECT 1")
-
-    def _mark(self, rows: list[Any], batch: Batch) -> None:
-        with self._connection.cursor() as cursor:
-            if batch.confirmed:
-                cursor.execute(MARK, [batch.confirmed])
-            for position, reason in batch.refused.items():
-                cursor.execute(PARK, [reason, position])
+            outbox_rows.mark(cursor, rows, late=self._another_session)
+        self._floor.sent(len(rows))
+        self._complaint, self._stalls = None, 0
+        self._broker.answered()
         now = time.time()
-        confirmed = set(batch.confirmed)
-        for position, event_id, topic, key, *_, created_at in rows:
-            if position in confirmed:
-                metrics.OUTBOX_PUBLISHED.labels(topic).inc()
-                metrics.OUTBOX_DELAY.observe(max(0.0, now - created_at.timestamp()))
-            elif position in batch.refused:
-                metrics.OUTBOX_REFUSED.labels(topic).inc()
-                reason = batch.refused[position]
-                log.error(
-                    "outbox row parked", topic=topic, key=key, event_id=str(event_id), position=position, reason=reason
-                )
+        for row in rows:
+            metrics.OUTBOX_PUBLISHED.labels(row.topic).inc()
+            metrics.OUTBOX_DELAY.observe(max(0.0, now - row.created_at.timestamp()))
+        for topic in {row.topic for row in rows}.intersection(self._waits.topics):
+            self._waits.written(topic, max(row.position for row in rows if row.topic == topic))
+
+    def _park(self, answers: list[Answer]) -> None:
+        """Each by itself: what PostgreSQL has against one of them holds up only its topic."""
+        for row, _, reason in ((answer.row, answer.verdict, answer.reason) for answer in answers):
+            try:
+                with self._connection.cursor() as cursor:
+                    outbox_rows.park(cursor, row, reason)
+            except DatabaseError as error:
+                if is_unavailable(error):
+                    raise
+                self._waits.failed(row.topic, f"a row cannot be parked: {str(error).strip()[:200]}")
+                continue
+            self._waits.written(row.topic, row.position)
+            metrics.OUTBOX_REFUSED.labels(row.topic).inc()
+            log.error(
+                "outbox row parked",
+                topic=row.topic,
+                key=None if row.key is None else row.key[:80],
+                event_id=str(row.event_id),
+                position=row.position,
+                reason=reason,
+            )
+
+    def _note(self, answers: list[Answer]) -> None:
+        topics: dict[tuple[str, Verdict], list[Answer]] = defaultdict(list)
+        for answer in answers:
+            topics[answer.row.topic, answer.verdict].append(answer)
+        for (topic, verdict), some in topics.items():
+            if verdict is Verdict.TOPIC:
+                self._waits.failed(topic, some[0].reason)
+            else:
+                self._waits.one_by_one(topic, max(answer.row.position for answer in some), some[0].reason)
 
     # --- waiting ---
 
     def _wait_for_more(self) -> None:
         """Sleep until a transaction that published has committed, or for OUTBOX_POLL_SECONDS."""
-        pg = self._connection.connection
-        if pg is None:
-            raise Lost("no connection")
-        for _ in pg.notifies(timeout=min(settings.OUTBOX_POLL_SECONDS, PING_SECONDS), stop_after=1):
-            break
+        if self._wakeup.sleep(min(settings.OUTBOX_POLL_SECONDS, PING_SECONDS)):
+            self._floor.reset()
 
     def _pause(self, seconds: float) -> None:
         deadline = time.monotonic() + seconds
@@ -313,6 +376,15 @@ class Relay:
             self._heartbeat.beat()
 
     def _close(self) -> None:
-        self._producer.flush(2.0)
+        """Wait for the answers to what was sent, but not long: unmarked rows are sent again, and the inbox knows the repeat."""
+        deadline = time.monotonic() + STOP_SECONDS
+        try:
+            while self._active and self._sending.unanswered and time.monotonic() < deadline:
+                self._sending.serve(CALL_SECONDS)
+            if self._active:
+                self._write_down()
+        except (DatabaseError, PsycopgError, Unconfirmed) as error:
+            log.warning("the relay stops without an answer", reason=str(error).strip()[:300])
+        self._sending.forget()
         self._connection.close()
         log.info("relay stopped")

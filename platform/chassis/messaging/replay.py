@@ -28,7 +28,7 @@ class GroupInUse(Exception):
     def __init__(self, group: str) -> None:
         super().__init__(
             f"group {group} has live members: stop its consumers first"
-            " (one that was killed is a member until CONSUMER_SESSION_TIMEOUT_SECONDS are over)"
+            " (one that was killed is a member until its session has timed out)"
         )
 
 

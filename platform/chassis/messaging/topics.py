@@ -9,7 +9,7 @@ from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, C
 from confluent_kafka.cimpl import NewPartitions, NewTopic
 from django.conf import settings
 
-from chassis.messaging import deadletters, kafka
+from chassis.messaging import deadletters, names, sizes
 from chassis.messaging.registry import handlers, published
 
 HOUR_MS = 3_600_000
@@ -62,21 +62,22 @@ class Difference:
 
 def wanted(brokers: int) -> list[Topic]:
     """The topics of the running service on a cluster of `brokers`."""
-    names = [event.topic for event in published()]
+    own = [names.topic(event) for event in published()]
     dead = [deadletters.topic_of(topic) for topic in handlers()]
-    return [_topic(name, brokers, dead=False) for name in names] + [_topic(name, brokers, dead=True) for name in dead]
+    return [_topic(name, brokers, dead=False) for name in own] + [_topic(name, brokers, dead=True) for name in dead]
 
 
 def _topic(name: str, brokers: int, *, dead: bool) -> Topic:
     replication = settings.KAFKA_TOPIC_REPLICATION_FACTOR or (3 if brokers >= 3 else 1)
     in_sync = settings.KAFKA_TOPIC_MIN_INSYNC_REPLICAS or (2 if replication >= 3 else 1)
     hours = settings.KAFKA_DEAD_LETTER_RETENTION_HOURS if dead else settings.KAFKA_TOPIC_RETENTION_HOURS
-    largest = settings.KAFKA_MAX_MESSAGE_BYTES + (kafka.DEAD_LETTER_HEADROOM if dead else 0)
     config = {
         "min.insync.replicas": str(in_sync),
         "retention.ms": str(hours * HOUR_MS),
-        # A record's own headers are not in KAFKA_MAX_MESSAGE_BYTES; the broker counts them.
-        "max.message.bytes": str(largest + kafka.DEAD_LETTER_HEADROOM),
+        # Only whole segments are deleted, each when its youngest record is old. The broker's default, a week, would double
+        # the life of a record; it may still begin one earlier, when this one is full (segment.bytes).
+        "segment.ms": str(settings.KAFKA_TOPIC_SEGMENT_HOURS * HOUR_MS),
+        "max.message.bytes": str(sizes.dead_letter_topic() if dead else sizes.event_topic()),
         "cleanup.policy": "delete",
         "unclean.leader.election.enable": "false",
         # Our producers compress with lz4; the broker keeps what it gets, and need not pack each small batch again.
@@ -106,10 +107,10 @@ def ensure(client: AdminClient, *, timeout: float = 30.0) -> tuple[list[str], li
     return made, there
 
 
-def differences(client: AdminClient, names: Iterable[str], *, timeout: float = 30.0) -> list[Difference]:
+def differences(client: AdminClient, existing: Iterable[str], *, timeout: float = 30.0) -> list[Difference]:
     """What is otherwise on these existing topics of ours than we would make them, in order. Raises KafkaException."""
     cluster = client.list_topics(timeout=timeout)
-    known = set(names) & set(cluster.topics)  # one that another has just made may not be known everywhere yet
+    known = set(existing) & set(cluster.topics)  # one that another has just made may not be known everywhere yet
     topics = [topic for topic in wanted(len(cluster.brokers)) if topic.name in known]
     if not topics:
         return []

@@ -9,7 +9,7 @@ from typing import Self
 
 from confluent_kafka import KafkaError, KafkaException, Message
 
-from chassis.messaging import kafka
+from chassis.messaging import kafka, sizes
 from chassis.messaging.deadletter_store import Patience
 from chassis.messaging.failures import DependencyDown
 from chassis.messaging.kafka_transaction import Fenced
@@ -55,6 +55,8 @@ class Writer:
         self._patience = patience
         self._producer = kafka.transactional_producer(name)
         self._refused: Refused | None = None
+        self._refused_size = 0
+        self._after_refusal = False
         self._undelivered: KafkaError | None = None
         """Why the first record that did not arrive did not."""
 
@@ -80,22 +82,32 @@ class Writer:
 
         After DependencyDown it is not known which of both; another Writer of this name finds out.
         """
+        # When the broker has refused a record, the Kafka client drops its next transaction too.
+        if not self._try(records):
+            self._try(records)
+
+    def _try(self, records: Sequence[Outbound]) -> bool:
+        """Whether all was written; False where the client took it back for what was refused before."""
         self._patience.heard()
+        after_refusal, self._after_refusal = self._after_refusal, False
         self._refused = self._undelivered = None
         failed: Exception | None = None
         try:
             self._producer.begin_transaction()
             for index, record in enumerate(records):
-                self._produce(index, record)
+                self._produce(index, record)  # the broker refuses whole batches: the largest is taken to be the cause
             self._flush()
             if self._refused is None:
                 self._insist(self._producer.commit_transaction)
-                return
-        except (KafkaException, SystemError) as error:
+                return True
+        except (KafkaException, SystemError, *kafka.UNWRITABLE) as error:
             failed = error  # aborting says whether we were fenced
         self._abort()
         if self._refused is not None:
+            self._after_refusal = True
             raise self._refused
+        if after_refusal and self._undelivered is not None and self._undelivered.code() == KafkaError._PURGE_QUEUE:
+            return False
         why = failed if self._undelivered is None else self._undelivered.str()
         raise DependencyDown(f"nothing was written: {why}") from failed
 
@@ -113,28 +125,32 @@ class Writer:
                     record.value,
                     record.key,
                     record.partition,
-                    headers=list(record.headers),
-                    on_delivery=self._on_delivery(index),
+                    headers=kafka.checked(record.headers),
+                    on_delivery=self._on_delivery(index, record),
                 )
             except BufferError:
                 self._producer.poll(min(0.1, self._patience.left()))
             except KafkaException as exception:
-                self._note(index, exception.args[0])
+                self._note(index, record, exception.args[0])
+                raise
+            except kafka.UNWRITABLE as error:
+                self._refused = self._refused or Refused(index, f"no Kafka record: {type(error).__name__}: {error}")
                 raise
             else:
                 return
 
-    def _on_delivery(self, index: int) -> Callable[[KafkaError | None, Message], None]:
-        return lambda error, _: self._note(index, error) if error else None
+    def _on_delivery(self, index: int, record: Outbound) -> Callable[[KafkaError | None, Message], None]:
+        return lambda error, _: self._note(index, record, error) if error else None
 
-    def _note(self, index: int, error: KafkaError) -> None:
+    def _note(self, index: int, record: Outbound, error: KafkaError) -> None:
         if self._undelivered is None:
             self._undelivered = error
-        if self._refused is None and error.code() in kafka.REFUSED_FOR_GOOD:
-            self._refused = Refused(index, f"{error.name()}: {error.str()}")
+        size = sizes.of(record.key, record.value, record.headers)
+        if error.code() in kafka.REFUSED_FOR_GOOD and (self._refused is None or size > self._refused_size):
+            self._refused, self._refused_size = Refused(index, f"{error.name()}: {error.str()}"), size
 
     def _flush(self) -> None:
-        while self._producer.flush(min(STEP_SECONDS, self._patience.left())):
+        while kafka.flush(self._producer, min(STEP_SECONDS, self._patience.left())):
             pass
 
     def _insist(self, step: Callable[[float], None]) -> None:

@@ -29,15 +29,30 @@ OUTBOX_PUBLISHED = Counter("outbox_published", "Outbox rows that the broker conf
 OUTBOX_REFUSED = Counter(
     "outbox_refused", "Outbox rows that the broker refused for good and that are now parked.", ["topic"]
 )
-OUTBOX_PENDING = Gauge("outbox_pending", "Outbox rows that wait to be sent.", multiprocess_mode="mostrecent")
+COUNTED_EXACTLY = 10_000
+OUTBOX_PENDING = Gauge(
+    "outbox_pending",
+    f"Outbox rows that wait to be sent. Counted up to {COUNTED_EXACTLY:,}; more are estimated by their positions.",
+    multiprocess_mode="mostrecent",
+)
 OUTBOX_OLDEST_AGE = Gauge(
     "outbox_oldest_age_seconds",
     "Age of the oldest outbox row that waits to be sent; 0 if none.",
     multiprocess_mode="mostrecent",
 )
-OUTBOX_PARKED = Gauge("outbox_parked", "Outbox rows that wait for a person's decision.", multiprocess_mode="mostrecent")
+OUTBOX_PARKED = Gauge(
+    "outbox_parked",
+    f"Outbox rows that wait for a person's decision; at {COUNTED_EXACTLY:,} there may be more.",
+    multiprocess_mode="mostrecent",
+)
 OUTBOX_DELAY = Histogram(
     "outbox_delay_seconds", "From writing an outbox row to the broker's confirmation.", buckets=FAST
+)
+OUTBOX_TOPIC_WAITS = Gauge(
+    "outbox_topic_waits",
+    "1 while outbox rows wait as their topic cannot be written: it is missing, closed to us, or refuses.",
+    ["topic"],
+    multiprocess_mode="livemax",
 )
 RELAY_BATCHES = Counter("outbox_relay_batches", "Batches of the relay.", ["outcome"])
 """`outcome` is sent, partial (some rows refused) or failed (tried again)."""
@@ -54,16 +69,25 @@ RELAY_ACTIVE = Gauge(
 EVENTS_CONSUMED = Counter("events_consumed", "Events whose effect is committed.", ["topic"])
 EVENTS_DUPLICATE = Counter("events_duplicate", "Events that came again and were passed over.", ["topic"])
 EVENTS_FAILED = Counter("events_failed", "Tries of an event that failed.", ["topic", "reason"])
-"""`reason` is unreadable, handler or timeout: few values, never a message."""
+"""`reason` is unreadable, handler, timeout or crash: few values, never a message."""
 EVENTS_RETRIED = Counter("events_retried", "Further tries of events that failed before.", ["topic"])
 EVENTS_DEAD_LETTERED = Counter("events_dead_lettered", "Events sent to the dead-letter topic.", ["topic", "reason"])
+EVENTS_LOST = Counter(
+    "events_lost", "Offsets that retention deleted before this group read them; at most so many events.", ["topic"]
+)
 EVENTS_HELD = Gauge(
     "events_held", "Events in memory that wait for a retry or behind one.", ["topic"], multiprocess_mode="livesum"
 )
 EVENTS_DEPENDENCY_WAITS = Counter(
-    "events_dependency_waits", "Batches that were put back as a dependency was down.", ["dependency"]
+    "events_dependency_waits", "Waits for a dependency that was down or did not answer.", ["dependency"]
 )
 """`dependency` is database or broker."""
+EVENTS_STOPPED = Gauge(
+    "events_stopped",
+    "1 while a topic is stopped, as key after key of it fails and none succeeds.",
+    ["topic"],
+    multiprocess_mode="livemax",
+)
 EVENTS_BATCH_SIZE = Histogram("events_batch_size", "Events in a consumed batch.", buckets=SIZES)
 EVENTS_BATCH_SECONDS = Histogram("events_batch_seconds", "From a batch in hand to its commit.", buckets=FAST)
 EVENTS_DELAY = Histogram(
@@ -90,6 +114,9 @@ CONSUMER_PAUSED = Gauge(
 )
 CONSUMER_REBALANCES = Counter("events_consumer_rebalances", "Changes of the assignment.", ["kind"])
 """`kind` is assigned, revoked or lost."""
+TOPICS_RECREATED = Counter(
+    "events_topics_recreated", "Topics found deleted and made again under a running consumer.", ["topic"]
+)
 
 # --- housekeeping and HTTP ---
 

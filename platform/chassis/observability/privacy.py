@@ -20,7 +20,8 @@ MASKED = frozenset(
 _PATTERNS = (
     # postgresql://user:password@host
     (re.compile(r"://[^/\s@]*@"), f"://{HIDDEN}@"),
-    (re.compile(r"[^\s@\"'<>(),;:=\[\]]+@[\w-]+(?:\.[\w-]+)+"), HIDDEN),
+    # A bound, as the part before the @ is looked for at each character of a long word.
+    (re.compile(r"[^\s@\"'<>(),;:=\[\]]{1,256}@[\w-]+(?:\.[\w-]+)+"), HIDDEN),
     # PostgreSQL: DETAIL:  Key (email)=(…) already exists.
     (re.compile(r"\n(?:DETAIL|CONTEXT):.*?(?=\n\n|\nTraceback|\Z)", re.DOTALL), f"\nDETAIL: {HIDDEN}"),
     # PostgreSQL: LINE 1: INSERT INTO "users" … VALUES ('ada@example.org', 'Ada'), and the caret below it.

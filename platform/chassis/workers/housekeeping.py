@@ -9,7 +9,7 @@ import structlog
 from django.conf import settings
 from django.db import DatabaseError, connections
 
-from chassis.messaging import retention
+from chassis.messaging import inbox_key, retention
 from chassis.observability import tracing
 
 log = structlog.get_logger(__name__)
@@ -48,6 +48,7 @@ def purge(stop: Callable[[], bool]) -> None:
     """Purge every table once. A database that fails is no reason to end: the next turn finds what is left."""
     try:
         gone = {expiry.table: retention.purge(expiry, stop=stop) for expiry in retention.expiries()}
+        inbox_key.replace()
     except DatabaseError as error:
         log.warning("purge failed, will be tried again", reason=str(error).strip()[:300])
     else:

@@ -6,7 +6,10 @@ from contextlib import contextmanager
 
 import structlog
 from django.conf import settings
+from django.core.exceptions import ImproperlyConfigured
+from django.core.management.base import CommandError
 
+from chassis.database import session
 from chassis.health import registry, worker_server
 from chassis.health.heartbeat import Heartbeat, loop
 from chassis.observability import metrics
@@ -19,11 +22,18 @@ GARBAGE = (50_000, 20, 20)
 
 @contextmanager
 def serving(process: str) -> Iterator[Heartbeat]:
-    """Serve health and metrics on WORKER_PORT while the body, the loop of `process`, runs. Gives it its heartbeat."""
+    """Serve health and metrics on WORKER_PORT while the body, the loop of `process`, runs. Gives it its heartbeat.
+
+    Raises CommandError where the worker's database sessions would not be what it needs.
+    """
+    try:
+        session.check_at_start()
+    except ImproperlyConfigured as error:
+        raise CommandError(str(error)) from None
     gc.collect()
     gc.freeze()  # what is loaded now stays: no reason to look at it again
     gc.set_threshold(*GARBAGE)
-    server = worker_server.start(registry.worker(loop))
+    server = worker_server.start(registry.worker(loop, handles=process == "consume"))
     metrics.PROCESS_UP.labels(settings.SERVICE_NAME, process).set(1)
     try:
         yield loop

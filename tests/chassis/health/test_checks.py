@@ -59,6 +59,7 @@ def alias(postgres, monkeypatch, django_db_blocker) -> Iterator[str]:
     """Connections to that server, with the timeouts that a service has."""
     timeouts = [f"DATABASE_{name}_SECONDS" for name in ("STATEMENT_TIMEOUT", "CONNECT_TIMEOUT", "IDLE_TRANSACTION")]
     env = SimpleNamespace(**{name.lower(): getattr(settings, name) for name in timeouts})
+    env.database_connect_timeout_seconds = 60
     own = ConnectionHandler({"default": {}, "own": base.database(postgres.url("userdb"), env, service="users")})
     monkeypatch.setattr(checks, "connections", own)
     monkeypatch.setattr(probe, "connections", own)
@@ -76,10 +77,10 @@ def paused(engine) -> Iterator[None]:
 
 
 def examined(*parts: Part) -> dict[str, str]:
-    """The states of these parts; asserts that they came in time."""
+    """The states of these parts; asserts that they came in time: what hangs here does so for much longer."""
     began = time.monotonic()
     findings = probe.examine(parts)
-    assert time.monotonic() - began < 2
+    assert time.monotonic() - began < 20
     return {name: finding.state for name, finding in findings.items()}
 
 

@@ -42,7 +42,7 @@ class Hangs(HealthCheck):
 
     def run(self):
         self.runs += 1
-        self.release.wait(20)
+        self.release.wait(120)
 
 
 @pytest.fixture
@@ -105,7 +105,7 @@ class TestDeadline:
         registry.declare([Part("hangs", hanging), Part("fine", Fine())])
         began = time.monotonic()
         answer = probe.ready()
-        assert time.monotonic() - began < 2
+        assert time.monotonic() - began < 60, "it hangs for much longer"
         assert answer.status == 503
         assert answer.body["parts"]["hangs"] == {"status": "down", "reason": "gives no answer in time"}
         assert answer.body["parts"]["fine"] == {"status": "up"}
@@ -120,19 +120,19 @@ class TestDeadline:
         part = Part("hangs", hanging)
         probe.examine([part], within=0.01)
         hanging.release.set()
-        assert probe.examine([part], within=2) == {"hangs": Finding("up")}
-        probe.examine([part], within=2)
+        assert probe.examine([part], within=60) == {"hangs": Finding("up")}
+        probe.examine([part], within=60)
         assert hanging.runs >= 2
 
     def test_slow_checks_run_side_by_side(self):
+        all_of_them = threading.Barrier(5)
+
         class Slow(HealthCheck):
             def run(self):
-                time.sleep(0.3)
+                all_of_them.wait(60)
 
-        began = time.monotonic()
-        findings = probe.examine([Part(f"p{n}", Slow()) for n in range(5)])
+        findings = probe.examine([Part(f"p{n}", Slow()) for n in range(5)], within=60)
         assert {finding.state for finding in findings.values()} == {"up"}
-        assert time.monotonic() - began < 1
 
 
 class TestLive:

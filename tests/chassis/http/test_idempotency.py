@@ -6,13 +6,17 @@ import urllib.error
 import urllib.request
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
+from datetime import timedelta
 
 import psycopg
 import pytest
 from django.db import connections
+from django.utils import timezone
 from rest_framework.test import APIClient
 
+from chassis.http import idempotency
 from chassis.http.models import IdempotencyKey
+from chassis.messaging import retention
 from chassis.messaging.models import OutboxEvent
 from tests.serving import DATABASES, database, gunicorn
 from tests.waiting import eventually
@@ -236,6 +240,41 @@ def test_many_at_once_are_one():
     assert {(status, content) for status, content, _ in answers} == {(201, answers[0][1])}
     assert sorted(replayed for *_, replayed in answers) == [False] + [True] * 7
     assert User.objects.count() == OutboxEvent.objects.count() == 1
+
+
+@pytest.mark.django_db(databases=["users"], transaction=True)
+def test_a_key_that_is_purged_while_it_is_asked_for_is_new_again(monkeypatch):
+    """The purge comes between the two statements of a repeat: the insert that finds the key, and the read of its answer."""
+    body = {"email": "first@example.org", "name": "Ada"}
+    assert APIClient(headers={"Idempotency-Key": "key-1"}).post("/users", body, format="json").status_code == 201
+    IdempotencyKey.objects.update(created_at=timezone.now() - timedelta(hours=25))
+    claim, claimed = idempotency._claim, []
+
+    def claim_and_purge(key, fingerprint):
+        claimed.append(claim(key, fingerprint))
+        if len(claimed) == 1:
+            with ThreadPoolExecutor(1) as pool:
+                assert pool.submit(purge_keys).result() == 1
+        return claimed[-1]
+
+    monkeypatch.setattr(idempotency, "_claim", claim_and_purge)
+
+    answer = post()
+
+    assert claimed == [False, True]
+    assert (answer.status_code, "Idempotency-Replayed" in answer) == (201, False)
+    assert set(User.objects.values_list("email", flat=True)) == {body["email"], ADA["email"]}
+    assert IdempotencyKey.objects.get().status == 201
+    assert post()["Idempotency-Replayed"] == "true"
+
+
+def purge_keys() -> int:
+    """What the relay's clock does, in a session of its own; returns how many keys went."""
+    try:
+        [keys] = [expiry for expiry in retention.expiries() if expiry.table == "idempotency_keys"]
+        return retention.purge(keys)
+    finally:
+        connections["users"].close()
 
 
 def send_to(url, body=ADA):

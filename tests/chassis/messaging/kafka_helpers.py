@@ -5,8 +5,9 @@ import uuid
 from collections.abc import Callable
 
 from confluent_kafka import Consumer, Message, Producer, TopicPartition
-from confluent_kafka.admin import AdminClient, NewTopic
+from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource, NewTopic, ResourceType
 
+from chassis.messaging import history
 from tests.waiting import eventually
 
 
@@ -23,6 +24,22 @@ def make_topic(name: str, *, partitions: int = 3, **config: str) -> str:
 
 def new_topic(prefix: str = "t", **more) -> str:
     return make_topic(f"{prefix}-{uuid.uuid4().hex[:8]}", **more)
+
+
+def take_up_to(topic: str, size: int) -> None:
+    """Have Kafka take batches up to this many bytes on a topic."""
+    entry = ConfigEntry("max.message.bytes", str(size), incremental_operation=AlterConfigOpType.SET)
+    client = AdminClient(servers())
+    resource = ConfigResource(ResourceType.TOPIC, topic, incremental_configs=[entry])
+    [done] = client.incremental_alter_configs([resource]).values()
+    done.result(10)
+
+
+def delete_before(topic: str, partition: int, offset: int) -> None:
+    """Delete the records before an offset, as retention would."""
+    client = AdminClient(servers())
+    [deleted] = client.delete_records([TopicPartition(topic, partition, offset)]).values()
+    assert deleted.result(30).low_watermark == offset
 
 
 def send(topic: str, *records: tuple[bytes | None, bytes | None, list]) -> None:
@@ -46,7 +63,7 @@ class Reader:
                 "isolation.level": "read_committed",
             }
         )
-        partitions = self._client.list_topics(topic, timeout=10).topics[topic].partitions
+        partitions = self._client.list_topics(topic, timeout=60).topics[topic].partitions
         self._client.assign([TopicPartition(topic, number, 0) for number in partitions])
 
     def read(self) -> list[Message]:
@@ -79,7 +96,8 @@ def committed(scene) -> int:
     """How many records of the scene's topic its group has committed."""
     client = Consumer(servers() | {"group.id": scene.group})
     try:
-        offsets = client.committed([TopicPartition(scene.topic, n) for n in range(2)], timeout=10)
+        places = [TopicPartition(scene.topic, n) for n in range(2)]
+        offsets = history._settled(lambda: client.committed(places, timeout=60))
         return sum(max(0, partition.offset) for partition in offsets)
     finally:
         client.close()

@@ -55,9 +55,9 @@ def everything(topic: str) -> list[Message]:
     try:
         places = [
             TopicPartition(topic, number, 0)
-            for number in client.list_topics(topic, timeout=10).topics[topic].partitions
+            for number in client.list_topics(topic, timeout=60).topics[topic].partitions
         ]
-        ends = {place.partition: client.get_watermark_offsets(place, timeout=10)[1] for place in places}
+        ends = {place.partition: client.get_watermark_offsets(place, timeout=60)[1] for place in places}
         client.assign(places)
         while ends:
             for message in client.consume(100, timeout=0.1):

@@ -33,7 +33,7 @@ class Running:
 
     def end(self) -> None:
         self.stop.ask()
-        self._thread.join(30)
+        self._thread.join(60)
         assert not self._thread.is_alive(), "it does not stop"
         if self.error:
             raise self.error

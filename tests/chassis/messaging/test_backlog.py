@@ -220,3 +220,91 @@ def test_every_record_once_and_in_the_order_of_its_key(keys, fates, limit):
         assert offsets == sorted(offsets)
     assert backlog.offsets() == {SOURCE: len(keys)}
     assert backlog.held(SOURCE) == (0, 0)
+
+
+class TestStopped:
+    """A stopped topic: probes only, one after the other, in the order of each key."""
+
+    def test_gives_out_probes_and_nothing_else(self):
+        backlog = Backlog()
+        one, behind, two, other = record(0, "a"), record(1, "a"), record(2, "b"), record(3, "x", topic="other")
+        for each in (one, behind, two, other):
+            backlog.add(each)
+        backlog.take(1, now=0)
+        backlog.fail(one, retry_at=0)
+        backlog.stop("user.created")
+        assert backlog.take(10, now=1) == [other]
+        assert backlog.held(SOURCE) == (3, 30)
+        assert backlog.probe("user.created", failed=True) is one
+        backlog.fail(one, retry_at=1)
+        assert backlog.take(10, now=1) == []
+        assert backlog.probe("user.created", failed=False) is two
+        backlog.finish([two])
+        newer = record(4, "c")
+        backlog.add(newer)
+        assert backlog.take(10, now=1) == []
+        backlog.resume("user.created")
+        assert backlog.take(10, now=1) == [one, behind, newer]
+        assert backlog.held(SOURCE) == (0, 0)
+
+    def test_a_partition_that_goes_takes_its_probes_along(self):
+        backlog = Backlog()
+        bad, there = record(0, "bad"), record(0, "x", partition=1)
+        for one in (bad, there):
+            backlog.add(one)
+        backlog.take(1, now=0)
+        backlog.fail(bad, retry_at=0)
+        backlog.stop("user.created")
+        backlog.take(1, now=1)
+        backlog.drop([SOURCE])
+        assert backlog.probe("user.created", failed=True) is there
+        backlog.finish([there])
+        assert backlog.probe("user.created", failed=True) is None
+        backlog.resume("user.created")
+        assert len(backlog) == 0
+
+
+@given(
+    keys=st.lists(st.sampled_from("abcd"), min_size=1, max_size=40),
+    acts=st.lists(st.sampled_from(["work", "fail", "stop", "resume"]), max_size=120),
+    limit=st.integers(1, 7),
+)
+@settings(max_examples=300, deadline=None)
+def test_order_holds_whenever_a_topic_is_stopped(keys, acts, limit):
+    backlog, topic = Backlog(), "user.created"
+    arriving = [record(n, key) for n, key in enumerate(keys)]
+    finished: list[int] = []
+    stopped, now = False, 0.0
+    plan = iter(acts)
+    while arriving or len(backlog):
+        for one in arriving[:2]:
+            backlog.add(one)
+        del arriving[:2]
+        now += 1
+        act = next(plan, "resume" if stopped else "work")
+        if act == "stop" and not stopped:
+            backlog.stop(topic)
+            stopped = True
+        elif act == "resume" and stopped:
+            backlog.resume(topic)
+            stopped = False
+        batch = backlog.take(limit, now)
+        assert not (stopped and batch)
+        if stopped and (probe := backlog.probe(topic, failed=int(now) % 2 == 0)):
+            batch = [probe]
+        if not batch:
+            continue
+        if act == "fail":
+            if len(batch) > 1:
+                backlog.split(batch)
+            else:
+                backlog.fail(batch[0], retry_at=now + 2)
+            continue
+        backlog.finish(batch)
+        finished += [one.offset for one in batch]
+    assert sorted(finished) == list(range(len(keys)))
+    for key in set(keys):
+        offsets = [n for n in finished if keys[n] == key]
+        assert offsets == sorted(offsets)
+    assert backlog.held(SOURCE) == (0, 0)
+    assert backlog.offsets() == {SOURCE: len(keys)}

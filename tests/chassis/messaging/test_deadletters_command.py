@@ -161,7 +161,7 @@ def test_ended_by_a_signal_it_says_that_there_is_more(scene):
     process = letters.start(scene.group, scene.topic, "redrive", "--all", "--rate", "10")
     eventually(lambda: len(letters.redriven(scene.topic)) >= 5, within=60)
     process.terminate()
-    out, err = process.communicate(timeout=30)
+    out, err = process.communicate(timeout=60)
     done = int(out.split()[0])
     assert process.returncode == 1
     assert "run this again for the rest" in err

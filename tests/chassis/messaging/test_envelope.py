@@ -41,7 +41,12 @@ def one(**changes) -> Outgoing:
     return Outgoing(Paid(**(fields | changes)), key="p-1")
 
 
-@given(name=TEXT, amount=MONEY, at=st.datetimes(timezones=st.just(UTC)), key=TEXT.filter(bool))
+@given(
+    name=TEXT,
+    amount=MONEY,
+    at=st.datetimes(timezones=st.just(UTC)),
+    key=TEXT.filter(lambda key: key and "\0" not in key),
+)
 def test_what_is_sealed_is_read(name, amount, at, key):
     event = Paid(payer_name=name, amount=amount, paid_at=at)
     with correlation.bind_request_id("req-1"):
@@ -49,6 +54,7 @@ def test_what_is_sealed_is_read(name, amount, at, key):
     letter = unseal(arrive(envelope), Paid)
     assert letter.event == event
     assert (letter.id, letter.key, letter.request_id) == (envelope.event_id, key, "req-1")
+    assert letter.identity == (envelope.event_id, "paid", "/users")
 
 
 def test_the_payload_is_camel_case_with_utc_times_and_two_decimals():
@@ -100,7 +106,18 @@ def without(envelope, name):
         (lambda e: {"key": None}, "no key"),
         (lambda e: {"key": b""}, "no key"),
         (lambda e: {"key": b"\xff"}, "not UTF-8"),
+        (lambda e: {"key": b"a\0b"}, "key holds a NUL"),
         (lambda e: {"headers": without(e, "ce_id")}, "no ce_id"),
+        (lambda e: {"headers": [*without(e, "ce_id"), ("ce_id", b"")]}, "no ce_id"),
+        (
+            lambda e: {"headers": [*without(e, "ce_id"), ("ce_id", b"x" * 3_000)]},
+            "ce_id has 3000 bytes; 1024 is the limit",
+        ),
+        (lambda e: {"headers": [*without(e, "ce_id"), ("ce_id", b"caf\xe9")]}, "ce_id is not UTF-8"),
+        (lambda e: {"headers": [*without(e, "ce_id"), ("ce_id", b"a\0b")]}, "ce_id holds a NUL"),
+        (lambda e: {"headers": [*without(e, "ce_source"), ("ce_source", b"/" * 1_025)]}, "ce_source has 1025 bytes"),
+        (lambda e: {"headers": [*without(e, "ce_source"), ("ce_source", b"\xff")]}, "ce_source is not UTF-8"),
+        (lambda e: {"headers": [*without(e, "ce_source"), ("ce_source", b"/\0")]}, "ce_source holds a NUL"),
         (lambda e: {"headers": [*without(e, "ce_dataschema"), ("ce_dataschema", b"urn:events:paid:v2")]}, "v2"),
     ],
 )
@@ -108,6 +125,14 @@ def test_says_what_is_wrong_with_what_cannot_be_read(change, why):
     [envelope] = seal([one()])
     with pytest.raises(Unreadable, match=why):
         unseal(arrive(envelope, **change(envelope)), Paid)
+
+
+@pytest.mark.parametrize("said", [[], [("ce_source", b"")], [("ce_source", None)]])
+def test_an_event_without_a_source_is_read_and_has_none_that_a_producer_could_have(said):
+    """CloudEvents demands one; producers that know nothing of CloudEvents, like the original's, may leave it out."""
+    [envelope] = seal([one()])
+    letter = unseal(arrive(envelope, headers=[*without(envelope, "ce_source"), *said]), Paid)
+    assert letter.identity == (envelope.event_id, "paid", "no source")
 
 
 def test_an_error_never_quotes_the_payload():

@@ -80,7 +80,7 @@ def test_what_a_dead_worker_left_open_is_aborted_by_its_successor(scene, out, se
     died.flush(10)
     scene.send(scene.event(1))
     with running(Consumer):
-        messages = read(out, 1, within=20)
+        messages = read(out, 1, within=60)
     assert [headers(m)["ce_id"] for m in messages] == ["said-1"]
 
 
@@ -108,7 +108,7 @@ def test_a_dead_letter_topic_that_is_missing_is_waited_for_and_others_go_on(scen
         eventually(lambda: committed(scene) >= 8)
         assert committed(scene) < 21
         make_topic(scene.dead)
-        [letter] = read(scene.dead, 1, within=10)
+        [letter] = read(scene.dead, 1, within=60)
         eventually(lambda: committed(scene) == 21)
         eventually(lambda: not consumer.heartbeat.waits_for("broker"))
     assert len(messages) == 20

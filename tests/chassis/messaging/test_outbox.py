@@ -17,6 +17,7 @@ from chassis.messaging.outbox import (
     publish,
     publish_all,
 )
+from chassis.messaging.wakeup import SLEEPING
 from chassis.observability import correlation
 from users.events import UserCreated
 from users.models import User
@@ -66,7 +67,8 @@ def test_a_database_that_goes_away_is_no_fault_of_the_event():
     assert OutboxEvent.objects.count() == 0
 
 
-def test_many_events_are_one_statement_and_keep_their_order(django_assert_num_queries):
+def test_many_events_are_one_statement_and_keep_their_order(django_assert_num_queries, settings):
+    settings.OUTBOX_CHECK_KEYS = False  # as in production
     events = [Outgoing(event(), f"u-{n}") for n in range(500)]
     with transaction.atomic(using="users"), django_assert_num_queries(1, connection=connections["users"]):
         publish_all(events)
@@ -75,7 +77,8 @@ def test_many_events_are_one_statement_and_keep_their_order(django_assert_num_qu
     ]
 
 
-def test_a_commit_wakes_whoever_listens():
+def test_a_commit_wakes_the_relay_that_sleeps():
+    """Who does not say that it sleeps is not notified: see test_wakeup.py."""
     import psycopg
 
     own = connections["users"]
@@ -84,6 +87,10 @@ def test_a_commit_wakes_whoever_listens():
         autocommit=True,
     ) as listener:
         listener.execute("LISTEN outbox")
+        with transaction.atomic(using="users"):
+            publish(event(), key="u-1")
+        assert list(listener.notifies(timeout=0.05)) == []
+        listener.execute("SELECT pg_advisory_lock(%s)", [SLEEPING])
         with transaction.atomic(using="users"):
             publish(event(), key="u-1")
             assert list(listener.notifies(timeout=0.05)) == [], "not before the commit"
@@ -96,3 +103,37 @@ def test_headers_come_back_byte_for_byte(value):
 
     kept = orjson.dumps(headers_to_json([("a", value), ("a", b"twice")])).decode()
     assert headers_from_json(kept) == [("a", value), ("a", b"twice")]
+
+
+class TestManyAtOnce:
+    """`publish_all` takes events from a generator as it writes them."""
+
+    def test_memory_holds_a_few_of_them_and_the_database_may_be_used_meanwhile(self, settings):
+        settings.OUTBOX_BATCH_BYTES = 1_000
+        begun, written = [], []
+
+        def events():
+            for n in range(300):
+                written.append(OutboxEvent.objects.count())
+                begun.append(n)
+                yield Outgoing(event(), f"u-{n}")
+
+        with transaction.atomic(using="users"):
+            publish_all(events())
+        assert OutboxEvent.objects.count() == 300
+        assert max(begun_so_far - there for begun_so_far, there in zip(begun, written, strict=True)) < 20
+        assert list(OutboxEvent.objects.order_by("position").values_list("key", flat=True)) == [f"u-{n}" for n in begun]
+
+    def test_one_that_fails_takes_all_with_it_even_where_the_error_is_caught(self, settings):
+        settings.OUTBOX_BATCH_BYTES = 1_000
+
+        def events():
+            for n in range(100):
+                yield Outgoing(event(), f"u-{n}")
+            raise ValueError("the last one")
+
+        with transaction.atomic(using="users"):
+            with pytest.raises(ValueError, match="the last one"):
+                publish_all(events())
+            assert transaction.get_rollback(using="users")
+        assert OutboxEvent.objects.count() == 0

@@ -1,9 +1,11 @@
 """Deciding about dead letters on a real broker: each exactly once, whatever happens in between."""
 
 import json
+import os
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from confluent_kafka import Producer
@@ -15,7 +17,7 @@ from chassis.messaging.failures import DependencyDown
 from chassis.messaging.kafka_transaction import Fenced
 from chassis.messaging.writer import Outbound, Refused, Writer
 from tests.chassis.messaging import letters
-from tests.chassis.messaging.kafka_helpers import headers, make_topic, servers
+from tests.chassis.messaging.kafka_helpers import headers, make_topic, servers, take_up_to
 from tests.waiting import eventually
 
 # confluent-kafka's word about a producer that was fenced; pytest shows what the code under test does not.
@@ -52,7 +54,11 @@ def test_brings_back_bytes_key_and_headers_and_says_whose_death_it_was(scene):
     for one in sent:
         message = back[one.id]
         assert (message.key(), message.value()) == (one.record.key, one.record.value)
-        assert message.headers() == [*one.record.headers, ("deadletter-redriven", one.id.encode())]
+        assert message.headers() == [
+            *one.record.headers,
+            ("deadletter-redriven", one.id.encode()),
+            ("deadletter-redriven-for", scene.group.encode()),
+        ]
     assert unresolved() == []
     said = [line for line in logs if line["event"] == "dead letter redriven"]
     assert {(line["deadletter_id"], line["by"]) for line in said} == {(one, "ada") for one in ids}
@@ -67,6 +73,30 @@ def test_the_letters_of_a_key_come_back_in_the_order_of_their_deaths(scene):
     back = [(message.key(), int(message.value())) for message in letters.everything(scene.topic)]
     for key in (b"k0", b"k1", b"k2"):
         assert [number for k, number in back if k == key] == [n for n in range(60) if f"k{n % 3}".encode() == key]
+
+
+def long_ago(hours: float) -> str:
+    return (datetime.now(UTC) - timedelta(hours=hours)).isoformat()
+
+
+def test_what_the_inbox_may_have_forgotten_stays_unless_forced(scene, settings):
+    settings.SERVICE_DATABASE, settings.INBOX_RETENTION_HOURS = "users", 336
+    [old] = letters.bury(scene.dead, letters.letter(scene.topic, 1), at=long_ago(337))
+    [young] = letters.bury(scene.dead, letters.letter(scene.topic, 2), at=long_ago(335))
+    result = run()
+    assert (result.done, result.forgotten, unresolved()) == ([young], [old], [old])
+    assert run("discarded", Wanted(ids=frozenset(["other"]))).forgotten == []
+    assert run(force=True).done == [old]
+    assert letters.redriven(scene.topic) == {old: 1, young: 1}
+
+
+def test_discarding_asks_no_inbox_and_a_service_without_one_redrives_whatever_is_there(scene, settings):
+    letters.bury(scene.dead, letters.letter(scene.topic, 1), at=long_ago(700))
+    [second] = letters.bury(scene.dead, letters.letter(scene.topic, 2, key=b"other"), at=long_ago(700))
+    settings.SERVICE_DATABASE = "users"
+    assert len(run("discarded", Wanted(keys=frozenset(["k"]))).done) == 1
+    settings.SERVICE_DATABASE = None
+    assert run().done == [second]
 
 
 def test_discarding_writes_who_and_when_and_nothing_else(scene):
@@ -117,9 +147,9 @@ def test_told_to_stop_it_keeps_what_it_did(scene):
     assert unresolved() == ids[10:]
 
 
-def test_one_that_the_broker_refuses_stays_and_the_others_go(scene, settings):
-    settings.KAFKA_MAX_MESSAGE_BYTES = 20_000
-    too_large = letters.letter(scene.topic, 2, value=b"x" * 200_000)
+def test_one_that_the_broker_refuses_stays_and_the_others_go(scene):
+    take_up_to(scene.topic, 20_000)
+    too_large = letters.letter(scene.topic, 2, value=os.urandom(200_000))
     ids = letters.bury(scene.dead, letters.letter(scene.topic, 1), too_large, letters.letter(scene.topic, 3))
     result = run()
     assert result.done == [ids[0], ids[2]]
@@ -258,7 +288,7 @@ class TestExactlyOnce:
         second.join(2)
         assert second.is_alive(), "it does not decide before it has seen all"
         other.abort_transaction(30)
-        second.join(30)
+        second.join(60)
         assert [result.done for result in results] == [[]]
         assert letters.redriven(scene.topic) == {one.id: 1}
 
@@ -277,7 +307,7 @@ class TestExactlyOnce:
 
 
 def test_a_writer_that_is_refused_has_written_nothing(scene, settings):
-    small, large = Outbound(scene.topic, b"k", b"{}", []), Outbound(scene.topic, b"k", b"x" * 2_000_000, [])
+    small, large = Outbound(scene.topic, b"k", b"{}", []), Outbound(scene.topic, b"k", os.urandom(2_000_000), [])
     with Writer("one", Patience(30)) as writer:
         with pytest.raises(Refused) as refused:
             writer.write([small, large, small])
@@ -295,7 +325,7 @@ def test_without_a_broker_it_says_so_in_time(settings):
         started = time.monotonic()
         with pytest.raises(DependencyDown):
             attempt()
-        assert time.monotonic() - started < 4
+        assert time.monotonic() - started < 20
 
 
 def test_a_foreign_record_has_its_place_as_its_id_and_can_be_redriven(scene):

@@ -10,10 +10,10 @@ from chassis.messaging.deadletter_store import Patience, Store, StoredLetter, Wa
 from chassis.messaging.envelope import Outgoing
 from chassis.messaging.events import Event
 from chassis.messaging.kafka_transaction import publish_all
-from chassis.messaging.models import InboxEvent
+from chassis.messaging.models import InboxEvent, OutboxEvent
 from chassis.messaging.relay import Relay
 from tests.chassis.messaging import letters
-from tests.chassis.messaging.kafka_helpers import headers, new_topic, read
+from tests.chassis.messaging.kafka_helpers import committed, headers, new_topic, read
 from tests.chassis.messaging.loops import running
 from tests.waiting import eventually
 
@@ -75,6 +75,28 @@ def test_what_was_handled_meanwhile_is_not_handled_again(scene, settings):
         scene.send(scene.event(2))
         eventually(lambda: scene.numbers("k")[-1:] == [2])
     assert scene.numbers("k") == [1, 2]
+
+
+def redriven_for(group: str, event: tuple[bytes, bytes, list]) -> tuple[bytes, bytes, list]:
+    key, value, kept = event
+    return key, value, [*kept, ("deadletter-redriven", "letter"), ("deadletter-redriven-for", group)]
+
+
+@pytest.mark.parametrize("has_database", [True, False])
+@pytest.mark.django_db(databases=["users"], transaction=True)
+def test_a_group_passes_over_what_was_redriven_for_another(scene, settings, has_database):
+    """It has met that event as it came first; by now its inbox, which is empty here, may have forgotten it."""
+    settings.SERVICE_DATABASE = "users" if has_database else None
+    scene.send(redriven_for("another-group", scene.event(1)), redriven_for(scene.group, scene.event(2)))
+    scene.send((b"k", b"\xff junk", [("ce_id", b"junk"), ("deadletter-redriven-for", b"another-group")]))
+    scene.send(scene.event(3))
+    with running(Consumer):
+        eventually(lambda: committed(scene) == 4)
+    assert scene.numbers("k") == [2, 3]
+    if has_database:
+        assert (InboxEvent.objects.count(), OutboxEvent.objects.count()) == (2, 0)
+    else:
+        assert letters.everything(scene.dead) == []
 
 
 def test_without_a_database_the_effect_comes_once(scene, settings):

@@ -63,7 +63,7 @@ class TestRewind:
         done = rewind(kafka.admin(), group, [topic], start)
         assert [(one.partition, one.before, one.now) for one in done] == [(0, None, at[0]), (1, None, at[1])]
         client = KafkaConsumer({**servers(), "group.id": group})
-        found = client.committed([TopicPartition(topic, n) for n in range(2)], timeout=10)
+        found = client.committed([TopicPartition(topic, n) for n in range(2)], timeout=60)
         client.close()
         assert tuple(place.offset for place in found) == at
         again = rewind(kafka.admin(), group, [topic], Start())

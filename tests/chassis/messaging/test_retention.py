@@ -14,7 +14,7 @@ import psycopg
 import pytest
 from django.db import connections
 
-from chassis.messaging import gauges, relay, retention
+from chassis.messaging import floor, outbox_gauges, outbox_rows, retention
 from chassis.messaging.models import InboxEvent, OutboxEvent
 from tests.waiting import eventually
 
@@ -164,11 +164,15 @@ def test_in_large_tables_every_statement_finds_its_rows_by_an_index(unsent):
             fill(table, 25_000, YOUNG)
     fill("outbox", unsent, YOUNG, sent="NULL")
     execute("ANALYZE outbox, inbox, idempotency_keys")
+    bounds = {"floor": 0, "rows": 1_000, "bytes": 8_000_000, "largest": 16_000_000}
     statements = {
-        "unsent": (relay.UNSENT.format(unless_parked=relay.BEHIND_PARKED), [1_000]),
-        "unsent, passing parked": (relay.UNSENT.format(unless_parked=""), [1_000]),
-        "mark": (relay.MARK, [list(range(1_000))]),
-        "gauges": (gauges.OUTBOX, None),
+        "unsent": (outbox_rows.unsent(wait=True), bounds),
+        "unsent, passing parked": (outbox_rows.unsent(wait=False), bounds),
+        "mark": (outbox_rows.MARK, [list(range(1_000))]),
+        "oldest": (outbox_gauges.OLDEST, None),
+        "waiting": (outbox_gauges.WAITING, {"counted": 10_000}),
+        "parked": (outbox_gauges.PARKED, {"counted": 10_000}),
+        "floor": (floor.FIRST, [0]),
         **{
             f"purge of {one.table}": (
                 one.statement, {"after": one.begin, "before": "2026-01-01T00:00Z", "batch": retention.BATCH}
@@ -179,11 +183,15 @@ def test_in_large_tables_every_statement_finds_its_rows_by_an_index(unsent):
     nodes = {name: plan_of(*asked) for name, asked in statements.items()}
     scans = {
         name: {node["Relation Name"] for node in found if node["Node Type"] == "Seq Scan"}
+        - {"outbox_floor"}  # of one row
         for name, found in nodes.items()
     }
     assert not any(scans.values()), scans
     indexes = {name: {node["Index Name"] for node in found if "Index Name" in node} for name, found in nodes.items()}
-    assert "outbox_unsent" in indexes["unsent"] & indexes["unsent, passing parked"] & indexes["gauges"]
+    assert (
+        "outbox_unsent"
+        in indexes["unsent"] & indexes["unsent, passing parked"] & indexes["oldest"] & indexes["waiting"]
+    )
     assert indexes["purge of inbox"] == {"inbox_consumed_at"}
 
 

@@ -41,18 +41,33 @@ def run(*arguments: str) -> str:
 def config(name: str) -> dict[str, str]:
     resource = ConfigResource(ResourceType.TOPIC, name)
     client = AdminClient(servers())  # it must outlive its answer
-    entries = client.describe_configs([resource])[resource].result(10)
+    entries = client.describe_configs([resource])[resource].result(60)
     return {entry.name: entry.value for entry in entries.values()}
 
 
 def partitions(name: str) -> int:
-    return len(AdminClient(servers()).list_topics(name, timeout=10).topics[name].partitions)
+    return len(AdminClient(servers()).list_topics(name, timeout=60).topics[name].partitions)
 
 
 def test_makes_it_and_then_finds_nothing_to_say(name):
     assert run() == f"{name}: made\n"
     assert run() == f"{name}: there\n"
     assert (partitions(name), config(name)["retention.ms"]) == (2, str(168 * 3_600_000))
+
+
+def test_a_segment_ends_so_early_that_old_records_go(name, settings):
+    """Whole segments are deleted only: with the broker's week a record could live for twice its retention time."""
+    settings.KAFKA_TOPIC_SEGMENT_HOURS = 12
+    run()
+    assert config(name)["segment.ms"] == str(12 * 3_600_000)
+    settings.KAFKA_TOPIC_SEGMENT_HOURS = 24
+    assert "segment.ms is 43200000, would be 86400000: changed" in run("--apply")
+    assert eventually(lambda: config(name)["segment.ms"] == "86400000")
+
+
+def test_a_topic_of_an_earlier_version_is_told_to_begin_segments_earlier(name):
+    make_topic(name, partitions=2)
+    assert "segment.ms is 604800000, would be 86400000 (--apply changes it)" in run()
 
 
 def test_says_what_differs_and_leaves_it(name):

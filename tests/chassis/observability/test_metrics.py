@@ -73,7 +73,9 @@ class TestEndpoint:
         text = scrape(COUNT="3")
         assert text.startswith("text/plain; version=")
         assert 'events_consumed_total{topic="user.created"} 3.0' in text
-        assert "# HELP outbox_pending Outbox rows that wait to be sent." in text
+        assert (
+            "# HELP outbox_pending Outbox rows that wait to be sent. Counted up to 10,000; more are estimated" in text
+        )
 
     def test_several_processes_add_up(self, tmp_path):
         first = scrape(COUNT="3", PROMETHEUS_MULTIPROC_DIR=os.fspath(tmp_path))

@@ -138,9 +138,9 @@ class TestOtlp:
         said = run(
             REQUESTS[1:2] * 20, OTEL_TRACES_EXPORTER="otlp", OTEL_EXPORTER_OTLP_ENDPOINT=f"http://127.0.0.1:{port}"
         )
-        assert time.monotonic() - began < 10
+        assert time.monotonic() - began < 30, "twenty times its patience would be 40 s"
         assert [answer["status"] for answer in said.answers] == [200] * 20
-        slow = [line["duration_ms"] for line in said.lines if line["event"] == "request" and line["duration_ms"] > 500]
+        slow = [line["duration_ms"] for line in said.lines if line["event"] == "request" and line["duration_ms"] > 1500]
         assert slow == []
         assert len([line for line in said.lines if line["logger"].startswith("opentelemetry")]) <= 3
 
@@ -149,7 +149,7 @@ class TestOtlp:
             endpoint = f"http://127.0.0.1:{deaf.getsockname()[1]}"
             began = time.monotonic()
             said = run(REQUESTS[1:2] * 20, OTEL_TRACES_EXPORTER="otlp", OTEL_EXPORTER_OTLP_ENDPOINT=endpoint)
-        assert time.monotonic() - began < 8
+        assert time.monotonic() - began < 30, "twenty times its patience would be 40 s"
         assert [answer["status"] for answer in said.answers] == [200] * 20
 
     def test_a_forked_child_exports_too(self, collector):

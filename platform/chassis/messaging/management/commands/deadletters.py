@@ -9,7 +9,7 @@ from typing import Any
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 
-from chassis.messaging import redrive
+from chassis.messaging import names, redrive
 from chassis.messaging.deadletter_store import REASONS, Action, NoTopic, Patience, Store, StoredLetter, Wanted, sources
 from chassis.messaging.deadletter_text import details, line
 from chassis.messaging.failures import DependencyDown
@@ -44,6 +44,10 @@ class Command(BaseCommand):
             deciding.add_argument("--all", action="store_true", help="really all of them")
             deciding.add_argument("--limit", type=_count, metavar="N", help="no more than N")
             deciding.add_argument("--rate", type=_rate, metavar="N", help="no more than N a second")
+            if name == "redrive":
+                deciding.add_argument(
+                    "--force", action="store_true", help="also those that died longer ago than INBOX_RETENTION_HOURS"
+                )
             deciding.add_argument("--dry-run", action="store_true", help="only say which")
             deciding.add_argument("--by", default=redrive.whoami(), metavar="NAME", help="who decides; you by default")
 
@@ -101,16 +105,24 @@ class Command(BaseCommand):
             return
         told = Stop(signal.SIGTERM, signal.SIGINT)
         run = redrive.Run(
-            action=action, wanted=wanted, by=options["by"], rate=rate, limit=limit,
+            action=action, wanted=wanted, by=options["by"], rate=rate, limit=limit, force=options.get("force", False),
             patience=Patience(SILENCE_SECONDS), stop=lambda: told,
         )  # fmt: skip
         try:
             run.run()
         finally:
             self.stdout.write(f"{len(run.result.done)} dead letters {action}")
+        if run.result.forgotten:
+            self.stderr.write(
+                f"{len(run.result.forgotten)} died more than {settings.INBOX_RETENTION_HOURS:g} hours ago"
+                " (INBOX_RETENTION_HOURS) and stay: should this service have handled one since, its inbox has forgotten that."
+                " Look at their aggregates, then use --force."
+            )
         if run.result.refused:
             refused = "\n".join(f"{letter_id}: {reason}" for letter_id, reason in run.result.refused.items())
             raise CommandError(f"{len(run.result.refused)} were refused by the broker and stay:\n{refused}")
+        if run.result.forgotten:
+            raise CommandError("not all were redriven")
         if run.result.stopped:
             raise CommandError("stopped before the end; run this again for the rest")
 
@@ -122,8 +134,14 @@ def _common(parser: ArgumentParser) -> None:
 
 
 def _filters(parser: ArgumentParser) -> None:
+    topics = sorted(sources().values())
     parser.add_argument(
-        "--topic", action="append", default=[], choices=sorted(sources().values()), help="that it came from"
+        "--topic",
+        action="append",
+        default=[],
+        choices=topics,
+        type=lambda said: names.wanted(said, topics),
+        help="that it came from; KAFKA_PREFIX may be left out",
     )
     parser.add_argument("--key", action="append", default=[])
     parser.add_argument("--reason", action="append", default=[], choices=REASONS)

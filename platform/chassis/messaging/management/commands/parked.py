@@ -59,7 +59,7 @@ class Command(BaseCommand):
         if position:
             chosen = chosen.filter(position__in=position)
         if topic:
-            chosen = chosen.filter(topic__in=topic)
+            chosen = chosen.filter(topic__in=[*topic, *(f"{settings.KAFKA_PREFIX}{one}" for one in topic)])
         return chosen.filter(key__in=key) if key else chosen
 
     def _list(self, chosen: QuerySet[OutboxEvent]) -> None:

@@ -3,7 +3,7 @@ from typing import Any
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 
-from chassis.messaging import retention
+from chassis.messaging import inbox_key, retention
 
 
 class Command(BaseCommand):
@@ -18,3 +18,5 @@ class Command(BaseCommand):
         for expiry in retention.expiries():
             rows = retention.purge(expiry)
             self.stdout.write(f"{expiry.table}: {rows} rows older than {expiry.hours:g} h deleted")
+        if inbox_key.replace():
+            self.stdout.write("inbox: events are known by source, id and topic from now on")

@@ -11,6 +11,7 @@ from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 from django.db import OperationalError
 
+from chassis.messaging.deadletter_text import shown
 from chassis.messaging.failures import DependencyDown
 from chassis.messaging.reconciliation import Finding, Period
 from chassis.observability import correlation
@@ -84,10 +85,10 @@ class Command(BaseCommand):
         for finding in findings:
             found += 1
             seconds = (datetime.now(UTC) - finding.since).total_seconds()
-            self.stdout.write(f"{finding.what}: missing for {seconds:.0f} s; {finding.where}")
+            self.stdout.write(shown(f"{finding.what}: missing for {seconds:.0f} s; {finding.where}"))
             done = republish and finding.repair is not None and self._repair(finding.repair)
             repaired += done
-            self.stdout.write("  republished" if done else f"  {finding.remedy}")
+            self.stdout.write("  republished" if done else f"  {shown(finding.remedy)}")
         return found, repaired
 
     def _repair(self, repair: Callable[[], bool]) -> bool:

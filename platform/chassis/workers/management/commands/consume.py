@@ -9,7 +9,7 @@ from confluent_kafka import KafkaException
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 
-from chassis.messaging import kafka, replay
+from chassis.messaging import kafka, names, replay
 from chassis.messaging.consumer import Consumer, SessionTooShort
 from chassis.messaging.kafka_transaction import Fenced, Unsure
 from chassis.messaging.loop import Heartbeat, Overdue, Stop
@@ -42,7 +42,15 @@ class Command(BaseCommand):
             help="with --replay-from, set back this topic only (again for a second one)",
         )
 
-    def handle(self, *args: Any, replay_from: str | None, topic: list[str] | None, **options: Any) -> None:
+        parser.add_argument(
+            "--accept-lost",
+            action="store_true",
+            help="go on behind events that retention deleted before they were handled, in spite of CONSUMER_ON_LOST_EVENTS=wait",
+        )
+
+    def handle(
+        self, *args: Any, replay_from: str | None, topic: list[str] | None, accept_lost: bool, **options: Any
+    ) -> None:
         """Run the loop.
 
         Raises CommandError when the service reacts to nothing, another process took its place, or the broker refuses it.
@@ -56,28 +64,29 @@ class Command(BaseCommand):
             raise CommandError("--topic goes with --replay-from.")
         with worker.serving("consume") as heartbeat:
             try:
-                self._consume(stop, heartbeat)
+                self._consume(stop, heartbeat, accept_lost=accept_lost)
             except Overdue:
                 raise CommandError(
                     "told to stop, but the broker did not answer: what was open will be delivered again"
                 ) from None
             except SessionTooShort:
                 raise CommandError(
-                    f"the broker allows no session of {settings.CONSUMER_SESSION_TIMEOUT_SECONDS:g} s: lower its"
-                    " group.min.session.timeout.ms (6 s unless it was set), or raise CONSUMER_SESSION_TIMEOUT_SECONDS"
+                    f"the broker allows no session of {kafka.sessions()[-1]:g} s: set CONSUMER_SESSION_TIMEOUT_SECONDS to its"
+                    " group.min.session.timeout.ms (6 s by default), or lower that"
                 ) from None
 
     @staticmethod
-    def _consume(stop: Stop, heartbeat: Heartbeat) -> None:
+    def _consume(stop: Stop, heartbeat: Heartbeat, *, accept_lost: bool = False) -> None:
         """Consume until told to stop; once fenced, begin anew with new clients.
 
         A broker that was away fences those whose transaction or session it ended meanwhile, and nobody else has their
         place. Who is fenced again soon after has a rival, and leaves the place to it.
         """
         fenced_at = -math.inf
+        sessions = list(kafka.sessions())
         while True:
             try:
-                Consumer(stop, heartbeat).run()
+                _run(stop, heartbeat, sessions, accept_lost=accept_lost)
             except Fenced as error:
                 if stop:
                     return
@@ -91,13 +100,14 @@ class Command(BaseCommand):
                 return
 
     def _rewind(self, replay_from: str, topics: list[str]) -> None:
+        topics = [names.wanted(topic, handlers()) for topic in topics]
         if strange := set(topics) - set(handlers()):
             consumed = ", ".join(sorted(handlers()))
             raise CommandError(
                 f"{settings.SERVICE_NAME} does not consume {', '.join(sorted(strange))}, but {consumed}."
             )
         try:
-            done = replay.rewind(kafka.admin(), settings.SERVICE_NAME, topics, replay.parse(replay_from))
+            done = replay.rewind(kafka.admin(), names.group(), topics, replay.parse(replay_from))
         except (replay.BadStart, replay.GroupInUse) as error:
             raise CommandError(str(error)) from error
         except KafkaException as exception:
@@ -107,3 +117,25 @@ class Command(BaseCommand):
         for one in done:
             before = "nowhere" if one.before is None else one.before
             self.stdout.write(f"{one.topic}/{one.partition}: was at {before}, goes on at {one.now} of {one.end}")
+
+
+def _run(stop: Stop, heartbeat: Heartbeat, sessions: list[float], *, accept_lost: bool) -> None:
+    """Run a consumer to its end with the first of these session timeouts that the broker allows; those refused are removed.
+
+    Raises Fenced, and SessionTooShort when the broker refuses the last one too.
+    """
+    while True:
+        try:
+            Consumer(stop, heartbeat, sessions[0], accept_lost=accept_lost).run()
+        except SessionTooShort:
+            if len(sessions) == 1:
+                raise
+            refused = sessions.pop(0)
+            log.info(
+                "the broker allows no session this short, using a longer one",
+                refused_seconds=refused,
+                session_seconds=sessions[0],
+                hint="a dead consumer is replaced sooner where group.min.session.timeout.ms allows it",
+            )
+        else:
+            return

@@ -4,7 +4,9 @@ from typing import Any
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 
+from chassis.database import session
 from chassis.messaging.loop import Stop
+from chassis.messaging.outbox_gauges import measuring
 from chassis.messaging.relay import Relay
 from chassis.workers import worker
 from chassis.workers.housekeeping import housekeeping
@@ -17,11 +19,15 @@ class Command(BaseCommand):
     requires_system_checks = []
 
     def handle(self, *args: Any, **options: Any) -> None:
-        """Run the loop. Raises CommandError in a service without a database."""
+        """Run the loop. Raises CommandError in a service without a database, and behind a pooler."""
         if settings.SERVICE_DATABASE is None:
             raise CommandError(f"{settings.SERVICE_NAME} has no database and so no outbox: there is nothing to relay.")
+        session.go_direct()
         stop = Stop(signal.SIGTERM, signal.SIGINT)
         with worker.serving("relay") as heartbeat:
             relay = Relay(stop, heartbeat)
-            with housekeeping(lambda: relay.active):
-                relay.run()
+            with housekeeping(lambda: relay.active), measuring(relay):
+                try:
+                    relay.run()
+                except session.Pooled as error:
+                    raise CommandError(str(error)) from None

@@ -1,0 +1,201 @@
+"""What waking the relay costs the publishers of a PostgreSQL server, and how soon the relay wakes.
+
+    PYTHONPATH=platform .venv/bin/python -m bench.notify
+
+Three kinds of trigger in turn, in each round: none (the relay finds rows by its poll), one that notifies in every commit,
+and the service's own, which notifies only while the relay sleeps. pgbench publishes; beside it runs, for each database,
+what the relay does there by its own code: take, mark, sleep. There is no broker: it would need the same two cores.
+"""
+
+import argparse
+import importlib
+import os
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from importlib.resources import files
+
+import psycopg
+
+from bench.table import each, percentile, ratio
+from embedded import cache
+from embedded.postgres import PACKAGE, PostgreSQL
+from embedded.system import ROOT, environment
+
+CONNECTIONS, SECONDS, ROUNDS = 16, 5, 5
+EVENTS = 40
+"""Published one after another in each round, to a relay that has nothing else to do."""
+SERVICES = {"users": "userdb", "orders": "orderdb"}
+
+SCRIPT = """\\set key random(1, 1000000)
+BEGIN;
+INSERT INTO bench_state (body) VALUES (repeat('x', 200));
+INSERT INTO outbox (event_id, topic, key, payload, headers, request_id)
+VALUES (gen_random_uuid(), 'user.created', :key, decode(repeat('78', 180), 'hex'), '[]', 'r');
+COMMIT;
+"""
+WAKE = """
+INSERT INTO outbox (event_id, topic, key, payload, headers, request_id)
+VALUES (gen_random_uuid(), 'wake', %s, NULL, '[]', 'r')
+"""
+_wake = importlib.import_module("chassis.messaging.migrations.0007_wake_who_sleeps")
+NONE, ALWAYS, SLEEPING = "none", "NOTIFY in every commit", "NOTIFY while the relay sleeps"
+TRIGGERS = {
+    NONE: "ALTER TABLE outbox DISABLE TRIGGER outbox_notify",
+    ALWAYS: f"ALTER TABLE outbox ENABLE TRIGGER outbox_notify; {_wake.NOTIFY_ALWAYS}",
+    SLEEPING: f"ALTER TABLE outbox ENABLE TRIGGER outbox_notify; {_wake.NOTIFY_WHO_SLEEPS}",
+}
+
+HEAD = (
+    "| trigger | commits/s, {} connections, one database | ratio to none | two databases | ratio to none"
+    " | an idle relay has the row, ms p50 / p99 |"
+)
+
+
+def relay() -> None:
+    """What a relay does in its database, until it is killed. Prints how many ms each event of the topic `wake` took."""
+    import django
+    from django.conf import settings
+    from django.db import connections
+
+    django.setup()
+    from chassis.messaging.floor import Floor
+    from chassis.messaging.relay import BEHIND_PARKED, MARK, UNSENT
+    from chassis.messaging.wakeup import Wakeup
+
+    connection = connections[settings.SERVICE_DATABASE]
+    wakeup, floor = Wakeup(connection), Floor()
+    wakeup.begin()
+    print("ready", flush=True)
+    while True:
+        with connection.cursor() as cursor:
+            floor.rise(cursor)
+            cursor.execute(UNSENT.format(unless_parked=BEHIND_PARKED), [floor.position, 1000])
+            rows, now = cursor.fetchall(), time.monotonic()
+            if rows:
+                wakeup.awake()
+                for row in rows:
+                    if row[2] == "wake":
+                        print((now - float(row[3])) * 1000, flush=True)
+                cursor.execute(MARK, [[row[0] for row in rows]])
+                floor.sent(len(rows))
+                continue
+        wakeup.sleep(1.0)
+
+
+class Bench:
+    """A server with the tables of both services, and a relay for each."""
+
+    def __init__(self, stack: ExitStack) -> None:
+        folder = stack.enter_context(cache.throwaway("bench-notify"))
+        self._server = stack.enter_context(PostgreSQL(folder))
+        self._pgbench = files(PACKAGE) / "pginstall" / "bin" / "pgbench"
+        self._script = folder / "publish.sql"
+        self._script.write_text(SCRIPT)
+        self._databases = {}
+        for service, database in SERVICES.items():
+            self._manage(service)
+            connection = stack.enter_context(psycopg.connect(self._server.url(database), autocommit=True))
+            connection.execute("CREATE TABLE bench_state (id bigserial PRIMARY KEY, body text)")
+            self._databases[service] = connection
+
+    def _variables(self, service: str) -> dict[str, str]:
+        addresses = {f"{name.upper()}_DATABASE_URL": self._server.url(SERVICES[name]) for name in SERVICES}
+        return environment(
+            service, addresses={**addresses, "KAFKA_BOOTSTRAP_SERVERS": "127.0.0.1:1"}, secret_key="x" * 50
+        )
+
+    def _manage(self, service: str) -> None:
+        command = [sys.executable, "manage.py", "migrate", "-v0"]
+        subprocess.run(command, cwd=ROOT, env=self._variables(service), check=True)
+
+    @contextmanager
+    def trigger(self, kind: str) -> Iterator[list[subprocess.Popen[str]]]:
+        """Tables emptied, the trigger of this kind, and a relay for each database."""
+        relays = []
+        for service, connection in self._databases.items():
+            connection.execute(b"TRUNCATE outbox, bench_state")
+            connection.execute(TRIGGERS[kind].encode())
+            command = [sys.executable, "-m", "bench.notify", "relay"]
+            environ = {**self._variables(service), "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'platform'}"}
+            relays.append(subprocess.Popen(command, cwd=ROOT, env=environ, stdout=subprocess.PIPE, text=True))
+        try:
+            for one in relays:
+                assert one.stdout is not None
+                assert one.stdout.readline() == "ready\n"
+            yield relays
+        finally:
+            for one in relays:
+                one.kill()
+                one.wait()
+
+    def commits(self, services: list[str]) -> float:
+        """Commits a second of CONNECTIONS publishers, shared by these databases."""
+        command = [
+            str(self._pgbench), "-n", "-M", "prepared", "-f", str(self._script),
+            "-c", str(CONNECTIONS // len(services)), "-j", "2", "-T", str(SECONDS),
+        ]  # fmt: skip
+        running = [
+            subprocess.Popen([*command, self._server.url(SERVICES[service])], stdout=subprocess.PIPE, text=True)
+            for service in services
+        ]
+        said = [one.communicate()[0] for one in running]
+        return sum(float(out.split("tps = ")[1].split()[0]) for out in said)
+
+    def wake(self, relays: list[subprocess.Popen[str]]) -> list[float]:
+        """From an INSERT to the row in the hands of a relay that slept, in ms."""
+        took = []
+        for _ in range(EVENTS):
+            time.sleep(0.03)
+            self._databases["users"].execute(WAKE, [str(time.monotonic())])
+            assert relays[0].stdout is not None
+            took.append(float(relays[0].stdout.readline()))
+        return took
+
+
+def measure(rounds: int) -> str:
+    """All of it, as a table."""
+    one: dict[str, list[float]] = {kind: [] for kind in TRIGGERS}
+    two: dict[str, list[float]] = {kind: [] for kind in TRIGGERS}
+    woken: dict[str, list[float]] = {kind: [] for kind in TRIGGERS}
+    with ExitStack() as stack:
+        bench = Bench(stack)
+        for number in range(rounds):
+            kinds = list(TRIGGERS)
+            for kind in kinds[number % 3 :] + kinds[: number % 3]:  # none is always the first
+                print(f"round {number + 1}: {kind}", file=sys.stderr, flush=True)
+                with bench.trigger(kind) as relays:
+                    if kind != NONE:
+                        woken[kind] += bench.wake(relays)
+                    one[kind].append(bench.commits(["users"]))
+                    two[kind].append(bench.commits(list(SERVICES)))
+    lines = [HEAD.format(CONNECTIONS), "|---|---|---|---|---|---|"]
+    for kind in TRIGGERS:
+        took = (
+            f"{statistics.median(woken[kind]):.1f} / {percentile(woken[kind], 99):.1f}"
+            if woken[kind]
+            else "up to 1,000"
+        )
+        lines.append(
+            f"| {kind} | {each(one[kind])} | {ratio(one[kind], one[NONE]):.2f} | {each(two[kind])}"
+            f" | {ratio(two[kind], two[NONE]):.2f} | {took} |"
+        )
+    return "\n".join(lines)
+
+
+def main() -> None:
+    """Measure and print the table, or be the relay of a measurement."""
+    parser = argparse.ArgumentParser(prog="bench.notify")
+    parser.add_argument("role", nargs="?", choices=["relay"])
+    parser.add_argument("--rounds", type=int, default=ROUNDS)
+    options = parser.parse_args()
+    if options.role == "relay":
+        relay()
+    print(measure(options.rounds))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,116 @@
+"""What it costs to look for unsent rows when a million were sent that no vacuum may remove.
+
+    PYTHONPATH=platform .venv/bin/python -m bench.take
+
+An old snapshot is open all the time, as a `pg_dump` has one. The relay's statements write and mark the rows meanwhile, and
+its floor (`chassis/messaging/floor.py`) rises as it does there.
+"""
+
+import os
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+from embedded import cache
+from embedded.postgres import PostgreSQL
+from embedded.system import ROOT, environment
+
+ROWS, CHUNK, TIMES = 1_000_000, 50_000, 25
+FILL = """
+INSERT INTO outbox (event_id, topic, key, payload, headers, request_id)
+SELECT gen_random_uuid(), 'user.created', n::text, decode(repeat('78', 180), 'hex'), '[]', 'r' FROM generate_series(1, %s) AS n
+"""
+SNAPSHOT = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SELECT 1 FROM outbox LIMIT 1"
+
+
+def measure() -> str:
+    """The table. Django is set up, and the database migrated."""
+    from django.db import connections
+
+    from chassis.messaging.floor import Floor
+
+    connection, dump = connections["users"], connections["users"].copy()
+    connection.settings_dict["OPTIONS"]["options"] = ""
+    dump.settings_dict["OPTIONS"]["options"] = ""  # it is idle in its transaction for longer than a service may
+    floor = Floor()
+    with dump.cursor() as old, connection.cursor() as cursor:
+        old.execute(SNAPSHOT)
+        before = {name: _time(ask) for name, ask in _questions(cursor, floor).items()}
+        for written in range(0, ROWS, CHUNK):
+            print(f"{written:,} rows sent", file=sys.stderr, flush=True)
+            cursor.execute(FILL, [CHUNK])
+            _send(cursor, floor)
+        after = {name: _time(ask) for name, ask in _questions(cursor, floor).items()}
+    lines = [f"| asked under an open snapshot, ms | no row | {ROWS:,} sent rows | ratio |", "|---|---|---|---|"]
+    for name, took in before.items():
+        lines.append(f"| {name} | {took:.2f} | {after[name]:.2f} | {after[name] / took:.1f} |")
+    return "\n".join(lines)
+
+
+def _questions(cursor: Any, floor: Any) -> dict[str, Callable[[], None]]:
+    from chassis.health.checks import Outbox
+    from chassis.messaging import outbox_gauges, relay
+
+    unsent = relay.UNSENT.format(unless_parked=relay.BEHIND_PARKED)
+
+    class Sending:
+        floor = 0
+
+    Sending.floor = floor.position
+    return {
+        "take by the relay, empty": lambda: cursor.execute(unsent, [floor.position, 1000]),
+        "the relay moves its floor": lambda: _rise(cursor, floor),
+        "all gauges of the outbox": outbox_gauges.OutboxGauges(Sending()).measure,
+        "readiness of a web process: the outbox": Outbox("users").run,
+        "for comparison, a take from the front": lambda: cursor.execute(unsent, [0, 1000]),
+    }
+
+
+def _send(cursor: Any, floor: Any) -> None:
+    """Take and mark until nothing is left, as the relay does."""
+    from chassis.messaging import relay
+
+    unsent = relay.UNSENT.format(unless_parked=relay.BEHIND_PARKED)
+    while True:
+        floor.rise(cursor)
+        cursor.execute(unsent, [floor.position, 1000])
+        if not (rows := cursor.fetchall()):
+            break
+        cursor.execute(relay.MARK, [[row[0] for row in rows]])
+        floor.sent(len(rows))
+    _rise(cursor, floor)
+
+
+def _rise(cursor: Any, floor: Any) -> None:
+    floor.sent(ROWS)  # it is time to
+    floor.rise(cursor)
+
+
+def _time(ask: Callable[[], None]) -> float:
+    """The median of some calls, in ms."""
+    took = []
+    for _ in range(TIMES):
+        started = time.perf_counter()
+        ask()
+        took.append((time.perf_counter() - started) * 1000)
+    return statistics.median(took)
+
+
+def main() -> None:
+    """Measure on a server of its own and print the table."""
+    with cache.throwaway("bench-take") as folder, PostgreSQL(folder) as server:
+        addresses = {"USERS_DATABASE_URL": server.url("userdb"), "KAFKA_BOOTSTRAP_SERVERS": "127.0.0.1:1"}
+        variables = environment("users", addresses=addresses, secret_key="x" * 50)
+        subprocess.run([sys.executable, "manage.py", "migrate", "-v0"], cwd=ROOT, env=variables, check=True)
+        os.environ.update(variables)
+        import django
+
+        django.setup()
+        print(measure())
+
+
+if __name__ == "__main__":
+    main()

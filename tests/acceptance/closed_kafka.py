@@ -1,0 +1,77 @@
+"""A Kafka that lets clients in by password and allows each what docs/runbook.md says: all that begins with its prefix."""
+
+import secrets
+
+from confluent_kafka.admin import (
+    AclBinding,
+    AclOperation,
+    AclPermissionType,
+    AdminClient,
+    ResourcePatternType,
+    ResourceType,
+    ScramCredentialInfo,
+    ScramMechanism,
+    UserScramCredentialUpsertion,
+)
+
+from embedded import ports
+from embedded.kafka import Kafka
+
+TOPICS = ("READ", "WRITE", "CREATE", "DESCRIBE", "DESCRIBE_CONFIGS", "ALTER_CONFIGS", "ALTER")
+GROUPS = ("READ", "DESCRIBE")
+TRANSACTIONS = ("WRITE", "DESCRIBE")
+
+
+class ClosedKafka:
+    """Adds a listener for clients with passwords to a Kafka that was not started yet; its own listener stays open to the test."""
+
+    def __init__(self, kafka: Kafka) -> None:
+        self._kafka = kafka
+        self._port = ports.free(1)[0]
+        node = kafka.members[0]
+        own, clients = f"PLAINTEXT://{ports.HOST}:{node.port}", f"CLIENT://{ports.HOST}:{self._port}"
+        module = "org.apache.kafka.common.security.scram.ScramLoginModule required;"
+        kafka.options |= {
+            "listeners": f"{own},CONTROLLER://{ports.HOST}:{node.controller_port},{clients}",
+            "advertised.listeners": f"{own},{clients}",
+            "listener.security.protocol.map": "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT,CLIENT:SASL_PLAINTEXT",
+            "listener.name.client.sasl.enabled.mechanisms": "SCRAM-SHA-512",
+            "listener.name.client.scram-sha-512.sasl.jaas.config": module,
+            "authorizer.class.name": "org.apache.kafka.metadata.authorizer.StandardAuthorizer",
+            "super.users": "User:ANONYMOUS",
+        }
+
+    def let_in(self, name: str, prefix: str) -> dict[str, str]:
+        """Make an account that may do anything under its prefix and nothing else; returns what its services are told."""
+        admin = AdminClient({"bootstrap.servers": self._kafka.bootstrap_servers, "log_level": 0})
+        password = secrets.token_urlsafe(12)
+        info = ScramCredentialInfo(ScramMechanism.SCRAM_SHA_512, 4096)
+        [made] = admin.alter_user_scram_credentials(
+            [UserScramCredentialUpsertion(name, info, password.encode())]
+        ).values()
+        made.result(10)
+        wanted = [
+            *((ResourceType.TOPIC, one) for one in TOPICS),
+            *((ResourceType.GROUP, one) for one in GROUPS),
+            *((ResourceType.TRANSACTIONAL_ID, one) for one in TRANSACTIONS),
+        ]
+        rules = [
+            AclBinding(
+                kind,
+                prefix,
+                ResourcePatternType.PREFIXED,
+                f"User:{name}",
+                "*",
+                AclOperation[operation],
+                AclPermissionType.ALLOW,
+            )
+            for kind, operation in wanted
+        ]
+        for future in admin.create_acls(rules).values():
+            future.result(10)
+        return {
+            "KAFKA_BOOTSTRAP_SERVERS": f"{ports.HOST}:{self._port}",
+            "KAFKA_SECURITY_PROTOCOL": "SASL_PLAINTEXT",
+            "KAFKA_SASL_USERNAME": name,
+            "KAFKA_SASL_PASSWORD": password,
+        }

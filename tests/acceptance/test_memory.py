@@ -1,0 +1,77 @@
+"""Large events, as many as there may be: a consumer stays below the memory that its manifest allows."""
+
+import re
+import uuid
+from pathlib import Path
+
+import orjson
+import pytest
+import yaml
+
+from tests.acceptance.books import check, settle, user_created, wire
+from tests.deploy.kustomize import ROOT
+from tests.waiting import eventually
+
+pytestmark = pytest.mark.acceptance
+
+MIB = 1 << 20
+
+
+def limit(service: str) -> int:
+    """What the manifest allows the service's consumer, in bytes."""
+    for document in yaml.safe_load_all((ROOT / "deploy" / "kubernetes" / f"{service}.yaml").read_text()):
+        for container in document.get("spec", {}).get("template", {}).get("spec", {}).get("containers", []):
+            if "consume" in [*container.get("args", []), *container.get("command", [])]:
+                return int(container["resources"]["limits"]["memory"].removesuffix("Mi")) * MIB
+    raise AssertionError(f"no consumer in the manifest of {service}")
+
+
+def peak(pid: int) -> int:
+    """The most memory that a process has had, in bytes."""
+    found = re.search(r"VmHWM:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text())
+    assert found
+    return int(found[1]) * 1024
+
+
+def order_created(order_id: str, size: int) -> tuple[str, bytes, bytes, list]:
+    payload = {
+        "orderId": order_id, "userId": f"large-{uuid.uuid4()}", "createdAt": "2026-11-23T12:00:00Z", "totalAmount": 1,
+        "items": [{"productId": "p", "quantity": 1, "price": 1}], "note": "x" * size,
+    }  # fmt: skip
+    return "order.created", order_id.encode(), orjson.dumps(payload), [("ce_id", str(uuid.uuid4()).encode())]
+
+
+@pytest.mark.parametrize(("number", "size"), [(1_000, 300_000), (200, 990_000)])
+def test_orders(system, topics, number, size, record_property):
+    system.end(["orders-consume"])
+    users = [f"large-{uuid.uuid4()}" for _ in range(number)]
+    for sent, user_id in enumerate(users):
+        topic, key, value, headers = wire(user_created(user_id))
+        topics.send_soon(topic, key, value.replace(b"Ada", b"A" * size), headers)
+        if sent % 50 == 0:
+            topics.flush()
+    topics.flush()
+    [member] = system.start("orders-consume")
+    settle(system, topics, within=120)
+    check(system, topics, users)
+    record_property("peak_mib", peak(member.pid) // MIB)
+    print("peak of orders", number, size, peak(member.pid) // MIB, "MiB of", limit("orders") // MIB)
+    assert peak(member.pid) < limit("orders")
+
+
+@pytest.mark.parametrize(("number", "size"), [(1_000, 300_000), (200, 990_000)])
+def test_payments(system, topics, number, size, record_property):
+    system.end(["payments-consume"])
+    orders = [str(uuid.uuid4()) for _ in range(number)]
+    for sent, order_id in enumerate(orders):
+        topics.send_soon(*order_created(order_id, size))
+        if sent % 50 == 0:
+            topics.flush()
+    topics.flush()
+    [member] = system.start("payments-consume")
+    eventually(lambda: topics.worked_off("payments", "order.created"), within=120, every=0.2)
+    wanted = set(orders)
+    eventually(lambda: wanted <= {record.payload.get("orderId") for record in topics.of("payment.completed")})
+    record_property("peak_mib", peak(member.pid) // MIB)
+    print("peak of payments", number, size, peak(member.pid) // MIB, "MiB of", limit("payments") // MIB)
+    assert peak(member.pid) < limit("payments")

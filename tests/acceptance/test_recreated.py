@@ -1,0 +1,88 @@
+"""Kafka, or a topic of it, is lost and made again under the running system: it goes on with the new one from its beginning."""
+
+import shutil
+import uuid
+from collections.abc import Iterator
+
+import pytest
+from confluent_kafka.admin import AdminClient
+
+from embedded import cache
+from embedded.engines import choose
+from tests.acceptance.conftest import STAND
+from tests.acceptance.stand import Stand
+from tests.waiting import eventually
+
+pytestmark = pytest.mark.acceptance
+
+BEFORE, MEANWHILE, AFTER = 60, 10, 60
+EVENTS = ("user.created", "order.created", "payment.completed")
+SETTLED = "SELECT count(*) FROM orders WHERE user_id = ANY(%s) AND status <> 'pending'"
+
+
+@pytest.fixture(scope="module")
+def doomed(request: pytest.FixtureRequest) -> Iterator[Stand]:
+    """The whole system on engines of its own, whose data nobody else needs."""
+    with cache.throwaway("recreated") as folder:
+        engines = choose(folder)
+        engines.start()
+        system = Stand(engines, folder)
+        shared = request.config.stash.get(STAND, None)
+        request.config.stash[STAND] = system  # whose last lines are shown
+        try:
+            system.prepare()
+            system.whole()
+            yield system
+        finally:
+            request.config.stash[STAND] = shared
+            system.close()
+            engines.abandon()
+
+
+def register(system: Stand, count: int) -> list[str]:
+    """New users, by the gateway, which takes them whatever Kafka does."""
+    users = []
+    for _ in range(count):
+        answer = system.client.post("/api/users", json={"email": f"{uuid.uuid4()}@example.org", "name": "Ada"})
+        assert answer.status_code == 201, answer.text
+        users.append(answer.json()["id"])
+    return users
+
+
+def settled(system: Stand, users: list[str]) -> bool:
+    """Whether each has an order that was paid for, or refused; what ended meanwhile is started again, as a supervisor does."""
+    system.revive()
+    return system.rows("orderdb", SETTLED, users) == [(len(users),)]
+
+
+def test_topics_that_are_deleted_and_made_again(doomed):
+    users = register(doomed, BEFORE)
+    eventually(lambda: settled(doomed, users), within=60)
+
+    client = AdminClient({"bootstrap.servers": doomed.engines.kafka.bootstrap_servers})
+    for future in client.delete_topics(list(EVENTS), operation_timeout=30).values():
+        future.result()
+    for service in ("users", "orders", "payments"):
+        eventually(lambda service=service: doomed.manage(service, "topics")[0] == 0)
+    users = register(doomed, AFTER)
+    eventually(lambda: settled(doomed, users), within=60)
+    for name in ("orders-consume", "payments-consume"):
+        assert doomed[name].logged("topic was deleted and made again, starting anew") or doomed[name].logged(
+            "partitions lost"
+        )
+
+
+def test_a_broker_that_is_made_again_at_the_same_address(doomed):
+    """As one whose disk was lost: another cluster, other topics, no offsets, and producers of which it knows nothing."""
+    users = register(doomed, BEFORE)
+    eventually(lambda: settled(doomed, users), within=60)
+    relays = {name: doomed[name].pid for name in ("users-relay", "orders-relay")}
+    kafka = doomed.engines.kafka
+    kafka.kill9()
+    shutil.rmtree(kafka.folder)
+    users = register(doomed, MEANWHILE)
+    kafka.start()
+    doomed.prepare()
+    users += register(doomed, AFTER)
+    eventually(lambda: settled(doomed, users), within=90)
+    assert {name: doomed[name].pid for name in relays} == relays, "a relay had to be started again"
