@@ -15,6 +15,10 @@ from tests.waiting import eventually
 pytestmark = pytest.mark.acceptance
 
 MIB = 1 << 20
+PLACED = """
+INSERT INTO orders (id, user_id, items, total_amount, status, is_welcome, created_at)
+SELECT id, 'large', '[]', 1, 'pending', false, now() FROM unnest(%s::uuid[]) AS id RETURNING id
+"""
 
 
 def limit(service: str) -> int:
@@ -63,6 +67,8 @@ def test_orders(system, topics, number, size, record_property):
 def test_payments(system, topics, number, size, record_property):
     system.end(["payments-consume"])
     orders = [str(uuid.uuid4()) for _ in range(number)]
+    # Their payments are for something: key after key of unknown orders would stop the topic in orders.
+    system.rows("orderdb", PLACED, orders)
     for sent, order_id in enumerate(orders):
         topics.send_soon(*order_created(order_id, size))
         if sent % 50 == 0:

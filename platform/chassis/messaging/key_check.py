@@ -17,10 +17,11 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from chassis.messaging.envelope import Envelope
 
 MOST_KEYS = 1_000
-"""So many keys of a set are checked: each takes a place in PostgreSQL's lock table until the transaction ends."""
+"""So many keys of a transaction are checked: each takes a place in PostgreSQL's lock table until the transaction ends."""
 PATIENCE_SECONDS = 0.2
 """A transaction that ends lets go of the rows that it has locked a moment before it lets go of its keys."""
 
+HELD_BY_US = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND pid = pg_backend_pid()"
 HELD_BY_OTHERS = "SELECT key FROM unnest(%s::bigint[]) AS key WHERE NOT pg_try_advisory_xact_lock(key)"
 
 
@@ -34,7 +35,10 @@ def check(connection: BaseDatabaseWrapper, envelopes: Sequence[Envelope]) -> Non
     """Take these keys for the open transaction. Does nothing where OUTBOX_CHECK_KEYS is off. Raises UnlockedAggregate."""
     if not settings.OUTBOX_CHECK_KEYS:
         return
-    keys = dict(islice(((_number(e.topic, e.key), e) for e in envelopes), MOST_KEYS))
+    with connection.cursor() as cursor:
+        cursor.execute(HELD_BY_US)
+        (held,) = cursor.fetchone()
+    keys = dict(islice(((_number(e.topic, e.key), e) for e in envelopes), max(0, MOST_KEYS - held)))
     wanted, deadline = list(keys), time.monotonic() + PATIENCE_SECONDS
     while wanted:
         with connection.cursor() as cursor:

@@ -88,6 +88,12 @@ def any_time(scene, settings) -> None:
     altered.result(20)
 
 
+@pytest.fixture(autouse=True)
+def nothing_stops(settings) -> None:
+    """Here all may be poison, and none of it waits for a good event."""
+    settings.CONSUMER_STOP_AFTER_KEYS = 0
+
+
 def on_topic(topic: str) -> list[Record]:
     """What stands on a topic, as a plain client reads it."""
     client = KafkaConsumer(servers() | {"group.id": f"look-{uuid.uuid4()}", "enable.partition.eof": True})

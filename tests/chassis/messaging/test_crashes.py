@@ -7,7 +7,7 @@ from confluent_kafka import Consumer, TopicPartition
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chassis.messaging import crashes, history
+from chassis.messaging import crashes, history, offset_metadata
 from chassis.messaging.backlog import Backlog
 from chassis.messaging.crashes import CAREFUL_AFTER, TRIES, WINDOW, CrashGuard, Memory
 from tests.chassis.messaging.kafka_helpers import new_topic, servers
@@ -27,7 +27,7 @@ class TestMemory:
 
     @given(st.integers(0, 1000), st.dictionaries(st.integers(0, 2**60), st.integers(1, 5), max_size=200))
     def test_comes_back_as_it_was_and_fits(self, starts, suspects):
-        text = Memory(0, suspects).text(starts)
+        text = offset_metadata.dump(Memory(0, suspects).said(starts))
         assert len(text or "") <= 4_096
         again = Memory.of(text)
         assert again.starts == starts
@@ -35,8 +35,8 @@ class TestMemory:
         assert len(again.suspects) == min(50, len(suspects))
 
     def test_what_was_being_tried_is_a_suspect_once_more(self):
-        assert Memory.of(Memory(0, {7: 1}).text(2, trying=7)).suspects == {7: 2}
-        assert Memory.of(Memory(0, {7: 1}).text(2, trying=9)).suspects == {7: 1, 9: 1}
+        assert Memory.of(offset_metadata.dump(Memory(0, {7: 1}).said(2, trying=7))).suspects == {7: 2}
+        assert Memory.of(offset_metadata.dump(Memory(0, {7: 1}).said(2, trying=9))).suspects == {7: 1, 9: 1}
 
 
 class Life:
@@ -105,7 +105,7 @@ def test_lives_that_end_in_their_first_batch_are_counted_and_then_one_at_a_time_
         life = live()
         assert life.guard.begin(taken := batch(life, 0, 1, 2, 3)) == "handle"
         assert len(taken) == 4
-        assert life.committed() == (0, Memory().text(starts + 1))
+        assert life.committed() == (0, offset_metadata.dump(Memory().said(starts + 1)))
     for ends in range(TRIES):
         life = live()
         ours = [offset for offset in (0, 1, 2, 3) if offset >= life.committed()[0]]

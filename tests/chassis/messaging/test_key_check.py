@@ -151,7 +151,8 @@ def test_a_large_set_does_not_fill_the_lock_table():
         publish_all(Outgoing(event(), f"u-{n}") for n in range(3 * key_check.MOST_KEYS))
         with connections["users"].cursor() as cursor:
             cursor.execute("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND pid = pg_backend_pid()")
-            assert cursor.fetchone() == (key_check.MOST_KEYS,)
+            (held,) = cursor.fetchone()
+    assert key_check.MOST_KEYS <= held <= key_check.MOST_KEYS + 1, "those of the keys, and the one of the trigger"
 
 
 @hypothesis_settings(max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture])

@@ -99,7 +99,9 @@ def test_another_takes_over_when_the_session_of_the_first_is_gone(topic):
             assert not second.loop._active
             with connections["users"].cursor() as cursor:
                 cursor.execute(
-                    "SELECT pid FROM pg_locks WHERE locktype = 'advisory' AND objid = %s AND granted", [LOCK]
+                    "SELECT pid FROM pg_locks WHERE locktype = 'advisory' AND objid = %s AND granted"
+                    " AND database = (SELECT oid FROM pg_database WHERE datname = current_database())",
+                    [LOCK],
                 )
                 [(pid,)] = cursor.fetchall()
                 cursor.execute("SELECT pg_terminate_backend(%s)", [pid])

@@ -78,6 +78,7 @@ def place(settings, monkeypatch) -> tuple[str, str]:
     """A topic and its dead-letter topic as `manage.py topics` makes them, and a service that reads it."""
     settings.KAFKA_MAX_MESSAGE_BYTES = LIMIT
     settings.KAFKA_TOPIC_PARTITIONS = 2
+    settings.CONSUMER_STOP_AFTER_KEYS = 0  # here all is poison
     name = f"sized-{uuid.uuid4().hex[:8]}"
     group = settings.SERVICE_NAME = f"group-{uuid.uuid4().hex[:8]}"
     dead = f"{name}.{group}.dlq"
@@ -102,7 +103,7 @@ def assert_buried(dead: str, sent: list) -> None:
         }
 
     with contextlib.closing(reader):
-        eventually(lambda: found() >= wanted, within=15, what="every record has its dead letter")
+        eventually(lambda: found() >= wanted, within=60, what="every record has its dead letter")
         assert found() == wanted
         reasons = {dict(m.headers() or [])[PREFIX + "reason"] for m in reader.messages}
     assert reasons == {b"unreadable"}

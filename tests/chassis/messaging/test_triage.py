@@ -198,7 +198,8 @@ class TestStopTheLine:
             simulation.run(until=repaired)
             stopped = simulation.triage.stopping.topics
             simulation.run(until=repaired + 600)
-        assert stopped == ["user.created"] or "hangs" in kinds
+        # Each of these costs a time limit, or a wait for a database that may be slow: ten keys take longer than that.
+        assert stopped == ["user.created"] or {"hangs", "57014"} & set(kinds)
         assert not simulation.dead
         assert len(simulation.done) == 2_100
         assert simulation.triage.stopping.topics == []
