@@ -14,12 +14,12 @@ pytestmark = pytest.mark.acceptance
 CALM = {"RETRY_ATTEMPTS": "100", "RETRY_CAP_SECONDS": "0.5"}
 
 
-def supervise(system, name: str, ends: list[int], **changes: str) -> None:
+def supervise(system, name: str, ends: list[int], *, fault: str = "handlers-crash", **changes: str) -> None:
     """Start the worker again, as a supervisor does, if it has died."""
     if name not in system.members or not system[name].alive:
         if name in system.members:
             ends.append(system[name].child.popen.returncode)
-        system.spawn(name, fault="handlers-crash", **changes)
+        system.spawn(name, fault=fault, **changes)
 
 
 def test_a_record_that_ends_orders_is_dead_lettered_and_all_others_are_handled(system, topics):
@@ -49,6 +49,29 @@ def test_a_record_that_ends_orders_is_dead_lettered_and_all_others_are_handled(s
     assert set(ends) == {-6}
     assert len(ends) <= 2 + 2 * TRIES
     assert system["orders-consume"].alive
+
+
+def test_a_handler_that_catches_its_time_limit_is_ended_with_its_process(system, topics):
+    """Nothing else ends it; what then happens is what happens after a crash."""
+    users, culprit, ends = new_ids(20), f"catches-{uuid.uuid4()}", []
+    system.end(["orders-consume"])
+    for user_id in (*users[:10], culprit, *users[10:]):
+        topics.send_soon(*wire(user_created(user_id)))
+    topics.flush()
+
+    def found() -> bool:
+        supervise(
+            system, "orders-consume", ends, fault="handlers-catch-everything", HANDLER_TIMEOUT_SECONDS="1",
+            RETRY_ATTEMPTS="2",
+        )  # fmt: skip
+        return bool(topics.dead("user.created", "orders", culprit.encode()))
+
+    eventually(found, within=240, every=0.2, what="the culprit is dead-lettered")
+    system.start("orders-consume")
+    settle(system, topics)
+
+    check(system, topics, users)
+    assert set(ends) == {1}
 
 
 def test_a_record_that_ends_payments_is_dead_lettered_and_all_others_are_paid_once(system, topics):

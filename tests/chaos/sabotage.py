@@ -3,6 +3,7 @@
 Each fault is what a careless rewrite would do. None of them can be switched on in the product.
 """
 
+import contextlib
 import os
 import sys
 import uuid
@@ -122,6 +123,23 @@ def handlers_crash():
         sound(received)
 
     setattr(services, use_case, crashing)
+
+
+@fault
+def handlers_catch_everything():
+    """The handler of an event of a user whose id begins with `catches-` catches each HandlerTimeout, and begins again."""
+    import time
+
+    services, use_case = _use_case()
+    sound = getattr(services, use_case)
+
+    def catching(received):
+        while any(one.event.user_id.startswith("catches-") for one in received):
+            with contextlib.suppress(BaseException):
+                time.sleep(1)
+        sound(received)
+
+    setattr(services, use_case, catching)
 
 
 def _use_case():

@@ -9,6 +9,7 @@ from django.conf import settings
 from django.db import connections, transaction
 
 from chassis.messaging import handling, inbox, outbox
+from chassis.messaging.database_transaction import raise_if_rolled_back
 from chassis.messaging.envelope import Outgoing, unseal
 from chassis.messaging.failures import HandlerFailed
 from chassis.messaging.records import Record
@@ -57,6 +58,7 @@ def handle_again(record: Record) -> None:
         with handling.traced([(record, letter)]) as received:
             try:
                 handling.call(received, known)
+                raise_if_rolled_back()
             except HandlerFailed as failed:
                 raise (failed.error if isinstance(failed.error, Exception) else failed) from None
     log.info("event handled again", request_id=letter.request_id, **record.log_fields())

@@ -18,7 +18,7 @@ from chassis.messaging.failures import Crashed, DependencyDown
 from chassis.messaging.handling import Handlers
 from chassis.messaging.intake import Intake
 from chassis.messaging.kafka_transaction import Fenced, KafkaTransaction
-from chassis.messaging.loop import Heartbeat, Stop
+from chassis.messaging.loop import Heartbeat, Overdue, Stop
 from chassis.messaging.lost_events import LostEvents
 from chassis.messaging.outcome import Outcome, Transaction
 from chassis.messaging.pausing import Pausing
@@ -132,6 +132,11 @@ class Consumer:
             while not self._stop:
                 self._heartbeat.beat()
                 self._turn()
+        except (Fenced, SessionTooShort, Overdue):
+            raise
+        except BaseException:
+            self._crashes.keep()
+            raise
         finally:
             self._close()
 

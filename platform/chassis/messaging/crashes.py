@@ -124,6 +124,7 @@ class CrashGuard:
         self._careful: dict[Partition, int] = {}
         """`careful_below` of the partitions where it is not 0: hardly ever any, so that the good path costs nothing."""
         self._trying: Record | None = None
+        self._ends_uncleanly = False
 
     def assigned(self, committed: Iterable[TopicPartition]) -> None:
         """These partitions are ours now, and this is what the group has committed in them."""
@@ -230,8 +231,14 @@ class CrashGuard:
         """How many unclean ends a record was being tried at."""
         return self._watched[record.source].memory.suspects.get(record.offset, 0)
 
+    def keep(self) -> None:
+        """The process ends by an exception: what is noted stands, as after a crash."""
+        self._ends_uncleanly = True
+
     def leave(self, partitions: Iterable[Partition]) -> None:
         """A clean end, or another consumer's turn: this start is not one that ended uncleanly."""
+        if self._ends_uncleanly:
+            return
         marks = [
             self._mark(place, watched.memory.said(watched.memory.starts))
             for place in partitions

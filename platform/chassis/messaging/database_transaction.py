@@ -11,7 +11,7 @@ from django.db import connections, transaction
 from chassis.messaging import handling, inbox, outbox
 from chassis.messaging.deadletters import DeadLetter, topic_of
 from chassis.messaging.envelope import Letter
-from chassis.messaging.failures import DependencyDown, is_dependency
+from chassis.messaging.failures import DependencyDown, HandlerFailed, RolledBack, is_dependency
 from chassis.messaging.handling import Handlers
 from chassis.messaging.outcome import USUAL, Offsets, Outcome, Tagged, Terms, untagged
 from chassis.messaging.records import Record
@@ -39,6 +39,7 @@ class DatabaseTransaction:
             new, repeated = _without_repeats(letters)
             with handling.traced(new) as received:
                 handling.call(received, self._handlers, terms.limit)
+                raise_if_rolled_back()
             _bury(dead)
         return Outcome(received, others + repeated, dead)
 
@@ -80,6 +81,21 @@ class DatabaseTransaction:
 
     def raise_if_unsure(self) -> None:
         """Nothing to do: a repeat of what was committed finds its ids in the inbox."""
+
+
+def raise_if_rolled_back() -> None:
+    """To be called when a handler has returned, in its transaction. Raises HandlerFailed where that cannot be committed.
+
+    PostgreSQL rolls back all of a transaction in which one statement failed, and Django says nothing of it at the end.
+    """
+    from psycopg.pq import TransactionStatus  # only where there is a database
+
+    connection = connections[settings.SERVICE_DATABASE]
+    raw = connection.connection
+    if raw is None or connection.closed_in_transaction or raw.closed:
+        raise HandlerFailed(DependencyDown("the connection was closed while the handler ran"))
+    if connection.needs_rollback or raw.info.transaction_status != TransactionStatus.INTRANS:
+        raise HandlerFailed(RolledBack(" ".join((RolledBack.__doc__ or "").split())))
 
 
 def _without_repeats(letters: Sequence[tuple[Record, Letter]]) -> tuple[list[tuple[Record, Letter]], list[Record]]:

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 
 from django.conf import settings
 
+from chassis import exceptions
 from chassis.messaging import names
 from chassis.messaging.envelope import Unreadable
 from chassis.messaging.failures import Crashed, HandlerTimeout
@@ -15,9 +16,6 @@ from chassis.observability import privacy
 
 NAMESPACE = uuid.UUID("6f7f7ac3-5d0b-4a9e-9a53-0a4d3c1f8f0e")
 PREFIX = "deadletter-"
-
-MOST_READ = 20_000
-"""Characters of an error, or of a traceback, that are looked at for personal data before they are cut."""
 
 LONGEST_ERROR = 2_000
 LONGEST_TRACEBACK = 8_000
@@ -85,8 +83,8 @@ class DeadLetter:
         ours = {
             "id": self.id,
             "reason": self.reason,
-            "error": privacy.scrub(f"{type(self.error).__name__}: {_text(self.error)[:MOST_READ]}")[:LONGEST_ERROR],
-            "traceback": privacy.scrub(_traceback(self.error)[-MOST_READ:])[-LONGEST_TRACEBACK:],
+            "error": privacy.scrub(f"{type(self.error).__name__}: {exceptions.message(self.error)}")[:LONGEST_ERROR],
+            "traceback": privacy.scrub(_traceback(self.error)[-exceptions.MOST_READ :])[-LONGEST_TRACEBACK:],
             "topic": r.topic,
             "partition": str(r.partition),
             "offset": str(r.offset),
@@ -112,14 +110,6 @@ def _bytes(name: str, text: str) -> bytes:
 def _first(encoded: bytes, most: int) -> bytes:
     """So many bytes at most, and no half character."""
     return encoded[:most].decode("utf-8", "ignore").encode()
-
-
-def _text(error: BaseException) -> str:
-    """What an exception says of itself, if it can."""
-    try:
-        return str(error)
-    except Exception as another:  # noqa: BLE001  a handler may raise anything
-        return f"(no text: {type(another).__name__})"
 
 
 def _traceback(error: BaseException) -> str:

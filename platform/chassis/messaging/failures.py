@@ -2,6 +2,7 @@
 
 from confluent_kafka import KafkaException
 
+from chassis import exceptions
 from chassis.database.failures import is_idle_timeout, is_statement_timeout, is_unavailable
 
 
@@ -13,12 +14,18 @@ class HandlerFailed(Exception):
     """A handler raised this, whatever it is: it may be anybody's, an exception of the chassis itself included."""
 
     def __init__(self, error: BaseException) -> None:
-        super().__init__(f"{type(error).__name__}: {error}")
+        super().__init__(f"{type(error).__name__}: {exceptions.message(error)}")
         self.error = error
 
 
 class HandlerTimeout(BaseException):
     """The handler ran longer than its time limit. Not an Exception, so that a handler does not catch it by the way."""
+
+
+class RolledBack(Exception):
+    """The handler returned, but its transaction cannot be committed any more: it caught an error of the database, or of
+    `publish`, or ended the transaction. Let the error out, or catch it around a savepoint (`transaction.atomic()`).
+    """
 
 
 class Refused(Exception):

@@ -17,9 +17,17 @@ from chassis.messaging.envelope import Letter, Unreadable, unseal
 from chassis.messaging.failures import HandlerFailed, HandlerTimeout
 from chassis.messaging.records import Record
 from chassis.messaging.registry import Handler, Received
+from chassis.messaging.watchdog import Watchdog
 from chassis.observability import metrics, tracing
 
 Handlers = Mapping[str, Handler]
+
+AGAIN_SECONDS = 1.0
+"""So long after HandlerTimeout it is raised again."""
+LAST_RESORT, LAST_RESORT_SECONDS = 2, 5.0
+"""A handler that catches each HandlerTimeout is ended, with its process, after so many of its time limits and seconds."""
+
+_last_resort = Watchdog("a handler that catches HandlerTimeout", LAST_RESORT_SECONDS)
 
 
 def ours(batch: Sequence[Record]) -> tuple[list[Record], list[Record]]:
@@ -114,7 +122,8 @@ def time_limit(seconds: float) -> Iterator[None]:
     """Raise HandlerTimeout in the body when it runs longer.
 
     By SIGALRM, which also ends a handler that waits in a system call; so it needs the main thread, where a worker's loop
-    runs. In another thread (a test's) there is no limit.
+    runs. In another thread (a test's) there is no limit. A body that catches HandlerTimeout gets another one each second; one
+    that catches all of them ends the process, which is the only thing that still ends it.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -124,9 +133,10 @@ def time_limit(seconds: float) -> Iterator[None]:
         raise HandlerTimeout(f"the handler ran longer than {seconds:g} s")
 
     before = signal.signal(signal.SIGALRM, expire)
-    signal.setitimer(signal.ITIMER_REAL, seconds)
+    signal.setitimer(signal.ITIMER_REAL, seconds, AGAIN_SECONDS)
     try:
-        yield
+        with _last_resort.within(LAST_RESORT * seconds + LAST_RESORT_SECONDS):
+            yield
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)

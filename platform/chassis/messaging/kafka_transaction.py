@@ -197,7 +197,8 @@ class KafkaTransaction:
         while letters and not refused and kafka.flush(self._producer, CALL_SECONDS):
             self._beat()
         if refused:
-            raise Unburied(refused[0])
+            topics = ", ".join(sorted({topic_of(letter.record.topic) for letter in letters}))
+            raise Unburied(f"{topics}: {refused[0]}")
 
     def _headers(self, letter: DeadLetter) -> Headers:
         headers = letter.headers()

@@ -4,6 +4,7 @@ Code and documents speak of an event by its logical name, `user.created`. At the
 so that several environments can share one cluster, each closed in by access rules on its prefix.
 """
 
+import re
 from collections.abc import Collection
 
 from django.conf import settings
@@ -12,6 +13,15 @@ from chassis.messaging.events import Event
 
 DEAD_LETTERS = ".dlq"
 """How the name of every dead-letter topic ends."""
+
+
+_LEGAL = re.compile(r"(?!\.{1,2}\Z)[A-Za-z0-9._-]{1,249}\Z")
+_INTERNAL = ("__consumer_offsets", "__transaction_state", "__share_group_state", "__cluster_metadata")
+
+
+def is_legal(topic: str) -> bool:
+    """Whether there can be a topic of this name that we may write to (Kafka's own rule, and not one of its internal topics)."""
+    return _LEGAL.match(topic) is not None and topic not in _INTERNAL
 
 
 def topic(event: type[Event] | Event) -> str:

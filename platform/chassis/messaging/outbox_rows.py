@@ -14,7 +14,7 @@ coalesce(octet_length(payload), 0) + coalesce(octet_length(key), 0)
 """
 UNSENT = f"""
 SELECT position, event_id, topic, key, raw_key, CASE WHEN size <= %(largest)s THEN payload END,
-       CASE WHEN size <= %(largest)s THEN headers END, created_at, size
+       CASE WHEN size <= %(largest)s THEN headers END, extract(epoch FROM created_at)::float8, size
 FROM (SELECT *, sum(least(size, %(largest)s)) OVER (ORDER BY position ROWS UNBOUNDED PRECEDING) - size AS before
       FROM (SELECT position, event_id, topic, key, raw_key, payload, headers, created_at, {SIZE} AS size
             FROM outbox AS o

@@ -8,6 +8,7 @@ confirms nothing gives the lock up, and asks for it again when it reaches a brok
 agreement between relays. What is on its way is `sending.py`, which topics wait is `topic_waits.py`. See docs/adr/.
 """
 
+import math
 import time
 from collections import defaultdict
 
@@ -326,7 +327,7 @@ class Relay:
         now = time.time()
         for row in rows:
             metrics.OUTBOX_PUBLISHED.labels(row.topic).inc()
-            metrics.OUTBOX_DELAY.observe(max(0.0, now - row.created_at.timestamp()))
+            metrics.OUTBOX_DELAY.observe(max(0.0, now - row.created_at) if math.isfinite(row.created_at) else 0.0)
         for topic in {row.topic for row in rows}.intersection(self._waits.topics):
             self._waits.written(topic, max(row.position for row in rows if row.topic == topic))
 

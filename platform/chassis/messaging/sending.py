@@ -7,7 +7,6 @@ its request: what is refused there is refused for its own sake.
 
 import time
 from collections.abc import Callable, Iterable
-from datetime import datetime
 from enum import Enum
 from functools import partial
 from typing import Any, NamedTuple
@@ -37,7 +36,8 @@ class Row(NamedTuple):
     raw_key: bytes | memoryview | None
     payload: bytes | memoryview | None
     headers: str | None
-    created_at: datetime
+    created_at: float
+    """Seconds since the epoch; infinite where somebody wrote so."""
     size: int
 
 
@@ -165,10 +165,7 @@ class Sending:
 
     def _produce(self, client: Producer, row: Row, *, alone: bool = False) -> Answer | None:
         """Hand over one row. An answer at once is what the client itself has against it."""
-        if row.headers is None:
-            reason = (
-                f"{row.size} bytes, more than any record may have: KAFKA_MAX_MESSAGE_BYTES is {sizes.largest_event()}"
-            )
+        if reason := self._never(row):
             return Answer(row, Verdict.REFUSED, reason)
         try:
             record = self._record(row)
@@ -186,6 +183,16 @@ class Sending:
             return self._answer(row, said, alone=True)  # what the client itself refuses was in nobody's company
         except kafka.UNWRITABLE as error:
             return Answer(row, Verdict.REFUSED, f"no Kafka record: {type(error).__name__}: {error}")
+
+    @staticmethod
+    def _never(row: Row) -> str:
+        """Why no such row can be sent, ever; empty if it may be."""
+        if row.headers is None:
+            most = sizes.largest_event()
+            return f"{row.size} bytes, more than any record may have: KAFKA_MAX_MESSAGE_BYTES is {most}"
+        if not names.is_legal(row.topic):
+            return "no topic can have this name: letters, digits, '.', '_' and '-', 249 at most"
+        return ""
 
     def _record(self, row: Row) -> tuple[bytes | None, bytes | None, Any]:
         """Key, value and headers."""

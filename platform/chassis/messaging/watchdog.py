@@ -4,6 +4,7 @@ import os
 import threading
 import time
 from types import TracebackType
+from typing import Self
 
 import structlog
 
@@ -24,6 +25,11 @@ class Watchdog:
         self._ticks = int(limit / TICK_SECONDS) + 1
         self._watching = False
         self._thread: threading.Thread | None = None
+
+    def within(self, limit: float) -> Self:
+        """Watch the next call with another limit."""
+        self._ticks = int(limit / TICK_SECONDS) + 1
+        return self
 
     def __enter__(self) -> None:
         """Begin to watch."""

@@ -59,6 +59,7 @@ class Writer:
         self._after_refusal = False
         self._undelivered: KafkaError | None = None
         """Why the first record that did not arrive did not."""
+        self._undelivered_to = ""
 
     def __enter__(self) -> Self:
         self._patience.heard()
@@ -108,7 +109,7 @@ class Writer:
             raise self._refused
         if after_refusal and self._undelivered is not None and self._undelivered.code() == KafkaError._PURGE_QUEUE:
             return False
-        why = failed if self._undelivered is None else self._undelivered.str()
+        why = failed if self._undelivered is None else f"{self._undelivered_to}: {self._undelivered.str()}"
         raise DependencyDown(f"nothing was written: {why}") from failed
 
     def _close(self) -> None:
@@ -144,7 +145,7 @@ class Writer:
 
     def _note(self, index: int, record: Outbound, error: KafkaError) -> None:
         if self._undelivered is None:
-            self._undelivered = error
+            self._undelivered, self._undelivered_to = error, record.topic
         size = sizes.of(record.key, record.value, record.headers)
         if error.code() in kafka.REFUSED_FOR_GOOD and (self._refused is None or size > self._refused_size):
             self._refused, self._refused_size = Refused(index, f"{error.name()}: {error.str()}"), size

@@ -25,6 +25,7 @@ from typing import Any
 import orjson
 from django.conf import settings
 
+from chassis import exceptions
 from chassis.imports import without
 from chassis.observability import correlation, privacy, tracing
 
@@ -211,10 +212,18 @@ _transform = ExceptionDictTransformer(show_locals=False, max_frames=40)
 
 
 def _exception_as_data(exc_info: ExcInfo) -> list[dict[str, Any]]:
+    try:
+        return _parts(exc_info)
+    except Exception as error:  # noqa: BLE001  a line about an exception must not raise another
+        why = f"(cannot be shown: {type(error).__name__})"
+        return [{"type": exc_info[0].__name__, "message": why, "stack": []}]
+
+
+def _parts(exc_info: ExcInfo) -> list[dict[str, Any]]:
     return [
         {
             "type": part["exc_type"],
-            "message": privacy.scrub(part["exc_value"]),
+            "message": privacy.scrub(part["exc_value"][: exceptions.MOST_READ]),
             "stack": [f"{frame['filename']}:{frame['lineno']} in {frame['name']}" for frame in part["frames"]],
         }
         for part in _transform(exc_info)
@@ -222,7 +231,11 @@ def _exception_as_data(exc_info: ExcInfo) -> list[dict[str, Any]]:
 
 
 def _exception_as_text(exc_info: ExcInfo) -> str:
-    return privacy.scrub("".join(traceback.format_exception(*exc_info)).rstrip())
+    try:
+        text = "".join(traceback.format_exception(*exc_info)).rstrip()
+    except Exception as error:  # noqa: BLE001  a line about an exception must not raise another
+        text = f"{exc_info[0].__name__}: (cannot be shown: {type(error).__name__})"
+    return privacy.scrub(text[-exceptions.MOST_READ :])
 
 
 def _dumps(event: EventDict, **_: Any) -> str:

@@ -126,6 +126,14 @@ def test_lives_that_end_in_their_first_batch_are_counted_and_then_one_at_a_time_
     assert not live().guard._watched[last.topic, 0].careful_below
 
 
+def test_a_process_that_ends_by_an_exception_takes_no_count_back(live):
+    life = live()
+    assert life.guard.begin(batch(life, 0, 1)) == "handle"
+    life.guard.keep()
+    life.guard.leave([(life.topic, 0)])
+    assert life.committed() == (0, offset_metadata.dump(Memory().said(1)))
+
+
 def test_who_was_fenced_off_and_lives_blames_nobody(live):
     """The same process begins anew, and finds its own notes: of the start, and of the event that it was trying."""
     for _ in range(CAREFUL_AFTER + 3):

@@ -6,6 +6,7 @@ import sys
 
 import pytest
 
+from chassis.observability import logging
 from tests.chassis.observability.processes import ROOT, clean_environment
 
 PRELUDE = """
@@ -184,3 +185,29 @@ except ValueError:
 """
         )
         assert line["exception"][0]["type"] == "ValueError"
+
+
+def nested_group() -> Exception:
+    error: Exception = ValueError("innermost")
+    for _ in range(5_000):
+        error = ExceptionGroup("group", [error])
+    return error
+
+
+def odd_notes() -> Exception:
+    error = ValueError("noted")
+    error.__notes__ = 5
+    return error
+
+
+def large() -> Exception:
+    return ValueError(("a" * 300 + "@b\n x@") * 35_000)
+
+
+@pytest.mark.parametrize("make", [nested_group, odd_notes, large])
+def test_no_exception_is_too_strange_for_a_line(make):
+    error = make()
+    exc_info = (type(error), error, None)
+    assert logging._exception_as_data(exc_info)[0]["type"] == type(error).__name__
+    assert len(str(logging._exception_as_data(exc_info))) < 200_000
+    assert len(logging._exception_as_text(exc_info)) < 200_000
