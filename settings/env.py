@@ -98,9 +98,7 @@ class Environment(BaseSettings):
     def _split(cls, value: object) -> object:
         if not isinstance(value, str):
             return value
-        # A Host field, and so Django, has an IPv6 address in brackets.
-        hosts = [part.strip() for part in value.split(",") if part.strip()]
-        return tuple(f"[{host}]" if host.count(":") > 1 and not host.startswith("[") else host for host in hosts)
+        return tuple(part.strip() for part in value.split(",") if part.strip())
 
     @field_validator("allowed_hosts")
     @classmethod

@@ -65,7 +65,11 @@ class Connections:
             own = next((each for each in self._waiting if each.address == client.address), None)
             if not self._evict(own):
                 return False
-        return len(self._all) <= self._most or self._evict(next(iter(self._waiting), None))
+        # More than one may be too many: those that were refused are still there for a moment.
+        while len(self._all) > self._most:
+            if not self._evict(next(iter(self._waiting), None)):
+                return False
+        return True
 
     def remove(self, client: Connected) -> None:
         """It is closed."""

@@ -310,6 +310,15 @@ class TestHowMany:
             assert response["retry-after"] == "1"
             assert client.closed()
 
+    def test_those_that_are_refused_make_no_room(self, users, another_gateway, crowd):
+        users.behave = hangs
+        gateway = another_gateway(USERS_URL=users.url, GATEWAY_MAX_CONNECTIONS="5")
+        crowd(gateway, 5, request("GET", "/api/users"))
+        eventually(lambda: len(users.requests) == 5, within=20)
+        crowd(gateway, 10, request("GET", "/api/users"))
+        time.sleep(0.5)
+        assert len(users.requests) == 5
+
     def test_one_address_does_not_take_the_room_of_others(self, users, another_gateway, crowd):
         gateway = another_gateway(USERS_URL=users.url, GATEWAY_MAX_CONNECTIONS_PER_ADDRESS="10")
         other = socket.create_connection(("127.0.0.1", gateway.port), source_address=("127.0.0.9", 0), timeout=10)

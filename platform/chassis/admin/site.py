@@ -55,7 +55,7 @@ def _guarded(view: View) -> View:
             if isinstance(response, SimpleTemplateResponse):
                 # Here, as a list is read from the database only when it is shown.
                 response = response.render()
-        except (ValueError, TypeError, OverflowError, ValidationError, FieldError, DatabaseError) as error:
+        except (ValueError, TypeError, LookupError, OverflowError, ValidationError, FieldError, DatabaseError) as error:
             if isinstance(error, DatabaseError) and not _is_in_the_value(error):
                 raise
             return _meaningless(request, error)

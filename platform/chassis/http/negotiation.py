@@ -19,9 +19,10 @@ ACCEPT = "Accept"
 PROBLEM, JSON, HTML = "application/problem+json", "application/json", "text/html"
 
 _NAME = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
-_QUOTED = r'"(?:[^"\\]|\\.)*"'
-_MEMBER = re.compile(rf"(?:{_QUOTED}|[^,\"])+")
-_RANGE = re.compile(rf"\s*({_NAME})/({_NAME})\s*((?:;[^;]*)*)\s*", re.DOTALL)
+# One that does not end goes on to the header's end: to look for its end from each quote would take the square of the length.
+_QUOTED = r'"(?:[^"\\]|\\.)*+(?:"|\\?\Z)'
+_MEMBER = re.compile(rf"(?:{_QUOTED}|[^,\"])++")
+_RANGE = re.compile(rf"\s*+({_NAME})/({_NAME})\s*+((?:;[^;]*)*+)")
 _QUALITY = re.compile(r"(?:0(?:\.[0-9]{0,3})?|1(?:\.0{0,3})?)")
 
 

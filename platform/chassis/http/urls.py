@@ -1,10 +1,14 @@
 """The paths that every service has, and the views for Django's own errors."""
 
 from importlib.util import find_spec
+from threading import Lock
+from typing import Any
 
 from django.urls import URLPattern, URLResolver, include, path
 from django.views.generic import RedirectView
+from drf_spectacular.utils import extend_schema
 from drf_spectacular.views import SpectacularJSONAPIView
+from rest_framework.response import Response
 
 from chassis.http import errors
 
@@ -14,11 +18,26 @@ ERROR_VIEWS = (errors.bad_request, errors.permission_denied, errors.page_not_fou
 SHARED = ("chassis.health.urls", "chassis.observability.urls", "chassis.messaging.urls")
 
 
+class SchemaView(SpectacularJSONAPIView):
+    """The service's OpenAPI document, made for one request at a time.
+
+    drf-spectacular finds out at its first use which of its extensions apply, and two threads at once would meet half of that.
+    """
+
+    making = Lock()
+
+    @extend_schema(exclude=True)
+    def get(self, request: Any, *args: Any, **kwargs: Any) -> Response:
+        """The document."""
+        with self.making:
+            return super().get(request, *args, **kwargs)
+
+
 def common_urls() -> list[URLPattern | URLResolver]:
     """`health/live`, `health/ready`, `metrics`, `asyncapi` and `schema`."""
     return [
         *(path("", include(module)) for module in SHARED if find_spec(module)),
-        path("schema", SpectacularJSONAPIView.as_view(), name="schema"),
+        path("schema", SchemaView.as_view(), name="schema"),
     ]
 
 

@@ -120,14 +120,13 @@ def _stdlib(level: str, prepare: list[Any], render: list[Any]) -> dict[str, Any]
                 "processors": [structlog.stdlib.ProcessorFormatter.remove_processors_meta, *render],
             }
         },
-        "filters": {"seldom": {"()": Seldom}, "failures": {"()": Failures}},
+        "filters": {"seldom": {"()": Seldom}},
         "handlers": {"line": {"()": _StandardError, "formatter": "line", "filters": ["seldom"]}},
         "root": {"level": level, "handlers": ["line"]},
         "loggers": {
             # Django and the servers come with handlers of their own: those go.
             **{name: dict(through) for name in ("django", "gunicorn.error", "gunicorn.access")},
             **{name: {**through, "level": lowest} for name, lowest in LEVELS.items()},
-            "django.request": {**through, "level": LEVELS["django.request"], "filters": ["failures"]},
         },
     }
 
@@ -155,18 +154,6 @@ class _StandardError(logging.StreamHandler[Any]):
     @property
     def stream(self) -> Any:
         return sys.stderr
-
-
-class Failures(logging.Filter):
-    """Lets only exceptions pass.
-
-    Django logs an answer of 5xx once more behind all middleware, where nobody knows its request any more; the access line
-    has said all of that.
-    """
-
-    def filter(self, record: logging.LogRecord) -> bool:
-        """Whether this line is to be written."""
-        return record.exc_info is not None
 
 
 class Seldom(logging.Filter):

@@ -131,8 +131,8 @@ def test_a_content_type_that_cannot_be_read_is_a_problem_on_every_page(users, pa
 
 @pytest.mark.parametrize("kind", BROKEN)
 @pytest.mark.parametrize("page", ["/", "/api", "/api/docs", "/api/schema", "/metrics", "/health/ready", "/nothing"])
-def test_the_same_on_every_page_of_the_gateway(pages, page, kind):
-    Said(pages, "GET", page, f"Content-Type: {kind}").assert_problem(400)
+def test_a_page_of_the_gateway_takes_no_body_and_reads_no_content_type(pages, page, kind):
+    assert Said(pages, "GET", page, f"Content-Type: {kind}").status == Said(pages, "GET", page).status < 500
 
 
 @pytest.mark.parametrize("charset", FOREIGN)

@@ -1,5 +1,7 @@
 """Accept, as RFC 9110 has it: qualities, precedence by specificity, and errors that are problems whatever was wanted."""
 
+import time
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -95,3 +97,12 @@ def test_without_a_preference_it_is_no_page():
 @given(st.text(max_size=80) | st.lists(st.sampled_from('*/;,q=01."ab \\'), max_size=40).map("".join))
 def test_any_text_is_read(header):
     assert 0 <= quality("application/json", parse(header))[0] <= 1
+
+
+@pytest.mark.parametrize(
+    "header", ['\\"' * 16_000, "a/b" + " " * 31_000 + "x", '"' * 31_000, "a/b;" * 8_000, ";" * 31_000]
+)
+def test_a_header_of_any_shape_is_read_at_once(header):
+    started = time.monotonic()
+    parse(header)
+    assert time.monotonic() - started < 0.5

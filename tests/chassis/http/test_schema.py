@@ -2,8 +2,10 @@
 
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import httpx2
 import pytest
 from rest_framework.test import APIClient
 
@@ -75,6 +77,14 @@ def test_each_operation_says_how_it_can_fail(document, service_name):
             assert ("If-Match" in names) == (method in {"put", "patch", "delete"})
             assert ("If-None-Match" in names) == (method == "get")
             assert all("X-Request-Id" in response["headers"] for response in operation["responses"].values())
+
+
+def test_those_who_ask_first_at_the_same_time_get_it():
+    with serving("users") as url, ThreadPoolExecutor(4) as threads:
+        answers = list(threads.map(httpx2.get, [f"{url}/schema"] * 4))
+
+    assert [answer.status_code for answer in answers] == [200] * 4
+    assert len({answer.text for answer in answers}) == 1
 
 
 @pytest.mark.parametrize("service_name", ["users", "orders"])
