@@ -36,6 +36,8 @@ PARKED = """
 SELECT count(*) FROM (SELECT 1 FROM outbox
 WHERE sent_at IS NULL AND parked_at IS NOT NULL AND discarded_at IS NULL LIMIT %(counted)s) AS parked
 """
+BY_INDEX = "SET enable_seqscan = off"
+"""This session only. Statistics from a moment when most rows waited would make the planner read the whole table."""
 KEEP_FLOOR = """
 INSERT INTO outbox_floor (position) VALUES (%s)
 ON CONFLICT (only_row) DO UPDATE SET position = excluded.position WHERE outbox_floor.position <> excluded.position
@@ -75,6 +77,7 @@ class OutboxGauges:
         metrics.OUTBOX_OLDEST_AGE.set(0.0 if self._oldest is None else time.monotonic() - self._oldest)
 
     def _measure(self, cursor: Any) -> None:
+        cursor.execute(BY_INDEX)
         if (floor := self._relay.floor) is not None:
             cursor.execute(KEEP_FLOOR, [floor])
         age = oldest_age(cursor)

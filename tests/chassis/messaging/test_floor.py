@@ -307,7 +307,9 @@ class TestUnderAnOldSnapshot:
             cursor.execute("UPDATE outbox SET sent_at = now()")
             settle(taker)
             cursor.execute(outbox_gauges.KEEP_FLOOR, [taker.floor.position])
+            cursor.execute(outbox_gauges.BY_INDEX)
             yield cursor
+            cursor.execute("RESET enable_seqscan")
 
     @staticmethod
     def pages(cursor, query, values=None) -> int:
