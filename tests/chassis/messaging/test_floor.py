@@ -15,6 +15,7 @@ from chassis.messaging import outbox_gauges, outbox_rows
 from chassis.messaging.floor import Floor
 from chassis.messaging.wakeup import Wakeup
 from tests.chassis.messaging.sessions import connect, old_snapshot, publish, session
+from tests.waiting import eventually
 
 pytestmark = pytest.mark.django_db(databases=["users"], transaction=True)
 
@@ -139,7 +140,7 @@ def test_what_is_to_be_sent_again_is_found_below_it(taker, sessions):
     assert settle(taker) == positions[-1]
     publisher.execute("UPDATE outbox SET sent_at = NULL WHERE position = %s", [positions[0]])
     publisher.commit()
-    assert taker.take() == [positions[0]]
+    eventually(lambda: taker.take() == [positions[0]], what="the notification has come")
     assert settle(taker) == positions[-1]
 
 
