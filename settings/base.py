@@ -66,7 +66,7 @@ def middleware(*, sessions: bool) -> list[str]:
         "chassis.http.origins.ContentSecurityPolicyMiddleware",
         "chassis.http.requests.RefusalMiddleware",
         "chassis.http.origins.CrossSiteMiddleware",
-        "whitenoise.middleware.WhiteNoiseMiddleware",
+        "chassis.http.static.StaticFilesMiddleware",
         *(SESSION_MIDDLEWARE[:1] if sessions else []),
         "django.middleware.common.CommonMiddleware",
         "django.middleware.csrf.CsrfViewMiddleware",

@@ -52,6 +52,14 @@ class TestDocs:
         assert response.status == 200
         assert response["content-type"].startswith("text/css")
 
+    @pytest.mark.parametrize("method", ["GET", "HEAD"])
+    def test_files_come_whole(self, gateway, method):
+        path = "/static/rest_framework/css/bootstrap.min.css"
+        whole = gateway.ask(method, path)
+        part = gateway.ask(method, path, "Range: bytes=0-9", 'If-Range: "of another version"')
+        assert (part.status, part["content-length"]) == (200, whole["content-length"])
+        assert part.body == whole.body
+
 
 class TestHealth:
     def test_live(self, gateway):

@@ -2,6 +2,8 @@
 
 from collections.abc import Callable
 from functools import wraps
+from pathlib import Path
+from traceback import extract_tb
 from typing import Any
 
 import structlog
@@ -74,7 +76,11 @@ def _is_in_the_value(error: DatabaseError) -> bool:
 
 def _meaningless(request: HttpRequest, error: Exception) -> HttpResponseBase:
     """The list without its filters, 404 for an id, 400 for a form. The log has where, to tell a wrong value from a bug."""
-    log.warning("admin page asked for something meaningless", error=type(error).__name__, exc_info=True)
+    # Not the exception's text, which quotes the value.
+    where = [
+        f"{Path(frame.filename).name}:{frame.lineno} {frame.name}" for frame in extract_tb(error.__traceback__)[-8:]
+    ]
+    log.warning("admin page asked for something meaningless", error=type(error).__name__, where=where)
     if request.method not in {"GET", "HEAD"}:
         raise SuspiciousOperation("a value that cannot be") from None
     if not request.GET:

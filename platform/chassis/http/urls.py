@@ -2,7 +2,7 @@
 
 from importlib.util import find_spec
 from threading import Lock
-from typing import Any
+from typing import Any, cast
 
 from django.urls import URLPattern, URLResolver, include, path
 from django.views.generic import RedirectView
@@ -30,7 +30,7 @@ class SchemaView(SpectacularJSONAPIView):
     def get(self, request: Any, *args: Any, **kwargs: Any) -> Response:
         """The document."""
         with self.making:
-            return super().get(request, *args, **kwargs)
+            return cast("Response", super().get(request, *args, **kwargs))  # type: ignore[no-untyped-call]
 
 
 def common_urls() -> list[URLPattern | URLResolver]:

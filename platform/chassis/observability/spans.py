@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from typing import Any
+from urllib.parse import unquote
 
 from opentelemetry.context import Context
 from opentelemetry.sdk.trace import Event, ReadableSpan, Span, SpanProcessor
@@ -92,7 +93,8 @@ def _value(name: str, value: Any) -> Any:
         return privacy.HIDDEN if value else value
     if name in TARGETS and isinstance(value, str):
         path, question, query = value.partition("?")
-        return privacy.scrub(path) + (question + privacy.HIDDEN if query else "")
+        # An address may be written with %40.
+        return privacy.scrub(unquote(path)) + (question + privacy.HIDDEN if query else "")
     if not name.startswith(CONVENTIONS) and privacy.is_masked(name.rpartition(".")[2]):
         return privacy.HIDDEN
     if isinstance(value, str):

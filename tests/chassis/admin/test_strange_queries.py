@@ -100,6 +100,7 @@ def admin(request):
             admin = Admin(served.url)
             admin.lists = LISTS[request.param]
             admin.service = request.param
+            admin.log = served.child.log
             yield admin
 
 
@@ -169,3 +170,14 @@ def test_the_last_year_is_one(admin):
 @pytest.mark.parametrize("path", ["r/1/1/", "messaging/inboxevent/%00/change/", "messaging/outboxevent/x/change/"])
 def test_what_is_not_there(admin, path):
     assert admin.get(f"/admin/{path}")[0] in {302, 404}
+
+
+def test_what_was_asked_for_is_in_no_log(admin):
+    path = f"/admin/{admin.service}/{admin.service.removesuffix('s')}/"
+    for query in ("created_at__year=Lovelace", "id__in=Lovelace", "_to_field=Lovelace", "id__regex=Lovelace("):
+        assert admin.get(f"{path}?{query}")[0] in {302, 400}
+    form = {"csrfmiddlewaretoken": admin.cookies["csrftoken"], "action": "", "_selected_action": "Lovelace"}
+    admin.ask("POST", path, urlencode(form))
+    log = admin.log.read_text(errors="replace")
+    assert "DisallowedModelAdminToField" in log
+    assert "Lovelace" not in log

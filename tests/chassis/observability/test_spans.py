@@ -37,6 +37,7 @@ def exported():
     ("name", "value"),
     [
         ("http.target", "/users?email=ada"),
+        ("http.target", "/users/ada%40example.org"),
         ("http.url", "http://h/users?name=ada#x"),
         ("url.full", "http://h/users?name=ada"),
         ("url.query", "name=ada"),
