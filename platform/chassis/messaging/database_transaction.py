@@ -39,7 +39,8 @@ class DatabaseTransaction:
             new, repeated = _without_repeats(letters)
             with handling.traced(new) as received:
                 handling.call(received, self._handlers, terms.limit)
-                raise_if_rolled_back()
+                if received:  # else no statement was made, and no transaction begun
+                    raise_if_rolled_back()
             _bury(dead)
         return Outcome(received, others + repeated, dead)
 

@@ -85,3 +85,12 @@ def test_only_the_guilty_is_dead_lettered_and_all_others_take_effect(scene, misd
     assert dead.key == "k13"
     effects = set(InboxEvent.objects.filter(topic="effect", key__startswith="effect-").values_list("key", flat=True))
     assert effects == {f"effect-{n}" for n in (*range(40), *range(100, 140)) if n != 13}
+
+
+def test_what_cannot_be_read_is_no_misdeed_of_a_handler(scene):
+    """A batch without a readable event makes no statement but its dead letters."""
+    scene.send((b"k", b"junk", [("ce_id", b"1")]))
+    with running(Consumer):
+        [dead] = eventually(lambda: list(OutboxEvent.objects.filter(topic=scene.dead)))
+    assert dict(dead.headers)["deadletter-reason"] == "unreadable"
+    assert dict(dead.headers)["deadletter-attempts"] == "1"
