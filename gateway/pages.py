@@ -156,7 +156,8 @@ class _Exchange:
 
 def answers_options(call: Call) -> bool:
     """Whether an OPTIONS is for the gateway itself: of everything, or one that may go no further (RFC 9110 7.6.2)."""
-    return call.head.target == b"*" or call.read.ours.get(b"max-forwards") == b"0"
+    forwards = call.read.ours.get(b"max-forwards", b"")
+    return call.head.target == b"*" or (forwards.isdigit() and not forwards.strip(b"0"))
 
 
 def _scope(call: Call) -> dict[str, Any]:

@@ -61,11 +61,11 @@ class Connections:
         """
         self._all.add(client)
         self._by_address[client.address] += 1
-        if self._most_per_address and self._by_address[client.address] > self._most_per_address:
+        # More than one may be too many: those that were refused are still there for a moment.
+        while self._most_per_address and self._by_address[client.address] > self._most_per_address:
             own = next((each for each in self._waiting if each.address == client.address), None)
             if not self._evict(own):
                 return False
-        # More than one may be too many: those that were refused are still there for a moment.
         while len(self._all) > self._most:
             if not self._evict(next(iter(self._waiting), None)):
                 return False

@@ -310,9 +310,10 @@ class TestHowMany:
             assert response["retry-after"] == "1"
             assert client.closed()
 
-    def test_those_that_are_refused_make_no_room(self, users, another_gateway, crowd):
+    @pytest.mark.parametrize("cap", ["GATEWAY_MAX_CONNECTIONS", "GATEWAY_MAX_CONNECTIONS_PER_ADDRESS"])
+    def test_those_that_are_refused_make_no_room(self, users, another_gateway, crowd, cap):
         users.behave = hangs
-        gateway = another_gateway(USERS_URL=users.url, GATEWAY_MAX_CONNECTIONS="5")
+        gateway = another_gateway(USERS_URL=users.url, **{cap: "5"})
         crowd(gateway, 5, request("GET", "/api/users"))
         eventually(lambda: len(users.requests) == 5, within=20)
         crowd(gateway, 10, request("GET", "/api/users"))
