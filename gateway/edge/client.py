@@ -167,7 +167,7 @@ class Client(asyncio.Protocol):
         if call.aborted or not call.started:
             self._close(linger=False)
         elif not self.keep:
-            self._close(linger=not whole or bool(self._buffer))
+            self._close(linger=True)
         elif not whole:
             self._state = State.REST
             self.deadline = self.edge.loop.time() + CLOSE_SECONDS

@@ -333,6 +333,24 @@ class TestHowMany:
         assert gateway.metric("gateway_connections_evicted_total") >= 20
 
 
+class TestLastAnswers:
+    def test_what_comes_late_takes_nothing_of_the_answer(self, gateway):
+        with socket.socket() as client:
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            client.settimeout(10)
+            client.connect(("127.0.0.1", gateway.port))
+            client.sendall(request("GET", "/static/rest_framework/css/bootstrap.min.css", "Connection: close"))
+            for _ in range(2):
+                time.sleep(0.1)
+                client.sendall(b"\r\n")
+            time.sleep(0.1)
+            received = b""
+            while piece := client.recv(65_536):
+                received += piece
+        head, _, body = received.partition(b"\r\n\r\n")
+        assert f"content-length: {len(body)}\r\n".encode() in head
+
+
 class TestAddresses:
     @pytest.fixture
     def dual(self, users, another_gateway):
