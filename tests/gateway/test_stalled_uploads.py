@@ -80,7 +80,8 @@ def test_others_are_not_held_up(gateway, users, record_property):
     figures = {"p99 without": p99(without), "p99 with": p99(with_them)}
     record_property("figures", figures)
     print(figures)
-    assert p99(with_them) <= 2 * p99(without), figures
+    # Where uploads reach a service, others wait for them, some 29 s; the half second is for a machine with other work.
+    assert p99(with_them) <= 2 * p99(without) + 0.5, figures
 
 
 def test_what_they_have_sent_is_not_in_memory(gateway):
