@@ -50,7 +50,7 @@ def _starts(client: Consumer, topics: Iterable[str], since: datetime | None) -> 
         return [Place(topic, number, OFFSET_BEGINNING) for topic, number in there]
     moment = int(since.timestamp() * 1000)
     wanted = [Place(*place, moment) for place in there]
-    found = _settled(lambda: client.offsets_for_times(wanted, timeout=PATIENCE_SECONDS))
+    found = settled(lambda: client.offsets_for_times(wanted, timeout=PATIENCE_SECONDS))
     return [place for place in found if place.offset >= 0]  # else it has nothing so young
 
 
@@ -82,7 +82,7 @@ def _end(client: Consumer, place: Place) -> int:
         _, end = client.get_watermark_offsets(Place(place.topic, place.partition), timeout=PATIENCE_SECONDS)
         return int(end)
 
-    return _settled(ask)
+    return settled(ask)
 
 
 def last(
@@ -110,11 +110,11 @@ def committed(client: Consumer, places: Iterable[Partition]) -> dict[Partition, 
     (2.16.0 dies of it with a segmentation fault).
     """
     wanted = [Place(*place) for place in places]
-    found = _settled(lambda: client.committed(wanted, timeout=PATIENCE_SECONDS))
+    found = settled(lambda: client.committed(wanted, timeout=PATIENCE_SECONDS))
     return {(place.topic, place.partition): place.offset for place in found if place.offset >= 0}
 
 
-def _settled(ask: Callable[[], T]) -> T:
+def settled(ask: Callable[[], T]) -> T:
     """Ask again while what was asked is just moving. Raises KafkaException for anything else, and when it never settles."""
     deadline = time.monotonic() + PATIENCE_SECONDS
     while True:

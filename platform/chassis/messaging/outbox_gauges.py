@@ -8,15 +8,16 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any, Protocol
 
 from django.conf import settings
 from django.db import Error, connections
 
-from chassis.observability import metrics, tracing
+from chassis.messaging.background import beside
+from chassis.observability import metrics
 
 EVERY_SECONDS = 5.0
-ENDS_WITHIN_SECONDS = 2.0
 COUNTED = metrics.COUNTED_EXACTLY
 
 # A hint: what a restored or emptied table has not reached again is no place to begin.
@@ -91,20 +92,13 @@ class OutboxGauges:
 @contextmanager
 def measuring(relay: Sending) -> Iterator[None]:
     """Measure every EVERY_SECONDS while the body runs. Every relay does, also one that stands by: an outage has no gaps."""
-    ended = threading.Event()
-    thread = threading.Thread(target=_keep_measuring, args=(relay, ended), name="outbox-gauges", daemon=True)
-    thread.start()
-    try:
+    with beside("outbox-gauges", partial(_keep_measuring, relay)):
         yield
-    finally:
-        ended.set()
-        thread.join(ENDS_WITHIN_SECONDS)
 
 
 def _keep_measuring(relay: Sending, ended: threading.Event) -> None:
     gauges = OutboxGauges(relay)
-    with tracing.untraced():
-        while not ended.is_set():
-            gauges.measure()
-            ended.wait(EVERY_SECONDS)
+    while not ended.is_set():
+        gauges.measure()
+        ended.wait(EVERY_SECONDS)
     connections[settings.SERVICE_DATABASE].close()

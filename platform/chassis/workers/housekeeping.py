@@ -4,17 +4,16 @@ import random
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 
 import structlog
 from django.conf import settings
 from django.db import DatabaseError, connections
 
 from chassis.messaging import inbox_key, retention
-from chassis.observability import tracing
+from chassis.messaging.background import beside
 
 log = structlog.get_logger(__name__)
-
-ENDS_WITHIN_SECONDS = 2.0
 
 
 @contextmanager
@@ -23,25 +22,18 @@ def housekeeping(is_our_turn: Callable[[], bool]) -> Iterator[None]:
     if not settings.PURGE_EVERY_SECONDS:
         yield
         return
-    ended = threading.Event()
-    thread = threading.Thread(target=_keep_house, args=(is_our_turn, ended), name="housekeeping", daemon=True)
-    thread.start()
-    try:
+    with beside("housekeeping", partial(_keep_house, is_our_turn)):
         yield
-    finally:
-        ended.set()
-        thread.join(ENDS_WITHIN_SECONDS)
 
 
 def _keep_house(is_our_turn: Callable[[], bool], ended: threading.Event) -> None:
     # Not all relays of a restart at the same moment.
     every: float = settings.PURGE_EVERY_SECONDS
     wait = every * random.uniform(0.5, 1.0)  # noqa: S311
-    with tracing.untraced():
-        while not ended.wait(wait):
-            wait = every
-            if is_our_turn():
-                purge(ended.is_set)
+    while not ended.wait(wait):
+        wait = every
+        if is_our_turn():
+            purge(ended.is_set)
 
 
 def purge(stop: Callable[[], bool]) -> None:

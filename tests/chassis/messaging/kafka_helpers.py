@@ -97,7 +97,7 @@ def committed(scene) -> int:
     client = Consumer(servers() | {"group.id": scene.group})
     try:
         places = [TopicPartition(scene.topic, n) for n in range(2)]
-        offsets = history._settled(lambda: client.committed(places, timeout=60))
+        offsets = history.settled(lambda: client.committed(places, timeout=60))
         return sum(max(0, partition.offset) for partition in offsets)
     finally:
         client.close()

@@ -54,7 +54,7 @@ class Life:
 
     def told(self):
         """What the group has committed, once its coordinator is there."""
-        return history._settled(lambda: self.client.committed([self.place], timeout=10))
+        return history.settled(lambda: self.client.committed([self.place], timeout=10))
 
     def receive(self, *offsets: int):
         records = [record(offset, f"k{offset}", topic=self.topic) for offset in offsets]

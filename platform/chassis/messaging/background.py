@@ -1,0 +1,28 @@
+"""A thread beside the loop of a long-lived command, for as long as that runs."""
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from chassis.observability import tracing
+
+ENDS_WITHIN_SECONDS = 2.0
+"""How long the end of the body waits for the thread."""
+
+
+@contextmanager
+def beside(name: str, run: Callable[[threading.Event], None]) -> Iterator[None]:
+    """Call `run` in a thread of this name while the body runs, untraced; the event that it is given is set at the end."""
+    ended = threading.Event()
+
+    def work() -> None:
+        with tracing.untraced():
+            run(ended)
+
+    thread = threading.Thread(target=work, name=name, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join(ENDS_WITHIN_SECONDS)
