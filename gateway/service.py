@@ -1,0 +1,11 @@
+"""What the repository knows of the gateway; everything else is derived from it."""
+
+from services import Process, Service
+
+SERVICE = Service(
+    name="gateway",
+    summary="the entry point for clients; sends each request to the service that owns its path",
+    port=8000,
+    web=Process(memory=96, memory_limit=256),
+    edge=True,
+)

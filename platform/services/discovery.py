@@ -1,0 +1,50 @@
+"""The list of all services: each top-level folder with a `service.py` is one."""
+
+import importlib.util
+from pathlib import Path
+
+from services.declaration import BadDeclaration, Service
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+
+
+def discover(root: Path = ROOT) -> tuple[Service, ...]:
+    """The services below `root`, by port. Raises BadDeclaration, also where two contradict each other."""
+    services = sorted((_load(path) for path in root.glob("*/service.py")), key=lambda service: service.port)
+    for what in ("port", "database", "route"):
+        _demand_unique(services, what)
+    return tuple(services)
+
+
+def _load(path: Path) -> Service:
+    # By its file, not by its name: a declaration is read before there is Django, and a package's __init__ may want Django.
+    spec = importlib.util.spec_from_file_location(f"{path.parent.name}.service", path)
+    if spec is None or spec.loader is None:
+        raise BadDeclaration(f"{path} cannot be read as a Python module")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    service = getattr(module, "SERVICE", None)
+    if not isinstance(service, Service):
+        raise BadDeclaration(f"{path} must define SERVICE = Service(…)")
+    if service.name != path.parent.name:
+        raise BadDeclaration(f"{path}: name must be that of its folder, {path.parent.name!r}, not {service.name!r}")
+    return service
+
+
+def _demand_unique(services: list[Service], what: str) -> None:
+    seen: dict[object, str] = {}
+    for service in services:
+        value = getattr(service, what)
+        if value is None:
+            continue
+        if value in seen:
+            raise BadDeclaration(f"{service.name}/service.py: {what} {value!r} is that of {seen[value]} already")
+        seen[value] = service.name
+
+
+SERVICES = discover()
+
+
+def by_name(name: str) -> Service:
+    """The service of this name. Raises KeyError."""
+    return {service.name: service for service in SERVICES}[name]

@@ -1,0 +1,13 @@
+"""What the repository knows of users; everything else is derived from it."""
+
+from services import Service
+from services.declaration import RELAY
+
+SERVICE = Service(
+    name="users",
+    summary="keeps the users, publishes `user.created`",
+    port=8001,
+    database="userdb",
+    route="users",
+    relay=RELAY,
+)
