@@ -9,10 +9,10 @@ from typing import Any
 import jsonschema
 import pytest
 
-from chassis.messaging.envelope import Outgoing, seal, unseal
-from chassis.messaging.events import Event
-from chassis.messaging.records import Record
-from chassis.messaging.schemas import schema
+from chassis.events.envelope import Outgoing, seal, unseal
+from chassis.events.event import Event
+from chassis.events.schemas import schema
+from chassis.kafka.records import Record
 from orders import events as orders
 from payments import events as payments
 from users import events as users

@@ -12,7 +12,7 @@ from chassis.observability import metrics
 from tests.docs.pages import PAGES, ROOT, anchors, blocks, code, inline, name, prose
 
 # Where a path in the documentation may begin, beside the page's own folder.
-BASES = [ROOT, ROOT / "platform", ROOT / "platform/chassis", ROOT / "platform/chassis/messaging"]
+BASES = [ROOT, ROOT / "platform", *(path for path in (ROOT / "platform/chassis").rglob("*") if path.is_dir())]
 FILE = re.compile(r"[\w.-]+\.(?:py|md|toml|yaml|txt|sh|json)")
 PATH = re.compile(r"(?<![\w/.~:<{$-])(?:\.?[\w-]+/)(?:[\w.-]+/)*[\w.-]*(?![\w/+>])")
 # Made while the system runs, Kafka's own tools, and an example of what somebody would add.
