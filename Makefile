@@ -51,7 +51,7 @@ drills: environment  ## Restart and kill under load, and measure how long anythi
 	@$(PY) -m pytest tests/drills -n 0 -m drill -s -q $(ARGS)
 
 docs: environment  ## Build the documentation as a site in site/, strictly: no broken link, every page in the navigation
-	@NO_MKDOCS_2_WARNING=1 $(PY) -m mkdocs build --strict --quiet
+	@NO_MKDOCS_2_WARNING=1 $(PY) -m mkdocs build --strict
 
 lock: environment  ## Lock the newest versions of all packages that the .in files allow
 	$(PY) -m uv pip compile -q --upgrade --universal --python-version 3.11 --generate-hashes -o requirements.txt requirements.in
