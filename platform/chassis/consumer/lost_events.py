@@ -28,7 +28,7 @@ PART = "events"
 """What `/health/ready` calls it."""
 
 INSTRUCTION = (
-    "the partition waits for a decision: see 'Events that retention took' in docs/runbook.md;"
+    "the partition waits for a decision: see 'Events deleted by retention' in docs/runbook.md;"
     " to go on behind them, stop this consumer and start it with `manage.py consume --accept-lost`"
 )
 
