@@ -85,5 +85,5 @@ schemas: environment  ## Write the JSON Schemas of all events to docs/events/
 	done
 
 clean:  ## Delete the environment and caches; the data in var/ stays
-	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache staticfiles
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache staticfiles site
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
