@@ -24,156 +24,8 @@ MEANT = frozenset(
 )
 """What stands for something else where the names of services stand: engines, kinds of processes, aliases, variables."""
 
-# PostgreSQL 18, appendix C: what is reserved, and so can be no table, role or database without quotes.
-SQL = frozenset(
-    [
-        "all",
-        "analyse",
-        "analyze",
-        "and",
-        "any",
-        "array",
-        "as",
-        "asc",
-        "asymmetric",
-        "authorization",
-        "between",
-        "bigint",
-        "binary",
-        "bit",
-        "boolean",
-        "both",
-        "case",
-        "cast",
-        "char",
-        "character",
-        "check",
-        "coalesce",
-        "collate",
-        "collation",
-        "column",
-        "concurrently",
-        "constraint",
-        "create",
-        "cross",
-        "dec",
-        "decimal",
-        "default",
-        "deferrable",
-        "desc",
-        "distinct",
-        "do",
-        "else",
-        "end",
-        "except",
-        "exists",
-        "extract",
-        "false",
-        "fetch",
-        "float",
-        "for",
-        "foreign",
-        "freeze",
-        "from",
-        "full",
-        "grant",
-        "greatest",
-        "group",
-        "grouping",
-        "having",
-        "ilike",
-        "in",
-        "initially",
-        "inner",
-        "inout",
-        "int",
-        "integer",
-        "intersect",
-        "interval",
-        "into",
-        "is",
-        "isnull",
-        "join",
-        "lateral",
-        "leading",
-        "least",
-        "left",
-        "like",
-        "limit",
-        "localtime",
-        "localtimestamp",
-        "national",
-        "natural",
-        "nchar",
-        "none",
-        "normalize",
-        "not",
-        "notnull",
-        "null",
-        "nullif",
-        "numeric",
-        "offset",
-        "on",
-        "only",
-        "or",
-        "order",
-        "out",
-        "outer",
-        "overlaps",
-        "overlay",
-        "placing",
-        "position",
-        "precision",
-        "primary",
-        "real",
-        "references",
-        "returning",
-        "right",
-        "row",
-        "select",
-        "session",
-        "setof",
-        "similar",
-        "smallint",
-        "some",
-        "substring",
-        "symmetric",
-        "system",
-        "table",
-        "tablesample",
-        "then",
-        "time",
-        "timestamp",
-        "to",
-        "trailing",
-        "treat",
-        "trim",
-        "true",
-        "union",
-        "unique",
-        "user",
-        "using",
-        "values",
-        "varchar",
-        "variadic",
-        "verbose",
-        "when",
-        "where",
-        "window",
-        "with",
-        "xmlattributes",
-        "xmlconcat",
-        "xmlelement",
-        "xmlexists",
-        "xmlforest",
-        "xmlnamespaces",
-        "xmlparse",
-        "xmlpi",
-        "xmlroot",
-        "xmlserialize",
-        "xmltable",
-    ]
-)
+SQL = frozenset((Path(__file__).parent / "postgresql-reserved.txt").read_text(encoding="utf-8").split())
+"""PostgreSQL 18, appendix C: what is reserved, and so names no table, role or database without quotes."""
 
 UNCHANGED = frozenset({"alias", "atlas", "bias", "canvas", "gas", "news", "series", "species"})
 
@@ -217,31 +69,25 @@ def _in_python(name: str) -> str:
 
 
 def _in_repository(name: str, known: tuple[Service, ...], root: Path) -> str:
-    if name in {service.name for service in known}:
-        return "there is a service of this name"
-    if name in {service.route for service in known}:
-        return f"the gateway has a route /api/{name} already"
-    if f"{singular(name)}db" in {service.database for service in known}:
-        return f"there is a database {singular(name)}db already"
-    if name in PATHS:
-        return f"every service has a path /{name}"
-    if name in MEANT:
-        return f"`{name}` means something else in this repository"
-    for taken in (root / name, root / f"{name}.py", *(_places(name, root))):
-        if taken.exists():
-            return f"{taken.relative_to(root)} exists already"
-    if find_spec(name) is not None:
-        return f"a package `{name}` is installed, or stands in platform/"
-    return ""
+    taken = {
+        "there is a service of this name": name in {service.name for service in known},
+        f"the gateway has a route /api/{name}": name in {service.route for service in known},
+        f"there is a database {singular(name)}db": f"{singular(name)}db" in {service.database for service in known},
+        f"every service, or the gateway, has a path /{name}": name in PATHS,
+        f"`{name}` means something else in this repository": name in MEANT,
+        **{f"{place} exists": (root / place).exists() for place in _places(name)},
+    }
+    if why := next((why for why, is_so in taken.items() if is_so), ""):
+        return why
+    # Last: it looks into the folders of the repository too.
+    return f"a package `{name}` is installed, or stands in platform/" if find_spec(name) else ""
 
 
-def _places(name: str, root: Path) -> tuple[Path, ...]:
+def _places(name: str) -> tuple[str, ...]:
+    """Where its files will be, and what a file or folder of this name would hide."""
     return (
-        root / "settings" / f"{name}.py",
-        root / "tests" / name,
-        root / "tests" / f"{name}.py",
-        root / "docker" / "compose" / f"{name}.yaml",
-        root / "deploy" / "kubernetes" / f"{name}.yaml",
+        *(name, f"{name}.py", f"settings/{name}.py", f"tests/{name}", f"tests/{name}.py"),
+        *(f"docker/compose/{name}.yaml", f"deploy/kubernetes/{name}.yaml"),
     )
 
 

@@ -9,7 +9,6 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
 
 from django.core.management.templates import TemplateCommand
 
@@ -69,13 +68,13 @@ def _check_class_names(plan: Plan) -> None:
     others = replace(plan, name=NOBODYS)
     with _files(others) as folder:
         used = {token for path in folder.rglob("*.py") for token in _names(path.read_text(encoding="utf-8"))}
-    if plan.model in used or f"{plan.model}Created" in used:
+    if plan.model in used:
         raise ScaffoldError(
-            f"NAME={plan.name}: its class would be called {plan.model}, which the code of each service uses already. Choose another name."
+            f"NAME={plan.name}: its class would be called {plan.model}, as one that every service uses. Choose another name."
         )
 
 
-def _names(source: str) -> Iterator[Any]:
+def _names(source: str) -> Iterator[str]:
     for token in tokenize.generate_tokens(io.StringIO(source).readline):
         if token.type == tokenize.NAME:
             yield token.string
