@@ -10,26 +10,27 @@ import django
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 INTERRUPTED = 130
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 MADE = """\
-{name} is there: on {topic} it publishes {thing}.created. It consists of
+{name} listens to {topic} and publishes {thing}.created. Written:
 
-  {folders}
+  {name}/  tests/{name}/  settings/{name}.py
 
-and these files were written anew from the declarations of all services:
+and generated from the declarations of all services:
 
-  {changed}
+  {generated}
 
-docs/services.md says what each file is. What now?
+docs/services.md explains each file. Next:
 
-  make test ARGS="tests/{name} tests/contracts"   its tests
-  make up                                         the system with it{where}
+  make test ARGS="tests/{name} tests/contracts"
+  make up
 """
 
 
 def main() -> int:
     """Write the service that NAME, ON and DATABASE ask for. Returns the exit status; nothing is written unless it is 0."""
-    for signum in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+    for signum in SIGNALS:
         signal.signal(signum, _interrupt)
     django.setup()  # the names of apps and tables, and the engine of the templates
     from scaffold.errors import ScaffoldError
@@ -46,6 +47,8 @@ def main() -> int:
 
 
 def _interrupt(signum: int, frame: FrameType | None) -> None:
+    for other in SIGNALS:  # what was written is being removed
+        signal.signal(other, signal.SIG_IGN)
     raise KeyboardInterrupt
 
 
@@ -56,4 +59,10 @@ def _write() -> None:
     plan = Plan.of(os.environ, ROOT)
     with rendering.rendered(plan, ROOT) as files, writing.all_or_nothing(ROOT) as journal:
         journal.add(files)
-        generated.write(plan, journal, ROOT)
+        generated.write(plan.name, journal, ROOT)
+    files_changed = "\n  ".join(map(str, journal.changed()))
+    print(MADE.format(name=plan.name, topic=plan.on.topic, thing=plan.thing, generated=files_changed))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

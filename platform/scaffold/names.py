@@ -69,9 +69,11 @@ def _in_python(name: str) -> str:
 
 
 def _in_repository(name: str, known: tuple[Service, ...], root: Path) -> str:
+    alike = [service.name for service in known if singular(service.name) == singular(name)][:1]
     taken = {
         "there is a service of this name": name in {service.name for service in known},
         f"the gateway has a route /api/{name}": name in {service.route for service in known},
+        f"it could be mistaken for {''.join(alike)}": bool(alike),
         f"there is a database {singular(name)}db": f"{singular(name)}db" in {service.database for service in known},
         f"every service, or the gateway, has a path /{name}": name in PATHS,
         f"`{name}` means something else in this repository": name in MEANT,

@@ -13,24 +13,23 @@ class Journal:
 
     def __init__(self, root: Path) -> None:
         self._root = root
-        self._before: dict[Path, bytes | None] = {}
         self._folders: list[Path] = []
-        self.added: list[Path] = []
-
-    def watch(self, path: Path) -> None:
-        """Remember a file that something else is about to write."""
-        self._before.setdefault(path, path.read_bytes() if path.exists() else None)
+        self._watched: list[Path] = []
+        self._before: dict[Path, bytes] = {}
+        self._added: list[Path] = []
 
     def add(self, files: Path) -> None:
-        """Put every file below this folder to the same place in the repository. Raises ScaffoldError for one that is there."""
+        """Copy every file below this folder to the same place in the repository.
+
+        Raises ScaffoldError for one that is there.
+        """
         for source in sorted(path for path in files.rglob("*") if path.is_file()):
             target = self._root / source.relative_to(files)
             if target.exists():
                 raise ScaffoldError(f"{target.relative_to(self._root)} exists already")
             self._make_folder(target.parent)
-            self._before[target] = None
+            self._added.append(target)
             shutil.copyfile(source, target)
-            self.added.append(target)
 
     def _make_folder(self, folder: Path) -> None:
         if not folder.exists():
@@ -38,13 +37,28 @@ class Journal:
             self._folders.append(folder)
             folder.mkdir()
 
+    def watch(self, *places: str) -> None:
+        """Remember these files, and those in these folders, before a command writes there."""
+        self._watched += [self._root / place for place in places]
+        self._before |= {path: path.read_bytes() for path in self._files()}
+
+    def _files(self) -> list[Path]:
+        found = [path for place in self._watched for path in (place, *place.rglob("*"))]
+        return sorted(path for path in found if path.is_file() and "__pycache__" not in path.parts)
+
+    def changed(self) -> list[Path]:
+        """The files that are new, or other than before, in the places that are watched; relative to the repository."""
+        return [path.relative_to(self._root) for path in self._files() if path.read_bytes() != self._before.get(path)]
+
     def undo(self) -> None:
-        """As it was before: each file, and the folders that were made, with what Python cached in them."""
-        for path, content in self._before.items():
-            if content is None:
-                path.unlink(missing_ok=True)
-            else:
-                path.write_bytes(content)
+        """Leave the repository as it was, without the folders that were made and what Python cached in them."""
+        for path in self._files():
+            if path not in self._before:
+                path.unlink()
+        for path in self.changed():
+            (self._root / path).write_bytes(self._before[self._root / path])
+        for path in self._added:
+            path.unlink(missing_ok=True)
         for folder in reversed(self._folders):
             shutil.rmtree(folder, ignore_errors=True)
 
