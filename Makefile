@@ -13,7 +13,7 @@ ANYWHERE := ENVIRONMENT=development $(DATABASES)
 EMBEDDED := PYTHONPATH=platform $(PY) -m embedded
 
 .DEFAULT_GOAL := help
-.PHONY: help environment demo up engines test lint types bench chaos drills lock locked audit deployable schemas clean
+.PHONY: help environment demo up engines test lint types bench chaos drills docs lock locked audit deployable schemas service clean
 
 help:  ## List the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' Makefile
@@ -50,6 +50,9 @@ chaos: environment  ## Break everything on purpose, then account for everything 
 drills: environment  ## Restart and kill under load, and measure how long anything stands still
 	@$(PY) -m pytest tests/drills -n 0 -m drill -s -q $(ARGS)
 
+docs: environment  ## Build the documentation as a site in site/, strictly: no broken link, every page in the navigation
+	@NO_MKDOCS_2_WARNING=1 $(PY) -m mkdocs build --strict
+
 lock: environment  ## Lock the newest versions of all packages that the .in files allow
 	$(PY) -m uv pip compile -q --upgrade --universal --python-version 3.11 --generate-hashes -o requirements.txt requirements.in
 	$(PY) -m uv pip compile -q --upgrade --universal --python-version 3.11 --generate-hashes -o requirements-dev.txt requirements-dev.in
@@ -79,6 +82,9 @@ schemas: environment  ## Write the JSON Schemas of all events to docs/events/
 	@for service in users orders payments; do \
 	  $(ANYWHERE) $(PY) manage.py schemas --settings=settings.$$service || exit 1; \
 	done
+
+service: environment  ## Write a new service (NAME=stock, and ON=order.created DATABASE=no for what it consumes and whether it has a database)
+	@PYTHONPATH=platform $(PY) -m scaffold
 
 clean:  ## Delete the environment and caches; the data in var/ stays
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache staticfiles

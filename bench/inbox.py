@@ -44,7 +44,7 @@ def measure() -> str:
     """The table. Django is set up, and the database migrated."""
     from django.db import connections
 
-    from chassis.messaging.inbox import CLAIM
+    from chassis.consumer.inbox import CLAIM
 
     with connections["orders"].cursor() as cursor:
         cursor.execute("SET statement_timeout = 0")

@@ -62,9 +62,9 @@ def relay() -> None:
     from django.db import connections
 
     django.setup()
-    from chassis.messaging.floor import Floor
-    from chassis.messaging.relay import BEHIND_PARKED, MARK, UNSENT
-    from chassis.messaging.wakeup import Wakeup
+    from chassis.outbox.floor import Floor
+    from chassis.outbox.relay import BEHIND_PARKED, MARK, UNSENT
+    from chassis.outbox.wakeup import Wakeup
 
     connection = connections[settings.SERVICE_DATABASE]
     wakeup, floor = Wakeup(connection), Floor()

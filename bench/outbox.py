@@ -17,8 +17,8 @@ from dataclasses import dataclass
 import psycopg
 
 from bench.table import percentile
-from chassis.messaging.outbox_rows import MARK, unsent
-from chassis.messaging.retention import OUTBOX as PURGE
+from chassis.outbox.retention import OUTBOX as PURGE
+from chassis.outbox.rows import MARK, unsent
 from embedded import cache
 from embedded.postgres import PostgreSQL
 from embedded.system import ROOT, environment

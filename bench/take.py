@@ -3,7 +3,7 @@
     PYTHONPATH=platform .venv/bin/python -m bench.take
 
 An old snapshot is open all the time, as a `pg_dump` has one. The relay's statements write and mark the rows meanwhile, and
-its floor (`chassis/messaging/floor.py`) rises as it does there.
+its floor (`chassis/outbox/floor.py`) rises as it does there.
 """
 
 import os
@@ -30,7 +30,7 @@ def measure() -> str:
     """The table. Django is set up, and the database migrated."""
     from django.db import connections
 
-    from chassis.messaging.floor import Floor
+    from chassis.outbox.floor import Floor
 
     connection, dump = connections["users"], connections["users"].copy()
     connection.settings_dict["OPTIONS"]["options"] = ""
@@ -52,7 +52,7 @@ def measure() -> str:
 
 def _questions(cursor: Any, floor: Any) -> dict[str, Callable[[], None]]:
     from chassis.health.checks import Outbox
-    from chassis.messaging import outbox_gauges, relay
+    from chassis.outbox import gauges, relay
 
     unsent = relay.UNSENT.format(unless_parked=relay.BEHIND_PARKED)
 
@@ -63,7 +63,7 @@ def _questions(cursor: Any, floor: Any) -> dict[str, Callable[[], None]]:
     return {
         "take by the relay, empty": lambda: cursor.execute(unsent, [floor.position, 1000]),
         "the relay moves its floor": lambda: _rise(cursor, floor),
-        "all gauges of the outbox": outbox_gauges.OutboxGauges(Sending()).measure,
+        "all gauges of the outbox": gauges.OutboxGauges(Sending()).measure,
         "readiness of a web process: the outbox": Outbox("users").run,
         "for comparison, a take from the front": lambda: cursor.execute(unsent, [0, 1000]),
     }
@@ -71,7 +71,7 @@ def _questions(cursor: Any, floor: Any) -> dict[str, Callable[[], None]]:
 
 def _send(cursor: Any, floor: Any) -> None:
     """Take and mark until nothing is left, as the relay does."""
-    from chassis.messaging import relay
+    from chassis.outbox import relay
 
     unsent = relay.UNSENT.format(unless_parked=relay.BEHIND_PARKED)
     while True:

@@ -11,11 +11,13 @@ from itertools import islice
 from django.conf import settings
 from django.db.models import QuerySet
 
-from chassis.messaging import again, history, names
-from chassis.messaging.deadletters import topic_of
-from chassis.messaging.envelope import Unreadable, unseal
+from chassis.deadletters.record import topic_of
+from chassis.events.envelope import Unreadable, unseal
+from chassis.kafka import names, topic_reader
+from chassis.kafka.records import Record
 from chassis.messaging.models import OutboxEvent
-from chassis.messaging.reconciliation import (
+from chassis.reconciliation import republish as again
+from chassis.reconciliation.reconciliation import (
     CLOCKS,
     HANDLE,
     REPUBLISH,
@@ -31,7 +33,6 @@ from chassis.messaging.reconciliation import (
     redrive,
     rows,
 )
-from chassis.messaging.records import Record
 from orders import services
 from orders.events import OrderCreated, PaymentCompleted, UserCreated
 from orders.models import Order
@@ -89,8 +90,8 @@ def _pending(period: Period) -> QuerySet[Order]:
 def _evidence(orders: list[Order]) -> Evidence:
     # The topics last: whatever was sent, or answered, before the other questions were asked is on them by then.
     known = rows(map(services.created_id, orders))
-    paid_up_to = history.positions(names.group(PAYER), names.topic(OrderCreated))
-    closed_up_to = history.positions(names.group(), names.topic(PaymentCompleted))
+    paid_up_to = topic_reader.positions(names.group(PAYER), names.topic(OrderCreated))
+    closed_up_to = topic_reader.positions(names.group(), names.topic(PaymentCompleted))
     topics = [
         names.topic(OrderCreated),
         names.topic(PaymentCompleted),
@@ -98,7 +99,7 @@ def _evidence(orders: list[Order]) -> Evidence:
         topic_of(names.topic(PaymentCompleted)),
     ]
     keys = {str(order.id).encode() for order in orders}
-    records = history.last(topics, keys.__contains__, orders[0].created_at - CLOCKS)
+    records = topic_reader.last(topics, keys.__contains__, orders[0].created_at - CLOCKS)
     return Evidence(records, known, paid_up_to, closed_up_to)
 
 
@@ -124,12 +125,12 @@ def _explain_order(order: Order, evidence: Evidence) -> Finding:
 
 def missing_welcome_orders(period: Period) -> Iterator[Finding]:
     """Users of whom an event was published in the period, and who have no welcome order."""
-    passed = history.positions(names.group(), names.topic(UserCreated))
+    passed = topic_reader.positions(names.group(), names.topic(UserCreated))
     missing = [one for chunk in _chunks(_joined(period)) for one in _without_welcome(chunk)]  # few, however many joined
     if not missing:
         return
     keys = {user_id.encode() for user_id, _ in missing}
-    letters = history.last([topic_of(names.topic(UserCreated))], keys.__contains__, period.since - CLOCKS)
+    letters = topic_reader.last([topic_of(names.topic(UserCreated))], keys.__contains__, period.since - CLOCKS)
     for user_id, record in _without_welcome(missing):  # nor came while the topics were read
         yield _explain_user(user_id, record, letters, passed)
 
@@ -137,7 +138,7 @@ def missing_welcome_orders(period: Period) -> Iterator[Finding]:
 def _joined(period: Period) -> Iterator[tuple[str, Record]]:
     """The users that were published in the period, with their events. What cannot be read is a dead letter, and nobody."""
     until = period.until.timestamp() * 1000
-    for record in history.scan([names.topic(UserCreated)], period.since):
+    for record in topic_reader.scan([names.topic(UserCreated)], period.since):
         if record.timestamp_ms < until:
             try:
                 letter = unseal(record, UserCreated)

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from django.conf import settings
 from django.db import transaction
 
-from chassis.messaging import again
-from chassis.messaging.envelope import Outgoing
-from chassis.messaging.outbox import publish_all
-from chassis.messaging.registry import Received
+from chassis.events.envelope import Outgoing
+from chassis.events.registry import Received
+from chassis.outbox.publishing import publish_all
+from chassis.reconciliation import republish
 from orders.events import OrderCreated, PaymentCompleted, UserCreated
 from orders.models import Item, Order
 
@@ -59,7 +59,7 @@ def publish_again(*, order_id: uuid.UUID) -> bool:
     """Say once more that an order was placed, by the very same event; False if it is closed by now, or is still to be sent."""
     with transaction.atomic(using=settings.SERVICE_DATABASE):
         order = Order.objects.select_for_update().get(pk=order_id)
-        return order.status == Order.Status.PENDING and again.publish_again(_created(order))
+        return order.status == Order.Status.PENDING and republish.publish_again(_created(order))
 
 
 def created_id(order: Order) -> str:

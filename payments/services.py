@@ -4,9 +4,9 @@ import uuid
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
-from chassis.messaging.envelope import Outgoing
-from chassis.messaging.kafka_transaction import publish_all
-from chassis.messaging.registry import Received
+from chassis.consumer.kafka_transaction import publish_all
+from chassis.events.envelope import Outgoing
+from chassis.events.registry import Received
 from payments import provider
 from payments.events import OrderCreated, PaymentCompleted
 

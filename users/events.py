@@ -2,7 +2,7 @@
 
 from pydantic import AwareDatetime
 
-from chassis.messaging.events import Event
+from chassis.events.event import Event
 
 
 class UserCreated(Event):

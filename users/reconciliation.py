@@ -3,8 +3,8 @@
 from collections.abc import Iterator
 from functools import partial
 
-from chassis.messaging import history, names
-from chassis.messaging.reconciliation import CLOCKS, Finding, Period, never_arrived, rows
+from chassis.kafka import names, topic_reader
+from chassis.reconciliation.reconciliation import CLOCKS, Finding, Period, never_arrived, rows
 from users import services
 from users.events import UserCreated
 from users.models import User
@@ -18,7 +18,7 @@ def find(period: Period) -> Iterator[Finding]:
     known = rows(map(services.created_id, missing))
     by_key = {str(user_id).encode(): user_id for user_id in missing}
     if missing:
-        for record in history.scan([names.topic(UserCreated)], period.since - CLOCKS):
+        for record in topic_reader.scan([names.topic(UserCreated)], period.since - CLOCKS):
             if user_id := by_key.get(record.key or b""):
                 missing.pop(user_id, None)
     for user_id, created_at in missing.items():

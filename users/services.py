@@ -7,9 +7,9 @@ from django.conf import settings
 from django.db import transaction
 from django.utils import timezone
 
-from chassis.messaging import again
-from chassis.messaging.envelope import Outgoing
-from chassis.messaging.outbox import publish_all
+from chassis.events.envelope import Outgoing
+from chassis.outbox.publishing import publish_all
+from chassis.reconciliation import republish
 from users.events import UserCreated
 from users.models import User
 
@@ -66,7 +66,7 @@ def publish_again(*, user_id: uuid.UUID) -> bool:
     """
     with transaction.atomic(using=settings.SERVICE_DATABASE):
         user = User.objects.select_for_update().filter(pk=user_id).first()
-        return user is not None and again.publish_again(_created(user))
+        return user is not None and republish.publish_again(_created(user))
 
 
 def created_id(user_id: uuid.UUID) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 from embedded.observer import Answer, Observer, Seen, StepMissing, call, until
 
 STEP_WITHIN = 30.0
-# How long after the second delivery was worked off something could still come of it; it would come within milliseconds.
+# How long after the second delivery was processed an effect could still appear; it would appear within milliseconds.
 QUIET = 0.5
 CONSUMER_GROUP = "orders"
 
@@ -71,8 +71,8 @@ class Story:
         ):
             raise StepMissing(f"the second delivery had an effect: {counts}, orders before {before}, after {after}")
         return [
-            f"on user.created it stands {counts['user.created']} times, and orders has worked off both",
-            f"on order.created {counts['order.created']} time, on payment.completed {counts['payment.completed']} time",
+            f"user.created was delivered {counts['user.created']} times: processed once, recognised as a duplicate once",
+            f"order.created was published {counts['order.created']} time, payment.completed {counts['payment.completed']} time",
             f"the user still has {len(after)} order, unchanged",
         ]
 
@@ -130,7 +130,7 @@ class Story:
         deadline = time.monotonic() + STEP_WITHIN
         while await asyncio.to_thread(self._observer.committed, CONSUMER_GROUP, event.topic, event.partition) <= offset:
             if time.monotonic() > deadline:
-                raise StepMissing(f"the second delivery was not worked off by orders within {STEP_WITHIN:g} s")
+                raise StepMissing(f"orders did not process the second delivery within {STEP_WITHIN:g} s")
             await asyncio.sleep(0.05)
 
     async def _orders(self) -> list[dict[str, Any]]:

@@ -7,7 +7,7 @@ from functools import partial
 
 from confluent_kafka import KafkaException
 
-from chassis.messaging.envelope import Envelope, Outgoing, seal
+from chassis.events.envelope import Envelope, Outgoing, seal
 from chassis.observability import correlation
 from tests.acceptance.stand import Stand
 from tests.acceptance.topics import DEAD, Headers, Topics

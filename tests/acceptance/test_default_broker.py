@@ -4,7 +4,7 @@ import pytest
 from confluent_kafka import KafkaError, Producer
 from confluent_kafka.admin import AdminClient, ConfigResource, ResourceType
 
-from chassis.messaging import kafka
+from chassis.kafka import clients
 from tests.acceptance.books import check, new_ids, settle, user_created, wire
 from tests.acceptance.default_broker import stand, topics
 from tests.acceptance.lanes import joined
@@ -108,7 +108,7 @@ class TestNoTopicMakesItself:
 
     def test_by_being_written_to(self, admin):
         errors = []
-        producer = kafka.producer()
+        producer = clients.producer()
         producer.produce("nobody.made.me", b"x", on_delivery=lambda error, _: errors.append(error))
         producer.flush(30)
 
@@ -116,7 +116,7 @@ class TestNoTopicMakesItself:
         assert "nobody.made.me" not in admin.list_topics(timeout=20).topics
 
     def test_by_being_read(self, admin):
-        consumer = kafka.consumer(6.0)
+        consumer = clients.consumer(6.0)
         consumer.subscribe(["nobody.made.me.either"])
         message = eventually(lambda: consumer.poll(0.5), what="the consumer says that there is no such topic")
         consumer.close()

@@ -10,12 +10,12 @@ import psycopg
 import pytest
 from playwright.sync_api import expect
 
-from chassis.messaging.deadletters import DeadLetter
-from chassis.messaging.envelope import Unreadable
-from chassis.messaging.records import Record
+from chassis.deadletters.record import DeadLetter
+from chassis.events.envelope import Unreadable
+from chassis.kafka.records import Record
 from tests.browser.conftest import ADMIN, log_in
-from tests.chassis.messaging import letters
-from tests.chassis.messaging.kafka_helpers import headers
+from tests.chassis.support import letters
+from tests.chassis.support.kafka_helpers import headers
 from tests.serving import run
 
 pytestmark = [pytest.mark.browser, pytest.mark.service("orders")]

@@ -21,7 +21,7 @@ def offsets_before_the_work():
     """The consumer commits offsets when it has received records, not when it has worked on them."""
     from confluent_kafka import TopicPartition
 
-    from chassis.messaging.consumer import Consumer
+    from chassis.consumer.consumer import Consumer
 
     work = Consumer._work
 
@@ -36,7 +36,7 @@ def offsets_before_the_work():
 @fault
 def inbox_off():
     """Every event is new, and none is remembered."""
-    from chassis.messaging import inbox
+    from chassis.consumer import inbox
 
     inbox.claim = lambda letters: {letter.identity for letter in letters}
 
@@ -55,8 +55,8 @@ def inbox_off_and_no_natural_key():
 @fault
 def marked_before_the_ack():
     """The relay marks rows as sent when it has given them to the client, not when the broker has them."""
-    from chassis.messaging import outbox_rows
-    from chassis.messaging.relay import Relay
+    from chassis.outbox import rows as outbox_rows
+    from chassis.outbox.relay import Relay
 
     send = Relay._send
 

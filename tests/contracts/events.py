@@ -5,7 +5,7 @@ from importlib.util import find_spec
 from types import ModuleType
 from typing import Any
 
-from chassis.messaging.events import Event
+from chassis.events.event import Event
 from services import SERVICES
 
 MODULES: dict[str, ModuleType] = {

@@ -5,10 +5,10 @@ import json
 import jsonschema
 import pytest
 
-from chassis.messaging.envelope import Outgoing, seal, unseal
-from chassis.messaging.events import Event
-from chassis.messaging.records import Record
-from chassis.messaging.schemas import schema
+from chassis.events.envelope import Outgoing, seal, unseal
+from chassis.events.event import Event
+from chassis.events.schemas import schema
+from chassis.kafka.records import Record
 from tests.contracts.events import PUBLISHED, contracts, readers
 from tests.orders.contract import CONTRACTS as ORDERS
 

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from chassis.messaging.events import Event
-from chassis.messaging.schemas import breaks, file_name, schema
+from chassis.events.event import Event
+from chassis.events.schemas import breaks, file_name, schema
 from orders import events as orders
 from payments import events as payments
 from tests.contracts.events import PUBLISHED

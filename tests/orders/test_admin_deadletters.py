@@ -11,11 +11,12 @@ from django.db.models.functions import Now
 from django.test import Client
 from django.urls import reverse
 
-from chassis.messaging import deadletter_store, parked
-from chassis.messaging.deadletter_store import Patience, Store, Wanted
+from chassis.deadletters import store
+from chassis.deadletters.store import Patience, Store, Wanted
 from chassis.messaging.models import OutboxEvent
-from tests.chassis.messaging import letters
-from tests.chassis.messaging.kafka_helpers import make_topic, new_topic
+from chassis.outbox import parked
+from tests.chassis.support import letters
+from tests.chassis.support.kafka_helpers import make_topic, new_topic
 
 pytestmark = pytest.mark.django_db(databases=["orders"])
 
@@ -32,7 +33,7 @@ def topic(monkeypatch, settings) -> str:
     settings.SERVICE_NAME = f"orders-{uuid.uuid4().hex[:8]}"
     name = new_topic("counted", partitions=2)
     make_topic(f"{name}.{settings.SERVICE_NAME}.dlq", partitions=2)
-    monkeypatch.setattr(deadletter_store, "registered", lambda: {name: None})
+    monkeypatch.setattr(store, "registered", lambda: {name: None})
     return name
 
 
@@ -234,7 +235,7 @@ def test_without_a_broker_each_page_says_so_in_time(ids, settings):
 
 
 def test_a_service_that_consumes_nothing_has_no_such_page(monkeypatch):
-    monkeypatch.setattr(deadletter_store, "registered", dict)
+    monkeypatch.setattr(store, "registered", dict)
 
     assert LIST not in login(*EVERYTHING, "view_outboxevent").get("/admin/").text
 

@@ -5,7 +5,7 @@ import uuid
 import pytest
 from pydantic import ValidationError
 
-from chassis.messaging.registry import handlers
+from chassis.events.registry import handlers
 from orders import handlers as own
 from orders.events import PaymentCompleted, UserCreated
 

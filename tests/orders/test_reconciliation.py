@@ -12,14 +12,14 @@ import pytest
 from confluent_kafka import Consumer, TopicPartition
 from django.core.management import CommandError, call_command
 
-from chassis.messaging import again
+from chassis.events.registry import Handler
 from chassis.messaging.models import InboxEvent, OutboxEvent
-from chassis.messaging.reconciliation import HANDLE, REPUBLISH, WAIT, Finding, Period
-from chassis.messaging.registry import Handler
+from chassis.reconciliation import republish
+from chassis.reconciliation.reconciliation import HANDLE, REPUBLISH, WAIT, Finding, Period
 from orders import handlers, reconciliation, services
 from orders.events import OrderCreated, PaymentCompleted, UserCreated
 from orders.models import Order
-from tests.chassis.messaging.kafka_helpers import make_topic, send, servers
+from tests.chassis.support.kafka_helpers import make_topic, send, servers
 from tests.orders.received import joined, paid
 
 pytestmark = pytest.mark.django_db(databases=["orders"])
@@ -78,7 +78,7 @@ def topics(monkeypatch) -> Topics:
         found.joined: Handler(UserCreated, handlers.welcome),
         found.paid: Handler(PaymentCompleted, handlers.close),
     }
-    monkeypatch.setattr(again, "handlers", lambda: known)
+    monkeypatch.setattr(republish, "handlers", lambda: known)
     return found
 
 
@@ -294,7 +294,7 @@ class TestCommand:
             raise ValueError("no")
 
         broken: Callable[[], dict] = lambda: {topics.joined: Handler(UserCreated, fail)}  # noqa: E731
-        monkeypatch.setattr(again, "handlers", broken)
+        monkeypatch.setattr(republish, "handlers", broken)
         said, error = self.failing("--older-than", "0s", "--republish")
         assert "not republished: ValueError: no" in said
         assert str(error) == "1 found, 0 republished."
@@ -305,7 +305,7 @@ class TestCommand:
             self.run(*arguments)
 
     def test_a_broker_that_does_not_answer_is_named(self, order, settings, monkeypatch):
-        monkeypatch.setattr("chassis.messaging.history.PATIENCE_SECONDS", 1.0)
+        monkeypatch.setattr("chassis.kafka.topic_reader.PATIENCE_SECONDS", 1.0)
         settings.KAFKA_BOOTSTRAP_SERVERS = "127.0.0.1:1"
         _, error = self.failing("--older-than", "0s")
         assert "127.0.0.1:1" in str(error)

@@ -6,8 +6,8 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from chassis.messaging.models import OutboxEvent
-from chassis.messaging.reconciliation import REPUBLISH, WAIT, Finding, Period
-from tests.chassis.messaging.kafka_helpers import make_topic, send
+from chassis.reconciliation.reconciliation import REPUBLISH, WAIT, Finding, Period
+from tests.chassis.support.kafka_helpers import make_topic, send
 from users import reconciliation, services
 from users.events import UserCreated
 from users.models import User

@@ -52,7 +52,7 @@ class Outbox(HealthCheck):
 
     def run(self) -> None:
         """Look at the oldest unsent row. Raises ServiceWarning."""
-        from chassis.messaging.outbox_gauges import oldest_age  # only processes with a database pay for it
+        from chassis.outbox.gauges import oldest_age  # only processes with a database pay for it
 
         try:
             with connections[self.alias].cursor() as cursor:
@@ -75,9 +75,9 @@ class KafkaClient(Protocol):
 
 @cache
 def _admin() -> KafkaClient:
-    from chassis.messaging import kafka  # only processes that ask for the broker pay for its client
+    from chassis.kafka import clients
 
-    client: KafkaClient = kafka.admin()
+    client: KafkaClient = clients.admin()
     return client
 
 
@@ -92,7 +92,7 @@ class Broker(HealthCheck):
         """Ask for the metadata of one topic. Raises ServiceUnavailable."""
         from confluent_kafka import KafkaException
 
-        from chassis.messaging.kafka import ANY_TOPIC
+        from chassis.kafka.clients import ANY_TOPIC
 
         client = self.client()
         try:

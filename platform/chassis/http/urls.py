@@ -15,7 +15,7 @@ from chassis.http import errors
 ERROR_VIEWS = (errors.bad_request, errors.permission_denied, errors.page_not_found, errors.server_error)
 """handler400, handler403, handler404 and handler500 of a service's urls.py."""
 
-SHARED = ("chassis.health.urls", "chassis.observability.urls", "chassis.messaging.urls")
+SHARED = ("chassis.health.urls", "chassis.observability.urls", "chassis.topology.urls")
 
 
 class SchemaView(SpectacularJSONAPIView):

@@ -11,9 +11,11 @@ from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
 
 from chassis.admin.options import ModelAdmin
-from chassis.messaging import admin_deadletters, parked, registry
-from chassis.messaging.deadletter_store import sources
+from chassis.deadletters import admin as admin_deadletters
+from chassis.deadletters.store import sources
+from chassis.events import registry
 from chassis.messaging.models import InboxEvent, OutboxEvent
+from chassis.outbox import parked
 
 __all__ = ["InboxEventAdmin", "OutboxEventAdmin", "admin_deadletters"]
 

@@ -10,8 +10,9 @@ import structlog
 from django.conf import settings
 from django.db import DatabaseError, connections
 
-from chassis.messaging import inbox_key, retention
-from chassis.messaging.background import beside
+from chassis.consumer import inbox_key
+from chassis.outbox import retention
+from chassis.runtime.background import beside
 
 log = structlog.get_logger(__name__)
 

@@ -19,7 +19,7 @@ from health_check.exceptions import ServiceUnavailable, ServiceWarning
 from chassis.health import checks, probe, registry
 from chassis.health.heartbeat import Heartbeat
 from chassis.health.registry import Part
-from chassis.messaging.dependency import Dependency
+from chassis.runtime.dependency import Dependency
 from embedded import cache
 from embedded.kafka import Kafka
 from embedded.postgres import PostgreSQL

@@ -16,8 +16,8 @@ from rest_framework.test import APIClient
 
 from chassis.http import idempotency
 from chassis.http.models import IdempotencyKey
-from chassis.messaging import retention
 from chassis.messaging.models import OutboxEvent
+from chassis.outbox import retention
 from tests.serving import DATABASES, database, gunicorn
 from tests.waiting import eventually
 from users import services

@@ -9,12 +9,13 @@ from typing import Any
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 
-from chassis.messaging import names, redrive
-from chassis.messaging.deadletter_store import REASONS, Action, NoTopic, Patience, Store, StoredLetter, Wanted, sources
-from chassis.messaging.deadletter_text import details, line
-from chassis.messaging.failures import DependencyDown
-from chassis.messaging.kafka_transaction import Fenced
-from chassis.messaging.loop import Stop
+from chassis.consumer.kafka_transaction import Fenced
+from chassis.deadletters import redrive
+from chassis.deadletters.store import REASONS, Action, NoTopic, Patience, Store, StoredLetter, Wanted, sources
+from chassis.deadletters.text import details, line
+from chassis.kafka import names
+from chassis.runtime.failures import DependencyDown
+from chassis.runtime.shutdown import Stop
 
 UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 SILENCE_SECONDS = 30.0

@@ -5,9 +5,10 @@ from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 from django.db.models import QuerySet
 
-from chassis.messaging import parked, redrive
-from chassis.messaging.deadletter_text import shown
+from chassis.deadletters import redrive
+from chassis.deadletters.text import shown
 from chassis.messaging.models import OutboxEvent
+from chassis.outbox import parked
 
 
 class Command(BaseCommand):

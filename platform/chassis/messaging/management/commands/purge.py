@@ -3,7 +3,8 @@ from typing import Any
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 
-from chassis.messaging import inbox_key, retention
+from chassis.consumer import inbox_key
+from chassis.outbox import retention
 
 
 class Command(BaseCommand):

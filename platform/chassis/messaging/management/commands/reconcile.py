@@ -11,10 +11,10 @@ from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 from django.db import OperationalError
 
-from chassis.messaging.deadletter_text import shown
-from chassis.messaging.failures import DependencyDown
-from chassis.messaging.reconciliation import Finding, Period
+from chassis.deadletters.text import shown
 from chassis.observability import correlation
+from chassis.reconciliation.reconciliation import Finding, Period
+from chassis.runtime.failures import DependencyDown
 
 UNITS = {"": "seconds", "s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 

@@ -6,8 +6,8 @@ from typing import Any
 from django.conf import settings
 from django.core.management.base import BaseCommand
 
-from chassis.messaging.registry import published
-from chassis.messaging.schemas import file_name, schema
+from chassis.events.registry import published
+from chassis.events.schemas import file_name, schema
 
 
 class Command(BaseCommand):

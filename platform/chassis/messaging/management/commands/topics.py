@@ -7,8 +7,9 @@ from confluent_kafka import KafkaError, KafkaException
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 
-from chassis.messaging import kafka, topics
-from chassis.messaging.topics import Difference
+from chassis.kafka import clients
+from chassis.topology import topics
+from chassis.topology.topics import Difference
 
 T = TypeVar("T")
 
@@ -44,7 +45,7 @@ class Command(BaseCommand):
         if not topics.wanted(1):
             self.stdout.write(f"{settings.SERVICE_NAME} publishes and consumes nothing: it has no topics.")
             return
-        client, deadline = kafka.admin(), time.monotonic() + wait
+        client, deadline = clients.admin(), time.monotonic() + wait
         made, there = self._insist(deadline, lambda timeout: topics.ensure(client, timeout=timeout))
         found = self._insist(deadline, lambda timeout: topics.differences(client, there, timeout=timeout))
         changed = topics.apply(client, found, add_partitions=add_partitions) if apply else []

@@ -9,11 +9,12 @@ from confluent_kafka import KafkaException
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 
-from chassis.messaging import kafka, names, replay
-from chassis.messaging.consumer import Consumer, SessionTooShort
-from chassis.messaging.kafka_transaction import Fenced, Unsure
-from chassis.messaging.loop import Heartbeat, Overdue, Stop
-from chassis.messaging.registry import handlers
+from chassis.consumer import replay
+from chassis.consumer.consumer import Consumer, SessionTooShort
+from chassis.consumer.kafka_transaction import Fenced, Unsure
+from chassis.events.registry import handlers
+from chassis.kafka import clients, names
+from chassis.runtime.shutdown import Heartbeat, Overdue, Stop
 from chassis.workers import worker
 
 log = structlog.get_logger(__name__)
@@ -71,7 +72,7 @@ class Command(BaseCommand):
                 ) from None
             except SessionTooShort:
                 raise CommandError(
-                    f"the broker allows no session of {kafka.sessions()[-1]:g} s: set CONSUMER_SESSION_TIMEOUT_SECONDS to its"
+                    f"the broker allows no session of {clients.sessions()[-1]:g} s: set CONSUMER_SESSION_TIMEOUT_SECONDS to its"
                     " group.min.session.timeout.ms (6 s by default), or lower that"
                 ) from None
 
@@ -83,7 +84,7 @@ class Command(BaseCommand):
         place. Who is fenced again soon after has a rival, and leaves the place to it.
         """
         fenced_at = -math.inf
-        sessions = list(kafka.sessions())
+        sessions = list(clients.sessions())
         while True:
             try:
                 _run(stop, heartbeat, sessions, accept_lost=accept_lost)
@@ -107,7 +108,7 @@ class Command(BaseCommand):
                 f"{settings.SERVICE_NAME} does not consume {', '.join(sorted(strange))}, but {consumed}."
             )
         try:
-            done = replay.rewind(kafka.admin(), names.group(), topics, replay.parse(replay_from))
+            done = replay.rewind(clients.admin(), names.group(), topics, replay.parse(replay_from))
         except (replay.BadStart, replay.GroupInUse) as error:
             raise CommandError(str(error)) from error
         except KafkaException as exception:

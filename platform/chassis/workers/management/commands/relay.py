@@ -5,9 +5,9 @@ from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 
 from chassis.database import session
-from chassis.messaging.loop import Stop
-from chassis.messaging.outbox_gauges import measuring
-from chassis.messaging.relay import Relay
+from chassis.outbox.gauges import measuring
+from chassis.outbox.relay import Relay
+from chassis.runtime.shutdown import Stop
 from chassis.workers import worker
 from chassis.workers.housekeeping import housekeeping
 

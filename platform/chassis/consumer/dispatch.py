@@ -1,0 +1,142 @@
+"""From records to handlers and back: read, trace, group by topic, call, each within its time limit."""
+
+import signal
+import threading
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from django.conf import settings
+from opentelemetry.context import attach, detach
+from opentelemetry.trace import Span, SpanKind, Status, StatusCode
+
+from chassis.deadletters.record import DeadLetter, is_for_us
+from chassis.events.envelope import Letter, Unreadable, unseal
+from chassis.events.registry import Handler, Received
+from chassis.kafka import names, raw_headers
+from chassis.kafka.records import Record
+from chassis.observability import metrics, tracing
+from chassis.runtime.failures import HandlerFailed, HandlerTimeout
+from chassis.runtime.watchdog import Watchdog
+
+Handlers = Mapping[str, Handler]
+
+AGAIN_SECONDS = 1.0
+"""So long after HandlerTimeout it is raised again."""
+LAST_RESORT, LAST_RESORT_SECONDS = 2, 5.0
+"""A handler that catches each HandlerTimeout is ended, with its process, after so many of its time limits and seconds."""
+
+_last_resort = Watchdog("a handler that catches HandlerTimeout", LAST_RESORT_SECONDS)
+
+
+def ours(batch: Sequence[Record]) -> tuple[list[Record], list[Record]]:
+    """The records that this service is to handle, and those that were redriven for another group: repeats, to this one."""
+    mine = [record for record in batch if is_for_us(record)]
+    return mine, [] if len(mine) == len(batch) else [record for record in batch if not is_for_us(record)]
+
+
+def read(batch: Sequence[Record], handlers: Handlers) -> tuple[list[tuple[Record, Letter]], list[DeadLetter]]:
+    """Read each record as its handler's event; what cannot be read is a dead letter at once, as a retry reads no better.
+
+    Raises DependencyDown when the headers of a record have to be read once more, and the broker does not answer.
+    """
+    letters: list[tuple[Record, Letter]] = []
+    dead: list[DeadLetter] = []
+    raw_headers.complete(batch)
+    for record in batch:
+        try:
+            letters.append((record, unseal(record, handlers[record.topic].event)))
+        except Unreadable as error:
+            dead.append(DeadLetter(record, error, record.attempts + 1))
+    return letters, dead
+
+
+@contextmanager
+def traced(letters: Sequence[tuple[Record, Letter]]) -> Iterator[list[tuple[Record, Received[Any]]]]:
+    """Give each event a span in the trace that it came with, for as long as the batch is worked on.
+
+    A single event's span is also the current one, so that statements and log lines of its handler belong to it.
+    """
+    spans: list[Span] = []
+    received: list[tuple[Record, Received[Any]]] = []
+    for record, letter in letters:
+        span, context = tracing.begin(f"{record.topic} process", letter.parent, SpanKind.CONSUMER)
+        if span.is_recording():
+            span.set_attributes(_attributes(record, letter))
+        spans.append(span)
+        received.append((record, Received(letter.event, letter.id, letter.key, letter.request_id, context)))
+    token = attach(received[0][1].context) if len(received) == 1 else None
+    try:
+        yield received
+    except BaseException as error:
+        for span in spans:
+            span.set_status(Status(StatusCode.ERROR, type(error).__name__))
+        raise
+    finally:
+        if token is not None:
+            detach(token)
+        for span in spans:
+            span.end()
+
+
+def _attributes(record: Record, letter: Letter) -> dict[str, Any]:
+    return {
+        "messaging.system": "kafka",
+        "messaging.operation.type": "process",
+        "messaging.destination.name": record.topic,
+        "messaging.destination.partition.id": str(record.partition),
+        "messaging.kafka.offset": record.offset,
+        "messaging.kafka.message.key": letter.key,
+        "messaging.consumer.group.name": names.group(),
+        "messaging.message.id": letter.id,
+        "request.id": letter.request_id,
+    }
+
+
+def call(
+    received: Sequence[tuple[Record, Received[Any]]], handlers: Handlers, most_seconds: float | None = None
+) -> None:
+    """Call each topic's handler once, with its events in their order, each within its limit and `most_seconds`.
+
+    Raises HandlerFailed, whatever the handler raises: SystemExit would end the process for one event.
+    """
+    by_topic: dict[str, list[Received[Any]]] = {}
+    for record, one in received:
+        by_topic.setdefault(record.topic, []).append(one)
+    for topic, events in by_topic.items():
+        handler = handlers[topic]
+        limit = handler.timeout or settings.HANDLER_TIMEOUT_SECONDS
+        started = time.perf_counter()
+        try:
+            with time_limit(limit if most_seconds is None else min(limit, most_seconds)):
+                handler.function(events)
+        except BaseException as error:
+            raise HandlerFailed(error) from error
+        seconds = time.perf_counter() - started
+        metrics.HANDLER_SECONDS.labels(topic, handler.function.__name__).observe(seconds)
+
+
+@contextmanager
+def time_limit(seconds: float) -> Iterator[None]:
+    """Raise HandlerTimeout in the body when it runs longer.
+
+    By SIGALRM, which also ends a handler that waits in a system call; so it needs the main thread, where a worker's loop
+    runs. In another thread (a test's) there is no limit. A body that catches HandlerTimeout gets another one each second; one
+    that catches all of them ends the process, which is the only thing that still ends it.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def expire(signum: int, frame: object) -> None:
+        raise HandlerTimeout(f"the handler ran longer than {seconds:g} s")
+
+    before = signal.signal(signal.SIGALRM, expire)
+    signal.setitimer(signal.ITIMER_REAL, seconds, AGAIN_SECONDS)
+    try:
+        with _last_resort.within(LAST_RESORT * seconds + LAST_RESORT_SECONDS):
+            yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)

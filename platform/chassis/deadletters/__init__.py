@@ -1,0 +1,1 @@
+"""Dead letters: their record, reading them, and redriving them."""

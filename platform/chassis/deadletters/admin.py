@@ -1,0 +1,205 @@
+"""Dead letters in Django's admin: they are read from Kafka, and decided about by the same functions as the command's."""
+
+from typing import Any
+
+from django import forms
+from django.contrib import admin, messages
+from django.contrib.auth import get_permission_codename
+from django.core.exceptions import PermissionDenied
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseNotAllowed
+from django.shortcuts import redirect
+from django.template.response import TemplateResponse
+from django.urls import path, reverse
+
+from chassis.consumer.kafka_transaction import Fenced
+from chassis.deadletters import redrive, text
+from chassis.deadletters.store import REASONS, Action, NoTopic, Patience, Store, StoredLetter, Wanted, sources
+from chassis.messaging.models import DeadLetter
+from chassis.runtime.failures import DependencyDown
+
+NEWEST = 1_000
+"""So many records of each partition of a dead-letter topic are looked at; the command looks at all."""
+
+SHOWN = 500
+LOOK_SECONDS = 2.0
+DECIDE_SECONDS = 20.0
+
+ACTIONS: dict[str, Action] = {"redrive": "redriven", "discard": "discarded"}
+
+QUESTIONS = {
+    "redrive": "These go back to their topics, behind what has come there since, and are handled again:",
+    "discard": "Nobody will handle these any more, and they leave the list:",
+}
+
+
+class FilterForm(forms.Form):
+    """What narrows the list."""
+
+    topic = forms.ChoiceField(required=False)
+    reason = forms.ChoiceField(required=False, choices=[("", "any reason"), *((r, r) for r in REASONS)])
+    key = forms.CharField(required=False)
+    id = forms.CharField(required=False)
+    since = forms.DateTimeField(required=False, widget=forms.DateTimeInput(attrs={"placeholder": "2026-11-23 17:00"}))
+    until = forms.DateTimeField(required=False, widget=forms.DateTimeInput(attrs={"placeholder": "UTC"}))
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        topics: Any = self.fields["topic"]
+        topics.choices = [("", "any topic"), *((topic, topic) for topic in sorted(sources().values()))]
+
+    def wanted(self) -> Wanted:
+        """The filter that was filled in."""
+
+        def one(name: str) -> frozenset[str]:
+            value = self.cleaned_data[name]
+            return frozenset([value] if value else ())
+
+        return Wanted(
+            ids=one("id"),
+            topics=one("topic"),
+            keys=one("key"),
+            reasons=one("reason"),
+            since=self.cleaned_data["since"],
+            until=self.cleaned_data["until"],
+        )
+
+
+@admin.register(DeadLetter)
+class DeadLetterAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
+    """A list with filters, a page for each letter, and two buttons. Nothing of it is stored in the database."""
+
+    def get_urls(self) -> list[Any]:
+        """The list, the decision about some of it, and one letter; none of a model's other pages."""
+        view = self.admin_site.admin_view
+        return [
+            path("", view(self.changelist_view), name="messaging_deadletter_changelist"),
+            path("decide/", view(self.decide_view), name="messaging_deadletter_decide"),
+            path("<path:object_id>/", view(self.letter_view), name="messaging_deadletter_change"),
+        ]
+
+    def has_module_permission(self, request: HttpRequest) -> bool:
+        """Only a service that consumes something has dead letters."""
+        return bool(sources()) and super().has_module_permission(request)
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        """They come from events."""
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: object = None) -> bool:
+        """What is in an event is not changed here."""
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: object = None) -> bool:
+        """Kafka deletes them."""
+        return False
+
+    def _may(self, request: HttpRequest, action: str) -> bool:
+        codename = get_permission_codename(action, self.opts)
+        return request.user.has_perm(f"{self.opts.app_label}.{codename}")
+
+    def _context(self, request: HttpRequest, **more: Any) -> dict[str, Any]:
+        may = {action: self._may(request, action) for action in ACTIONS}
+        return {**self.admin_site.each_context(request), "opts": self.opts, "may": may, **more}
+
+    def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
+        """The newest letters that nobody has decided about, newest first. 503 when Kafka does not answer in 2 s."""
+        if not self.has_view_permission(request):
+            raise PermissionDenied
+        form = FilterForm(request.GET)
+        letters: list[StoredLetter] = []
+        partly, down, status = False, "", 200
+        if form.is_valid():
+            try:
+                store = Store(Patience(LOOK_SECONDS, LOOK_SECONDS), newest=NEWEST)
+                letters = sorted(store.unresolved(form.wanted()), key=lambda letter: letter.at, reverse=True)
+                partly = store.partly or len(letters) > SHOWN
+            except (DependencyDown, NoTopic) as error:
+                down, status = str(error), 503
+        context = self._context(
+            request, title="Dead letters", form=form, letters=letters[:SHOWN], partly=partly, down=down
+        )
+        return TemplateResponse(request, "admin/messaging/deadletter/list.html", context, status=status)
+
+    def letter_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        """All about one letter, and what was decided about it."""
+        if not self.has_view_permission(request):
+            raise PermissionDenied
+        try:
+            store = Store(Patience(LOOK_SECONDS, LOOK_SECONDS), newest=NEWEST)
+            resolution = store.resolutions().get(object_id)
+            letter = next(store.letters(Wanted(ids=frozenset([object_id])), ()), None)
+        except (DependencyDown, NoTopic) as error:
+            context = self._context(request, title="Dead letter", down=str(error))
+            return TemplateResponse(request, "admin/messaging/deadletter/letter.html", context, status=503)
+        if letter is None:
+            raise Http404("Not among the newest: `manage.py deadletters show` finds every one.")
+        context = self._context(
+            request,
+            title="Dead letter",
+            letter=letter,
+            resolution=resolution,
+            facts=letter.summary(),
+            headers=text.headers(letter),
+            payload=text.payload(letter),
+        )
+        return TemplateResponse(request, "admin/messaging/deadletter/letter.html", context)
+
+    def decide_view(self, request: HttpRequest) -> HttpResponse:
+        """Redrive or discard the letters whose ids were posted, in the name of whoever is logged in, once he has confirmed it."""
+        if request.method != "POST":
+            return HttpResponseNotAllowed(["POST"])
+        action = request.POST.get("action", "")
+        if action not in ACTIONS or not (self.has_view_permission(request) and self._may(request, action)):
+            raise PermissionDenied
+        ids = frozenset(request.POST.getlist("id")[:SHOWN])
+        if not ids:
+            messages.warning(request, "No dead letter was chosen.")
+        elif "confirmed" not in request.POST:
+            return self._ask(request, action, ids)
+        else:
+            self._decide(request, ACTIONS[action], ids)
+        return redirect("admin:messaging_deadletter_changelist")
+
+    def _ask(self, request: HttpRequest, action: str, ids: frozenset[str]) -> HttpResponse:
+        """What would be done, to be confirmed."""
+        try:
+            store = Store(Patience(LOOK_SECONDS, LOOK_SECONDS), newest=NEWEST)
+            letters = list(store.unresolved(Wanted(ids=ids)))
+        except (DependencyDown, NoTopic) as error:
+            messages.error(request, f"{error}. Nothing was done.")
+            return redirect("admin:messaging_deadletter_changelist")
+        unseen = sorted(ids - {letter.id for letter in letters})  # decided about meanwhile, or not among the newest
+        context = self._context(
+            request,
+            title=f"{action.capitalize()} dead letters",
+            question=QUESTIONS[action],
+            lines=[*map(text.line, letters), *unseen],
+            fields=[("action", action), *(("id", one) for one in sorted(ids))],
+            back=reverse("admin:messaging_deadletter_changelist"),
+        )
+        return TemplateResponse(request, "admin/messaging/confirm.html", context)
+
+    def _decide(self, request: HttpRequest, action: Action, ids: frozenset[str]) -> None:
+        by = request.user.get_username()
+        result = redrive.Result()
+        try:
+            Store(Patience(LOOK_SECONDS, LOOK_SECONDS), newest=0)  # is anybody there?
+            patience = Patience(DECIDE_SECONDS, DECIDE_SECONDS)
+            redrive.Run(action=action, wanted=Wanted(ids=ids), by=by, patience=patience, result=result).run()
+        except (DependencyDown, NoTopic) as error:
+            messages.error(request, f"{error}. Look again before you repeat it.")
+        except Fenced:
+            messages.error(request, "Another run about dead letters is under way; try again when it is done.")
+        else:
+            if result.forgotten:
+                messages.warning(
+                    request,
+                    f"{len(result.forgotten)} died longer ago than the inbox remembers (INBOX_RETENTION_HOURS): look at their"
+                    " aggregates, then use `manage.py deadletters redrive --force`.",
+                )
+            if gone := len(ids) - len(result.done) - len(result.refused) - len(result.forgotten):
+                messages.warning(request, f"{gone} not {action}: somebody may have decided about them already.")
+        if result.done:
+            messages.success(request, f"{len(result.done)} {action}.")
+        for letter_id, reason in result.refused.items():
+            messages.error(request, f"{letter_id} was refused by the broker: {reason}")

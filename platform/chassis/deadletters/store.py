@@ -1,0 +1,322 @@
+"""Reading dead letters where they are kept, on their topics: the letters, and behind each what was decided about it.
+
+A decision is a record too, a `Resolution`, in the partition of its letter. Kafka deletes from the front of a partition, so
+no letter outlives its resolution.
+"""
+
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Literal
+
+import orjson
+from confluent_kafka import IsolationLevel, KafkaError, KafkaException, TopicPartition
+from confluent_kafka.admin import AdminClient, OffsetSpec
+
+from chassis.deadletters.record import PREFIX, topic_of
+from chassis.events.registry import handlers as registered
+from chassis.kafka import clients, raw_headers
+from chassis.kafka.records import Headers, Partition, Record, from_message
+from chassis.observability import correlation, privacy
+from chassis.runtime.failures import DependencyDown
+
+RESOLVES = PREFIX + "resolves"
+
+REASONS = ("unreadable", "timeout", "crash", "handler")
+
+Action = Literal["redriven", "discarded"]
+
+MOMENT_SECONDS = 0.5
+"""How long whoever only looks waits for open transactions."""
+
+Span = Mapping[Partition, tuple[int, int]]
+"""Which part of each partition: the first offset, and the one behind the last."""
+
+
+class NoTopic(Exception):
+    """A dead-letter topic is not there: `manage.py topics` makes it."""
+
+
+def sources() -> dict[str, str]:
+    """The topics that the running service consumes, by the names of their dead-letter topics."""
+    return {topic_of(topic): topic for topic in registered()}
+
+
+class Patience:
+    """How long Kafka is waited for: `silence` seconds without a word from it, and `whole` seconds in all."""
+
+    def __init__(self, silence: float, whole: float = float("inf")) -> None:
+        self._silence = silence
+        self._end = time.monotonic() + whole
+        self._heard = time.monotonic()
+
+    def heard(self) -> None:
+        """Kafka said something, or was not asked."""
+        self._heard = time.monotonic()
+
+    def left(self) -> float:
+        """The seconds that are left, more than 0. Raises DependencyDown when there are none."""
+        left = min(self._heard + self._silence, self._end) - time.monotonic()
+        if left <= 0:
+            raise DependencyDown("Kafka does not answer in time, or somebody's transaction is open")
+        return left
+
+
+@dataclass(frozen=True, slots=True)
+class Resolution:
+    """What was decided about a letter, by whom and when."""
+
+    letter_id: str
+    action: str
+    by: str
+    at: str
+
+    def value(self) -> bytes:
+        """The record's content."""
+        return orjson.dumps({"id": self.letter_id, "action": self.action, "by": self.by, "at": self.at})
+
+    @classmethod
+    def of(cls, record: Record) -> "Resolution | None":
+        """The resolution that a record is, or None: then it is a letter."""
+        letter_id = record.header(RESOLVES)
+        if letter_id is None:
+            return None
+        try:
+            said: Any = orjson.loads(record.value or b"")
+            action, by, at = said["action"], said["by"], said["at"]
+        except (orjson.JSONDecodeError, KeyError, TypeError, IndexError):
+            action = by = at = None
+        if not all(isinstance(one, str) for one in (action, by, at)):  # somebody else has put it here
+            return cls(letter_id, "resolved", "unknown", "")
+        return cls(letter_id, action, by, at)
+
+
+@dataclass(frozen=True, slots=True)
+class StoredLetter:
+    """A dead letter as it stands on its topic."""
+
+    record: Record
+    topic: str
+    """The topic that it came from, and goes back to."""
+
+    def said(self, name: str) -> str:
+        """What one of our own headers says; empty if there is none."""
+        return self.record.header(PREFIX + name) or ""
+
+    @property
+    def id(self) -> str:
+        """The id of this death; for a record that somebody else has put here, its place."""
+        said = self.said("id")
+        return said if correlation.sane(said) else f"{self.record.topic}:{self.record.partition}:{self.record.offset}"
+
+    @property
+    def key(self) -> str | None:
+        """The key as text."""
+        return None if self.record.key is None else self.record.key.decode("utf-8", "replace")
+
+    @property
+    def at(self) -> str:
+        """When it died, RFC 3339."""
+        return self.said("at")
+
+    @property
+    def died_at(self) -> datetime | None:
+        """When it died, with its zone; None if it says no such time."""
+        try:
+            said = datetime.fromisoformat(self.at)
+        except ValueError:
+            return None
+        return said if said.tzinfo else None
+
+    @property
+    def error(self) -> str:
+        """The error, without secrets."""
+        return privacy.scrub(self.said("error"))
+
+    @property
+    def traceback(self) -> str:
+        """Where in the code it failed, without values and secrets."""
+        return privacy.scrub(self.said("traceback"))
+
+    @property
+    def trace_id(self) -> str:
+        """The trace that the event belongs to; empty if it says none."""
+        if trace_id := self.record.header("traceId"):
+            return trace_id
+        parts = (self.record.header("traceparent") or "").split("-")
+        return parts[1] if len(parts) == 4 else ""
+
+    def original_headers(self) -> Headers:
+        """The headers that the event came with."""
+        return [(name, value) for name, value in self.record.headers if not name.startswith(PREFIX)]
+
+    def summary(self) -> dict[str, Any]:
+        """All about it but payload, headers and traceback."""
+        return {
+            "id": self.id,
+            "at": self.at,
+            "reason": self.said("reason"),
+            "error": self.error,
+            "topic": self.topic,
+            "partition": self.said("partition"),
+            "offset": self.said("offset"),
+            "key": self.key,
+            "attempts": self.said("attempts"),
+            "event_id": self.record.header("ce_id"),
+            "request_id": self.record.header("requestId"),
+            "trace_id": self.trace_id,
+            "redriven_before": self.said("redriven-from") or None,
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wanted:
+    """Which letters: those that fit everything that is said here."""
+
+    ids: frozenset[str] = frozenset()
+    topics: frozenset[str] = frozenset()
+    keys: frozenset[str] = frozenset()
+    reasons: frozenset[str] = frozenset()
+    since: datetime | None = None
+    until: datetime | None = None
+
+    @property
+    def everything(self) -> bool:
+        """Whether nothing was said."""
+        return self == Wanted()
+
+    def fits(self, letter: StoredLetter) -> bool:
+        """Whether a letter is wanted. One that does not say when it died fits no time."""
+        return (
+            (not self.ids or letter.id in self.ids)
+            and (not self.topics or letter.topic in self.topics)
+            and (not self.keys or letter.key in self.keys)
+            and (not self.reasons or letter.said("reason") in self.reasons)
+            and self._fits_time(letter.died_at)
+        )
+
+    def _fits_time(self, died_at: datetime | None) -> bool:
+        if self.since is None and self.until is None:
+            return True
+        if died_at is None:
+            return False
+        return (self.since is None or died_at >= self.since) and (self.until is None or died_at < self.until)
+
+
+class Store:
+    """The dead-letter topics of the running service, as far as they reached when this was made.
+
+    `settled`: also what stands in transactions that are still open, once they have ended. Without it a decision that was
+    just made may be missing, behind the open transaction of another writer: good enough to look, not to decide.
+    `newest`: only the last so many records of each partition. Raises DependencyDown and NoTopic, as do its methods.
+    """
+
+    def __init__(self, patience: Patience, *, settled: bool = False, newest: int | None = None) -> None:
+        self._patience = patience
+        self._topics = sources()
+        self._span = span(self._topics, patience, settled=settled, newest=newest)
+        self.partly = newest is not None and any(end - start >= newest for start, end in self._span.values())
+        """Whether there are older records than `newest` allowed to read."""
+
+    def resolutions(self) -> dict[str, Resolution]:
+        """What was decided, by the letter's id."""
+        found = (Resolution.of(record) for record in read(self._span, self._patience))
+        return {resolution.letter_id: resolution for resolution in found if resolution}
+
+    def letters(self, wanted: Wanted, without: Iterable[str]) -> Iterator[StoredLetter]:
+        """The wanted letters but those `without`, each once, in the order in which those of a key died."""
+        seen = set(without)
+        for record in read(self._span, self._patience):
+            letter = StoredLetter(record, self._topics[record.topic])
+            if Resolution.of(record) or letter.id in seen or not wanted.fits(letter):
+                continue
+            seen.add(letter.id)
+            yield letter
+
+    def unresolved(self, wanted: Wanted) -> Iterator[StoredLetter]:
+        """The wanted letters about which nothing was decided."""
+        return self.letters(wanted, self.resolutions())
+
+
+def span(names: Iterable[str], patience: Patience, *, settled: bool, newest: int | None) -> Span:
+    """From where to where these topics reach now."""
+    client = clients.admin()
+    try:
+        places = _places(client, names, patience)
+        first = _offsets(client, places, OffsetSpec.earliest(), patience)  # type: ignore[no-untyped-call]
+        last = _ends(client, places, patience, settled=settled)
+    except (KafkaException, TimeoutError) as error:
+        raise DependencyDown(f"Kafka does not answer: {error}") from error
+    if newest is not None:
+        first = {place: max(start, last[place] - newest) for place, start in first.items()}
+    return {place: (start, last[place]) for place, start in first.items()}
+
+
+def _places(client: AdminClient, names: Iterable[str], patience: Patience) -> list[TopicPartition]:
+    known = client.list_topics(timeout=patience.left()).topics
+    missing = sorted(name for name in names if name not in known)
+    if missing:
+        raise NoTopic(f"{', '.join(missing)}: not there; `manage.py topics` makes them")
+    return [TopicPartition(name, number) for name in names for number in known[name].partitions]
+
+
+def _ends(
+    client: AdminClient, places: list[TopicPartition], patience: Patience, *, settled: bool
+) -> dict[Partition, int]:
+    """Where the partitions end; without `settled`, for readers of committed records.
+
+    A transaction that was just committed becomes visible a moment later: that moment is waited for, so that who has
+    decided about a letter does not see it again.
+    """
+
+    def ends(level: IsolationLevel) -> dict[Partition, int]:
+        return _offsets(client, places, OffsetSpec.latest(), patience, isolation_level=level)  # type: ignore[no-untyped-call]
+
+    written = ends(IsolationLevel.READ_UNCOMMITTED)
+    if settled:
+        return written
+    deadline = time.monotonic() + MOMENT_SECONDS
+    while True:
+        committed = ends(IsolationLevel.READ_COMMITTED)
+        if all(end >= written[place] for place, end in committed.items()) or time.monotonic() > deadline:
+            return committed
+        time.sleep(0.02)
+
+
+def _offsets(
+    client: AdminClient, places: list[TopicPartition], spec: OffsetSpec, patience: Patience, **more: Any
+) -> dict[Partition, int]:
+    if not places:
+        return {}
+    asked = client.list_offsets(dict.fromkeys(places, spec), request_timeout=patience.left(), **more)
+    found = {(p.topic, p.partition): future.result(patience.left()).offset for p, future in asked.items()}
+    patience.heard()
+    return found
+
+
+def read(wanted: Span, patience: Patience) -> Iterator[Record]:
+    """The committed records of a span, those of a partition in their order."""
+    unfinished = {place: end for place, (start, end) in wanted.items() if start < end}
+    if not unfinished:
+        return
+    client = clients.reader()
+    try:
+        client.assign([TopicPartition(*place, wanted[place][0]) for place in unfinished])
+        while unfinished:
+            found: list[Record] = []
+            for message in client.consume(500, min(0.2, patience.left())):
+                error = message.error()
+                if error is not None and error.code() != KafkaError._PARTITION_EOF:
+                    raise DependencyDown(f"Kafka refuses: {error.str()}")
+                place, offset = (message.topic(), message.partition()), message.offset()
+                end = unfinished.get(place, 0)  # type: ignore[arg-type]
+                if error is None and offset < end:  # type: ignore[operator]
+                    found.append(from_message(message))
+                if offset + (error is None) >= end:  # type: ignore[operator]
+                    unfinished.pop(place, None)  # type: ignore[arg-type]
+                patience.heard()
+            raw_headers.complete(found)  # names that are not UTF-8: somebody else has put such a record here
+            yield from found
+    finally:
+        client.close()

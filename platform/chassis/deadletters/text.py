@@ -1,0 +1,75 @@
+"""Dead letters as a person reads them: a line in a list, or a page."""
+
+import json
+
+from chassis.deadletters.store import Resolution, StoredLetter
+
+LONGEST_BINARY = 10_000
+
+
+def line(letter: StoredLetter, resolution: Resolution | None = None) -> str:
+    """One letter in one line."""
+    parts = [
+        letter.id,
+        letter.at or "-",
+        f"{letter.topic}/{letter.said('partition')}/{letter.said('offset')}",
+        f"key={shown(letter.key or '-')[:80]}",
+        f"{letter.said('reason')} after {letter.said('attempts')}",
+        shown(letter.error)[:120],
+    ]
+    if resolution:
+        parts.append(f"[{resolution.action} by {resolution.by} at {resolution.at}]")
+    return "  ".join(parts)
+
+
+def shown(text: str) -> str:
+    """The text without what a terminal would obey."""
+    return "".join(character if character.isprintable() else " " for character in text)
+
+
+def details(letter: StoredLetter, resolution: Resolution | None = None) -> str:
+    """All about one letter."""
+    facts = [f"{name + ':':17}{'' if value is None else shown(str(value))}" for name, value in letter.summary().items()]
+    facts.append(f"{'kept at:':17}{letter.record.topic}/{letter.record.partition}/{letter.record.offset}")
+    if resolution:
+        facts.append(f"{'resolved:':17}{resolution.action} by {resolution.by} at {resolution.at}")
+    return "\n".join([*facts, "", "headers:", headers(letter), "", "payload:", payload(letter), "", trace(letter)])
+
+
+def trace(letter: StoredLetter) -> str:
+    """Where in the code it failed."""
+    return "\n".join(shown(text) for text in letter.traceback.splitlines())
+
+
+def headers(letter: StoredLetter) -> str:
+    """The event's own headers, one a line."""
+    return "\n".join(f"  {name}: {_text(value)}" for name, value in letter.original_headers())
+
+
+def payload(letter: StoredLetter) -> str:
+    """The payload: JSON if it is that, else as Python would write the bytes."""
+    value = letter.record.value
+    if value is None:
+        return "(none)"
+    try:
+        text = json.dumps(json.loads(value), indent=2, ensure_ascii=False)
+        return "\n".join(map(_escaped, text.split("\n")))
+    except (ValueError, RecursionError):
+        return repr(value[:LONGEST_BINARY]) + (" ..." if len(value) > LONGEST_BINARY else "")
+
+
+def _text(value: bytes | None) -> str:
+    if value is None:
+        return "(none)"
+    try:
+        text = value.decode()
+    except UnicodeDecodeError:
+        return repr(value)
+    return text if text.isprintable() else repr(value)
+
+
+def _escaped(text: str) -> str:
+    """The text with escapes for what cannot be written (half of a surrogate pair) or what a terminal would obey."""
+    if text.isprintable():
+        return text
+    return "".join(one if one.isprintable() else one.encode("unicode_escape").decode() for one in text)

@@ -1,0 +1,1 @@
+"""Events: what they are, how they travel, who reacts to them."""

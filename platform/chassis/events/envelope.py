@@ -1,0 +1,177 @@
+"""How an event travels: CloudEvents 1.0 in Kafka's binary binding, W3C trace context, and the original's three headers."""
+
+import uuid
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from django.conf import settings
+from opentelemetry import trace
+from opentelemetry.context import Context
+from pydantic import ValidationError
+
+from chassis.events.event import Event
+from chassis.events.registry import Received
+from chassis.kafka import names
+from chassis.kafka.records import Record
+from chassis.observability import correlation, tracing
+
+SCHEMA = "urn:events:{topic}:v{version}"
+
+LONGEST_ID = 1_024
+"""Bytes of `ce_id`, and of `ce_source`: with a topic's name they fit into an entry of a PostgreSQL index (2,704 bytes)."""
+NO_SOURCE = "no source"
+"""The source of an event that names none. CloudEvents demands one; this is no URI, so no producer has it for its own."""
+
+
+class Unreadable(Exception):
+    """The record is no event that this service can read; no second try can change that."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outgoing:
+    """An event to publish, under its aggregate's id, and the event that caused it (None: the request at hand)."""
+
+    event: Event
+    key: str
+    cause: Received[Any] | None = None
+    event_id: str | None = None
+    """None makes a new one. Set it where a repeat must be the same event."""
+
+
+@dataclass(frozen=True, slots=True)
+class Envelope:
+    """What is written to Kafka, byte for byte."""
+
+    event_id: str
+    topic: str
+    """By its name on the wire."""
+    key: str
+    payload: bytes
+    headers: list[tuple[str, str]]
+    request_id: str
+
+
+def seal(outgoing: Iterable[Outgoing]) -> list[Envelope]:
+    """Put events into their envelopes, each with the trace and the request that it belongs to."""
+    return list(seal_each(outgoing))
+
+
+def seal_each(outgoing: Iterable[Outgoing]) -> Iterator[Envelope]:
+    """The same, one at a time, as they are asked for."""
+    now = datetime.now(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
+    for one in outgoing:
+        yield _seal(one, now)
+
+
+def _seal(outgoing: Outgoing, now: str) -> Envelope:
+    event, cause = outgoing.event, outgoing.cause
+    event_id = outgoing.event_id or str(uuid.uuid4())
+    request_id = cause.request_id if cause else correlation.current_request_id()
+    span = trace.get_current_span(cause.context if cause else None).get_span_context()
+    trace_id, span_id = f"{span.trace_id:032x}", f"{span.span_id:016x}"
+    headers = [
+        ("ce_specversion", "1.0"),
+        ("ce_id", event_id),
+        ("ce_type", event.topic),
+        ("ce_source", f"/{settings.SERVICE_NAME}"),
+        ("ce_time", now),
+        ("ce_dataschema", SCHEMA.format(topic=event.topic, version=event.version)),
+        ("content-type", "application/json"),
+        ("requestId", request_id),
+        ("traceId", trace_id),
+        ("spanId", span_id),
+        ("traceparent", f"00-{trace_id}-{span_id}-{span.trace_flags:02x}"),
+    ]
+    if span.trace_state:
+        headers.append(("tracestate", span.trace_state.to_header()))
+    return Envelope(event_id, names.topic(event), outgoing.key, event.payload(), headers, request_id)
+
+
+@dataclass(frozen=True, slots=True)
+class Letter:
+    """A record that could be read: what it says, and the trace that it continues."""
+
+    event: Event
+    id: str
+    key: str
+    request_id: str
+    parent: Context
+    source: str = NO_SOURCE
+
+    @property
+    def identity(self) -> tuple[str, str, str]:
+        """What makes two records the same event to one service: id, topic, source.
+
+        CloudEvents promises that source and id together are unique; another topic has another handler.
+        """
+        return (self.id, self.event.topic, self.source)
+
+
+def unseal(record: Record, model: type[Event]) -> Letter:
+    """Read a record as `model`. Raises Unreadable, with what is wrong, never with what the payload holds."""
+    if record.misnamed:
+        gone = "" if record.headers_read else "; its headers are lost, as it is not on its topic any more"
+        raise Unreadable(f"the name of a header is not UTF-8{gone}")
+    event_id = _identifier(record, "ce_id")
+    if not event_id:
+        raise Unreadable("no ce_id header: a repeat of this event could not be recognised")
+    if not record.key:
+        raise Unreadable("no key: the order of this event is not known")
+    if record.value is None:
+        raise Unreadable("no value: this topic has no tombstones")
+    if record.size > settings.KAFKA_MAX_MESSAGE_BYTES:
+        raise Unreadable(f"{record.size} bytes; KAFKA_MAX_MESSAGE_BYTES is {settings.KAFKA_MAX_MESSAGE_BYTES}")
+    _check_version(record, model)
+    try:
+        event = model.model_validate_json(record.value)
+        key = record.key.decode()
+    except ValidationError as error:
+        raise Unreadable(_explain(error)) from None
+    except UnicodeDecodeError:
+        raise Unreadable("the key is not UTF-8") from None
+    if "\0" in key:
+        raise Unreadable("the key holds a NUL character, which PostgreSQL's text cannot")
+    source = _identifier(record, "ce_source") or NO_SOURCE
+    return Letter(event, event_id, key, _request_id(record), _parent(record), source)
+
+
+def _identifier(record: Record, name: str) -> str:
+    """A header that the inbox has to remember as it is: nothing replaced, as two ids must not become one."""
+    said = record.raw_header(name) or b""
+    if len(said) > LONGEST_ID:
+        raise Unreadable(f"{name} has {len(said)} bytes; {LONGEST_ID} is the limit")
+    try:
+        text = said.decode()
+    except UnicodeDecodeError:
+        raise Unreadable(f"{name} is not UTF-8") from None
+    if "\0" in text:
+        raise Unreadable(f"{name} holds a NUL character, which PostgreSQL's text cannot")
+    return text
+
+
+def _check_version(record: Record, model: type[Event]) -> None:
+    expected = SCHEMA.format(topic=model.topic, version=model.version)
+    said = record.header("ce_dataschema") or expected
+    if said != expected:
+        raise Unreadable(f"its schema is {said[:200]}; this service reads {expected}")
+
+
+def _explain(error: ValidationError) -> str:
+    problems = error.errors(include_input=False, include_url=False, include_context=False)
+    return "; ".join(f"{'.'.join(map(str, p['loc'])) or 'payload'}: {p['msg']}" for p in problems[:10])
+
+
+def _request_id(record: Record) -> str:
+    said = record.header("requestId") or ""
+    return said if correlation.sane(said) else correlation.new()
+
+
+def _parent(record: Record) -> Context:
+    carrier = {}
+    if traceparent := record.header("traceparent"):
+        carrier["traceparent"] = traceparent
+        if tracestate := record.header("tracestate"):
+            carrier["tracestate"] = tracestate
+    return tracing.extract(carrier)

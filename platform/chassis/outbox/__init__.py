@@ -1,0 +1,1 @@
+"""The outbox: writing rows in the transaction of the state change, and the relay that sends them."""

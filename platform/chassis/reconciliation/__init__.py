@@ -1,0 +1,1 @@
+"""Comparing what services know of each other, and republishing what is missing."""

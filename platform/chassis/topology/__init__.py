@@ -1,0 +1,1 @@
+"""Topics, and the AsyncAPI document that describes them."""

@@ -1,0 +1,14 @@
+"""`/asyncapi`: what this service says and hears."""
+
+from django.http import HttpRequest, JsonResponse
+from django.urls import path
+
+from chassis.topology import asyncapi
+
+
+def asyncapi_view(request: HttpRequest) -> JsonResponse:
+    """The AsyncAPI 3 document of this service."""
+    return JsonResponse(asyncapi.document())
+
+
+urlpatterns = [path("asyncapi", asyncapi_view, name="asyncapi")]

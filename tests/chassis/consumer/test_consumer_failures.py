@@ -1,0 +1,129 @@
+"""Failures in the real consumer: whatever one event's handler raises, or however long it takes, the others get through."""
+
+import threading
+import time
+from collections.abc import Callable
+from itertools import pairwise
+
+import pytest
+from confluent_kafka import KafkaError, KafkaException
+from django.db import InterfaceError, OperationalError, connections
+
+from chassis.consumer.consumer import Consumer
+from chassis.consumer.kafka_transaction import Fenced
+from chassis.health.heartbeat import Heartbeat
+from chassis.runtime.failures import DependencyDown, Unburied
+from chassis.runtime.shutdown import Stop
+from tests.chassis.consumer.test_consumer import dead
+from tests.chassis.support.kafka_helpers import committed
+from tests.chassis.support.loops import running
+from tests.waiting import eventually
+
+pytestmark = pytest.mark.django_db(databases=["users"], transaction=True)
+
+
+def says(sqlstate: str) -> Callable[[], None]:
+    """A statement that fails with this code, as one that waits for a lock or a trigger of somebody's own does."""
+
+    def execute() -> None:
+        with connections["users"].cursor() as cursor:
+            cursor.execute(f"DO $$ BEGIN RAISE EXCEPTION USING ERRCODE = '{sqlstate}'; END $$")
+
+    return execute
+
+
+def throws(error: BaseException) -> Callable[[], None]:
+    def throw() -> None:
+        raise error
+
+    return throw
+
+
+FAILURES = {
+    **{code: says(code) for code in ("55000", "55P03", "53200", "57P01", "08006", "25006", "40001")},
+    "OperationalError": throws(OperationalError("no code")),
+    "InterfaceError": throws(InterfaceError("closed")),
+    "KafkaException": throws(KafkaException(KafkaError(KafkaError._ALL_BROKERS_DOWN))),
+    "DependencyDown": throws(DependencyDown("says the handler")),
+    "Unburied": throws(Unburied("says the handler")),
+    "Fenced": throws(Fenced("says the handler")),
+    "SystemExit": throws(SystemExit(1)),
+    "KeyboardInterrupt": throws(KeyboardInterrupt()),
+}
+
+
+@pytest.mark.parametrize("kind", FAILURES)
+def test_whatever_one_event_raises_others_get_through(scene, kind):
+    came: dict[int, float] = {}
+    done: dict[int, float] = {}
+
+    began: list[float] = []
+    """When the first records had been fetched: what a new group needs for that is no wait for anybody's failure."""
+
+    def react(scene, received):
+        began.append(time.monotonic())
+        if any(one.event.number == 3 for one in received):
+            FAILURES[kind]()
+        done.update((one.event.number, time.monotonic()) for one in received)
+
+    scene.react = react
+    came.update(dict.fromkeys(range(50), 0.0))
+    scene.send(*(scene.event(n, key=f"k{n}") for n in range(50)))
+    with running(Consumer) as consumer:
+        eventually(lambda: consumer.loop and consumer.loop.assigned == 2)
+        for number in range(100, 400):
+            if dead(scene):
+                break
+            scene.send(scene.event(number, key=f"k{number}"))
+            came[number] = time.monotonic()
+            time.sleep(0.05)
+        [letter] = eventually(lambda: dead(scene))
+        eventually(lambda: committed(scene) == len(came))
+    assert bytes(letter.payload) == b'{"number": 3}'
+    assert dict(letter.headers)["deadletter-attempts"] == "3"
+    assert set(done) == set(came) - {3}
+    assert max(done[number] - max(began[0], came[number]) for number in done) < 2
+
+
+def test_three_keys_that_hang(scene, settings):
+    """With a limit of 3 s. The consumer has the main thread, as in its process: only there a handler can be ended."""
+    settings.HANDLER_TIMEOUT_SECONDS = 3.0
+    settings.RETRY_ATTEMPTS = 1
+    hanging = {2, 70, 199}
+    done: list[float] = []
+
+    def react(scene, received):
+        if hanging & {one.event.number for one in received}:
+            time.sleep(3600)
+        done.append(time.monotonic())
+
+    scene.react = react
+    scene.send(*(scene.event(n, key=f"k{n}") for n in range(200)))
+    stop, heartbeat = Stop(), Heartbeat("test")
+    others_at: list[float] = []
+
+    def watch() -> None:
+        number = 1000
+        try:
+            while len(dead(scene)) < 3 and number < 3000:
+                if len(scene.handled) >= 197 and not others_at and len({n for _, n in scene.handled if n < 200}) == 197:
+                    others_at.append(time.monotonic())
+                scene.send(scene.event(number, key=f"k{number}"))
+                number += 1
+                time.sleep(0.05)
+        finally:
+            stop.ask()
+            connections.close_all()
+
+    watcher = threading.Thread(target=watch)
+    consumer = Consumer(stop, heartbeat)
+    began = time.monotonic()
+    watcher.start()
+    consumer.run()
+    watcher.join(30)
+    assert {bytes(letter.payload) for letter in dead(scene)} == {b'{"number": %d}' % n for n in hanging}
+    assert {dict(letter.headers)["deadletter-reason"] for letter in dead(scene)} == {"timeout"}
+    # A batch that is halved at full limits takes more than 8 of them for one such key alone. The drill judges the time itself.
+    assert others_at[0] - began < 7 * 3
+    gaps = [later - earlier for earlier, later in pairwise(done)]
+    assert max(gaps) < 2 * 3, "nobody else stands still for two limits"

@@ -1,0 +1,169 @@
+"""`manage.py deadletters`: what it prints, what it refuses, and that looking changes nothing."""
+
+import json
+from io import StringIO
+
+import pytest
+from django.core.management import CommandError, call_command
+
+from chassis.deadletters import redrive, store
+from tests.chassis.support import letters
+from tests.chassis.support.kafka_helpers import headers
+from tests.waiting import eventually
+
+
+@pytest.fixture(autouse=True)
+def consumed(scene, monkeypatch, settings) -> None:
+    settings.SERVICE_DATABASE = None
+    monkeypatch.setattr(store, "registered", lambda: {scene.topic: None})
+
+
+def deadletters(*arguments: str) -> str:
+    out = StringIO()
+    call_command("deadletters", *arguments, stdout=out, stderr=StringIO())
+    return out.getvalue()
+
+
+def listed(*arguments: str) -> list[dict]:
+    return [json.loads(line) for line in deadletters("list", "--json", *arguments).splitlines()]
+
+
+@pytest.fixture
+def ids(scene) -> list[str]:
+    return letters.bury(
+        scene.dead,
+        letters.letter(scene.topic, 1, key=b"k1", value=b'{"number": 1}'),
+        letters.unreadable(scene.topic, 2, key=b"k2"),
+        letters.letter(
+            scene.topic, 3, key=b"k3", error=ValueError("lost: ada@example.org at postgresql://u:secret@host/db")
+        ),
+    )
+
+
+def test_lists_what_is_to_be_decided(scene, ids):
+    text = deadletters("list")
+    assert [line.split()[0] for line in sorted(text.splitlines(), key=lambda line: ids.index(line.split()[0]))] == ids
+    assert "ValueError: number 1" in text
+    assert "handler after 3" in text
+
+    [one] = listed("--key", "k1")
+    assert one["id"] == ids[0]
+    assert (one["reason"], one["attempts"], one["key"]) == ("handler", "3", "k1")
+    assert (one["topic"], one["partition"], one["offset"]) == (scene.topic, "0", "1")
+    assert (one["event_id"], one["request_id"]) == ("event-1", "req-1")
+    assert one["resolution"] is None
+
+
+@pytest.mark.parametrize(
+    ("filters", "expected"),
+    [
+        (["--reason", "unreadable"], [1]),
+        (["--reason", "handler", "--key", "k2"], []),
+        (["--key", "k1", "--key", "k3"], [0, 2]),
+        (["--since", "1h"], [0, 1, 2]),
+        (["--until", "1h"], []),
+        (["--since", "2020-01-01", "--until", "2021-01-01T00:00:00+02:00"], []),
+    ],
+)
+def test_filters(ids, filters, expected):
+    assert {one["id"] for one in listed(*filters)} == {ids[n] for n in expected}
+
+
+def test_shows_all_of_one(ids):
+    text = deadletters("show", ids[0])
+    for part in (
+        '"number": 1',
+        "requestId: req-1",
+        "none: (none)",
+        r"odd: b'\xff\x00'",
+        "ValueError: number 1",
+        "event-1",
+    ):
+        assert part in text
+    assert r"b'\xff junk'" in deadletters("show", ids[1])
+
+
+def test_shows_no_secrets(ids):
+    text = deadletters("show", ids[2]) + deadletters("list")
+    assert "ValueError: lost: [hidden]" in text
+    assert "secret" not in text
+    assert "ada@" not in text
+
+
+def test_an_unknown_id_is_an_error(ids):
+    with pytest.raises(CommandError, match="no dead letter"):
+        deadletters("show", "nobody")
+
+
+@pytest.mark.parametrize("action", ["redrive", "discard"])
+def test_a_dry_run_changes_nothing(scene, ids, action):
+    """Nor does it take anything from a run that is under way."""
+    text = deadletters(action, "--dry-run", "--key", "k1", "--key", "k2")
+    assert {line.split()[0] for line in text.splitlines()} == set(ids[:2])
+    assert letters.everything(scene.topic) == []
+    assert len(letters.everything(scene.dead)) == 3
+    assert len(listed()) == 3
+
+
+def test_redrives_and_discards_in_somebodys_name(scene, ids):
+    assert deadletters("redrive", "--key", "k1", "--by", "ada") == "1 dead letters redriven\n"
+    assert deadletters("discard", "--id", ids[1]) == "1 dead letters discarded\n"
+
+    assert [one["id"] for one in listed()] == [ids[2]]
+    said = {one["id"]: one["resolution"] for one in listed("--resolved")}
+    assert (said[ids[0]]["resolved"], said[ids[0]]["by"]) == ("redriven", "ada")
+    assert (said[ids[1]]["resolved"], said[ids[1]]["by"]) == ("discarded", redrive.whoami())
+    [message] = letters.everything(scene.topic)
+    assert headers(message)["deadletter-redriven"] == ids[0]
+    assert "redriven by ada" in deadletters("show", ids[0])
+
+
+@pytest.mark.parametrize("action", ["redrive", "discard"])
+def test_all_of_them_must_be_meant(scene, ids, action):
+    with pytest.raises(CommandError, match="--all"):
+        deadletters(action)
+    assert len(listed()) == 3
+    assert deadletters(action, "--all", "--rate", "100", "--limit", "2").startswith("2 ")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["redrive", "--rate", "0"], ["redrive", "--rate", "nan"], ["list", "--limit", "-1"], ["list", "--since", "soon"],
+     ["list", "--topic", "another"], ["list", "--reason", "why"], []],
+)  # fmt: skip
+def test_what_makes_no_sense_is_refused(arguments):
+    with pytest.raises((CommandError, SystemExit)):
+        deadletters(*arguments)
+
+
+def test_a_topic_that_is_missing_is_named(monkeypatch, scene):
+    monkeypatch.setattr(store, "registered", lambda: {"never": None})
+    with pytest.raises(CommandError, match=f"never.{scene.group}.dlq.*manage.py topics"):
+        deadletters("list")
+
+
+def test_a_service_that_consumes_nothing_has_none(monkeypatch):
+    monkeypatch.setattr(store, "registered", dict)
+    with pytest.raises(CommandError, match="no dead letters"):
+        deadletters("list")
+
+
+def test_as_a_process_it_takes_its_settings_behind_the_action(scene, ids):
+    process = letters.start(scene.group, scene.topic, "redrive", "--settings=settings.payments", "--all", "--by", "ada")
+    out, err = process.communicate(timeout=60)
+    assert (process.returncode, out) == (0, "3 dead letters redriven\n"), err
+    logged = [json.loads(line) for line in err.splitlines() if line.startswith("{")]
+    assert [line["by"] for line in logged if line["event"] == "dead letter redriven"] == ["ada"] * 3
+
+
+def test_ended_by_a_signal_it_says_that_there_is_more(scene):
+    letters.bury(scene.dead, *(letters.letter(scene.topic, n) for n in range(400)))
+    process = letters.start(scene.group, scene.topic, "redrive", "--all", "--rate", "10")
+    eventually(lambda: len(letters.redriven(scene.topic)) >= 5, within=60)
+    process.terminate()
+    out, err = process.communicate(timeout=60)
+    done = int(out.split()[0])
+    assert process.returncode == 1
+    assert "run this again for the rest" in err
+    assert 5 <= done < 400
+    assert len(letters.redriven(scene.topic)) == done

@@ -1,7 +1,0 @@
-"""Records for tests of what does not need a broker."""
-
-from chassis.messaging.records import Record
-
-
-def record(offset: int, key: str = "k", *, topic: str = "user.created", partition: int = 0, **more) -> Record:
-    return Record(topic, partition, offset, key.encode(), b"{}", [], 0, size=10, **more)

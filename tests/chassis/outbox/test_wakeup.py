@@ -1,0 +1,250 @@
+"""A relay that sleeps is woken by every commit that published; one that is awake costs publishers nothing."""
+
+import re
+import threading
+import time
+
+import pytest
+from django.db import connections
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from chassis.outbox.wakeup import SLEEPING, Wakeup
+from tests.chassis.support.sessions import publish, session
+from tests.waiting import eventually
+
+pytestmark = pytest.mark.django_db(databases=["users"], transaction=True)
+
+
+@pytest.fixture
+def wakeup():
+    connection = connections["users"].copy()
+    with connection.cursor():
+        found = Wakeup(connection)
+        found.begin()
+    yield found
+    connection.close()
+
+
+@pytest.fixture
+def other():
+    with session(autocommit=False) as connection:
+        yield connection
+
+
+def holders(mode: str) -> int:
+    with connections["users"].cursor() as cursor:
+        cursor.execute(
+            "SELECT count(*) FROM pg_locks JOIN pg_database ON pg_database.oid = pg_locks.database"
+            " WHERE datname = current_database() AND locktype = 'advisory' AND objid = %s AND mode = %s AND granted",
+            [SLEEPING, mode],
+        )
+        return cursor.fetchone()[0]
+
+
+def fall_asleep(wakeup) -> None:
+    assert wakeup.sleep(0) is False
+    assert holders("ExclusiveLock") == 1
+
+
+def notified(wakeup, seconds=0.0) -> set[str]:
+    hear(wakeup)
+    return wakeup._notified(seconds)
+
+
+def hear(wakeup) -> None:
+    """PostgreSQL sends what it was told for a session before the session's next answer."""
+    with wakeup._connection.cursor() as cursor:
+        cursor.execute("SELECT 1")
+
+
+def test_the_trigger_asks_for_the_lock_that_the_relay_takes():
+    with connections["users"].cursor() as cursor:
+        cursor.execute("SELECT prosrc FROM pg_proc WHERE proname = 'outbox_notify'")
+        [(source,)] = cursor.fetchall()
+    assert re.findall(r"pg_try_advisory_xact_lock_shared\((\d+)\)", source) == [str(SLEEPING)]
+
+
+def test_while_it_is_awake_a_commit_notifies_nobody(wakeup, other):
+    publish(other)
+    other.commit()
+    assert notified(wakeup) == set()
+
+
+def test_while_it_sleeps_a_commit_wakes_it(wakeup, other):
+    fall_asleep(wakeup)
+    publish(other)
+    other.commit()
+    before = time.monotonic()
+    assert wakeup.sleep(60) is False
+    assert time.monotonic() - before < 30
+
+
+def test_awake_again_it_is_not_notified(wakeup, other):
+    fall_asleep(wakeup)
+    wakeup.awake()
+    publish(other)
+    other.commit()
+    assert (notified(wakeup), holders("ExclusiveLock")) == (set(), 0)
+
+
+def test_it_does_not_fall_asleep_while_one_publishes(wakeup, other):
+    publish(other)
+    wakeup.sleep(1)
+    assert holders("ExclusiveLock") == 0
+    other.commit()
+    fall_asleep(wakeup)
+
+
+@pytest.mark.parametrize("end", ["commit", "rollback"])
+def test_a_savepoint_that_is_undone_hides_nothing(wakeup, other, end):
+    """The lock that was taken in it is gone with it; what is written after it takes it again, or notifies."""
+    other.execute("SAVEPOINT one")
+    publish(other)
+    other.execute("ROLLBACK TO one")
+    # Not at once: PostgreSQL may still be ending the session of the test before.
+    eventually(lambda: holders("ShareLock") == 0)
+    fall_asleep(wakeup)
+    other.execute("SAVEPOINT two")
+    publish(other)
+    other.execute("ROLLBACK TO two")
+    publish(other)
+    getattr(other, end)()
+    assert notified(wakeup, 5 if end == "commit" else 0) == ({""} if end == "commit" else set())
+
+
+def test_copy_wakes_it_too(wakeup, other):
+    fall_asleep(wakeup)
+    with other.cursor().copy("COPY outbox (event_id, topic, key, headers, request_id) FROM STDIN") as copy:
+        copy.write_row(("00000000-0000-0000-0000-000000000001", "t", "k", "[]", "r"))
+    other.commit()
+    assert notified(wakeup, 5) == {""}
+
+
+@pytest.mark.parametrize(
+    "undo",
+    [
+        "UPDATE outbox SET sent_at = NULL",
+        "UPDATE outbox SET parked_at = NULL, sent_at = NULL",
+    ],
+)
+def test_rows_to_be_sent_again_are_said_to_be_so(wakeup, other, undo):
+    publish(other, 3)
+    other.execute(
+        "UPDATE outbox SET sent_at = now()" if "parked" not in undo else "UPDATE outbox SET parked_at = now()"
+    )
+    other.commit()
+    hear(wakeup)
+    assert wakeup.rescan() is False
+    other.execute(undo)
+    other.commit()
+    hear(wakeup)
+    assert wakeup.rescan() is True
+    assert wakeup.rescan() is False
+
+
+def test_the_lock_of_a_relay_that_died_asleep_is_gone(wakeup, other):
+    fall_asleep(wakeup)
+    wakeup._connection.close()
+    publish(other)
+    assert holders("ShareLock") == 1
+
+
+STEPS = st.lists(
+    st.tuples(
+        st.sampled_from(["publish", "savepoint", "undo", "commit", "rollback", "sleep", "take"]), st.integers(0, 2)
+    ),
+    max_size=40,
+)
+
+
+class TestNoWakeUpIsMissed:
+    """Whatever three publishers and a relay do in whatever order: who sleeps beside something to send was notified."""
+
+    @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+    @given(STEPS)
+    def test_whatever_the_order(self, wakeup, steps):
+        wakeup.awake()
+        notified(wakeup)
+        with session(autocommit=False) as a, session(autocommit=False) as b, session(autocommit=False) as c:
+            asleep = heard = False
+            for step, number in steps:
+                publisher = (a, b, c)[number]
+                if step == "sleep":
+                    armed = wakeup._armed
+                    if not asleep:
+                        wakeup.sleep(0.0)
+                    asleep = armed and asleep
+                elif step == "take":
+                    asleep = not self.take(wakeup) and wakeup._armed
+                    heard = False
+                else:
+                    self.act(step, publisher)
+                if asleep and self.waiting():
+                    heard = heard or bool(notified(wakeup, 5))
+                    assert heard, "it sleeps, and nothing has woken it"
+
+    @staticmethod
+    def act(step, publisher) -> None:
+        if step == "publish":
+            publish(publisher)
+        elif step == "savepoint":
+            publisher.execute("SAVEPOINT s")
+        elif step == "undo":
+            if publisher.info.transaction_status.name == "INTRANS":
+                publisher.execute("SAVEPOINT t")
+                publish(publisher)
+                publisher.execute("ROLLBACK TO t")
+        else:
+            getattr(publisher, step)()
+
+    @staticmethod
+    def waiting() -> int:
+        with connections["users"].cursor() as cursor:
+            cursor.execute("SELECT count(*) FROM outbox WHERE sent_at IS NULL")
+            return cursor.fetchone()[0]
+
+    @staticmethod
+    def take(wakeup) -> int:
+        """As the relay does: what there is is marked, and with something to send it is awake."""
+        with wakeup._connection.cursor() as cursor:
+            cursor.execute("UPDATE outbox SET sent_at = now() WHERE sent_at IS NULL")
+            found = cursor.rowcount
+        if found:
+            wakeup.awake()
+        return found
+
+
+def test_publishers_at_work_are_waited_for_and_not_by_spinning(wakeup):
+    """Each try to fall asleep beside an open transaction waits a little longer, up to 20 ms."""
+    with session(autocommit=False) as other:
+        publish(other)
+        tries, until = 0, time.monotonic() + 1
+        while time.monotonic() < until:
+            wakeup.sleep(1)
+            tries += 1
+    assert tries < 80
+
+
+def test_many_publishers_and_a_relay_that_has_no_poll(wakeup):
+    """Threads commit when they like; the relay looks only when it was woken. All is found."""
+    wanted, found = 400, 0
+
+    def work() -> None:
+        with session(autocommit=False) as connection:
+            for _ in range(wanted // 4):
+                publish(connection)
+                connection.commit()
+
+    threads = [threading.Thread(target=work) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    deadline = time.monotonic() + 60
+    while found < wanted and time.monotonic() < deadline:
+        taken = TestNoWakeUpIsMissed.take(wakeup)
+        found += taken
+        if not taken:
+            wakeup.sleep(60)
+    for thread in threads:
+        thread.join()
+    assert found == wanted

@@ -1,0 +1,33 @@
+"""A call that hangs ends the process; one that comes back, however often, does not."""
+
+import subprocess
+import sys
+
+from embedded.system import ROOT
+
+PROGRAM = """
+import sys, time
+sys.path.insert(0, "platform")
+from chassis.runtime.watchdog import Watchdog
+watchdog = Watchdog("a call", 2.0)
+for _ in range(4):
+    with watchdog:
+        time.sleep(0.6)
+time.sleep(2.5)
+print("came back", flush=True)
+with watchdog:
+    time.sleep(100)
+print("never said", flush=True)
+"""
+
+
+def test_only_a_call_that_hangs_ends_the_process():
+    ended = subprocess.run(
+        [sys.executable, "-c", PROGRAM], cwd=ROOT, capture_output=True, text=True, timeout=60, check=False
+    )
+
+    assert ended.returncode == 1
+    said = ended.stdout.splitlines()
+    assert said[0] == "came back"
+    assert "a call does not come back" in said[1]
+    assert len(said) == 2

@@ -1,0 +1,103 @@
+"""A test's own look at the run's Kafka, by plain clients that owe nothing to the code under test."""
+
+import os
+import uuid
+from collections.abc import Callable
+
+from confluent_kafka import Consumer, Message, Producer, TopicPartition
+from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource, NewTopic, ResourceType
+
+from chassis.kafka import topic_reader
+from tests.waiting import eventually
+
+
+def servers() -> dict[str, str]:
+    return {"bootstrap.servers": os.environ["KAFKA_BOOTSTRAP_SERVERS"]}
+
+
+def make_topic(name: str, *, partitions: int = 3, **config: str) -> str:
+    client = AdminClient(servers())
+    [made] = client.create_topics([NewTopic(name, partitions, 1, config=config)], operation_timeout=30).values()
+    made.result()
+    return name
+
+
+def new_topic(prefix: str = "t", **more) -> str:
+    return make_topic(f"{prefix}-{uuid.uuid4().hex[:8]}", **more)
+
+
+def take_up_to(topic: str, size: int) -> None:
+    """Have Kafka take batches up to this many bytes on a topic."""
+    entry = ConfigEntry("max.message.bytes", str(size), incremental_operation=AlterConfigOpType.SET)
+    client = AdminClient(servers())
+    resource = ConfigResource(ResourceType.TOPIC, topic, incremental_configs=[entry])
+    [done] = client.incremental_alter_configs([resource]).values()
+    done.result(10)
+
+
+def delete_before(topic: str, partition: int, offset: int) -> None:
+    """Delete the records before an offset, as retention would."""
+    client = AdminClient(servers())
+    [deleted] = client.delete_records([TopicPartition(topic, partition, offset)]).values()
+    assert deleted.result(30).low_watermark == offset
+
+
+def send(topic: str, *records: tuple[bytes | None, bytes | None, list]) -> None:
+    producer = Producer({**servers(), "acks": "all", "enable.idempotence": True})
+    for key, value, headers in records:
+        producer.produce(topic, value, key, headers=headers)
+    assert producer.flush(30) == 0
+
+
+class Reader:
+    """Reads a topic from its beginning, committed records only."""
+
+    def __init__(self, topic: str) -> None:
+        self.topic = topic
+        self.messages: list[Message] = []
+        self._client = Consumer(
+            {
+                **servers(),
+                "group.id": f"reader-{uuid.uuid4()}",
+                "enable.auto.commit": False,
+                "isolation.level": "read_committed",
+            }
+        )
+        partitions = self._client.list_topics(topic, timeout=60).topics[topic].partitions
+        self._client.assign([TopicPartition(topic, number, 0) for number in partitions])
+
+    def read(self) -> list[Message]:
+        while batch := self._client.consume(1000, timeout=0.2):
+            self.messages += [message for message in batch if message.error() is None]
+        return self.messages
+
+    def until(self, enough: Callable[[list[Message]], bool], within: float = 60) -> list[Message]:
+        eventually(lambda: enough(self.read()), within=within, what=f"{self.topic}: {len(self.messages)} records")
+        return self.messages
+
+    def close(self) -> None:
+        self._client.close()
+
+
+def read(topic: str, number: int, within: float = 60) -> list[Message]:
+    """At least `number` records of a topic, as soon as they are there."""
+    reader = Reader(topic)
+    try:
+        return reader.until(lambda messages: len(messages) >= number, within)
+    finally:
+        reader.close()
+
+
+def headers(message: Message) -> dict[str, str]:
+    return {name: (value or b"").decode("utf-8", "replace") for name, value in message.headers() or []}
+
+
+def committed(scene) -> int:
+    """How many records of the scene's topic its group has committed."""
+    client = Consumer(servers() | {"group.id": scene.group})
+    try:
+        places = [TopicPartition(scene.topic, n) for n in range(2)]
+        offsets = topic_reader.settled(lambda: client.committed(places, timeout=60))
+        return sum(max(0, partition.offset) for partition in offsets)
+    finally:
+        client.close()

@@ -1,0 +1,48 @@
+"""Run a worker's loop in a thread of the test, as its command does in a process, and end it as a signal would."""
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from django.db import connections
+
+from chassis.health.heartbeat import Heartbeat
+from chassis.runtime.shutdown import Stop
+
+
+class Running:
+    """A loop in its thread."""
+
+    def __init__(self, make: Any) -> None:
+        self.stop, self.heartbeat = Stop(), Heartbeat("test")
+        self.error: BaseException | None = None
+        self.loop: Any = None
+        self._make = make
+        self._thread = threading.Thread(target=self._run)
+        self._thread.start()
+
+    def _run(self) -> None:
+        try:
+            self.loop = self._make(self.stop, self.heartbeat)
+            self.loop.run()
+        except BaseException as error:
+            self.error = error
+        finally:
+            connections.close_all()
+
+    def end(self) -> None:
+        self.stop.ask()
+        self._thread.join(60)
+        assert not self._thread.is_alive(), "it does not stop"
+        if self.error:
+            raise self.error
+
+
+@contextmanager
+def running(make: Any) -> Iterator[Running]:
+    loop = Running(make)
+    try:
+        yield loop
+    finally:
+        loop.end()
