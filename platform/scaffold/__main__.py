@@ -29,13 +29,13 @@ docs/services.md explains each file. Next:
 
 
 def main() -> int:
-    """Write the service that NAME, ON and DATABASE ask for. Returns the exit status; nothing is written unless it is 0."""
+    """Write the service that NAME, ON and DATABASE describe. Returns the exit status; unless it is 0, nothing is written."""
     for signum in SIGNALS:
         signal.signal(signum, _interrupt)
-    django.setup()  # the names of apps and tables, and the engine of the templates
     from scaffold.errors import ScaffoldError
 
     try:
+        _prepare()
         _write()
     except ScaffoldError as error:
         print(error, file=sys.stderr)
@@ -44,6 +44,16 @@ def main() -> int:
         print("\nstopped; nothing was written", file=sys.stderr)
         return INTERRUPTED
     return 0
+
+
+def _prepare() -> None:
+    """Load Django with the apps of all services: their names are taken, and its engine renders the templates."""
+    from scaffold.generated import offline
+
+    os.environ.update(offline(ROOT), DJANGO_SETTINGS_MODULE="settings.test")
+    import settings  # noqa: F401  puts platform/ on the import path
+
+    django.setup()
 
 
 def _interrupt(signum: int, frame: FrameType | None) -> None:

@@ -24,16 +24,14 @@ def write(name: str, journal: Journal, root: Path) -> None:
         _run(root, *arguments)
 
 
+def offline(root: Path) -> dict[str, str]:
+    """The variables for a process that reads the settings of any service and connects to nothing."""
+    databases = (service.database_variable for service in discover(root) if service.database)
+    return {"ENVIRONMENT": "development", **dict.fromkeys(databases, "postgresql://x@127.0.0.1:1/x")}
+
+
 def _run(root: Path, *arguments: str) -> None:
-    # What reads the settings and connects to nothing.
-    databases = {s.database_variable: "postgresql://x@127.0.0.1:1/x" for s in discover(root) if s.database}
-    environment = {
-        **{name: value for name, value in os.environ.items() if name != "DJANGO_SETTINGS_MODULE"},
-        **databases,
-        "ENVIRONMENT": "development",
-        "PYTHONPATH": str(root / "platform"),
-        "PYTHONDONTWRITEBYTECODE": "1",
-    }
+    environment = {**os.environ, **offline(root), "PYTHONPATH": str(root / "platform"), "PYTHONDONTWRITEBYTECODE": "1"}
     command = [sys.executable, *arguments]
     done = subprocess.run(command, cwd=root, env=environment, capture_output=True, text=True, check=False)
     if done.returncode:

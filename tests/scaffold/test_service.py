@@ -50,7 +50,17 @@ class Clone:
 
 
 def _plain(environment: Mapping[str, str]) -> dict[str, str]:
-    ours = (OWNER, "ENVIRONMENT", "DJANGO_SETTINGS_MODULE", "KAFKA_BOOTSTRAP_SERVERS", "MAKEFLAGS", "MAKELEVEL")
+    ours = (
+        OWNER,
+        "ENVIRONMENT",
+        "DJANGO_SETTINGS_MODULE",
+        "KAFKA_BOOTSTRAP_SERVERS",
+        "MAKEFLAGS",
+        "MAKELEVEL",
+        "NAME",
+        "ON",
+        "DATABASE",
+    )
     return {
         name: value
         for name, value in environment.items()
