@@ -1,4 +1,4 @@
-"""What orders promises on the wire, field by field: `tests/contracts/` holds the events against it."""
+"""The payloads of orders, field by field; `tests/contracts/` compares its events with them."""
 
 from decimal import Decimal
 from typing import Any

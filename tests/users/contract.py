@@ -1,4 +1,4 @@
-"""What users promises on the wire, field by field: `tests/contracts/` holds the events against it."""
+"""The payloads of users, field by field; `tests/contracts/` compares its events with them."""
 
 from typing import Any
 
