@@ -106,7 +106,7 @@ def test_its_api_is_at_the_gateway_and_in_the_documents(system):
 def test_who_asks_for_their_health_metrics_and_admin(system):
     gateway = system["gateway"].readiness()
     assert gateway[0] == 200
-    assert {"stock", "audits"} <= set(gateway[1]["checks"])
+    assert {"stock", "audits"} <= set(gateway[1]["parts"])
 
     names = ("stock", "stock-relay", "stock-consume", "audits", "audits-consume")
     for name in names:
