@@ -64,9 +64,9 @@ def _context(rounds: int) -> str:
     named = ", ".join(f"{name} {version}" for name, version in versions.items())
     cores = len(os.sched_getaffinity(0))
     return (
-        f"{rounds} rounds, each interleaved with its reference; ratios are medians of the rounds'. {cores} cores, {named},"
+        f"{rounds} rounds, each interleaved with its reference; ratios are the medians over the rounds. {cores} cores, {named},"
         " PostgreSQL 18 and Apache Kafka 4.3 as `make up` starts them (`fsync`, `acks=all`, one broker), on the same"
-        " cores as all processes and as what measures them.\n"
+        " cores as all processes and the measuring program.\n"
     )
 
 
@@ -82,8 +82,8 @@ def _say_if_busy() -> str:
 HEAD = """\
 # Benchmarks
 
-`make bench` measures this, on a system of its own with throw-away data; `make bench ARGS=--write` writes this page.
-The row of the gateway needs `nginx` and `wrk`, two packages of Debian.
+`make bench` produces these measurements on a separate system with temporary data; `make bench ARGS=--write` writes this
+page. The gateway's row needs `nginx` and `wrk`, two Debian packages.
 
 The original, a system of four NestJS services, was measured on another machine: 840 to 1,060 requests/s at its gateway
 (0.017 of nginx), about 520 orders/s, 598 MiB.

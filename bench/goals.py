@@ -64,7 +64,7 @@ def _drain(live: Live, bare: Bare, rounds: int) -> Row:
         f"≥ {DRAIN_PER_SECOND:,}/s",
         statistics.median(ours) >= DRAIN_PER_SECOND,
         [
-            f"{used:.0f} µs of processor time an order in all, which two cores could do {2e6 / used:,.0f} times a second",
+            f"{used:.0f} µs of processor time per order in total: two cores could process {2e6 / used:,.0f} orders per second",
             *(
                 f"{micros:.0f} µs {part}"
                 for part, micros in sorted(cost.items(), key=lambda item: -item[1])
@@ -84,7 +84,7 @@ def _memory(live: Live, bare: Bare, rounds: int) -> Row:
     count = sum(map(len, parts.values()))
     return Row(
         "memory of all Python processes of `make up` after that",
-        f"{pss:.0f} MiB (PSS: what {count} processes share counts once; RSS, which counts it each time: {rss:.0f} MiB)",
+        f"{pss:.0f} MiB (PSS, which counts memory shared by the {count} processes once; RSS, which counts it for each: {rss:.0f} MiB)",
         "",
         None,
         f"≤ {MEMORY_MIB} MiB",

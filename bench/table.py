@@ -38,7 +38,7 @@ def each(values: Sequence[float], show: Callable[[float], str] = "{:,.0f}".forma
 
 def markdown(rows: Sequence[Row]) -> str:
     """The table, and below it where the time goes; to be pasted into a document."""
-    lines = ["| what | measured | reference in the same run | ratio | reach | reached |", "|---|---|---|---|---|---|"]
+    lines = ["| what | measured | reference in the same run | ratio | goal | met |", "|---|---|---|---|---|---|"]
     for row in rows:
         stated = "" if row.ratio is None else f"{row.ratio:.2f}"
         reached = {True: "yes", False: "**no**", None: "not measured"}[row.reached]

@@ -9,7 +9,7 @@ import pytest
 
 from tests.docs.pages import PAGES, ROOT, inline, name
 
-PACKAGES = "gateway|users|orders|payments|chassis|embedded"
+PACKAGES = "gateway|users|orders|payments|chassis|embedded|settings"
 DOTTED = re.compile(rf"(?:{PACKAGES})(?:\.[A-Za-z_]\w*)+")
 SUFFIXES = {"py", "yaml", "md", "key", "wsgi", "asgi"}
 
