@@ -82,6 +82,7 @@ class TestAFifth:
         assert environment_of(declared[0], declared).model_fields["stock_url"].default == ("http://localhost:8004",)
 
     def test_its_own_settings_are_checked_with_all_others(self, declared, monkeypatch):
+        monkeypatch.delenv("STOCK_DATABASE_URL", raising=False)  # where there is such a service
         for name, value in {"ENVIRONMENT": "development", "STOCK_LIMIT": "10", "LOG_LEVEL": "loud"}.items():
             monkeypatch.setenv(name, value)
         with pytest.raises(SystemExit) as caught:
