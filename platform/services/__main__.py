@@ -4,7 +4,7 @@ import argparse
 
 from services import SERVICES
 from services.discovery import ROOT
-from services.generated import files
+from services.generated import files, orphans
 
 
 def main() -> None:
@@ -17,6 +17,8 @@ def main() -> None:
     if options.write:
         for path, text in files(ROOT, SERVICES):
             path.write_text(text, encoding="utf-8")
+        for path in orphans(ROOT, SERVICES):
+            path.unlink()
         return
     for service in SERVICES:
         if (service.database or not options.with_database) and (service.uses_kafka or not options.with_kafka):

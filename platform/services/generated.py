@@ -65,9 +65,17 @@ def files(root: Path, services: Services) -> Iterator[tuple[Path, str]]:
             yield root / kubernetes.FOLDER / f"{service.name}.yaml", kubernetes.manifest(root, service)
 
 
+def orphans(root: Path, services: Services) -> list[Path]:
+    """Manifests that were written for services that are no more."""
+    names = {f"{service.name}.yaml" for service in services}
+    written = (path for path in (root / kubernetes.FOLDER).glob("*.yaml") if path.read_text().startswith(kubernetes.MARK))
+    return [path for path in written if path.name not in names]
+
+
 def stale(root: Path, services: Services) -> list[Path]:
-    """The files that are not what they must be."""
-    return [path for path, text in files(root, services) if not path.exists() or path.read_text() != text]
+    """The files that are not what they must be, or must not be."""
+    changed = (path for path, text in files(root, services) if not path.exists() or path.read_text() != text)
+    return [*changed, *orphans(root, services)]
 
 
 def _list(match: re.Match[str], services: Services) -> str:

@@ -6,6 +6,7 @@ from string import Template
 from services.declaration import Process, Service
 
 FOLDER = Path("deploy/kubernetes")
+MARK = "# Written by `make generate`"
 
 
 class _Template(Template):
@@ -16,7 +17,7 @@ class _Template(Template):
 
 def manifest(root: Path, service: Service) -> str:
     """The text of the file."""
-    head = f"# Written by `make generate` from {service.name}/service.py and {FOLDER}/templates/: change these.\n"
+    head = f"{MARK} from {service.name}/service.py and {FOLDER}/templates/: change these.\n"
     return head + "---\n".join(
         [
             *(_render(root, kind, service, process) for kind, process in service.processes().items()),
