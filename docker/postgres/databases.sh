@@ -2,6 +2,10 @@
 # Run by the PostgreSQL image at its first start: one role and one database a service, and no way from one to another.
 set -eu
 
+# services: databases, generated
+databases="users:userdb orders:orderdb"
+# end of generated
+
 secrets=${SECRETS:-/run/secrets}
 
 make_database() { # role, database
@@ -15,8 +19,9 @@ REVOKE ALL ON DATABASE :"database" FROM PUBLIC;
 SQL
 }
 
-make_database users userdb
-make_database orders orderdb
+for pair in $databases; do
+    make_database "${pair%:*}" "${pair#*:}"
+done
 
 psql --no-psqlrc --quiet --set ON_ERROR_STOP=1 --username "$POSTGRES_USER" --dbname postgres <<'SQL'
 REVOKE ALL ON DATABASE postgres, template1 FROM PUBLIC;

@@ -1,35 +1,84 @@
-"""What is written from the declarations, for formats that cannot read Python: `python -m services --write`."""
+"""What `make generate` writes from the declarations, for formats that cannot read Python.
+
+Whole files, `deploy/kubernetes/<service>.yaml`; lists on one line that end in `# services: <which>, generated`; and blocks
+between the lines `# services: <what>, generated` and `# end of generated`. All else in those files is written by hand.
+"""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from services import compose, kubernetes
 from services.declaration import Service
 
-# [^\]]: a list on one line; behind it a comment that says which services it holds.
-LIST = re.compile(
-    r"\[(?P<items>[^\]\n]*)\](?P<comment>  # services: (?P<which>all|behind the gateway)(?:, generated)?)$",
-    re.MULTILINE,
+Services = tuple[Service, ...]
+
+WITH_LISTS_OR_BLOCKS = (
+    "pyproject.toml",
+    ".dockerignore",
+    "docker/compose.yaml",
+    "docker/make-secrets",
+    "docker/postgres/databases.sh",
+    "deploy/kubernetes/README.md",
+    "deploy/kubernetes/common.yaml",
+    "deploy/kubernetes/kustomization.yaml",
+    "deploy/kubernetes/network-policies.yaml",
 )
-NAMED = re.compile(r'"([^"]*)"')
+
+LISTS: dict[str, Callable[[Service], object]] = {
+    "all": lambda service: True,
+    "behind the gateway": lambda service: not service.edge,
+    "with a database": lambda service: service.database,
+    "with kafka": lambda service: service.uses_kafka,
+}
+
+BLOCKS: dict[str, Callable[[Services], list[str]]] = {
+    "containers": compose.containers,
+    "upstream urls": compose.upstream_urls,
+    "upstream conditions": compose.upstream_conditions,
+    "secrets": compose.secrets,
+    "database passwords": compose.database_passwords,
+    "secret commands": kubernetes.secret_commands,
+    "manifests": lambda services: [f"- {one.name}.yaml" for one in services if not one.edge],
+    "folders": lambda services: [f"!{one.name}" for one in services],
+    "names": lambda services: [f'services="{" ".join(one.name for one in services)}"'],
+    "databases": lambda services: [
+        f'databases="{" ".join(f"{one.name}:{one.database}" for one in services if one.database)}"'
+    ],
+}
+
+LIST = re.compile(r"\[(?P<items>[^\]\n]*)\](?P<comment> +# services: (?P<which>[a-z ]+), generated)$", re.MULTILINE)
+BLOCK = re.compile(
+    r"^(?P<indent> *)# services: (?P<what>[a-z ]+), generated\n.*?^ *# end of generated$", re.MULTILINE | re.DOTALL
+)
+NOT_SERVICES = {"chassis", "embedded", "services", "settings", "tests", "bench", "chaos"}
 
 
-def files(root: Path, services: tuple[Service, ...]) -> Iterator[tuple[Path, str]]:
+def files(root: Path, services: Services) -> Iterator[tuple[Path, str]]:
     """Each generated file below `root`, and what it must hold."""
-    project = root / "pyproject.toml"
-    yield project, _with_lists(project.read_text(encoding="utf-8"), root, services)
+    for name in WITH_LISTS_OR_BLOCKS:
+        path = root / name
+        text = LIST.sub(lambda match: _list(match, services), path.read_text(encoding="utf-8"))
+        yield path, BLOCK.sub(lambda match: _block(match, services), text)
+    for service in services:
+        if not service.edge:
+            yield root / kubernetes.FOLDER / f"{service.name}.yaml", kubernetes.manifest(root, service)
 
 
-def _with_lists(text: str, root: Path, services: tuple[Service, ...]) -> str:
-    """`text` with the services in each list that says so; what is no service, as `chassis`, stays in front of them."""
-
-    def replaced(match: re.Match[str]) -> str:
-        kept = [name for name in NAMED.findall(match["items"]) if _is_platform(root, name)]
-        names = [one.name for one in services if match["which"] == "all" or not one.edge]
-        return "[" + ", ".join(f'"{name}"' for name in [*kept, *names]) + "]" + match["comment"]
-
-    return LIST.sub(replaced, text)
+def stale(root: Path, services: Services) -> list[Path]:
+    """The files that are not what they must be."""
+    return [path for path, text in files(root, services) if not path.exists() or path.read_text() != text]
 
 
-def _is_platform(root: Path, name: str) -> bool:
-    return (root / "platform" / name).is_dir() or name in {"settings", "tests", "bench", "chaos"}
+def _list(match: re.Match[str], services: Services) -> str:
+    items = [item.strip() for item in match["items"].split(",") if item.strip()]
+    quote = '"' if items[0].startswith('"') else ""
+    kept = [item for item in items if item.strip('"') in NOT_SERVICES]
+    names = [f"{quote}{one.name}{quote}" for one in services if LISTS[match["which"]](one)]
+    return f"[{', '.join([*kept, *names])}]{match['comment']}"
+
+
+def _block(match: re.Match[str], services: Services) -> str:
+    indent = match["indent"]
+    lines = [f"{indent}{line}".rstrip() for line in BLOCKS[match["what"]](services)]
+    return "\n".join([f"{indent}# services: {match['what']}, generated", *lines, f"{indent}# end of generated"])

@@ -40,7 +40,17 @@ def pod(thing: Manifest) -> Manifest:
 
 
 def _is_meant(thing: Manifest, target: dict[str, str]) -> bool:
-    return thing["kind"] == target["kind"] and bool(re.fullmatch(target.get("name", ".*"), thing["metadata"]["name"]))
+    named = bool(re.fullmatch(target.get("name", ".*"), thing["metadata"]["name"]))
+    return thing["kind"] == target["kind"] and named and _is_selected(thing, target.get("labelSelector", ""))
+
+
+def _is_selected(thing: Manifest, selector: str) -> bool:
+    labels = thing["metadata"].get("labels", {})
+    for condition in filter(None, selector.split(",")):
+        name, operator, value = re.fullmatch(r"([^!=]+)(!=|=)(.+)", condition).groups()
+        if (labels.get(name) == value) != (operator == "="):
+            return False
+    return True
 
 
 def _merge(into: Manifest, change: Manifest) -> None:

@@ -8,6 +8,7 @@ import pytest
 import yaml
 from pydantic_settings import SettingsConfigDict
 
+import services
 from embedded.system import JOBS, PROCESSES
 from gateway.server import SHUTDOWN_SECONDS
 from settings import table
@@ -17,6 +18,9 @@ from tests.settings.services import REQUIRED, SECRET, SERVICES
 WORKLOADS = kustomize.of_kind("Deployment", "StatefulSet")
 ALL = WORKLOADS | kustomize.of_kind("Job", "CronJob")
 COMMON = kustomize.render()["ConfigMap", "common"]["data"]
+
+BEHIND_GATEWAY = [service.name for service in services.SERVICES if not service.edge]
+WITH_DATABASE = [service.name for service in services.SERVICES if service.database]
 
 # Part of each ALLOWED_HOSTS, by Kubernetes' own substitution.
 PARTS = {"PUBLIC_HOSTS", "POD_IP"}
@@ -33,7 +37,9 @@ def service_of(thing) -> str:
 
 def environment(container) -> dict[str, str]:
     """The container's variables, with $(NAME) replaced as Kubernetes does."""
-    found = dict(COMMON)
+    found = {}
+    for source in container["envFrom"]:
+        found |= kustomize.render()["ConfigMap", source["configMapRef"]["name"]]["data"]
     for variable in container["env"]:
         path = variable.get("valueFrom", {}).get("fieldRef", {}).get("fieldPath")
         value = {"status.podIP": "10.0.0.7", "metadata.name": "pod-0"}[path] if path else variable["value"]
@@ -71,12 +77,12 @@ class TestProcesses:
             assert kustomize.pod(thing)["containers"][0]["command"][:3] == ["python", "manage.py", name.split("-")[1]]
 
     def test_old_rows_are_purged_where_there_is_a_database(self):
-        assert set(kustomize.of_kind("CronJob")) == {"users-purge", "orders-purge"}
+        assert set(kustomize.of_kind("CronJob")) == {f"{name}-purge" for name in WITH_DATABASE}
 
     @pytest.mark.parametrize("name", WORKLOADS)
     def test_what_has_tables_waits_for_them(self, name):
         commands = [container["command"] for container in kustomize.pod(WORKLOADS[name]).get("initContainers", [])]
-        waits = service_of(WORKLOADS[name]) in {"users", "orders"}
+        waits = service_of(WORKLOADS[name]) in WITH_DATABASE
         assert commands == ([["python", "manage.py", "migrate", "--check"]] if waits else [])
 
 
@@ -153,7 +159,7 @@ class TestAvailability:
         assert main["livenessProbe"]["httpGet"]["path"] == main["startupProbe"]["httpGet"]["path"] == "/health/live"
         assert main["readinessProbe"]["httpGet"]["path"] == "/health/ready"
         # Where gunicorn's threads could all be busy, probes have a port of their own.
-        port = "health" if name in {"users", "orders", "payments"} else "http"
+        port = "health" if name in BEHIND_GATEWAY else "http"
         assert {"http", port} == {one["name"] for one in main["ports"]}
         for probe in ("startupProbe", "livenessProbe", "readinessProbe"):
             assert main[probe]["httpGet"]["port"] == port
@@ -182,7 +188,7 @@ class TestAvailability:
             assert service["spec"]["selector"] == WORKLOADS[name]["spec"]["template"]["metadata"]["labels"]
             assert [port["targetPort"] for port in service["spec"]["ports"]] == ["http"]
         upstream = environment(kustomize.pod(WORKLOADS["gateway"])["containers"][0])
-        for service in ("users", "orders", "payments"):
+        for service in BEHIND_GATEWAY:
             assert upstream[f"{service.upper()}_URL"] == f"http://{service}:8000"
             assert ("Service", service) in kustomize.render()
 
@@ -193,11 +199,11 @@ class TestNetwork:
     def test_nothing_may_talk_to_anything_unless_named(self):
         assert self.POLICIES["nothing"]["spec"] == {"podSelector": {}, "policyTypes": ["Ingress", "Egress"]}
 
-    def test_only_users_and_orders_reach_postgresql(self):
+    def test_only_what_has_a_database_reaches_postgresql(self):
         reach = [policy for policy in self.POLICIES.values() if "5432" in str(policy["spec"].get("egress"))]
         assert [policy["metadata"]["name"] for policy in reach] == ["postgresql"]
         (expression,) = reach[0]["spec"]["podSelector"]["matchExpressions"]
-        assert expression["values"] == ["users", "orders"]
+        assert expression["values"] == WITH_DATABASE
 
     def test_the_gateway_reaches_services_and_nothing_else(self):
         (rule,) = self.POLICIES["gateway"]["spec"]["egress"]

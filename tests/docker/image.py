@@ -5,7 +5,7 @@ import shutil
 from fnmatch import fnmatch
 from pathlib import Path
 
-from tests.settings.services import ROOT
+from tests.settings.services import ROOT, SERVICES
 
 DOCKERFILE = ROOT / "docker" / "Dockerfile"
 
@@ -32,7 +32,7 @@ def context() -> set[str]:
     """The files of the repository that the build may see: .dockerignore, its last matching line decides."""
     rules = [line for line in (ROOT / ".dockerignore").read_text().splitlines() if line and not line.startswith("#")]
     candidates = [ROOT / name for name in ("manage.py", "requirements.txt", "requirements-dev.txt", ".gitignore")]
-    for folder in ("settings", "platform", "gateway", "users", "orders", "payments", "docker", "tests"):
+    for folder in ("settings", "platform", *SERVICES, "docker", "tests", "deploy", "docs"):
         candidates += (path for path in (ROOT / folder).rglob("*") if path.is_file())
     names = (path.relative_to(ROOT).as_posix() for path in candidates)
     return {name for name in names if _is_seen(name, rules)}
@@ -66,10 +66,10 @@ def assemble(target: Path) -> None:
         if name != "COPY":
             continue
         source, destination = arguments.split()
-        files = [file for file in seen if file == source or file.startswith(f"{source}/")]
+        files = [file for file in seen if source in (".", file) or file.startswith(f"{source}/")]
         assert files, f"COPY {source}: there is no such thing in the build context"
         for file in files:
-            inside = file.removeprefix(source).lstrip("/")
+            inside = file if source == "." else file.removeprefix(source).lstrip("/")
             place = target / destination / (inside or (source if destination == "./" else ""))
             place.parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(ROOT / file, place)

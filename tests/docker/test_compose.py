@@ -10,6 +10,7 @@ import jsonschema
 import pytest
 from pydantic_settings import SettingsConfigDict
 
+import services
 from embedded.postgres import OPTIONS
 from embedded.system import JOBS, PROCESSES
 from settings import table
@@ -19,7 +20,8 @@ from tests.settings.services import ROOT
 
 LONG_LIVED = {process.name for process in PROCESSES}
 ONCE = {f"{job.service}-{command}" for job in JOBS for command in job.management}
-NOW_AND_THEN = {"users-purge", "orders-purge"}
+BEHIND_GATEWAY = {service.name for service in services.SERVICES if not service.edge}
+NOW_AND_THEN = {f"{service.name}-purge" for service in services.SERVICES if service.database}
 ENGINES = {"postgres", "kafka"}
 
 MAKE_SECRETS = ROOT / "docker" / "make-secrets"
@@ -81,7 +83,7 @@ class TestProcesses:
         if process.command[:2] in {("manage.py", "relay"), ("manage.py", "consume")}:
             assert needs == own
         elif process.name == "gateway":
-            assert needs == {"users", "orders", "payments"}
+            assert needs == BEHIND_GATEWAY
         else:
             assert needs == {name for name in own if name.endswith("-migrate")} or needs == {"kafka"}
 
@@ -186,7 +188,7 @@ class TestNothingIsOpen:
 
     def test_workers_and_jobs_cannot_be_reached_by_the_gateway(self):
         for name, service in compose.ours().items():
-            web = name in {"users", "orders", "payments"}
+            web = name in BEHIND_GATEWAY
             assert service["networks"] == (["front"] if name == "gateway" else ["front", "back"] if web else ["back"])
 
     def test_every_long_lived_container_is_watched_and_bounded(self):

