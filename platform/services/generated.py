@@ -51,7 +51,7 @@ LIST = re.compile(r"\[(?P<items>[^\]\n]*)\](?P<comment> +# services: (?P<which>[
 BLOCK = re.compile(
     r"^(?P<indent> *)# services: (?P<what>[a-z ]+), generated\n.*?^ *# end of generated$", re.MULTILINE | re.DOTALL
 )
-NOT_SERVICES = {"chassis", "embedded", "services", "settings", "tests", "bench", "chaos"}
+NOT_SERVICES = {"chassis", "embedded", "scaffold", "services", "settings", "tests", "bench", "chaos"}
 
 
 def files(root: Path, services: Services) -> Iterator[tuple[Path, str]]:
