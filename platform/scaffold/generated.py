@@ -9,7 +9,7 @@ from scaffold.errors import ScaffoldError
 from scaffold.writing import Journal
 from services import discover
 
-PLACES = ("docs", "docker", "deploy", "pyproject.toml")
+PLACES = (".dockerignore", "deploy", "docker", "docs", "pyproject.toml")
 """Where they are."""
 
 
