@@ -11,7 +11,7 @@ from itertools import pairwise
 from chaos.evidence import Evidence, Order
 from chaos.topics import DEAD, EVENTS, READERS, Seen
 
-LOST, DOUBLED, DISORDER, STUCK, BURIED = "lost", "doubled", "out of order", "stuck", "dead-lettered"
+LOST, DOUBLED, DISORDER, STUCK, BURIED = "lost", "duplicated", "out of order", "stuck", "dead-lettered"
 KINDS = (LOST, DOUBLED, DISORDER, STUCK, BURIED)
 
 FROM_OUTBOX = ("user.created", "order.created")

@@ -66,9 +66,9 @@ def _faults(outcome: Outcome) -> list[str]:
         _row(target, ", ".join(f"{count} {kind}" for (t, kind), count in sorted(groups.items()) if t == target))
         for target in targets
     ]
-    ends = [_row("processes that ended by themselves", len(outcome.deaths)), *(f"    {d}" for d in outcome.deaths)]
-    late = [_row("processes that SIGTERM did not end in time", len(outcome.ignored_sigterm))]
-    return [f"what was done in {outcome.load_seconds:.0f} s of load", *rows, *ends, *late]
+    ends = [_row("processes that exited by themselves", len(outcome.deaths)), *(f"    {d}" for d in outcome.deaths)]
+    late = [_row("processes that did not exit in time after SIGTERM", len(outcome.ignored_sigterm))]
+    return [f"faults in {outcome.load_seconds:.0f} s of load", *rows, *ends, *late]
 
 
 def _group(target: str) -> str:
@@ -77,7 +77,7 @@ def _group(target: str) -> str:
 
 
 def _answers(answers: Sequence[Answer]) -> list[str]:
-    rows = ["what clients were answered"]
+    rows = ["responses to clients"]
     for kind in ("user", "order"):
         of = [answer for answer in answers if answer.wish.kind == kind]
         rows.append(_row(f"POST /api/{kind}s", len(of)))
@@ -98,14 +98,14 @@ def _things(outcome: Outcome) -> list[str]:
     events = {topic: evidence.seen[topic] for topic in EVENTS}
     repeats = [f"{len(seen) - len({r.id or r.place for r in seen})} {topic}" for topic, seen in events.items()]
     return [
-        "what there is",
+        "result",
         _row("users", len(evidence.users)),
-        _row("users made up for sequences, and their events", f"{len(evidence.sequences)}, {events_written}"),
+        _row("artificial users for sequences, and their events", f"{len(evidence.sequences)}, {events_written}"),
         _row("welcome orders", welcome),
         _row("other orders", len(evidence.orders) - welcome),
         _row("orders by status", ", ".join(f"{count} {status}" for status, count in sorted(by_status.items()))),
         _row("records on the topics", ", ".join(f"{len(seen)} {topic}" for topic, seen in events.items())),
-        _row("of these, repeats of the same event", ", ".join(repeats)),
+        _row("of these, duplicates of an event", ", ".join(repeats)),
     ]
 
 

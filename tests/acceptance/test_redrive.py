@@ -20,7 +20,13 @@ LETTERS = 200
 @pytest.fixture
 def buried(system, topics):
     """Users whose welcome orders failed so often that their events are dead letters; the handler is mended since."""
-    system.start("orders-consume", RETRY_ATTEMPTS="2", RETRY_BASE_SECONDS="0.05", CONSUMER_BATCH_SIZE="50")
+    system.start(
+        "orders-consume",
+        RETRY_ATTEMPTS="2",
+        RETRY_BASE_SECONDS="0.05",
+        CONSUMER_BATCH_SIZE="50",
+        CONSUMER_STOP_AFTER_KEYS="0",  # all events fail here: the consumer would stop the topic
+    )
     prefix = uuid.uuid4().hex[:8]
 
     def bury(count: int) -> list[str]:

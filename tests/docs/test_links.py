@@ -9,7 +9,7 @@ from django.core.management import get_commands
 from tests.docs.pages import PAGES, ROOT, anchors, blocks, code, inline, name, prose
 
 # Where a path in the documentation may begin, beside the page's own folder.
-CHASSIS = ROOT / "platform" / "chassis"
+CHASSIS = ROOT / "platform/chassis"
 BASES = [ROOT, ROOT / "platform", CHASSIS, *(path for path in CHASSIS.rglob("*") if path.is_dir())]
 FILE = re.compile(r"[\w.-]+\.(?:py|md|toml|yaml|txt|sh|json)")
 PATH = re.compile(r"(?<![\w/.~:<{$-])(?:\.?[\w-]+/)(?:[\w.-]+/)*[\w.-]*(?![\w/+>])")

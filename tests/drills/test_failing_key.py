@@ -42,7 +42,7 @@ def p99(times: list[float]) -> float:
 
 
 def test_other_keys_while_one_fails(system, topics, fault, load, figures, limit):
-    """p99 from event to inbox of all other keys, while one key fails for 30 s and as it goes on. Limit: 1.5 times."""
+    """p99 from event to inbox of all other keys, while one key fails for 30 s and when it resumes. Limit: 1.5 times."""
     system.start("orders-consume", **OFTEN)
     bad, *others = load.sent
     time.sleep(3)
@@ -135,7 +135,7 @@ def memory(pid: int, what: str) -> int:
 
 @pytest.mark.parametrize("flood", [IN_NUMBER, IN_BYTES], ids=["in number", "in bytes"])
 def test_all_wait_behind_a_failing_one(system, topics, fault, load, figures, flood):
-    """Memory of the consumer with very many events behind a failing one. Limit: 160 MiB more, and all handled in order."""
+    """Memory of the consumer with many events behind a failing one. Limit: 160 MiB more, and all handled in order."""
     system.end(["orders-relay"])
     consumer, *_ = system.start("orders-consume", **OFTEN, **flood.bounds)
     bad = Bad(topics, flood)

@@ -21,7 +21,7 @@ ONCE = {"RETRY_ATTEMPTS": "1"}
 
 
 def test_other_keys_while_three_hang(system, topics, load, figures, limit):
-    """Longest gap of all other keys, with three hanging ones of 1,000. Limit: one time limit; all others within three."""
+    """Longest gap of all other keys, with three hanging keys of 1,000. Limit: one time limit; all others within three."""
     system.end(["orders-consume"])
     hanging = {f"sleeps-{uuid.uuid4()}" for _ in range(3)}
     users = new_ids(997)

@@ -30,7 +30,7 @@ class Storm:
         self._system = system
         self.statuses: list[int] = []
         self._leaving: list = []
-        self.done = {"joins": 0, "SIGTERM": 0, "kill -9 and started again": 0}
+        self.done = {"joins": 0, "SIGTERM": 0, "kill -9 and restart": 0}
         self.diary: list[tuple[float, str]] = []
 
     def join(self, name: str, **changes: str) -> None:
@@ -45,11 +45,11 @@ class Storm:
         self._note("SIGTERM", name)
 
     def kill(self, name: str) -> None:
-        """Killed, and started again under its CONSUMER_ID, as a supervisor does."""
+        """Killed, and restarted under its CONSUMER_ID, as a supervisor does."""
         self._await_others(name)
         self._system[name].kill9()
         self._system.spawn(name)
-        self._note("kill -9 and started again", name)
+        self._note("kill -9 and restart", name)
 
     def _await_others(self, name: str) -> None:
         others = [m for m in self._system.members.values() if m.name.startswith("orders-consume") and m.name != name]

@@ -21,7 +21,7 @@ def busy(system, topics) -> None:
 
 
 def test_consumer_started_again(system, topics, load, figures, limit):
-    """Consumer killed -9 and started again under its CONSUMER_ID, with another one beside it. Limit: 1 s once it is up."""
+    """Consumer killed -9 and restarted under its CONSUMER_ID, with another one beside it. Limit: 1 s once it is up."""
     joined(system, "orders-consume-1")
     busy(system, topics)
 
@@ -30,7 +30,7 @@ def test_consumer_started_again(system, topics, load, figures, limit):
     up = up_at(system.spawn("orders-consume"))
     after = {topic: all_gone_on(system, topics, topic, up) for topic in CONSUMED}
     figures["its start took"] = up - killed
-    figures["all partitions go on after"] = worst = max(max(times.values()) for times in after.values())
+    figures["all partitions resume after"] = worst = max(max(times.values()) for times in after.values())
     load.end()
     settle(system, topics)
 
@@ -46,7 +46,7 @@ def replaced_after(system, topics, load, figures) -> float:
     system["orders-consume"].kill9()
     killed = now()
     after = {topic: all_gone_on(system, topics, topic, killed) for topic in CONSUMED}
-    figures["all partitions go on after"] = worst = max(max(times.values()) for times in after.values())
+    figures["all partitions resume after"] = worst = max(max(times.values()) for times in after.values())
     load.end()
     settle(system, topics)
 
@@ -56,5 +56,5 @@ def replaced_after(system, topics, load, figures) -> float:
 
 
 def test_consumer_never_comes_back(system, topics, load, figures, limit):
-    """Consumer killed -9 that never comes back, with another one beside it. Limit: 6 s from the kill."""
+    """Consumer killed -9 and never restarted, with another one beside it. Limit: 6 s from the kill."""
     limit(replaced_after(system, topics, load, figures), 6.0)

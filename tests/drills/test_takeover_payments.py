@@ -18,7 +18,7 @@ def first_of(torn: Torn) -> dict[int, int]:
 
 
 def test_payments_started_again(system, topics, raw, figures, limit):
-    """Payments killed -9 inside its transaction and started again under its CONSUMER_ID. Limit: 1 s once it is up."""
+    """Payments killed -9 inside its transaction and restarted under its CONSUMER_ID. Limit: 1 s once it is up."""
     torn = freeze_inside_transaction(system, topics, raw)
     system["payments-consume"].kill9()
     killed = now()
@@ -27,7 +27,7 @@ def test_payments_started_again(system, topics, raw, figures, limit):
     settle(system, topics)
     after = gone_on(system, topics, "payment.completed", up, behind=first_of(torn))
     figures["its start took"] = up - killed
-    figures["readers get past the torn transaction after"] = worst = max(after.values(), default=0.0)
+    figures["readers get past the transaction after"] = worst = max(after.values(), default=0.0)
 
     check(system, topics, torn.users)
     limit(worst, 1.0)
@@ -42,7 +42,7 @@ def paid_after(system, topics, raw, figures) -> float:
     [(paid_at,)] = system.rows("orderdb", query, torn.users)
     after = gone_on(system, topics, "payment.completed", torn.frozen_at, behind=first_of(torn))
     # The other worker may have had nothing more to pay for where the torn transaction stands.
-    figures["readers get past the torn transaction after"] = max(after.values(), default=0.0)
+    figures["readers get past the transaction after"] = max(after.values(), default=0.0)
     figures["all orders are paid after"] = worst = paid_at - torn.frozen_at
 
     check(system, topics, torn.users)
@@ -50,5 +50,5 @@ def paid_after(system, topics, raw, figures) -> float:
 
 
 def test_payments_never_comes_back(system, topics, raw, figures, limit):
-    """Payments killed -9 inside its transaction that never comes back, with another one beside it. Limit: 6 s."""
+    """Payments killed -9 inside its transaction and never restarted, with another one beside it. Limit: 6 s."""
     limit(paid_after(system, topics, raw, figures), 6.0)

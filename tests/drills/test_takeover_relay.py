@@ -19,7 +19,7 @@ def account(system, topics, visitors) -> None:
 
 
 def test_relay_started_again(system, topics, visitors, figures, limit):
-    """Relay killed -9 and started again, with no other. Limit: 1 s once it is up."""
+    """Relay killed -9 and restarted, with no other. Limit: 1 s once it is up."""
     eventually(lambda: len(visitors.answers) >= 20)
     system["users-relay"].kill9()
     killed = now()
@@ -31,7 +31,7 @@ def test_relay_started_again(system, topics, visitors, figures, limit):
 
 
 def test_relay_never_comes_back(system, topics, visitors, figures, limit):
-    """Relay killed -9 that never comes back, with another one standing by. Limit: 6 s from the kill."""
+    """Relay killed -9 and never restarted, with another one standing by. Limit: 6 s from the kill."""
     relays = [system["users-relay"], *system.start("users-relay-1")]
     eventually(lambda: len(visitors.answers) >= 20)
     eventually(lambda: only_active(*relays)).kill9()
