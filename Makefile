@@ -13,7 +13,7 @@ ANYWHERE := ENVIRONMENT=development $(DATABASES)
 EMBEDDED := PYTHONPATH=platform $(PY) -m embedded
 
 .DEFAULT_GOAL := help
-.PHONY: help environment demo up engines test lint types bench chaos drills docs lock locked audit deployable schemas clean
+.PHONY: help environment demo up engines test lint types bench chaos drills docs lock locked audit deployable schemas generate service clean
 
 help:  ## List the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' Makefile
@@ -82,6 +82,13 @@ schemas: environment  ## Write the JSON Schemas of all events to docs/events/
 	@for service in users orders payments; do \
 	  $(ANYWHERE) $(PY) manage.py schemas --settings=settings.$$service || exit 1; \
 	done
+
+generate: schemas  ## Write everything that is generated from the declarations of the services, and the events' schemas
+	@PYTHONPATH=platform $(PY) -m services --write
+	@$(ANYWHERE) $(PY) -m settings.table --write
+
+service: environment  ## Write a new service (NAME=stock ON=order.created DATABASE=no)
+	@PYTHONPATH=platform $(PY) -m scaffold
 
 clean:  ## Delete the environment and caches; the data in var/ stays
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache staticfiles

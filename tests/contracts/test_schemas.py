@@ -10,10 +10,9 @@ from chassis.events.event import Event
 from chassis.events.schemas import breaks, file_name, schema
 from orders import events as orders
 from payments import events as payments
-from users import events as users
+from tests.contracts.events import PUBLISHED
 
 COMMITTED = Path(__file__).parents[2] / "docs" / "events"
-PUBLISHED = [*users.PUBLISHES, *orders.PUBLISHES, *payments.PUBLISHES]
 
 
 @pytest.mark.parametrize("event", PUBLISHED, ids=lambda event: event.topic)

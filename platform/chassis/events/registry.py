@@ -60,7 +60,8 @@ class DuplicateHandler(Exception):
     """Two functions handle the same topic: give each topic one handler that calls what is to happen."""
 
 
-_handlers: dict[str, Handler] = {}
+_handlers: dict[tuple[str, str], Handler] = {}
+"""By service and topic: in a test process several services are loaded, and may react to the same event."""
 
 
 def handles(event: type[Event], *, retry: RetryPolicy | None = None, timeout: float | None = None) -> Callable[[F], F]:
@@ -71,10 +72,11 @@ def handles(event: type[Event], *, retry: RetryPolicy | None = None, timeout: fl
     """
 
     def register(function: F) -> F:
-        known = _handlers.get(event.topic)
+        place = (_service(function), event.topic)
+        known = _handlers.get(place)
         if known and known.function is not function:
             raise DuplicateHandler(event.topic)
-        _handlers[event.topic] = Handler(event, function, retry, timeout)
+        _handlers[place] = Handler(event, function, retry, timeout)
         return function
 
     return register
@@ -86,8 +88,12 @@ def handlers() -> dict[str, Handler]:
     if find_spec(module) is None:
         return {}
     import_module(module)
-    own = (h for h in _handlers.values() if h.function.__module__.startswith(settings.SERVICE_NAME))
+    own = (handler for (service, _), handler in _handlers.items() if service == settings.SERVICE_NAME)
     return {names.topic(handler.event): handler for handler in own}
+
+
+def _service(function: HandlerFunction) -> str:
+    return function.__module__.partition(".")[0]
 
 
 def published() -> tuple[type[Event], ...]:

@@ -1,0 +1,78 @@
+"""`python -m scaffold` writes a new service; `make service NAME=stock [ON=order.created] [DATABASE=no]` calls it."""
+
+import os
+import signal
+import sys
+from pathlib import Path
+from types import FrameType
+
+import django
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+INTERRUPTED = 130
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+MADE = """\
+{name} listens to {topic} and publishes {thing}.created. Written:
+
+  {name}/  tests/{name}/  settings/{name}.py
+
+and generated from the declarations of all services:
+
+  {generated}
+
+docs/services.md explains each file. Next:
+
+  make test ARGS="tests/{name} tests/contracts"
+  make up
+"""
+
+
+def main() -> int:
+    """Write the service that NAME, ON and DATABASE describe. Returns the exit status; unless it is 0, nothing is written."""
+    for signum in SIGNALS:
+        signal.signal(signum, _interrupt)
+    from scaffold.errors import ScaffoldError
+
+    try:
+        _prepare()
+        _write()
+    except ScaffoldError as error:
+        print(error, file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("\nstopped; nothing was written", file=sys.stderr)
+        return INTERRUPTED
+    return 0
+
+
+def _prepare() -> None:
+    """Load Django with the apps of all services: their names are taken, and its engine renders the templates."""
+    from scaffold.generated import offline
+
+    os.environ.update(offline(ROOT), DJANGO_SETTINGS_MODULE="settings.test")
+    import settings  # noqa: F401  puts platform/ on the import path
+
+    django.setup()
+
+
+def _interrupt(signum: int, frame: FrameType | None) -> None:
+    for other in SIGNALS:  # what was written is being removed
+        signal.signal(other, signal.SIG_IGN)
+    raise KeyboardInterrupt
+
+
+def _write() -> None:
+    from scaffold import generated, rendering, writing
+    from scaffold.plan import Plan
+
+    plan = Plan.of(os.environ, ROOT)
+    with rendering.rendered(plan, ROOT) as files, writing.all_or_nothing(ROOT) as journal:
+        journal.add(files)
+        generated.write(plan.name, journal, ROOT)
+    files_changed = "\n  ".join(map(str, journal.changed()))
+    print(MADE.format(name=plan.name, topic=plan.on.topic, thing=plan.thing, generated=files_changed))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,38 @@
+"""The files that are generated from the declarations of all services: written anew, with the new one."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from scaffold.errors import ScaffoldError
+from scaffold.writing import Journal
+from services import discover
+
+PLACES = ("docs", "docker", "deploy", "pyproject.toml")
+"""Where they are."""
+
+
+def write(name: str, journal: Journal, root: Path) -> None:
+    """Write them, with the journal watching. Raises ScaffoldError when one of the commands fails."""
+    journal.watch(*PLACES)
+    for arguments in (
+        ("-m", "services", "--write"),
+        ("-m", "settings.table", "--write"),
+        ("manage.py", "schemas", f"--settings=settings.{name}"),
+    ):
+        _run(root, *arguments)
+
+
+def offline(root: Path) -> dict[str, str]:
+    """The variables for a process that reads the settings of any service and connects to nothing."""
+    databases = (service.database_variable for service in discover(root) if service.database)
+    return {"ENVIRONMENT": "development", **dict.fromkeys(databases, "postgresql://x@127.0.0.1:1/x")}
+
+
+def _run(root: Path, *arguments: str) -> None:
+    environment = {**os.environ, **offline(root), "PYTHONPATH": str(root / "platform"), "PYTHONDONTWRITEBYTECODE": "1"}
+    command = [sys.executable, *arguments]
+    done = subprocess.run(command, cwd=root, env=environment, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise ScaffoldError(f"{' '.join(arguments)} failed; nothing was written:\n{done.stdout}{done.stderr}")

@@ -1,0 +1,84 @@
+"""What `make service` was asked for, checked, and the names and numbers that the templates need of it."""
+
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+from pydantic.alias_generators import to_camel
+
+from scaffold import names, topics
+from scaffold.errors import ScaffoldError
+from services import Service, discover
+
+DEFAULT_TOPIC = "order.created"
+ANSWERS = {"yes": True, "no": False}
+FIRST_PORT = 8001
+LAST_PORT = 65515
+WORKERS = (10, 20)
+"""How far above a service's port its relay and its consumer listen (`services.Service.port_of`)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """A service to be written."""
+
+    name: str
+    on: topics.Consumed
+    has_database: bool
+    port: int
+
+    @classmethod
+    def of(cls, variables: Mapping[str, str], root: Path) -> "Plan":
+        """From NAME, ON and DATABASE. Raises ScaffoldError for what cannot be."""
+        name = variables.get("NAME", "")
+        if not name:
+            raise ScaffoldError("NAME is missing. For example: make service NAME=stock")
+        database = variables.get("DATABASE") or "yes"
+        if database not in ANSWERS:
+            raise ScaffoldError(f"DATABASE={database}: yes or no")
+        known = discover(root)
+        names.check(name, known, root)
+        on = topics.read(variables.get("ON") or DEFAULT_TOPIC, root)
+        if on.thing == names.singular(name):
+            raise ScaffoldError(
+                f"NAME={name} and ON={on.topic}: both would have ids called {on.property}. Choose another name."
+            )
+        return cls(name, on, ANSWERS[database], free_port(known))
+
+    @property
+    def thing(self) -> str:
+        """What one of them is called."""
+        return names.singular(self.name)
+
+    @property
+    def model(self) -> str:
+        """The name of its class."""
+        return self.thing.capitalize()
+
+    def context(self) -> dict[str, Any]:
+        """What the templates are rendered with, besides `app_name`."""
+        return {
+            "thing": self.thing,
+            "model": self.model,
+            "config": f"{self.name.capitalize()}Config",
+            "property": to_camel(f"{self.thing}_id"),
+            "port": self.port,
+            "database": f"{self.thing}db",
+            "index": f"{self.name[:22]}_by_age",  # Django allows 30 characters
+            "namespace": uuid.uuid5(uuid.NAMESPACE_DNS, self.name),
+            "on": self.on,
+        }
+
+
+def free_port(known: tuple[Service, ...]) -> int:
+    """The first port that, with those of its workers, is no other service's. Raises ScaffoldError where none is left."""
+    taken = {service.port + more for service in known for more in (0, *WORKERS)}
+    for port in count(FIRST_PORT):
+        if port > LAST_PORT:
+            raise ScaffoldError("no port is left")
+        if not taken.intersection((port, *(port + more for more in WORKERS))):
+            return port
+    raise AssertionError

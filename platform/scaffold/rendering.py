@@ -1,0 +1,80 @@
+"""From the templates to files: rendered by the engine of Django's `startapp`, then formatted by ruff."""
+
+import io
+import subprocess
+import sys
+import tokenize
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from django.core.management.templates import TemplateCommand
+
+from scaffold.errors import ScaffoldError
+from scaffold.plan import Plan
+
+TEMPLATES = Path(__file__).parent / "templates"
+NOBODYS = "zzz"
+"""A name that nothing has."""
+
+
+class _Templates(TemplateCommand):
+    """`startapp`, without its idea of a good name: ours are checked already."""
+
+    def validate_name(self, name: str, name_or_dir: str = "name") -> None:
+        """Take it."""
+
+
+@contextmanager
+def rendered(plan: Plan, root: Path) -> Iterator[Path]:
+    """The files of the service, in a temporary folder, as they will stand in the repository. Raises ScaffoldError."""
+    _check_class_names(plan)
+    with _files(plan) as folder:
+        _format(folder, root)
+        yield folder
+
+
+@contextmanager
+def _files(plan: Plan) -> Iterator[Path]:
+    with TemporaryDirectory(prefix="service-") as name:
+        folder = Path(name)
+        for kind in ("every", "database" if plan.has_database else "kafka"):
+            options = {"template": str(TEMPLATES / kind), "extensions": ["py"], "files": [], "verbosity": 0}
+            _Templates().handle("app", plan.name, target=name, **options, **plan.context())
+        yield folder
+
+
+def _format(folder: Path, root: Path) -> None:
+    """Lines are wrapped and imports sorted by their names, which no template can know."""
+    # The new packages are first-party code, though they stand elsewhere as yet.
+    sources = ", ".join(f'"{path}"' for path in (root, root / "platform", folder))
+    options = ("--config", str(root / "pyproject.toml"), "--config", f"src = [{sources}]", "--no-cache", "--quiet")
+    for command in (("check", "--select", "I", "--fix"), ("format", "--config", "extend-exclude = []")):
+        _run(sys.executable, "-m", "ruff", *command, *options, str(folder))
+
+
+def _run(*command: str) -> None:
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise ScaffoldError(
+            f"{' '.join(command[:4])} failed with exit status {done.returncode}:\n{done.stdout}{done.stderr}"
+        )
+
+
+def _check_class_names(plan: Plan) -> None:
+    """Raise ScaffoldError where the code of a service has another meaning for the model's name, as for `Request`."""
+    others = replace(plan, name=NOBODYS)
+    with _files(others) as folder:
+        used = {token for path in folder.rglob("*.py") for token in _names(path.read_text(encoding="utf-8"))}
+    if plan.model in used:
+        raise ScaffoldError(
+            f"NAME={plan.name}: its class would be called {plan.model}, as one that every service uses. Choose another name."
+        )
+
+
+def _names(source: str) -> Iterator[str]:
+    for token in tokenize.generate_tokens(io.StringIO(source).readline):
+        if token.type == tokenize.NAME:
+            yield token.string

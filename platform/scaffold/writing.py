@@ -1,0 +1,74 @@
+"""Putting the files into the repository: all of them, or, when anything fails, none."""
+
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from scaffold.errors import ScaffoldError
+
+
+class Journal:
+    """What was added to the repository and what was changed in it, so that it can be undone."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+        self._folders: list[Path] = []
+        self._watched: list[Path] = []
+        self._before: dict[Path, bytes] = {}
+        self._added: list[Path] = []
+
+    def add(self, files: Path) -> None:
+        """Copy every file below this folder to the same place in the repository.
+
+        Raises ScaffoldError for one that is there.
+        """
+        for source in sorted(path for path in files.rglob("*") if path.is_file()):
+            target = self._root / source.relative_to(files)
+            if target.exists():
+                raise ScaffoldError(f"{target.relative_to(self._root)} exists already")
+            self._make_folder(target.parent)
+            self._added.append(target)
+            shutil.copyfile(source, target)
+
+    def _make_folder(self, folder: Path) -> None:
+        if not folder.exists():
+            self._make_folder(folder.parent)
+            self._folders.append(folder)
+            folder.mkdir()
+
+    def watch(self, *places: str) -> None:
+        """Remember these files, and those in these folders, before a command writes there."""
+        self._watched += [self._root / place for place in places]
+        self._before |= {path: path.read_bytes() for path in self._files()}
+
+    def _files(self) -> list[Path]:
+        found = [path for place in self._watched for path in (place, *place.rglob("*"))]
+        return sorted(path for path in found if path.is_file() and "__pycache__" not in path.parts)
+
+    def changed(self) -> list[Path]:
+        """The files that are new, or other than before, in the places that are watched; relative to the repository."""
+        return [path.relative_to(self._root) for path in self._files() if path.read_bytes() != self._before.get(path)]
+
+    def undo(self) -> None:
+        """Leave the repository as it was, without the folders that were made and what Python cached in them."""
+        for path in self._files():
+            if path not in self._before:
+                path.unlink()
+        for path in self.changed():
+            (self._root / path).write_bytes(self._before[self._root / path])
+        for path in self._added:
+            path.unlink(missing_ok=True)
+        for folder in reversed(self._folders):
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def all_or_nothing(root: Path) -> Iterator[Journal]:
+    """A journal that is undone when the block is left by any exception, Ctrl-C included."""
+    journal = Journal(root)
+    try:
+        yield journal
+    except BaseException:
+        journal.undo()
+        raise

@@ -1,0 +1,115 @@
+"""A story through the system with two new services; `test_service.py` runs it in a clone in which they were made.
+
+`stock` has a database, `audits` has none; both consume `order.created`. No `test_` in the name: in the repository itself
+there are no such services.
+"""
+
+import os
+import signal
+
+import httpx2
+import pytest
+
+from tests.acceptance.fixtures import STAND, pytest_runtest_makereport, stand, system
+from tests.acceptance.topics import Topics
+from tests.waiting import eventually
+
+__all__ = ["STAND", "pytest_runtest_makereport", "stand", "system"]
+
+LOCK = 20_261_129
+# A constraint that is checked at COMMIT: there the consumer's transaction waits for as long as the test holds a lock.
+HOLD_COMMITS = f"""
+CREATE FUNCTION hold_commit() RETURNS trigger LANGUAGE plpgsql AS
+  'BEGIN PERFORM pg_advisory_xact_lock_shared({LOCK}); RETURN NULL; END';
+CREATE CONSTRAINT TRIGGER hold_commit AFTER INSERT ON stock DEFERRABLE INITIALLY DEFERRED
+  FOR EACH ROW EXECUTE FUNCTION hold_commit();
+"""
+HOLD_NO_MORE = "DROP TRIGGER hold_commit ON stock; DROP FUNCTION hold_commit"
+WAITS_AT_COMMIT = """
+SELECT pid FROM pg_stat_activity WHERE datname = 'stockdb' AND wait_event_type = 'Lock' AND query = 'COMMIT'
+"""
+TOPICS = ("order.created", "stock.created", "audit.created")
+
+
+@pytest.fixture
+def topics(stand):
+    with Topics(stand.engines.kafka.bootstrap_servers, TOPICS) as topics:
+        yield topics
+
+
+@pytest.fixture
+def commits(system):
+    """A connection that can hold back the commits of stockdb."""
+    with system.database("stockdb") as connection:
+        connection.execute(HOLD_COMMITS)
+        try:
+            yield connection
+        finally:
+            connection.execute("SELECT pg_advisory_unlock_all()")
+            connection.execute(HOLD_NO_MORE)
+
+
+def order_of(system, user_id: str) -> dict:
+    return eventually(lambda: system.client.get("/api/orders", params={"userId": user_id}).json()["items"])[0]
+
+
+def entries_of(system, order: dict) -> list[dict]:
+    return system.client.get("/api/stock", params={"orderId": order["id"]}).json()["items"]
+
+
+def test_an_order_reaches_both_once_though_they_are_killed(system, topics, commits):
+    """stock is killed after its commit and before that of its offset; audits before it has begun."""
+    commits.execute(f"SELECT pg_advisory_lock({LOCK})")
+    os.kill(system["audits-consume"].pid, signal.SIGSTOP)
+
+    user = system.client.post("/api/users", json={"email": "ada@example.org", "name": "Ada"}).json()
+    order = order_of(system, user["id"])
+    eventually(lambda: system.rows("stockdb", WAITS_AT_COMMIT), what="the consumer of stock is about to commit")
+    os.kill(system["stock-consume"].pid, signal.SIGSTOP)
+    commits.execute("SELECT pg_advisory_unlock_all()")
+    eventually(lambda: entries_of(system, order), what="the commit of stock")
+    for name in ("stock-consume", "audits-consume"):
+        system[name].kill9()
+    system.start("stock-consume", "audits-consume")
+
+    for name in ("stock", "audits"):
+        eventually(lambda name=name: topics.worked_off(name, "order.created"), what=f"{name} has processed the order")
+    assert len(system["stock-consume"].logged("event repeated, nothing done")) == 1
+    [entry] = entries_of(system, order)
+    assert entry["name"] == f"order {order['id']}"
+    assert system.rows("stockdb", "SELECT count(*) FROM inbox WHERE key = %s", order["id"]) == [(1,)]
+    eventually(lambda: topics.of("stock.created", stockId=entry["id"]), what="the event of stock")
+    [event] = topics.of("audit.created", orderId=order["id"])
+    assert event.header("requestId") == topics.of("order.created", orderId=order["id"])[0].header("requestId")
+    assert len({record.id for record in topics.of("stock.created", stockId=entry["id"])}) == 1
+
+
+def test_its_api_is_at_the_gateway_and_in_the_documents(system):
+    made = system.client.post("/api/stock", json={"name": "tea"}, headers={"Idempotency-Key": "tea-1"})
+    again = system.client.post("/api/stock", json={"name": "tea"}, headers={"Idempotency-Key": "tea-1"})
+    assert (made.status_code, again.json()) == (201, made.json())
+    assert made.headers["Location"] == f"/api/stock/{made.json()['id']}"
+
+    read = system.client.get(made.headers["Location"])
+    assert read.json() == made.json()
+    same = system.client.get(made.headers["Location"], headers={"If-None-Match": read.headers["ETag"]})
+    assert same.status_code == 304
+    wrong = system.client.post("/api/stock", json={"name": ""})
+    assert (wrong.status_code, wrong.headers["Content-Type"]) == (400, "application/problem+json")
+
+    paths = system.client.get("/api/schema", headers={"Accept": "application/json"}).json()["paths"]
+    assert {"/api/stock", "/api/stock/{id}"} <= set(paths)
+    channels = system.client.get("/api/asyncapi").json()["channels"]
+    assert {"stock.created", "audit.created"} <= set(channels)
+
+
+def test_who_asks_for_their_health_metrics_and_admin(system):
+    gateway = system["gateway"].readiness()
+    assert gateway[0] == 200
+    assert {"stock", "audits"} <= set(gateway[1]["checks"])
+
+    names = ("stock", "stock-relay", "stock-consume", "audits", "audits-consume")
+    for name in names:
+        assert system[name].ready()
+        assert httpx2.get(f"{system.url(name)}/metrics").status_code == 200
+    assert httpx2.get(f"{system.url('stock')}/admin/login/").status_code == 200

@@ -1,0 +1,125 @@
+"""Which names a service can have, and what follows from one."""
+
+import pytest
+
+from scaffold import names
+from scaffold.errors import ScaffoldError
+from scaffold.plan import Plan, free_port
+from scaffold.rendering import rendered
+from services import SERVICES, Service
+from services.discovery import ROOT
+
+
+@pytest.mark.parametrize(
+    ("name", "one"),
+    [
+        *(
+            ("orders", "order"),
+            ("stock", "stock"),
+            ("deliveries", "delivery"),
+            ("boxes", "box"),
+            ("branches", "branch"),
+        ),
+        *(("addresses", "address"), ("address", "address"), ("status", "status"), ("basis", "basis"), ("news", "news")),
+        *(("photos", "photo"), ("prices", "price"), ("gas", "gas"), ("bus", "bus"), ("ab", "ab"), ("as2", "as2")),
+    ],
+)
+def test_what_one_of_them_is_called(name, one):
+    assert names.singular(name) == one
+
+
+@pytest.mark.parametrize("name", ["stock", "ab", "a1", "invoices", "x" * 30, "deliveries", "parcels2"])
+def test_a_good_name(name):
+    names.check(name, SERVICES, ROOT)
+
+
+@pytest.mark.parametrize(
+    ("name", "why"),
+    [
+        *((name, "2 to 30 lower-case letters and digits") for name in ("a", "x" * 31, "Stock", "my_stock", "my-stock")),
+        *((name, "2 to 30 lower-case letters and digits") for name in ("2stock", "stöck", "a b", "../x", "x\n", "a.b")),
+        *((name, "a keyword of Python") for name in ("class", "async", "match", "trues", "nones")),
+        *((name, "standard library") for name in ("http", "platform", "queue", "json", "email")),
+        *((name, "a built-in name") for name in ("list", "filter", "exceptions")),
+        *((name, "there is a service of this name") for name in ("orders", "gateway")),
+        *((name, "every service, or the gateway, has a path") for name in ("health", "admin", "metrics", "static")),
+        *((name, "means something else") for name in ("kafka", "postgres", "worker", "default")),
+        *((name, f"{name} exists") for name in ("settings", "tests", "bench", "deploy")),
+        *(("gunicorn", "settings/gunicorn.py exists"), ("acceptance", "tests/acceptance exists")),
+        *(("waiting", "tests/waiting.py exists"), ("kustomization", "deploy/kubernetes/kustomization.yaml exists")),
+        *((name, "is installed, or stands in platform/") for name in ("django", "pytest", "orjson")),
+        *((name, "an app of Django") for name in ("auth", "sessions", "messaging", "contenttypes")),
+        *((name, "a table is called") for name in ("outbox", "inbox")),
+        *((name, "a reserved word of SQL") for name in ("group", "grant", "returning", "placing")),
+        *(("order", "mistaken for orders"), ("payment", "mistaken for payments")),
+    ],
+)
+def test_a_bad_name_says_why(name, why):
+    with pytest.raises(ScaffoldError) as raised:
+        names.check(name, SERVICES, ROOT)
+
+    assert why in str(raised.value)
+    assert str(raised.value).startswith(f"NAME={name}: ")
+
+
+@pytest.mark.parametrize("name", ["request", "received", "events", "clients"])
+def test_a_class_that_the_code_of_a_service_knows_already(name):
+    with pytest.raises(ScaffoldError, match="as one that every service uses"), rendered(plan(NAME=name), ROOT):
+        pass
+
+
+def plan(**variables: str) -> Plan:
+    return Plan.of(variables, ROOT)
+
+
+@pytest.mark.parametrize(
+    ("variables", "why"),
+    [
+        ({}, "NAME is missing"),
+        ({"NAME": ""}, "NAME is missing"),
+        ({"NAME": "stock", "DATABASE": "perhaps"}, "yes or no"),
+        ({"NAME": "stock", "ON": "nothing.happened"}, "order.created, payment.completed, user.created"),
+        ({"NAME": "stock", "ON": "../order.created"}, "no such event"),
+    ],
+)
+def test_what_cannot_be_asked_for(variables, why):
+    with pytest.raises(ScaffoldError, match=why):
+        plan(**variables)
+
+
+def test_an_event_about_the_same_things(tmp_path):
+    text = (ROOT / "docs" / "events" / "payment.completed.v1.json").read_text()
+    (tmp_path / "docs" / "events").mkdir(parents=True)
+    (tmp_path / "docs" / "events" / "parcel.sent.v1.json").write_text(text.replace("paymentId", "parcelId"))
+
+    with pytest.raises(ScaffoldError, match="both would have ids called parcelId"):
+        Plan.of({"NAME": "parcels", "ON": "parcel.sent"}, tmp_path)
+    assert Plan.of({"NAME": "stock", "ON": "parcel.sent"}, tmp_path).on.property == "parcelId"
+
+
+def test_a_topic_that_is_there(tmp_path):
+    (tmp_path / "docs" / "events").mkdir(parents=True)
+    (tmp_path / "docs" / "events" / "parcel.created.v1.json").write_text("{}")
+
+    with pytest.raises(ScaffoldError, match=r"the event parcel\.created exists"):
+        names.check("parcels", (), tmp_path)
+
+
+def test_without_more_it_has_a_database_and_listens_to_orders():
+    made = plan(NAME="stock", ON="", DATABASE="")
+
+    assert (made.has_database, made.on.topic, made.thing, made.model) == (True, "order.created", "stock", "Stock")
+    assert not plan(NAME="stock", DATABASE="no").has_database
+
+
+class TestPort:
+    def service(self, port: int) -> Service:
+        return Service(name=f"s{port}", summary="", port=port)
+
+    def test_the_next_one(self):
+        assert free_port(tuple(self.service(port) for port in (8000, 8001, 8003))) == 8002
+
+    def test_no_worker_listens_where_another_does(self):
+        known = tuple(self.service(port) for port in range(8000, 8010))
+
+        assert free_port(known) == 8030

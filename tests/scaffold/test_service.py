@@ -1,0 +1,149 @@
+"""`make service`, as a person runs it: in a clone, once with a database and once without, and then the whole system with both."""
+
+import os
+import subprocess
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+
+from tests.embedded.copies import copy
+from tests.engines import OWNER
+
+pytestmark = pytest.mark.acceptance
+
+OWN = {
+    *("stock/", "tests/stock/", "settings/stock.py", "docs/events/stock.created.v1.json"),
+    *("audits/", "tests/audits/", "settings/audits.py", "docs/events/audit.created.v1.json"),
+}
+GENERATED = ("docker/", "deploy/", "docs/settings.md", "pyproject.toml")
+PYTHON = ".venv/bin/python"
+
+
+class Clone:
+    """A repository in a folder of its own."""
+
+    def __init__(self, folder: Path) -> None:
+        self.root = copy(folder)
+        self.git("init", "-q")
+        self.git("add", "-A")
+        self.git("commit", "-q", "-m", "as it was")
+
+    def run(self, *command: str, **variables: str) -> subprocess.CompletedProcess[str]:
+        """Run a program in it, with nothing of this test run in its environment."""
+        environment = {**_plain(os.environ), **variables}
+        return subprocess.run(
+            command, cwd=self.root, env=environment, capture_output=True, text=True, timeout=400, check=False
+        )
+
+    def git(self, *arguments: str) -> str:
+        author = ("-c", "user.name=Ada", "-c", "user.email=ada@example.org")
+        return succeeded(self.run("git", *author, *arguments))
+
+    def status(self) -> dict[str, str]:
+        """What `git status` says, by path."""
+        lines = self.git("status", "--porcelain").splitlines()
+        return {line[3:].strip('"'): line[:2].strip() for line in lines}
+
+    def service(self, **variables: str) -> subprocess.CompletedProcess[str]:
+        return self.run("make", "service", *(f"{name}={value}" for name, value in variables.items()))
+
+
+def _plain(environment: Mapping[str, str]) -> dict[str, str]:
+    ours = (
+        OWNER,
+        "ENVIRONMENT",
+        "DJANGO_SETTINGS_MODULE",
+        "KAFKA_BOOTSTRAP_SERVERS",
+        "MAKEFLAGS",
+        "MAKELEVEL",
+        "NAME",
+        "ON",
+        "DATABASE",
+    )
+    return {
+        name: value
+        for name, value in environment.items()
+        if name not in ours and not name.startswith("PYTEST_") and not name.endswith("_DATABASE_URL")
+    }
+
+
+def succeeded(done: subprocess.CompletedProcess[str]) -> str:
+    assert done.returncode == 0, f"{done.args}:\n{done.stdout}{done.stderr}"
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def clean(tmp_path_factory) -> Clone:
+    """A clone without a new service."""
+    return Clone(tmp_path_factory.mktemp("service"))
+
+
+@pytest.fixture(scope="module")
+def clone(clean: Clone) -> Clone:
+    """The same, with one of each kind."""
+    for variables in ({"NAME": "stock"}, {"NAME": "audits", "ON": "order.created", "DATABASE": "no"}):
+        said = succeeded(clean.service(**variables))
+        assert f"{variables['NAME']} listens to order.created" in said
+    return clean
+
+
+@pytest.mark.parametrize(
+    "variables",
+    [{}, {"NAME": "Stock"}, {"NAME": "orders"}, {"NAME": "stock", "ON": "nothing.happened"}, {"NAME": "a'; b\""}],
+)
+def test_what_cannot_be_is_one_message_and_nothing_is_written(clean, variables):
+    before = clean.status()
+
+    done = clean.service(**variables)
+
+    assert done.returncode != 0
+    assert "Traceback" not in done.stderr
+    assert len([line for line in done.stderr.splitlines() if not line.startswith("make")]) == 1
+    assert clean.status() == before
+
+
+def test_only_its_own_files_and_generated_ones(clone):
+    status = clone.status()
+
+    assert {path for path, kind in status.items() if not path.startswith(GENERATED)} == OWN
+    assert all(kind == "??" for path, kind in status.items() if path in OWN)
+
+
+def test_what_it_wrote_passes_every_check(clone):
+    own = ("stock", "audits", "settings", "tests/stock", "tests/audits")
+    succeeded(clone.run(PYTHON, "-m", "ruff", "check"))
+    succeeded(clone.run(PYTHON, "-m", "ruff", "format", "--check"))
+    succeeded(clone.run(".venv/bin/lint-imports", PYTHONPATH="platform"))
+    databases = {f"{name}_DATABASE_URL": "postgresql://x@127.0.0.1:1/x" for name in ("USERS", "ORDERS", "STOCK")}
+    anywhere = {"ENVIRONMENT": "development", **databases}
+    succeeded(clone.run(PYTHON, "-m", "mypy", *own[:3], **anywhere))
+    check = ("-W", "ignore", "manage.py", "makemigrations", "--check", "--dry-run", "--settings=settings.stock")
+    succeeded(clone.run(PYTHON, *check, **anywhere))
+    lines = [line for place in own for path in (clone.root / place).rglob("*.py") for line in path.open()]
+    assert max(map(len, lines)) <= 121
+
+
+def test_its_tests_and_the_contracts(clone):
+    tests = ("tests/stock", "tests/audits", "tests/contracts", "tests/settings", "tests/docker", "tests/deploy")
+    said = succeeded(clone.run(PYTHON, "-m", "pytest", "-n", "0", "-q", *tests))
+
+    assert "passed" in said
+
+
+def test_a_story_through_the_system_with_both(clone):
+    # The story starts engines of its own; what needs addresses before is told some at which nobody is.
+    nowhere = {f"{name}_DATABASE_URL": "postgresql://x@127.0.0.1:1/x" for name in ("USERS", "ORDERS", "STOCK")}
+    own = {OWNER: "the story", "ENVIRONMENT": "development", **nowhere}
+    said = succeeded(clone.run(PYTHON, "-m", "pytest", "-n", "0", "-q", "tests/scaffold/story.py", **own))
+
+    assert "3 passed" in said
+
+
+def test_deleting_it_leaves_the_tree_as_it_was(clone):
+    """As docs/services.md says."""
+    for path in OWN:
+        succeeded(clone.run("rm", "-r", path))
+    succeeded(clone.run("make", "generate"))
+
+    assert clone.status() == {}
