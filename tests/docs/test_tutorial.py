@@ -20,6 +20,7 @@ from tests.waiting import eventually
 PAGE = ROOT / "docs" / "tutorial.md"
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 READY = "Ctrl-C stops everything."
+SHELL = ("PATH", "HOME", "USER", "LANG", "TMPDIR")
 READ_ONLY = re.compile(r"^curl -s \"")
 
 
@@ -40,9 +41,9 @@ class Reader:
 
     def __init__(self, clone: Path, variables: Mapping[str, str]) -> None:
         self.clone = clone
-        self._variables = {**os.environ, **variables}
-        for name in ("ENVIRONMENT", "DJANGO_SETTINGS_MODULE", "PYTHONPATH"):
-            self._variables.pop(name, None)
+        # A shell of the reader's own: the tests' engines and settings are in ours.
+        self._variables = {name: os.environ[name] for name in SHELL if name in os.environ} | dict(variables)
+        self._second_shell = dict(self._variables)
         self._running = ExitStack()
         self._last = ""
 
@@ -62,11 +63,19 @@ class Reader:
                 raise AssertionError(f"a block of an unknown kind: {step.kind}")
 
     def shell(self, script: str) -> str:
-        """Run commands; all must succeed."""
+        """Run commands in the second shell, which keeps its variables; all must succeed."""
+        exported = self.clone / "var" / "exported"
+        exported.parent.mkdir(exist_ok=True)
         done = subprocess.run(
-            ["bash", "-euc", script], cwd=self.clone, env=self._variables, capture_output=True, text=True, check=False
+            ["bash", "-euc", f"{script}\nenv -0 >var/exported"],
+            cwd=self.clone,
+            env=self._second_shell,
+            capture_output=True,
+            text=True,
+            check=False,
         )
         assert done.returncode == 0, f"{script}\n{done.stdout[-8000:]}\n{done.stderr[-4000:]}"
+        self._second_shell = dict(line.split("=", 1) for line in exported.read_text().split("\0") if line)
         return done.stdout
 
     def apply(self, diff: str) -> None:
@@ -83,10 +92,9 @@ class Reader:
 
     def wait_for(self, text: str) -> None:
         """Repeat the last request until its answer holds the text: the event may be on its way."""
-        lines = self._last.strip().splitlines()
-        assert READ_ONLY.match(lines[-1]), "only what reads is repeated"
-        script = "\n".join([*(line for line in lines if line.startswith("set -a")), ". var/dev.env", lines[-1]])
-        eventually(lambda: text in self.shell(f"set -a\n{script}"), within=120, what=f"{text!r}")
+        request = self._last.strip().splitlines()[-1]
+        assert READ_ONLY.match(request), "only what reads is repeated"
+        eventually(lambda: text in self.shell(request), within=120, what=f"{text!r}")
 
     def start(self, command: str) -> None:
         """Press Ctrl-C where `make up` runs already; run it, and wait until it is ready."""
