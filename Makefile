@@ -8,8 +8,9 @@ WORKERS ?= 2
 # Nothing here needs the environment to be activated, or minds a space in the path.
 PY := .venv/bin/python
 # For what reads the settings and connects to nothing.
-DATABASES := USERS_DATABASE_URL=postgresql://x@127.0.0.1:1/x ORDERS_DATABASE_URL=postgresql://x@127.0.0.1:1/x
-ANYWHERE := ENVIRONMENT=development $(DATABASES)
+DATABASES = $(foreach name,$(shell $(SERVICES) --with-database | tr a-z A-Z),$(name)_DATABASE_URL=postgresql://x@127.0.0.1:1/x)
+ANYWHERE = ENVIRONMENT=development $(DATABASES)
+SERVICES := PYTHONPATH=platform $(PY) -m services
 EMBEDDED := PYTHONPATH=platform $(PY) -m embedded
 
 .DEFAULT_GOAL := help
@@ -70,16 +71,16 @@ audit: environment  ## Ask the advisory database whether a locked package is kno
 	.venv/bin/pip-audit --strict --disable-pip --require-hashes -r requirements.txt
 
 deployable: environment  ## Check that migrations are complete, and that each service is fit for production
-	@for service in users orders; do \
+	@for service in $$($(SERVICES) --with-database); do \
 	  $(ANYWHERE) $(PY) -W ignore manage.py makemigrations --check --dry-run --settings=settings.$$service || exit 1; \
 	done
-	@for service in gateway users orders payments; do \
+	@for service in $$($(SERVICES)); do \
 	  SECRET_KEY=$$($(PY) -c 'import secrets; print(secrets.token_urlsafe(60))') HTTPS_ONLY=true $(DATABASES) \
 	  $(PY) manage.py check --deploy --fail-level WARNING --settings=settings.$$service || exit 1; \
 	done
 
 schemas: environment  ## Write the JSON Schemas of all events to docs/events/
-	@for service in users orders payments; do \
+	@for service in $$($(SERVICES) --with-kafka); do \
 	  $(ANYWHERE) $(PY) manage.py schemas --settings=settings.$$service || exit 1; \
 	done
 
@@ -91,5 +92,5 @@ service: environment  ## Write a new service (NAME=stock ON=order.created DATABA
 	@PYTHONPATH=platform $(PY) -m scaffold
 
 clean:  ## Delete the environment and caches; the data in var/ stays
-	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache staticfiles
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache staticfiles site
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

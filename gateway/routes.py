@@ -1,10 +1,12 @@
-"""Where each path goes: the whole public surface of the system, in one glance.
+"""Where each path goes: what services declare as their `route`, in their `service.py`.
 
-A path that is not here is the gateway's own (`urls.py`): docs, schema, health, metrics, static files.
+A path that is of none of them is the gateway's own (`urls.py`): docs, schema, health, metrics, static files.
 """
 
 from dataclasses import dataclass
 from urllib.parse import unquote_to_bytes
+
+import services
 
 PREFIX = b"/api"
 """What clients write before a service's own paths; stripped on the way, told to the service as X-Forwarded-Prefix."""
@@ -23,12 +25,13 @@ class Route:
         return self.path.decode()
 
 
-ROUTES = (
-    Route(b"/api/users", service="users"),
-    Route(b"/api/orders", service="orders"),
+ROUTES = tuple(
+    Route(PREFIX + b"/" + service.route.encode(), service=service.name)
+    for service in services.SERVICES
+    if service.route
 )
 
-SERVICES = ("users", "orders", "payments")
+SERVICES = tuple(service.name for service in services.SERVICES if not service.edge)
 """Every service behind the gateway: whose documents are merged and whose health is told."""
 
 _BY_SEGMENT = {route.path.removeprefix(PREFIX + b"/"): route for route in ROUTES}

@@ -1,11 +1,12 @@
-"""What the services have in common. Each service's module calls `django_settings` and adds nothing that is not its own."""
+"""What the services have in common. Each service's module calls `service_settings` and adds nothing that is not its own."""
 
 import sys
 from pathlib import Path
 from typing import Any
 
+from services import Service, by_name
 from settings import ROOT
-from settings.env import Environment, Outbox
+from settings.environment import ENVIRONMENTS, Environment, Outbox
 
 WORKERS = {"consume", "relay"}
 WORKER = Path(sys.argv[0]).name == "manage.py" and len(sys.argv) > 1 and sys.argv[1] in WORKERS
@@ -176,50 +177,53 @@ def security(env: Environment) -> dict[str, Any]:
     }
 
 
-def django_settings(
-    service: str,
-    env: Environment,
-    *,
-    database_alias: str | None = None,
-    database_url: object = None,
-    database_direct_url: object = None,
-) -> dict[str, Any]:
-    """Django's settings of one service. Each variable of its environment is a setting of the same name, in capitals.
+def service_settings(name: str) -> dict[str, Any]:
+    """Django's settings of the service of this name, from its declaration and the environment.
 
-    With a `database_direct_url`, `database_url` leads through a pooler.
+    Raises BadConfiguration with every wrong variable at once.
     """
-    has_database = database_alias is not None
-    databases: dict[str, Any] = {}
-    checks_keys = False
-    direct: dict[str, Any] = {}
-    if database_alias is not None:
-        assert isinstance(env, Outbox)
-        pooled = database_direct_url is not None
+    return django_settings(by_name(name), ENVIRONMENTS[name].read())
+
+
+def database_settings(service: Service, env: Environment) -> dict[str, Any]:
+    """What has to do with the database of a service, if it has one.
+
+    Where the environment has a direct URL as well, the other one leads through a pooler.
+    """
+    if not isinstance(env, Outbox):
+        return {"DATABASES": {}, "DATABASE_DIRECT": {}, "DATABASE_SESSION": {}, "OUTBOX_CHECK_KEYS": False}
+    url = str(getattr(env, service.database_variable.lower()))
+    direct_url = getattr(env, service.direct_variable.lower())
+    pooled = direct_url is not None
+    return {
         # Django wants a `default`; an empty one is a database that cannot be reached.
-        checks_keys = env.outbox_check_keys == "on" or (
-            env.outbox_check_keys == "auto" and env.environment == "development"
-        )
-        databases = {"default": {}, database_alias: database(str(database_url), env, service=service, pooled=pooled)}
-        direct = database(str(database_direct_url), env, service=service) if pooled else {}
+        "DATABASES": {"default": {}, service.name: database(url, env, service=service.name, pooled=pooled)},
+        "DATABASE_DIRECT": database(str(direct_url), env, service=service.name) if pooled else {},
+        "DATABASE_SESSION": session_parameters(env),
+        "OUTBOX_CHECK_KEYS": env.outbox_check_keys == "on"
+        or (env.outbox_check_keys == "auto" and env.environment == "development"),
+    }
+
+
+def django_settings(service: Service, env: Environment) -> dict[str, Any]:
+    """Django's settings of one service. Each variable of its environment is a setting of the same name, in capitals."""
+    has_database = service.database is not None
     return {
         **{name.upper(): value for name, value in env},
-        "SERVICE_NAME": service,
-        "SERVICE_DATABASE": database_alias,
-        "OUTBOX_CHECK_KEYS": checks_keys,
-        "DATABASE_DIRECT": direct,
-        "DATABASE_SESSION": session_parameters(env) if isinstance(env, Outbox) else {},
+        **database_settings(service, env),
+        "SERVICE_NAME": service.name,
+        "SERVICE_DATABASE": service.name if has_database else None,
         "SECRET_KEY": env.secret_key.get_secret_value(),
         "ALLOWED_HOSTS": list(env.allowed_hosts),
         "LOG_FORMAT": env.log_format
         if env.log_format != "auto"
         else ("console" if env.environment == "development" else "json"),
-        "ROOT_URLCONF": f"{service}.urls",
-        "WSGI_APPLICATION": f"{service}.wsgi.application",
-        "ASGI_APPLICATION": f"{service}.asgi.application",
-        "INSTALLED_APPS": [service, *installed_apps(has_database=has_database)],
+        "ROOT_URLCONF": f"{service.name}.urls",
+        "WSGI_APPLICATION": f"{service.name}.wsgi.application",
+        "ASGI_APPLICATION": f"{service.name}.asgi.application",
+        "INSTALLED_APPS": [service.name, *installed_apps(has_database=has_database)],
         "MIDDLEWARE": middleware(sessions=has_database),
         "TEMPLATES": templates(sessions=has_database),
-        "DATABASES": databases,
         "DATABASE_ROUTERS": ["chassis.database.router.ServiceRouter"] if has_database else [],
         "DEFAULT_AUTO_FIELD": "django.db.models.BigAutoField",
         "APPEND_SLASH": False,
@@ -232,7 +236,7 @@ def django_settings(
         "PROMETHEUS_EXPORT_MIGRATIONS": False,
         "CSRF_FAILURE_VIEW": "chassis.http.errors.csrf_failure",
         "REST_FRAMEWORK": REST_FRAMEWORK,
-        "SPECTACULAR_SETTINGS": {**SPECTACULAR, "TITLE": service},
+        "SPECTACULAR_SETTINGS": {**SPECTACULAR, "TITLE": service.name},
         **static_files(),
         **security(env),
     }

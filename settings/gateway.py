@@ -1,10 +1,8 @@
-"""gateway: the one door for clients; sends each request on to the service that owns its path."""
+"""Django's settings of the gateway, from `gateway/service.py`."""
 
-from settings.base import django_settings
-from settings.env import GatewayEnvironment
+from settings.base import service_settings
 
-env = GatewayEnvironment.read()
-globals().update(django_settings("gateway", env))
+globals().update(service_settings("gateway"))
 
 # The pages are ASGI only: `manage.py runserver` and `manage.py serve` run them on the gateway's own server.
 WSGI_APPLICATION = None

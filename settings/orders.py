@@ -1,15 +1,5 @@
-"""orders: keeps the orders, makes the welcome order on `user.created`, closes orders on `payment.completed`."""
+"""Django's settings of orders, from `orders/service.py`."""
 
-from settings.base import django_settings
-from settings.env import OrdersEnvironment
+from settings.base import service_settings
 
-env = OrdersEnvironment.read()
-globals().update(
-    django_settings(
-        "orders",
-        env,
-        database_alias="orders",
-        database_url=env.orders_database_url,
-        database_direct_url=env.orders_database_direct_url,
-    )
-)
+globals().update(service_settings("orders"))

@@ -1,7 +1,5 @@
-"""payments: pays for orders on `order.created`; keeps no state but Kafka's."""
+"""Django's settings of payments, from `payments/service.py`."""
 
-from settings.base import django_settings
-from settings.env import PaymentsEnvironment
+from settings.base import service_settings
 
-env = PaymentsEnvironment.read()
-globals().update(django_settings("payments", env))
+globals().update(service_settings("payments"))

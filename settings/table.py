@@ -1,4 +1,4 @@
-"""`python -m settings.table`: docs/settings.md, made from settings/env.py, the file that reads the environment."""
+"""`python -m settings.table`: docs/settings.md, made from settings/environment/, which reads it."""
 
 from collections.abc import Iterator
 from typing import Any, Literal, get_args, get_origin
@@ -6,37 +6,27 @@ from typing import Any, Literal, get_args, get_origin
 from pydantic import SecretStr
 from pydantic.fields import FieldInfo
 
+import services
 from settings import ROOT
-from settings.env import (
-    SECRETS_DIR,
-    Environment,
-    GatewayEnvironment,
-    OrdersEnvironment,
-    PaymentsEnvironment,
-    UsersEnvironment,
-)
+from settings.environment import ENVIRONMENTS as SERVICES
+from settings.environment import SECRETS_DIR
 
 PAGE = ROOT / "docs" / "settings.md"
 
-SERVICES: dict[str, type[Environment]] = {
-    "gateway": GatewayEnvironment,
-    "users": UsersEnvironment,
-    "orders": OrdersEnvironment,
-    "payments": PaymentsEnvironment,
-}
+BEHIND_GUNICORN = ", ".join(service.name for service in services.SERVICES if not service.edge)
 
-# What is read before settings/env.py, or by a library: (name, who, values, default, meaning).
+# What is read before settings/environment/, or by a library: (name, who, values, default, meaning).
 OTHERS = (
     ("DJANGO_SETTINGS_MODULE", "all", "`settings.SERVICE`", "—", "Which service a process is, as `--settings` does."),
-    ("WEB_CONCURRENCY", "users, orders, payments", "integer ≥ 1", "`1`", "Web processes of a service on one machine."),
+    ("WEB_CONCURRENCY", BEHIND_GUNICORN, "integer ≥ 1", "`1`", "Web processes of a service on one machine."),
     (
         "WEB_HEALTH_PORT",
-        "users, orders, payments",
+        BEHIND_GUNICORN,
         "port",
         "`0`",
         "Port of a web process for probes and metrics alone, on WORKER_HOST: it answers when all threads are busy. 0 is none.",
     ),
-    ("WEB_THREADS", "users, orders, payments", "integer ≥ 1", "`8`", "Threads of each of them."),
+    ("WEB_THREADS", BEHIND_GUNICORN, "integer ≥ 1", "`8`", "Threads of each of them."),
     (
         "PROMETHEUS_MULTIPROC_DIR",
         "all",
@@ -70,7 +60,7 @@ COLUMNS = ("| variable | read by | values | default | meaning |", "|---|---|---|
 HEAD = f"""\
 # Settings
 
-Every variable that a process reads from its environment. Made from `settings/env.py` by
+Every variable that a process reads from its environment. Made from `settings/environment/` and each service's `service.py` by
 `python -m settings.table --write`; a test fails when the two differ.
 
 - A variable that is wrong or missing ends the start, with one message that names all of them and shows no value.

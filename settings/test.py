@@ -1,21 +1,30 @@
-"""For pytest alone: all services in one process, both databases side by side. No service ever runs like this.
+"""For pytest alone: all services in one process, all databases side by side. No service ever runs like this.
 
 `tests/conftest.py` says for each test which service it is about (SERVICE_NAME, SERVICE_DATABASE, ROOT_URLCONF).
 """
 
+from typing import cast
+
+from pydantic import create_model
+
+from services import SERVICES
 from settings import base
-from settings.env import GatewayEnvironment, OrdersEnvironment, PaymentsEnvironment, UsersEnvironment
+from settings.environment import ENVIRONMENTS, Environment
 
+WITH_DATABASE = tuple(service for service in SERVICES if service.database)
+# The gateway last: where it has a default of its own, here holds that of the others.
+NAMES = (*(service.name for service in SERVICES if not service.edge), *(one.name for one in SERVICES if one.edge))
 
-class TestEnvironment(UsersEnvironment, OrdersEnvironment, PaymentsEnvironment, GatewayEnvironment):
-    """The variables of all services together."""
+TestEnvironment = cast(
+    type[Environment], create_model("TestEnvironment", __base__=tuple(ENVIRONMENTS[name] for name in NAMES))
+)
+"""The variables of all services together."""
 
-
-env = TestEnvironment.read()
-_settings = base.django_settings("users", env, database_alias="users", database_url=env.users_database_url)
-_settings["DATABASES"]["orders"] = base.database(str(env.orders_database_url), env, service="orders")
-for _alias in ("users", "orders"):
+env: Environment = TestEnvironment.read()
+_settings = base.django_settings(WITH_DATABASE[0], env)
+for _service in WITH_DATABASE:
+    _settings["DATABASES"] |= base.database_settings(_service, env)["DATABASES"]
     # Django makes each test database after that of `default`, unless told; there is none here.
-    _settings["DATABASES"][_alias]["TEST"] = {"DEPENDENCIES": []}
-_settings["INSTALLED_APPS"] = ["users", "orders", "payments", "gateway", *_settings["INSTALLED_APPS"][1:]]
+    _settings["DATABASES"][_service.name]["TEST"] = {"DEPENDENCIES": []}
+_settings["INSTALLED_APPS"] = [*NAMES, *_settings["INSTALLED_APPS"][1:]]
 globals().update(_settings)

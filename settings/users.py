@@ -1,15 +1,5 @@
-"""users: keeps the users, publishes `user.created`."""
+"""Django's settings of users, from `users/service.py`."""
 
-from settings.base import django_settings
-from settings.env import UsersEnvironment
+from settings.base import service_settings
 
-env = UsersEnvironment.read()
-globals().update(
-    django_settings(
-        "users",
-        env,
-        database_alias="users",
-        database_url=env.users_database_url,
-        database_direct_url=env.users_database_direct_url,
-    )
-)
+globals().update(service_settings("users"))

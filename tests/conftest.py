@@ -4,8 +4,10 @@ from pathlib import Path
 
 import pytest
 
+from services import SERVICES
+
 HERE = Path(__file__).parent
-ALIASES = {"users": "users", "orders": "orders", "payments": None, "gateway": None}
+ALIASES = {service.name: service.name if service.database else None for service in SERVICES}
 
 
 @pytest.fixture(autouse=True)

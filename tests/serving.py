@@ -15,9 +15,10 @@ import psycopg
 
 from embedded import ports
 from embedded.processes import Child, drive
+from services import SERVICES
 
 ROOT = Path(__file__).resolve().parent.parent
-DATABASES = {"users": "USERS_DATABASE_URL", "orders": "ORDERS_DATABASE_URL"}
+DATABASES = {service.name: service.database_variable for service in SERVICES if service.database}
 
 
 @contextmanager

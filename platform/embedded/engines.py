@@ -12,6 +12,7 @@ from embedded.display import say
 from embedded.kafka import Kafka
 from embedded.postgres import PostgreSQL
 from embedded.processes import drive, drive_async
+from services import SERVICES
 
 
 @dataclass
@@ -52,8 +53,7 @@ class Engines:
     def environment(self) -> dict[str, str]:
         """The variables by which the services find them."""
         return {
-            "USERS_DATABASE_URL": self.postgres.url("userdb"),
-            "ORDERS_DATABASE_URL": self.postgres.url("orderdb"),
+            **{one.database_variable: self.postgres.url(one.database) for one in SERVICES if one.database},
             "KAFKA_BOOTSTRAP_SERVERS": self.kafka.bootstrap_servers,
         }
 

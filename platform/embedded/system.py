@@ -1,11 +1,13 @@
-"""The processes of the system, as data: the one list that `make demo`, `make up` and the tests of docker/ read."""
+"""The processes of the system and their environment, derived from what each service declares in its `service.py`."""
 
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+import services
 from embedded.ports import HOST
+from services import Kind, Service
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 
@@ -58,57 +60,72 @@ class Job:
         return [python, "-P", "platform/embedded/commands.py", *self.commands]
 
 
-def _gateway(port: int) -> Process:
-    command = ("manage.py", "serve", "--host", HOST, "--port", "PORT")
-    # Nobody here turns from one gateway to another: it need not wait for that before it ends.
-    return Process("gateway", "gateway", command, "GATEWAY_PORT", port, (("GATEWAY_DRAIN_SECONDS", "0"),))
+def _web(service: Service) -> Process:
+    if service.edge:
+        command: tuple[str, ...] = ("manage.py", "serve", "--host", HOST, "--port", "PORT")
+        # Nobody here turns from one gateway to another: it need not wait for that before it ends.
+        environment: tuple[tuple[str, str], ...] = (("GATEWAY_DRAIN_SECONDS", "0"),)
+    else:
+        application = f"{service.name}.wsgi:application"
+        command = ("gunicorn", application, "--config", "settings/gunicorn.py", "--bind", f"{HOST}:PORT")
+        environment = ()
+    variable = f"{service.name.upper()}_PORT"
+    return Process(service.name, service.name, command, variable, service.port, environment)
 
 
-def _wsgi(service: str, port: int) -> Process:
-    command = ("gunicorn", f"{service}.wsgi:application", "--config", "settings/gunicorn.py", "--bind", f"{HOST}:PORT")
-    return Process(service, service, command, f"{service.upper()}_PORT", port)
-
-
-def _worker(service: str, command: str, port: int) -> Process:
+def _worker(service: Service, command: Kind) -> Process:
+    name = f"{service.name}-{command}"
     environment = [("WORKER_PORT", "PORT")]
     if command == "consume":
-        environment.append(("CONSUMER_ID", f"{service}-0"))
-    variable = f"{service}_{command}_PORT".upper()
-    return Process(f"{service}-{command}", service, ("manage.py", command), variable, port, tuple(environment))
+        environment.append(("CONSUMER_ID", f"{service.name}-0"))
+    variable = f"{service.name}_{command}_PORT".upper()
+    return Process(name, service.name, ("manage.py", command), variable, service.port_of(command), tuple(environment))
 
 
-PROCESSES = (
-    _gateway(8000),
-    _wsgi("users", 8001),
-    _wsgi("orders", 8002),
-    _wsgi("payments", 8003),
-    _worker("users", "relay", 8011),
-    _worker("orders", "relay", 8012),
-    _worker("orders", "consume", 8022),
-    _worker("payments", "consume", 8023),
-)
+def processes(declared: tuple[Service, ...]) -> tuple[Process, ...]:
+    """All long-lived processes of these services: web processes, then relays, then consumers."""
+    return (
+        *(_web(service) for service in declared),
+        *(_worker(service, "relay") for service in declared if service.relay),
+        *(_worker(service, "consume") for service in declared if service.consumer),
+    )
+
 
 MIGRATE = "migrate --no-input -v0"
 TOPICS = "topics"
 
-JOBS = (
-    Job("users", (MIGRATE, AWAIT_KAFKA, TOPICS), needs="postgres"),
-    Job("orders", (MIGRATE, AWAIT_KAFKA, TOPICS), needs="postgres"),
-    Job("payments", (TOPICS,), needs="kafka"),
-)
 
-SERVICES = tuple(dict.fromkeys(process.service for process in PROCESSES))
+def jobs(declared: tuple[Service, ...]) -> tuple[Job, ...]:
+    """What runs once before the processes of these services start."""
+    made = []
+    for service in declared:
+        if service.database:
+            topics = (AWAIT_KAFKA, TOPICS) if service.uses_kafka else ()
+            made.append(Job(service.name, (MIGRATE, *topics), needs="postgres"))
+        elif service.uses_kafka:
+            made.append(Job(service.name, (TOPICS,), needs="kafka"))
+    return tuple(made)
 
-# Which of the shared addresses each service is told: a service cannot reach what it does not know.
-KNOWS = {
-    "gateway": ("USERS_URL", "ORDERS_URL", "PAYMENTS_URL"),
-    "users": ("USERS_DATABASE_URL", "KAFKA_BOOTSTRAP_SERVERS"),
-    "orders": ("ORDERS_DATABASE_URL", "KAFKA_BOOTSTRAP_SERVERS"),
-    "payments": ("KAFKA_BOOTSTRAP_SERVERS",),
-}
+
+def known_addresses(service: Service, declared: tuple[Service, ...]) -> tuple[str, ...]:
+    """Which of the shared addresses a service is told: it cannot reach what it does not know."""
+    return (
+        *(other.url_variable for other in declared if service.edge and not other.edge),
+        *((service.database_variable,) if service.database else ()),
+        *(("KAFKA_BOOTSTRAP_SERVERS",) if service.uses_kafka else ()),
+    )
+
+
+PROCESSES = processes(services.SERVICES)
+JOBS = jobs(services.SERVICES)
+SERVICES = tuple(service.name for service in services.SERVICES)
+WITH_DATABASE = tuple(service for service in services.SERVICES if service.database)
+KNOWS = {service.name: known_addresses(service, services.SERVICES) for service in services.SERVICES}
+
+_OWN_SETTINGS = (setting.name for service in services.SERVICES for setting in service.settings)
 
 # What a child may inherit from the terminal even in the demo, which is to be the same for everyone.
-INHERITED = ("PATH", "HOME", "USER", "LANG", "LC_ALL", "TMPDIR", "LD_LIBRARY_PATH", "OTEL_", "PAYMENT_")
+INHERITED = ("PATH", "HOME", "USER", "LANG", "LC_ALL", "TMPDIR", "LD_LIBRARY_PATH", "OTEL_", *_OWN_SETTINGS)
 
 
 def urls(ports: Mapping[str, int]) -> dict[str, str]:

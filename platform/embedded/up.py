@@ -21,13 +21,14 @@ from embedded.postgres import PostgreSQL
 from embedded.processes import drive_async
 from embedded.runner import BACKOFF_FIRST, BACKOFF_MOST, Show, all_or_first_failure
 from embedded.stand import Stand
-from embedded.system import JOBS, PROCESSES, ROOT, Job
+from embedded.system import JOBS, PROCESSES, ROOT, WITH_DATABASE, Job
+from services import SERVICES
 
 VAR = ROOT / "var"
 DEV_ENV = VAR / "dev.env"
 ADMIN = "admin"
-SERVICES_WITH_ADMIN = ("users", "orders")
 POSTGRES_PORT, KAFKA_PORT = 15432, 9092
+ROLES = ("postgres", *(service.name for service in WITH_DATABASE))
 NAMES = (*(process.name for process in PROCESSES), "postgres", "kafka")
 
 
@@ -42,8 +43,8 @@ async def run() -> int:
         logs = [asyncio.create_task(_follow(name, path, show)) for name, path in _engine_logs(stand)]
         try:
             await stand.start(_jobs())
-            for service in SERVICES_WITH_ADMIN:
-                _admin_was_made(service).touch()
+            for service in WITH_DATABASE:
+                _admin_was_made(service.name).touch()
             _write_dev_env(stand, secret)
             _welcome(stand, secret)
             await _keep_running(stand, show)
@@ -75,7 +76,7 @@ def _stand(secret: dict[str, str], show: Show) -> Stand:
     wanted = [*numbers.values(), postgres_port, kafka_port]
     if twice := {port for port in wanted if wanted.count(port) > 1}:
         raise EmbeddedError(f"port {min(twice)} is wanted for two things: each needs its own")
-    passwords = {role: secret[role] for role in ("postgres", "users", "orders")}
+    passwords = {role: secret[role] for role in ROLES}
     return Stand(
         Engines(
             PostgreSQL(VAR / "postgres", postgres_port, passwords=passwords), Kafka(VAR / "kafka", port=kafka_port)
@@ -109,7 +110,7 @@ def _secrets() -> dict[str, str]:
     """Random passwords, made at the first start and kept for the next, readable by the owner alone."""
     path = VAR / "secrets.json"
     kept = json.loads(path.read_text()) if path.exists() else {}
-    missing = [name for name in ("postgres", "users", "orders", "admin", "secret_key") if name not in kept]
+    missing = [name for name in (*ROLES, "admin", "secret_key") if name not in kept]
     if missing:
         kept |= {name: secrets.token_urlsafe(48 if name == "secret_key" else 12) for name in missing}
         _write_private(path, json.dumps(kept, indent=2) + "\n")
@@ -129,7 +130,7 @@ def _jobs() -> tuple[Job, ...]:
     """The system's jobs; with an admin login in each database that has none from us yet."""
     return tuple(
         replace(job, commands=(*job.commands, "createsuperuser --noinput"))
-        if job.service in SERVICES_WITH_ADMIN and not _admin_was_made(job.service).exists()
+        if job.service in ROLES and not _admin_was_made(job.service).exists()
         else job
         for job in JOBS
     )
@@ -147,12 +148,12 @@ def _write_dev_env(stand: Stand, secret: dict[str, str]) -> None:
 
 
 def _welcome(stand: Stand, secret: dict[str, str]) -> None:
-    gateway, users, orders = (stand.addresses[f"{name}_URL"] for name in ("GATEWAY", "USERS", "ORDERS"))
+    gateway = stand.addresses["GATEWAY_URL"]
+    apis = "  ".join(f"{gateway}/api/{service.route}" for service in SERVICES if service.route)
     rows = [
         ("API documentation", f"{gateway}/api/docs"),
-        ("Browsable API", f"{gateway}/api/users  {gateway}/api/orders"),
-        ("Admin of users", f"{users}/admin/"),
-        ("Admin of orders", f"{orders}/admin/"),
+        ("Browsable API", apis),
+        *((f"Admin of {one.name}", f"{stand.addresses[one.url_variable]}/admin/") for one in WITH_DATABASE),
         ("Admin login", f"{ADMIN}  {secret['admin']}"),
         *((f"Metrics of {name}", f"http://{ports.HOST}:{port}/metrics") for name, port in stand.ports.items()),
         ("Addresses", "var/dev.env, for a shell: set -a; . var/dev.env; set +a"),

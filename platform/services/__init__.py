@@ -1,6 +1,6 @@
 """The services of the system, and what each of them declares. Importable without Django."""
 
-from services.declaration import BadDeclaration, Process, Service, Setting
+from services.declaration import BadDeclaration, Kind, Process, Service, Setting
 from services.discovery import SERVICES, by_name, discover
 
-__all__ = ["SERVICES", "BadDeclaration", "Process", "Service", "Setting", "by_name", "discover"]
+__all__ = ["SERVICES", "BadDeclaration", "Kind", "Process", "Service", "Setting", "by_name", "discover"]

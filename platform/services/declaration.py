@@ -91,6 +91,11 @@ class Service:
         return f"{self.name.upper()}_DATABASE_URL"
 
     @property
+    def direct_variable(self) -> str:
+        """The variable with the URL of its database past a pooler."""
+        return f"{self.name.upper()}_DATABASE_DIRECT_URL"
+
+    @property
     def uses_kafka(self) -> bool:
         """Whether it publishes or consumes events."""
         return bool(self.relay or self.consumer)

@@ -11,8 +11,9 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 def discover(root: Path = ROOT) -> tuple[Service, ...]:
     """The services below `root`, by port. Raises BadDeclaration, also where two contradict each other."""
     services = sorted((_load(path) for path in root.glob("*/service.py")), key=lambda service: service.port)
-    for what in ("port", "database", "route"):
+    for what in ("database", "route"):
         _demand_unique(services, what)
+    _demand_own_ports(services)
     return tuple(services)
 
 
@@ -40,6 +41,18 @@ def _demand_unique(services: list[Service], what: str) -> None:
         if value in seen:
             raise BadDeclaration(f"{service.name}/service.py: {what} {value!r} is that of {seen[value]} already")
         seen[value] = service.name
+
+
+def _demand_own_ports(services: list[Service]) -> None:
+    seen: dict[int, str] = {}
+    for service in services:
+        for kind in service.processes():
+            port, process = service.port_of(kind), f"{service.name}'s {kind}"
+            if port in seen:
+                raise BadDeclaration(
+                    f"{service.name}/service.py: port {port} of {process} is that of {seen[port]} already"
+                )
+            seen[port] = process
 
 
 SERVICES = discover()

@@ -9,6 +9,7 @@ from confluent_kafka.admin import AdminClient
 
 from embedded import cache
 from embedded.engines import choose
+from embedded.system import JOBS
 from tests.acceptance.conftest import STAND
 from tests.acceptance.stand import Stand
 from tests.waiting import eventually
@@ -62,7 +63,7 @@ def test_topics_that_are_deleted_and_made_again(doomed):
     client = AdminClient({"bootstrap.servers": doomed.engines.kafka.bootstrap_servers})
     for future in client.delete_topics(list(EVENTS), operation_timeout=30).values():
         future.result()
-    for service in ("users", "orders", "payments"):
+    for service in (job.service for job in JOBS):
         eventually(lambda service=service: doomed.manage(service, "topics")[0] == 0)
     users = register(doomed, AFTER)
     eventually(lambda: settled(doomed, users), within=60)

@@ -21,7 +21,7 @@ INSTEAD = {
     r"\bhas been by\b|closes its door|serves on\b": "has run, stops listening, keeps serving",
     r"\bthe house\b": "the code",
 }
-# What was written at the time of a change stays as it was; the text of settings.md is that of settings/env.py.
+# What was written at the time of a change stays as it was; the text of settings.md is that of settings/environment/.
 OTHERS = {"CHANGELOG.md", "settings.md"}
 OWN_WORDS = [page for page in PAGES if page.name not in OTHERS]
 

@@ -6,6 +6,8 @@ from functools import cache
 import pytest
 from django.core.management import get_commands
 
+from services import SERVICES
+from settings.environment import ENVIRONMENTS
 from tests.docs.pages import PAGES, ROOT, anchors, blocks, code, inline, name, prose
 
 # Where a path in the documentation may begin, beside the page's own folder.
@@ -15,7 +17,7 @@ FILE = re.compile(r"[\w.-]+\.(?:py|md|toml|yaml|txt|sh|json)")
 PATH = re.compile(r"(?<![\w/.~:<{$-])(?:\.?[\w-]+/)(?:[\w.-]+/)*[\w.-]*(?![\w/+>])")
 # Made while the system runs, Kafka's own tools, and an example of what somebody would add.
 NOT_HERE = re.compile(r"^(?:var/|site/|\.venv/|kafka-[a-z-]+\.sh)|stock")
-CODE = ("settings", "platform", "gateway", "users", "orders", "payments", "docker", "deploy")
+CODE = ("settings", "platform", *(service.name for service in SERVICES), "docker", "deploy")
 EVERY = pytest.mark.parametrize("page", PAGES, ids=name)
 
 
@@ -29,7 +31,8 @@ def file_names() -> set[str]:
 def sources() -> str:
     """All that is not documentation, in one text."""
     files = [path for folder in CODE for path in (ROOT / folder).rglob("*") if path.suffix in {".py", ".yaml"}]
-    return "\n".join(path.read_text() for path in [*files, ROOT / "Makefile"])
+    variables = (name for environment in ENVIRONMENTS.values() for name in environment.model_fields)
+    return "\n".join([*(path.read_text() for path in [*files, ROOT / "Makefile"]), *variables])
 
 
 @EVERY

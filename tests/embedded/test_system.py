@@ -15,10 +15,9 @@ def of(service: str, **options) -> dict[str, str]:
 
 
 def test_every_service_is_served_and_every_relay_and_consumer_runs() -> None:
-    assert [process.name for process in PROCESSES] == [
-        *("gateway", "users", "orders", "payments"),
-        *("users-relay", "orders-relay", "orders-consume", "payments-consume"),
-    ]
+    names = [process.name for process in PROCESSES]
+    assert names[:4] == ["gateway", "users", "orders", "payments"]
+    assert {"users-relay", "orders-relay", "orders-consume", "payments-consume"} <= set(names)
 
 
 @pytest.mark.parametrize("field", ["name", "port_variable", "default_port"])

@@ -16,7 +16,7 @@ import pytest
 from embedded import ports, up
 from embedded.errors import EmbeddedError, PortTaken
 from embedded.observer import _call as call
-from embedded.system import PROCESSES
+from embedded.system import PROCESSES, SERVICES, WITH_DATABASE
 from tests.embedded.copies import Run, copy, is_gone, running
 from tests.waiting import eventually
 
@@ -75,12 +75,12 @@ class TestUp:
 
         assert told["GATEWAY_URL"] == f"http://127.0.0.1:{variables['GATEWAY_PORT']}"
         assert {"USERS_URL", "ORDERS_URL", "PAYMENTS_URL", "KAFKA_BOOTSTRAP_SERVERS"} <= told.keys()
-        for name in ("USERS_DATABASE_URL", "ORDERS_DATABASE_URL"):
+        for name in (service.database_variable for service in WITH_DATABASE):
             with psycopg.connect(told[name]) as connection:
                 assert connection.execute("SELECT 1").fetchone() == (1,)
 
     def test_with_it_any_command_of_a_service_runs(self, run: Run) -> None:
-        for service in ("gateway", "users", "orders", "payments"):
+        for service in SERVICES:
             command = [".venv/bin/python", "manage.py", "check", f"--settings=settings.{service}"]
             done = subprocess.run(
                 command, cwd=run.clone, env=dev_env(run.clone), capture_output=True, text=True, check=False
@@ -93,7 +93,7 @@ class TestUp:
 
     def test_the_admin_login_that_it_prints_is_right_for_both(self, run: Run) -> None:
         name, password = re.search(r"Admin login +(\S+) +(\S+)", run.output).groups()
-        for service in ("users", "orders"):
+        for service in (one.name for one in WITH_DATABASE):
             code = f"from django.contrib.auth import authenticate as a; print(bool(a(username={name!r}, password={password!r})))"
             command = [".venv/bin/python", "manage.py", "shell", "-v0", f"--settings=settings.{service}", "-c", code]
             done = subprocess.run(

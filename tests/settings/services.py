@@ -5,15 +5,17 @@ import subprocess
 import sys
 from pathlib import Path
 
+import services
+
 ROOT = Path(__file__).resolve().parents[2]
 
 SECRET = "".join(chr(ord("a") + n * 7 % 26) for n in range(60)) + "0123456789"
 
 REQUIRED = {
-    "gateway": {},
-    "users": {"USERS_DATABASE_URL": "postgresql://users:hunter2@db.invalid:5432/userdb"},
-    "orders": {"ORDERS_DATABASE_URL": "postgresql://orders:hunter2@db.invalid:5432/orderdb"},
-    "payments": {},
+    one.name: {one.database_variable: f"postgresql://{one.name}:hunter2@db.invalid:5432/{one.database}"}
+    if one.database
+    else {}
+    for one in services.SERVICES
 }
 
 SERVICES = tuple(REQUIRED)

@@ -7,15 +7,16 @@ import pytest
 from django.http.request import split_domain_port, validate_host
 from pydantic_settings import SettingsConfigDict
 
-from settings.env import (
+from settings.environment import ENVIRONMENTS
+from settings.environment.base import (
     DEVELOPMENT_SECRET,
     BadConfiguration,
-    GatewayEnvironment,
-    OrdersEnvironment,
-    PaymentsEnvironment,
-    UsersEnvironment,
 )
 from tests.settings.services import SECRET
+
+GatewayEnvironment, UsersEnvironment, OrdersEnvironment, PaymentsEnvironment = (
+    ENVIRONMENTS[name] for name in ("gateway", "users", "orders", "payments")
+)
 
 URL = "postgresql://users:hunter2@db.invalid/userdb"
 

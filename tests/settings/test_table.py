@@ -6,7 +6,7 @@ import re
 import pytest
 
 from settings import table
-from settings.env import SECRETS_DIR
+from settings.environment.base import SECRETS_DIR
 from tests.settings.services import ROOT, SERVICES
 
 SOURCES = ("settings", "platform/chassis", *SERVICES)
@@ -33,7 +33,7 @@ def test_no_secret_stands_in_it():
 
 @pytest.mark.parametrize("source", SOURCES)
 def test_nothing_else_is_read_from_the_environment(source):
-    """A variable that code reads by itself, past settings/env.py, is at least on the page."""
+    """A variable that code reads by itself, past settings/environment/, is at least on the page."""
     listed = {row[0] for row in table.OTHERS} | NOT_SETTINGS
     for path in sorted((ROOT / source).rglob("*.py")):
         for name in _names_read(path.read_text(encoding="utf-8")):

@@ -1,0 +1,46 @@
+"""What the gateway reads."""
+
+from pydantic import Field
+
+from settings.environment.base import Environment
+
+
+class GatewayEnvironment(Environment):
+    """What the gateway reads."""
+
+    trust_forwarded_headers: bool = Field(
+        False, description="At the gateway: add to the client's own X-Forwarded-*: only behind a proxy that sets them."
+    )
+    gateway_connect_timeout_seconds: float = Field(1.0, gt=0, le=60, description="Then the next replica, or 504.")
+    gateway_timeout_seconds: float = Field(30.0, gt=0, le=600, description="Whole upstream exchange; then 504.")
+    gateway_drain_seconds: float = Field(
+        2.0,
+        ge=0,
+        le=60,
+        description="After SIGTERM the gateway says for this long that it is not ready, and serves on, so that a load balancer"
+        " can turn away from it; 0 where nobody asks.",
+    )
+    gateway_max_body_bytes: int = Field(1_048_576, ge=1, description="Larger request bodies are refused with 413.")
+    gateway_body_memory_bytes: int = Field(
+        67_108_864,
+        ge=0,
+        description="What all request bodies together may take of memory; beyond it they wait in files of the temporary folder.",
+    )
+    gateway_max_connections: int = Field(
+        4096,
+        ge=1,
+        description="Most connections of clients; fewer where the process may open fewer than twice as many files. For a new"
+        " one the connection is closed that has waited for its client for the longest; 503 where all wait for an answer.",
+    )
+    gateway_max_connections_per_address: int = Field(
+        0,
+        ge=0,
+        description="The same for one address; 0 is no cap of its own, as behind a load balancer, whose address all have.",
+    )
+    gateway_internal_port: int = Field(
+        0,
+        ge=0,
+        le=65535,
+        description="Port for /metrics, /health/ready and /health/live alone; the public one then answers 404 to the first two."
+        " 0: they are on the public port.",
+    )

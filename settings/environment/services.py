@@ -1,0 +1,75 @@
+"""What each service reads: what its kind reads, where its database is, and the settings that it declares."""
+
+from typing import Annotated, Any
+
+from pydantic import AnyHttpUrl, BeforeValidator, Field, PostgresDsn, create_model
+
+from services import SERVICES, Service, Setting
+from settings.environment.base import CommaSeparated, Environment, Unset
+from settings.environment.database import Outbox
+from settings.environment.gateway import GatewayEnvironment
+from settings.environment.messaging import Consumers
+
+DIRECT_URL = (
+    "Set where `{}` leads through a pooler in transaction mode, as PgBouncer: the same database and role without it, for"
+    " `relay` and `migrate`."
+)
+
+
+def environment_of(service: Service, services: tuple[Service, ...] = SERVICES) -> type[Environment]:
+    """The class that reads the environment of a service; `services` are those that the gateway is told the URLs of."""
+    fields: dict[str, Any] = {}
+    if service.edge:
+        fields |= {other.url_variable.lower(): _url(other) for other in services if not other.edge}
+    if service.database:
+        fields |= _database(service)
+    fields |= {setting.name.lower(): _own(setting) for setting in service.settings}
+    return create_model(
+        f"{service.name.capitalize()}Environment",
+        __base__=_kind(service),
+        __doc__=f"What {service.name} reads.",
+        **fields,
+    )
+
+
+def _kind(service: Service) -> type[Environment]:
+    if service.edge:
+        return GatewayEnvironment
+    if service.database:
+        return Outbox
+    return Consumers if service.consumer else Environment
+
+
+def _database(service: Service) -> dict[str, Any]:
+    name = service.database_variable
+    return {
+        name.lower(): (PostgresDsn, Field(description=f"postgresql://user:password@host:port/{service.database}")),
+        service.direct_variable.lower(): (
+            Annotated[PostgresDsn | None, Unset],
+            Field(None, description=DIRECT_URL.format(name)),
+        ),
+    }
+
+
+def _own(setting: Setting) -> tuple[Any, Any]:
+    return setting.type, Field(setting.default, ge=setting.minimum, le=setting.maximum, description=setting.description)
+
+
+def _url(service: Service) -> tuple[Any, Any]:
+    return Annotated[CommaSeparated, BeforeValidator(_urls)], Field(
+        (f"http://localhost:{service.port}",),
+        description=f"Base URLs of the replicas of {service.name}, comma-separated.",
+    )
+
+
+def _urls(value: Any) -> tuple[str, ...]:
+    parts = [part.strip().rstrip("/") for part in value.split(",")] if isinstance(value, str) else value
+    for part in parts:
+        url = AnyHttpUrl(part)
+        if url.scheme != "http" or (url.path or "/") != "/":
+            raise ValueError("must be http://host:port without a path")
+    return tuple(parts)
+
+
+ENVIRONMENTS: dict[str, type[Environment]] = {service.name: environment_of(service) for service in SERVICES}
+"""The class that reads the environment of each service, by its name."""
