@@ -94,7 +94,7 @@ def test_an_event_about_the_same_things(tmp_path):
 
     with pytest.raises(ScaffoldError, match="both would have ids called parcelId"):
         Plan.of({"NAME": "parcels", "ON": "parcel.sent"}, tmp_path)
-    assert Plan.of({"NAME": "stock", "ON": "parcel.sent"}, tmp_path).on.property == "parcelId"
+    assert Plan.of({"NAME": "stock", "ON": "parcel.sent"}, tmp_path).on.wire_name == "parcelId"
 
 
 def test_a_topic_that_is_there(tmp_path):
