@@ -68,7 +68,9 @@ def files(root: Path, services: Services) -> Iterator[tuple[Path, str]]:
 def orphans(root: Path, services: Services) -> list[Path]:
     """Manifests that were written for services that are no more."""
     names = {f"{service.name}.yaml" for service in services}
-    written = (path for path in (root / kubernetes.FOLDER).glob("*.yaml") if path.read_text().startswith(kubernetes.MARK))
+    written = (
+        path for path in (root / kubernetes.FOLDER).glob("*.yaml") if path.read_text().startswith(kubernetes.MARK)
+    )
     return [path for path in written if path.name not in names]
 
 
