@@ -1,11 +1,28 @@
 """What a service declares in its `service.py`: everything that the repository knows of it and that is not its code."""
 
 import re
+import sys
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Literal
 
 NAME = re.compile(r"[a-z][a-z0-9]{1,29}")
 """A Python package, a database role, a host name and a label in Kubernetes: what all of these accept."""
+
+ROUTE = re.compile(r"[a-z][a-z0-9-]{0,62}")
+DATABASE = re.compile(r"[a-z][a-z0-9_]{0,62}")
+"""What PostgreSQL and a shell take without quotes."""
+
+VARIABLE = re.compile(r"[A-Z][A-Z0-9_]*")
+
+PAGES = frozenset({"asyncapi", "docs", "schema"})
+"""What the gateway itself answers below `/api`."""
+
+MAINTENANCE = frozenset({"postgres", "template0", "template1"})
+"""The databases that PostgreSQL makes for itself."""
+
+ENGINES = frozenset({"kafka", "postgres"})
+"""The hosts in compose that are no services."""
 
 Kind = Literal["web", "relay", "consume"]
 
@@ -26,6 +43,13 @@ class Process:
     memory: int = 128
     memory_limit: int = 384
 
+    def problems(self) -> Iterator[str]:
+        """What cannot be."""
+        if min(self.replicas, self.cpu, self.memory) < 1:
+            yield "replicas, cpu and memory must be 1 or more"
+        if self.memory_limit < self.memory:
+            yield f"memory_limit must be {self.memory} or more: that much is its memory"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Setting:
@@ -40,6 +64,22 @@ class Setting:
     description: str
     minimum: float | None = None
     maximum: float | None = None
+
+    def problems(self) -> Iterator[str]:
+        """What cannot be."""
+        if not VARIABLE.fullmatch(self.name):
+            yield "must have a name of capital letters, digits and underscores"
+        if self.type in (bool, str) and (self.minimum, self.maximum) != (None, None):
+            yield "must have neither minimum nor maximum: these are for numbers"
+        # Exact types: True is an int for Python, but not a number here.
+        fitting = (int, float) if self.type is float else (self.type,)
+        if type(self.default) not in fitting:
+            yield f"must have a default of type {self.type.__name__}, not {self.default!r}"
+        elif isinstance(self.default, int | float) and not self._is_within(self.default):
+            yield f"must have a default between its minimum and maximum, not {self.default!r}"
+
+    def _is_within(self, value: float) -> bool:
+        return (self.minimum is None or value >= self.minimum) and (self.maximum is None or value <= self.maximum)
 
 
 WEB = Process(memory=192)
@@ -74,8 +114,33 @@ class Service:
             self._refuse("name", "must be 2 to 30 lower-case letters and digits, a letter first")
         if not 1024 <= self.port <= 65535 - 20:
             self._refuse("port", "must be between 1024 and 65515: workers listen 10 and 20 above it")
+        if self.name in sys.stdlib_module_names:
+            self._refuse("name", "must not be that of a module of Python's standard library")
+        if self.name in ENGINES:
+            self._refuse("name", "must not be that of an engine")
+        if self.route is not None and (not ROUTE.fullmatch(self.route) or self.route in PAGES):
+            self._refuse(
+                "route", "must be one segment of lower-case letters, digits and hyphens, and no page of the gateway"
+            )
+        if self.database is not None and (not DATABASE.fullmatch(self.database) or self.database in MAINTENANCE):
+            self._refuse(
+                "database", "must be lower-case letters, digits and underscores, and no database of PostgreSQL's own"
+            )
         if self.relay and not self.database:
             self._refuse("relay", "needs a database: it sends what the outbox holds")
+        self._check_edge()
+        self._check_parts()
+
+    def _check_edge(self) -> None:
+        for what in ("database", "route", "relay", "consumer"):
+            if self.edge and getattr(self, what) is not None:
+                self._refuse(what, "must be left out where `edge` is set")
+
+    def _check_parts(self) -> None:
+        parts = [(f"process {kind}", process) for kind, process in self.processes().items()]
+        for what, part in [*parts, *((f"setting {one.name}", one) for one in self.settings)]:
+            for problem in part.problems():
+                raise BadDeclaration(f"{self.name}/service.py: {what} {problem}")
 
     def _refuse(self, what: str, why: str) -> None:
         raise BadDeclaration(f"{self.name}/service.py: {what} {why}, not {getattr(self, what)!r}")
@@ -94,6 +159,11 @@ class Service:
     def direct_variable(self) -> str:
         """The variable with the URL of its database past a pooler."""
         return f"{self.name.upper()}_DATABASE_DIRECT_URL"
+
+    def variables(self) -> tuple[str, ...]:
+        """The variables that tell where the service and its database are."""
+        database = (self.database_variable, self.direct_variable) if self.database else ()
+        return (self.url_variable, *database)
 
     @property
     def uses_kafka(self) -> bool:

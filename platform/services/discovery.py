@@ -14,6 +14,8 @@ def discover(root: Path = ROOT) -> tuple[Service, ...]:
     for what in ("database", "route"):
         _demand_unique(services, what)
     _demand_own_ports(services)
+    _demand_own_settings(services)
+    _demand_one_edge(services)
     return tuple(services)
 
 
@@ -53,6 +55,24 @@ def _demand_own_ports(services: list[Service]) -> None:
                     f"{service.name}/service.py: port {port} of {process} is that of {seen[port]} already"
                 )
             seen[port] = process
+
+
+def _demand_own_settings(services: list[Service]) -> None:
+    # The URLs of databases and of services are variables too.
+    seen = {variable: one.name for one in services for variable in one.variables()}
+    for service in services:
+        for setting in service.settings:
+            if setting.name in seen:
+                raise BadDeclaration(
+                    f"{service.name}/service.py: setting {setting.name} is that of {seen[setting.name]} already"
+                )
+            seen[setting.name] = service.name
+
+
+def _demand_one_edge(services: list[Service]) -> None:
+    edges = [service.name for service in services if service.edge]
+    if len(edges) > 1:
+        raise BadDeclaration(f"{edges[1]}/service.py: edge is set in {edges[0]} already")
 
 
 SERVICES = discover()

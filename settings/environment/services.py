@@ -2,9 +2,10 @@
 
 from typing import Annotated, Any
 
+from django.conf import global_settings
 from pydantic import AnyHttpUrl, BeforeValidator, Field, PostgresDsn, create_model
 
-from services import SERVICES, Service, Setting
+from services import SERVICES, BadDeclaration, Service, Setting
 from settings.environment.base import CommaSeparated, Environment, Unset
 from settings.environment.database import Outbox
 from settings.environment.gateway import GatewayEnvironment
@@ -17,7 +18,15 @@ DIRECT_URL = (
 
 
 def environment_of(service: Service, services: tuple[Service, ...] = SERVICES) -> type[Environment]:
-    """The class that reads the environment of a service; `services` are those that the gateway is told the URLs of."""
+    """The class that reads the environment of a service; `services` are those that the gateway is told the URLs of.
+
+    Raises BadDeclaration where one of its own settings has the name of a setting of Django or of all services.
+    """
+    for setting in service.settings:
+        if setting.name.lower() in _kind(service).model_fields or hasattr(global_settings, setting.name):
+            raise BadDeclaration(
+                f"{service.name}/service.py: setting {setting.name} must have another name: Django or every service has it"
+            )
     fields: dict[str, Any] = {}
     if service.edge:
         fields |= {other.url_variable.lower(): _url(other) for other in services if not other.edge}

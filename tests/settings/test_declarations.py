@@ -6,8 +6,9 @@ import pytest
 import yaml
 
 from embedded import system
-from services import SERVICES, BadDeclaration, Process, Service, by_name, discover
-from services.declaration import CONSUMER, RELAY
+from gateway.urls import urlpatterns
+from services import SERVICES, BadDeclaration, Process, Service, Setting, by_name, discover
+from services.declaration import CONSUMER, PAGES, RELAY
 from services.discovery import ROOT
 from services.generated import WITH_LISTS_OR_BLOCKS, files, stale
 from settings.environment import environment_of
@@ -29,6 +30,11 @@ SERVICE = Service(
     settings=(Setting(name="STOCK_LIMIT", type=int, default=7, minimum=1, maximum=9, description="Most of it."),),
 )
 """
+
+
+def limit(**changes):
+    """A setting as a service may declare it, but for the changes."""
+    return Setting(**{"name": "LIMIT", "type": int, "default": 7, "description": ""} | changes)
 
 
 def declare(root, name, text):
@@ -152,6 +158,26 @@ def test_a_service_without_database_and_events():
         ({"port": 80}, "port must be between"),
         ({"port": 65530}, "port must be between"),
         ({"relay": RELAY}, "relay needs a database"),
+        ({"name": "http"}, "name must not be that of a module of Python's standard library"),
+        ({"name": "postgres"}, "name must not be that of an engine"),
+        ({"route": ""}, "route must be one segment"),
+        ({"route": "a/b"}, "route must be one segment"),
+        ({"route": "Stock"}, "route must be one segment"),
+        ({"route": "docs"}, "route must be one segment .* no page of the gateway"),
+        ({"database": "stock-db"}, "database must be lower-case letters"),
+        ({"database": "template1"}, "database must be lower-case letters"),
+        ({"edge": True}, "consumer must be left out where `edge` is set"),
+        ({"web": Process(replicas=0)}, "process web replicas, cpu and memory must be 1 or more"),
+        ({"consumer": Process(memory=500)}, "process consume memory_limit must be 500 or more"),
+        ({"settings": (limit(name="limit"),)}, "setting limit must have a name of capital letters"),
+        ({"settings": (limit(default="many"),)}, "setting LIMIT must have a default of type int, not 'many'"),
+        ({"settings": (limit(default=True),)}, "setting LIMIT must have a default of type int, not True"),
+        ({"settings": (limit(maximum=6),)}, "setting LIMIT must have a default between its minimum and maximum, not 7"),
+        ({"settings": (limit(minimum=8),)}, "setting LIMIT must have a default between its minimum and maximum, not 7"),
+        (
+            {"settings": (limit(type=str, default="", minimum=1),)},
+            "setting LIMIT must have neither minimum nor maximum",
+        ),
     ],
 )
 def test_what_cannot_be_is_refused(changes, says):
@@ -167,6 +193,12 @@ def test_what_cannot_be_is_refused(changes, says):
         (STOCK.replace("stockdb", "orderdb"), "database 'orderdb' is that of orders already"),
         (STOCK.replace('route="stock"', 'route="users"'), "route 'users' is that of users already"),
         (STOCK.replace('name="stock"', 'name="stocks"'), "name must be that of its folder, 'stock', not 'stocks'"),
+        (STOCK.replace("STOCK_LIMIT", "PAYMENT_SUCCESS_RATE"), "PAYMENT_SUCCESS_RATE is that of payments already"),
+        (STOCK.replace("STOCK_LIMIT", "ORDERS_DATABASE_URL"), "ORDERS_DATABASE_URL is that of orders already"),
+        (
+            (ROOT / "gateway/service.py").read_text().replace("gateway", "stock").replace("8000", "8004"),
+            "edge is set in gateway already",
+        ),
         ("", r"must define SERVICE = Service\(…\)"),
     ],
 )
@@ -174,6 +206,23 @@ def test_what_contradicts_others_is_refused(root, text, says):
     declare(root, "stock", text)
     with pytest.raises(BadDeclaration, match=says):
         discover(root)
+
+
+@pytest.mark.parametrize("name", ["LOG_LEVEL", "INSTALLED_APPS", "CONSUMER_ID"])
+def test_a_setting_of_all_services_or_of_django_is_refused(name):
+    service = Service(name="stock", summary="", port=8004, consumer=CONSUMER, settings=(limit(name=name),))
+    with pytest.raises(BadDeclaration, match=f"setting {name} must have another name"):
+        environment_of(service, (service,))
+
+
+def test_a_whole_number_may_be_the_default_of_a_fraction():
+    service = Service(name="stock", summary="", port=8004, settings=(limit(type=float, default=1, maximum=1),))
+    assert environment_of(service, (service,)).model_fields["limit"].default == 1
+
+
+def test_no_route_hides_a_page_of_the_gateway():
+    paths = {str(pattern.pattern) for pattern in urlpatterns}
+    assert {path.removeprefix("api/") for path in paths if path.startswith("api/")} == PAGES
 
 
 def test_processes_are_bounded_in_memory():
