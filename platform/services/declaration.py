@@ -137,8 +137,8 @@ class Service:
                 self._refuse(what, "must be left out where `edge` is set")
 
     def _check_parts(self) -> None:
-        parts = [(f"process {kind}", process) for kind, process in self.processes().items()]
-        for what, part in [*parts, *((f"setting {one.name}", one) for one in self.settings)]:
+        parts: dict[str, Process | Setting] = {f"process {kind}": one for kind, one in self.processes().items()}
+        for what, part in [*parts.items(), *((f"setting {one.name}", one) for one in self.settings)]:
             for problem in part.problems():
                 raise BadDeclaration(f"{self.name}/service.py: {what} {problem}")
 

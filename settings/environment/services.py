@@ -25,7 +25,8 @@ def environment_of(service: Service, services: tuple[Service, ...] = SERVICES) -
     for setting in service.settings:
         if setting.name.lower() in _kind(service).model_fields or hasattr(global_settings, setting.name):
             raise BadDeclaration(
-                f"{service.name}/service.py: setting {setting.name} must have another name: Django or every service has it"
+                f"{service.name}/service.py: setting {setting.name} must have another name:"
+                " Django, or services of this kind, have a setting of this name"
             )
     fields: dict[str, Any] = {}
     if service.edge:
