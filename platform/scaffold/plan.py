@@ -44,7 +44,7 @@ class Plan:
         on = topics.read(variables.get("ON") or DEFAULT_TOPIC, root)
         if on.thing == names.singular(name):
             raise ScaffoldError(
-                f"NAME={name} and ON={on.topic}: both would have ids called {on.property}. Choose another name."
+                f"NAME={name} and ON={on.topic}: both would have ids called {on.wire_name}. Choose another name."
             )
         return cls(name, on, ANSWERS[database], free_port(known))
 

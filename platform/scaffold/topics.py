@@ -19,7 +19,7 @@ class Consumed:
 
     topic: str
     version: int
-    property: str
+    wire_name: str
     """The field's name on the wire: `orderId`."""
     is_uuid: bool
 
@@ -41,7 +41,7 @@ class Consumed:
     @property
     def field(self) -> str:
         """The field's name in Python: `order_id`."""
-        return re.sub("([A-Z])", r"_\1", self.property).lower()
+        return re.sub("([A-Z])", r"_\1", self.wire_name).lower()
 
     @property
     def type(self) -> str:

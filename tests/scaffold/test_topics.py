@@ -20,7 +20,7 @@ from services.discovery import ROOT
 def test_the_events_of_this_repository(topic, thing, event, property, field, type):
     read = topics.read(topic, ROOT)
 
-    assert (read.thing, read.event, read.property, read.field) == (thing, event, property, field)
+    assert (read.thing, read.event, read.wire_name, read.field) == (thing, event, property, field)
     assert (read.type, read.version, read.snake) == (type, 1, f"{thing}_{topic.partition('.')[2]}")
 
 
@@ -45,8 +45,8 @@ def test_its_own_id_comes_before_others(tmp_path):
     schema(tmp_path, "thing.done.v1.json", userId=ID, thingId=ID)
     schema(tmp_path, "thing.lost.v1.json", finderId=ID, userId=ID)
 
-    assert topics.read("thing.done", tmp_path).property == "thingId"
-    assert topics.read("thing.lost", tmp_path).property == "finderId"
+    assert topics.read("thing.done", tmp_path).wire_name == "thingId"
+    assert topics.read("thing.lost", tmp_path).wire_name == "finderId"
 
 
 @pytest.mark.parametrize("field", [{"type": "integer"}, {**ID, "optional": True}, {"type": "array"}])
