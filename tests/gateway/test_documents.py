@@ -144,7 +144,7 @@ class TestServed:
         orders[0].behave = closes
         gateway = another_gateway(USERS_URL=users.url, ORDERS_URL=orders[0].url)
         first = gateway.ask("GET", "/api/schema").json
-        assert first["x-missing-services"] == ["orders"]
+        assert "orders" in first["x-missing-services"]
         assert set(first["paths"]) == {"/api/users", "/api/users/{id}"}
         users.behave = closes  # within the time that a copy is fresh nobody notices
         assert gateway.ask("GET", "/api/schema").json["paths"] == first["paths"]

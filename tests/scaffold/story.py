@@ -1,6 +1,6 @@
 """A story through the system with two new services; `test_service.py` runs it in a clone in which they were made.
 
-`stock` has a database, `audits` has none; both consume `order.created`. No `test_` in the name: in the repository itself
+`zstock` has a database, `zaudits` has none; both consume `order.created`. No `test_` in the name: in the repository itself
 there are no such services.
 """
 
@@ -21,14 +21,14 @@ LOCK = 20_261_129
 HOLD_COMMITS = f"""
 CREATE FUNCTION hold_commit() RETURNS trigger LANGUAGE plpgsql AS
   'BEGIN PERFORM pg_advisory_xact_lock_shared({LOCK}); RETURN NULL; END';
-CREATE CONSTRAINT TRIGGER hold_commit AFTER INSERT ON stock DEFERRABLE INITIALLY DEFERRED
+CREATE CONSTRAINT TRIGGER hold_commit AFTER INSERT ON zstock DEFERRABLE INITIALLY DEFERRED
   FOR EACH ROW EXECUTE FUNCTION hold_commit();
 """
-HOLD_NO_MORE = "DROP TRIGGER hold_commit ON stock; DROP FUNCTION hold_commit"
+HOLD_NO_MORE = "DROP TRIGGER hold_commit ON zstock; DROP FUNCTION hold_commit"
 WAITS_AT_COMMIT = """
-SELECT pid FROM pg_stat_activity WHERE datname = 'stockdb' AND wait_event_type = 'Lock' AND query = 'COMMIT'
+SELECT pid FROM pg_stat_activity WHERE datname = 'zstockdb' AND wait_event_type = 'Lock' AND query = 'COMMIT'
 """
-TOPICS = ("order.created", "stock.created", "audit.created")
+TOPICS = ("order.created", "zstock.created", "zaudit.created")
 
 
 @pytest.fixture
@@ -39,8 +39,8 @@ def topics(stand):
 
 @pytest.fixture
 def commits(system):
-    """A connection that can hold back the commits of stockdb."""
-    with system.database("stockdb") as connection:
+    """A connection that can hold back the commits of zstockdb."""
+    with system.database("zstockdb") as connection:
         connection.execute(HOLD_COMMITS)
         try:
             yield connection
@@ -54,62 +54,62 @@ def order_of(system, user_id: str) -> dict:
 
 
 def entries_of(system, order: dict) -> list[dict]:
-    return system.client.get("/api/stock", params={"orderId": order["id"]}).json()["items"]
+    return system.client.get("/api/zstock", params={"orderId": order["id"]}).json()["items"]
 
 
 def test_an_order_reaches_both_once_though_they_are_killed(system, topics, commits):
-    """stock is killed after its commit and before that of its offset; audits before it has begun."""
+    """zstock is killed after its commit and before that of its offset; zaudits before it has begun."""
     commits.execute(f"SELECT pg_advisory_lock({LOCK})")
-    os.kill(system["audits-consume"].pid, signal.SIGSTOP)
+    os.kill(system["zaudits-consume"].pid, signal.SIGSTOP)
 
     user = system.client.post("/api/users", json={"email": "ada@example.org", "name": "Ada"}).json()
     order = order_of(system, user["id"])
-    eventually(lambda: system.rows("stockdb", WAITS_AT_COMMIT), what="the consumer of stock is about to commit")
-    os.kill(system["stock-consume"].pid, signal.SIGSTOP)
+    eventually(lambda: system.rows("zstockdb", WAITS_AT_COMMIT), what="the consumer of zstock is about to commit")
+    os.kill(system["zstock-consume"].pid, signal.SIGSTOP)
     commits.execute("SELECT pg_advisory_unlock_all()")
-    eventually(lambda: entries_of(system, order), what="the commit of stock")
-    for name in ("stock-consume", "audits-consume"):
+    eventually(lambda: entries_of(system, order), what="the commit of zstock")
+    for name in ("zstock-consume", "zaudits-consume"):
         system[name].kill9()
-    system.start("stock-consume", "audits-consume")
+    system.start("zstock-consume", "zaudits-consume")
 
-    for name in ("stock", "audits"):
+    for name in ("zstock", "zaudits"):
         eventually(lambda name=name: topics.worked_off(name, "order.created"), what=f"{name} has processed the order")
-    assert len(system["stock-consume"].logged("event repeated, nothing done")) == 1
+    assert len(system["zstock-consume"].logged("event repeated, nothing done")) == 1
     [entry] = entries_of(system, order)
     assert entry["name"] == f"order {order['id']}"
-    assert system.rows("stockdb", "SELECT count(*) FROM inbox WHERE key = %s", order["id"]) == [(1,)]
-    eventually(lambda: topics.of("stock.created", stockId=entry["id"]), what="the event of stock")
-    [event] = topics.of("audit.created", orderId=order["id"])
+    assert system.rows("zstockdb", "SELECT count(*) FROM inbox WHERE key = %s", order["id"]) == [(1,)]
+    eventually(lambda: topics.of("zstock.created", zstockId=entry["id"]), what="the event of zstock")
+    [event] = topics.of("zaudit.created", orderId=order["id"])
     assert event.header("requestId") == topics.of("order.created", orderId=order["id"])[0].header("requestId")
-    assert len({record.id for record in topics.of("stock.created", stockId=entry["id"])}) == 1
+    assert len({record.id for record in topics.of("zstock.created", zstockId=entry["id"])}) == 1
 
 
 def test_its_api_is_at_the_gateway_and_in_the_documents(system):
-    made = system.client.post("/api/stock", json={"name": "tea"}, headers={"Idempotency-Key": "tea-1"})
-    again = system.client.post("/api/stock", json={"name": "tea"}, headers={"Idempotency-Key": "tea-1"})
+    made = system.client.post("/api/zstock", json={"name": "tea"}, headers={"Idempotency-Key": "tea-1"})
+    again = system.client.post("/api/zstock", json={"name": "tea"}, headers={"Idempotency-Key": "tea-1"})
     assert (made.status_code, again.json()) == (201, made.json())
-    assert made.headers["Location"] == f"/api/stock/{made.json()['id']}"
+    assert made.headers["Location"] == f"/api/zstock/{made.json()['id']}"
 
     read = system.client.get(made.headers["Location"])
     assert read.json() == made.json()
     same = system.client.get(made.headers["Location"], headers={"If-None-Match": read.headers["ETag"]})
     assert same.status_code == 304
-    wrong = system.client.post("/api/stock", json={"name": ""})
+    wrong = system.client.post("/api/zstock", json={"name": ""})
     assert (wrong.status_code, wrong.headers["Content-Type"]) == (400, "application/problem+json")
 
     paths = system.client.get("/api/schema", headers={"Accept": "application/json"}).json()["paths"]
-    assert {"/api/stock", "/api/stock/{id}"} <= set(paths)
+    assert {"/api/zstock", "/api/zstock/{id}"} <= set(paths)
     channels = system.client.get("/api/asyncapi").json()["channels"]
-    assert {"stock.created", "audit.created"} <= set(channels)
+    assert {"zstock.created", "zaudit.created"} <= set(channels)
 
 
 def test_who_asks_for_their_health_metrics_and_admin(system):
     gateway = system["gateway"].readiness()
     assert gateway[0] == 200
-    assert {"stock", "audits"} <= set(gateway[1]["parts"])
+    assert {"zstock", "zaudits"} <= set(gateway[1]["parts"])
 
-    names = ("stock", "stock-relay", "stock-consume", "audits", "audits-consume")
+    names = ("zstock", "zstock-relay", "zstock-consume", "zaudits", "zaudits-consume")
     for name in names:
         assert system[name].ready()
         assert httpx2.get(f"{system.url(name)}/metrics").status_code == 200
-    assert httpx2.get(f"{system.url('stock')}/admin/login/").status_code == 200
+    assert httpx2.get(f"{system.url('zstock')}/admin/login/").status_code == 200

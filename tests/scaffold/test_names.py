@@ -15,7 +15,7 @@ from services.discovery import ROOT
     [
         *(
             ("orders", "order"),
-            ("stock", "stock"),
+            ("zstock", "zstock"),
             ("deliveries", "delivery"),
             ("boxes", "box"),
             ("branches", "branch"),
@@ -28,7 +28,7 @@ def test_what_one_of_them_is_called(name, one):
     assert names.singular(name) == one
 
 
-@pytest.mark.parametrize("name", ["stock", "ab", "a1", "invoices", "x" * 30, "deliveries", "parcels2"])
+@pytest.mark.parametrize("name", ["zstock", "ab", "a1", "zinvoices", "x" * 30, "zdeliveries", "parcels2"])
 def test_a_good_name(name):
     names.check(name, SERVICES, ROOT)
 
@@ -36,7 +36,10 @@ def test_a_good_name(name):
 @pytest.mark.parametrize(
     ("name", "why"),
     [
-        *((name, "2 to 30 lower-case letters and digits") for name in ("a", "x" * 31, "Stock", "my_stock", "my-stock")),
+        *(
+            (name, "2 to 30 lower-case letters and digits")
+            for name in ("a", "x" * 31, "Zstock", "my_stock", "my-stock")
+        ),
         *((name, "2 to 30 lower-case letters and digits") for name in ("2stock", "stöck", "a b", "../x", "x\n", "a.b")),
         *((name, "a keyword of Python") for name in ("class", "async", "match", "trues", "nones")),
         *((name, "standard library") for name in ("http", "platform", "queue", "json", "email")),
@@ -77,9 +80,9 @@ def plan(**variables: str) -> Plan:
     [
         ({}, "NAME is missing"),
         ({"NAME": ""}, "NAME is missing"),
-        ({"NAME": "stock", "DATABASE": "perhaps"}, "yes or no"),
-        ({"NAME": "stock", "ON": "nothing.happened"}, "order.created, payment.completed, user.created"),
-        ({"NAME": "stock", "ON": "../order.created"}, "no such event"),
+        ({"NAME": "zstock", "DATABASE": "perhaps"}, "yes or no"),
+        ({"NAME": "zstock", "ON": "nothing.happened"}, "order.created, payment.completed"),
+        ({"NAME": "zstock", "ON": "../order.created"}, "no such event"),
     ],
 )
 def test_what_cannot_be_asked_for(variables, why):
@@ -94,7 +97,7 @@ def test_an_event_about_the_same_things(tmp_path):
 
     with pytest.raises(ScaffoldError, match="both would have ids called parcelId"):
         Plan.of({"NAME": "parcels", "ON": "parcel.sent"}, tmp_path)
-    assert Plan.of({"NAME": "stock", "ON": "parcel.sent"}, tmp_path).on.wire_name == "parcelId"
+    assert Plan.of({"NAME": "zstock", "ON": "parcel.sent"}, tmp_path).on.wire_name == "parcelId"
 
 
 def test_a_topic_that_is_there(tmp_path):
@@ -106,10 +109,10 @@ def test_a_topic_that_is_there(tmp_path):
 
 
 def test_without_more_it_has_a_database_and_listens_to_orders():
-    made = plan(NAME="stock", ON="", DATABASE="")
+    made = plan(NAME="zstock", ON="", DATABASE="")
 
-    assert (made.has_database, made.on.topic, made.thing, made.model) == (True, "order.created", "stock", "Stock")
-    assert not plan(NAME="stock", DATABASE="no").has_database
+    assert (made.has_database, made.on.topic, made.thing, made.model) == (True, "order.created", "zstock", "Zstock")
+    assert not plan(NAME="zstock", DATABASE="no").has_database
 
 
 class TestPort:

@@ -13,8 +13,8 @@ from tests.engines import OWNER
 pytestmark = pytest.mark.acceptance
 
 OWN = {
-    *("stock/", "tests/stock/", "settings/stock.py", "docs/events/stock.created.v1.json"),
-    *("audits/", "tests/audits/", "settings/audits.py", "docs/events/audit.created.v1.json"),
+    *("zstock/", "tests/zstock/", "settings/zstock.py", "docs/events/zstock.created.v1.json"),
+    *("zaudits/", "tests/zaudits/", "settings/zaudits.py", "docs/events/zaudit.created.v1.json"),
 }
 GENERATED = (".dockerignore", "docker/", "deploy/", "docs/settings.md", "pyproject.toml")
 PYTHON = ".venv/bin/python"
@@ -82,7 +82,7 @@ def clean(tmp_path_factory) -> Clone:
 @pytest.fixture(scope="module")
 def clone(clean: Clone) -> Clone:
     """The same, with one of each kind."""
-    for variables in ({"NAME": "stock"}, {"NAME": "audits", "ON": "order.created", "DATABASE": "no"}):
+    for variables in ({"NAME": "zstock"}, {"NAME": "zaudits", "ON": "order.created", "DATABASE": "no"}):
         said = succeeded(clean.service(**variables))
         assert f"{variables['NAME']} listens to order.created" in said
     return clean
@@ -90,7 +90,7 @@ def clone(clean: Clone) -> Clone:
 
 @pytest.mark.parametrize(
     "variables",
-    [{"NAME": "a'; b\""}, {"NAME": "stock", "ON": "nothing.happened"}],  # all others: test_names.py
+    [{"NAME": "a'; b\""}, {"NAME": "zstock", "ON": "nothing.happened"}],  # all others: test_names.py
 )
 def test_what_cannot_be_is_one_message_and_nothing_is_written(clean, variables):
     before = clean.status()
@@ -114,15 +114,15 @@ def test_what_it_wrote_passes_every_check(clone):
     succeeded(clone.run(PYTHON, "-m", "ruff", "check"))
     succeeded(clone.run(PYTHON, "-m", "ruff", "format", "--check"))
     succeeded(clone.run(".venv/bin/lint-imports", PYTHONPATH="platform"))
-    databases = {f"{name}_DATABASE_URL": "postgresql://x@127.0.0.1:1/x" for name in ("USERS", "ORDERS", "STOCK")}
+    databases = {f"{name}_DATABASE_URL": "postgresql://x@127.0.0.1:1/x" for name in ("USERS", "ORDERS", "ZSTOCK")}
     anywhere = {"ENVIRONMENT": "development", **databases}
-    succeeded(clone.run(PYTHON, "-m", "mypy", "stock", "audits", **anywhere))
-    check = ("-W", "ignore", "manage.py", "makemigrations", "--check", "--dry-run", "--settings=settings.stock")
+    succeeded(clone.run(PYTHON, "-m", "mypy", "zstock", "zaudits", **anywhere))
+    check = ("-W", "ignore", "manage.py", "makemigrations", "--check", "--dry-run", "--settings=settings.zstock")
     succeeded(clone.run(PYTHON, *check, **anywhere))
 
 
 def test_its_tests_and_the_contracts(clone):
-    tests = ("tests/stock", "tests/audits", "tests/contracts")
+    tests = ("tests/zstock", "tests/zaudits", "tests/contracts")
     said = succeeded(clone.run(PYTHON, "-m", "pytest", "-n", "0", "-q", *tests))
 
     assert "passed" in said
@@ -130,7 +130,7 @@ def test_its_tests_and_the_contracts(clone):
 
 def test_a_story_through_the_system_with_both(clone):
     # The story starts engines of its own; what needs addresses before is told some at which nobody is.
-    nowhere = {f"{name}_DATABASE_URL": "postgresql://x@127.0.0.1:1/x" for name in ("USERS", "ORDERS", "STOCK")}
+    nowhere = {f"{name}_DATABASE_URL": "postgresql://x@127.0.0.1:1/x" for name in ("USERS", "ORDERS", "ZSTOCK")}
     own = {OWNER: "the story", "ENVIRONMENT": "development", **nowhere}
     said = succeeded(clone.run(PYTHON, "-m", "pytest", "-n", "0", "-q", "tests/scaffold/story.py", **own))
 
@@ -139,7 +139,7 @@ def test_a_story_through_the_system_with_both(clone):
 
 def test_deleting_it_leaves_the_tree_as_it_was(clone):
     """As docs/services.md says."""
-    for path in (*OWN, *(f"deploy/kubernetes/{name}.yaml" for name in ("stock", "audits"))):
+    for path in (*OWN, *(f"deploy/kubernetes/{name}.yaml" for name in ("zstock", "zaudits"))):
         succeeded(clone.run("rm", "-r", path))
     succeeded(clone.run("make", "generate"))
 
