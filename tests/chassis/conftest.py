@@ -8,9 +8,9 @@ from typing import Any, ClassVar
 import pytest
 
 from chassis.consumer import consumer as consumer_module
+from chassis.consumer import orphaned_transactions
 from chassis.events.event import Event
 from chassis.events.registry import Handler, Received
-from chassis.kafka import orphaned_transactions
 from tests.chassis.support.kafka_helpers import make_topic, new_topic, send
 
 

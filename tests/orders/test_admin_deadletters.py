@@ -12,7 +12,8 @@ from django.test import Client
 from django.urls import reverse
 
 from chassis.deadletters import store
-from chassis.deadletters.store import Patience, Store, Wanted
+from chassis.deadletters.store import Store, Wanted
+from chassis.kafka.patience import Patience
 from chassis.messaging.models import OutboxEvent
 from chassis.outbox import parked
 from tests.chassis.support import letters

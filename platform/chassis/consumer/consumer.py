@@ -15,7 +15,7 @@ from chassis.consumer.crashes import CrashGuard
 from chassis.consumer.database_transaction import DatabaseTransaction
 from chassis.consumer.dispatch import Handlers
 from chassis.consumer.intake import Intake
-from chassis.consumer.kafka_transaction import Fenced, KafkaTransaction
+from chassis.consumer.kafka_transaction import KafkaTransaction
 from chassis.consumer.lost_events import LostEvents
 from chassis.consumer.pausing import Pausing
 from chassis.consumer.topic_ids import TopicIds
@@ -25,6 +25,7 @@ from chassis.events.registry import Received
 from chassis.events.registry import handlers as registered
 from chassis.kafka import clients
 from chassis.kafka.connectivity import Reach
+from chassis.kafka.errors import Fenced
 from chassis.kafka.records import Partition, Record, from_message
 from chassis.observability import metrics, tracing
 from chassis.observability.logging import info_all

@@ -8,13 +8,14 @@ from functools import partial
 import structlog
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
 
-from chassis.consumer import dispatch
+from chassis.consumer import dispatch, orphaned_transactions
 from chassis.consumer.dispatch import Handlers
 from chassis.consumer.unit_of_work import USUAL, Offsets, Outcome, Tagged, Terms, untagged
 from chassis.deadletters import record as deadletters
 from chassis.deadletters.record import DeadLetter, topic_of
 from chassis.events.envelope import Envelope, Outgoing, seal
-from chassis.kafka import clients, orphaned_transactions, sizes
+from chassis.kafka import clients, sizes
+from chassis.kafka.errors import Fenced, Unsure
 from chassis.kafka.records import Headers, Record
 from chassis.runtime.failures import DependencyDown, Refused, Unburied
 from chassis.runtime.watchdog import Watchdog
@@ -36,14 +37,6 @@ _collected: ContextVar[list[Envelope] | None] = ContextVar("collected", default=
 
 class NotInTransaction(Exception):
     """publish_all() was called outside a handler of a transactional consumer."""
-
-
-class Fenced(Exception):
-    """Another process has taken this one's place: it must end, and may start anew."""
-
-
-class Unsure(Fenced):
-    """Nobody has this one's place, but it cannot tell how its last transaction ended: it must start anew, which finds out."""
 
 
 def publish_all(outgoing: Iterable[Outgoing]) -> None:

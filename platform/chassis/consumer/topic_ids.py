@@ -19,9 +19,9 @@ import structlog
 from confluent_kafka import KafkaException, TopicCollection, TopicPartition
 from confluent_kafka.admin import AdminClient
 
-from chassis.consumer.kafka_transaction import Unsure
 from chassis.consumer.unit_of_work import Offsets
 from chassis.kafka import clients, offset_metadata
+from chassis.kafka.errors import Unsure
 from chassis.observability import metrics
 
 log = structlog.get_logger(__name__)

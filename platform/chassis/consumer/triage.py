@@ -9,13 +9,13 @@ from django.conf import settings
 
 from chassis.consumer.backlog import Backlog
 from chassis.consumer.dispatch import Handlers
-from chassis.consumer.kafka_transaction import Fenced
 from chassis.consumer.pace import Pace
 from chassis.consumer.schedule import COSTLY_SECONDS
 from chassis.consumer.stop_the_line import Stopping
 from chassis.consumer.unit_of_work import Letters, Outcome, Terms, Transaction, Withheld
 from chassis.database.failures import is_statement_timeout
 from chassis.deadletters.record import DeadLetter
+from chassis.kafka.errors import Fenced
 from chassis.kafka.records import Record
 from chassis.observability import metrics
 from chassis.runtime.dependency import Dependency

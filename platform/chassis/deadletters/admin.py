@@ -11,9 +11,10 @@ from django.shortcuts import redirect
 from django.template.response import TemplateResponse
 from django.urls import path, reverse
 
-from chassis.consumer.kafka_transaction import Fenced
 from chassis.deadletters import redrive, text
-from chassis.deadletters.store import REASONS, Action, NoTopic, Patience, Store, StoredLetter, Wanted, sources
+from chassis.deadletters.store import REASONS, Action, NoTopic, Store, StoredLetter, Wanted, sources
+from chassis.kafka.errors import Fenced
+from chassis.kafka.patience import Patience
 from chassis.messaging.models import DeadLetter
 from chassis.runtime.failures import DependencyDown
 

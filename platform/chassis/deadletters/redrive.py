@@ -17,18 +17,11 @@ from itertools import islice
 import structlog
 from django.conf import settings
 
-from chassis.consumer.kafka_transaction import Fenced
 from chassis.deadletters.record import REDRIVEN, REDRIVEN_FOR
-from chassis.deadletters.store import (
-    RESOLVES,
-    Action,
-    Patience,
-    Resolution,
-    Store,
-    StoredLetter,
-    Wanted,
-)
+from chassis.deadletters.store import RESOLVES, Action, Resolution, Store, StoredLetter, Wanted
 from chassis.kafka import names
+from chassis.kafka.errors import Fenced
+from chassis.kafka.patience import Patience
 from chassis.kafka.writer import Outbound, Refused, Writer
 from chassis.runtime.retries import RetryPolicy
 

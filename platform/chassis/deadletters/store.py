@@ -17,6 +17,7 @@ from confluent_kafka.admin import AdminClient, OffsetSpec
 from chassis.deadletters.record import PREFIX, topic_of
 from chassis.events.registry import handlers as registered
 from chassis.kafka import clients, raw_headers
+from chassis.kafka.patience import Patience
 from chassis.kafka.records import Headers, Partition, Record, from_message
 from chassis.observability import correlation, privacy
 from chassis.runtime.failures import DependencyDown
@@ -41,26 +42,6 @@ class NoTopic(Exception):
 def sources() -> dict[str, str]:
     """The topics that the running service consumes, by the names of their dead-letter topics."""
     return {topic_of(topic): topic for topic in registered()}
-
-
-class Patience:
-    """How long Kafka is waited for: `silence` seconds without a word from it, and `whole` seconds in all."""
-
-    def __init__(self, silence: float, whole: float = float("inf")) -> None:
-        self._silence = silence
-        self._end = time.monotonic() + whole
-        self._heard = time.monotonic()
-
-    def heard(self) -> None:
-        """Kafka said something, or was not asked."""
-        self._heard = time.monotonic()
-
-    def left(self) -> float:
-        """The seconds that are left, more than 0. Raises DependencyDown when there are none."""
-        left = min(self._heard + self._silence, self._end) - time.monotonic()
-        if left <= 0:
-            raise DependencyDown("Kafka does not answer in time, or somebody's transaction is open")
-        return left
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,10 +6,9 @@ so that several environments can share one cluster, each closed in by access rul
 
 import re
 from collections.abc import Collection
+from typing import Protocol
 
 from django.conf import settings
-
-from chassis.events.event import Event
 
 DEAD_LETTERS = ".dlq"
 """How the name of every dead-letter topic ends."""
@@ -24,7 +23,15 @@ def is_legal(topic: str) -> bool:
     return _LEGAL.match(topic) is not None and topic not in _INTERNAL
 
 
-def topic(event: type[Event] | Event) -> str:
+class Named(Protocol):
+    """An event, or its class: what has a logical name."""
+
+    @property
+    def topic(self) -> str:
+        """The logical name, `user.created`."""
+
+
+def topic(event: Named) -> str:
     """The topic of an event."""
     return f"{settings.KAFKA_PREFIX}{event.topic}"
 

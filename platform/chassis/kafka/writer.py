@@ -9,9 +9,9 @@ from typing import Self
 
 from confluent_kafka import KafkaError, KafkaException, Message
 
-from chassis.consumer.kafka_transaction import Fenced
-from chassis.deadletters.store import Patience
 from chassis.kafka import clients, sizes
+from chassis.kafka.errors import Fenced
+from chassis.kafka.patience import Patience
 from chassis.kafka.records import Headers
 from chassis.runtime.failures import DependencyDown
 

@@ -14,11 +14,12 @@ from hypothesis import strategies as st
 
 from chassis.consumer.consumer import Consumer
 from chassis.consumer.kafka_transaction import publish_all
-from chassis.deadletters.store import Patience, StoredLetter, Wanted, read, span
+from chassis.deadletters.store import StoredLetter, Wanted, read, span
 from chassis.deadletters.text import details, line
 from chassis.events.envelope import Outgoing
 from chassis.events.event import Event
 from chassis.kafka import topic_reader
+from chassis.kafka.patience import Patience
 from chassis.kafka.records import Record, from_message
 from chassis.messaging.models import OutboxEvent
 from chassis.outbox.publishing import headers_from_json

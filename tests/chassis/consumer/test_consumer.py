@@ -12,7 +12,7 @@ from confluent_kafka import TopicPartition
 from django.db import connections
 
 from chassis.consumer.consumer import Consumer, SessionTooShort
-from chassis.consumer.kafka_transaction import Fenced
+from chassis.kafka.errors import Fenced
 from chassis.messaging.models import InboxEvent, OutboxEvent
 from chassis.observability import metrics
 from tests.chassis.support.kafka_helpers import committed, servers

@@ -10,8 +10,8 @@ from confluent_kafka import KafkaError, KafkaException
 from django.db import InterfaceError, OperationalError, connections
 
 from chassis.consumer.consumer import Consumer
-from chassis.consumer.kafka_transaction import Fenced
 from chassis.health.heartbeat import Heartbeat
+from chassis.kafka.errors import Fenced
 from chassis.runtime.failures import DependencyDown, Unburied
 from chassis.runtime.shutdown import Stop
 from tests.chassis.consumer.test_consumer import dead

@@ -6,7 +6,7 @@ from django.db import InterfaceError, OperationalError
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from chassis.consumer.kafka_transaction import Fenced
+from chassis.kafka.errors import Fenced
 from chassis.runtime.failures import DependencyDown, HandlerTimeout, Unburied
 from tests.chassis.kafka.records import record
 from tests.chassis.support.simulation import EACH, Simulation, clock

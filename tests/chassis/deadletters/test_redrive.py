@@ -11,10 +11,11 @@ import pytest
 from confluent_kafka import Producer
 from structlog.testing import capture_logs
 
-from chassis.consumer.kafka_transaction import Fenced
 from chassis.deadletters import redrive, store
-from chassis.deadletters.store import Patience, Store, Wanted
+from chassis.deadletters.store import Store, Wanted
 from chassis.kafka import clients
+from chassis.kafka.errors import Fenced
+from chassis.kafka.patience import Patience
 from chassis.kafka.writer import Outbound, Refused, Writer
 from chassis.runtime.failures import DependencyDown
 from tests.chassis.support import letters

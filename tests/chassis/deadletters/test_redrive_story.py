@@ -7,9 +7,10 @@ import pytest
 from chassis.consumer.consumer import Consumer
 from chassis.consumer.kafka_transaction import publish_all
 from chassis.deadletters import redrive, store
-from chassis.deadletters.store import Patience, Store, StoredLetter, Wanted
+from chassis.deadletters.store import Store, StoredLetter, Wanted
 from chassis.events.envelope import Outgoing
 from chassis.events.event import Event
+from chassis.kafka.patience import Patience
 from chassis.messaging.models import InboxEvent, OutboxEvent
 from chassis.outbox.relay import Relay
 from tests.chassis.support import letters

@@ -12,11 +12,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from chassis.consumer import consumer as consumer_module
+from chassis.consumer import orphaned_transactions
 from chassis.consumer.consumer import Consumer
 from chassis.deadletters.record import PREFIX, DeadLetter, without_diagnostics
 from chassis.events.envelope import Unreadable
 from chassis.events.registry import Handler
-from chassis.kafka import orphaned_transactions, sizes
+from chassis.kafka import sizes
 from chassis.kafka.records import Record
 from chassis.messaging.models import OutboxEvent
 from chassis.outbox.relay import Relay

@@ -6,10 +6,11 @@ from typing import Any
 import pytest
 
 from chassis.consumer.consumer import Consumer
-from chassis.consumer.kafka_transaction import Fenced, NotInTransaction, publish_all
+from chassis.consumer.kafka_transaction import NotInTransaction, publish_all
 from chassis.events.envelope import Outgoing
 from chassis.events.event import Event
 from chassis.kafka import clients
+from chassis.kafka.errors import Fenced
 from chassis.runtime.dependency import Dependency
 from tests.chassis.support.kafka_helpers import Reader, committed, headers, make_topic, new_topic, read
 from tests.chassis.support.loops import running

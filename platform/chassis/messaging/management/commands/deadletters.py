@@ -9,11 +9,12 @@ from typing import Any
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 
-from chassis.consumer.kafka_transaction import Fenced
 from chassis.deadletters import redrive
-from chassis.deadletters.store import REASONS, Action, NoTopic, Patience, Store, StoredLetter, Wanted, sources
+from chassis.deadletters.store import REASONS, Action, NoTopic, Store, StoredLetter, Wanted, sources
 from chassis.deadletters.text import details, line
 from chassis.kafka import names
+from chassis.kafka.errors import Fenced
+from chassis.kafka.patience import Patience
 from chassis.runtime.failures import DependencyDown
 from chassis.runtime.shutdown import Stop
 

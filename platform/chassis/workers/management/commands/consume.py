@@ -11,9 +11,9 @@ from django.core.management.base import BaseCommand, CommandError
 
 from chassis.consumer import replay
 from chassis.consumer.consumer import Consumer, SessionTooShort
-from chassis.consumer.kafka_transaction import Fenced, Unsure
 from chassis.events.registry import handlers
 from chassis.kafka import clients, names
+from chassis.kafka.errors import Fenced, Unsure
 from chassis.runtime.shutdown import Heartbeat, Overdue, Stop
 from chassis.workers import worker
 
