@@ -32,7 +32,7 @@ engines: environment  ## Only PostgreSQL and Kafka, on free ports with throw-awa
 	@$(EMBEDDED) engines $(ARGS)
 
 test: environment  ## Run all tests on the real engines (ARGS="-k outbox" for some of them)
-	@$(PY) -m pytest -n $(WORKERS) --dist loadfile $(ARGS)
+	@$(PY) -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder $(ARGS)
 
 lint: environment  ## Check style and the arrows between the parts
 	$(PY) -m ruff check

@@ -9,6 +9,19 @@ from services import SERVICES
 HERE = Path(__file__).parent
 ALIASES = {service.name: service.name if service.database else None for service in SERVICES}
 
+# What takes minutes: begun first, so that no worker is left alone with it in the end.
+LONG = ("scaffold/test_service.py", "docs/test_tutorial.py", "acceptance/", "chaos/", "embedded/", "browser/")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the long files first, in the order of LONG; xdist's `loadfile` hands files out in this order."""
+
+    def rank(item: pytest.Item) -> int:
+        path = item.path.relative_to(HERE).as_posix()
+        return next((place for place, prefix in enumerate(LONG) if path.startswith(prefix)), len(LONG))
+
+    items.sort(key=rank)
+
 
 @pytest.fixture(autouse=True)
 def service(request: pytest.FixtureRequest, settings) -> str:

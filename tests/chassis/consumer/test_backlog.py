@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from chassis.consumer.backlog import Backlog, PartitionOffsets
-from tests.chassis.kafka.records import record
+from tests.chassis.support.records import record
 
 SOURCE = ("user.created", 0)
 

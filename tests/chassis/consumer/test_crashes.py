@@ -11,8 +11,8 @@ from chassis.consumer import crashes
 from chassis.consumer.backlog import Backlog
 from chassis.consumer.crashes import CAREFUL_AFTER, TRIES, WINDOW, CrashGuard, Memory
 from chassis.kafka import offset_metadata, topic_reader
-from tests.chassis.kafka.records import record
 from tests.chassis.support.kafka_helpers import new_topic, servers
+from tests.chassis.support.records import record
 
 
 class TestMemory:

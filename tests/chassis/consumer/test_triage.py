@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from chassis.kafka.errors import Fenced
 from chassis.runtime.failures import DependencyDown, HandlerTimeout, Unburied
-from tests.chassis.kafka.records import record
+from tests.chassis.support.records import record
 from tests.chassis.support.simulation import EACH, Simulation, clock
 
 
