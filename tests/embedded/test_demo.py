@@ -65,7 +65,7 @@ def test_all_steps_share_one_request_and_one_trace(whole: Run) -> None:
 
 def test_the_order_came_to_an_end_and_the_repeat_to_nothing(whole: Run) -> None:
     assert re.search(r"order +[0-9a-f-]{36}: (paid|failed), read back through the gateway", whole.output)
-    assert "on order.created 1 time, on payment.completed 1 time" in whole.output
+    assert "order.created was published 1 time, payment.completed 1 time" in whole.output
     assert "the user still has 1 order, unchanged" in whole.output
 
 
