@@ -10,9 +10,9 @@ from embedded.kafka import Kafka
 from embedded.ports import HOST
 from embedded.postgres import DATABASES, PostgreSQL
 from embedded.processes import drive_async
-from services import SERVICES
+from services import BEHIND_GATEWAY
 
-CLIENTS = tuple(service.name for service in SERVICES if not service.edge)
+CLIENTS = tuple(service.name for service in BEHIND_GATEWAY)
 """The services that talk to Kafka; each has a listener of its own, advertised at the address of its link."""
 
 

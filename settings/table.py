@@ -13,7 +13,7 @@ from settings.environment import SECRETS_DIR
 
 PAGE = ROOT / "docs" / "settings.md"
 
-BEHIND_GUNICORN = ", ".join(service.name for service in services.SERVICES if not service.edge)
+BEHIND_GUNICORN = ", ".join(service.name for service in services.BEHIND_GATEWAY)
 
 # What is read before settings/environment/, or by a library: (name, who, values, default, meaning).
 OTHERS = (

@@ -7,13 +7,12 @@ from typing import cast
 
 from pydantic import create_model
 
-from services import SERVICES
+from services import BEHIND_GATEWAY, SERVICES, WITH_DATABASE
 from settings import base
 from settings.environment import ENVIRONMENTS, Environment
 
-WITH_DATABASE = tuple(service for service in SERVICES if service.database)
 # The gateway last: where it has a default of its own, here holds that of the others.
-NAMES = (*(service.name for service in SERVICES if not service.edge), *(one.name for one in SERVICES if one.edge))
+NAMES = (*(service.name for service in BEHIND_GATEWAY), *(one.name for one in SERVICES if one.edge))
 
 TestEnvironment = cast(
     type[Environment], create_model("TestEnvironment", __base__=tuple(ENVIRONMENTS[name] for name in NAMES))

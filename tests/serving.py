@@ -15,10 +15,10 @@ import psycopg
 
 from embedded import ports
 from embedded.processes import Child, drive
-from services import SERVICES
+from services import WITH_DATABASE
 
 ROOT = Path(__file__).resolve().parent.parent
-DATABASES = {service.name: service.database_variable for service in SERVICES if service.database}
+DATABASES = {service.name: service.database_variable for service in WITH_DATABASE}
 
 
 @contextmanager

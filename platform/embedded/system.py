@@ -94,17 +94,21 @@ def processes(declared: tuple[Service, ...]) -> tuple[Process, ...]:
 MIGRATE = "migrate --no-input -v0"
 TOPICS = "topics"
 
+COMMANDS = {
+    ("migrate",): (MIGRATE,),
+    ("topics",): (TOPICS,),
+    ("migrate", "topics"): (MIGRATE, AWAIT_KAFKA, TOPICS),
+}
+"""How a service's jobs run here."""
+
 
 def jobs(declared: tuple[Service, ...]) -> tuple[Job, ...]:
     """What runs once before the processes of these services start."""
-    made = []
-    for service in declared:
-        if service.database:
-            topics = (AWAIT_KAFKA, TOPICS) if service.uses_kafka else ()
-            made.append(Job(service.name, (MIGRATE, *topics), needs="postgres"))
-        elif service.uses_kafka:
-            made.append(Job(service.name, (TOPICS,), needs="kafka"))
-    return tuple(made)
+    return tuple(
+        Job(service.name, COMMANDS[service.jobs], needs="postgres" if service.database else "kafka")
+        for service in declared
+        if service.jobs
+    )
 
 
 def known_addresses(service: Service, declared: tuple[Service, ...]) -> tuple[str, ...]:
@@ -119,13 +123,20 @@ def known_addresses(service: Service, declared: tuple[Service, ...]) -> tuple[st
 PROCESSES = processes(services.SERVICES)
 JOBS = jobs(services.SERVICES)
 SERVICES = tuple(service.name for service in services.SERVICES)
-WITH_DATABASE = tuple(service for service in services.SERVICES if service.database)
 KNOWS = {service.name: known_addresses(service, services.SERVICES) for service in services.SERVICES}
 
-_OWN_SETTINGS = (setting.name for service in services.SERVICES for setting in service.settings)
-
 # What a child may inherit from the terminal even in the demo, which is to be the same for everyone.
-INHERITED = ("PATH", "HOME", "USER", "LANG", "LC_ALL", "TMPDIR", "LD_LIBRARY_PATH", "OTEL_", *_OWN_SETTINGS)
+INHERITED = (
+    "PATH",
+    "HOME",
+    "USER",
+    "LANG",
+    "LC_ALL",
+    "TMPDIR",
+    "LD_LIBRARY_PATH",
+    "OTEL_",
+    *(setting.name for service in services.SERVICES for setting in service.settings),
+)
 
 
 def urls(ports: Mapping[str, int]) -> dict[str, str]:

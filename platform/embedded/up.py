@@ -21,8 +21,8 @@ from embedded.postgres import PostgreSQL
 from embedded.processes import drive_async
 from embedded.runner import BACKOFF_FIRST, BACKOFF_MOST, Show, all_or_first_failure
 from embedded.stand import Stand
-from embedded.system import JOBS, PROCESSES, ROOT, WITH_DATABASE, Job
-from services import SERVICES
+from embedded.system import JOBS, PROCESSES, ROOT, Job
+from services import SERVICES, WITH_DATABASE
 
 VAR = ROOT / "var"
 DEV_ENV = VAR / "dev.env"

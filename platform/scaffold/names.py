@@ -89,7 +89,7 @@ def _places(name: str) -> tuple[str, ...]:
     """Where its files will be, and what a file or folder of this name would hide."""
     return (
         *(name, f"{name}.py", f"settings/{name}.py", f"tests/{name}", f"tests/{name}.py"),
-        *(f"docker/compose/{name}.yaml", f"deploy/kubernetes/{name}.yaml"),
+        f"deploy/kubernetes/{name}.yaml",
     )
 
 

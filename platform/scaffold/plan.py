@@ -3,7 +3,6 @@
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
-from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +11,11 @@ from pydantic.alias_generators import to_camel
 from scaffold import names, topics
 from scaffold.errors import ScaffoldError
 from services import Service, discover
+from services.declaration import PORT_OFFSETS, PORTS
 
 DEFAULT_TOPIC = "order.created"
 ANSWERS = {"yes": True, "no": False}
 FIRST_PORT = 8001
-LAST_PORT = 65515
-WORKERS = (10, 20)
-"""How far above a service's port its relay and its consumer listen (`services.Service.port_of`)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,10 +72,12 @@ class Plan:
 
 def free_port(known: tuple[Service, ...]) -> int:
     """The first port that, with those of its workers, is no other service's. Raises ScaffoldError where none is left."""
-    taken = {service.port + more for service in known for more in (0, *WORKERS)}
-    for port in count(FIRST_PORT):
-        if port > LAST_PORT:
-            raise ScaffoldError("no port is left")
-        if not taken.intersection((port, *(port + more for more in WORKERS))):
+    taken = {port for service in known for port in _ports(service.port)}
+    for port in range(FIRST_PORT, PORTS.stop):
+        if taken.isdisjoint(_ports(port)):
             return port
-    raise AssertionError
+    raise ScaffoldError("no port is left")
+
+
+def _ports(port: int) -> set[int]:
+    return {port + offset for offset in PORT_OFFSETS.values()}

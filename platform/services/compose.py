@@ -38,12 +38,11 @@ def secret_names(service: Service) -> Lines:
 
 
 def _containers(service: Service) -> Lines:
-    jobs = [*(["migrate"] if service.database else []), *(["topics"] if service.uses_kafka else [])]
     lines = _web(service)
     for kind, process in service.processes().items():
         if kind != "web":
-            lines += ["", *_worker(service, kind, process, jobs)]
-    for command in jobs:
+            lines += ["", *_worker(service, kind, process)]
+    for command in service.jobs:
         lines += ["", *_job(service, command)]
     if service.database:
         lines += ["", *_purge(service)]
@@ -74,7 +73,7 @@ def _web(service: Service) -> Lines:
     ]
 
 
-def _worker(service: Service, kind: Kind, process: Process, jobs: Lines) -> Lines:
+def _worker(service: Service, kind: Kind, process: Process) -> Lines:
     # Replicas share their environment, so none has a CONSUMER_ID of its own: each is a new member of its group.
     return [
         f"{service.name}-{kind}:",
@@ -83,7 +82,7 @@ def _worker(service: Service, kind: Kind, process: Process, jobs: Lines) -> Line
         *_ours(service),
         *_deploy(f"{service.name}-{kind}", process),
         "  depends_on:",
-        *(f"    {service.name}-{command}: {{condition: service_completed_successfully}}" for command in jobs),
+        *(f"    {service.name}-{command}: {{condition: service_completed_successfully}}" for command in service.jobs),
     ]
 
 

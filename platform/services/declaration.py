@@ -25,6 +25,13 @@ ENGINES = frozenset({"kafka", "postgres"})
 """The hosts in compose that are no services."""
 
 Kind = Literal["web", "relay", "consume"]
+OneOff = Literal["migrate", "topics"]
+
+PORT_OFFSETS: dict[Kind, int] = {"web": 0, "relay": 10, "consume": 20}
+"""How far above a service's port its processes listen in `make up`."""
+
+PORTS = range(1024, 65536 - max(PORT_OFFSETS.values()))
+"""The ports that a service may have."""
 
 
 class BadDeclaration(ValueError):
@@ -112,8 +119,10 @@ class Service:
         """Raises BadDeclaration."""
         if not NAME.fullmatch(self.name):
             self._refuse("name", "must be 2 to 30 lower-case letters and digits, a letter first")
-        if not 1024 <= self.port <= 65535 - 20:
-            self._refuse("port", "must be between 1024 and 65515: workers listen 10 and 20 above it")
+        if self.port not in PORTS:
+            self._refuse(
+                "port", f"must be between {PORTS.start} and {PORTS.stop - 1}: workers listen 10 and 20 above it"
+            )
         if self.name in sys.stdlib_module_names:
             self._refuse("name", "must not be that of a module of Python's standard library")
         if self.name in ENGINES:
@@ -170,6 +179,13 @@ class Service:
         """Whether it publishes or consumes events."""
         return bool(self.relay or self.consumer)
 
+    @property
+    def jobs(self) -> tuple[OneOff, ...]:
+        """The management commands that run once before its processes start."""
+        migrate: tuple[OneOff, ...] = ("migrate",) if self.database else ()
+        topics: tuple[OneOff, ...] = ("topics",) if self.uses_kafka else ()
+        return migrate + topics
+
     def processes(self) -> dict[Kind, Process]:
         """Its processes by kind, in the order in which they are listed everywhere."""
         kinds: dict[Kind, Process | None] = {"web": self.web, "relay": self.relay, "consume": self.consumer}
@@ -177,4 +193,4 @@ class Service:
 
     def port_of(self, kind: Kind) -> int:
         """Where a process of the kind listens in `make up`."""
-        return self.port + {"web": 0, "relay": 10, "consume": 20}[kind]
+        return self.port + PORT_OFFSETS[kind]

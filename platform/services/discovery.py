@@ -76,6 +76,8 @@ def _demand_one_edge(services: list[Service]) -> None:
 
 
 SERVICES = discover()
+BEHIND_GATEWAY = tuple(service for service in SERVICES if not service.edge)
+WITH_DATABASE = tuple(service for service in SERVICES if service.database)
 
 
 def by_name(name: str) -> Service:

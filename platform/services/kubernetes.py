@@ -21,16 +21,10 @@ def manifest(root: Path, service: Service) -> str:
     return head + "---\n".join(
         [
             *(_render(root, kind, service, process) for kind, process in service.processes().items()),
-            *([_render(root, "migrate", service)] if service.database else []),
-            *([_render(root, "topics", service)] if service.uses_kafka else []),
+            *(_render(root, command, service) for command in service.jobs),
             *([_render(root, "purge", service)] if service.database else []),
         ]
     )
-
-
-def upstreams(services: tuple[Service, ...]) -> list[str]:
-    """The addresses that the gateway is told."""
-    return [f"{one.url_variable}: http://{one.name}:8000" for one in services if not one.edge]
 
 
 def secret_commands(services: tuple[Service, ...]) -> list[str]:
@@ -43,17 +37,12 @@ def secret_commands(services: tuple[Service, ...]) -> list[str]:
 
 
 def _render(root: Path, template: str, service: Service, process: Process | None = None) -> str:
-    folder = root / FOLDER / "templates"
-    values = {
-        "name": service.name,
-        "minute": str(17 + service.port * 20 % 43),  # not all services at once
-        "wait": (folder / "wait.yaml").read_text() if service.database else "",
-        **(
-            {key: str(getattr(process, key)) for key in ("replicas", "cpu", "memory", "memory_limit")}
-            if process
-            else {}
-        ),
-    }
-    # Twice: what waits for a migration has the service's name in it.
-    text = _Template((folder / f"{template}.yaml").read_text()).substitute(values)
-    return _Template(text).substitute(values)
+    values = {"name": service.name, "minute": str(17 + service.port * 20 % 43)}  # not all services at once
+    if process:
+        values |= {key: str(getattr(process, key)) for key in ("replicas", "cpu", "memory", "memory_limit")}
+    wait = _template(root, "wait").substitute(values) if service.database else ""
+    return _template(root, template).substitute(values, wait=wait)
+
+
+def _template(root: Path, name: str) -> _Template:
+    return _Template((root / FOLDER / "templates" / f"{name}.yaml").read_text())

@@ -19,8 +19,8 @@ WORKLOADS = kustomize.of_kind("Deployment", "StatefulSet")
 ALL = WORKLOADS | kustomize.of_kind("Job", "CronJob")
 COMMON = kustomize.render()["ConfigMap", "common"]["data"]
 
-BEHIND_GATEWAY = [service.name for service in services.SERVICES if not service.edge]
-WITH_DATABASE = [service.name for service in services.SERVICES if service.database]
+BEHIND_GATEWAY = [service.name for service in services.BEHIND_GATEWAY]
+WITH_DATABASE = [service.name for service in services.WITH_DATABASE]
 
 # Part of each ALLOWED_HOSTS, by Kubernetes' own substitution.
 PARTS = {"PUBLIC_HOSTS", "POD_IP"}

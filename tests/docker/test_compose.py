@@ -20,8 +20,8 @@ from tests.settings.services import ROOT
 
 LONG_LIVED = {process.name for process in PROCESSES}
 ONCE = {f"{job.service}-{command}" for job in JOBS for command in job.management}
-BEHIND_GATEWAY = {service.name for service in services.SERVICES if not service.edge}
-NOW_AND_THEN = {f"{service.name}-purge" for service in services.SERVICES if service.database}
+BEHIND_GATEWAY = {service.name for service in services.BEHIND_GATEWAY}
+NOW_AND_THEN = {f"{service.name}-purge" for service in services.WITH_DATABASE}
 ENGINES = {"postgres", "kafka"}
 
 MAKE_SECRETS = ROOT / "docker" / "make-secrets"

@@ -46,7 +46,7 @@ class TestContent:
         }
 
     def test_migrations_and_templates_are_in_it(self, srv):
-        for service in (one.name for one in services.SERVICES if one.database):
+        for service in (one.name for one in services.WITH_DATABASE):
             assert list((srv / service / "migrations").glob("0001_*.py"))
 
     def test_the_context_holds_no_secret_and_no_development_lock(self):

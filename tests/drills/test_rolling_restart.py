@@ -2,7 +2,7 @@
 
 import pytest
 
-from services import SERVICES
+from services import BEHIND_GATEWAY
 from tests.acceptance.books import check, check_placed, settle
 from tests.acceptance.stand import KNOWN, READY_WITHIN
 from tests.drills.balancer import Balancer, Visitor
@@ -10,7 +10,7 @@ from tests.waiting import eventually
 
 pytestmark = pytest.mark.drill
 
-WEB = tuple(service.name for service in SERVICES if not service.edge)
+WEB = tuple(service.name for service in BEHIND_GATEWAY)
 WANTED = {"POST /api/users": 201, "POST /api/orders": 201, "GET /api/users": 200}
 
 

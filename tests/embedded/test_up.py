@@ -16,7 +16,8 @@ import pytest
 from embedded import ports, up
 from embedded.errors import EmbeddedError, PortTaken
 from embedded.observer import _call as call
-from embedded.system import PROCESSES, SERVICES, WITH_DATABASE
+from embedded.system import PROCESSES, SERVICES
+from services import WITH_DATABASE
 from tests.embedded.copies import Run, copy, is_gone, running
 from tests.waiting import eventually
 

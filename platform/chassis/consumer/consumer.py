@@ -16,7 +16,6 @@ from chassis.consumer.database_transaction import DatabaseTransaction
 from chassis.consumer.dispatch import Handlers
 from chassis.consumer.intake import Intake
 from chassis.consumer.kafka_transaction import KafkaTransaction
-from chassis.consumer.lost_events import LostEvents
 from chassis.consumer.pausing import Pausing
 from chassis.consumer.topic_ids import TopicIds
 from chassis.consumer.triage import Triage
@@ -80,7 +79,7 @@ class Consumer:
         )
         self._topic_ids = TopicIds()
         self._crashes = CrashGuard(self._client, self._backlog, self._topic_ids.of)
-        self._lost = LostEvents(self._client, heartbeat, self._topic_ids.tagged, accept=accept_lost)
+        self._lost = lost_events.LostEvents(self._client, heartbeat, self._topic_ids.tagged, accept=accept_lost)
         self._intake = Intake(settings.CONSUMER_BATCH_BYTES)
         self._pausing = Pausing(self._client, self._backlog)
         self._dependency = Dependency("database") if settings.SERVICE_DATABASE else self._broker

@@ -75,7 +75,7 @@ class KafkaClient(Protocol):
 
 @cache
 def _admin() -> KafkaClient:
-    from chassis.kafka import clients
+    from chassis.kafka import clients  # only processes that ask for the broker pay for its client
 
     client: KafkaClient = clients.admin()
     return client

@@ -2,25 +2,9 @@
 
 import threading
 import time
-from typing import Protocol
 
 from chassis.observability import metrics
-
-
-class Dependency(Protocol):
-    """What a loop may have to wait for, as the loop itself sees it."""
-
-    @property
-    def part(self) -> str:
-        """As which part `/health/ready` names it."""
-
-    @property
-    def up(self) -> bool:
-        """Whether the last try succeeded."""
-
-    @property
-    def why(self) -> str:
-        """What a person has to know when it did not; may be empty."""
+from chassis.runtime.shutdown import Awaited
 
 
 class Heartbeat:
@@ -30,10 +14,10 @@ class Heartbeat:
         self.name = name
         self.joined = threading.Event()
         self._last = time.monotonic()
-        self._dependencies: tuple[Dependency, ...] = ()
+        self._dependencies: tuple[Awaited, ...] = ()
         self._said: dict[str, str] = {}
 
-    def watch(self, *dependencies: Dependency) -> None:
+    def watch(self, *dependencies: Awaited) -> None:
         """Say what the loop depends on."""
         self._dependencies = dependencies
 
