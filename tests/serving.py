@@ -16,6 +16,7 @@ import psycopg
 from embedded import ports
 from embedded.processes import Child, drive
 from services import WITH_DATABASE
+from tests.waiting import eventually
 
 ROOT = Path(__file__).resolve().parent.parent
 DATABASES = {service.name: service.database_variable for service in WITH_DATABASE}
@@ -39,7 +40,16 @@ def database(service: str) -> Iterator[dict[str, str]]:
             run([sys.executable, "manage.py", "migrate", "-v0"], environment)
             yield environment
         finally:
-            connection.execute(f'DROP DATABASE "{name}" WITH (FORCE)')  # type: ignore[call-overload]
+            eventually(lambda: _dropped(connection, name))
+
+
+def _dropped(connection: psycopg.Connection, name: str) -> bool:
+    """Drop the database; False while autovacuum is in it, which belongs to the superuser and cannot be ended by its owner."""
+    try:
+        connection.execute(f'DROP DATABASE "{name}" WITH (FORCE)')  # type: ignore[call-overload]
+    except psycopg.errors.InsufficientPrivilege:
+        return False
+    return True
 
 
 def run(argv: list[str], environment: dict[str, str]) -> None:
