@@ -65,9 +65,8 @@ def exists(dotted: str) -> bool:
     for attribute in attributes:
         statement = defined(body, attribute)
         if statement is None:
-            return file.name == "__init__.py" and exists(
-                ".".join([source(tree(file).body, attribute), *attributes[1:]])
-            )
+            passed_on = source(body, attribute) if file.name == "__init__.py" else ""
+            return bool(passed_on) and exists(".".join([passed_on, *attributes[1:]]))
         body = getattr(statement, "body", [])
     return True
 
