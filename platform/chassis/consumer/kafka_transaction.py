@@ -15,16 +15,14 @@ from chassis.deadletters import record as deadletters
 from chassis.deadletters.record import DeadLetter, topic_of
 from chassis.events.envelope import Envelope
 from chassis.kafka import clients, sizes
-from chassis.kafka.errors import Fenced, Unsure
+from chassis.kafka.patience import Endless
 from chassis.kafka.records import Headers, Record
+from chassis.kafka.transactional_producer import CALL_SECONDS, TransactionalProducer
 from chassis.runtime.failures import DependencyDown, Refused, Unburied
 from chassis.runtime.watchdog import Watchdog
 
-CALL_SECONDS = 2.0
-"""How long one call into the transaction may take before the loop looks up again."""
-
 HUNG_SECONDS = 8.0
-"""How long such a call may take although it was told CALL_SECONDS. librdkafka's send_offsets_to_transaction can hang for
+"""How long a call may take although it was told CALL_SECONDS. librdkafka's send_offsets_to_transaction can hang for
 ever when the connection is lost in it (its issue 5456): only another process, with the same transactional.id, can go on."""
 
 NEVER_SEEN: list[tuple[str, str | bytes | None]] = [("never-committed", b"ends a transaction that hung")]
@@ -57,11 +55,9 @@ class KafkaTransaction:
     ) -> None:
         self._tagged = tagged
         self._consumer = consumer
-        self._producer = producer
+        watchdog = Watchdog("a step of a Kafka transaction", HUNG_SECONDS)
+        self._producer = TransactionalProducer(producer, Endless(beat), watchdog)
         self._handlers = handlers
-        self._beat = beat
-        self._watchdog = Watchdog("a step of a Kafka transaction", HUNG_SECONDS)
-        self._repeated = False
         self._shortened: set[str] = set()
         """Dead letters that were too large with their error and traceback."""
 
@@ -76,7 +72,7 @@ class KafkaTransaction:
                 _check(envelopes)
             with self._transaction(offsets):
                 for envelope in envelopes:
-                    self._produce(envelope.topic, envelope.key.encode(), envelope.payload, envelope.headers)
+                    self._producer.produce(envelope.topic, envelope.key.encode(), envelope.payload, envelope.headers)
                 self._bury(dead)
         self._shortened.difference_update(letter.id for letter in dead)
         return Outcome(received, others, dead)
@@ -99,8 +95,7 @@ class KafkaTransaction:
 
     def raise_if_unsure(self) -> None:
         """Raise Unsure when the broker had to be asked twice to end the last transaction: it may have forgotten to."""
-        if self._repeated:
-            raise Unsure("the broker was away while a transaction ended")
+        self._producer.raise_if_unsure()
 
     def end_what_hangs(self) -> None:
         """End what an earlier transaction of this producer's has left open; to be called before the first transaction.
@@ -112,20 +107,12 @@ class KafkaTransaction:
         held_back = orphaned_transactions.offsets(client, self._handlers)
         if not open_places and not held_back:
             return
-        self._producer.begin_transaction()
-        try:
+        with self._producer.aborted_transaction():
             for topic, number in open_places:
-                self._produce(topic, None, None, NEVER_SEEN, number)
-            while clients.flush(self._producer, CALL_SECONDS):
-                self._beat()
+                self._producer.produce(topic, None, None, NEVER_SEEN, number)
+            self._producer.flush()
             if held_back:
                 self._touch_offsets()
-        except KafkaException as exception:
-            if exception.args[0].fatal():
-                raise Fenced(exception.args[0].str()) from exception
-            raise
-        finally:
-            self._abort()
         log.warning(
             "ended what an earlier transaction may have left open",
             partitions=sorted(f"{topic}/{number}" for topic, number in open_places),
@@ -136,9 +123,8 @@ class KafkaTransaction:
         """Send an offset, as one who is no member of the group: this worker has not joined yet."""
         outsider = clients.reader()
         try:
-            member = outsider.consumer_group_metadata()
             positions = [TopicPartition(min(self._handlers), 0, 0)]
-            self._insist(lambda: self._producer.send_offsets_to_transaction(positions, member, CALL_SECONDS))
+            self._producer.send_offsets(positions, outsider.consumer_group_metadata())
         finally:
             outsider.close()
 
@@ -158,15 +144,17 @@ class KafkaTransaction:
         for letter in letters:
             record, headers = letter.record, self._headers(letter)
             try:
-                self._produce(topic_of(record.topic), record.key, record.value, headers, done=partial(done, letter))
+                self._producer.produce(
+                    topic_of(record.topic), record.key, record.value, headers, on_delivery=partial(done, letter)
+                )
             except KafkaException as exception:
                 done(letter, exception.args[0], None)
                 if not refused:
                     raise
             except clients.UNWRITABLE as error:
                 refused.append(f"no Kafka record: {type(error).__name__}: {error}")
-        while letters and not refused and clients.flush(self._producer, CALL_SECONDS):
-            self._beat()
+        if letters:
+            self._producer.flush(enough=lambda: bool(refused))
         if refused:
             topics = ", ".join(sorted({topic_of(letter.record.topic) for letter in letters}))
             raise Unburied(f"{topics}: {refused[0]}")
@@ -175,62 +163,15 @@ class KafkaTransaction:
         headers = letter.headers()
         return deadletters.without_diagnostics(headers) if letter.id in self._shortened else headers
 
-    def _produce(
-        self,
-        topic: str,
-        key: bytes | None,
-        value: bytes | None,
-        headers: Sequence[tuple[str, str | bytes | None]],
-        partition: int = -1,
-        done: Callable[[KafkaError | None, Message | None], None] | None = None,
-    ) -> None:
-        checked = clients.checked(headers)
-        while True:
-            try:
-                self._producer.produce(topic, value, key, partition, headers=checked, on_delivery=done)
-            except BufferError:
-                self._producer.poll(0.1)
-                self._beat()
-            else:
-                return
-
     @contextmanager
     def _transaction(self, offsets: Offsets) -> Iterator[None]:
         try:
-            self._producer.begin_transaction()
-            yield
-            positions = self._tagged(offsets)
-            member = self._consumer.consumer_group_metadata()
-            if positions:
-                self._insist(lambda: self._producer.send_offsets_to_transaction(positions, member, CALL_SECONDS))
-            self._insist(lambda: self._producer.commit_transaction(CALL_SECONDS), ends=True)
+            with self._producer.transaction():
+                yield
+                if positions := self._tagged(offsets):
+                    self._producer.send_offsets(positions, self._consumer.consumer_group_metadata())
         except KafkaException as exception:
             error = exception.args[0]
-            if error.fatal():
-                raise Fenced(error.str()) from exception
-            self._abort()
             if error.code() in clients.REFUSED_FOR_GOOD:
                 raise Refused(f"{error.name()}: {error.str()}") from exception
             raise DependencyDown(error.str()) from exception
-        except BaseException:
-            self._abort()
-            raise
-
-    def _insist(self, step: Callable[[], None], *, ends: bool = False) -> None:
-        """Repeat a step that only timed out: its outcome is open until it says yes or no. `ends`: it ends the transaction."""
-        while True:
-            self._beat()
-            try:
-                with self._watchdog:
-                    return step()
-            except KafkaException as exception:
-                error = exception.args[0]
-                if error.fatal() or error.txn_requires_abort() or not error.retriable():
-                    raise
-                self._repeated |= ends
-
-    def _abort(self) -> None:
-        try:
-            self._insist(lambda: self._producer.abort_transaction(CALL_SECONDS), ends=True)
-        except KafkaException as exception:
-            raise Fenced(exception.args[0].str()) from exception
