@@ -141,11 +141,10 @@ def _joined(period: Period) -> Iterator[tuple[str, Record]]:
     for record in topic_reader.scan([names.topic(UserCreated)], period.since):
         if record.timestamp_ms < until:
             try:
-                letter = unseal(record, UserCreated)
+                user = unseal(record, UserCreated).event
             except Unreadable:
                 continue
-            assert isinstance(letter.event, UserCreated)
-            yield letter.event.user_id, record
+            yield user.user_id, record
 
 
 def _without_welcome(joined: list[tuple[str, Record]]) -> list[tuple[str, Record]]:

@@ -2,6 +2,7 @@
 
 import uuid
 from collections.abc import Sequence
+from typing import Any
 
 from confluent_kafka import Consumer
 from django.conf import settings
@@ -9,9 +10,9 @@ from django.db import connections, transaction
 
 from chassis.consumer import dispatch, inbox
 from chassis.consumer.dispatch import Handlers
-from chassis.consumer.unit_of_work import USUAL, Offsets, Outcome, Tagged, Terms, untagged
+from chassis.consumer.unit_of_work import USUAL, Offsets, Outcome, Readable, Tagged, Terms, untagged
 from chassis.deadletters.record import DeadLetter, topic_of
-from chassis.events.envelope import Letter
+from chassis.events.registry import Received
 from chassis.kafka.records import Record
 from chassis.outbox.headers import headers_to_json
 from chassis.runtime.failures import DependencyDown, HandlerFailed, RolledBack, is_dependency
@@ -33,10 +34,10 @@ class DatabaseTransaction:
     def process(self, batch: Sequence[Record], offsets: Offsets, terms: Terms = USUAL) -> Outcome:
         """Handle the events of a batch that are new, in one transaction."""
         mine, others = dispatch.ours(batch)
-        letters, dead = dispatch.read(mine, self._handlers)
-        terms.check(letters, dead)
+        readable, dead = dispatch.read(mine, self._handlers)
+        terms.check(readable, dead)
         with transaction.atomic(using=settings.SERVICE_DATABASE):
-            new, repeated = _without_repeats(letters)
+            new, repeated = _without_repeats(readable)
             with dispatch.traced(new) as received:
                 dispatch.call(received, self._handlers, terms.limit)
                 if received:  # else no statement was made, and no transaction begun
@@ -99,14 +100,14 @@ def raise_if_rolled_back() -> None:
         raise HandlerFailed(RolledBack(" ".join((RolledBack.__doc__ or "").split())))
 
 
-def _without_repeats(letters: Sequence[tuple[Record, Letter]]) -> tuple[list[tuple[Record, Letter]], list[Record]]:
-    claimed = inbox.claim([letter for _, letter in letters])
-    new: list[tuple[Record, Letter]] = []
+def _without_repeats(readable: Readable) -> tuple[list[tuple[Record, Received[Any]]], list[Record]]:
+    claimed = inbox.claim([event for _, event in readable])
+    new: list[tuple[Record, Received[Any]]] = []
     repeated: list[Record] = []
-    for record, letter in letters:
-        if letter.identity in claimed:
-            claimed.remove(letter.identity)  # the same event a second time in a batch is a repeat
-            new.append((record, letter))
+    for record, event in readable:
+        if event.identity in claimed:
+            claimed.remove(event.identity)  # the same event a second time in a batch is a repeat
+            new.append((record, event))
         else:
             repeated.append(record)
     return new, repeated

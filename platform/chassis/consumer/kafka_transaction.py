@@ -64,9 +64,9 @@ class KafkaTransaction:
     def process(self, batch: Sequence[Record], offsets: Offsets, terms: Terms = USUAL) -> Outcome:
         """Handle a batch, then write what it published, its dead letters and its offsets together."""
         mine, others = dispatch.ours(batch)
-        letters, dead = dispatch.read(mine, self._handlers)
-        terms.check(letters, dead)
-        with dispatch.traced(letters) as received:
+        readable, dead = dispatch.read(mine, self._handlers)
+        terms.check(readable, dead)
+        with dispatch.traced(readable) as received:
             with collecting() as envelopes:
                 dispatch.call(received, self._handlers, terms.limit)
                 _check(envelopes)

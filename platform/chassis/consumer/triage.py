@@ -12,7 +12,7 @@ from chassis.consumer.dispatch import Handlers
 from chassis.consumer.pace import Pace
 from chassis.consumer.schedule import COSTLY_SECONDS
 from chassis.consumer.stop_the_line import Stopping
-from chassis.consumer.unit_of_work import Letters, Outcome, Terms, Transaction, Withheld
+from chassis.consumer.unit_of_work import Outcome, Readable, Terms, Transaction, Withheld
 from chassis.database.failures import is_statement_timeout
 from chassis.deadletters.record import DeadLetter
 from chassis.kafka.errors import Fenced
@@ -106,10 +106,10 @@ class Triage:
     def _full_limit(self, topic: str) -> float:
         return self._handlers[topic].timeout or float(settings.HANDLER_TIMEOUT_SECONDS)
 
-    def _check_unreadable(self, letters: Letters, dead: Sequence[DeadLetter]) -> None:
+    def _check_unreadable(self, readable: Readable, dead: Sequence[DeadLetter]) -> None:
         """A reader that reads nothing is as broken as a handler that handles nothing. Raises Withheld."""
-        readable = {record.topic for record, _ in letters}
-        for topic in {letter.record.topic for letter in dead} - readable:
+        topics_read = {record.topic for record, _ in readable}
+        for topic in {letter.record.topic for letter in dead} - topics_read:
             records = [one.record for one in dead if one.record.topic == topic and not self._is_poison(one.record)]
             if not records:
                 continue

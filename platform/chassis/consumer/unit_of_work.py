@@ -7,12 +7,12 @@ from typing import Any, Protocol
 from confluent_kafka import TopicPartition
 
 from chassis.deadletters.record import DeadLetter
-from chassis.events.envelope import Letter
 from chassis.events.registry import Received
 from chassis.kafka.records import Partition, Record
 
 Offsets = Mapping[Partition, int]
-Letters = Sequence[tuple[Record, Letter]]
+Readable = Sequence[tuple[Record, Received[Any]]]
+"""Records that could be read, each with its event."""
 Tagged = Callable[[Offsets], list[TopicPartition]]
 """Makes offsets ready to be committed, each with the id of its topic."""
 
@@ -40,7 +40,7 @@ class Withheld(Exception):
         self.error = error
 
 
-def _agree(letters: Letters, dead: Sequence[DeadLetter]) -> None:
+def _agree(readable: Readable, dead: Sequence[DeadLetter]) -> None:
     """Whatever cannot be read is dead-lettered."""
 
 
@@ -50,7 +50,7 @@ class Terms:
 
     limit: float | None = None
     """Seconds that a handler may run, where that is less than its own limit."""
-    check: Callable[[Letters, Sequence[DeadLetter]], None] = _agree
+    check: Callable[[Readable, Sequence[DeadLetter]], None] = _agree
     """Is shown what could be read and what could not, before anything is done with it. May raise Withheld."""
 
 

@@ -15,7 +15,7 @@ from chassis.consumer.backlog import Backlog
 from chassis.consumer.triage import Triage
 from chassis.consumer.unit_of_work import Outcome, Terms
 from chassis.deadletters.record import DeadLetter
-from chassis.events.envelope import Letter, Unreadable
+from chassis.events.envelope import Unreadable
 from chassis.events.event import Event
 from chassis.events.registry import Handler
 from chassis.kafka.records import Record
@@ -68,12 +68,12 @@ class Simulation:
         if not self.reachable(self.now):
             raise OperationalError("no connection")
         unread = [one for one in batch if one.value is None]
-        letters: Any = [(one, Letter) for one in batch if one.value is not None]
+        readable: Any = [(one, None) for one in batch if one.value is not None]
         dead = [DeadLetter(one, Unreadable("no value"), 1) for one in unread]
-        terms.check(letters, dead)
+        terms.check(readable, dead)
         allowed = min(self.limit, terms.limit or self.limit)
         began = self.now
-        for record, _ in letters:
+        for record, _ in readable:
             self.tries[record] = self.tries.get(record, 0) + 1
             said = self.behaviour(record, self.tries[record], self.now)
             if isinstance(said, BaseException):
@@ -84,7 +84,7 @@ class Simulation:
                 raise HandlerFailed(HandlerTimeout("too long"))
         for record in unread:
             self.dead[record] = self.now
-        return Outcome(letters, [], dead)
+        return Outcome(readable, [], dead)
 
     def probe(self) -> None:
         self.now += OVERHEAD
