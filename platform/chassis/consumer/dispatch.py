@@ -11,7 +11,7 @@ from django.conf import settings
 from opentelemetry.context import attach, detach
 from opentelemetry.trace import Span, SpanKind, Status, StatusCode
 
-from chassis.deadletters.record import DeadLetter, is_for_us
+from chassis.deadletters.record import FailedRecord, is_for_us
 from chassis.events.envelope import Unreadable, unseal
 from chassis.events.registry import Handler, Received
 from chassis.kafka import names, raw_headers
@@ -36,19 +36,19 @@ def ours(batch: Sequence[Record]) -> tuple[list[Record], list[Record]]:
     return mine, [] if len(mine) == len(batch) else [record for record in batch if not is_for_us(record)]
 
 
-def read(batch: Sequence[Record], handlers: Handlers) -> tuple[list[tuple[Record, Received[Any]]], list[DeadLetter]]:
+def read(batch: Sequence[Record], handlers: Handlers) -> tuple[list[tuple[Record, Received[Any]]], list[FailedRecord]]:
     """Read each record as its handler's event; what cannot be read is a dead letter at once, as a retry reads no better.
 
     Raises DependencyDown when the headers of a record have to be read once more, and the broker does not answer.
     """
     readable: list[tuple[Record, Received[Any]]] = []
-    dead: list[DeadLetter] = []
+    dead: list[FailedRecord] = []
     raw_headers.complete(batch)
     for record in batch:
         try:
             readable.append((record, unseal(record, handlers[record.topic].event)))
         except Unreadable as error:
-            dead.append(DeadLetter(record, error, record.attempts + 1))
+            dead.append(FailedRecord(record, error, record.attempts + 1))
     return readable, dead
 
 

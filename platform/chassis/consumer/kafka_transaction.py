@@ -10,15 +10,15 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Produ
 from chassis.consumer import dispatch, orphaned_transactions
 from chassis.consumer.dispatch import Handlers
 from chassis.consumer.kafka_publisher import collecting
-from chassis.consumer.unit_of_work import USUAL, Offsets, Outcome, Tagged, Terms, untagged
+from chassis.consumer.unit_of_work import USUAL, BatchResult, Offsets, Tagged, Terms, untagged
 from chassis.deadletters import record as deadletters
-from chassis.deadletters.record import DeadLetter, topic_of
+from chassis.deadletters.record import FailedRecord
 from chassis.events.envelope import Envelope
-from chassis.kafka import clients, sizes
+from chassis.kafka import clients, names, sizes
 from chassis.kafka.patience import Endless
 from chassis.kafka.records import Headers, Record
 from chassis.kafka.transactional_producer import CALL_SECONDS, TransactionalProducer
-from chassis.runtime.failures import DependencyDown, Refused, Unburied
+from chassis.runtime.failures import DeadLetterRefused, DependencyDown, EventRefused
 from chassis.runtime.watchdog import Watchdog
 
 HUNG_SECONDS = 8.0
@@ -32,11 +32,11 @@ log = structlog.get_logger(__name__)
 
 
 def _check(envelopes: Sequence[Envelope]) -> None:
-    """What is larger than its readers accept is not written. Raises Refused."""
+    """What is larger than its readers accept is not written. Raises EventRefused."""
     for one in envelopes:
         size = len(one.key.encode()) + len(one.payload) + sum(len(name) + len(value) for name, value in one.headers)
         if size > sizes.largest_event():
-            raise Refused(f"MSG_SIZE_TOO_LARGE: {size} bytes; KAFKA_MAX_MESSAGE_BYTES is {sizes.largest_event()}")
+            raise EventRefused(f"MSG_SIZE_TOO_LARGE: {size} bytes; KAFKA_MAX_MESSAGE_BYTES is {sizes.largest_event()}")
 
 
 class KafkaTransaction:
@@ -61,7 +61,7 @@ class KafkaTransaction:
         self._shortened: set[str] = set()
         """Dead letters that were too large with their error and traceback."""
 
-    def process(self, batch: Sequence[Record], offsets: Offsets, terms: Terms = USUAL) -> Outcome:
+    def process(self, batch: Sequence[Record], offsets: Offsets, terms: Terms = USUAL) -> BatchResult:
         """Handle a batch, then write what it published, its dead letters and its offsets together."""
         mine, others = dispatch.ours(batch)
         readable, dead = dispatch.read(mine, self._handlers)
@@ -73,18 +73,18 @@ class KafkaTransaction:
             with self._transaction(offsets):
                 for envelope in envelopes:
                     self._producer.produce(envelope.topic, envelope.key.encode(), envelope.payload, envelope.headers)
-                self._bury(dead)
-        self._shortened.difference_update(letter.id for letter in dead)
-        return Outcome(received, others, dead)
+                self._write_dead_letters(dead)
+        self._shortened.difference_update(failed.id for failed in dead)
+        return BatchResult(received, others, dead)
 
-    def bury(self, letter: DeadLetter, offsets: Offsets) -> None:
+    def dead_letter(self, failed: FailedRecord, offsets: Offsets) -> None:
         """Write one dead letter, with the offsets that follow from it."""
         with self._transaction(offsets):
-            self._bury([letter])
-        self._shortened.discard(letter.id)
+            self._write_dead_letters([failed])
+        self._shortened.discard(failed.id)
 
     def commit(self, offsets: Offsets, *, wait: bool) -> None:
-        """Nothing to do: offsets are committed with the work, in `process` and `bury`."""
+        """Nothing to do: offsets are committed with the work, in `process` and `dead_letter`."""
 
     def probe(self) -> None:
         """Ask the broker for something small. Raises KafkaException."""
@@ -128,40 +128,44 @@ class KafkaTransaction:
         finally:
             outsider.close()
 
-    def _bury(self, letters: Sequence[DeadLetter]) -> None:
+    def _write_dead_letters(self, dead: Sequence[FailedRecord]) -> None:
         """Write dead letters, and wait for the answer: it says whether they, or all the rest, hold up the transaction.
 
-        Raises Unburied. One that is too large is written without its diagnostics in the next transaction that it is in.
+        Raises DeadLetterRefused. One that is too large is written without its diagnostics in the next transaction that it is in.
         """
         refused: list[str] = []
 
-        def done(letter: DeadLetter, error: KafkaError | None, _: Message | None) -> None:
+        def done(failed: FailedRecord, error: KafkaError | None, _: Message | None) -> None:
             if error is not None and error.code() in clients.TOPIC_REFUSES:
                 refused.append(f"{error.name()}: {error.str()}")
                 if error.code() in clients.REFUSED_FOR_GOOD:
-                    self._shortened.add(letter.id)
+                    self._shortened.add(failed.id)
 
-        for letter in letters:
-            record, headers = letter.record, self._headers(letter)
+        for failed in dead:
+            record, headers = failed.record, self._headers(failed)
             try:
                 self._producer.produce(
-                    topic_of(record.topic), record.key, record.value, headers, on_delivery=partial(done, letter)
+                    names.dead_letter_topic(record.topic),
+                    record.key,
+                    record.value,
+                    headers,
+                    on_delivery=partial(done, failed),
                 )
             except KafkaException as exception:
-                done(letter, exception.args[0], None)
+                done(failed, exception.args[0], None)
                 if not refused:
                     raise
             except clients.UNWRITABLE as error:
                 refused.append(f"no Kafka record: {type(error).__name__}: {error}")
-        if letters:
+        if dead:
             self._producer.flush(enough=lambda: bool(refused))
         if refused:
-            topics = ", ".join(sorted({topic_of(letter.record.topic) for letter in letters}))
-            raise Unburied(f"{topics}: {refused[0]}")
+            topics = ", ".join(sorted({names.dead_letter_topic(failed.record.topic) for failed in dead}))
+            raise DeadLetterRefused(f"{topics}: {refused[0]}")
 
-    def _headers(self, letter: DeadLetter) -> Headers:
-        headers = letter.headers()
-        return deadletters.without_diagnostics(headers) if letter.id in self._shortened else headers
+    def _headers(self, failed: FailedRecord) -> Headers:
+        headers = failed.headers()
+        return deadletters.without_diagnostics(headers) if failed.id in self._shortened else headers
 
     @contextmanager
     def _transaction(self, offsets: Offsets) -> Iterator[None]:
@@ -173,5 +177,5 @@ class KafkaTransaction:
         except KafkaException as exception:
             error = exception.args[0]
             if error.code() in clients.REFUSED_FOR_GOOD:
-                raise Refused(f"{error.name()}: {error.str()}") from exception
+                raise EventRefused(f"{error.name()}: {error.str()}") from exception
             raise DependencyDown(error.str()) from exception

@@ -15,7 +15,7 @@ from chassis.kafka.transactional_producer import TransactionalProducer
 from chassis.runtime.failures import DependencyDown
 
 
-class Refused(Exception):
+class RecordRefused(Exception):
     """The broker will never take a record of the set (it is too large, say); nothing of the set was written."""
 
     def __init__(self, index: int, reason: str) -> None:
@@ -45,7 +45,7 @@ class Writer:
     def __init__(self, name: str, patience: Patience) -> None:
         self._patience = patience
         self._producer = TransactionalProducer(clients.transactional_producer(name), patience)
-        self._refused: Refused | None = None
+        self._refused: RecordRefused | None = None
         self._refused_size = 0
         self._after_refusal = False
         self._undelivered: KafkaError | None = None
@@ -70,7 +70,7 @@ class Writer:
         self._producer.close()
 
     def write(self, records: Sequence[Outbound]) -> None:
-        """Write all of these, or none. Raises Refused, Fenced.
+        """Write all of these, or none. Raises RecordRefused, Fenced.
 
         After DependencyDown it is not known which of both; another Writer of this name finds out.
         """
@@ -93,7 +93,7 @@ class Writer:
                 self._producer.flush()
                 if self._refused is not None:
                     raise self._refused
-        except (KafkaException, SystemError, Refused, *clients.UNWRITABLE) as error:
+        except (KafkaException, SystemError, RecordRefused, *clients.UNWRITABLE) as error:
             failed = error
         else:
             return True
@@ -113,7 +113,7 @@ class Writer:
             self._note(index, record, exception.args[0])
             raise
         except clients.UNWRITABLE as error:
-            self._refused = self._refused or Refused(index, f"no Kafka record: {type(error).__name__}: {error}")
+            self._refused = self._refused or RecordRefused(index, f"no Kafka record: {type(error).__name__}: {error}")
             raise
 
     def _on_delivery(self, index: int, record: Outbound, error: KafkaError | None, _: Message) -> None:
@@ -125,4 +125,4 @@ class Writer:
             self._undelivered, self._undelivered_to = error, record.topic
         size = sizes.of(record.key, record.value, record.headers)
         if error.code() in clients.REFUSED_FOR_GOOD and (self._refused is None or size > self._refused_size):
-            self._refused, self._refused_size = Refused(index, f"{error.name()}: {error.str()}"), size
+            self._refused, self._refused_size = RecordRefused(index, f"{error.name()}: {error.str()}"), size
