@@ -8,13 +8,14 @@ from typing import Any
 import orjson
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
+from chassis.kafka.names import dead_letter_topic
 from embedded.headers import headers_of
 from embedded.positions import Positions
 
 EVENTS = ("user.created", "order.created", "payment.completed")
 READERS = {"user.created": "orders", "order.created": "payments", "payment.completed": "orders"}
 """Which consumer group reads a topic."""
-DEAD = {topic: f"{topic}.{group}.dlq" for topic, group in READERS.items()}
+DEAD = {topic: dead_letter_topic(topic, group) for topic, group in READERS.items()}
 
 Place = tuple[str, int, int]
 """Topic, partition and offset."""

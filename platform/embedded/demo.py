@@ -5,8 +5,8 @@ import time
 
 from embedded import cache, engines, ports
 from embedded.display import BOLD, DIM, GREEN, paint, say
+from embedded.local_system import LocalSystem
 from embedded.observer import Observer
-from embedded.stand import Stand
 from embedded.story import Step, Story
 from embedded.system import PROCESSES
 
@@ -21,15 +21,15 @@ async def run() -> None:
     say(paint("Starting the system, with data that is thrown away", BOLD))
     with cache.throwaway("demo") as folder:
         numbers = dict(zip((process.name for process in PROCESSES), ports.free(len(PROCESSES)), strict=True))
-        stand = Stand(engines.choose(folder), numbers, secret_key=secrets.token_urlsafe(48), report=report)
+        local = LocalSystem(engines.choose(folder), numbers, secret_key=secrets.token_urlsafe(48), report=report)
         try:
-            await stand.start()
-            with Observer(stand.engines.kafka.bootstrap_servers) as observer:
-                story = Story(stand.addresses["GATEWAY_URL"], observer, _show)
-                await stand.while_all_live(_play(story))
+            await local.start()
+            with Observer(local.engines.kafka.bootstrap_servers) as observer:
+                story = Story(local.addresses["GATEWAY_URL"], observer, _show)
+                await local.while_all_live(_play(story))
             report("the end of the story")
         finally:
-            stand.abandon()
+            local.abandon()
     say()
     say(paint("All as promised.", BOLD, GREEN))
 

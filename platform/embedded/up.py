@@ -17,10 +17,10 @@ from embedded.display import BOLD, coloured, paint, say, stream
 from embedded.engines import Engines
 from embedded.errors import EmbeddedError, NotReady
 from embedded.kafka import Kafka
+from embedded.local_system import LocalSystem
 from embedded.postgres import PostgreSQL
 from embedded.processes import drive_async
 from embedded.runner import BACKOFF_FIRST, BACKOFF_MOST, Show, all_or_first_failure
-from embedded.stand import Stand
 from embedded.system import JOBS, PROCESSES, ROOT, Job
 from services import SERVICES, WITH_DATABASE
 
@@ -39,20 +39,20 @@ async def run() -> int:
     with _only_one():
         DEV_ENV.unlink(missing_ok=True)  # of one that was killed
         secret = _secrets()
-        stand = _stand(secret, show)
-        logs = [asyncio.create_task(_follow(name, path, show)) for name, path in _engine_logs(stand)]
+        local = _local_system(secret, show)
+        logs = [asyncio.create_task(_follow(name, path, show)) for name, path in _engine_logs(local)]
         try:
-            await stand.start(_jobs())
+            await local.start(_jobs())
             for service in WITH_DATABASE:
                 _admin_was_made(service.name).touch()
-            _write_dev_env(stand, secret)
-            _welcome(stand, secret)
-            await _keep_running(stand, show)
+            _write_dev_env(local, secret)
+            _welcome(local, secret)
+            await _keep_running(local, show)
         except asyncio.CancelledError:
             say(paint("\nStopping: each process finishes what it has in hand", BOLD))
         finally:
             DEV_ENV.unlink(missing_ok=True)
-            await stand.stop()
+            await local.stop()
             for log in logs:
                 log.cancel()
     say(paint("Stopped. The data is in var/; `make up` goes on with it.", BOLD))
@@ -67,7 +67,7 @@ def port_of(variable: str, default: int, purpose: str) -> int:
     return ports.demand(int(text), variable=variable, purpose=purpose)
 
 
-def _stand(secret: dict[str, str], show: Show) -> Stand:
+def _local_system(secret: dict[str, str], show: Show) -> LocalSystem:
     numbers = {
         process.name: port_of(process.port_variable, process.default_port, process.name) for process in PROCESSES
     }
@@ -77,7 +77,7 @@ def _stand(secret: dict[str, str], show: Show) -> Stand:
     if twice := {port for port in wanted if wanted.count(port) > 1}:
         raise EmbeddedError(f"port {min(twice)} is wanted for two things: each needs its own")
     passwords = {role: secret[role] for role in ROLES}
-    return Stand(
+    return LocalSystem(
         Engines(
             PostgreSQL(VAR / "postgres", postgres_port, passwords=passwords), Kafka(VAR / "kafka", port=kafka_port)
         ),
@@ -141,21 +141,21 @@ def _admin_was_made(service: str) -> Path:
     return VAR / "postgres" / f"admin-of-{service}"
 
 
-def _write_dev_env(stand: Stand, secret: dict[str, str]) -> None:
+def _write_dev_env(local: LocalSystem, secret: dict[str, str]) -> None:
     """The addresses, for `set -a; . var/dev.env; set +a` and then any `manage.py … --settings=settings.SERVICE`."""
-    values = {**stand.addresses, "ENVIRONMENT": "development", "SECRET_KEY": secret["secret_key"]}
+    values = {**local.addresses, "ENVIRONMENT": "development", "SECRET_KEY": secret["secret_key"]}
     _write_private(DEV_ENV, "".join(f"{name}={shlex.quote(value)}\n" for name, value in values.items()))
 
 
-def _welcome(stand: Stand, secret: dict[str, str]) -> None:
-    gateway = stand.addresses["GATEWAY_URL"]
+def _welcome(local: LocalSystem, secret: dict[str, str]) -> None:
+    gateway = local.addresses["GATEWAY_URL"]
     apis = "  ".join(f"{gateway}/api/{service.route}" for service in SERVICES if service.route)
     rows = [
         ("API documentation", f"{gateway}/api/docs"),
         ("Browsable API", apis),
-        *((f"Admin of {one.name}", f"{stand.addresses[one.url_variable]}/admin/") for one in WITH_DATABASE),
+        *((f"Admin of {one.name}", f"{local.addresses[one.url_variable]}/admin/") for one in WITH_DATABASE),
         ("Admin login", f"{ADMIN}  {secret['admin']}"),
-        *((f"Metrics of {name}", f"http://{ports.HOST}:{port}/metrics") for name, port in stand.ports.items()),
+        *((f"Metrics of {name}", f"http://{ports.HOST}:{port}/metrics") for name, port in local.ports.items()),
         ("Addresses", "var/dev.env, for a shell: set -a; . var/dev.env; set +a"),
     ]
     say()
@@ -164,14 +164,14 @@ def _welcome(stand: Stand, secret: dict[str, str]) -> None:
     say("\n  Ctrl-C stops everything.\n")
 
 
-async def _keep_running(stand: Stand, show: Show) -> None:
+async def _keep_running(local: LocalSystem, show: Show) -> None:
     """Until cancelled: start again what dies."""
     await all_or_first_failure(
-        _keep_engine(stand.engines.postgres, lambda: stand.engines.postgres.child.alive, "postgres", show),
+        _keep_engine(local.engines.postgres, lambda: local.engines.postgres.child.alive, "postgres", show),
         _keep_engine(
-            stand.engines.kafka, lambda: all(node.child.alive for node in stand.engines.kafka.members), "kafka", show
+            local.engines.kafka, lambda: all(node.child.alive for node in local.engines.kafka.members), "kafka", show
         ),
-        *(stand.runner.keep_alive(running) for running in stand.runner.running.values()),
+        *(local.runner.keep_alive(running) for running in local.runner.running.values()),
     )
 
 
@@ -191,9 +191,9 @@ async def _keep_engine(engine: PostgreSQL | Kafka, lives: Callable[[], bool], na
             pause = min(pause * 2, BACKOFF_MOST)
 
 
-def _engine_logs(stand: Stand) -> list[tuple[str, Path]]:
-    kafka = [("kafka", node.folder / "log") for node in stand.engines.kafka.members]
-    return [("postgres", stand.engines.postgres.folder / "log"), *kafka]
+def _engine_logs(local: LocalSystem) -> list[tuple[str, Path]]:
+    kafka = [("kafka", node.folder / "log") for node in local.engines.kafka.members]
+    return [("postgres", local.engines.postgres.folder / "log"), *kafka]
 
 
 async def _follow(name: str, log: Path, show: Show) -> None:

@@ -9,7 +9,7 @@ from confluent_kafka import KafkaException
 
 from chassis.events.envelope import Envelope, Outgoing, seal
 from chassis.observability import correlation
-from tests.acceptance.stand import Stand
+from tests.acceptance.harness import Harness
 from tests.acceptance.topics import DEAD, Headers, Topics
 from tests.waiting import eventually
 from users.events import UserCreated
@@ -38,7 +38,7 @@ def new_ids(count: int) -> list[str]:
 
 
 def settle(
-    system: Stand, topics: Topics, *, within: float = 120.0, meanwhile: Callable[[], object] = lambda: None
+    system: Harness, topics: Topics, *, within: float = 120.0, meanwhile: Callable[[], object] = lambda: None
 ) -> None:
     """Wait until the whole system has nothing left to do; `meanwhile` is called again and again.
 
@@ -73,7 +73,7 @@ def settle(
 
 
 def check(
-    system: Stand, topics: Topics, user_ids: Iterable[str], *, relayed_once: bool = True, buried: bool = False
+    system: Harness, topics: Topics, user_ids: Iterable[str], *, relayed_once: bool = True, buried: bool = False
 ) -> None:
     """Hold the account of a settled system: each user has one order, which was published, paid for and closed once.
 
@@ -101,7 +101,7 @@ def check(
     assert buried or [letter for name in DEAD for letter in topics.of(name) if letter.key in keys] == []
 
 
-def check_placed(system: Stand, topics: Topics, order_ids: Iterable[str]) -> None:
+def check_placed(system: Harness, topics: Topics, order_ids: Iterable[str]) -> None:
     """Hold the account of orders that clients placed: each is there and settled, and was paid for once."""
     placed = sorted(order_ids)
     rows = system.rows("orderdb", "SELECT id::text, status FROM orders WHERE id::text = ANY(%s)", placed)

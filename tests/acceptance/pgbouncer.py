@@ -13,7 +13,7 @@ from embedded import ports
 from embedded.engines import Engines
 from embedded.postgres import PostgreSQL
 from embedded.processes import START_WITHIN, Child, drive
-from tests.acceptance.stand import Stand
+from tests.acceptance.harness import Harness
 
 PROGRAM = shutil.which("pgbouncer", path=f"{os.environ.get('PATH', os.defpath)}:/usr/sbin")
 NOT_INSTALLED = "PgBouncer is not installed: apt-get install --no-install-recommends pgbouncer"
@@ -101,7 +101,7 @@ class PgBouncer:
         self.console("RECONNECT")
 
 
-class PooledStand(Stand):
+class PooledHarness(Harness):
     """The system, whose web processes and consumers reach PostgreSQL through the pooler, and the others directly."""
 
     def __init__(self, engines: Engines, folder: Path, pooler: PgBouncer) -> None:

@@ -11,8 +11,8 @@ from confluent_kafka.admin import AdminClient
 
 from embedded.ports import HOST
 from tests.acceptance.books import UNSENT, check, settle
-from tests.acceptance.conftest import STAND
-from tests.acceptance.linked import LinkedStand, Names, linked_stand
+from tests.acceptance.conftest import HARNESS
+from tests.acceptance.linked import LinkedHarness, Names, linked_harness
 from tests.acceptance.outages import Supervisor, Visitors, degraded, unready
 from tests.acceptance.topics import Topics
 from tests.waiting import eventually
@@ -29,24 +29,24 @@ NO_BROKER = dict.fromkeys(("users-relay", "orders-relay", "orders-consume", "pay
 
 
 @pytest.fixture(scope="module")
-def linked(request: pytest.FixtureRequest) -> Iterator[LinkedStand]:
-    with linked_stand() as stand:
-        shared = request.config.stash.get(STAND, None)
-        request.config.stash[STAND] = stand  # whose last lines are shown
+def linked(request: pytest.FixtureRequest) -> Iterator[LinkedHarness]:
+    with linked_harness() as harness:
+        shared = request.config.stash.get(HARNESS, None)
+        request.config.stash[HARNESS] = harness  # whose last lines are shown
         try:
-            yield stand
+            yield harness
         finally:
-            request.config.stash[STAND] = shared
+            request.config.stash[HARNESS] = shared
 
 
 @pytest.fixture(scope="module")
-def topics(linked: LinkedStand) -> Iterator[Topics]:
+def topics(linked: LinkedHarness) -> Iterator[Topics]:
     with Topics(linked.engines.kafka.bootstrap_servers) as topics:
         yield topics
 
 
 @pytest.fixture
-def system(linked: LinkedStand) -> LinkedStand:
+def system(linked: LinkedHarness) -> LinkedHarness:
     linked.whole()
     return linked
 
@@ -56,7 +56,7 @@ def said(member, part: str) -> int:
     return len(member.logged(f"waiting for the {part}"))
 
 
-def is_paid(system: LinkedStand, user_id: str) -> bool:
+def is_paid(system: LinkedHarness, user_id: str) -> bool:
     found = system.rows("orderdb", "SELECT status FROM orders WHERE user_id = %s", user_id)
     return [status for (status,) in found] in (["paid"], ["failed"])
 
@@ -70,7 +70,7 @@ def leads_all(client: AdminClient) -> bool:
 class Trial:
     """A load, and while it goes on something fails and comes back; then the account is drawn up."""
 
-    def __init__(self, system: LinkedStand, topics: Topics) -> None:
+    def __init__(self, system: LinkedHarness, topics: Topics) -> None:
         self.system, self.engines = system, system.engines
         self._topics = topics
         self.visitors = Visitors(system)
@@ -152,7 +152,7 @@ class Trial:
 
 
 @pytest.fixture
-def trial(system: LinkedStand, topics: Topics) -> Trial:
+def trial(system: LinkedHarness, topics: Topics) -> Trial:
     return Trial(system, topics)
 
 

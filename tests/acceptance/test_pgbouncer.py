@@ -12,9 +12,9 @@ import pytest
 from embedded import cache
 from embedded.engines import choose
 from tests.acceptance.books import check, new_ids, settle, user_created, wire
-from tests.acceptance.fixtures import STAND
+from tests.acceptance.fixtures import HARNESS
 from tests.acceptance.lanes import joined
-from tests.acceptance.pgbouncer import NOT_INSTALLED, PROGRAM, SERVERS, PgBouncer, PooledStand
+from tests.acceptance.pgbouncer import NOT_INSTALLED, PROGRAM, SERVERS, PgBouncer, PooledHarness
 from tests.acceptance.topics import Topics
 from tests.waiting import eventually
 
@@ -30,33 +30,33 @@ PARAMETERS = {
 
 
 @pytest.fixture(scope="module")
-def stand(request) -> Iterator[PooledStand]:
-    shown = request.config.stash.get(STAND, None)
+def harness(request) -> Iterator[PooledHarness]:
+    shown = request.config.stash.get(HARNESS, None)
     with cache.throwaway("pgbouncer") as folder:
         engines = choose(folder)
         engines.start()
         with PgBouncer(engines.postgres) as pooler:
-            stand = PooledStand(engines, folder, pooler)
+            harness = PooledHarness(engines, folder, pooler)
             try:
-                stand.prepare()
-                request.config.stash[STAND] = stand
-                yield stand
+                harness.prepare()
+                request.config.stash[HARNESS] = harness
+                yield harness
             finally:
-                request.config.stash[STAND] = shown
-                stand.close()
+                request.config.stash[HARNESS] = shown
+                harness.close()
                 engines.abandon()
 
 
 @pytest.fixture(scope="module")
-def topics(stand) -> Iterator[Topics]:
-    with Topics(stand.engines.kafka.bootstrap_servers) as topics:
+def topics(harness) -> Iterator[Topics]:
+    with Topics(harness.engines.kafka.bootstrap_servers) as topics:
         yield topics
 
 
 @pytest.fixture
-def pooled(stand):
+def pooled(harness):
     """A client of the pooler, as the role of orders."""
-    with psycopg.connect(stand.pooler.url("orderdb"), autocommit=True) as connection:
+    with psycopg.connect(harness.pooler.url("orderdb"), autocommit=True) as connection:
         yield connection
 
 

@@ -13,9 +13,9 @@ from embedded.engines import Engines, choose
 from embedded.postgres import PostgreSQL
 from embedded.processes import drive
 from tests.acceptance.closed_kafka import ClosedKafka
-from tests.acceptance.conftest import STAND
+from tests.acceptance.conftest import HARNESS
 from tests.acceptance.faults import faults
-from tests.acceptance.stand import Stand
+from tests.acceptance.harness import Harness
 from tests.waiting import eventually
 
 pytestmark = pytest.mark.acceptance
@@ -26,7 +26,7 @@ GROUPS = {"orders", "payments"}
 YOUNG = ("--since", "1h", "--older-than", "0s")
 
 
-class Environment(Stand):
+class Environment(Harness):
     """A whole system with databases and a Kafka account of its own, on a Kafka that it shares."""
 
     def __init__(self, engines: Engines, folder, prefix: str, account: dict[str, str]) -> None:
@@ -82,18 +82,18 @@ def both(request: pytest.FixtureRequest) -> Iterator[tuple[Environment, Environm
         blue = choose(folder)
         green = Engines(PostgreSQL(folder / "green-postgres"), blue.kafka)
         closed, systems = ClosedKafka(blue.kafka), []
-        shared = request.config.stash.get(STAND, None)
+        shared = request.config.stash.get(HARNESS, None)
         try:
             drive(blue.kafka.starting(), blue.postgres.starting(), green.postgres.starting())
             for name, engines, prefix in (("blue", blue, "blue."), ("green", green, "green-")):
                 systems.append(Environment(engines, folder / name, prefix, closed.let_in(name, prefix)))
-            request.config.stash[STAND] = systems[0]  # whose last lines are shown
+            request.config.stash[HARNESS] = systems[0]  # whose last lines are shown
             for system in systems:
                 system.prepare()
                 system.whole()
             yield systems[0], systems[1]
         finally:
-            request.config.stash[STAND] = shared
+            request.config.stash[HARNESS] = shared
             for system in systems:
                 system.close()
             green.postgres.abandon()

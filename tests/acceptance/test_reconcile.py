@@ -95,6 +95,6 @@ def test_finds_a_deleted_user_created_and_a_lost_welcome_order(system, topics):
 
 
 @pytest.mark.parametrize("service", ["gateway", "payments"])
-def test_a_service_that_keeps_nothing_says_so(stand, service):
-    status, said = stand.manage(service, "reconcile")
+def test_a_service_that_keeps_nothing_says_so(harness, service):
+    status, said = harness.manage(service, "reconcile")
     assert (status, f"{service} keeps nothing" in said) == (1, True)

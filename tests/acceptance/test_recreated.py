@@ -10,8 +10,8 @@ from confluent_kafka.admin import AdminClient
 from embedded import cache
 from embedded.engines import choose
 from embedded.system import JOBS
-from tests.acceptance.conftest import STAND
-from tests.acceptance.stand import Stand
+from tests.acceptance.conftest import HARNESS
+from tests.acceptance.harness import Harness
 from tests.waiting import eventually
 
 pytestmark = pytest.mark.acceptance
@@ -22,25 +22,25 @@ SETTLED = "SELECT count(*) FROM orders WHERE user_id = ANY(%s) AND status <> 'pe
 
 
 @pytest.fixture(scope="module")
-def doomed(request: pytest.FixtureRequest) -> Iterator[Stand]:
+def doomed(request: pytest.FixtureRequest) -> Iterator[Harness]:
     """The whole system on engines of its own, whose data nobody else needs."""
     with cache.throwaway("recreated") as folder:
         engines = choose(folder)
         engines.start()
-        system = Stand(engines, folder)
-        shared = request.config.stash.get(STAND, None)
-        request.config.stash[STAND] = system  # whose last lines are shown
+        system = Harness(engines, folder)
+        shared = request.config.stash.get(HARNESS, None)
+        request.config.stash[HARNESS] = system  # whose last lines are shown
         try:
             system.prepare()
             system.whole()
             yield system
         finally:
-            request.config.stash[STAND] = shared
+            request.config.stash[HARNESS] = shared
             system.close()
             engines.abandon()
 
 
-def register(system: Stand, count: int) -> list[str]:
+def register(system: Harness, count: int) -> list[str]:
     """New users, by the gateway, which takes them whatever Kafka does."""
     users = []
     for _ in range(count):
@@ -50,7 +50,7 @@ def register(system: Stand, count: int) -> list[str]:
     return users
 
 
-def settled(system: Stand, users: list[str]) -> bool:
+def settled(system: Harness, users: list[str]) -> bool:
     """Whether each has an order that was paid for, or refused; what ended meanwhile is started again, as a supervisor does."""
     system.revive()
     return system.rows("orderdb", SETTLED, users) == [(len(users),)]

@@ -50,9 +50,9 @@ def letters_of(topics, users: list[str]) -> list:
     return [record for record in topics.of(DEAD) if record.key in keys]
 
 
-def done(stand, *arguments: str) -> tuple[str, list[dict]]:
+def done(harness, *arguments: str) -> tuple[str, list[dict]]:
     """Run it to its end, which must be good. Returns what it printed, and what it logged."""
-    process = stand.command("orders", "deadletters", *arguments)
+    process = harness.command("orders", "deadletters", *arguments)
     out, err = process.communicate(timeout=120)
     assert process.returncode == 0, err
     return out, logged(err)

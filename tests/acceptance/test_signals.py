@@ -10,7 +10,7 @@ import signal
 import pytest
 
 from tests.acceptance.books import check, new_ids, settle, user_created, wire
-from tests.acceptance.stand import KNOWN, Member
+from tests.acceptance.harness import KNOWN, Member
 from tests.waiting import eventually
 
 pytestmark = pytest.mark.acceptance
@@ -71,13 +71,13 @@ def asked_to_end(member: Member) -> int:
 
 
 @pytest.mark.parametrize("moment", MOMENTS)
-def test_while_they_start(stand, topics, moment):
+def test_while_they_start(harness, topics, moment):
     users = new_ids(50)
-    stand.end(list(stand.members))
+    harness.end(list(harness.members))
     for user_id in users:
         topics.send_soon(*wire(user_created(user_id)))
     topics.flush()
-    starting = [stand.spawn(name) for name in KNOWN]
+    starting = [harness.spawn(name) for name in KNOWN]
     right: dict[str, int] = {}
 
     def ask() -> bool:
@@ -92,6 +92,6 @@ def test_while_they_start(stand, topics, moment):
     if moment == "with its first handler":
         assert set(right.values()) == {0}
     if moment in ("at once", "after 0.7 s"):  # the account takes longer than all else
-        stand.whole()
-        settle(stand, topics)
-        check(stand, topics, users)
+        harness.whole()
+        settle(harness, topics)
+        check(harness, topics, users)

@@ -47,9 +47,9 @@ class Told:
 
 
 @pytest.fixture(scope="module")
-def told(stand, topics) -> Told:
-    stand.whole()
-    return Told(stand, topics)
+def told(harness, topics) -> Told:
+    harness.whole()
+    return Told(harness, topics)
 
 
 def test_the_order_is_read_back_through_the_gateway(told):

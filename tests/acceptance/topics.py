@@ -10,11 +10,14 @@ import orjson
 from confluent_kafka import Consumer, KafkaError, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic
 
+from chassis.kafka.names import dead_letter_topic
 from embedded.headers import headers_of
 from embedded.positions import Place, Positions
 
 EVENTS = ("user.created", "order.created", "payment.completed")
-DEAD = ("user.created.orders.dlq", "order.created.payments.dlq", "payment.completed.orders.dlq")
+DEAD = tuple(
+    dead_letter_topic(topic, service) for topic, service in zip(EVENTS, ("orders", "payments", "orders"), strict=True)
+)
 
 Headers = list[tuple[str, bytes | None]]
 
@@ -94,7 +97,7 @@ class Topics:
 
     def dead(self, topic: str, group: str, key: bytes | None) -> list[Seen]:
         """The dead letters of a key."""
-        return [letter for letter in list(self._seen[f"{topic}.{group}.dlq"]) if letter.key == key]
+        return [letter for letter in list(self._seen[dead_letter_topic(topic, group)]) if letter.key == key]
 
     def make(self, name: str, partitions: int) -> None:
         """Make a topic of the test's own."""

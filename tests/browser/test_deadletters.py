@@ -12,6 +12,7 @@ from playwright.sync_api import expect
 
 from chassis.deadletters.record import FailedRecord
 from chassis.events.envelope import Unreadable
+from chassis.kafka import names
 from chassis.kafka.records import Record
 from tests.browser.conftest import ADMIN, log_in
 from tests.chassis.support import letters
@@ -50,7 +51,7 @@ def bury(error: Exception, value: bytes = b'{"userId": "u1", "name": "Ada"}') ->
         raise error
     except type(error) as raised:
         letter = FailedRecord(Record(TOPIC, 3, next(OFFSETS), key.encode(), value, kept, 1_000), raised, 3)
-    [letter_id] = letters.bury(f"{TOPIC}.orders.dlq", letter)
+    [letter_id] = letters.bury(names.dead_letter_topic(TOPIC, "orders"), letter)
     return Buried(letter_id, key, trace_id)
 
 

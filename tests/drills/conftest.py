@@ -4,12 +4,12 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from tests.acceptance.fixtures import STAND, pytest_runtest_makereport, raw, stand, system, topics, visitors
+from tests.acceptance.fixtures import HARNESS, harness, pytest_runtest_makereport, raw, system, topics, visitors
 from tests.acceptance.lanes import Load
 
 Limit = Callable[..., None]
 
-__all__ = ["STAND", "pytest_runtest_makereport", "raw", "stand", "system", "topics", "visitors"]
+__all__ = ["HARNESS", "harness", "pytest_runtest_makereport", "raw", "system", "topics", "visitors"]
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ import time
 from collections.abc import Mapping
 
 from embedded.runner import get
-from tests.acceptance.stand import Member
+from tests.acceptance.harness import Member
 from tests.waiting import eventually
 
 

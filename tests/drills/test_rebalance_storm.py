@@ -8,8 +8,8 @@ import pytest
 
 from embedded.processes import drive
 from tests.acceptance.books import settle
+from tests.acceptance.harness import READY_WITHIN
 from tests.acceptance.lanes import check_lanes, handled, joined
-from tests.acceptance.stand import READY_WITHIN
 from tests.drills.measures import now
 
 pytestmark = pytest.mark.drill

@@ -171,7 +171,7 @@ class TestPorts:
         monkeypatch.setenv("USERS_PORT", os.environ["ORDERS_PORT"])
 
         with pytest.raises(EmbeddedError, match="wanted for two things"):
-            up._stand({}, lambda name, line: None)
+            up._local_system({}, lambda name, line: None)
 
 
 def test_a_taken_port_is_an_embedded_error() -> None:

@@ -13,6 +13,7 @@ from django.urls import reverse
 
 from chassis.deadletters import store
 from chassis.deadletters.store import Store, Wanted
+from chassis.kafka import names
 from chassis.kafka.patience import Patience
 from chassis.messaging.models import OutboxEvent
 from chassis.outbox import parked
@@ -33,14 +34,14 @@ def topic(monkeypatch, settings) -> str:
     """A topic of this test's own, with its dead-letter topic."""
     settings.SERVICE_NAME = f"orders-{uuid.uuid4().hex[:8]}"
     name = new_topic("counted", partitions=2)
-    make_topic(f"{name}.{settings.SERVICE_NAME}.dlq", partitions=2)
+    make_topic(names.dead_letter_topic(name), partitions=2)
     monkeypatch.setattr(store, "registered", lambda: {name: None})
     return name
 
 
 @pytest.fixture
 def ids(topic, settings) -> list[str]:
-    dead = f"{topic}.{settings.SERVICE_NAME}.dlq"
+    dead = names.dead_letter_topic(topic)
     first = letters.bury(
         dead,
         letters.letter(topic, 1, key=b"k1", value=b'{"number": 1, "note": "<b>"}'),
@@ -112,7 +113,7 @@ def test_all_about_one(topic, ids, settings):
         "&lt;b&gt;",
         ">Redrive<",
         ">Discard<",
-        f"{topic}.{settings.SERVICE_NAME}.dlq",
+        names.dead_letter_topic(topic),
     ):
         assert text in page.text
     assert "<b>" not in page.text

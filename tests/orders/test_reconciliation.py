@@ -13,6 +13,7 @@ from confluent_kafka import Consumer, TopicPartition
 from django.core.management import CommandError, call_command
 
 from chassis.events.registry import Handler
+from chassis.kafka import names
 from chassis.messaging.models import InboxEvent, OutboxEvent
 from chassis.reconciliation import republish
 from chassis.reconciliation.reconciliation import HANDLE, REPUBLISH, WAIT, Finding, Period
@@ -55,7 +56,7 @@ class Topics:
     def bury(self, topic: str, group: str, key: str) -> None:
         """What a consumer does that has tried often enough."""
         said = {"deadletter-group": group, "deadletter-reason": "handler", "deadletter-error": "ValueError: no"}
-        send(f"{topic}.{group}.dlq", (key.encode(), b"{}", list(said.items())))
+        send(names.dead_letter_topic(topic, group), (key.encode(), b"{}", list(said.items())))
 
     def work_off(self, topic: str, group: str, offset: int = 1000) -> None:
         """Commit offsets as if all of a topic had been consumed."""
@@ -71,7 +72,10 @@ def topics(monkeypatch) -> Topics:
     for event, name in ((OrderCreated, found.created), (PaymentCompleted, found.paid), (UserCreated, found.joined)):
         monkeypatch.setattr(event, "topic", name)
         make_topic(name)
-    for name in (f"{found.created}.{found.payer}.dlq", f"{found.paid}.orders.dlq", f"{found.joined}.orders.dlq"):
+    for name in (
+        names.dead_letter_topic(topic, group)
+        for topic, group in ((found.created, found.payer), (found.paid, "orders"), (found.joined, "orders"))
+    ):
         make_topic(name)
     monkeypatch.setattr(reconciliation, "PAYER", found.payer)
     known = {

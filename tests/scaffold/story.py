@@ -10,11 +10,11 @@ import signal
 import httpx2
 import pytest
 
-from tests.acceptance.fixtures import STAND, pytest_runtest_makereport, stand, system
+from tests.acceptance.fixtures import HARNESS, harness, pytest_runtest_makereport, system
 from tests.acceptance.topics import Topics
 from tests.waiting import eventually
 
-__all__ = ["STAND", "pytest_runtest_makereport", "stand", "system"]
+__all__ = ["HARNESS", "harness", "pytest_runtest_makereport", "system"]
 
 LOCK = 20_261_129
 # A constraint that is checked at COMMIT: there the consumer's transaction waits for as long as the test holds a lock.
@@ -32,8 +32,8 @@ TOPICS = ("order.created", "zstock.created", "zaudit.created")
 
 
 @pytest.fixture
-def topics(stand):
-    with Topics(stand.engines.kafka.bootstrap_servers, TOPICS) as topics:
+def topics(harness):
+    with Topics(harness.engines.kafka.bootstrap_servers, TOPICS) as topics:
         yield topics
 
 

@@ -16,6 +16,7 @@ from chassis.consumer import inbox, inbox_key
 from chassis.consumer.consumer import Consumer
 from chassis.events.event import Event
 from chassis.events.registry import Handler, Received
+from chassis.kafka import names
 from chassis.messaging.models import InboxEvent, OutboxEvent
 from tests.chassis.support.kafka_helpers import committed, make_topic, new_topic, send
 from tests.chassis.support.loops import running
@@ -62,7 +63,7 @@ class TestConsumer:
 
     def test_the_same_event_on_two_topics_goes_to_both_handlers_once_each(self, scene, monkeypatch):
         other = new_topic("other")
-        make_topic(f"{other}.{scene.group}.dlq")
+        make_topic(names.dead_letter_topic(other, scene.group))
         seen = []
         handlers = dict(consumer_module.registered())
         model = type("Other", (handlers[scene.topic].event,), {"topic": other, "__annotations__": {}})

@@ -13,7 +13,7 @@ from structlog.testing import capture_logs
 
 from chassis.deadletters import redrive, store
 from chassis.deadletters.store import Store, Wanted
-from chassis.kafka import clients
+from chassis.kafka import clients, names
 from chassis.kafka.errors import Fenced
 from chassis.kafka.patience import Patience
 from chassis.kafka.writer import Outbound, RecordRefused, Writer
@@ -163,8 +163,8 @@ def test_one_that_the_broker_refuses_stays_and_the_others_go(scene):
 def test_says_why_nothing_was_written(scene, monkeypatch):
     gone = f"{scene.topic}-gone"
     monkeypatch.setattr(store, "registered", lambda: {gone: None})
-    make_topic(f"{gone}.{scene.group}.dlq", partitions=1)
-    [letter_id] = letters.bury(f"{gone}.{scene.group}.dlq", letters.letter(gone, 1))
+    make_topic(names.dead_letter_topic(gone, scene.group), partitions=1)
+    [letter_id] = letters.bury(names.dead_letter_topic(gone, scene.group), letters.letter(gone, 1))
     with pytest.raises(DependencyDown, match=r"nothing was written: .*[Uu]nknown topic"):
         run()
     assert unresolved() == [letter_id]

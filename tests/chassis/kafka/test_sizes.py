@@ -17,7 +17,7 @@ from chassis.consumer.consumer import Consumer
 from chassis.deadletters.record import PREFIX, FailedRecord, without_diagnostics
 from chassis.events.envelope import Unreadable
 from chassis.events.registry import Handler
-from chassis.kafka import sizes
+from chassis.kafka import names, sizes
 from chassis.kafka.records import Record
 from chassis.messaging.models import OutboxEvent
 from chassis.outbox.relay import Relay
@@ -82,7 +82,7 @@ def place(settings, monkeypatch) -> tuple[str, str]:
     settings.CONSUMER_STOP_AFTER_KEYS = 0  # here all is poison
     name = f"sized-{uuid.uuid4().hex[:8]}"
     group = settings.SERVICE_NAME = f"group-{uuid.uuid4().hex[:8]}"
-    dead = f"{name}.{group}.dlq"
+    dead = names.dead_letter_topic(name, group)
     for topic, is_dead in ((name, False), (dead, True)):
         made = _topic(topic, 1, dead=is_dead)
         make_topic(topic, partitions=2, **made.config)

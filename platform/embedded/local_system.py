@@ -12,7 +12,7 @@ from embedded.system import JOBS, PROCESSES, SERVICE_NAMES, Job, Process, enviro
 DONE_BY = {"migrate": "database migrated", "topics": "topics made", "createsuperuser": "admin made"}
 
 
-class Stand:
+class LocalSystem:
     """Engines, jobs and processes with their addresses; `report` is told what has been reached."""
 
     def __init__(
