@@ -17,12 +17,12 @@ from chassis.kafka.records import Record
 from chassis.messaging.models import OutboxEvent
 from chassis.reconciliation.reconciliation import (
     CLOCKS,
-    HANDLE,
+    REPROCESS,
     REPUBLISH,
     WAIT,
     Finding,
     Period,
-    death,
+    describe_dead_letter,
     has_passed,
     is_dead_lettered,
     moment,
@@ -64,7 +64,7 @@ class Evidence:
         """The last record of an order on a topic."""
         return self.records.get((topic, str(order.id).encode()))
 
-    def death(self, record: Record, service: str, order: Order) -> Record | None:
+    def dead_letter(self, record: Record, service: str, order: Order) -> Record | None:
         """The dead letter of this record, unless it was redriven since."""
         letter = self.on(names.dead_letter_topic(record.topic, service), order)
         return letter if letter and letter.timestamp_ms >= record.timestamp_ms else None
@@ -105,12 +105,12 @@ def _evidence(orders: list[Order]) -> Evidence:
 def _explain_order(order: Order, evidence: Evidence) -> Finding:
     finding = partial(Finding, f"payment of order {order.id}", order.created_at)
     if payment := evidence.on(names.topic(PaymentCompleted), order):
-        letter = evidence.death(payment, settings.SERVICE_NAME, order)
+        letter = evidence.dead_letter(payment, settings.SERVICE_NAME, order)
         return _explain_unheard(finding, payment, letter, evidence.closed_up_to)
     republish = partial(services.republish_created, order_id=order.id)
     if created := evidence.on(names.topic(OrderCreated), order):
-        if letter := evidence.death(created, PAYER, order):
-            return finding(f"{created.topic} was {death(letter)}", redrive(letter))
+        if letter := evidence.dead_letter(created, PAYER, order):
+            return finding(f"{created.topic} was {describe_dead_letter(letter)}", redrive(letter))
         if not has_passed(evidence.paid_up_to, created):
             return finding(f"{place(created)} is there, and {PAYER} has not come to it yet", WAIT)
         passed = f"{place(created)} is there, and {PAYER} went past it without a {PaymentCompleted.topic}"
@@ -171,13 +171,13 @@ def _explain_unheard(
 ) -> Finding:
     """Say why an event on its topic had no effect here: it died, or is still to come; or it was lost, here."""
     if letter:
-        return finding(f"{record.topic} was {death(letter)}", redrive(letter))
+        return finding(f"{record.topic} was {describe_dead_letter(letter)}", redrive(letter))
     if not has_passed(passed, record):
         return finding(f"{place(record)} is there, and {settings.SERVICE_NAME} has not come to it yet", WAIT)
     if is_dead_lettered(record):
-        return finding(f"{place(record)} was dead-lettered; its letter waits in the outbox", WAIT)
+        return finding(f"{place(record)} was dead-lettered; the dead letter waits in the outbox", WAIT)
     lost = f"{place(record)} is there, and {settings.SERVICE_NAME} went past it without an effect"
-    return finding(lost, HANDLE, partial(_handle, record))
+    return finding(lost, REPROCESS, partial(_handle, record))
 
 
 def _handle(record: Record) -> bool:

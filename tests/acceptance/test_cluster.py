@@ -10,9 +10,9 @@ from confluent_kafka.admin import AdminClient, ConfigResource, PartitionMetadata
 
 from embedded import cache
 from embedded.engines import choose
-from tests.acceptance.books import check, check_placed, settle
 from tests.acceptance.conftest import HARNESS
 from tests.acceptance.harness import Harness
+from tests.acceptance.ledger import check, check_placed, settle
 from tests.acceptance.outages import Visitors
 from tests.acceptance.topics import DEAD, EVENTS, Topics
 from tests.waiting import eventually

@@ -5,9 +5,9 @@ from confluent_kafka import KafkaError, Producer
 from confluent_kafka.admin import AdminClient, ConfigResource, ResourceType
 
 from chassis.kafka import clients
-from tests.acceptance.books import check, new_ids, settle, user_created, wire
 from tests.acceptance.default_broker import harness, topics
-from tests.acceptance.lanes import joined
+from tests.acceptance.keyed_load import joined
+from tests.acceptance.ledger import check, new_ids, settle, user_created, wire
 from tests.acceptance.open_transactions import freeze_inside_transaction
 from tests.waiting import eventually
 

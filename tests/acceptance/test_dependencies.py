@@ -10,8 +10,8 @@ import pytest
 from confluent_kafka.admin import AdminClient
 
 from embedded.ports import HOST
-from tests.acceptance.books import UNSENT, check, settle
 from tests.acceptance.conftest import HARNESS
+from tests.acceptance.ledger import UNSENT, check, settle
 from tests.acceptance.linked import LinkedHarness, Names, linked_harness
 from tests.acceptance.outages import Supervisor, Visitors, degraded, unready
 from tests.acceptance.topics import Topics

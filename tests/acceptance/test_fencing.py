@@ -5,8 +5,8 @@ import signal
 
 import pytest
 
-from tests.acceptance.books import check, new_ids, settle, user_created, wire
-from tests.acceptance.lanes import joined
+from tests.acceptance.keyed_load import joined
+from tests.acceptance.ledger import check, new_ids, settle, user_created, wire
 from tests.acceptance.open_transactions import freeze_inside_transaction
 from tests.waiting import eventually
 

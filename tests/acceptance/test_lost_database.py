@@ -7,7 +7,7 @@ import pytest
 from chaos.proxy import Links
 from embedded import ports
 from embedded.ports import HOST
-from tests.acceptance.books import check, new_ids, settle, user_created, wire
+from tests.acceptance.ledger import check, new_ids, settle, user_created, wire
 from tests.waiting import eventually
 
 pytestmark = pytest.mark.acceptance

@@ -11,9 +11,9 @@ import pytest
 
 from embedded import cache
 from embedded.engines import choose
-from tests.acceptance.books import check, new_ids, settle, user_created, wire
 from tests.acceptance.fixtures import HARNESS
-from tests.acceptance.lanes import joined
+from tests.acceptance.keyed_load import joined
+from tests.acceptance.ledger import check, new_ids, settle, user_created, wire
 from tests.acceptance.pgbouncer import NOT_INSTALLED, PROGRAM, SERVERS, PgBouncer, PooledHarness
 from tests.acceptance.topics import Topics
 from tests.waiting import eventually

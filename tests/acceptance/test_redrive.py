@@ -7,8 +7,8 @@ from collections import Counter
 
 import pytest
 
-from tests.acceptance.books import check, settle, user_created, wire
 from tests.acceptance.faults import faults
+from tests.acceptance.ledger import check, settle, user_created, wire
 from tests.waiting import eventually
 
 pytestmark = pytest.mark.acceptance
@@ -18,7 +18,7 @@ LETTERS = 200
 
 
 @pytest.fixture
-def buried(system, topics):
+def dead_lettered(system, topics):
     """Users whose welcome orders failed so often that their events are dead letters; the handler is mended since."""
     system.start(
         "orders-consume",
@@ -29,7 +29,7 @@ def buried(system, topics):
     )
     prefix = uuid.uuid4().hex[:8]
 
-    def bury(count: int) -> list[str]:
+    def fail(count: int) -> list[str]:
         users = [f"{prefix}-{number}" for number in range(count)]
         with faults(system) as fault:
             fault.refuse(f"{prefix}-%")
@@ -41,7 +41,7 @@ def buried(system, topics):
         assert system.rows("orderdb", "SELECT 1 FROM orders WHERE user_id = ANY(%s)", users) == []
         return users
 
-    return bury
+    return fail
 
 
 def letters_of(topics, users: list[str]) -> list:
@@ -79,9 +79,9 @@ def check_redriven_once(topics, users: list[str]) -> None:
     assert {letter: resolved[letter] for letter in letters} == dict.fromkeys(letters, 1)
 
 
-def test_a_person_looks_and_redrives_and_the_order_is_paid(system, topics, buried):
+def test_a_person_looks_and_redrives_and_the_order_is_paid(system, topics, dead_lettered):
     began = time.time()
-    [user, other] = users = buried(2)
+    [user, other] = users = dead_lettered(2)
 
     out, _ = done(system, "list", "--json", "--reason", "handler", *since(began))
     listed = {line["key"]: line for line in map(json.loads, out.splitlines())}
@@ -108,7 +108,7 @@ def test_a_person_looks_and_redrives_and_the_order_is_paid(system, topics, burie
     assert [line["by"] for line in lines if line["event"] == "dead letter discarded"] == ["bob"]
 
     settle(system, topics)
-    check(system, topics, [user], buried=True)
+    check(system, topics, [user], dead_lettered=True)
     assert system.rows("orderdb", "SELECT 1 FROM orders WHERE user_id = %s", other) == []
     out, _ = done(system, "list", "--json", "--resolved", *since(began))
     said = {line["key"]: line["resolution"] for line in map(json.loads, out.splitlines())}
@@ -118,9 +118,9 @@ def test_a_person_looks_and_redrives_and_the_order_is_paid(system, topics, burie
     }
 
 
-def test_killed_in_the_middle_and_run_again_each_comes_back_once(system, topics, buried):
+def test_killed_in_the_middle_and_run_again_each_comes_back_once(system, topics, dead_lettered):
     began = time.time()
-    users = buried(LETTERS)
+    users = dead_lettered(LETTERS)
 
     keys = {user.encode() for user in users}
 
@@ -152,5 +152,5 @@ def test_killed_in_the_middle_and_run_again_each_comes_back_once(system, topics,
         assert by == [name] * int(out.split()[0])
     settle(system, topics, within=300)
 
-    check(system, topics, users, buried=True)
+    check(system, topics, users, dead_lettered=True)
     check_redriven_once(topics, users)

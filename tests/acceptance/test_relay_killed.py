@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.acceptance.books import check, settle
+from tests.acceptance.ledger import check, settle
 from tests.waiting import eventually
 
 pytestmark = pytest.mark.acceptance

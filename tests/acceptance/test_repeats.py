@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from tests.acceptance.books import check, new_ids, settle, user_created, wire
+from tests.acceptance.ledger import check, new_ids, settle, user_created, wire
 
 pytestmark = pytest.mark.acceptance
 

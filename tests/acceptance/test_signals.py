@@ -9,8 +9,8 @@ import signal
 
 import pytest
 
-from tests.acceptance.books import check, new_ids, settle, user_created, wire
 from tests.acceptance.harness import KNOWN, Member
+from tests.acceptance.ledger import check, new_ids, settle, user_created, wire
 from tests.waiting import eventually
 
 pytestmark = pytest.mark.acceptance

@@ -5,9 +5,9 @@ import uuid
 
 import pytest
 
-from tests.acceptance.books import check, settle, user_created, wire
 from tests.acceptance.faults import faults
-from tests.acceptance.lanes import handled
+from tests.acceptance.keyed_load import handled
+from tests.acceptance.ledger import check, settle, user_created, wire
 from tests.acceptance.outages import unready
 from tests.acceptance.topics import DEAD
 from tests.waiting import eventually

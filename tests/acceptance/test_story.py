@@ -4,7 +4,7 @@ import uuid
 
 import pytest
 
-from tests.acceptance.books import settle
+from tests.acceptance.ledger import settle
 from tests.waiting import eventually
 
 pytestmark = pytest.mark.acceptance

@@ -38,7 +38,7 @@ def inbox_off():
     """Every event is new, and none is remembered."""
     from chassis.consumer import inbox
 
-    inbox.claim = lambda letters: {letter.identity for letter in letters}
+    inbox.claim = lambda events: {event.identity for event in events}
 
 
 @fault

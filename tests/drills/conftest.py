@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from tests.acceptance.fixtures import HARNESS, harness, pytest_runtest_makereport, raw, system, topics, visitors
-from tests.acceptance.lanes import Load
+from tests.acceptance.keyed_load import Load
 
 Limit = Callable[..., None]
 
@@ -27,7 +27,7 @@ def figures(request: pytest.FixtureRequest) -> Iterator[dict[str, object]]:
 @pytest.fixture
 def load(topics) -> Iterator[Load]:
     """Events on `user.created`, some eighty a second, under enough keys that every partition gets some all the time."""
-    load = Load(topics, lanes=80, every=0.01)
+    load = Load(topics, keys=80, every=0.01)
     load.start()
     yield load
     load.end()

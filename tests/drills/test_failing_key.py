@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.acceptance.books import settle, user_created, wire
 from tests.acceptance.faults import Faults, faults
-from tests.acceptance.lanes import check_lanes, handled
+from tests.acceptance.keyed_load import check_order_per_key, handled
+from tests.acceptance.ledger import settle, user_created, wire
 from tests.acceptance.topics import Headers, Seen, Topics
 from tests.drills.measures import now
 from tests.waiting import eventually
@@ -22,7 +22,7 @@ pytestmark = pytest.mark.drill
 
 FAILS_FOR, HEALTHY_FOR = 30.0, 12.0
 OFTEN = {"RETRY_ATTEMPTS": "100", "RETRY_CAP_SECONDS": "1"}
-"""The event is tried again every second, so that it is a nuisance for all of the time, and is not buried."""
+"""The event is tried again every second, so that it is a nuisance for all of the time, and is not dead-lettered."""
 
 BUSY = 600.0
 """Nothing here takes a minute, but on a machine that has much else to do."""
@@ -59,7 +59,7 @@ def test_other_keys_while_one_fails(system, topics, fault, load, figures, limit)
     moments.append(now())
     load.end()
     settle(system, topics)
-    check_lanes(system, topics, load)
+    check_order_per_key(system, topics, load)
 
     at = handled(system, others)
     first, failing, last = (
@@ -178,7 +178,7 @@ def test_all_wait_behind_a_failing_one(system, topics, fault, load, figures, flo
     assert elsewhere
     assert flood.most / 3 < held <= flood.most
     assert peak - before < flood.growth
-    check_lanes(system, topics, load)
+    check_order_per_key(system, topics, load)
 
 
 class Watch(threading.Thread):

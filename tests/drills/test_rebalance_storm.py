@@ -7,9 +7,9 @@ from itertools import pairwise
 import pytest
 
 from embedded.processes import drive
-from tests.acceptance.books import settle
 from tests.acceptance.harness import READY_WITHIN
-from tests.acceptance.lanes import check_lanes, handled, joined
+from tests.acceptance.keyed_load import check_order_per_key, handled, joined
+from tests.acceptance.ledger import settle
 from tests.drills.measures import now
 
 pytestmark = pytest.mark.drill
@@ -99,7 +99,7 @@ def test_rebalance_storm(system, topics, load, figures, limit):
     figures["events"] = len(users)
     figures["longest time without a handled event"] = worst = gaps[-1]
     figures["p99 of all such times"] = gaps[int(len(gaps) * 0.99)]
-    check_lanes(system, topics, load)
+    check_order_per_key(system, topics, load)
     assert set(storm.statuses) == {0}
     limit(worst, 3.0, _story(storm, standstills))
 

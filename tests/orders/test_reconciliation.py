@@ -16,7 +16,7 @@ from chassis.events.registry import Handler
 from chassis.kafka import names
 from chassis.messaging.models import InboxEvent, OutboxEvent
 from chassis.reconciliation import republish
-from chassis.reconciliation.reconciliation import HANDLE, REPUBLISH, WAIT, Finding, Period
+from chassis.reconciliation.reconciliation import REPROCESS, REPUBLISH, WAIT, Finding, Period
 from orders import handlers, reconciliation, services
 from orders.events import OrderCreated, PaymentCompleted, UserCreated
 from orders.models import Order
@@ -53,7 +53,7 @@ class Topics:
         send(self.joined, (user_id.encode(), orjson.dumps({"userId": user_id}), [("ce_id", event_id)]))
         return event_id
 
-    def bury(self, topic: str, group: str, key: str) -> None:
+    def dead_letter(self, topic: str, group: str, key: str) -> None:
         """What a consumer does that has tried often enough."""
         said = {"deadletter-group": group, "deadletter-reason": "handler", "deadletter-error": "ValueError: no"}
         send(names.dead_letter_topic(topic, group), (key.encode(), b"{}", list(said.items())))
@@ -168,14 +168,14 @@ class TestUnpaidOrders:
     def test_one_that_payments_dead_lettered(self, order, topics):
         topics.publish(event_of(order))
         topics.work_off(topics.created, topics.payer)
-        topics.bury(topics.created, topics.payer, str(order.id))
+        topics.dead_letter(topics.created, topics.payer, str(order.id))
         finding = self.the(order)
         assert f"dead-lettered by {topics.payer} (handler: ValueError: no)" in finding.where
         assert f"--settings=settings.{topics.payer}" in finding.remedy
         assert finding.repair is None
 
     def test_one_that_was_redriven_since_is_not_dead(self, order, topics):
-        topics.bury(topics.created, topics.payer, str(order.id))
+        topics.dead_letter(topics.created, topics.payer, str(order.id))
         topics.publish(event_of(order))
         assert "has not come to it yet" in self.the(order).where
 
@@ -191,7 +191,7 @@ class TestUnpaidOrders:
         topics.pay(order)
         topics.work_off(topics.paid, "orders")
         finding = self.the(order)
-        assert finding.remedy == HANDLE
+        assert finding.remedy == REPROCESS
         assert finding.repair()
         order.refresh_from_db()
         assert order.status == "paid"
@@ -200,7 +200,7 @@ class TestUnpaidOrders:
     def test_one_whose_payment_orders_dead_lettered(self, order, topics):
         topics.pay(order)
         topics.work_off(topics.paid, "orders")
-        topics.bury(topics.paid, "orders", str(order.id))
+        topics.dead_letter(topics.paid, "orders", str(order.id))
         assert "dead-lettered by orders" in self.the(order).where
 
     def test_one_that_is_closed_or_young_is_not_found(self, order):
@@ -238,7 +238,7 @@ class TestMissingWelcomeOrders:
         if known:
             InboxEvent.objects.create(event_id=event_id, topic=topics.joined, key="u-lost", request_id="r")
         finding = self.the("u-lost")
-        assert finding.remedy == HANDLE
+        assert finding.remedy == REPROCESS
         assert finding.repair()
 
         order = Order.objects.get(user_id="u-lost", is_welcome=True)
@@ -249,7 +249,7 @@ class TestMissingWelcomeOrders:
     def test_one_that_was_dead_lettered(self, topics):
         topics.join("u-dead")
         topics.work_off(topics.joined, "orders")
-        topics.bury(topics.joined, "orders", "u-dead")
+        topics.dead_letter(topics.joined, "orders", "u-dead")
         assert "dead-lettered by orders" in self.the("u-dead").where
 
     def test_those_who_have_one_are_not_found(self, topics):

@@ -139,7 +139,7 @@ def look(records: list[Record], topic: str) -> None:
     """What reads records elsewhere, for a person: nothing of it raises."""
     for record in records:
         reconciliation.place(record)
-        reconciliation.death(record)
+        reconciliation.describe_dead_letter(record)
         reconciliation.redrive(record)
         letter = StoredDeadLetter(record, topic)
         line(letter).encode()

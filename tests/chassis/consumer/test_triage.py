@@ -25,7 +25,7 @@ RAISED = {
     "interface": lambda: InterfaceError("closed"),
     "kafka": lambda: KafkaException(KafkaError(KafkaError._ALL_BROKERS_DOWN)),
     "dependency": lambda: DependencyDown("says the handler"),
-    "unburied": lambda: DeadLetterRefused("says the handler"),
+    "dead letter refused": lambda: DeadLetterRefused("says the handler"),
     "fenced": lambda: Fenced("says the handler"),
     "exit": lambda: SystemExit(1),
     "interrupt": KeyboardInterrupt,

@@ -11,7 +11,7 @@ from chassis.events import Event, Outgoing, publish_all
 from chassis.kafka.patience import Patience
 from chassis.messaging.models import InboxEvent, OutboxEvent
 from chassis.outbox.relay import Relay
-from tests.chassis.support import letters
+from tests.chassis.support import dead_letters
 from tests.chassis.support.kafka_helpers import committed, headers, new_topic, read
 from tests.chassis.support.loops import running
 from tests.waiting import eventually
@@ -95,7 +95,7 @@ def test_a_group_passes_over_what_was_redriven_for_another(scene, settings, has_
     if has_database:
         assert (InboxEvent.objects.count(), OutboxEvent.objects.count()) == (2, 0)
     else:
-        assert letters.everything(scene.dead) == []
+        assert dead_letters.everything(scene.dead) == []
 
 
 @pytest.mark.service("payments")
@@ -125,7 +125,7 @@ def test_without_a_database_the_effect_comes_once(scene, settings):
         scene.react = repaired
         assert sorted(redrive_all()) == sorted(one.id for one in dead)
         read(out, 10)
-    assert sorted(headers(message)["ce_id"] for message in letters.everything(out)) == sorted(
+    assert sorted(headers(message)["ce_id"] for message in dead_letters.everything(out)) == sorted(
         f"said-event-{n}" for n in range(10)
     )
     assert unresolved() == []

@@ -148,9 +148,9 @@ class Simulation:
 
     def check_order(self) -> None:
         """Each key's events ended in their order, each once."""
-        for lane in {record.key_queue for record in self.order}:
-            offsets = [record.offset for record in self.order if record.key_queue == lane]
-            assert offsets == sorted(set(offsets)), f"{lane} was overtaken"
+        for queue in {record.key_queue for record in self.order}:
+            offsets = [record.offset for record in self.order if record.key_queue == queue]
+            assert offsets == sorted(set(offsets)), f"{queue} was overtaken"
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""Dead letters for tests, as a consumer would have buried them, and what became of them."""
+"""Dead letters for tests, as a consumer would have written them, and what became of them."""
 
 import os
 import subprocess
@@ -16,7 +16,7 @@ from tests.chassis.support.kafka_helpers import headers, servers
 ROOT = Path(__file__).resolve().parents[3]
 
 
-def letter(
+def failed(
     topic: str, number: int, *, key: bytes | None = b"k", value: bytes | None = b"{}", error: Exception | None = None
 ) -> FailedRecord:
     kept = [
@@ -30,17 +30,17 @@ def letter(
 
 
 def unreadable(topic: str, number: int, **more) -> FailedRecord:
-    return letter(topic, number, value=b"\xff junk", error=Unreadable("it is junk"), **more)
+    return failed(topic, number, value=b"\xff junk", error=Unreadable("it is junk"), **more)
 
 
-def bury(dead: str, *letters: FailedRecord, at: str | None = None) -> list[str]:
+def write(dead: str, *failed_records: FailedRecord, at: str | None = None) -> list[str]:
     """Put them on the dead-letter topic; returns their ids."""
     producer = Producer({**servers(), "acks": "all", "enable.idempotence": True})
-    for one in letters:
+    for one in failed_records:
         said = [(name, at.encode() if at and name == "deadletter-at" else value) for name, value in one.headers()]
         producer.produce(dead, one.record.value, one.record.key, headers=said)
     assert producer.flush(30) == 0
-    return [one.id for one in letters]
+    return [one.id for one in failed_records]
 
 
 def everything(topic: str) -> list[Message]:

@@ -73,12 +73,12 @@ def settle(
 
 
 def check(
-    system: Harness, topics: Topics, user_ids: Iterable[str], *, relayed_once: bool = True, buried: bool = False
+    system: Harness, topics: Topics, user_ids: Iterable[str], *, relayed_once: bool = True, dead_lettered: bool = False
 ) -> None:
     """Hold the account of a settled system: each user has one order, which was published, paid for and closed once.
 
     A relay that was killed may send an event twice, as the same event; `relayed_once` says that none was. None of it may
-    be in a dead-letter topic, unless it was `buried` there before.
+    be in a dead-letter topic, unless it was `dead_lettered` there before.
     """
     users = set(user_ids)
     rows = system.rows("orderdb", "SELECT user_id, id::text, status FROM orders WHERE user_id = ANY(%s)", list(users))
@@ -98,7 +98,7 @@ def check(
     assert {order: {"completed": "paid", "failed": "failed"}[status] for order, status in said.items()} == orders
 
     keys = {key.encode() for key in (*users, *orders)}
-    assert buried or [letter for name in DEAD for letter in topics.of(name) if letter.key in keys] == []
+    assert dead_lettered or [letter for name in DEAD for letter in topics.of(name) if letter.key in keys] == []
 
 
 def check_placed(system: Harness, topics: Topics, order_ids: Iterable[str]) -> None:
