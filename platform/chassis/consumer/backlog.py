@@ -1,9 +1,9 @@
 """What a consumer holds: the order of each key, who waits for whom, and how far the offsets may be committed.
 
 Pure bookkeeping, no I/O and no clock of its own. A record is *fresh* until it is tried; a record that failed blocks its
-queue (its key in its partition), and later records of that queue wait behind it while all other key queues go on. When it is
-done with, those *go on in parts*, so that other key queues are not behind all that has waited. All records of a *stopped* topic
-wait, and are given out one at a time, as probes.
+*key queue* (its key in its partition): later records of that queue wait behind it while all others proceed. Once it is
+resolved, held records *resume* in chunks, so that other key queues are not behind all of them. All records of a *stopped*
+topic wait, and are given out one at a time, as probes.
 """
 
 import math
@@ -52,7 +52,7 @@ class StoppedTopic:
     """What waits of a topic of which nothing but probes is tried."""
 
     untried: dict[KeyQueue, None] = field(default_factory=dict)
-    """Lanes whose first record could be tried."""
+    """Key queues whose first record could be tried."""
     failed: deque[Record] = field(default_factory=deque)
     """First records of their key queues that failed and are due again, the one that was tried longest ago first."""
 
@@ -63,9 +63,9 @@ class Backlog:
     def __init__(self) -> None:
         self._fresh: deque[Record] = deque()
         self._waiting: dict[KeyQueue, deque[Record]] = {}
-        """By key queue, in order: the failed record and those behind it; or, once it is done with, those that did not go on yet."""
-        self._going_on: dict[KeyQueue, None] = {}
-        """The key queues whose waiting records go on, the one whose turn it is first."""
+        """By key queue, in order: the failed record and those behind it; or, once it is resolved, those that have not resumed yet."""
+        self._resuming: dict[KeyQueue, None] = {}
+        """The key queues whose waiting records resume, the one whose turn it is first."""
         self._schedule = Schedule()
         self._stopped: dict[str, StoppedTopic] = {}
         self._offsets: dict[Partition, PartitionOffsets] = {}
@@ -154,12 +154,12 @@ class Backlog:
 
     def _let_some_go_on(self, limit: int) -> None:
         """Waiting records become fresh, behind what is: half a batch, or all that is free. The key queues take turns."""
-        if not self._going_on or len(self._fresh) > limit:
+        if not self._resuming or len(self._fresh) > limit:
             return
         room = max(-(-limit // 2), limit - len(self._fresh))
-        while room and self._going_on:
-            queue = next(iter(self._going_on))
-            del self._going_on[queue]
+        while room and self._resuming:
+            queue = next(iter(self._resuming))
+            del self._resuming[queue]
             waiting = self._waiting[queue]
             number = min(len(waiting), room)
             for _ in range(number):
@@ -168,7 +168,7 @@ class Backlog:
                 self._fresh.append(record)
             room -= number
             if waiting:
-                self._going_on[queue] = None
+                self._resuming[queue] = None
             else:
                 del self._waiting[queue]
 
@@ -183,7 +183,7 @@ class Backlog:
 
     def next_due(self) -> float | None:
         """When there is something to take beside the fresh: 0.0 is now, None is never."""
-        return 0.0 if self._going_on else self._schedule.next()
+        return 0.0 if self._resuming else self._schedule.next()
 
     def took(self, record: Record, seconds: float, now: float) -> None:
         """A try of this record alone has taken so long; the next one is expected to take as long."""
@@ -221,7 +221,7 @@ class Backlog:
     def _ready(self, queue: KeyQueue) -> dict[KeyQueue, None]:
         """Where this key queue stands while its waiting records may be tried."""
         stopped = self._stopped.get(queue[0])
-        return self._going_on if stopped is None else stopped.untried
+        return self._resuming if stopped is None else stopped.untried
 
     def put_back(self, batch: list[Record]) -> None:
         """Nothing became of these records, and it was not their fault: they are next again, in the same order."""
@@ -271,8 +271,8 @@ class Backlog:
         self._stopped[topic] = stopped = StoppedTopic()
         for queue, records in fresh.items():
             self._wait(queue, records)
-        for queue in [queue for queue in self._going_on if queue[0] == topic]:
-            del self._going_on[queue]
+        for queue in [queue for queue in self._resuming if queue[0] == topic]:
+            del self._resuming[queue]
             stopped.untried[queue] = None
 
     def _wait(self, queue: KeyQueue, records: list[Record]) -> None:
@@ -312,8 +312,8 @@ class Backlog:
             if record.cost >= COSTLY_SECONDS:
                 self._schedule.push(record, 0.0)
             else:
-                self._going_on[record.key_queue] = None
-        self._going_on |= stopped.untried
+                self._resuming[record.key_queue] = None
+        self._resuming |= stopped.untried
 
     def _is_blocking(self, record: Record) -> bool:
         waiting = self._waiting.get(record.key_queue)
