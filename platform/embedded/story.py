@@ -136,7 +136,7 @@ class Story:
     async def _orders(self) -> list[dict[str, Any]]:
         answer = await call("GET", f"{self._gateway}/api/orders?userId={self.user['id']}")
         _expect(answer, 200, "GET /api/orders?userId=…")
-        return list(answer.body["items"])
+        return list(answer.body["results"])
 
     def _step(self, at: float, service: str, what: str) -> None:
         self._tell(Step(at - self._start, service, what, self.request_id, self.trace_id))

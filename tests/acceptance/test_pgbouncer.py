@@ -79,7 +79,7 @@ def test_the_story(system, topics):
 
     settle(system, topics)
     check(system, topics, [user_id])
-    assert system.client.get("/api/orders", params={"userId": user_id}).json()["items"]
+    assert system.client.get("/api/orders", params={"userId": user_id}).json()["results"]
 
 
 def test_many_clients_share_few_server_connections(system):

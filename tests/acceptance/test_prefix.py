@@ -46,7 +46,7 @@ class Environment(Stand):
 
     def status(self, user_id: str) -> str | None:
         """What became of the user's welcome order."""
-        found = self.client.get("/api/orders", params={"userId": user_id}).json()["items"]
+        found = self.client.get("/api/orders", params={"userId": user_id}).json()["results"]
         return found[0]["status"] if found else None
 
     def settled(self, user_id: str) -> bool:
