@@ -217,11 +217,11 @@ async def _answer(call: Call, exchange: Exchange) -> None:
 
 
 def _target(head: heads.Head) -> bytes:
-    """What the service is asked for: path and query as they came, without the prefix. Raises Refused (400)."""
+    """What the service is asked for: its own path, and the query as it came. Raises Refused (400)."""
     if routes.climbs(head.path):
         raise Refused(400, "The path has dot segments.")
-    target = head.path[len(routes.PREFIX) :]
-    return b"%b?%b" % (target, head.query) if head.query else target
+    path = routes.to_service(head.path)
+    return b"%b?%b" % (path, head.query) if head.query else path
 
 
 def _max_forwards(value: bytes) -> bytes:
