@@ -12,7 +12,7 @@ from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from chassis.admin.options import ModelAdmin
 from chassis.text import CONTROL, LOCAL_PART, VISIBLE
 from users import services
-from users.models import User
+from users.models import EmailTaken, User
 
 
 class UserForm(forms.ModelForm):  # type: ignore[type-arg]
@@ -76,6 +76,6 @@ class UserAdmin(ModelAdmin):
         """The form; an email that was taken, or a user that was removed, in the last moment is a message, not a 500."""
         try:
             return super().changeform_view(request, *args, **kwargs)
-        except (services.EmailTaken, services.NoSuchUser) as error:
-            self.message_user(request, type(error).__doc__ or "", messages.ERROR)
+        except (EmailTaken, services.NoSuchUser) as error:
+            self.message_user(request, str(error), messages.ERROR)
             return HttpResponseRedirect(request.get_full_path())

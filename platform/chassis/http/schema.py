@@ -47,7 +47,7 @@ class ProblemSerializer(serializers.Serializer[Any]):
 class AutoSchema(openapi.AutoSchema):
     """drf-spectacular, plus the problems that an operation can answer with and the headers that it knows.
 
-    A view that can answer 409 names the methods in `conflicts`; one that takes an Idempotency-Key is `@idempotent`.
+    A method that takes an Idempotency-Key is `@idempotent`: it can answer 409 and 422.
     """
 
     def get_tags(self) -> list[str]:
@@ -93,8 +93,6 @@ class AutoSchema(openapi.AutoSchema):
         statuses = set(EVERYWHERE)
         if self.method in {"POST", "PUT", "PATCH"}:
             statuses |= set(WITH_BODY)
-        if self.method in getattr(self.view, "conflicts", ()):
-            statuses.add(409)
         if self._is_idempotent():
             statuses |= {409, 422}
         if getattr(self.view, "conditional", False) and self.method in _WRITES:
