@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 from pydantic.alias_generators import to_camel
 
-from chassis.events.event import Event, Money
+from chassis.events import Event, Money
 
 UserId = Annotated[str, Field(min_length=1, max_length=100, pattern=r"^[!-~]+$")]
 

@@ -12,11 +12,10 @@ from django.conf import settings
 from django.db.models import QuerySet
 
 from chassis.deadletters.record import topic_of
-from chassis.events.envelope import Unreadable, unseal
+from chassis.events import Unreadable, unseal
 from chassis.kafka import names, topic_reader
 from chassis.kafka.records import Record
 from chassis.messaging.models import OutboxEvent
-from chassis.reconciliation import republish as again
 from chassis.reconciliation.reconciliation import (
     CLOCKS,
     HANDLE,
@@ -33,6 +32,7 @@ from chassis.reconciliation.reconciliation import (
     redrive,
     rows,
 )
+from chassis.reconciliation.republish import reprocess
 from orders import services
 from orders.events import OrderCreated, PaymentCompleted, UserCreated
 from orders.models import Order
@@ -108,7 +108,7 @@ def _explain_order(order: Order, evidence: Evidence) -> Finding:
     if payment := evidence.on(names.topic(PaymentCompleted), order):
         letter = evidence.death(payment, settings.SERVICE_NAME, order)
         return _explain_unheard(finding, payment, letter, evidence.closed_up_to)
-    republish = partial(services.publish_again, order_id=order.id)
+    republish = partial(services.republish_created, order_id=order.id)
     if created := evidence.on(names.topic(OrderCreated), order):
         if letter := evidence.death(created, PAYER, order):
             return finding(f"{created.topic} was {death(letter)}", redrive(letter))
@@ -181,7 +181,7 @@ def _explain_unheard(
 
 
 def _handle(record: Record) -> bool:
-    again.handle_again(record)
+    reprocess(record)
     return True
 
 

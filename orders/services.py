@@ -6,10 +6,8 @@ from collections.abc import Sequence
 from django.conf import settings
 from django.db import transaction
 
-from chassis.events.envelope import Outgoing
-from chassis.events.registry import Received
-from chassis.outbox.publishing import publish_all
-from chassis.reconciliation import republish
+from chassis.events import Outgoing, Received, publish, publish_all
+from chassis.reconciliation.republish import republish
 from orders.events import OrderCreated, PaymentCompleted, UserCreated
 from orders.models import Item, Order
 
@@ -25,7 +23,7 @@ def create_order(*, user_id: str, items: list[Item]) -> Order:
     order = Order.of(user_id, items)
     with transaction.atomic(using=settings.SERVICE_DATABASE):
         order.save(force_insert=True)
-        publish_all([_created(order)])
+        publish(_created(order), key=str(order.id), event_id=created_id(order))
     return order
 
 
@@ -35,7 +33,10 @@ def make_welcome_orders(received: Sequence[Received[UserCreated]]) -> None:
         orders = Order.objects.add_welcome(one.event.user_id for one in received)
         # Backwards, so that of several events of one user the first is the cause.
         causes = {one.event.user_id: one for one in reversed(received)}
-        publish_all(_created(order, cause=causes[order.user_id]) for order in orders)
+        publish_all(
+            Outgoing(_created(order), key=str(order.id), cause=causes[order.user_id], event_id=created_id(order))
+            for order in orders
+        )
 
 
 def close_orders(received: Sequence[Received[PaymentCompleted]]) -> None:
@@ -55,11 +56,13 @@ def close_orders(received: Sequence[Received[PaymentCompleted]]) -> None:
         Order.objects.save_settled(list(settled.values()))
 
 
-def publish_again(*, order_id: uuid.UUID) -> bool:
-    """Say once more that an order was placed, by the very same event; False if it is closed by now, or is still to be sent."""
+def republish_created(*, order_id: uuid.UUID) -> bool:
+    """Publish the order's `order.created` again, as the same event; False if the order is closed, or its event not sent yet."""
     with transaction.atomic(using=settings.SERVICE_DATABASE):
         order = Order.objects.select_for_update().get(pk=order_id)
-        return order.status == Order.Status.PENDING and republish.publish_again(_created(order))
+        if order.status != Order.Status.PENDING:
+            return False
+        return republish(_created(order), key=str(order.id), event_id=created_id(order))
 
 
 def created_id(order: Order) -> str:
@@ -67,12 +70,11 @@ def created_id(order: Order) -> str:
     return str(uuid.uuid5(order.id, OrderCreated.topic))
 
 
-def _created(order: Order, cause: Received[UserCreated] | None = None) -> Outgoing:
-    event = OrderCreated(
+def _created(order: Order) -> OrderCreated:
+    return OrderCreated(
         order_id=order.id,
         user_id=order.user_id,
         items=order.items,
         total_amount=order.total_amount,
         created_at=order.created_at,
     )
-    return Outgoing(event, key=str(order.id), cause=cause, event_id=created_id(order))

@@ -4,7 +4,7 @@ from datetime import datetime
 from typing import ClassVar, Literal
 from uuid import UUID
 
-from chassis.events.event import Event, Money
+from chassis.events import Event, Money
 
 
 class PaymentCompleted(Event):

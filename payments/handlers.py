@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from chassis.events.registry import Received, handles
+from chassis.events import Received, handles
 from payments import services
 from payments.events import OrderCreated
 

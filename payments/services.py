@@ -4,9 +4,7 @@ import uuid
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
-from chassis.consumer.kafka_transaction import publish_all
-from chassis.events.envelope import Outgoing
-from chassis.events.registry import Received
+from chassis.events import Outgoing, Received, publish_all
 from payments import provider
 from payments.events import OrderCreated, PaymentCompleted
 

@@ -46,6 +46,12 @@ SESSION_MIDDLEWARE = [
     "django.contrib.messages.middleware.MessageMiddleware",
 ]
 
+PUBLISHERS = {
+    True: "chassis.outbox.publisher.OutboxPublisher",
+    False: "chassis.consumer.kafka_publisher.KafkaPublisher",
+}
+"""What `chassis.events.publish` writes to, in a service with a database and in one without."""
+
 STATIC = ROOT / "staticfiles"
 
 
@@ -213,6 +219,7 @@ def django_settings(service: Service, env: Environment) -> dict[str, Any]:
         **database_settings(service, env),
         "SERVICE_NAME": service.name,
         "SERVICE_DATABASE": service.name if has_database else None,
+        "EVENTS_PUBLISHER": PUBLISHERS[has_database],
         "SECRET_KEY": env.secret_key.get_secret_value(),
         "ALLOWED_HOSTS": list(env.allowed_hosts),
         "LOG_FORMAT": env.log_format

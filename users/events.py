@@ -2,7 +2,7 @@
 
 from pydantic import AwareDatetime
 
-from chassis.events.event import Event
+from chassis.events import Event
 
 
 class UserCreated(Event):

@@ -23,5 +23,5 @@ def find(period: Period) -> Iterator[Finding]:
                 missing.pop(user_id, None)
     for user_id, created_at in missing.items():
         sent = never_arrived(UserCreated.topic, known.get(services.created_id(user_id)))
-        republish = partial(services.publish_again, user_id=user_id) if sent.is_lost else None
+        republish = partial(services.republish_created, user_id=user_id) if sent.is_lost else None
         yield Finding(f"user.created of user {user_id}", created_at, sent.where, sent.remedy, republish)

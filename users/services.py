@@ -7,9 +7,8 @@ from django.conf import settings
 from django.db import transaction
 from django.utils import timezone
 
-from chassis.events.envelope import Outgoing
-from chassis.outbox.publishing import publish_all
-from chassis.reconciliation import republish
+from chassis.events import publish
+from chassis.reconciliation.republish import republish
 from users.events import UserCreated
 from users.models import User
 
@@ -27,7 +26,7 @@ def create_user(*, email: str, name: str) -> User:
     user.modified_at = user.created_at
     with transaction.atomic(using=settings.SERVICE_DATABASE):
         User.objects.add(user)
-        publish_all([_created(user)])
+        publish(_created(user), key=str(user.id), event_id=created_id(user.id))
     return user
 
 
@@ -54,14 +53,16 @@ def delete_user(*, user_id: uuid.UUID, only_if: Condition | None = None) -> None
         _locked(user_id, only_if).delete()
 
 
-def publish_again(*, user_id: uuid.UUID) -> bool:
-    """Say once more that a user joined, by the same event; False if the user is gone by now, or it is still to be sent.
+def republish_created(*, user_id: uuid.UUID) -> bool:
+    """Publish the user's `user.created` again, as the same event; False if the user is deleted, or their event not sent yet.
 
-    Where its outbox row is gone too, it says the user's present email and name.
+    Where its outbox row is purged, it holds the user's present email and name.
     """
     with transaction.atomic(using=settings.SERVICE_DATABASE):
         user = User.objects.select_for_update().filter(pk=user_id).first()
-        return user is not None and republish.publish_again(_created(user))
+        if user is None:
+            return False
+        return republish(_created(user), key=str(user.id), event_id=created_id(user.id))
 
 
 def created_id(user_id: uuid.UUID) -> str:
@@ -69,9 +70,8 @@ def created_id(user_id: uuid.UUID) -> str:
     return str(uuid.uuid5(user_id, UserCreated.topic))
 
 
-def _created(user: User) -> Outgoing:
-    event = UserCreated(user_id=str(user.id), email=user.email, name=user.name, created_at=user.created_at)
-    return Outgoing(event, key=str(user.id), event_id=created_id(user.id))
+def _created(user: User) -> UserCreated:
+    return UserCreated(user_id=str(user.id), email=user.email, name=user.name, created_at=user.created_at)
 
 
 def _locked(user_id: uuid.UUID, only_if: Condition | None) -> User:

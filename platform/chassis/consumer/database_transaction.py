@@ -3,7 +3,6 @@
 import uuid
 from collections.abc import Sequence
 
-import orjson
 from confluent_kafka import Consumer
 from django.conf import settings
 from django.db import connections, transaction
@@ -14,7 +13,7 @@ from chassis.consumer.unit_of_work import USUAL, Offsets, Outcome, Tagged, Terms
 from chassis.deadletters.record import DeadLetter, topic_of
 from chassis.events.envelope import Letter
 from chassis.kafka.records import Record
-from chassis.outbox import publishing
+from chassis.outbox.headers import headers_to_json
 from chassis.runtime.failures import DependencyDown, HandlerFailed, RolledBack, is_dependency
 
 BURY = """
@@ -117,7 +116,7 @@ def _bury(letters: Sequence[DeadLetter]) -> None:
     for letter in letters:
         record = letter.record
         key, raw_key = _as_text(record.key)
-        headers = orjson.dumps(publishing.headers_to_json(letter.headers())).decode()
+        headers = headers_to_json(letter.headers())
         request_id = (record.header("requestId") or "")[:128].replace("\0", "")
         values = (uuid.UUID(letter.id), topic_of(record.topic), key, raw_key, record.value, headers, request_id)
         with connections[settings.SERVICE_DATABASE].cursor() as cursor:

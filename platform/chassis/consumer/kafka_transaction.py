@@ -1,8 +1,7 @@
 """A batch in one Kafka transaction: what its handlers publish, its dead letters, and its offsets. For a service without a database."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from contextvars import ContextVar
 from functools import partial
 
 import structlog
@@ -10,10 +9,11 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Produ
 
 from chassis.consumer import dispatch, orphaned_transactions
 from chassis.consumer.dispatch import Handlers
+from chassis.consumer.kafka_publisher import collecting
 from chassis.consumer.unit_of_work import USUAL, Offsets, Outcome, Tagged, Terms, untagged
 from chassis.deadletters import record as deadletters
 from chassis.deadletters.record import DeadLetter, topic_of
-from chassis.events.envelope import Envelope, Outgoing, seal
+from chassis.events.envelope import Envelope
 from chassis.kafka import clients, sizes
 from chassis.kafka.errors import Fenced, Unsure
 from chassis.kafka.records import Headers, Record
@@ -31,30 +31,6 @@ NEVER_SEEN: list[tuple[str, str | bytes | None]] = [("never-committed", b"ends a
 """Headers of a record whose transaction is always aborted: only a reader of uncommitted records meets it."""
 
 log = structlog.get_logger(__name__)
-
-_collected: ContextVar[list[Envelope] | None] = ContextVar("collected", default=None)
-
-
-class NotInTransaction(Exception):
-    """publish_all() was called outside a handler of a transactional consumer."""
-
-
-def publish_all(outgoing: Iterable[Outgoing]) -> None:
-    """Publish events in the Kafka transaction of the batch at hand. Raises NotInTransaction."""
-    collected = _collected.get()
-    if collected is None:
-        raise NotInTransaction
-    collected.extend(seal(outgoing))
-
-
-@contextmanager
-def _collecting() -> Iterator[list[Envelope]]:
-    envelopes: list[Envelope] = []
-    token = _collected.set(envelopes)
-    try:
-        yield envelopes
-    finally:
-        _collected.reset(token)
 
 
 def _check(envelopes: Sequence[Envelope]) -> None:
@@ -95,7 +71,7 @@ class KafkaTransaction:
         letters, dead = dispatch.read(mine, self._handlers)
         terms.check(letters, dead)
         with dispatch.traced(letters) as received:
-            with _collecting() as envelopes:
+            with collecting() as envelopes:
                 dispatch.call(received, self._handlers, terms.limit)
                 _check(envelopes)
             with self._transaction(offsets):

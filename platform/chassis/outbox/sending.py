@@ -17,7 +17,7 @@ from django.conf import settings
 
 from chassis.deadletters import record as deadletters
 from chassis.kafka import clients, names, sizes
-from chassis.outbox import publishing
+from chassis.outbox.headers import headers_from_json
 
 PATIENCE_SECONDS = 1.0
 """When nothing was confirmed for this long, rows without an answer are left on their way, and other topics' go on."""
@@ -201,7 +201,7 @@ class Sending:
         assert row.headers is not None
         key = bytes(row.raw_key) if row.raw_key is not None else None if row.key is None else row.key.encode()
         value = None if row.payload is None else bytes(row.payload)
-        headers = publishing.headers_from_json(row.headers)
+        headers = headers_from_json(row.headers)
         if self._shortened and row.event_id in self._shortened:
             headers = deadletters.without_diagnostics(headers)
         return key, value, clients.checked(headers)

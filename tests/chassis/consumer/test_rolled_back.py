@@ -6,8 +6,8 @@ import pytest
 from django.db import IntegrityError, connections, transaction
 
 from chassis.consumer.consumer import Consumer
+from chassis.events import publish_all
 from chassis.messaging.models import InboxEvent, OutboxEvent
-from chassis.outbox import publishing
 from tests.chassis.support.kafka_helpers import committed
 from tests.chassis.support.loops import running
 from tests.waiting import eventually
@@ -40,7 +40,7 @@ def catches_an_error_of_publish() -> None:
         yield
 
     with contextlib.suppress(ValueError):
-        publishing.publish_all(events())
+        publish_all(events())
 
 
 def sets_rollback() -> None:

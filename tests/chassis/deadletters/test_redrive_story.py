@@ -5,11 +5,9 @@ from typing import Any
 import pytest
 
 from chassis.consumer.consumer import Consumer
-from chassis.consumer.kafka_transaction import publish_all
 from chassis.deadletters import redrive, store
 from chassis.deadletters.store import Store, StoredLetter, Wanted
-from chassis.events.envelope import Outgoing
-from chassis.events.event import Event
+from chassis.events import Event, Outgoing, publish_all
 from chassis.kafka.patience import Patience
 from chassis.messaging.models import InboxEvent, OutboxEvent
 from chassis.outbox.relay import Relay
@@ -100,9 +98,9 @@ def test_a_group_passes_over_what_was_redriven_for_another(scene, settings, has_
         assert letters.everything(scene.dead) == []
 
 
+@pytest.mark.service("payments")
 def test_without_a_database_the_effect_comes_once(scene, settings):
     """Payments: letters, redriven events, effects and offsets, all in Kafka transactions."""
-    settings.SERVICE_DATABASE = None
     settings.RETRY_ATTEMPTS = 1
     out = new_topic("out")
 
