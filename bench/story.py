@@ -18,7 +18,6 @@ from bench.live import Live
 from embedded.topics import EVENTS
 
 WITHIN = 15.0
-
 SETTLED = "SELECT id, status FROM orders WHERE user_id = %s AND status <> 'pending'"
 USERS_OUTBOX = "SELECT extract(epoch FROM created_at) FROM outbox WHERE key = %s"
 ORDERS_INBOX = "SELECT topic, extract(epoch FROM consumed_at) FROM inbox WHERE key = ANY(%s)"
