@@ -7,7 +7,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from embedded.observer import Answer, Observer, Seen, StepMissing, call, until
+from embedded.observer import Answer, Observer, StepMissing, call, until
+from embedded.topics import Seen
 
 STEP_WITHIN = 30.0
 # How long after the second delivery was processed an effect could still appear; it would appear within milliseconds.
@@ -103,7 +104,7 @@ class Story:
             what = f"{what}, published order.created"
         if topic == "payment.completed":
             what = f"payment {record.payload['status']}, published payment.completed"
-        self._step(record.at, service, what)
+        self._step(record.seen_at, service, what)
         return record
 
     async def _read_back(self, order_id: str, payment_status: str) -> None:

@@ -4,14 +4,14 @@ The one thing that is not a default are the copies of Kafka's internal topics: t
 """
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
-from embedded import cache
 from embedded.engines import Engines
 from embedded.kafka import Kafka
 from embedded.postgres import PostgreSQL
-from tests.acceptance.fixtures import STAND
+from tests.acceptance.fixtures import prepared
 from tests.acceptance.stand import Stand
 from tests.acceptance.topics import Topics
 
@@ -19,19 +19,12 @@ from tests.acceptance.topics import Topics
 @pytest.fixture(scope="module")
 def stand(request: pytest.FixtureRequest) -> Iterator[Stand]:
     """Engines, with databases migrated and topics made."""
-    shown = request.config.stash.get(STAND, None)
-    with cache.throwaway("default-broker") as folder:
-        engines = Engines(PostgreSQL(folder / "postgres"), Kafka(folder / "kafka", stock=True))
-        engines.start()
-        stand = Stand(engines, folder)
-        try:
-            stand.prepare()
-            request.config.stash[STAND] = stand
-            yield stand
-        finally:
-            request.config.stash[STAND] = shown
-            stand.close()
-            engines.abandon()
+
+    def engines(folder: Path) -> Engines:
+        return Engines(PostgreSQL(folder / "postgres"), Kafka(folder / "kafka", stock=True))
+
+    with prepared(request.config, "default-broker", engines) as stand:
+        yield stand
 
 
 @pytest.fixture(scope="module")

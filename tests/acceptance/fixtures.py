@@ -1,12 +1,15 @@
 """One set of engines and one running system for all acceptance tests; each test finds it whole, and looks at its own ids only."""
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
 
 import pytest
 
 from embedded import cache
-from embedded.engines import choose
+from embedded.engines import Engines, choose
 from embedded.kafka import Kafka
 from embedded.postgres import PostgreSQL
 from tests.acceptance.outages import Visitors
@@ -16,23 +19,43 @@ from tests.acceptance.topics import Topics
 # A line for each request of the test's own client would hide the processes' lines behind it.
 logging.getLogger("httpx2").setLevel(logging.WARNING)
 
-STAND = pytest.StashKey[Stand]()
+STAND = pytest.StashKey[Stand | None]()
+
+
+@contextmanager
+def shown(config: pytest.Config, stand: Stand) -> Iterator[None]:
+    """Inside the block, a test that fails shows the last lines of this system's processes."""
+    before = config.stash.get(STAND, None)
+    config.stash[STAND] = stand
+    try:
+        yield
+    finally:
+        config.stash[STAND] = before
+
+
+@contextmanager
+def prepared(
+    config: pytest.Config, name: str, make: Callable[[Path], Engines] = choose, kind: Any = Stand
+) -> Iterator[Any]:
+    """A system on engines of its own, with databases migrated and topics made; `kind` is the class of it."""
+    with cache.throwaway(name) as folder:
+        engines = make(folder)
+        engines.start()
+        stand = kind(engines, folder)
+        try:
+            with shown(config, stand):
+                stand.prepare()
+                yield stand
+        finally:
+            stand.close()
+            engines.abandon()
 
 
 @pytest.fixture(scope="session")
 def stand(request: pytest.FixtureRequest) -> Iterator[Stand]:
     """The engines, which tests here may stop and start, with databases migrated and topics made."""
-    with cache.throwaway("acceptance") as folder:
-        engines = choose(folder)
-        engines.start()
-        stand = Stand(engines, folder)
-        try:
-            stand.prepare()
-            request.config.stash[STAND] = stand
-            yield stand
-        finally:
-            stand.close()
-            engines.abandon()
+    with prepared(request.config, "acceptance") as stand:
+        yield stand
 
 
 @pytest.fixture(scope="session")

@@ -3,15 +3,15 @@
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 
 import pytest
 from confluent_kafka import ElectionType
 from confluent_kafka.admin import AdminClient, ConfigResource, PartitionMetadata, ResourceType
 
-from embedded import cache
 from embedded.engines import choose
 from tests.acceptance.books import check, check_placed, settle
-from tests.acceptance.conftest import STAND
+from tests.acceptance.fixtures import prepared
 from tests.acceptance.outages import Visitors
 from tests.acceptance.stand import Stand
 from tests.acceptance.topics import DEAD, EVENTS, Topics
@@ -23,20 +23,9 @@ pytestmark = pytest.mark.acceptance
 @pytest.fixture(scope="module")
 def cluster(request: pytest.FixtureRequest) -> Iterator[Stand]:
     """The whole system on three brokers of its own."""
-    with cache.throwaway("cluster") as folder:
-        engines = choose(folder, nodes=3)
-        engines.start()
-        system = Stand(engines, folder)
-        shared = request.config.stash.get(STAND, None)
-        request.config.stash[STAND] = system  # whose last lines are shown
-        try:
-            system.prepare()
-            system.whole()
-            yield system
-        finally:
-            request.config.stash[STAND] = shared
-            system.close()
-            engines.abandon()
+    with prepared(request.config, "cluster", partial(choose, nodes=3)) as system:
+        system.whole()
+        yield system
 
 
 def others(cluster: Stand) -> int:

@@ -11,7 +11,7 @@ from confluent_kafka.admin import AdminClient
 
 from embedded.ports import HOST
 from tests.acceptance.books import UNSENT, check, settle
-from tests.acceptance.conftest import STAND
+from tests.acceptance.fixtures import shown
 from tests.acceptance.linked import LinkedStand, Names, linked_stand
 from tests.acceptance.outages import Supervisor, Visitors, degraded, unready
 from tests.acceptance.topics import Topics
@@ -30,13 +30,8 @@ NO_BROKER = dict.fromkeys(("users-relay", "orders-relay", "orders-consume", "pay
 
 @pytest.fixture(scope="module")
 def linked(request: pytest.FixtureRequest) -> Iterator[LinkedStand]:
-    with linked_stand() as stand:
-        shared = request.config.stash.get(STAND, None)
-        request.config.stash[STAND] = stand  # whose last lines are shown
-        try:
-            yield stand
-        finally:
-            request.config.stash[STAND] = shared
+    with linked_stand() as stand, shown(request.config, stand):
+        yield stand
 
 
 @pytest.fixture(scope="module")

@@ -9,12 +9,10 @@ import httpx2
 import psycopg
 import pytest
 
-from embedded import cache
-from embedded.engines import choose
 from tests.acceptance.books import check, new_ids, settle, user_created, wire
-from tests.acceptance.fixtures import STAND
+from tests.acceptance.fixtures import prepared
 from tests.acceptance.lanes import joined
-from tests.acceptance.pgbouncer import NOT_INSTALLED, PROGRAM, SERVERS, PgBouncer, PooledStand
+from tests.acceptance.pgbouncer import NOT_INSTALLED, PROGRAM, SERVERS, PooledStand
 from tests.acceptance.topics import Topics
 from tests.waiting import eventually
 
@@ -31,20 +29,8 @@ PARAMETERS = {
 
 @pytest.fixture(scope="module")
 def stand(request) -> Iterator[PooledStand]:
-    shown = request.config.stash.get(STAND, None)
-    with cache.throwaway("pgbouncer") as folder:
-        engines = choose(folder)
-        engines.start()
-        with PgBouncer(engines.postgres) as pooler:
-            stand = PooledStand(engines, folder, pooler)
-            try:
-                stand.prepare()
-                request.config.stash[STAND] = stand
-                yield stand
-            finally:
-                request.config.stash[STAND] = shown
-                stand.close()
-                engines.abandon()
+    with prepared(request.config, "pgbouncer", kind=PooledStand) as stand:
+        yield stand
 
 
 @pytest.fixture(scope="module")

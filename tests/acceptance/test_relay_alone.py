@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from embedded.runner import get
-from tests.acceptance.conftest import STAND
+from tests.acceptance.fixtures import shown
 from tests.acceptance.linked import LinkedStand, linked_stand
 from tests.acceptance.stand import Member
 from tests.acceptance.topics import Topics
@@ -26,13 +26,8 @@ AS_QUICK_AS_BEFORE = 10.0
 
 @pytest.fixture(scope="module")
 def linked(request: pytest.FixtureRequest) -> Iterator[LinkedStand]:
-    with linked_stand() as stand:
-        shared = request.config.stash.get(STAND, None)
-        request.config.stash[STAND] = stand  # whose last lines are shown
-        try:
-            yield stand
-        finally:
-            request.config.stash[STAND] = shared
+    with linked_stand() as stand, shown(request.config, stand):
+        yield stand
 
 
 class Scene:
