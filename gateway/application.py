@@ -8,7 +8,7 @@ from django.conf import settings
 from gateway import headers, routes
 from gateway.access import AccessLog
 from gateway.call import Call
-from gateway.pages import Django, Pages, answers_options
+from gateway.pages import Django, Pages, options
 from gateway.problems import Refused
 from gateway.proxy import Proxy
 from gateway.upstream import Upstream
@@ -57,7 +57,7 @@ class Gateway:
         route = routes.find(head.path)
         if self._hides_internal:
             _check_door(call)
-        if route is not None and not (head.method == "OPTIONS" and answers_options(call)):
+        if route is not None and options(call) is None:
             call.handler = self._proxy
             call.route = route
         call.handler.accept(call)

@@ -170,4 +170,6 @@ class Call:
         path = self.head.path.decode("latin-1")
         content = problems.body(refused.status, refused.detail, instance=path, request_id=self.request_id)
         self.reason = refused.reason if refused.status >= 500 else ""
-        self.answer(refused.status, [*problems.headers(content, self.request_id), *refused.headers], content)
+        origins = self._client.edge.origins.fields(self.head.fields)
+        fields = [*problems.headers(content, self.request_id), *refused.headers, *origins]
+        self.answer(refused.status, fields, content)

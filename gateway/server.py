@@ -18,6 +18,7 @@ from gateway.application import Gateway
 from gateway.edge.connections import Connections
 from gateway.edge.listening import Edge
 from gateway.edge.room import Room
+from gateway.origins import Origins
 from gateway.watch import Watch
 
 SHUTDOWN_SECONDS = 12
@@ -67,6 +68,7 @@ class Server:
             ),
             room=Room(most_memory=settings.GATEWAY_BODY_MEMORY_BYTES, most_files=settings.GATEWAY_BODY_FILE_BYTES),
             watch=watch,
+            origins=Origins(settings.CORS_ALLOWED_ORIGINS),
             timeout=settings.GATEWAY_TIMEOUT_SECONDS,
         )
         return edge, application

@@ -208,11 +208,12 @@ class Client(asyncio.Protocol):
         if self._state in (State.IDLE, State.REST, State.FLUSH):
             self._close(linger=False)
 
-    def refuse(self, refused: Refused) -> None:
-        """Answer what never became a request, and close."""
+    def refuse(self, refused: Refused, head: bytes | None = None) -> None:
+        """Answer what never became a request, and close. `head`: what came of it; None is what is in the buffer."""
         request_id = correlation.new()
         body = problems.body(refused.status, refused.detail, instance="", request_id=request_id)
-        fields = [*problems.headers(body, request_id), *refused.headers]
+        origins = self.edge.origins.fields_for(self._buffer if head is None else head)
+        fields = [*problems.headers(body, request_id), *refused.headers, *origins]
         self.output.write(answers.head(refused.status, fields, close=True) + body)
         self._close(linger=True)
 
@@ -284,7 +285,7 @@ class Client(asyncio.Protocol):
         try:
             head = heads.parse(data)
         except Refused as refused:
-            self.refuse(refused)
+            self.refuse(refused, data)
             return
         edge = self.edge
         call = self._call = Call(self, head, now=edge.loop.time(), timeout=edge.timeout)
