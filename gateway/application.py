@@ -30,18 +30,20 @@ class Gateway:
         self._log = AccessLog(
             service=settings.SERVICE_NAME, level=settings.LOG_LEVEL, as_json=settings.LOG_FORMAT == "json"
         )
+        self._forwarding = headers.Forwarding(
+            allowed_hosts=settings.ALLOWED_HOSTS, trusted=settings.TRUST_FORWARDED_HEADERS, prefix=routes.PREFIX
+        )
         patience = settings.GATEWAY_CONNECT_TIMEOUT_SECONDS
         self._proxy = Proxy(
             {service: Upstream(service, urls, connect_timeout=patience) for service, urls in service_urls().items()},
-            headers.Forwarding(
-                allowed_hosts=settings.ALLOWED_HOSTS, trusted=settings.TRUST_FORWARDED_HEADERS, prefix=routes.PREFIX
-            ),
+            self._forwarding,
             watch,
             self._log,
             most_body=settings.GATEWAY_MAX_BODY_BYTES,
         )
         self._pages = Pages(django, watch, self._log)
         self._hides_internal = bool(settings.GATEWAY_INTERNAL_PORT)
+        self._default_host = default_host(settings.ALLOWED_HOSTS)
 
     def accept(self, call: Call) -> None:
         """See `edge.listening.Application`."""
@@ -50,6 +52,8 @@ class Gateway:
         call.read = headers.read(head.fields)
         call.request_id = call.read.request_id()
         head.understand()
+        if head.host is None:
+            head.host = self._default_host
         if head.method not in KNOWN:
             _check_method(head.method)
         if call.read.content_types > 1:
@@ -57,7 +61,9 @@ class Gateway:
         route = routes.find(head.path)
         if self._hides_internal:
             _check_door(call)
-        if route is not None and options(call) is None:
+        if options(call) is not None:
+            self._forwarding.host(call.read.ours, head.host)
+        elif route is not None:
             call.handler = self._proxy
             call.route = route
         call.handler.accept(call)
@@ -71,6 +77,11 @@ class Gateway:
 def service_urls() -> dict[str, tuple[str, ...]]:
     """Where the replicas of each service are: USERS_URL and its neighbours."""
     return {service: getattr(settings, f"{service.upper()}_URL") for service in routes.SERVICES}
+
+
+def default_host(allowed: list[str]) -> bytes:
+    """Whom a request of HTTP/1.0 without a host is for: the first of the hosts that are served here, by name."""
+    return next((name for name in allowed if not name.startswith(("*", "."))), "localhost").encode()
 
 
 def _check_method(method: str) -> None:

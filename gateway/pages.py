@@ -165,7 +165,7 @@ def options(call: Call) -> tuple[int, list[Header]] | None:
     if call.method != "OPTIONS":
         return None
     forwards = call.read.ours.get(b"max-forwards", b"")
-    if call.head.target == b"*" or (forwards.isdigit() and not forwards.strip(b"0")):
+    if call.head.path == b"*" or (forwards.isdigit() and not forwards.strip(b"0")):
         return 200, OPTIONS
     preflight = call.client.edge.origins.preflight(call.head.fields)
     return None if preflight is None else (204, preflight)
