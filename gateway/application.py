@@ -90,7 +90,7 @@ def _check_method(method: str) -> None:
         closing = ((b"connection", b"close"),) if method == "CONNECT" else ()
         raise Refused(405, f"{method} is not done here.", ((b"allow", ", ".join(sorted(KNOWN)).encode()), *closing))
     if not METHOD.fullmatch(method):
-        raise Refused(501, "This method is not known here.")
+        raise Refused(501, "This method is not known here.", reason="unknown_method")
 
 
 def _check_door(call: Call) -> None:

@@ -222,7 +222,8 @@ def _broken() -> Refused:
 
 
 def _no_room() -> Refused:
-    return Refused(503, "There is no room for this body at the moment.", ((b"retry-after", b"1"), *_CLOSE))
+    headers = ((b"retry-after", b"1"), *_CLOSE)
+    return Refused(503, "There is no room for this body at the moment.", headers, reason="no_room")
 
 
 def too_large(most: int) -> Refused:

@@ -180,7 +180,7 @@ def _not_understood(coding: bytes) -> Refused:
     codings = [each.strip(b" \t") for each in coding.split(b",")]
     if codings[-1] != b"chunked" or codings.count(b"chunked") > 1 or b"" in codings:
         return Refused(400, "The last transfer coding of a request is chunked.", _CLOSE)
-    return Refused(501, "The only transfer coding that is understood is chunked.", _CLOSE)
+    return Refused(501, "The only transfer coding that is understood is chunked.", _CLOSE, reason="unknown_coding")
 
 
 def _is_host(host: bytes) -> bool:

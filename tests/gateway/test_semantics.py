@@ -185,6 +185,14 @@ class TestLogOfFailures:
         line = self.line(gateway, "away")
         assert (line["reason"], line["replica"]) == ("not_connected", f"127.0.0.1:{port}")
 
+    @pytest.mark.parametrize(
+        ("method", "field", "reason"),
+        [("get", "X: y", "unknown_method"), ("POST", "Transfer-Encoding: gzip, chunked", "unknown_coding")],
+    )
+    def test_says_why_where_no_service_was_asked(self, gateway, method, field, reason):
+        assert gateway.ask(method, "/api/users", field, f"X-Request-Id: why-{reason}").status == 501
+        assert self.line(gateway, f"why-{reason}")["reason"] == reason
+
     def test_of_the_services_own_error_names_the_replica(self, gateway, users):
         users.behave = sends(answer(status="503 Service Unavailable"))
         gateway.ask("GET", "/api/users", "X-Request-Id: theirs")

@@ -70,7 +70,9 @@ def unchunked(data):
 
 
 def no_thread_is_busy(gateway):
-    return gateway.ask("GET", "/api/users/busy").body == b"0"
+    response = gateway.ask("GET", "/api/users/busy")
+    assert response.status == 200
+    return response.body == b"0"
 
 
 @pytest.mark.parametrize("path", ["/api/users", "/api/users/chunked"])
@@ -88,6 +90,20 @@ def test_hold_no_thread_of_a_service(gateway, path):
             assert head.startswith(b"HTTP/1.1 200 OK\r\n")
             assert (unchunked(body) if b"chunked" in head else body) == LIST
     eventually(lambda: gateway.metric("gateway_in_flight") == 0, within=20)
+
+
+def test_give_way_to_others_when_only_they_are_waited_for(service, another_gateway):
+    gateway = another_gateway(USERS_URL=service.url, GATEWAY_MAX_CONNECTIONS="4", GATEWAY_TIMEOUT_SECONDS="600")
+    with readers(gateway, "/api/users", 4):
+        eventually(lambda: no_thread_is_busy(gateway), within=20)
+        assert gateway.metric("gateway_connections_evicted_total") > 0
+
+
+def test_are_cut_off_when_their_time_is_over(service, another_gateway):
+    gateway = another_gateway(USERS_URL=service.url, GATEWAY_TIMEOUT_SECONDS="1")
+    with readers(gateway, "/api/users", 1):
+        [line] = eventually(lambda: [line for line in gateway.log_lines() if line.get("aborted")], within=20)
+    assert (line["status"], line["reason"]) == (200, "slow_client")
 
 
 @given(
