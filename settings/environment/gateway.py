@@ -24,7 +24,14 @@ class GatewayEnvironment(Environment):
     gateway_body_memory_bytes: int = Field(
         67_108_864,
         ge=0,
-        description="What all request bodies together may take of memory; beyond it they wait in files of the temporary folder.",
+        description="What the bodies of all requests and responses together may take of memory; beyond it they wait in files of"
+        " the temporary folder.",
+    )
+    gateway_body_file_bytes: int = Field(
+        1_073_741_824,
+        ge=0,
+        description="What they may take of files. Beyond it requests are refused with 503, and a service is held back by a client"
+        " that reads its response slowly.",
     )
     gateway_max_connections: int = Field(
         4096,
