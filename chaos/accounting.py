@@ -1,4 +1,4 @@
-"""The account: from the evidence alone, what was lost, doubled, out of order, stuck or wrongly buried.
+"""The account: from the evidence alone, what was lost, doubled, out of order, stuck or wrongly dead-lettered.
 
 Pure functions of the evidence. Each check looks at a number of things and names those that are not as promised.
 """
@@ -11,8 +11,8 @@ from itertools import pairwise
 from chaos.evidence import Evidence, Order
 from embedded.topics import DEAD, EVENTS, READERS, Seen
 
-LOST, DOUBLED, DISORDER, STUCK, BURIED = "lost", "duplicated", "out of order", "stuck", "dead-lettered"
-KINDS = (LOST, DOUBLED, DISORDER, STUCK, BURIED)
+LOST, DOUBLED, DISORDER, STUCK, DEAD_LETTERED = "lost", "duplicated", "out of order", "stuck", "dead-lettered"
+KINDS = (LOST, DOUBLED, DISORDER, STUCK, DEAD_LETTERED)
 
 FROM_OUTBOX = ("user.created", "order.created")
 """Topics whose order the outboxes tell; a payment is one event of one order, and comes from none."""
@@ -69,7 +69,7 @@ def _grouped(records: Sequence[Seen]) -> dict[str, list[Seen]]:
 def account(evidence: Evidence) -> list[Check]:
     """All checks, whatever they find."""
     books = Books(evidence)
-    return [check for checks in (_lost, _doubled, _disorder, _stuck, _buried) for check in checks(books)]
+    return [check for checks in (_lost, _doubled, _disorder, _stuck, _dead_lettered) for check in checks(books)]
 
 
 def verdict(checks: Sequence[Check]) -> dict[str, int]:
@@ -260,7 +260,7 @@ def _each(kind: str, what: str, counts: Mapping[str, int]) -> Check:
 # --- dead-lettered ---
 
 
-def _buried(books: Books) -> Iterator[Check]:
+def _dead_lettered(books: Books) -> Iterator[Check]:
     evidence = books.evidence
     letters: dict[tuple[str, int, int], list[Seen]] = defaultdict(list)
     for name in DEAD.values():
@@ -274,15 +274,15 @@ def _buried(books: Books) -> Iterator[Check]:
     ]
     yield Check(LOST, "good events in a dead-letter topic", sum(map(len, letters.values())), tuple(good))
     places = {f"{poison.topic}/{place[1]}/{place[2]} {poison.flaw}": place for place, poison in evidence.poison.items()}
-    yield _check(BURIED, "poison in no dead-letter topic", places, lambda name: not letters.get(places[name]))
+    yield _check(DEAD_LETTERED, "poison in no dead-letter topic", places, lambda name: not letters.get(places[name]))
     yield _check(
-        BURIED,
+        DEAD_LETTERED,
         "poison whose dead letter is altered or gives no reason",
         places,
         lambda name: any(not _is_whole(evidence, places[name], letter) for letter in letters.get(places[name], [])),
     )
     yield _check(
-        BURIED,
+        DEAD_LETTERED,
         "poison with two different dead letters",
         places,
         lambda name: len({letter.header("deadletter-id") for letter in letters.get(places[name], [])}) > 1,

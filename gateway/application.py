@@ -76,7 +76,7 @@ class Gateway:
 
 def service_urls() -> dict[str, tuple[str, ...]]:
     """Where the replicas of each service are: USERS_URL and its neighbours."""
-    return {service: getattr(settings, f"{service.upper()}_URL") for service in routes.SERVICES}
+    return {service: getattr(settings, f"{service.upper()}_URL") for service in routes.SERVICE_NAMES}
 
 
 def default_host(allowed: list[str]) -> bytes:

@@ -31,7 +31,7 @@ ROUTES = tuple(
     Route(_BELOW + service.route.encode(), service=service.name) for service in services.SERVICES if service.route
 )
 
-SERVICES = tuple(service.name for service in services.BEHIND_GATEWAY)
+SERVICE_NAMES = tuple(service.name for service in services.BEHIND_GATEWAY)
 """Every service behind the gateway: whose documents are merged and whose health is told."""
 
 _BY_SEGMENT = {route.path.removeprefix(_BELOW): route for route in ROUTES}

@@ -11,7 +11,6 @@ from itertools import islice
 from django.conf import settings
 from django.db.models import QuerySet
 
-from chassis.deadletters.record import topic_of
 from chassis.events import Unreadable, unseal
 from chassis.kafka import names, topic_reader
 from chassis.kafka.records import Record
@@ -25,7 +24,7 @@ from chassis.reconciliation.reconciliation import (
     Period,
     death,
     has_passed,
-    is_buried,
+    is_dead_lettered,
     moment,
     never_arrived,
     place,
@@ -96,7 +95,7 @@ def _evidence(orders: list[Order]) -> Evidence:
         names.topic(OrderCreated),
         names.topic(PaymentCompleted),
         names.dead_letter_topic(names.topic(OrderCreated), PAYER),
-        topic_of(names.topic(PaymentCompleted)),
+        names.dead_letter_topic(names.topic(PaymentCompleted)),
     ]
     keys = {str(order.id).encode() for order in orders}
     records = topic_reader.last(topics, keys.__contains__, orders[0].created_at - CLOCKS)
@@ -130,7 +129,9 @@ def missing_welcome_orders(period: Period) -> Iterator[Finding]:
     if not missing:
         return
     keys = {user_id.encode() for user_id, _ in missing}
-    letters = topic_reader.last([topic_of(names.topic(UserCreated))], keys.__contains__, period.since - CLOCKS)
+    letters = topic_reader.last(
+        [names.dead_letter_topic(names.topic(UserCreated))], keys.__contains__, period.since - CLOCKS
+    )
     for user_id, record in _without_welcome(missing):  # nor came while the topics were read
         yield _explain_user(user_id, record, letters, passed)
 
@@ -141,11 +142,10 @@ def _joined(period: Period) -> Iterator[tuple[str, Record]]:
     for record in topic_reader.scan([names.topic(UserCreated)], period.since):
         if record.timestamp_ms < until:
             try:
-                letter = unseal(record, UserCreated)
+                user = unseal(record, UserCreated).event
             except Unreadable:
                 continue
-            assert isinstance(letter.event, UserCreated)
-            yield letter.event.user_id, record
+            yield user.user_id, record
 
 
 def _without_welcome(joined: list[tuple[str, Record]]) -> list[tuple[str, Record]]:
@@ -158,7 +158,7 @@ def _explain_user(
     user_id: str, record: Record, letters: dict[tuple[str, bytes], Record], passed: dict[int, int]
 ) -> Finding:
     finding = partial(Finding, f"welcome order of user {user_id}", moment(record))
-    letter = letters.get((topic_of(names.topic(UserCreated)), user_id.encode()))
+    letter = letters.get((names.dead_letter_topic(names.topic(UserCreated)), user_id.encode()))
     is_its = letter is not None and letter.timestamp_ms >= record.timestamp_ms
     return _explain_unheard(finding, record, letter if is_its else None, passed)
 
@@ -174,7 +174,7 @@ def _explain_unheard(
         return finding(f"{record.topic} was {death(letter)}", redrive(letter))
     if not has_passed(passed, record):
         return finding(f"{place(record)} is there, and {settings.SERVICE_NAME} has not come to it yet", WAIT)
-    if is_buried(record):
+    if is_dead_lettered(record):
         return finding(f"{place(record)} was dead-lettered; its letter waits in the outbox", WAIT)
     lost = f"{place(record)} is there, and {settings.SERVICE_NAME} went past it without an effect"
     return finding(lost, HANDLE, partial(_handle, record))

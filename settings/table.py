@@ -8,8 +8,7 @@ from pydantic.fields import FieldInfo
 
 import services
 from settings import ROOT
-from settings.environment import ENVIRONMENTS as SERVICES
-from settings.environment import SECRETS_DIR
+from settings.environment import ENVIRONMENTS, SECRETS_DIR
 
 PAGE = ROOT / "docs" / "settings.md"
 
@@ -79,7 +78,7 @@ def page() -> str:
 
 def _fields() -> Iterator[tuple[str, FieldInfo]]:
     seen: set[str] = set()
-    for environment in SERVICES.values():
+    for environment in ENVIRONMENTS.values():
         for name, field in environment.model_fields.items():
             if name not in seen:
                 seen.add(name)
@@ -87,8 +86,8 @@ def _fields() -> Iterator[tuple[str, FieldInfo]]:
 
 
 def _row(name: str, field: FieldInfo) -> str:
-    readers = [service for service, environment in SERVICES.items() if name in environment.model_fields]
-    who = "all" if len(readers) == len(SERVICES) else ", ".join(readers)
+    readers = [service for service, environment in ENVIRONMENTS.items() if name in environment.model_fields]
+    who = "all" if len(readers) == len(ENVIRONMENTS) else ", ".join(readers)
     meaning = (field.description or "").replace("|", "\\|")
     return f"| `{name.upper()}` | {who} | {_values(field)} | {_default(field)} | {meaning} |"
 

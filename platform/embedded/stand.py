@@ -7,7 +7,7 @@ from typing import Any
 from embedded.engines import Engines
 from embedded.processes import Steps, drive_async
 from embedded.runner import Runner, Show, all_or_first_failure
-from embedded.system import JOBS, PROCESSES, SERVICES, Job, Process, environment, urls
+from embedded.system import JOBS, PROCESSES, SERVICE_NAMES, Job, Process, environment, urls
 
 DONE_BY = {"migrate": "database migrated", "topics": "topics made", "createsuperuser": "admin made"}
 
@@ -41,8 +41,8 @@ class Stand:
     async def start(self, jobs: tuple[Job, ...] = JOBS) -> None:
         """Start everything, and return when everything is ready. Raises NotReady, which says what is not."""
         serves = {"postgres": asyncio.Event(), "kafka": asyncio.Event()}
-        prepared = {service: asyncio.Event() for service in SERVICES}
-        for service in set(SERVICES) - {job.service for job in jobs}:
+        prepared = {service: asyncio.Event() for service in SERVICE_NAMES}
+        for service in set(SERVICE_NAMES) - {job.service for job in jobs}:
             prepared[service].set()
         work = all_or_first_failure(
             self._engine("PostgreSQL serves", self.engines.postgres.starting(), serves["postgres"]),

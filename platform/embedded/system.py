@@ -122,7 +122,7 @@ def known_addresses(service: Service, declared: tuple[Service, ...]) -> tuple[st
 
 PROCESSES = processes(services.SERVICES)
 JOBS = jobs(services.SERVICES)
-SERVICES = tuple(service.name for service in services.SERVICES)
+SERVICE_NAMES = tuple(service.name for service in services.SERVICES)
 KNOWS = {service.name: known_addresses(service, services.SERVICES) for service in services.SERVICES}
 
 # What a child may inherit from the terminal even in the demo, which is to be the same for everyone.
@@ -141,7 +141,7 @@ INHERITED = (
 
 def urls(ports: Mapping[str, int]) -> dict[str, str]:
     """`GATEWAY_URL` and its neighbours, from the ports of the processes by name."""
-    return {f"{service.upper()}_URL": f"http://{HOST}:{ports[service]}" for service in SERVICES}
+    return {f"{service.upper()}_URL": f"http://{HOST}:{ports[service]}" for service in SERVICE_NAMES}
 
 
 def environment(

@@ -10,7 +10,7 @@ import psycopg
 import pytest
 from playwright.sync_api import expect
 
-from chassis.deadletters.record import DeadLetter
+from chassis.deadletters.record import FailedRecord
 from chassis.events.envelope import Unreadable
 from chassis.kafka.records import Record
 from tests.browser.conftest import ADMIN, log_in
@@ -49,7 +49,7 @@ def bury(error: Exception, value: bytes = b'{"userId": "u1", "name": "Ada"}') ->
     try:
         raise error
     except type(error) as raised:
-        letter = DeadLetter(Record(TOPIC, 3, next(OFFSETS), key.encode(), value, kept, 1_000), raised, 3)
+        letter = FailedRecord(Record(TOPIC, 3, next(OFFSETS), key.encode(), value, kept, 1_000), raised, 3)
     [letter_id] = letters.bury(f"{TOPIC}.orders.dlq", letter)
     return Buried(letter_id, key, trace_id)
 

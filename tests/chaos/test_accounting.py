@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from chaos.accounting import BURIED, DISORDER, DOUBLED, LOST, STUCK, account, verdict
+from chaos.accounting import DEAD_LETTERED, DISORDER, DOUBLED, LOST, STUCK, account, verdict
 from chaos.evidence import Evidence, Order, OutboxRow, User
 from chaos.load import Answer, Wish
 from chaos.poison import Poison
@@ -167,7 +167,7 @@ BROKEN = {
         LOST,
         "users' outbox rows marked as sent that are on no topic",
     ),
-    "a good event is buried": (
+    "a good event is dead-lettered": (
         lambda w: more(w, DEAD["user.created"], letter(offset="77")),
         LOST,
         "good events in a dead-letter topic",
@@ -262,20 +262,20 @@ BROKEN = {
         STUCK,
         "database sessions in an old transaction",
     ),
-    "poison is gone": (lambda w: topic(w, DEAD["user.created"], []), BURIED, "poison in no dead-letter topic"),
+    "poison is gone": (lambda w: topic(w, DEAD["user.created"], []), DEAD_LETTERED, "poison in no dead-letter topic"),
     "no reason": (
         lambda w: topic(w, DEAD["user.created"], [letter(reason="")]),
-        BURIED,
+        DEAD_LETTERED,
         "poison whose dead letter is altered or gives no reason",
     ),
     "altered": (
         lambda w: topic(w, DEAD["user.created"], [replace(letter(), value=b"{}")]),
-        BURIED,
+        DEAD_LETTERED,
         "poison whose dead letter is altered or gives no reason",
     ),
     "died twice": (
         lambda w: topic(w, DEAD["user.created"], [letter(), letter(id="another")]),
-        BURIED,
+        DEAD_LETTERED,
         "poison with two different dead letters",
     ),
 }

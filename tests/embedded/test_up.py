@@ -16,7 +16,7 @@ import pytest
 from embedded import ports, up
 from embedded.errors import EmbeddedError, PortTaken
 from embedded.observer import _call as call
-from embedded.system import PROCESSES, SERVICES
+from embedded.system import PROCESSES, SERVICE_NAMES
 from services import WITH_DATABASE
 from tests.embedded.copies import Run, copy, is_gone, running
 from tests.waiting import eventually
@@ -81,7 +81,7 @@ class TestUp:
                 assert connection.execute("SELECT 1").fetchone() == (1,)
 
     def test_with_it_any_command_of_a_service_runs(self, run: Run) -> None:
-        for service in SERVICES:
+        for service in SERVICE_NAMES:
             command = [".venv/bin/python", "manage.py", "check", f"--settings=settings.{service}"]
             done = subprocess.run(
                 command, cwd=run.clone, env=dev_env(run.clone), capture_output=True, text=True, check=False

@@ -1,8 +1,8 @@
 """What a consumer holds: the order of each key, who waits for whom, and how far the offsets may be committed.
 
 Pure bookkeeping, no I/O and no clock of its own. A record is *fresh* until it is tried; a record that failed blocks its
-lane (its key in its partition), and later records of that lane wait behind it while all other lanes go on. When it is
-done with, those *go on in parts*, so that other lanes are not behind all that has waited. All records of a *stopped* topic
+queue (its key in its partition), and later records of that queue wait behind it while all other key queues go on. When it is
+done with, those *go on in parts*, so that other key queues are not behind all that has waited. All records of a *stopped* topic
 wait, and are given out one at a time, as probes.
 """
 
@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from chassis.consumer.schedule import COSTLY_SECONDS, Schedule
 from chassis.kafka.records import Partition, Record
 
-Lane = tuple[str, int, bytes | None]
+KeyQueue = tuple[str, int, bytes | None]
 
 
 class PartitionOffsets:
@@ -51,10 +51,10 @@ class PartitionOffsets:
 class StoppedTopic:
     """What waits of a topic of which nothing but probes is tried."""
 
-    untried: dict[Lane, None] = field(default_factory=dict)
+    untried: dict[KeyQueue, None] = field(default_factory=dict)
     """Lanes whose first record could be tried."""
     failed: deque[Record] = field(default_factory=deque)
-    """First records of their lanes that failed and are due again, the one that was tried longest ago first."""
+    """First records of their key queues that failed and are due again, the one that was tried longest ago first."""
 
 
 class Backlog:
@@ -62,10 +62,10 @@ class Backlog:
 
     def __init__(self) -> None:
         self._fresh: deque[Record] = deque()
-        self._waiting: dict[Lane, deque[Record]] = {}
-        """By lane, in order: the failed record and those behind it; or, once it is done with, those that did not go on yet."""
-        self._going_on: dict[Lane, None] = {}
-        """The lanes whose waiting records go on, the one whose turn it is first."""
+        self._waiting: dict[KeyQueue, deque[Record]] = {}
+        """By key queue, in order: the failed record and those behind it; or, once it is done with, those that did not go on yet."""
+        self._going_on: dict[KeyQueue, None] = {}
+        """The key queues whose waiting records go on, the one whose turn it is first."""
         self._schedule = Schedule()
         self._stopped: dict[str, StoppedTopic] = {}
         self._offsets: dict[Partition, PartitionOffsets] = {}
@@ -73,7 +73,7 @@ class Backlog:
         self._held: dict[Partition, tuple[int, int]] = {}
 
     def __len__(self) -> int:
-        return len(self._fresh) + sum(len(lane) for lane in self._waiting.values())
+        return len(self._fresh) + sum(len(queue) for queue in self._waiting.values())
 
     @property
     def fresh(self) -> int:
@@ -113,11 +113,11 @@ class Backlog:
     def add(self, record: Record) -> None:
         """Take in a record that was just received."""
         self._offsets.setdefault(record.source, PartitionOffsets()).add(record.offset)
-        if (waiting := self._waiting.get(record.lane)) is not None:
+        if (waiting := self._waiting.get(record.key_queue)) is not None:
             waiting.append(record)
             self._count(record, +1)
         elif record.topic in self._stopped:
-            self._wait(record.lane, [record])
+            self._wait(record.key_queue, [record])
         else:
             self._fresh.append(record)
 
@@ -153,14 +153,14 @@ class Backlog:
         return batch
 
     def _let_some_go_on(self, limit: int) -> None:
-        """Waiting records become fresh, behind what is: half a batch, or all that is free. The lanes take turns."""
+        """Waiting records become fresh, behind what is: half a batch, or all that is free. The key queues take turns."""
         if not self._going_on or len(self._fresh) > limit:
             return
         room = max(-(-limit // 2), limit - len(self._fresh))
         while room and self._going_on:
-            lane = next(iter(self._going_on))
-            del self._going_on[lane]
-            waiting = self._waiting[lane]
+            queue = next(iter(self._going_on))
+            del self._going_on[queue]
+            waiting = self._waiting[queue]
             number = min(len(waiting), room)
             for _ in range(number):
                 record = waiting.popleft()
@@ -168,9 +168,9 @@ class Backlog:
                 self._fresh.append(record)
             room -= number
             if waiting:
-                self._going_on[lane] = None
+                self._going_on[queue] = None
             else:
-                del self._waiting[lane]
+                del self._waiting[queue]
 
     def _next_due(self, now: float, *, alone: bool) -> Record | None:
         while (record := self._schedule.pop(now, alone=alone)) is not None:
@@ -209,18 +209,18 @@ class Backlog:
                 self._unblock(record)
 
     def _unblock(self, record: Record) -> None:
-        lane = record.lane
-        waiting = self._waiting[lane]
+        queue = record.key_queue
+        waiting = self._waiting[queue]
         waiting.popleft()
         self._count(record, -1)
         if waiting:
-            self._ready(lane)[lane] = None
+            self._ready(queue)[queue] = None
         else:
-            del self._waiting[lane]
+            del self._waiting[queue]
 
-    def _ready(self, lane: Lane) -> dict[Lane, None]:
-        """Where this lane stands while its waiting records may be tried."""
-        stopped = self._stopped.get(lane[0])
+    def _ready(self, queue: KeyQueue) -> dict[KeyQueue, None]:
+        """Where this key queue stands while its waiting records may be tried."""
+        stopped = self._stopped.get(queue[0])
         return self._going_on if stopped is None else stopped.untried
 
     def put_back(self, batch: list[Record]) -> None:
@@ -238,48 +238,48 @@ class Backlog:
         self._fresh.extendleft(reversed(batch))
 
     def fail(self, record: Record, retry_at: float) -> None:
-        """A record failed by itself: its lane waits until it succeeds, or is dead-lettered."""
+        """A record failed by itself: its key queue waits until it succeeds, or is dead-lettered."""
         if not self._is_blocking(record):
             self._block(record)
         self._schedule.push(record, retry_at)
 
     def _block(self, record: Record) -> None:
-        lane = record.lane
+        queue = record.key_queue
         behind: list[Record] = []
         others: deque[Record] = deque()
         for one in self._fresh:
-            (behind if one.lane == lane else others).append(one)
+            (behind if one.key_queue == queue else others).append(one)
         self._fresh = others
         for one in (record, *behind):
             self._count(one, +1)
         # What was to go on after it stands already there, and is counted.
-        self._waiting[lane] = deque([record, *behind, *self._waiting.get(lane, ())])
-        self._ready(lane).pop(lane, None)
+        self._waiting[queue] = deque([record, *behind, *self._waiting.get(queue, ())])
+        self._ready(queue).pop(queue, None)
 
     # --- a stopped topic ---
 
     def stop(self, topic: str) -> None:
         """From now on nothing of this topic is tried but probes."""
-        fresh: dict[Lane, list[Record]] = {}
+        fresh: dict[KeyQueue, list[Record]] = {}
         others: deque[Record] = deque()
         for record in self._fresh:
             if record.topic == topic:
-                fresh.setdefault(record.lane, []).append(record)
+                fresh.setdefault(record.key_queue, []).append(record)
             else:
                 others.append(record)
         self._fresh = others
         self._stopped[topic] = stopped = StoppedTopic()
-        for lane, records in fresh.items():
-            self._wait(lane, records)
-        for lane in [lane for lane in self._going_on if lane[0] == topic]:
-            del self._going_on[lane]
-            stopped.untried[lane] = None
+        for queue, records in fresh.items():
+            self._wait(queue, records)
+        for queue in [queue for queue in self._going_on if queue[0] == topic]:
+            del self._going_on[queue]
+            stopped.untried[queue] = None
 
-    def _wait(self, lane: Lane, records: list[Record]) -> None:
-        """Let fresh records wait, before what waits of their lane, until they may be tried."""
-        waiting = self._waiting.setdefault(lane, deque())
+    def _wait(self, queue: KeyQueue, records: list[Record]) -> None:
+        """Let fresh records wait, before what waits of their key queue, until they may be tried."""
+        waiting = self._waiting.setdefault(queue, deque())
         waiting.extendleft(reversed(records))
-        self._ready(lane)[lane] = None
+        self._ready(queue)[queue] = None
         for record in records:
             self._count(record, +1)
 
@@ -295,9 +295,9 @@ class Backlog:
             return stopped.failed.popleft()
         if not stopped.untried:
             return None
-        lane = next(iter(stopped.untried))
-        del stopped.untried[lane]
-        return self._waiting[lane][0]
+        queue = next(iter(stopped.untried))
+        del stopped.untried[queue]
+        return self._waiting[queue][0]
 
     def has_untried(self, topic: str) -> bool:
         """Whether records of a stopped topic were not tried yet."""
@@ -312,11 +312,11 @@ class Backlog:
             if record.cost >= COSTLY_SECONDS:
                 self._schedule.push(record, 0.0)
             else:
-                self._going_on[record.lane] = None
+                self._going_on[record.key_queue] = None
         self._going_on |= stopped.untried
 
     def _is_blocking(self, record: Record) -> bool:
-        waiting = self._waiting.get(record.lane)
+        waiting = self._waiting.get(record.key_queue)
         return bool(waiting) and waiting[0] is record  # type: ignore[index]
 
     def _count(self, record: Record, step: int) -> None:
@@ -356,9 +356,9 @@ class Backlog:
         """These partitions are another consumer's now: forget what was held of them."""
         gone = set(partitions)
         self._fresh = deque(record for record in self._fresh if record.source not in gone)
-        for lane in [lane for lane in self._waiting if (lane[0], lane[1]) in gone]:
-            del self._waiting[lane]
-            self._ready(lane).pop(lane, None)
+        for queue in [queue for queue in self._waiting if (queue[0], queue[1]) in gone]:
+            del self._waiting[queue]
+            self._ready(queue).pop(queue, None)
         for partition in gone:
             self._offsets.pop(partition, None)
             self._committed.pop(partition, None)

@@ -19,11 +19,11 @@ from chassis.consumer.kafka_transaction import KafkaTransaction
 from chassis.consumer.pausing import Pausing
 from chassis.consumer.topic_ids import TopicIds
 from chassis.consumer.triage import Triage
-from chassis.consumer.unit_of_work import Outcome, Transaction
+from chassis.consumer.unit_of_work import BatchResult, Transaction
 from chassis.events.registry import Received
 from chassis.events.registry import handlers as registered
 from chassis.kafka import clients
-from chassis.kafka.connectivity import Reach
+from chassis.kafka.connectivity import Connectivity
 from chassis.kafka.errors import Fenced
 from chassis.kafka.records import Partition, Record, from_message
 from chassis.observability import metrics, tracing
@@ -73,9 +73,9 @@ class Consumer:
         self._heartbeat = heartbeat
         self._backlog = Backlog()
         self._broker = Dependency("broker")
-        self._reach = Reach(self._broker)
+        self._connectivity = Connectivity(self._broker)
         self._client: KafkaConsumer = clients.consumer(
-            session_seconds or clients.sessions()[0], error_cb=self._reach.on_error, on_commit=self._on_commit
+            session_seconds or clients.sessions()[0], error_cb=self._connectivity.on_error, on_commit=self._on_commit
         )
         self._topic_ids = TopicIds()
         self._crashes = CrashGuard(self._client, self._backlog, self._topic_ids.of)
@@ -148,7 +148,7 @@ class Consumer:
 
     def _turn(self) -> None:
         self._fetch()
-        if self._reach.found(self._client) and self._dependency is self._broker:
+        if self._connectivity.found(self._client) and self._dependency is self._broker:
             # A call of a transactional producer that has lost its connections may hang; a new one has lost none.
             self._transaction = self._open_transaction()
         now = time.monotonic()
@@ -159,7 +159,7 @@ class Consumer:
         self._commit(wait=False)
         self._pausing.look()
         self._topic_ids.raise_if_recreated()
-        if not self._reach.in_doubt:
+        if not self._connectivity.in_doubt:
             self._lost.look(self._assigned)
         if self._clock.rings():
             gauges.measure_consumer(self._client, self._assigned, self._backlog)
@@ -253,7 +253,7 @@ class Consumer:
 
     def _may_work(self, now: float) -> bool:
         """Whether what the work needs is there, as far as is known. No Kafka transaction begins while the link is in doubt."""
-        in_doubt = self._reach.in_doubt and self._dependency is self._broker
+        in_doubt = self._connectivity.in_doubt and self._dependency is self._broker
         return not in_doubt and self._coordinator.may_try(now) and self._triage.may_work(now)
 
     def _try(self, batch: list[Record]) -> None:
@@ -267,10 +267,10 @@ class Consumer:
         self._coordinator.answered()
         if verdict == "put back":
             self._backlog.put_back(batch)
-        elif verdict == "bury":
+        elif verdict == "dead-letter":
             ends = self._crashes.unclean_ends(batch[0])
             why = Crashed(f"the process ended without a word {ends} times while it handled this event")
-            self._triage.bury(batch[0], why, attempts=ends)
+            self._triage.dead_letter(batch[0], why, attempts=ends)
         else:
             self._work(batch)
             self._crashes.end()
@@ -279,23 +279,23 @@ class Consumer:
         started = time.monotonic()
         terms = self._triage.terms(batch)
         try:
-            outcome = self._transaction.process(batch, self._backlog.offsets(assuming=batch), terms)
+            result = self._transaction.process(batch, self._backlog.offsets(assuming=batch), terms)
         except Exception as error:  # noqa: BLE001  a handler may raise anything; nothing may end the loop but Fenced
             self._triage.failed(batch, error, time.monotonic() - started)
         else:
-            self._after_success(batch, outcome, time.monotonic() - started)
+            self._after_success(batch, result, time.monotonic() - started)
 
-    def _after_success(self, batch: list[Record], outcome: Outcome, seconds: float) -> None:
-        self._triage.succeeded(batch, outcome, seconds)
+    def _after_success(self, batch: list[Record], result: BatchResult, seconds: float) -> None:
+        self._triage.succeeded(batch, result, seconds)
         metrics.EVENTS_BATCH_SIZE.observe(len(batch))
         metrics.EVENTS_BATCH_SECONDS.observe(seconds)
         now = time.time()
-        for record, _ in outcome.handled:
+        for record, _ in result.handled:
             metrics.EVENTS_DELAY.labels(record.topic).observe(max(0.0, now - record.timestamp_ms / 1000))
-        for topic, number in Counter(record.topic for record, _ in outcome.handled).items():
+        for topic, number in Counter(record.topic for record, _ in result.handled).items():
             metrics.EVENTS_CONSUMED.labels(topic).inc(number)
-        info_all(__name__, "event handled", map(_handled, outcome.handled))
-        for record in outcome.repeated:
+        info_all(__name__, "event handled", map(_handled, result.handled))
+        for record in result.repeated:
             metrics.EVENTS_DUPLICATE.labels(record.topic).inc()
             log.info("event repeated, nothing done", request_id=record.header("requestId"), **record.log_fields())
 
@@ -369,7 +369,7 @@ class Consumer:
         if not len(self._backlog):
             self._dead_letters.forget()
             self._coordinator.forget()
-            if not self._dependency.away and (not self._reach.in_doubt or self._dependency is not self._broker):
+            if not self._dependency.away and (not self._connectivity.in_doubt or self._dependency is not self._broker):
                 self._dependency.forget()
         self._count_rebalance(kind, gone)
 

@@ -42,7 +42,7 @@ ASK_SECONDS = 2.0
 _noted: dict[Partition, tuple[int, str | None]] = {}
 """The last note of this process in each partition. Who finds his own note lives: he was fenced off, or lost the partition."""
 
-Verdict = Literal["handle", "put back", "bury"]
+Verdict = Literal["handle", "put back", "dead-letter"]
 
 
 @dataclass(slots=True)
@@ -210,7 +210,7 @@ class CrashGuard:
             return "put back"
         [record] = batch
         if self.unclean_ends(record) >= TRIES:
-            return "bury"
+            return "dead-letter"
         self._commit([self._mark(record.source, self._said(record.source, record.offset))])
         self._trying = record
         return "handle"

@@ -2,6 +2,7 @@
 
 import uuid
 from collections.abc import Sequence
+from typing import Any
 
 from confluent_kafka import Consumer
 from django.conf import settings
@@ -9,14 +10,15 @@ from django.db import connections, transaction
 
 from chassis.consumer import dispatch, inbox
 from chassis.consumer.dispatch import Handlers
-from chassis.consumer.unit_of_work import USUAL, Offsets, Outcome, Tagged, Terms, untagged
-from chassis.deadletters.record import DeadLetter, topic_of
-from chassis.events.envelope import Letter
+from chassis.consumer.unit_of_work import USUAL, BatchResult, Offsets, Readable, Tagged, Terms, untagged
+from chassis.deadletters.record import FailedRecord
+from chassis.events.registry import Received
+from chassis.kafka import names
 from chassis.kafka.records import Record
 from chassis.outbox.headers import headers_to_json
 from chassis.runtime.failures import DependencyDown, HandlerFailed, RolledBack, is_dependency
 
-BURY = """
+INSERT_DEAD_LETTER = """
 INSERT INTO outbox (event_id, topic, key, raw_key, payload, headers, request_id)
 VALUES (%s, %s, %s, %s, %s, %s, %s) ON CONFLICT (event_id) DO NOTHING
 """
@@ -30,24 +32,24 @@ class DatabaseTransaction:
         self._consumer = consumer
         self._handlers = handlers
 
-    def process(self, batch: Sequence[Record], offsets: Offsets, terms: Terms = USUAL) -> Outcome:
+    def process(self, batch: Sequence[Record], offsets: Offsets, terms: Terms = USUAL) -> BatchResult:
         """Handle the events of a batch that are new, in one transaction."""
         mine, others = dispatch.ours(batch)
-        letters, dead = dispatch.read(mine, self._handlers)
-        terms.check(letters, dead)
+        readable, dead = dispatch.read(mine, self._handlers)
+        terms.check(readable, dead)
         with transaction.atomic(using=settings.SERVICE_DATABASE):
-            new, repeated = _without_repeats(letters)
+            new, repeated = _without_repeats(readable)
             with dispatch.traced(new) as received:
                 dispatch.call(received, self._handlers, terms.limit)
                 if received:  # else no statement was made, and no transaction begun
                     raise_if_rolled_back()
-            _bury(dead)
-        return Outcome(received, others + repeated, dead)
+            _write_dead_letters(dead)
+        return BatchResult(received, others + repeated, dead)
 
-    def bury(self, letter: DeadLetter, offsets: Offsets) -> None:
+    def dead_letter(self, failed: FailedRecord, offsets: Offsets) -> None:
         """Write one dead letter into the outbox: it is safe at once, and the relay sends it."""
         with transaction.atomic(using=settings.SERVICE_DATABASE):
-            _bury([letter])
+            _write_dead_letters([failed])
 
     def commit(self, offsets: Offsets, *, wait: bool) -> None:
         """Commit offsets of work that is committed in the database."""
@@ -99,28 +101,36 @@ def raise_if_rolled_back() -> None:
         raise HandlerFailed(RolledBack(" ".join((RolledBack.__doc__ or "").split())))
 
 
-def _without_repeats(letters: Sequence[tuple[Record, Letter]]) -> tuple[list[tuple[Record, Letter]], list[Record]]:
-    claimed = inbox.claim([letter for _, letter in letters])
-    new: list[tuple[Record, Letter]] = []
+def _without_repeats(readable: Readable) -> tuple[list[tuple[Record, Received[Any]]], list[Record]]:
+    claimed = inbox.claim([event for _, event in readable])
+    new: list[tuple[Record, Received[Any]]] = []
     repeated: list[Record] = []
-    for record, letter in letters:
-        if letter.identity in claimed:
-            claimed.remove(letter.identity)  # the same event a second time in a batch is a repeat
-            new.append((record, letter))
+    for record, event in readable:
+        if event.identity in claimed:
+            claimed.remove(event.identity)  # the same event a second time in a batch is a repeat
+            new.append((record, event))
         else:
             repeated.append(record)
     return new, repeated
 
 
-def _bury(letters: Sequence[DeadLetter]) -> None:
-    for letter in letters:
-        record = letter.record
+def _write_dead_letters(dead: Sequence[FailedRecord]) -> None:
+    for failed in dead:
+        record = failed.record
         key, raw_key = _as_text(record.key)
-        headers = headers_to_json(letter.headers())
+        headers = headers_to_json(failed.headers())
         request_id = (record.header("requestId") or "")[:128].replace("\0", "")
-        values = (uuid.UUID(letter.id), topic_of(record.topic), key, raw_key, record.value, headers, request_id)
+        values = (
+            uuid.UUID(failed.id),
+            names.dead_letter_topic(record.topic),
+            key,
+            raw_key,
+            record.value,
+            headers,
+            request_id,
+        )
         with connections[settings.SERVICE_DATABASE].cursor() as cursor:
-            cursor.execute(BURY, values)
+            cursor.execute(INSERT_DEAD_LETTER, values)
 
 
 def _as_text(key: bytes | None) -> tuple[str | None, bytes | None]:

@@ -11,8 +11,8 @@ from django.conf import settings
 from opentelemetry.context import attach, detach
 from opentelemetry.trace import Span, SpanKind, Status, StatusCode
 
-from chassis.deadletters.record import DeadLetter, is_for_us
-from chassis.events.envelope import Letter, Unreadable, unseal
+from chassis.deadletters.record import FailedRecord, is_for_us
+from chassis.events.envelope import Unreadable, unseal
 from chassis.events.registry import Handler, Received
 from chassis.kafka import names, raw_headers
 from chassis.kafka.records import Record
@@ -36,36 +36,36 @@ def ours(batch: Sequence[Record]) -> tuple[list[Record], list[Record]]:
     return mine, [] if len(mine) == len(batch) else [record for record in batch if not is_for_us(record)]
 
 
-def read(batch: Sequence[Record], handlers: Handlers) -> tuple[list[tuple[Record, Letter]], list[DeadLetter]]:
+def read(batch: Sequence[Record], handlers: Handlers) -> tuple[list[tuple[Record, Received[Any]]], list[FailedRecord]]:
     """Read each record as its handler's event; what cannot be read is a dead letter at once, as a retry reads no better.
 
     Raises DependencyDown when the headers of a record have to be read once more, and the broker does not answer.
     """
-    letters: list[tuple[Record, Letter]] = []
-    dead: list[DeadLetter] = []
+    readable: list[tuple[Record, Received[Any]]] = []
+    dead: list[FailedRecord] = []
     raw_headers.complete(batch)
     for record in batch:
         try:
-            letters.append((record, unseal(record, handlers[record.topic].event)))
+            readable.append((record, unseal(record, handlers[record.topic].event)))
         except Unreadable as error:
-            dead.append(DeadLetter(record, error, record.attempts + 1))
-    return letters, dead
+            dead.append(FailedRecord(record, error, record.attempts + 1))
+    return readable, dead
 
 
 @contextmanager
-def traced(letters: Sequence[tuple[Record, Letter]]) -> Iterator[list[tuple[Record, Received[Any]]]]:
+def traced(readable: Sequence[tuple[Record, Received[Any]]]) -> Iterator[list[tuple[Record, Received[Any]]]]:
     """Give each event a span in the trace that it came with, for as long as the batch is worked on.
 
     A single event's span is also the current one, so that statements and log lines of its handler belong to it.
     """
     spans: list[Span] = []
     received: list[tuple[Record, Received[Any]]] = []
-    for record, letter in letters:
-        span, context = tracing.begin(f"{record.topic} process", letter.parent, SpanKind.CONSUMER)
+    for record, event in readable:
+        span, context = tracing.begin(f"{record.topic} process", event.context, SpanKind.CONSUMER)
         if span.is_recording():
-            span.set_attributes(_attributes(record, letter))
+            span.set_attributes(_attributes(record, event))
         spans.append(span)
-        received.append((record, Received(letter.event, letter.id, letter.key, letter.request_id, context)))
+        received.append((record, Received(event.event, event.id, event.key, event.request_id, context, event.source)))
     token = attach(received[0][1].context) if len(received) == 1 else None
     try:
         yield received
@@ -80,17 +80,17 @@ def traced(letters: Sequence[tuple[Record, Letter]]) -> Iterator[list[tuple[Reco
             span.end()
 
 
-def _attributes(record: Record, letter: Letter) -> dict[str, Any]:
+def _attributes(record: Record, event: Received[Any]) -> dict[str, Any]:
     return {
         "messaging.system": "kafka",
         "messaging.operation.type": "process",
         "messaging.destination.name": record.topic,
         "messaging.destination.partition.id": str(record.partition),
         "messaging.kafka.offset": record.offset,
-        "messaging.kafka.message.key": letter.key,
+        "messaging.kafka.message.key": event.key,
         "messaging.consumer.group.name": names.group(),
-        "messaging.message.id": letter.id,
-        "request.id": letter.request_id,
+        "messaging.message.id": event.id,
+        "request.id": event.request_id,
     }
 
 

@@ -1,15 +1,16 @@
 """The inbox: an event is noted in the transaction of its effects, so a repeat finds it and does nothing.
 
-An event is known by its source, its id and its topic (`Letter.identity`).
+An event is known by its source, its id and its topic (`Received.identity`).
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import orjson
 from django.conf import settings
 from django.db import connections
 
-from chassis.events.envelope import Letter
+from chassis.events.registry import Received
 
 # Rows from before migration 0008 have no source: they are the event with that id on that topic, whatever its source. Once
 # none is left, which an index of its own tells (inbox_without_source), nothing is looked up for each event.
@@ -27,13 +28,13 @@ RETURNING event_id, topic, source
 """
 
 
-def claim(letters: Sequence[Letter]) -> set[tuple[str, str, str]]:
+def claim(events: Sequence[Received[Any]]) -> set[tuple[str, str, str]]:
     """Note these events and return the identities of those that were new.
 
     One that another transaction is just noting is waited for: it is new here only if that one rolls back. The rows
     go in sorted, so that two consumers with the same events wait for each other and never in a circle.
     """
-    if not letters:
+    if not events:
         return set()
     rows = [
         {
@@ -43,7 +44,7 @@ def claim(letters: Sequence[Letter]) -> set[tuple[str, str, str]]:
             "key": one.key,
             "request_id": one.request_id,
         }
-        for one in letters
+        for one in events
     ]
     with connections[settings.SERVICE_DATABASE].cursor() as cursor:
         # As one JSON text: arrays take the client four times as long.

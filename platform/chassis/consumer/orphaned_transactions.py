@@ -11,7 +11,6 @@ from collections.abc import Iterable
 from confluent_kafka import IsolationLevel, KafkaError, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient, OffsetSpec
 
-from chassis.deadletters import record
 from chassis.events.registry import published
 from chassis.kafka import clients, names
 from chassis.kafka.records import Partition
@@ -27,7 +26,7 @@ def partitions(client: AdminClient, consumed: Iterable[str]) -> list[Partition]:
     Returns those that hold records behind which no reader of committed records gets. Another replica that is just at work
     shows the same. Raises KafkaException when the broker does not answer.
     """
-    written_to = [names.topic(event) for event in published()] + [record.topic_of(topic) for topic in consumed]
+    written_to = [names.topic(event) for event in published()] + [names.dead_letter_topic(topic) for topic in consumed]
     places = _places(client, written_to)
     latest = OffsetSpec.latest()  # type: ignore[no-untyped-call]
     written = clients.offsets(client, places, latest, timeout=ANSWER_SECONDS)

@@ -12,14 +12,14 @@ from chassis.consumer.dispatch import Handlers
 from chassis.consumer.pace import Pace
 from chassis.consumer.schedule import COSTLY_SECONDS
 from chassis.consumer.stop_the_line import Stopping
-from chassis.consumer.unit_of_work import Letters, Outcome, Terms, Transaction, Withheld
+from chassis.consumer.unit_of_work import BatchResult, Readable, Terms, Transaction, Withheld
 from chassis.database.failures import is_statement_timeout
-from chassis.deadletters.record import DeadLetter
+from chassis.deadletters.record import FailedRecord
 from chassis.kafka.errors import Fenced
 from chassis.kafka.records import Record
 from chassis.observability import metrics
 from chassis.runtime.dependency import Dependency
-from chassis.runtime.failures import HandlerFailed, HandlerTimeout, Unburied, is_dependency
+from chassis.runtime.failures import DeadLetterRefused, HandlerFailed, HandlerTimeout, is_dependency
 from chassis.runtime.retries import RECONNECT, service_policy
 
 log = structlog.get_logger(__name__)
@@ -106,15 +106,15 @@ class Triage:
     def _full_limit(self, topic: str) -> float:
         return self._handlers[topic].timeout or float(settings.HANDLER_TIMEOUT_SECONDS)
 
-    def _check_unreadable(self, letters: Letters, dead: Sequence[DeadLetter]) -> None:
+    def _check_unreadable(self, readable: Readable, dead: Sequence[FailedRecord]) -> None:
         """A reader that reads nothing is as broken as a handler that handles nothing. Raises Withheld."""
-        readable = {record.topic for record, _ in letters}
-        for topic in {letter.record.topic for letter in dead} - readable:
+        topics_read = {record.topic for record, _ in readable}
+        for topic in {failed.record.topic for failed in dead} - topics_read:
             records = [one.record for one in dead if one.record.topic == topic and not self._is_poison(one.record)]
             if not records:
                 continue
             if self.stopping.is_stopped(topic) or self.stopping.enough(self.stopping.failing(topic, records)):
-                raise Withheld(topic, next(letter.error for letter in dead if letter.record.topic == topic))
+                raise Withheld(topic, next(failed.error for failed in dead if failed.record.topic == topic))
 
     def _is_poison(self, record: Record) -> bool:
         """Whether others of its topic succeeded since this one failed: then it is not the handler, or the reader."""
@@ -122,11 +122,11 @@ class Triage:
 
     # --- success ---
 
-    def succeeded(self, batch: list[Record], outcome: Outcome, seconds: float) -> None:
+    def succeeded(self, batch: list[Record], result: BatchResult, seconds: float) -> None:
         """All of this batch is done with."""
         now = self._through_at = time.monotonic()
         self._dependency.answered()
-        if outcome.dead:
+        if result.dead:
             self._dead_letters.answered()
         retried = len(batch) == 1 and batch[0].failed_at > 0
         if retried:
@@ -135,11 +135,11 @@ class Triage:
         if not retried:
             suspects = self._pace.careful and self._backlog.costly
             self._pace.succeeded(len(batch), seconds, settings.CONSUMER_BATCH_SIZE, suspects=suspects)
-        handled = {record.topic for record, _ in outcome.handled}
-        for letter in outcome.dead:
-            if letter.record.topic not in handled and not self._is_poison(letter.record):
-                self.stopping.failed(letter.record)
-            log_death(letter)
+        handled = {record.topic for record, _ in result.handled}
+        for failed in result.dead:
+            if failed.record.topic not in handled and not self._is_poison(failed.record):
+                self.stopping.failed(failed.record)
+            log_dead_letter(failed)
         for topic in handled:
             self._succeeded_at[topic] = now
             self._resume(topic, now)
@@ -168,7 +168,7 @@ class Triage:
             self._backlog.put_back(batch)
         elif len(batch) > 1:
             self._backlog.split(batch)
-        elif isinstance(error, Unburied):
+        elif isinstance(error, DeadLetterRefused):
             self._hold_for(batch[0], self._dead_letters, error)
         else:
             self._failed_alone(batch[0], cause, seconds, doubtful=is_dependency(cause))
@@ -239,7 +239,7 @@ class Triage:
         elif doubtful and not others_got_through:
             self._hold(record, error)
         else:
-            self._retry_or_bury(record, error)
+            self._retry_or_dead_letter(record, error)
 
     def _hold(self, record: Record, error: BaseException) -> None:
         """Try a record again soon, and what is ready before it: it costs the record nothing, and the others no time."""
@@ -258,30 +258,30 @@ class Triage:
         record.failed_at = time.monotonic()
         self._backlog.fail(record, dependency.next_try + BEHIND_SECONDS)
 
-    def _retry_or_bury(self, record: Record, error: BaseException) -> None:
+    def _retry_or_dead_letter(self, record: Record, error: BaseException) -> None:
         record.attempts += 1
         record.held = 0
-        letter = DeadLetter(record, error, record.attempts)
-        metrics.EVENTS_FAILED.labels(record.topic, letter.reason).inc()
+        failed = FailedRecord(record, error, record.attempts)
+        metrics.EVENTS_FAILED.labels(record.topic, failed.reason).inc()
         policy = self._handlers[record.topic].retry or self._policy
         delay = policy.delay(record.attempts)
         if delay is None or (isinstance(error, HandlerTimeout) and record.attempts >= TIMEOUT_ATTEMPTS):
-            self._bury(letter)
+            self._write_dead_letter(failed)
             return
         said = _said(record, error) | {"attempt": record.attempts, "retry_in": round(delay, 3)}
         log.warning("event failed, will try again", **said)
         metrics.EVENTS_RETRIED.labels(record.topic).inc()
         self._backlog.fail(record, time.monotonic() + max(delay, record.cost))
 
-    def bury(self, record: Record, error: Exception, *, attempts: int) -> None:
-        """Dead-letter an event that is not to be tried any more."""
-        record.attempts += 1  # taken back where the letter cannot be written
-        self._bury(DeadLetter(record, error, attempts))
+    def dead_letter(self, record: Record, error: Exception, *, attempts: int) -> None:
+        """Dead-failed an event that is not to be tried any more."""
+        record.attempts += 1  # taken back where the dead letter cannot be written
+        self._write_dead_letter(FailedRecord(record, error, attempts))
 
-    def _bury(self, letter: DeadLetter) -> None:
-        record = letter.record
+    def _write_dead_letter(self, failed: FailedRecord) -> None:
+        record = failed.record
         try:
-            self._transaction().bury(letter, self._backlog.offsets(assuming=[record]))
+            self._transaction().dead_letter(failed, self._backlog.offsets(assuming=[record]))
         except Fenced:
             raise
         except Exception as error:  # noqa: BLE001  wherever it cannot be written: it waits, it is never dropped
@@ -291,7 +291,7 @@ class Triage:
         else:
             self._dead_letters.answered()
             self._backlog.finish([record])
-            log_death(letter)
+            log_dead_letter(failed)
 
     # --- a stopped topic ---
 
@@ -338,11 +338,11 @@ class Triage:
         self._say("handlers", names and f"stopped, as key after key fails: {names}")
 
 
-def log_death(letter: DeadLetter) -> None:
+def log_dead_letter(failed: FailedRecord) -> None:
     """Say that an event was dead-lettered, and count it."""
-    record = letter.record
-    metrics.EVENTS_DEAD_LETTERED.labels(record.topic, letter.reason).inc()
-    log.error("event dead-lettered", reason=letter.reason, attempts=letter.attempts, **_said(record, letter.error))
+    record = failed.record
+    metrics.EVENTS_DEAD_LETTERED.labels(record.topic, failed.reason).inc()
+    log.error("event dead-lettered", reason=failed.reason, attempts=failed.attempts, **_said(record, failed.error))
 
 
 def _said(record: Record, error: BaseException) -> dict[str, Any]:

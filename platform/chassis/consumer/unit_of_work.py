@@ -6,13 +6,13 @@ from typing import Any, Protocol
 
 from confluent_kafka import TopicPartition
 
-from chassis.deadletters.record import DeadLetter
-from chassis.events.envelope import Letter
+from chassis.deadletters.record import FailedRecord
 from chassis.events.registry import Received
 from chassis.kafka.records import Partition, Record
 
 Offsets = Mapping[Partition, int]
-Letters = Sequence[tuple[Record, Letter]]
+Readable = Sequence[tuple[Record, Received[Any]]]
+"""Records that could be read, each with its event."""
 Tagged = Callable[[Offsets], list[TopicPartition]]
 """Makes offsets ready to be committed, each with the id of its topic."""
 
@@ -23,12 +23,12 @@ def untagged(offsets: Offsets) -> list[TopicPartition]:
 
 
 @dataclass(slots=True)
-class Outcome:
+class BatchResult:
     """Each record of a batch stands in exactly one of these lists, once the transaction is committed."""
 
     handled: list[tuple[Record, Received[Any]]] = field(default_factory=list)
     repeated: list[Record] = field(default_factory=list)
-    dead: list[DeadLetter] = field(default_factory=list)
+    dead: list[FailedRecord] = field(default_factory=list)
 
 
 class Withheld(Exception):
@@ -40,7 +40,7 @@ class Withheld(Exception):
         self.error = error
 
 
-def _agree(letters: Letters, dead: Sequence[DeadLetter]) -> None:
+def _agree(readable: Readable, dead: Sequence[FailedRecord]) -> None:
     """Whatever cannot be read is dead-lettered."""
 
 
@@ -50,7 +50,7 @@ class Terms:
 
     limit: float | None = None
     """Seconds that a handler may run, where that is less than its own limit."""
-    check: Callable[[Letters, Sequence[DeadLetter]], None] = _agree
+    check: Callable[[Readable, Sequence[FailedRecord]], None] = _agree
     """Is shown what could be read and what could not, before anything is done with it. May raise Withheld."""
 
 
@@ -64,13 +64,13 @@ class Transaction(Protocol):
     `KafkaTransaction` (records and offsets in Kafka).
     """
 
-    def process(self, batch: Sequence[Record], offsets: Offsets, terms: Terms = USUAL) -> Outcome:
+    def process(self, batch: Sequence[Record], offsets: Offsets, terms: Terms = USUAL) -> BatchResult:
         """Handle a batch. Raises HandlerFailed, with what a handler raised; Withheld; and whatever else came in the way."""
 
     def probe(self) -> None:
         """Ask the dependency whether it would take work now; raises whatever says that it would not."""
 
-    def bury(self, letter: DeadLetter, offsets: Offsets) -> None:
+    def dead_letter(self, failed: FailedRecord, offsets: Offsets) -> None:
         """Put one dead letter where it is safe."""
 
     def commit(self, offsets: Offsets, *, wait: bool) -> None:

@@ -12,7 +12,7 @@ from django.urls import path, reverse
 
 from chassis.admin.options import ReadOnlyAdmin
 from chassis.deadletters import redrive, text
-from chassis.deadletters.store import REASONS, Action, NoTopic, Store, StoredLetter, Wanted, sources
+from chassis.deadletters.store import REASONS, Action, NoTopic, Store, StoredDeadLetter, Wanted, sources
 from chassis.kafka.errors import Fenced
 from chassis.kafka.patience import Patience
 from chassis.messaging.models import DeadLetter
@@ -94,7 +94,7 @@ class DeadLetterAdmin(ReadOnlyAdmin):
         if not self.has_view_permission(request):
             raise PermissionDenied
         form = FilterForm(request.GET)
-        letters: list[StoredLetter] = []
+        letters: list[StoredDeadLetter] = []
         partly, down, status = False, "", 200
         if form.is_valid():
             try:

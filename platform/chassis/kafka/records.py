@@ -62,7 +62,7 @@ class Record:
         return (self.topic, self.partition)
 
     @property
-    def lane(self) -> tuple[str, int, bytes | None]:
+    def key_queue(self) -> tuple[str, int, bytes | None]:
         """What keeps its order: the key, within its partition."""
         return (self.topic, self.partition, self.key)
 

@@ -320,4 +320,4 @@ class Sending:
 
 
 def _is_dead_letter(row: Row) -> bool:
-    return row.topic.endswith(names.DEAD_LETTERS)
+    return names.is_dead_letter_topic(row.topic)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from shlex import quote
 
-from chassis.deadletters.record import DeadLetter
+from chassis.deadletters.record import FailedRecord
 from chassis.kafka import names
 from chassis.kafka.records import Record
 from chassis.messaging.models import OutboxEvent
@@ -95,9 +95,9 @@ def death(letter: Record) -> str:
     return f"dead-lettered by {said['group']} ({said['reason']}: {said['error'][:200]}), on {place(letter)}"
 
 
-def is_buried(record: Record) -> bool:
+def is_dead_lettered(record: Record) -> bool:
     """Whether this service has dead-lettered the record, and the letter still stands in its outbox."""
-    return OutboxEvent.objects.filter(event_id=DeadLetter(record, Exception(), 0).id).exists()
+    return OutboxEvent.objects.filter(event_id=FailedRecord(record, Exception(), 0).id).exists()
 
 
 def redrive(letter: Record) -> str:

@@ -49,13 +49,13 @@ def reprocess(record: Record) -> None:
     Raises Unreadable, and what the handler raises.
     """
     known = handlers()
-    letter = unseal(record, known[record.topic].event)
+    event = unseal(record, known[record.topic].event)
     with transaction.atomic(using=settings.SERVICE_DATABASE):
-        inbox.claim([letter])
-        with dispatch.traced([(record, letter)]) as received:
+        inbox.claim([event])
+        with dispatch.traced([(record, event)]) as received:
             try:
                 dispatch.call(received, known)
                 raise_if_rolled_back()
             except HandlerFailed as failed:
                 raise (failed.error if isinstance(failed.error, Exception) else failed) from None
-    log.info("event reprocessed", request_id=letter.request_id, **record.log_fields())
+    log.info("event reprocessed", request_id=event.request_id, **record.log_fields())

@@ -28,7 +28,7 @@ class RolledBack(Exception):
     """
 
 
-class Refused(Exception):
+class EventRefused(Exception):
     """The broker will never take what the handler publishes; a record that is too large, say."""
 
 
@@ -36,7 +36,7 @@ class Crashed(Exception):
     """The event was being handled each time that the process ended without a word; its handler was not called again."""
 
 
-class Unburied(Exception):
+class DeadLetterRefused(Exception):
     """A dead letter cannot be written where it belongs: its topic is missing, closed to us, or takes only smaller ones."""
 
 

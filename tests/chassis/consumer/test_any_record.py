@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from chassis.consumer.consumer import Consumer
-from chassis.deadletters.store import StoredLetter, Wanted, read, span
+from chassis.deadletters.store import StoredDeadLetter, Wanted, read, span
 from chassis.deadletters.text import details, line
 from chassis.events import Event, Outgoing, publish_all
 from chassis.kafka import topic_reader
@@ -141,7 +141,7 @@ def look(records: list[Record], topic: str) -> None:
         reconciliation.place(record)
         reconciliation.death(record)
         reconciliation.redrive(record)
-        letter = StoredLetter(record, topic)
+        letter = StoredDeadLetter(record, topic)
         line(letter).encode()
         details(letter).encode()
         json.dumps(letter.summary()).encode()

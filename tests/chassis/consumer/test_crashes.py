@@ -120,7 +120,7 @@ def test_lives_that_end_in_their_first_batch_are_counted_and_then_one_at_a_time_
     last = live()
     last.receive(2, 3)
     [culprit] = last.backlog.take(500, 0.0)
-    assert last.guard.begin([culprit]) == "bury"
+    assert last.guard.begin([culprit]) == "dead-letter"
     last.backlog.finish([culprit])
     last.handle(last.backlog.take(500, 0.0))
     assert last.committed()[0] == 4
@@ -177,7 +177,7 @@ def test_a_retried_event_that_holds_the_place_is_no_suspect_and_those_behind_it_
     life = live()
     held, culprit, _ = life.receive(0, 1, 2)
     assert life.guard.unclean_ends(held) == 0
-    assert life.guard.begin([culprit]) == "bury"
+    assert life.guard.begin([culprit]) == "dead-letter"
 
 
 def test_care_reaches_further_with_each_start_without_progress(live):

@@ -16,7 +16,7 @@ from chassis.deadletters.store import Store, Wanted
 from chassis.kafka import clients
 from chassis.kafka.errors import Fenced
 from chassis.kafka.patience import Patience
-from chassis.kafka.writer import Outbound, Refused, Writer
+from chassis.kafka.writer import Outbound, RecordRefused, Writer
 from chassis.runtime.failures import DependencyDown
 from tests.chassis.support import letters
 from tests.chassis.support.kafka_helpers import headers, make_topic, servers, take_up_to
@@ -311,7 +311,7 @@ class TestExactlyOnce:
 def test_a_writer_that_is_refused_has_written_nothing(scene, settings):
     small, large = Outbound(scene.topic, b"k", b"{}", []), Outbound(scene.topic, b"k", os.urandom(2_000_000), [])
     with Writer("one", Patience(30)) as writer:
-        with pytest.raises(Refused) as refused:
+        with pytest.raises(RecordRefused) as refused:
             writer.write([small, large, small])
         assert refused.value.index == 1
         writer.write([small])

@@ -6,7 +6,7 @@ import pytest
 
 from chassis.consumer.consumer import Consumer
 from chassis.deadletters import redrive, store
-from chassis.deadletters.store import Store, StoredLetter, Wanted
+from chassis.deadletters.store import Store, StoredDeadLetter, Wanted
 from chassis.events import Event, Outgoing, publish_all
 from chassis.kafka.patience import Patience
 from chassis.messaging.models import InboxEvent, OutboxEvent
@@ -22,7 +22,7 @@ def consumed(scene, monkeypatch) -> None:
     monkeypatch.setattr(store, "registered", lambda: {scene.topic: None})
 
 
-def unresolved() -> list[StoredLetter]:
+def unresolved() -> list[StoredDeadLetter]:
     return list(Store(Patience(30)).unresolved(Wanted()))
 
 

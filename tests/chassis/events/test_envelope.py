@@ -161,7 +161,7 @@ def test_what_an_event_causes_belongs_to_its_request_and_trace():
     letter = unseal(arrive(first), Paid)
     from chassis.events.registry import Received
 
-    cause = Received(letter.event, letter.id, letter.key, letter.request_id, letter.parent)
+    cause = Received(letter.event, letter.id, letter.key, letter.request_id, letter.context)
     [second] = seal([Outgoing(one().event, "p-2", cause)])
     assert dict(second.headers)["traceId"] == trace_id
     assert second.request_id == "req-9"

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from chassis.consumer import consumer as consumer_module
 from chassis.consumer import orphaned_transactions
 from chassis.consumer.consumer import Consumer
-from chassis.deadletters.record import PREFIX, DeadLetter, without_diagnostics
+from chassis.deadletters.record import PREFIX, FailedRecord, without_diagnostics
 from chassis.events.envelope import Unreadable
 from chassis.events.registry import Handler
 from chassis.kafka import sizes
@@ -194,7 +194,7 @@ def test_our_headers_are_bounded_and_are_text(error, redriven, topic):
     try:
         raise error
     except Exception as raised:
-        headers = DeadLetter(record, raised, 10**9).headers()
+        headers = FailedRecord(record, raised, 10**9).headers()
     ours = [(name, value or b"") for name, value in headers if name.startswith(PREFIX)]
     assert sum(len(name) + len(value) + 12 for name, value in ours) <= sizes.DIAGNOSTICS < sizes.HEADROOM
     for _, value in ours:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from confluent_kafka import Consumer, KafkaError, Message, Producer, TopicPartition
 
-from chassis.deadletters.record import DeadLetter
+from chassis.deadletters.record import FailedRecord
 from chassis.events.envelope import Unreadable
 from chassis.kafka.records import Record
 from tests.chassis.support.kafka_helpers import headers, servers
@@ -18,7 +18,7 @@ ROOT = Path(__file__).resolve().parents[3]
 
 def letter(
     topic: str, number: int, *, key: bytes | None = b"k", value: bytes | None = b"{}", error: Exception | None = None
-) -> DeadLetter:
+) -> FailedRecord:
     kept = [
         ("ce_id", f"event-{number}".encode()),
         ("requestId", f"req-{number}".encode()),
@@ -26,14 +26,14 @@ def letter(
         ("none", None),
     ]
     record = Record(topic, 0, number, key, value, kept, 1_000 + number)
-    return DeadLetter(record, error or ValueError(f"number {number}"), 3)
+    return FailedRecord(record, error or ValueError(f"number {number}"), 3)
 
 
-def unreadable(topic: str, number: int, **more) -> DeadLetter:
+def unreadable(topic: str, number: int, **more) -> FailedRecord:
     return letter(topic, number, value=b"\xff junk", error=Unreadable("it is junk"), **more)
 
 
-def bury(dead: str, *letters: DeadLetter, at: str | None = None) -> list[str]:
+def bury(dead: str, *letters: FailedRecord, at: str | None = None) -> list[str]:
     """Put them on the dead-letter topic; returns their ids."""
     producer = Producer({**servers(), "acks": "all", "enable.idempotence": True})
     for one in letters:
