@@ -1,6 +1,6 @@
 """What the gateway reads."""
 
-from pydantic import Field
+from pydantic import Field, ValidationInfo, field_validator
 
 from settings.environment.base import Environment
 
@@ -42,7 +42,8 @@ class GatewayEnvironment(Environment):
     gateway_max_connections_per_address: int = Field(
         0,
         ge=0,
-        description="The same for one address; 0 is no cap of its own, as behind a load balancer, whose address all have.",
+        description="The same for one address, where clients connect directly. 0 is no cap of its own; refused with"
+        " TRUST_FORWARDED_HEADERS, as all clients then have the proxy's address.",
     )
     gateway_internal_port: int = Field(
         0,
@@ -51,3 +52,10 @@ class GatewayEnvironment(Environment):
         description="Port for /metrics, /health/ready and /health/live alone; the public one then answers 404 to the first two."
         " 0: they are on the public port.",
     )
+
+    @field_validator("gateway_max_connections_per_address")
+    @classmethod
+    def _of_clients(cls, value: int, info: ValidationInfo) -> int:
+        if value and info.data.get("trust_forwarded_headers"):
+            raise ValueError("must be 0 with TRUST_FORWARDED_HEADERS, as all clients have the address of the proxy")
+        return value
