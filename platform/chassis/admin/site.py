@@ -13,6 +13,7 @@ from django.db import DatabaseError
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.http.response import HttpResponseBase
 from django.template.response import SimpleTemplateResponse
+from django.urls import reverse
 
 from chassis.admin.login import LoginForm
 from chassis.database.failures import sqlstate
@@ -40,13 +41,28 @@ class AdminSite(admin.AdminSite):
         return super().admin_view(_guarded(view), cacheable)
 
     def login(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
-        """The login; a throttled one is a 429, which says when to try again."""
-        response = super().login(request, extra_context)
+        """The login, which leads to a page of the admin; a throttled one is a 429, which says when to try again."""
+        response = _within_admin(super().login(request, extra_context))
         form = (getattr(response, "context_data", None) or {}).get("form")
         if wait := getattr(form, "wait", 0):
             response.status_code = 429
             response["Retry-After"] = str(wait)
         return response
+
+    def logout(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
+        """The end of a session, which leads to a page of the admin too."""
+        return _within_admin(super().logout(request, extra_context))
+
+
+def _within_admin(response: HttpResponse) -> HttpResponse:
+    """Lead a redirect that `next` has chosen to the admin's index, unless it is to a page of the admin.
+
+    Django follows `next` to anything on this host, and takes `//`, which no browser can follow, for a path of it.
+    """
+    index = reverse("admin:index")
+    if isinstance(response, HttpResponseRedirect) and not response.url.startswith(index):
+        return HttpResponseRedirect(index)
+    return response
 
 
 def _guarded(view: View) -> View:
