@@ -8,7 +8,7 @@ from typing import Any
 
 import structlog
 from django.contrib import admin, messages
-from django.core.exceptions import FieldError, SuspiciousOperation, ValidationError
+from django.core.exceptions import FieldDoesNotExist, FieldError, SuspiciousOperation, ValidationError
 from django.db import DatabaseError
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.http.response import HttpResponseBase
@@ -25,6 +25,11 @@ View = Callable[..., HttpResponseBase]
 IN_THE_VALUE = ("22", "54", "42804", "42883")
 """SQLSTATE classes and codes that say that a value cannot be asked for: data exceptions (a broken regular expression, a
 number out of range), limits, operators that a type does not have."""
+
+MEANINGLESS = (
+    ValueError, TypeError, LookupError, OverflowError, ValidationError, FieldError, FieldDoesNotExist, DatabaseError,
+)  # fmt: skip
+"""What Python, Django and the database raise for a value or a name that means nothing to them."""
 
 
 class AdminSite(admin.AdminSite):
@@ -73,7 +78,7 @@ def _guarded(view: View) -> View:
             if isinstance(response, SimpleTemplateResponse):
                 # Here, as a list is read from the database only when it is shown.
                 response = response.render()
-        except (ValueError, TypeError, LookupError, OverflowError, ValidationError, FieldError, DatabaseError) as error:
+        except MEANINGLESS as error:
             if isinstance(error, DatabaseError) and not _is_in_the_value(error):
                 raise
             return _meaningless(request, error)
