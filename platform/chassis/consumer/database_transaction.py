@@ -2,6 +2,7 @@
 
 import uuid
 from collections.abc import Sequence
+from typing import Any
 
 from confluent_kafka import Consumer
 from django.conf import settings
@@ -9,12 +10,14 @@ from django.db import connections, transaction
 
 from chassis.consumer import dispatch, inbox
 from chassis.consumer.dispatch import Handlers
-from chassis.consumer.unit_of_work import USUAL, Offsets, Outcome, Tagged, Terms, untagged
+from chassis.consumer.one_transaction import OneTransaction
+from chassis.consumer.unit_of_work import USUAL, Letters, Offsets, Outcome, Tagged, Terms, untagged
 from chassis.deadletters.record import DeadLetter, topic_of
 from chassis.events.envelope import Letter
+from chassis.events.registry import Received
 from chassis.kafka.records import Record
 from chassis.outbox.headers import headers_to_json
-from chassis.runtime.failures import DependencyDown, HandlerFailed, RolledBack, is_dependency
+from chassis.runtime.failures import DependencyDown, is_dependency
 
 BURY = """
 INSERT INTO outbox (event_id, topic, key, raw_key, payload, headers, request_id)
@@ -36,13 +39,17 @@ class DatabaseTransaction:
         letters, dead = dispatch.read(mine, self._handlers)
         terms.check(letters, dead)
         with transaction.atomic(using=settings.SERVICE_DATABASE):
+            handled, repeated = self._handle(letters, terms) if letters else ([], [])
+            _bury(dead)
+        return Outcome(handled, others + repeated, dead)
+
+    def _handle(self, letters: Letters, terms: Terms) -> tuple[list[tuple[Record, Received[Any]]], list[Record]]:
+        with OneTransaction.begun() as ours:
             new, repeated = _without_repeats(letters)
             with dispatch.traced(new) as received:
                 dispatch.call(received, self._handlers, terms.limit)
-                if received:  # else no statement was made, and no transaction begun
-                    raise_if_rolled_back()
-            _bury(dead)
-        return Outcome(received, others + repeated, dead)
+                ours.end()
+        return received, repeated
 
     def bury(self, letter: DeadLetter, offsets: Offsets) -> None:
         """Write one dead letter into the outbox: it is safe at once, and the relay sends it."""
@@ -82,21 +89,6 @@ class DatabaseTransaction:
 
     def raise_if_unsure(self) -> None:
         """Nothing to do: a repeat of what was committed finds its ids in the inbox."""
-
-
-def raise_if_rolled_back() -> None:
-    """To be called when a handler has returned, in its transaction. Raises HandlerFailed where that cannot be committed.
-
-    PostgreSQL rolls back all of a transaction in which one statement failed, and Django says nothing of it at the end.
-    """
-    from psycopg.pq import TransactionStatus  # only where there is a database
-
-    connection = connections[settings.SERVICE_DATABASE]
-    raw = connection.connection
-    if raw is None or connection.closed_in_transaction or raw.closed:
-        raise HandlerFailed(DependencyDown("the connection was closed while the handler ran"))
-    if connection.needs_rollback or raw.info.transaction_status != TransactionStatus.INTRANS:
-        raise HandlerFailed(RolledBack(" ".join((RolledBack.__doc__ or "").split())))
 
 
 def _without_repeats(letters: Sequence[tuple[Record, Letter]]) -> tuple[list[tuple[Record, Letter]], list[Record]]:
