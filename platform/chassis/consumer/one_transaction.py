@@ -64,7 +64,7 @@ class OneTransaction:
             if cursor.fetchone() is None:
                 raise HandlerFailed(TransactionEnded.explained())
 
-    def _execute(self, execute: Callable[..., Any], sql: Any, params: Any, many: bool, context: Any) -> Any:  # noqa: FBT001  Django's
+    def _execute(self, execute: Callable[..., Any], sql: Any, params: Any, many: bool, context: Any) -> Any:
         if self._is_gone() and not self._is_lost():
             raise TransactionEnded.explained()
         return execute(sql, params, many, context)
