@@ -190,7 +190,9 @@ def misbehaving(misdeed, guilty, *, at_first, catches):
 def test_nothing_of_a_batch_happens_and_its_others_are_handled_once(misdeed):
     for guilty, catches in itertools.product((1, 3, 5), (True, False)):
         at_first = (guilty == 3) != catches
-        case = f"at {guilty}, {'before' if at_first else 'after'} its work, {'catches errors' if catches else 'does not'}"
+        case = (
+            f"at {guilty}, {'before' if at_first else 'after'} its work, {'catches errors' if catches else 'does not'}"
+        )
         handler = misbehaving(misdeed, guilty, at_first=at_first, catches=catches)
         with pytest.raises(HandlerFailed) as failed:
             work(handler, 1, 2, 3, 4, 5)
