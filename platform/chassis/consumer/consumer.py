@@ -129,6 +129,7 @@ class Consumer:
             while not self._stop:
                 self._heartbeat.beat()
                 self._turn()
+                self._stop.keep_signals()
         except (Fenced, SessionTooShort, Overdue):
             raise
         except BaseException:

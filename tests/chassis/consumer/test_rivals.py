@@ -66,7 +66,7 @@ def test_of_two_that_take_the_place_from_each_other_one_says_what_to_do_and_one_
     scene.send(scene.event(1))
     eventually(lambda: scene.handled == [("k", 1)])
     stays.end()
-    wanted = f"another running process has the same CONSUMER_ID, {scene.group}'s 'worker-0'. Give each consumer"
+    wanted = f"another running process has the same CONSUMER_ID \\('worker-0' of {scene.group}\\). Give each consumer"
     with pytest.raises(CommandError, match=wanted):
         gone.end()
 

@@ -126,7 +126,7 @@ def _instruction(error: Fenced) -> str:
     if not settings.CONSUMER_ID:
         return f"{often} by the broker, without a rival, as CONSUMER_ID is empty: look at the broker, start again ({error})"
     return (
-        f"{often}: another running process has the same CONSUMER_ID, {settings.SERVICE_NAME}'s {settings.CONSUMER_ID!r}."
+        f"{often}: another running process has the same CONSUMER_ID ({settings.CONSUMER_ID!r} of {settings.SERVICE_NAME})."
         f" Give each consumer of the service its own CONSUMER_ID, or stop the other process, then start this one again."
         f" No event is lost: the other process continues ({error})"
     )
