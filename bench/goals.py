@@ -4,20 +4,39 @@ import statistics
 import sys
 from collections.abc import Callable
 
-from bench import processes, story
+from bench import processes, stalled, story
 from bench.bare import Bare
 from bench.drain import EVENTS, Drain, drain
 from bench.live import Live
 from bench.table import Row, each, percentile, ratio
 
 USERS = 100
-STORY_MS, DRAIN_PER_SECOND, MEMORY_MIB = 40, 2500, 600
+STALLED, STORY_MS, DRAIN_PER_SECOND, MEMORY_MIB = 2, 40, 2500, 600
 
 
 def measure(live: Live, names: list[str], rounds: int) -> list[Row]:
     """Measure these goals, in the order of SYSTEM."""
     with Bare(live.engines) as bare:
         return [SYSTEM[name](live, bare, rounds) for name in names]
+
+
+def _stalled(live: Live, bare: Bare, rounds: int) -> Row:
+    port = live.ports["gateway"]
+    stalled.waits(port)  # warm
+    ours, theirs = [], []
+    for number in range(rounds):
+        _say(f"stalled uploads, round {number + 1}: {stalled.REQUESTS} requests without them, and as many beside them")
+        theirs.append(percentile(stalled.waits(port), 99) * 1000)
+        with stalled.uploads(port):
+            ours.append(percentile(stalled.waits(port), 99) * 1000)
+    return Row(
+        f"requests of others while {stalled.CLIENTS} clients have stopped within their uploads",
+        f"p99 {each(ours)} ms",
+        f"the same requests without these clients: p99 {each(theirs)} ms",
+        ratio(ours, theirs),
+        f"≤ {STALLED}",
+        ratio(ours, theirs) <= STALLED,
+    )
 
 
 def _story(live: Live, bare: Bare, rounds: int) -> Row:
@@ -97,4 +116,9 @@ def _say(what: str) -> None:
     print(what, file=sys.stderr, flush=True)
 
 
-SYSTEM: dict[str, Callable[[Live, Bare, int], Row]] = {"story": _story, "drain": _drain, "memory": _memory}
+SYSTEM: dict[str, Callable[[Live, Bare, int], Row]] = {
+    "stalled": _stalled,
+    "story": _story,
+    "drain": _drain,
+    "memory": _memory,
+}

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 from chaos.evidence import Evidence, Order
-from chaos.topics import DEAD, EVENTS, READERS, Seen
+from embedded.topics import DEAD, EVENTS, READERS, Seen
 
 LOST, DOUBLED, DISORDER, STUCK, DEAD_LETTERED = "lost", "duplicated", "out of order", "stuck", "dead-lettered"
 KINDS = (LOST, DOUBLED, DISORDER, STUCK, DEAD_LETTERED)

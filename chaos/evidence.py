@@ -9,7 +9,8 @@ import psycopg
 from chaos.engines import Engines
 from chaos.load import Answer
 from chaos.poison import Poison
-from chaos.topics import Place, Reader, Seen
+from chaos.topics import Reader
+from embedded.topics import Place, Seen
 
 WITNESS = """
 CREATE TABLE chaos_inbox (seq bigserial PRIMARY KEY, event_id text, batch bigint DEFAULT txid_current());

@@ -9,7 +9,7 @@ from chaos.evidence import Evidence
 from chaos.load import Answer
 from chaos.plan import Plan
 from chaos.schedule import Fault
-from chaos.topics import DEAD, EVENTS
+from embedded.topics import DEAD, EVENTS
 
 WIDTH = 62
 

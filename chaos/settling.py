@@ -8,7 +8,8 @@ from confluent_kafka import KafkaException
 
 from chaos import evidence
 from chaos.engines import Engines
-from chaos.topics import Behind, Reader
+from chaos.topics import Reader
+from embedded.topics import Behind
 
 WITHIN = 120.0
 QUIET = 2

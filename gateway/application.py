@@ -8,7 +8,7 @@ from django.conf import settings
 from gateway import headers, routes
 from gateway.access import AccessLog
 from gateway.call import Call
-from gateway.pages import Django, Pages, answers_options
+from gateway.pages import Django, Pages, options
 from gateway.problems import Refused
 from gateway.proxy import Proxy
 from gateway.upstream import Upstream
@@ -30,18 +30,20 @@ class Gateway:
         self._log = AccessLog(
             service=settings.SERVICE_NAME, level=settings.LOG_LEVEL, as_json=settings.LOG_FORMAT == "json"
         )
+        self._forwarding = headers.Forwarding(
+            allowed_hosts=settings.ALLOWED_HOSTS, trusted=settings.TRUST_FORWARDED_HEADERS, prefix=routes.PREFIX
+        )
         patience = settings.GATEWAY_CONNECT_TIMEOUT_SECONDS
         self._proxy = Proxy(
             {service: Upstream(service, urls, connect_timeout=patience) for service, urls in service_urls().items()},
-            headers.Forwarding(
-                allowed_hosts=settings.ALLOWED_HOSTS, trusted=settings.TRUST_FORWARDED_HEADERS, prefix=routes.PREFIX
-            ),
+            self._forwarding,
             watch,
             self._log,
             most_body=settings.GATEWAY_MAX_BODY_BYTES,
         )
         self._pages = Pages(django, watch, self._log)
         self._hides_internal = bool(settings.GATEWAY_INTERNAL_PORT)
+        self._default_host = default_host(settings.ALLOWED_HOSTS)
 
     def accept(self, call: Call) -> None:
         """See `edge.listening.Application`."""
@@ -50,6 +52,8 @@ class Gateway:
         call.read = headers.read(head.fields)
         call.request_id = call.read.request_id()
         head.understand()
+        if head.host is None:
+            head.host = self._default_host
         if head.method not in KNOWN:
             _check_method(head.method)
         if call.read.content_types > 1:
@@ -57,7 +61,9 @@ class Gateway:
         route = routes.find(head.path)
         if self._hides_internal:
             _check_door(call)
-        if route is not None and not (head.method == "OPTIONS" and answers_options(call)):
+        if options(call) is not None:
+            self._forwarding.host(call.read.ours, head.host)
+        elif route is not None:
             call.handler = self._proxy
             call.route = route
         call.handler.accept(call)
@@ -73,13 +79,18 @@ def service_urls() -> dict[str, tuple[str, ...]]:
     return {service: getattr(settings, f"{service.upper()}_URL") for service in routes.SERVICE_NAMES}
 
 
+def default_host(allowed: list[str]) -> bytes:
+    """Whom a request of HTTP/1.0 without a host is for: the first of the hosts that are served here, by name."""
+    return next((name for name in allowed if not name.startswith(("*", "."))), "localhost").encode()
+
+
 def _check_method(method: str) -> None:
     """Raises Refused for what is not done here: no tunnels, no echo of a request with all its secrets."""
     if method in ("TRACE", "CONNECT"):
         closing = ((b"connection", b"close"),) if method == "CONNECT" else ()
         raise Refused(405, f"{method} is not done here.", ((b"allow", ", ".join(sorted(KNOWN)).encode()), *closing))
     if not METHOD.fullmatch(method):
-        raise Refused(501, "This method is not known here.")
+        raise Refused(501, "This method is not known here.", reason="unknown_method")
 
 
 def _check_door(call: Call) -> None:

@@ -70,7 +70,7 @@ class Call:
         self.started = False
         self.aborted = False
         self.reason = ""
-        """Why the gateway answers with a 5xx of its own, for the log."""
+        """Why the gateway answers with a 5xx of its own, or breaks an answer off, for the log."""
         self.replica = ""
         """Which replica was asked last, for the log."""
         self.task: asyncio.Task[None] | None = None
@@ -135,12 +135,12 @@ class Call:
         self.status = status
         self.started = True
         head = answers.head(status, fields, close=self._client.closes(fields))
-        self._client.write(head if self.head.method == "HEAD" else head + body)
+        self._client.output.write(head if self.head.method == "HEAD" else head + body)
 
     def interim(self, status: int, fields: list[Header]) -> None:
         """Send an interim answer (103, say), which HTTP/1.0 does not know."""
         if self.head.minor and not self.started:
-            self._client.write(answers.interim(status, fields))
+            self._client.output.write(answers.interim(status, fields))
 
     def start(self, status: int, fields: list[Header]) -> bool:
         """Send the head of an answer; whether its body is to be sent in chunks."""
@@ -153,20 +153,23 @@ class Call:
                 chunked = True
             else:
                 self._client.keep = False
-        self._client.write(answers.head(status, fields, close=self._client.closes(fields)))
+        self._client.output.write(answers.head(status, fields, close=self._client.closes(fields)))
         return chunked
 
     async def write(self, data: bytes) -> None:
         """Send a piece of the body; waits while the client does not take it."""
-        self._client.write(data)
-        await self._client.drain()
+        self._client.output.write(data)
+        await self._client.output.drain()
 
     def refuse(self, refused: Refused) -> None:
         """Answer with a problem, or, in the middle of an answer, leave it broken off so that the client can tell."""
         if self.started:
             self.aborted = True
+            self.reason = self.reason or refused.reason
             return
         path = self.head.path.decode("latin-1")
         content = problems.body(refused.status, refused.detail, instance=path, request_id=self.request_id)
         self.reason = refused.reason if refused.status >= 500 else ""
-        self.answer(refused.status, [*problems.headers(content, self.request_id), *refused.headers], content)
+        origins = self._client.edge.origins.fields(self.head.fields)
+        fields = [*problems.headers(content, self.request_id), *refused.headers, *origins]
+        self.answer(refused.status, fields, content)

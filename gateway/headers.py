@@ -107,17 +107,15 @@ class Forwarding:
         Raises Refused (400) for a host that is not served here.
         """
         prefix, scheme = self._prefix, b"http"
+        host = self.host(ours, host)
         if self._trusted:
             if b"x-forwarded-for" in ours:
                 client = b"%b, %b" % (ours[b"x-forwarded-for"], client)
             if ours.get(b"x-forwarded-proto") in {b"http", b"https"}:
                 scheme = ours[b"x-forwarded-proto"]
-            host = ours.get(b"x-forwarded-host", host)
             outer = ours.get(b"x-forwarded-prefix", b"").rstrip(b"/")
             if _PREFIX.fullmatch(outer):
                 prefix = outer + prefix
-        if host not in self._hosts:
-            self._check(host)
         via = b"1.%d gateway" % minor
         if b"via" in ours:
             via = b"%b, %b" % (ours[b"via"], via)
@@ -125,6 +123,14 @@ class Forwarding:
             b"X-Forwarded-For: %b\r\nX-Forwarded-Proto: %b\r\nX-Forwarded-Host: %b\r\nX-Forwarded-Prefix: %b\r\nVia: %b\r\n"
             % (client, scheme, host, prefix, via)
         )
+
+    def host(self, ours: dict[bytes, bytes], host: bytes) -> bytes:
+        """The host that was asked for. Raises Refused (400) for one that is not served here."""
+        if self._trusted:
+            host = ours.get(b"x-forwarded-host", host)
+        if host not in self._hosts:
+            self._check(host)
+        return host
 
     def _check(self, host: bytes) -> None:
         domain, _ = split_domain_port(host.decode("latin-1"))

@@ -51,8 +51,10 @@ class Pages:
 
     def run(self, call: Call) -> None:
         """See Handler."""
-        if call.method == "OPTIONS" and answers_options(call):
-            call.answer(200, [*OPTIONS, (b"x-request-id", call.request_id.encode())], b"")
+        own = options(call)
+        if own is not None:
+            status, fields = own
+            call.answer(status, [*fields, (b"x-request-id", call.request_id.encode())], b"")
             self._finish(call)
             return
         call.task = self._loop.create_task(self._serve(call))
@@ -154,10 +156,19 @@ class _Exchange:
         self._call.answer(self._status, fields, body)
 
 
-def answers_options(call: Call) -> bool:
-    """Whether an OPTIONS is for the gateway itself: of everything, or one that may go no further (RFC 9110 7.6.2)."""
+def options(call: Call) -> tuple[int, list[Header]] | None:
+    """Status and fields of the answer to an OPTIONS that is for the gateway itself; None for every other request.
+
+    That is one of everything, one that may go no further (RFC 9110 7.6.2), and the preflight of a front-end that is named:
+    its page shall see what the gateway says while a service is away.
+    """
+    if call.method != "OPTIONS":
+        return None
     forwards = call.read.ours.get(b"max-forwards", b"")
-    return call.head.target == b"*" or (forwards.isdigit() and not forwards.strip(b"0"))
+    if call.head.path == b"*" or (forwards.isdigit() and not forwards.strip(b"0")):
+        return 200, OPTIONS
+    preflight = call.client.edge.origins.preflight(call.head.fields)
+    return None if preflight is None else (204, preflight)
 
 
 def _scope(call: Call) -> dict[str, Any]:

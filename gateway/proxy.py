@@ -15,6 +15,7 @@ from gateway.access import AccessLog
 from gateway.call import LEFT, Call, ClientLeft
 from gateway.connection import Answer, Header, UpstreamError
 from gateway.edge import heads
+from gateway.edge.outgoing import Outgoing
 from gateway.problems import Refused
 from gateway.upstream import Exchange, Request, Upstream
 from gateway.watch import Watch
@@ -198,7 +199,10 @@ def _fields(call: Call, answer: Answer, body: bytes) -> list[Header]:
 
 
 async def _answer(call: Call, exchange: Exchange) -> None:
-    """Pass the answer on: at once when it is all there, else piece by piece as fast as the client takes it."""
+    """Pass the answer on: at once when it is all there, else piece by piece, as the service sends it.
+
+    The service is free again when all of it is here, however slowly the client reads.
+    """
     connection, answer = exchange.connection, exchange.answer
     body = connection.take(answer)
     fields = _fields(call, answer, body)
@@ -207,21 +211,37 @@ async def _answer(call: Call, exchange: Exchange) -> None:
         call.answer(answer.status, fields, body)
         return
     chunked = call.start(answer.status, fields)
-    while body or not answer.complete:
-        if body:
-            await call.write(b"%x\r\n%b\r\n" % (len(body), body) if chunked else body)
-        body = await connection.body(answer)
-    exchange.end()
-    if chunked:
-        await call.write(b"0\r\n\r\n")
+    outgoing = Outgoing(call.client.output, call.client.edge.room)
+    try:
+        while body or not answer.complete:
+            if body:
+                await outgoing.send(b"%x\r\n%b\r\n" % (len(body), body) if chunked else body)
+            body = await connection.body(answer)
+        exchange.end()
+        if chunked:
+            await outgoing.send(b"0\r\n\r\n")
+        if not outgoing.is_empty:
+            call.client.only_reads()
+            await _taken(call, outgoing)
+    finally:
+        outgoing.close()
+
+
+async def _taken(call: Call, outgoing: Outgoing) -> None:
+    """Wait until the client has taken the rest of its answer."""
+    try:
+        await outgoing.sent()
+    except asyncio.CancelledError:
+        call.reason = "slow_client"
+        raise
 
 
 def _target(head: heads.Head) -> bytes:
-    """What the service is asked for: path and query as they came, without the prefix. Raises Refused (400)."""
+    """What the service is asked for: its own path, and the query as it came. Raises Refused (400)."""
     if routes.climbs(head.path):
         raise Refused(400, "The path has dot segments.")
-    target = head.path[len(routes.PREFIX) :]
-    return b"%b?%b" % (target, head.query) if head.query else target
+    path = routes.to_service(head.path)
+    return b"%b?%b" % (path, head.query) if head.query else path
 
 
 def _max_forwards(value: bytes) -> bytes:

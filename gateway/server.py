@@ -15,9 +15,10 @@ from django.conf import settings
 
 from gateway import drain
 from gateway.application import Gateway
-from gateway.edge.bodies import Memory
 from gateway.edge.connections import Connections
 from gateway.edge.listening import Edge
+from gateway.edge.room import Room
+from gateway.origins import Origins
 from gateway.watch import Watch
 
 SHUTDOWN_SECONDS = 12
@@ -65,8 +66,9 @@ class Server:
             connections=Connections(
                 most=settings.GATEWAY_MAX_CONNECTIONS, most_per_address=settings.GATEWAY_MAX_CONNECTIONS_PER_ADDRESS
             ),
-            memory=Memory(settings.GATEWAY_BODY_MEMORY_BYTES),
+            room=Room(most_memory=settings.GATEWAY_BODY_MEMORY_BYTES, most_files=settings.GATEWAY_BODY_FILE_BYTES),
             watch=watch,
+            origins=Origins(settings.CORS_ALLOWED_ORIGINS),
             timeout=settings.GATEWAY_TIMEOUT_SECONDS,
         )
         return edge, application

@@ -67,9 +67,12 @@ class Served:
 
 
 @contextmanager
-def gunicorn(service: str, environment: dict[str, str], host: str = "127.0.0.1") -> Iterator[Served]:
-    """The service on a free port."""
-    argv = [sys.executable, "-m", "gunicorn", f"{service}.wsgi", "-c", "settings/gunicorn.py", "-b", f"{host}:{{port}}"]
+def gunicorn(
+    service: str, environment: dict[str, str], host: str = "127.0.0.1", *, application: str = ""
+) -> Iterator[Served]:
+    """The service, or another WSGI application in its place, on a free port."""
+    application = application or f"{service}.wsgi"
+    argv = [sys.executable, "-m", "gunicorn", application, "-c", "settings/gunicorn.py", "-b", f"{host}:{{port}}"]
     with _process(service, argv, f"/{service}", environment) as served:
         yield served
 

@@ -5,31 +5,34 @@ from typing import Any
 from django import forms
 from django.contrib import admin, messages
 from django.core.exceptions import ValidationError
-from django.core.validators import RegexValidator, validate_email
+from django.core.validators import validate_email
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 
 from chassis.admin.options import ModelAdmin
-from chassis.text import CONTROL, LOCAL_PART, VISIBLE
+from chassis.text import LOCAL_PART, first_refused, is_visible
 from users import services
-from users.models import User
+from users.models import EmailTaken, User
 
 
 class UserForm(forms.ModelForm):  # type: ignore[type-arg]
     """A user's data, by the same rules as the API's."""
 
     email = forms.EmailField(max_length=254)
-    name = forms.CharField(
-        max_length=200,
-        validators=[
-            RegexValidator(CONTROL, "Control characters are not allowed.", inverse_match=True),
-            RegexValidator(VISIBLE, "Nothing of it can be seen."),
-        ],
-    )
+    name = forms.CharField(max_length=200)
 
     class Meta:
         model = User
         fields = ("email", "name")
+
+    def clean_name(self) -> str:
+        """Refuse what the API refuses."""
+        name: str = self.cleaned_data["name"]
+        if (refused := first_refused(name)) is not None:
+            raise ValidationError(f"The character U+{ord(refused):04X} is not allowed.")
+        if not is_visible(name):
+            raise ValidationError("Nothing of it can be seen.")
+        return name
 
     def clean_email(self) -> str:
         """Refuse what the API refuses."""
@@ -76,6 +79,6 @@ class UserAdmin(ModelAdmin):
         """The form; an email that was taken, or a user that was removed, in the last moment is a message, not a 500."""
         try:
             return super().changeform_view(request, *args, **kwargs)
-        except (services.EmailTaken, services.NoSuchUser) as error:
-            self.message_user(request, type(error).__doc__ or "", messages.ERROR)
+        except (EmailTaken, services.NoSuchUser) as error:
+            self.message_user(request, str(error), messages.ERROR)
             return HttpResponseRedirect(request.get_full_path())

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, ClassVar
+from typing import Any
 
 from django.http import Http404
 from rest_framework import mixins
@@ -15,7 +15,7 @@ from chassis.http.conditions import ConditionalViewSet
 from chassis.http.errors import Conflict
 from chassis.http.idempotency import idempotent
 from users import services
-from users.models import User
+from users.models import EmailTaken, User
 from users.serializers import UserSerializer
 
 
@@ -32,7 +32,6 @@ class UserViewSet(
     queryset = User.objects.all()
     serializer_class = UserSerializer
     lookup_field = "id"
-    conflicts: ClassVar[tuple[str, ...]] = ("POST", "PUT", "PATCH")
 
     @idempotent
     def update(self, request: Request, *args: Any, **kwargs: Any) -> Response:
@@ -74,9 +73,10 @@ class UserViewSet(
 
 @contextmanager
 def _refusals() -> Iterator[None]:
+    """Turn what a use case refuses into a status: the only place where an email that is taken becomes a 409."""
     try:
         yield
-    except services.EmailTaken:
-        raise Conflict({"email": ["This email is taken."]}) from None
+    except EmailTaken as error:
+        raise Conflict({"email": [str(error)]}) from None
     except services.NoSuchUser:
         raise Http404 from None

@@ -9,36 +9,40 @@ from django.db.models.functions import Lower, Now
 from django.utils import timezone
 
 EMAIL_UNIQUE = "users_email_unique"
+EMAIL_TAKEN = "This email is taken."
+
+
+class EmailTaken(Exception):
+    """Another user has this email, whatever its case."""
 
 
 class UserManager(models.Manager["User"]):
-    """Writes that may meet an email which is taken: they find out without an error.
+    """Writes that raise EmailTaken, without an error of the database.
 
     A failed INSERT or UPDATE would stand in PostgreSQL's log and in the spans, with the values that it failed for.
     """
 
-    def add(self, user: "User") -> bool:
-        """Insert a user; False, with nothing inserted, where somebody has the email. Waits for a twin under way."""
+    def add(self, user: "User") -> None:
+        """Insert a user. Waits for a transaction that inserts the same email. Raises EmailTaken, with nothing inserted."""
         with connections[settings.SERVICE_DATABASE].cursor() as cursor:
             cursor.execute(
                 "INSERT INTO users (id, email, name, created_at, modified_at) VALUES (%s, %s, %s, %s, %s)"
                 " ON CONFLICT (lower(email)) DO NOTHING",
                 [user.id, user.email, user.name, user.created_at, user.modified_at],
             )
-            user._state.adding, user._state.db = False, settings.SERVICE_DATABASE
-            return bool(cursor.rowcount)
+            if not cursor.rowcount:
+                raise EmailTaken(EMAIL_TAKEN)
+        user._state.adding, user._state.db = False, settings.SERVICE_DATABASE
 
-    def claim(self, email: str) -> bool:
-        """Make sure that until the end of the transaction nobody else can take an email; False where somebody has it.
+    def claim(self, email: str) -> None:
+        """Make sure that nobody else can take an email until the end of the transaction. Raises EmailTaken.
 
         An UPDATE has no ON CONFLICT. So a row with this email is inserted and deleted: whoever wants the same email waits
         until this transaction ends, as for any row that it has written.
         """
         placeholder = User(email=email, name="")
-        claimed = self.add(placeholder)
-        if claimed:
-            self.filter(pk=placeholder.pk).delete()
-        return claimed
+        self.add(placeholder)
+        self.filter(pk=placeholder.pk).delete()
 
 
 class User(models.Model):
@@ -55,9 +59,7 @@ class User(models.Model):
     class Meta:
         db_table = "users"
         ordering = ("-created_at", "-id")
-        constraints = [
-            models.UniqueConstraint(Lower("email"), name=EMAIL_UNIQUE, violation_error_message="This email is taken.")
-        ]
+        constraints = [models.UniqueConstraint(Lower("email"), name=EMAIL_UNIQUE, violation_error_message=EMAIL_TAKEN)]
         indexes = [models.Index("created_at", "id", name="users_by_age")]
 
     def __str__(self) -> str:

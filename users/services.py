@@ -16,10 +16,6 @@ Condition = Callable[[User], None]
 """Looks at the row, locked, before it is written, and raises what shall end the use case."""
 
 
-class EmailTaken(Exception):
-    """Another user has this email, whatever its case."""
-
-
 class NoSuchUser(Exception):
     """There is no user with this id."""
 
@@ -29,8 +25,7 @@ def create_user(*, email: str, name: str) -> User:
     user = User(email=email, name=name)
     user.modified_at = user.created_at
     with transaction.atomic(using=settings.SERVICE_DATABASE):
-        if not User.objects.add(user):
-            raise EmailTaken
+        User.objects.add(user)
         publish(_created(user), key=str(user.id), event_id=created_id(user.id))
     return user
 
@@ -42,8 +37,8 @@ def change_user(
     with transaction.atomic(using=settings.SERVICE_DATABASE):
         user = _locked(user_id, only_if)
         before = (user.email, user.name)
-        if email is not None and email.lower() != user.email.lower() and not User.objects.claim(email):
-            raise EmailTaken
+        if email is not None and email.lower() != user.email.lower():
+            User.objects.claim(email)
         user.email = user.email if email is None else email
         user.name = user.name if name is None else name
         if (user.email, user.name) != before:
@@ -83,7 +78,7 @@ def _locked(user_id: uuid.UUID, only_if: Condition | None) -> User:
     try:
         user = User.objects.select_for_update().get(pk=user_id)
     except User.DoesNotExist:
-        raise NoSuchUser(user_id) from None
+        raise NoSuchUser("There is no user with this id.") from None
     if only_if is not None:
         only_if(user)
     return user

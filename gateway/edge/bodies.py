@@ -1,14 +1,14 @@
 """The body of a request: where it ends (RFC 9112 6 and 7), and where it is kept until all of it is here.
 
 A body is complete before a service hears of it, so that no client's speed holds one of the service's threads. What all
-bodies together may take of memory is bounded; a body that goes beyond it waits in a file without a name.
+bodies together may take of memory is bounded (`room.py`); a body that goes beyond it waits in a file without a name.
 """
 
 import re
-import tempfile
 from collections.abc import Callable, Iterator
 from typing import IO, Protocol
 
+from gateway.edge.room import PIECE, Room, make_file, write
 from gateway.problems import Refused
 
 MOST_CHUNK_LINE = 1_024
@@ -26,8 +26,6 @@ MOST_DISCARDED = 4 * 1024 * 1024
 MOST_AHEAD = 65_536
 """Bytes of further requests that are kept while one is being answered; then the client is not read any further."""
 
-PIECE = 65_536
-
 _CLOSE = ((b"connection", b"close"),)
 _TOKEN = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+"
 _CHUNK_LINE = re.compile(
@@ -39,23 +37,13 @@ _TRAILER = re.compile(rb"%b:[\t\x20-\x7e\x80-\xff]*" % _TOKEN)
 Sink = Callable[[bytes], None]
 
 
-class Memory:
-    """How much of all bodies is in memory, and how much may be; bytes."""
-
-    __slots__ = ("held", "most")
-
-    def __init__(self, most: int) -> None:
-        self.most = most
-        self.held = 0
-
-
 class Body:
     """What has come of a request's body."""
 
-    __slots__ = ("_data", "_file", "_memory", "size")
+    __slots__ = ("_data", "_file", "_room", "size")
 
-    def __init__(self, memory: Memory) -> None:
-        self._memory = memory
+    def __init__(self, room: Room) -> None:
+        self._room = room
         self._data = bytearray()
         self._file: IO[bytes] | None = None
         self.size = 0
@@ -66,11 +54,10 @@ class Body:
         return self._file is not None
 
     def append(self, piece: bytes) -> None:
-        """Keep the next piece. Raises Refused (503) where a file is needed and cannot be written."""
-        self.size += len(piece)
+        """Keep the next piece. Raises Refused (503) where a file is needed, and there is no room or it cannot be written."""
         if self._file is None:
-            if self._memory.held + len(piece) <= self._memory.most:
-                self._memory.held += len(piece)
+            if self._room.takes_memory(len(piece)):
+                self.size += len(piece)
                 self._data += piece
                 return
             self._spool()
@@ -91,24 +78,32 @@ class Body:
         """It is needed no more."""
         if self._file is not None:
             self._file.close()
+            self._room.files -= self.size
         else:
-            self._memory.held -= len(self._data)
+            self._room.memory -= len(self._data)
             self._data = bytearray()
 
     def _spool(self) -> None:
+        """Move what has come to a file."""
+        if not self._room.takes_file(self.size):
+            raise _no_room()
         try:
-            self._file = tempfile.TemporaryFile(buffering=0)  # noqa: SIM115  closed by release()
+            file = make_file()
+            write(file, bytes(self._data))
         except OSError:
+            self._room.files -= self.size
             raise _no_room() from None
-        self._memory.held -= len(self._data)
-        data, self._data = bytes(self._data), bytearray()
-        self._write(data)
+        self._file = file
+        self._room.memory -= self.size
+        self._data = bytearray()
 
     def _write(self, piece: bytes) -> None:
         assert self._file is not None
+        if not self._room.takes_file(len(piece)):
+            raise _no_room()
+        self.size += len(piece)
         try:
-            while piece:
-                piece = piece[self._file.write(piece) :]
+            write(self._file, piece)
         except OSError:
             raise _no_room() from None
 
@@ -227,7 +222,8 @@ def _broken() -> Refused:
 
 
 def _no_room() -> Refused:
-    return Refused(503, "There is no room for this body at the moment.", ((b"retry-after", b"1"), *_CLOSE))
+    headers = ((b"retry-after", b"1"), *_CLOSE)
+    return Refused(503, "There is no room for this body at the moment.", headers, reason="no_room")
 
 
 def too_large(most: int) -> Refused:

@@ -14,6 +14,7 @@ from gateway.call import Call
 from gateway.connection import Header
 from gateway.edge import answers, heads
 from gateway.edge.bodies import MOST_AHEAD, MOST_DISCARDED, Body, Chunked, Framing, Sized, too_large
+from gateway.edge.output import Output
 from gateway.edge.states import State
 from gateway.problems import Refused
 
@@ -41,7 +42,7 @@ class Client(asyncio.Protocol):
 
     __slots__ = (
         "_answered_some", "_buffer", "_call", "_continues", "_discarded", "_eof", "_framing", "_paused", "_probe_at",
-        "_probe_wait", "_proceeding", "_scanned", "_state", "_transport", "_writable", "address", "deadline", "edge", "internal", "keep",
+        "_probe_wait", "_proceeding", "_scanned", "_state", "_transport", "address", "deadline", "edge", "internal", "keep", "output",
         "port",
     )  # fmt: skip
 
@@ -65,13 +66,13 @@ class Client(asyncio.Protocol):
         self._proceeding = False
         self._probe_at = 0.0
         self._probe_wait = PROBE_SECONDS
-        self._writable: asyncio.Future[None] | None = None
 
     # --- asyncio.Protocol ---
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """A client has come."""
         self._transport = cast("asyncio.Transport", transport)
+        self.output = Output(self._transport)
         peer = transport.get_extra_info("peername")
         if peer:
             self.address, self.port = peer[0].removeprefix("::ffff:"), peer[1]
@@ -121,15 +122,11 @@ class Client(asyncio.Protocol):
 
     def pause_writing(self) -> None:
         """The client does not take what we send."""
-        if self._writable is None:
-            self._writable = self.edge.loop.create_future()
+        self.output.pause()
 
     def resume_writing(self) -> None:
         """It does again."""
-        if self._writable is not None:
-            if not self._writable.done():
-                self._writable.set_result(None)
-            self._writable = None
+        self.output.resume()
         if self._state is State.FLUSH:
             self._next()
 
@@ -147,15 +144,9 @@ class Client(asyncio.Protocol):
             self.keep = False
         return not self.keep
 
-    def write(self, data: bytes) -> None:
-        """Send, or queue what the client does not take."""
-        if not self._transport.is_closing():
-            self._transport.write(data)
-
-    async def drain(self) -> None:
-        """Wait until the client has taken most of what was sent."""
-        if self._writable is not None:
-            await self._writable
+    def only_reads(self) -> None:
+        """All that is left of the answer waits for the client: the connection may be closed for one that needs it."""
+        self.edge.connections.waits(self)
 
     def answered(self, call: Call) -> None:
         """The call is over: go on to the next request, or close."""
@@ -174,7 +165,7 @@ class Client(asyncio.Protocol):
             self.edge.connections.waits(self)
             if self._buffer and not self._proceeding:
                 self._proceed()
-        elif self._writable is not None:
+        elif not self.output.is_writable:
             self._state = State.FLUSH
             self.deadline = self.edge.loop.time() + FLUSH_SECONDS
             self.edge.connections.waits(self)
@@ -205,7 +196,7 @@ class Client(asyncio.Protocol):
         elif now >= self._probe_at and call.head.minor and not call.started:
             self._probe_at = now + self._probe_wait
             self._probe_wait *= 2
-            self.write(answers.CONTINUE)
+            self.output.write(answers.CONTINUE)
 
     def make_room(self) -> None:
         """Close at once: another needs the place."""
@@ -217,12 +208,13 @@ class Client(asyncio.Protocol):
         if self._state in (State.IDLE, State.REST, State.FLUSH):
             self._close(linger=False)
 
-    def refuse(self, refused: Refused) -> None:
-        """Answer what never became a request, and close."""
+    def refuse(self, refused: Refused, head: bytes | None = None) -> None:
+        """Answer what never became a request, and close. `head`: what came of it; None is what is in the buffer."""
         request_id = correlation.new()
         body = problems.body(refused.status, refused.detail, instance="", request_id=request_id)
-        fields = [*problems.headers(body, request_id), *refused.headers]
-        self.write(answers.head(refused.status, fields, close=True) + body)
+        origins = self.edge.origins.fields_for(self._buffer if head is None else head)
+        fields = [*problems.headers(body, request_id), *refused.headers, *origins]
+        self.output.write(answers.head(refused.status, fields, close=True) + body)
         self._close(linger=True)
 
     # --- from one request to the next ---
@@ -293,7 +285,7 @@ class Client(asyncio.Protocol):
         try:
             head = heads.parse(data)
         except Refused as refused:
-            self.refuse(refused)
+            self.refuse(refused, data)
             return
         edge = self.edge
         call = self._call = Call(self, head, now=edge.loop.time(), timeout=edge.timeout)
@@ -320,12 +312,12 @@ class Client(asyncio.Protocol):
         if head.length is not None and head.length > call.handler.most_body:
             call.handler.fail(call, too_large(call.handler.most_body))
             return
-        call.body = Body(self.edge.memory)
+        call.body = Body(self.edge.room)
         self.edge.watch.add(call)
         self.edge.connections.waits(self)
         if self._continues and not self._buffer:
             self._continues = False
-            self.write(answers.CONTINUE)
+            self.output.write(answers.CONTINUE)
 
     def _frame(self, head: heads.Head) -> None:
         """Know where the body ends, whether it is wanted or not."""

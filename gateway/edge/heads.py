@@ -52,7 +52,7 @@ class Head:
         self.path = target
         self.query = b""
         self.host: bytes | None = None
-        """Whom the request is for: the target's authority where it has one, else the Host field."""
+        """Whom the request is for: the target's authority where it has one, else the Host field; HTTP/1.0 may say neither."""
         self.length: int | None = None
         """Bytes of the body; None when it is chunked, or when there is none."""
         self.chunked = False
@@ -106,10 +106,19 @@ class Head:
         elif target[0] == 0x2F:
             self.path, _, self.query = target.partition(b"?")
         elif not (target == b"*" and self.method == "OPTIONS"):
-            absolute = _ABSOLUTE.fullmatch(target)
-            if absolute is None or not _is_host(absolute[1]):
-                raise Refused(400, "This is not a request target.", _CLOSE)
-            self.host, self.path, self.query = absolute[1], absolute[2] or b"/", absolute[3] or b""
+            self._read_absolute(target)
+        if self.host is not None:
+            # RFC 9110 4.2.3: an empty port is none.
+            self.host = self.host.removesuffix(b":")
+
+    def _read_absolute(self, target: bytes) -> None:
+        absolute = _ABSOLUTE.fullmatch(target)
+        if absolute is None or not _is_host(absolute[1]):
+            raise Refused(400, "This is not a request target.", _CLOSE)
+        self.host, self.path, self.query = absolute[1], absolute[2] or b"/", absolute[3] or b""
+        if self.method == "OPTIONS" and not absolute[2] and absolute[3] is None:
+            # RFC 9112 3.2.4: in this form that is what a proxy is asked for.
+            self.path = b"*"
 
 
 def is_one(data: bytes) -> bool:
@@ -171,7 +180,7 @@ def _not_understood(coding: bytes) -> Refused:
     codings = [each.strip(b" \t") for each in coding.split(b",")]
     if codings[-1] != b"chunked" or codings.count(b"chunked") > 1 or b"" in codings:
         return Refused(400, "The last transfer coding of a request is chunked.", _CLOSE)
-    return Refused(501, "The only transfer coding that is understood is chunked.", _CLOSE)
+    return Refused(501, "The only transfer coding that is understood is chunked.", _CLOSE, reason="unknown_coding")
 
 
 def _is_host(host: bytes) -> bool:

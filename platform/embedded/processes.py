@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Self
 
 from embedded.errors import NotReady
 
@@ -164,6 +165,31 @@ async def drive_async(steps: Steps) -> None:
     """The same in an event loop."""
     for _ in steps:
         await asyncio.sleep(POLL)
+
+
+class Engine:
+    """What starts step by step; use as a context manager, or call `start` and `stop`."""
+
+    def starting(self) -> Steps:
+        """`start`, step by step."""
+        raise NotImplementedError
+
+    def stop(self) -> None:
+        """End it gracefully."""
+        raise NotImplementedError
+
+    def start(self) -> None:
+        """Start it, and return when it serves. Raises NotReady when it dies or does not answer."""
+        drive(self.starting())
+
+    def __enter__(self) -> Self:
+        """Start it."""
+        self.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        """Stop it."""
+        self.stop()
 
 
 def tail(log: Path, count: int = LOG_LINES) -> str:

@@ -7,7 +7,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from embedded.observer import Answer, Observer, Seen, StepMissing, call, until
+from embedded.observer import Answer, Observer, StepMissing, call, until
+from embedded.topics import Seen
 
 STEP_WITHIN = 30.0
 # How long after the second delivery was processed an effect could still appear; it would appear within milliseconds.
@@ -103,7 +104,7 @@ class Story:
             what = f"{what}, published order.created"
         if topic == "payment.completed":
             what = f"payment {record.payload['status']}, published payment.completed"
-        self._step(record.at, service, what)
+        self._step(record.seen_at, service, what)
         return record
 
     async def _read_back(self, order_id: str, payment_status: str) -> None:
@@ -136,7 +137,7 @@ class Story:
     async def _orders(self) -> list[dict[str, Any]]:
         answer = await call("GET", f"{self._gateway}/api/orders?userId={self.user['id']}")
         _expect(answer, 200, "GET /api/orders?userId=…")
-        return list(answer.body["items"])
+        return list(answer.body["results"])
 
     def _step(self, at: float, service: str, what: str) -> None:
         self._tell(Step(at - self._start, service, what, self.request_id, self.trace_id))

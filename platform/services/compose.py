@@ -1,6 +1,8 @@
 """The parts of docker/compose.yaml that repeat for each service."""
 
-from services.declaration import Kind, Process, Service
+import json
+
+from services.declaration import Kind, Process, Service, Setting
 
 Lines = list[str]
 
@@ -63,7 +65,7 @@ def _web(service: Service) -> Lines:
         f"    DJANGO_SETTINGS_MODULE: settings.{name}",
         f"    ALLOWED_HOSTS: ${{PUBLIC_HOSTS:-localhost,127.0.0.1}},localhost,{name}",
         *(["    KAFKA_BOOTSTRAP_SERVERS: kafka:9092"] if service.uses_kafka else []),
-        *(f"    {one.name}: ${{{one.name}:-{_text(one.default)}}}" for one in service.settings),
+        *(f"    {one.name}: {_with_default(one)}" for one in service.settings),
         f"  secrets: &{name}-secrets",
         f"    - {{source: {name}_secret_key, target: secret_key}}",
         *database,
@@ -120,5 +122,10 @@ def _deploy(name: str, process: Process) -> Lines:
     ]
 
 
-def _text(value: object) -> str:
-    return str(value).lower() if isinstance(value, bool) else str(value)
+def _with_default(setting: Setting) -> str:
+    """The variable, or else the default of the setting; a text is quoted, since YAML would end it at ` #` or `: `."""
+    if isinstance(setting.default, str):
+        text = setting.default.replace("$", "$$")  # one `$` would begin a variable
+        return json.dumps(f"${{{setting.name}:-{text}}}", ensure_ascii=False)
+    value = str(setting.default)
+    return f"${{{setting.name}:-{value.lower() if setting.type is bool else value}}}"

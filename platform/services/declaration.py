@@ -21,6 +21,12 @@ PAGES = frozenset({"asyncapi", "docs", "schema"})
 MAINTENANCE = frozenset({"postgres", "template0", "template1"})
 """The databases that PostgreSQL makes for itself."""
 
+FOLDERS = frozenset({"bench", "chaos", "deploy", "docker", "docs", "platform", "settings", "tests", "var"})
+"""The top-level folders that are no services."""
+
+PACKAGES = frozenset({"chassis", "embedded", "scaffold", "services"})
+"""The packages in `platform/`."""
+
 ENGINES = frozenset({"kafka", "postgres"})
 """The hosts in compose that are no services."""
 
@@ -78,6 +84,8 @@ class Setting:
             yield "must have a name of capital letters, digits and underscores"
         if self.type in (bool, str) and (self.minimum, self.maximum) != (None, None):
             yield "must have neither minimum nor maximum: these are for numbers"
+        if isinstance(self.default, str) and re.search(r"[}\x00-\x1f\x7f]", self.default):
+            yield f"must have a default without `}}` and control characters, which compose cannot hold, not {self.default!r}"
         # Exact types: True is an int for Python, but not a number here.
         fitting = (int, float) if self.type is float else (self.type,)
         if type(self.default) not in fitting:
@@ -125,6 +133,8 @@ class Service:
             )
         if self.name in sys.stdlib_module_names:
             self._refuse("name", "must not be that of a module of Python's standard library")
+        if self.name in FOLDERS | PACKAGES:
+            self._refuse("name", "must not be that of another folder of this repository")
         if self.name in ENGINES:
             self._refuse("name", "must not be that of an engine")
         if self.route is not None and (not ROUTE.fullmatch(self.route) or self.route in PAGES):

@@ -1,22 +1,31 @@
-"""The list of all services: each top-level folder with a `service.py` is one."""
+"""The list of all services: each top-level folder with a `service.py` is one, but for those that belong to the house."""
 
 import importlib.util
 from pathlib import Path
 
-from services.declaration import BadDeclaration, Service
+from services.declaration import FOLDERS, BadDeclaration, Service
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 
 
 def discover(root: Path = ROOT) -> tuple[Service, ...]:
     """The services below `root`, by port. Raises BadDeclaration, also where two contradict each other."""
-    services = sorted((_load(path) for path in root.glob("*/service.py")), key=lambda service: service.port)
+    services = sorted(map(_load, _declarations(root)), key=lambda service: service.port)
     for what in ("database", "route"):
         _demand_unique(services, what)
     _demand_own_ports(services)
     _demand_own_settings(services)
     _demand_one_edge(services)
     return tuple(services)
+
+
+def _declarations(root: Path) -> list[Path]:
+    # A `tests/service.py` may be about services without being one, and `.venv` is nobody's code.
+    return [
+        path
+        for path in root.glob("*/service.py")
+        if path.parent.name not in FOLDERS and not path.parent.name.startswith(".")
+    ]
 
 
 def _load(path: Path) -> Service:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from services import compose, kubernetes
-from services.declaration import Service
+from services.declaration import FOLDERS, PACKAGES, Service
 
 Services = tuple[Service, ...]
 
@@ -51,7 +51,6 @@ LIST = re.compile(r"\[(?P<items>[^\]\n]*)\](?P<comment> +# services: (?P<which>[
 BLOCK = re.compile(
     r"^(?P<indent> *)# services: (?P<what>[a-z ]+), generated\n.*?^ *# end of generated$", re.MULTILINE | re.DOTALL
 )
-NOT_SERVICES = {"chassis", "embedded", "scaffold", "services", "settings", "tests", "bench", "chaos"}
 
 
 def files(root: Path, services: Services) -> Iterator[tuple[Path, str]]:
@@ -83,7 +82,7 @@ def stale(root: Path, services: Services) -> list[Path]:
 def _list(match: re.Match[str], services: Services) -> str:
     items = [item.strip() for item in match["items"].split(",") if item.strip()]
     quote = '"' if items[0].startswith('"') else ""
-    kept = [item for item in items if item.strip('"') in NOT_SERVICES]
+    kept = [item for item in items if item.strip('"') in FOLDERS | PACKAGES]
     names = [f"{quote}{one.name}{quote}" for one in services if LISTS[match["which"]](one)]
     return f"[{', '.join([*kept, *names])}]{match['comment']}"
 

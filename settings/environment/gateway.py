@@ -1,6 +1,6 @@
 """What the gateway reads."""
 
-from pydantic import Field
+from pydantic import Field, ValidationInfo, field_validator
 
 from settings.environment.base import Environment
 
@@ -24,7 +24,14 @@ class GatewayEnvironment(Environment):
     gateway_body_memory_bytes: int = Field(
         67_108_864,
         ge=0,
-        description="What all request bodies together may take of memory; beyond it they wait in files of the temporary folder.",
+        description="What the bodies of all requests and responses together may take of memory; beyond it they wait in files of"
+        " the temporary folder.",
+    )
+    gateway_body_file_bytes: int = Field(
+        1_073_741_824,
+        ge=0,
+        description="What they may take of files. Beyond it requests are refused with 503, and a service is held back by a client"
+        " that reads its response slowly.",
     )
     gateway_max_connections: int = Field(
         4096,
@@ -35,7 +42,8 @@ class GatewayEnvironment(Environment):
     gateway_max_connections_per_address: int = Field(
         0,
         ge=0,
-        description="The same for one address; 0 is no cap of its own, as behind a load balancer, whose address all have.",
+        description="The same for one address, where clients connect directly. 0 is no cap of its own; refused with"
+        " TRUST_FORWARDED_HEADERS, as all clients then have the proxy's address.",
     )
     gateway_internal_port: int = Field(
         0,
@@ -44,3 +52,10 @@ class GatewayEnvironment(Environment):
         description="Port for /metrics, /health/ready and /health/live alone; the public one then answers 404 to the first two."
         " 0: they are on the public port.",
     )
+
+    @field_validator("gateway_max_connections_per_address")
+    @classmethod
+    def _of_clients(cls, value: int, info: ValidationInfo) -> int:
+        if value and info.data.get("trust_forwarded_headers"):
+            raise ValueError("must be 0 with TRUST_FORWARDED_HEADERS, as all clients have the address of the proxy")
+        return value

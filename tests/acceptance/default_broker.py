@@ -4,14 +4,14 @@ The one thing that is not a default are the copies of Kafka's internal topics: t
 """
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
-from embedded import cache
 from embedded.engines import Engines
 from embedded.kafka import Kafka
 from embedded.postgres import PostgreSQL
-from tests.acceptance.fixtures import HARNESS
+from tests.acceptance.fixtures import prepared
 from tests.acceptance.harness import Harness
 from tests.acceptance.topics import Topics
 
@@ -19,19 +19,12 @@ from tests.acceptance.topics import Topics
 @pytest.fixture(scope="module")
 def harness(request: pytest.FixtureRequest) -> Iterator[Harness]:
     """Engines, with databases migrated and topics made."""
-    shown = request.config.stash.get(HARNESS, None)
-    with cache.throwaway("default-broker") as folder:
-        engines = Engines(PostgreSQL(folder / "postgres"), Kafka(folder / "kafka", stock=True))
-        engines.start()
-        harness = Harness(engines, folder)
-        try:
-            harness.prepare()
-            request.config.stash[HARNESS] = harness
-            yield harness
-        finally:
-            request.config.stash[HARNESS] = shown
-            harness.close()
-            engines.abandon()
+
+    def engines(folder: Path) -> Engines:
+        return Engines(PostgreSQL(folder / "postgres"), Kafka(folder / "kafka", stock=True))
+
+    with prepared(request.config, "default-broker", engines) as harness:
+        yield harness
 
 
 @pytest.fixture(scope="module")

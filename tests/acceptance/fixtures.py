@@ -1,12 +1,15 @@
 """One set of engines and one running system for all acceptance tests; each test finds it whole, and looks at its own ids only."""
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
 
 import pytest
 
 from embedded import cache
-from embedded.engines import choose
+from embedded.engines import Engines, choose
 from embedded.kafka import Kafka
 from embedded.postgres import PostgreSQL
 from tests.acceptance.harness import Harness
@@ -16,23 +19,43 @@ from tests.acceptance.topics import Topics
 # A line for each request of the test's own client would hide the processes' lines behind it.
 logging.getLogger("httpx2").setLevel(logging.WARNING)
 
-HARNESS = pytest.StashKey[Harness]()
+HARNESS = pytest.StashKey[Harness | None]()
+
+
+@contextmanager
+def shown(config: pytest.Config, harness: Harness) -> Iterator[None]:
+    """Inside the block, a test that fails shows the last lines of this system's processes."""
+    before = config.stash.get(HARNESS, None)
+    config.stash[HARNESS] = harness
+    try:
+        yield
+    finally:
+        config.stash[HARNESS] = before
+
+
+@contextmanager
+def prepared(
+    config: pytest.Config, name: str, make: Callable[[Path], Engines] = choose, kind: Any = Harness
+) -> Iterator[Any]:
+    """A system on engines of its own, with databases migrated and topics made; `kind` is the class of it."""
+    with cache.throwaway(name) as folder:
+        engines = make(folder)
+        engines.start()
+        harness = kind(engines, folder)
+        try:
+            with shown(config, harness):
+                harness.prepare()
+                yield harness
+        finally:
+            harness.close()
+            engines.abandon()
 
 
 @pytest.fixture(scope="session")
 def harness(request: pytest.FixtureRequest) -> Iterator[Harness]:
     """The engines, which tests here may stop and start, with databases migrated and topics made."""
-    with cache.throwaway("acceptance") as folder:
-        engines = choose(folder)
-        engines.start()
-        harness = Harness(engines, folder)
-        try:
-            harness.prepare()
-            request.config.stash[HARNESS] = harness
-            yield harness
-        finally:
-            harness.close()
-            engines.abandon()
+    with prepared(request.config, "acceptance") as harness:
+        yield harness
 
 
 @pytest.fixture(scope="session")

@@ -3,14 +3,14 @@
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 
 import pytest
 from confluent_kafka import ElectionType
 from confluent_kafka.admin import AdminClient, ConfigResource, PartitionMetadata, ResourceType
 
-from embedded import cache
 from embedded.engines import choose
-from tests.acceptance.conftest import HARNESS
+from tests.acceptance.fixtures import prepared
 from tests.acceptance.harness import Harness
 from tests.acceptance.ledger import check, check_placed, settle
 from tests.acceptance.outages import Visitors
@@ -23,20 +23,9 @@ pytestmark = pytest.mark.acceptance
 @pytest.fixture(scope="module")
 def cluster(request: pytest.FixtureRequest) -> Iterator[Harness]:
     """The whole system on three brokers of its own."""
-    with cache.throwaway("cluster") as folder:
-        engines = choose(folder, nodes=3)
-        engines.start()
-        system = Harness(engines, folder)
-        shared = request.config.stash.get(HARNESS, None)
-        request.config.stash[HARNESS] = system  # whose last lines are shown
-        try:
-            system.prepare()
-            system.whole()
-            yield system
-        finally:
-            request.config.stash[HARNESS] = shared
-            system.close()
-            engines.abandon()
+    with prepared(request.config, "cluster", partial(choose, nodes=3)) as system:
+        system.whole()
+        yield system
 
 
 def others(cluster: Harness) -> int:

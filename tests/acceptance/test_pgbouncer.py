@@ -9,12 +9,10 @@ import httpx2
 import psycopg
 import pytest
 
-from embedded import cache
-from embedded.engines import choose
-from tests.acceptance.fixtures import HARNESS
+from tests.acceptance.fixtures import prepared
 from tests.acceptance.keyed_load import joined
 from tests.acceptance.ledger import check, new_ids, settle, user_created, wire
-from tests.acceptance.pgbouncer import NOT_INSTALLED, PROGRAM, SERVERS, PgBouncer, PooledHarness
+from tests.acceptance.pgbouncer import NOT_INSTALLED, PROGRAM, SERVERS, PooledHarness
 from tests.acceptance.topics import Topics
 from tests.waiting import eventually
 
@@ -31,20 +29,8 @@ PARAMETERS = {
 
 @pytest.fixture(scope="module")
 def harness(request) -> Iterator[PooledHarness]:
-    shown = request.config.stash.get(HARNESS, None)
-    with cache.throwaway("pgbouncer") as folder:
-        engines = choose(folder)
-        engines.start()
-        with PgBouncer(engines.postgres) as pooler:
-            harness = PooledHarness(engines, folder, pooler)
-            try:
-                harness.prepare()
-                request.config.stash[HARNESS] = harness
-                yield harness
-            finally:
-                request.config.stash[HARNESS] = shown
-                harness.close()
-                engines.abandon()
+    with prepared(request.config, "pgbouncer", kind=PooledHarness) as harness:
+        yield harness
 
 
 @pytest.fixture(scope="module")
@@ -79,7 +65,7 @@ def test_the_story(system, topics):
 
     settle(system, topics)
     check(system, topics, [user_id])
-    assert system.client.get("/api/orders", params={"userId": user_id}).json()["items"]
+    assert system.client.get("/api/orders", params={"userId": user_id}).json()["results"]
 
 
 def test_many_clients_share_few_server_connections(system):

@@ -13,8 +13,8 @@ from embedded.engines import Engines, choose
 from embedded.postgres import PostgreSQL
 from embedded.processes import drive
 from tests.acceptance.closed_kafka import ClosedKafka
-from tests.acceptance.conftest import HARNESS
 from tests.acceptance.faults import faults
+from tests.acceptance.fixtures import shown
 from tests.acceptance.harness import Harness
 from tests.waiting import eventually
 
@@ -46,7 +46,7 @@ class Environment(Harness):
 
     def status(self, user_id: str) -> str | None:
         """What became of the user's welcome order."""
-        found = self.client.get("/api/orders", params={"userId": user_id}).json()["items"]
+        found = self.client.get("/api/orders", params={"userId": user_id}).json()["results"]
         return found[0]["status"] if found else None
 
     def settled(self, user_id: str) -> bool:
@@ -82,18 +82,16 @@ def both(request: pytest.FixtureRequest) -> Iterator[tuple[Environment, Environm
         blue = choose(folder)
         green = Engines(PostgreSQL(folder / "green-postgres"), blue.kafka)
         closed, systems = ClosedKafka(blue.kafka), []
-        shared = request.config.stash.get(HARNESS, None)
         try:
             drive(blue.kafka.starting(), blue.postgres.starting(), green.postgres.starting())
             for name, engines, prefix in (("blue", blue, "blue."), ("green", green, "green-")):
                 systems.append(Environment(engines, folder / name, prefix, closed.let_in(name, prefix)))
-            request.config.stash[HARNESS] = systems[0]  # whose last lines are shown
-            for system in systems:
-                system.prepare()
-                system.whole()
-            yield systems[0], systems[1]
+            with shown(request.config, systems[0]):
+                for system in systems:
+                    system.prepare()
+                    system.whole()
+                yield systems[0], systems[1]
         finally:
-            request.config.stash[HARNESS] = shared
             for system in systems:
                 system.close()
             green.postgres.abandon()

@@ -7,37 +7,24 @@ from collections.abc import Iterator
 import pytest
 from confluent_kafka.admin import AdminClient
 
-from embedded import cache
-from embedded.engines import choose
 from embedded.system import JOBS
-from tests.acceptance.conftest import HARNESS
+from embedded.topics import EVENTS
+from tests.acceptance.fixtures import prepared
 from tests.acceptance.harness import Harness
 from tests.waiting import eventually
 
 pytestmark = pytest.mark.acceptance
 
 BEFORE, MEANWHILE, AFTER = 60, 10, 60
-EVENTS = ("user.created", "order.created", "payment.completed")
 SETTLED = "SELECT count(*) FROM orders WHERE user_id = ANY(%s) AND status <> 'pending'"
 
 
 @pytest.fixture(scope="module")
 def doomed(request: pytest.FixtureRequest) -> Iterator[Harness]:
     """The whole system on engines of its own, whose data nobody else needs."""
-    with cache.throwaway("recreated") as folder:
-        engines = choose(folder)
-        engines.start()
-        system = Harness(engines, folder)
-        shared = request.config.stash.get(HARNESS, None)
-        request.config.stash[HARNESS] = system  # whose last lines are shown
-        try:
-            system.prepare()
-            system.whole()
-            yield system
-        finally:
-            request.config.stash[HARNESS] = shared
-            system.close()
-            engines.abandon()
+    with prepared(request.config, "recreated") as system:
+        system.whole()
+        yield system
 
 
 def register(system: Harness, count: int) -> list[str]:

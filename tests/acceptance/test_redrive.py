@@ -139,7 +139,9 @@ def test_killed_in_the_middle_and_run_again_each_comes_back_once(system, topics,
     before = back()
     assert before < LETTERS, "it was in the middle"
     at = sorted(
-        record.at for record in topics.of("user.created") if record.key in keys and record.header("deadletter-redriven")
+        record.produced_at
+        for record in topics.of("user.created")
+        if record.key in keys and record.header("deadletter-redriven")
     )
     assert 79 / (at[79] - at[0]) <= rate * 1.3, "the rate is kept"
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from embedded.runner import get
-from tests.acceptance.conftest import HARNESS
+from tests.acceptance.fixtures import shown
 from tests.acceptance.harness import Member
 from tests.acceptance.linked import LinkedHarness, linked_harness
 from tests.acceptance.topics import Topics
@@ -26,13 +26,8 @@ AS_QUICK_AS_BEFORE = 10.0
 
 @pytest.fixture(scope="module")
 def linked(request: pytest.FixtureRequest) -> Iterator[LinkedHarness]:
-    with linked_harness() as harness:
-        shared = request.config.stash.get(HARNESS, None)
-        request.config.stash[HARNESS] = harness  # whose last lines are shown
-        try:
-            yield harness
-        finally:
-            request.config.stash[HARNESS] = shared
+    with linked_harness() as harness, shown(request.config, harness):
+        yield harness
 
 
 class Scene:

@@ -6,6 +6,7 @@ a web process, gunicorn is loaded, the signal does what the kernel does by defau
 
 import os
 import signal
+import uuid
 
 import pytest
 
@@ -48,6 +49,27 @@ def test_while_idle_the_group_is_left_at_once(system, topics):
     assert statuses([system["orders-consume"]]) == {"orders-consume": 0}
 
     eventually(lambda: system["orders-consume-1"].metric("events_consumer_assigned_partitions") == 12)
+
+
+def test_after_a_handler_of_events_took_the_signal_away(system, topics):
+    """As a library may that it uses: the process takes it back, says so, and ends as ever."""
+    names = ["orders-consume", "payments-consume"]
+    members = [member for name in names for member in system.start(name, fault="handlers-take-signals")]
+    users = []
+    for way in ("default", "ignored", "another", "blocked", "inc"):
+        users.append(f"{way}-{uuid.uuid4()}")
+        topics.send(*wire(user_created(users[-1])))
+        settle(system, topics)
+    for member in members:
+        lines = member.logged("a signal was taken from this process, which needs it to stop; taken back")
+        wanted = ["SIG_DFL", "SIG_IGN", "handlers_take_signals.<locals>.<lambda>.<locals>.<lambda>", "blocked"]
+        assert [(line["signal"], line["was"]) for line in lines] == [("SIGTERM", was) for was in wanted]
+        eventually(lambda member=member: member.handles(signal.SIGTERM))
+
+    assert statuses(members) == dict.fromkeys(names, 0)
+    assert all(member.logged("left the group") for member in members)
+    system.whole()
+    check(system, topics, users)
 
 
 MOMENTS = {

@@ -42,7 +42,7 @@ class Told:
         self.trace_id = self.records["user.created"][0].header("traceId")
 
     def _settled_order(self):
-        [order] = self.system.client.get("/api/orders", params={"userId": self.user["id"]}).json()["items"] or [None]
+        [order] = self.system.client.get("/api/orders", params={"userId": self.user["id"]}).json()["results"] or [None]
         return order if order and order["status"] != "pending" else None
 
 

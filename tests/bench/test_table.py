@@ -66,7 +66,7 @@ def test_make_bench_says_what_it_can_do():
         text=True,
     )
     assert said.returncode == 0, said.stderr
-    assert "{gateway,story,drain,memory}" in said.stdout
+    assert "{gateway,stalled,story,drain,memory}" in said.stdout
 
 
 def test_the_gateways_row_says_what_is_missing(monkeypatch):

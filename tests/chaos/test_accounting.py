@@ -8,7 +8,7 @@ from chaos.accounting import DEAD_LETTERED, DISORDER, DOUBLED, LOST, STUCK, acco
 from chaos.evidence import Evidence, Order, OutboxRow, User
 from chaos.load import Answer, Wish
 from chaos.poison import Poison
-from chaos.topics import DEAD, EVENTS, Seen
+from embedded.topics import DEAD, EVENTS, Seen
 
 ANN, SEQUENCE = "ann", "sequence"
 WELCOME, ORDER, SEQUENCE_ORDER = "welcome-of-ann", "order", "welcome-of-sequence"

@@ -63,7 +63,7 @@ def test_other_keys_while_one_fails(system, topics, fault, load, figures, limit)
 
     at = handled(system, others)
     first, failing, last = (
-        [at[r.id] - r.at for r in topics.of("user.created") if r.id in at and begin <= r.at < end]
+        [at[r.id] - r.produced_at for r in topics.of("user.created") if r.id in at and begin <= r.produced_at < end]
         for begin, end in pairwise(moments)
     )
     failed = len(system["orders-consume"].logged("event failed, will try again"))
@@ -150,7 +150,7 @@ def test_all_wait_behind_a_failing_one(system, topics, fault, load, figures, flo
     eventually(lambda: len(bad.seen()) == bad.count, within=BUSY, every=0.5)
     paused, partition = now(), bad.seen()[0].partition
     time.sleep(5)
-    elsewhere = {r.id for r in topics.of("user.created") if r.at > paused and r.partition != partition}
+    elsewhere = {r.id for r in topics.of("user.created") if r.produced_at > paused and r.partition != partition}
     eventually(lambda: elsewhere <= set(handled(system, list(load.sent))), what="other partitions go on")
 
     fault.mend()

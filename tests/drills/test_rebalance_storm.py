@@ -91,7 +91,7 @@ def test_rebalance_storm(system, topics, load, figures, limit):
     settle(system, topics)
 
     at = sorted(handled(system, list(load.sent)).values())
-    last_sent = max(record.at for record in topics.of("user.created"))
+    last_sent = max(record.produced_at for record in topics.of("user.created"))
     busy = [moment for moment in at if moment <= last_sent]
     standstills = [(after - before, before) for before, after in pairwise(busy)]
     gaps = sorted(seconds for seconds, _ in standstills)

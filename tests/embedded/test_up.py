@@ -48,7 +48,7 @@ def user(url: str) -> str:
 
 
 def order_status(url: str, user_id: str) -> str | None:
-    orders = call("GET", f"{url}/api/orders?userId={user_id}", None, {}).body["items"]
+    orders = call("GET", f"{url}/api/orders?userId={user_id}", None, {}).body["results"]
     return orders[0]["status"] if orders else None
 
 

@@ -121,8 +121,10 @@ class TestThatLeave:
 class TestThatAreSlow:
     SIZE = 64 * MEGABYTE
 
-    def test_a_slow_reader_holds_the_service_back_not_the_gateways_memory(self, users, another_gateway):
-        gateway = another_gateway(USERS_URL=users.url)
+    def test_a_slow_reader_holds_the_service_back_where_there_is_no_more_room(self, users, another_gateway):
+        gateway = another_gateway(
+            USERS_URL=users.url, GATEWAY_BODY_MEMORY_BYTES=str(MEGABYTE), GATEWAY_BODY_FILE_BYTES=str(8 * MEGABYTE)
+        )
         written = 0
 
         async def large(received, reader, writer):
@@ -178,6 +180,18 @@ class TestThatAreSlow:
             go.set()
             assert client.answer().status == 200
         assert got == body
+
+    def test_bodies_beyond_the_room_in_files_are_refused(self, users, another_gateway):
+        gateway = another_gateway(
+            USERS_URL=users.url, GATEWAY_BODY_MEMORY_BYTES="100000", GATEWAY_BODY_FILE_BYTES="200000"
+        )
+        with gateway.connect() as client:
+            response = client.send(request("PUT", "/api/users/1", body=b"x" * 250_000)).answer()
+            assert (response.status, response["retry-after"]) == (503, "1")
+        eventually(lambda: [line for line in gateway.log_lines() if line.get("reason") == "no_room"], within=20)
+        assert not users.requests
+        # It has left no trace: the next ones have all of the room.
+        assert [gateway.ask("PUT", "/api/users/1", body=b"x" * 150_000).status for _ in range(3)] == [200] * 3
 
     @staticmethod
     def _until_still(value) -> None:

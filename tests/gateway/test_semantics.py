@@ -91,6 +91,12 @@ class TestHost:
         assert host.encode() not in response.body
         assert not users.requests
 
+    def test_that_http_1_0_does_not_say_is_the_first_that_is_served(self, users, another_gateway):
+        gateway = another_gateway(USERS_URL=users.url, ALLOWED_HOSTS="api.example,localhost")
+        for path in ("/api/users", "/", "/api/docs"):
+            assert gateway.raw(f"GET {path} HTTP/1.0\r\n\r\n".encode()).startswith(b"HTTP/1.1 200 OK\r\n")
+        assert users.requests[0]["x-forwarded-host"] == "api.example"
+
     def test_of_the_target_counts_on_pages(self, gateway):
         assert gateway.ask("GET", "http://localhost/", host="evil.example").status == 200
         assert gateway.ask("GET", "http://evil.example/").status == 400
@@ -178,6 +184,14 @@ class TestLogOfFailures:
         gateway.ask("GET", "/api/users", "X-Request-Id: away")
         line = self.line(gateway, "away")
         assert (line["reason"], line["replica"]) == ("not_connected", f"127.0.0.1:{port}")
+
+    @pytest.mark.parametrize(
+        ("method", "field", "reason"),
+        [("get", "X: y", "unknown_method"), ("POST", "Transfer-Encoding: gzip, chunked", "unknown_coding")],
+    )
+    def test_says_why_where_no_service_was_asked(self, gateway, method, field, reason):
+        assert gateway.ask(method, "/api/users", field, f"X-Request-Id: why-{reason}").status == 501
+        assert self.line(gateway, f"why-{reason}")["reason"] == reason
 
     def test_of_the_services_own_error_names_the_replica(self, gateway, users):
         users.behave = sends(answer(status="503 Service Unavailable"))

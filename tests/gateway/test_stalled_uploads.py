@@ -3,8 +3,8 @@
 import contextlib
 import json
 import socket
-import time
 import uuid
+from pathlib import Path
 
 import pytest
 
@@ -12,8 +12,9 @@ from tests.gateway.clients import Client, request, running
 from tests.serving import database, gunicorn
 
 CLIENTS = 200
-ROUNDS = 4
-REQUESTS = 60
+REQUESTS = 12
+THREADS = 8
+ESTABLISHED = "01"
 
 
 @pytest.fixture(scope="module")
@@ -42,46 +43,29 @@ def stalled(gateway):
         yield clients
 
 
-def seconds(gateway):
-    """How long each of some reads and writes takes."""
-    taken = []
-    with gateway.connect() as client:
-        for number in range(REQUESTS):
-            if number % 3:
-                data = request("GET", "/api/users?limit=1")
-            else:
-                body = json.dumps({"email": f"{uuid.uuid4()}@example.org", "name": "A"}).encode()
-                data = request("POST", "/api/users", "Content-Type: application/json", body=body)
-            started = time.perf_counter()
-            assert client.send(data).answer().status in {200, 201}
-            taken.append(time.perf_counter() - started)
-    return taken
+def connections_to(port):
+    """How many connections to this port this machine has."""
+    table = Path("/proc/net/tcp").read_text().splitlines()[1:]
+    return sum(fields[2].endswith(f":{port:04X}") and fields[3] == ESTABLISHED for fields in map(str.split, table))
 
 
-def p99(taken):
-    return sorted(taken)[int(len(taken) * 0.99)]
-
-
-def test_others_are_not_held_up(gateway, users, record_property):
-    with_them, without = [], []
+def test_do_not_reach_the_service(gateway, users):
+    """How little others wait for them is measured by `make bench ARGS="--only stalled"`."""
     port = int(users.url.rpartition(":")[2])
-    seconds(gateway)
-    for _ in range(ROUNDS):
-        without += seconds(gateway)
-        with stalled(gateway) as clients:
-            with_them += seconds(gateway)
-            for client in clients:
-                client.send(b" ")
-            with Client(port, timeout=2) as probe:
-                assert probe.send(request("GET", "/health/live")).answer().status == 200
-            assert gateway.ask("GET", "/health/live").status == 200
-            assert gateway.ask("GET", "/health/ready").json["parts"]["users"]["status"] != "down"
-            assert gateway.metric("gateway_in_flight") == CLIENTS
-    figures = {"p99 without": p99(without), "p99 with": p99(with_them)}
-    record_property("figures", figures)
-    print(figures)
-    # Where uploads reach a service, others wait for them, some 29 s; the half second is for a machine with other work.
-    assert p99(with_them) <= 2 * p99(without) + 0.5, figures
+    with stalled(gateway) as clients, gateway.connect() as other:
+        for number in range(REQUESTS):
+            body = json.dumps({"email": f"{uuid.uuid4()}@example.org", "name": "A"}).encode()
+            data = request("POST", "/api/users", "Content-Type: application/json", body=body)
+            assert other.send(data if number % 3 == 0 else request("GET", "/api/users?limit=1")).answer().status < 300
+            # Only the other's: idle ones, and one that is being closed.
+            assert 0 < connections_to(port) < THREADS
+        for client in clients:
+            client.send(b" ")
+        with Client(port) as probe:
+            assert probe.send(request("GET", "/health/live")).answer().status == 200
+        assert gateway.ask("GET", "/health/live").status == 200
+        assert gateway.ask("GET", "/health/ready").json["parts"]["users"]["status"] != "down"
+        assert gateway.metric("gateway_in_flight") == CLIENTS
 
 
 def test_what_they_have_sent_is_not_in_memory(gateway):

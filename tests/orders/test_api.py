@@ -73,9 +73,9 @@ def test_only_the_orders_of_one_user(client):
     for user in ("u1", "u2", "u1"):
         post(client, {**ORDER, "userId": user})
 
-    assert [order["userId"] for order in client.get("/orders?userId=u1").json()["items"]] == ["u1", "u1"]
-    assert len(client.get("/orders").json()["items"]) == 3
-    assert client.get("/orders?userId=nobody").json() == {"items": [], "next": None, "previous": None}
+    assert [order["userId"] for order in client.get("/orders?userId=u1").json()["results"]] == ["u1", "u1"]
+    assert len(client.get("/orders").json()["results"]) == 3
+    assert client.get("/orders?userId=nobody").json() == {"results": [], "next": None, "previous": None}
 
 
 def test_pages_of_one_users_orders(client):
@@ -85,7 +85,7 @@ def test_pages_of_one_users_orders(client):
     first = client.get("/orders?userId=u1&limit=2").json()
 
     assert "userId=u1" in first["next"]
-    assert len(client.get(first["next"]).json()["items"]) == 1
+    assert len(client.get(first["next"]).json()["results"]) == 1
 
 
 @pytest.mark.parametrize("user_id", ["", "%00", "a%20b", "é", "x" * 101])

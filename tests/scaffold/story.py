@@ -50,11 +50,11 @@ def commits(system):
 
 
 def order_of(system, user_id: str) -> dict:
-    return eventually(lambda: system.client.get("/api/orders", params={"userId": user_id}).json()["items"])[0]
+    return eventually(lambda: system.client.get("/api/orders", params={"userId": user_id}).json()["results"])[0]
 
 
 def entries_of(system, order: dict) -> list[dict]:
-    return system.client.get("/api/zstock", params={"orderId": order["id"]}).json()["items"]
+    return system.client.get("/api/zstock", params={"orderId": order["id"]}).json()["results"]
 
 
 def test_an_order_reaches_both_once_though_they_are_killed(system, topics, commits):

@@ -74,10 +74,29 @@ class TestRefusal:
             assert name in done.stderr
         assert "Traceback" not in done.stderr
 
-    def test_without_a_service_manage_says_how(self):
-        done = python("manage.py", "check")
+    @pytest.mark.parametrize(
+        ("module", "says"),
+        [
+            ("", "Which service?"),
+            *((f"settings.{name}", "is not the settings module of a service") for name in ("base", "test", "nobody")),
+            *((name, "is not the settings module of a service") for name in ("settings", "settings.environment.base")),
+            *((name, "There is no settings module") for name in ("elsewhere", "else.where", ".users")),
+        ],
+    )
+    def test_without_a_service_manage_says_how(self, module, says):
+        done = python("manage.py", "check", DJANGO_SETTINGS_MODULE=module)
         assert done.returncode == 1
-        assert "--settings=settings.users" in done.stderr
+        assert done.stderr.startswith(
+            says if not module else f"{module} {says}" if "is not" in says else f"{says} {module}."
+        )
+        assert "    manage.py check --settings=settings.users\n" in done.stderr
+        assert "Traceback" not in done.stderr
+
+    def test_a_settings_module_of_your_own_may_be_anywhere(self, tmp_path):
+        (tmp_path / "ours.py").write_text("from settings.gateway import *")
+        variables = production("gateway") | {"DJANGO_SETTINGS_MODULE": "ours", "PYTHONPATH": str(tmp_path)}
+        done = python("manage.py", "check", **variables)
+        assert done.returncode == 0, done.stderr
 
 
 class TestSourceRoot:

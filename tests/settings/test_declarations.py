@@ -7,7 +7,7 @@ import yaml
 
 from embedded import system
 from gateway.urls import urlpatterns
-from services import SERVICES, BadDeclaration, Process, Service, Setting, by_name, discover
+from services import SERVICES, BadDeclaration, Process, Service, Setting, by_name, compose, discover
 from services.declaration import CONSUMER, PAGES, RELAY
 from services.discovery import ROOT
 from services.generated import WITH_LISTS_OR_BLOCKS, files, stale
@@ -96,6 +96,11 @@ class TestAFifth:
         for name in ("STOCK_DATABASE_URL", "STOCK_LIMIT", "LOG_LEVEL"):
             assert name in str(caught.value)
 
+    def test_a_service_py_of_the_house_is_none(self, root, declared):
+        for name in ("tests", "settings", "docs", ".venv", "tests/settings"):
+            declare(root, name, "raise AssertionError('read')")
+        assert discover(root) == declared
+
     @pytest.fixture
     def generated(self, root, declared):
         return {path.relative_to(root).as_posix(): text for path, text in files(root, declared)}
@@ -138,6 +143,18 @@ class TestAFifth:
         assert "generic stock --from-file" in generated["deploy/kubernetes/README.md"]
 
 
+@pytest.mark.parametrize(
+    "text",
+    ["", "warehouse", "no", "null", "1:30", "0x1F", "a: b", "a #b", "'", '"', "\\n", "{a", "$HOME", "ö ", "*", "- x"],
+)
+def test_a_default_is_the_same_text_in_compose(text):
+    service = Service(name="stock", summary="", port=8004, settings=(limit(type=str, default=text),))
+    anchors = ["process: &process {}", "environment: &environment {}"]
+    found = yaml.safe_load("\n".join([*anchors, *compose.containers((service,))]))["stock"]["environment"]["LIMIT"]
+
+    assert found == "${LIMIT:-" + text.replace("$", "$$") + "}"
+
+
 def test_what_is_generated_is_up_to_date():
     assert stale(ROOT, SERVICES) == [], "run: make generate"
 
@@ -160,6 +177,8 @@ def test_a_service_without_database_and_events():
         ({"relay": RELAY}, "relay needs a database"),
         ({"name": "http"}, "name must not be that of a module of Python's standard library"),
         ({"name": "postgres"}, "name must not be that of an engine"),
+        ({"name": "tests"}, "name must not be that of another folder"),
+        ({"name": "chassis"}, "name must not be that of another folder"),
         ({"route": ""}, "route must be one segment"),
         ({"route": "a/b"}, "route must be one segment"),
         ({"route": "Stock"}, "route must be one segment"),
@@ -178,6 +197,8 @@ def test_a_service_without_database_and_events():
             {"settings": (limit(type=str, default="", minimum=1),)},
             "setting LIMIT must have neither minimum nor maximum",
         ),
+        ({"settings": (limit(type=str, default="a}"),)}, "setting LIMIT must have a default without `}`"),
+        ({"settings": (limit(type=str, default="a\nb"),)}, "setting LIMIT must have a default without `}`"),
     ],
 )
 def test_what_cannot_be_is_refused(changes, says):

@@ -188,3 +188,11 @@ class TestAddresses:
         )
         found = GatewayEnvironment.read().cors_allowed_origins
         assert found == ("https://app.example", "http://localhost:3000", "http://[::1]:3000")
+
+    def test_a_cap_for_each_address_is_not_for_the_address_of_a_proxy(self, env):
+        env(ENVIRONMENT="development", GATEWAY_MAX_CONNECTIONS_PER_ADDRESS="50", TRUST_FORWARDED_HEADERS="true")
+        assert "  GATEWAY_MAX_CONNECTIONS_PER_ADDRESS: must be 0 with TRUST_FORWARDED_HEADERS" in message(
+            GatewayEnvironment
+        )
+        env(ENVIRONMENT="development", GATEWAY_MAX_CONNECTIONS_PER_ADDRESS="50", TRUST_FORWARDED_HEADERS="false")
+        assert GatewayEnvironment.read().gateway_max_connections_per_address == 50

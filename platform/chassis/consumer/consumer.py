@@ -9,13 +9,15 @@ from confluent_kafka import Consumer as KafkaConsumer
 from confluent_kafka import KafkaError, KafkaException, Message, TopicPartition
 from django.conf import settings
 
-from chassis.consumer import gauges, lost_events
+from chassis.consumer import gauges, lost_events, orphaned_transactions
 from chassis.consumer.backlog import Backlog
 from chassis.consumer.crashes import CrashGuard
 from chassis.consumer.database_transaction import DatabaseTransaction
 from chassis.consumer.dispatch import Handlers
 from chassis.consumer.intake import Intake
 from chassis.consumer.kafka_transaction import KafkaTransaction
+from chassis.consumer.membership import Membership
+from chassis.consumer.missing_topics import MissingTopics
 from chassis.consumer.pausing import Pausing
 from chassis.consumer.topic_ids import TopicIds
 from chassis.consumer.triage import Triage
@@ -31,19 +33,11 @@ from chassis.observability.logging import info_all
 from chassis.runtime.dependency import Dependency
 from chassis.runtime.failures import Crashed, DependencyDown
 from chassis.runtime.shutdown import Heartbeat, Overdue, Stop
-from chassis.runtime.watchdog import Watchdog
 
 log = structlog.get_logger(__name__)
 
 IDLE_SECONDS = 0.5
 """Longest wait for a record: how long a stop may go unnoticed in an idle loop."""
-
-AWAY_SECONDS = 10.0
-"""So long a consumer keeps its partitions while its database does not answer."""
-
-LEAVE_SECONDS = 12.0
-"""How long leaving the group may take, with a broker that does not answer too. A call that had begun when the broker went can
-hang in the Kafka client for ever; then only a new process can go on."""
 
 ASSIGN_SECONDS = 1.0
 """How long an assignment may wait for the offsets that the group has committed."""
@@ -77,7 +71,9 @@ class Consumer:
         self._client: KafkaConsumer = clients.consumer(
             session_seconds or clients.sessions()[0], error_cb=self._connectivity.on_error, on_commit=self._on_commit
         )
-        self._topic_ids = TopicIds()
+        written = [] if settings.SERVICE_DATABASE else orphaned_transactions.written(self._handlers)
+        self._missing = MissingTopics([*self._handlers, *written])
+        self._topic_ids = TopicIds(self._missing)
         self._crashes = CrashGuard(self._client, self._backlog, self._topic_ids.of)
         self._lost = lost_events.LostEvents(self._client, heartbeat, self._topic_ids.tagged, accept=accept_lost)
         self._intake = Intake(settings.CONSUMER_BATCH_BYTES)
@@ -85,7 +81,7 @@ class Consumer:
         self._dependency = Dependency("database") if settings.SERVICE_DATABASE else self._broker
         self._dead_letters = Dependency("dead-letter topic", part="broker")
         self._coordinator = Dependency("group's coordinator", part="broker")
-        heartbeat.watch(self._broker, self._dependency, self._dead_letters, self._coordinator)
+        heartbeat.watch(self._broker, self._dependency, self._dead_letters, self._coordinator, self._missing)
         self._transaction = self._open_transaction()
         self._triage = Triage(
             self._backlog,
@@ -96,7 +92,7 @@ class Consumer:
             heartbeat.say,
         )
         self._assigned: set[Partition] = set()
-        self._left = False
+        self._membership = Membership(self._client, heartbeat, self._join, self._assigned)
         self._polled_at = 0.0
         self._clock = gauges.Clock()
 
@@ -127,12 +123,13 @@ class Consumer:
 
         Raises Fenced when another process has taken this one's place, TopicRecreated, and SessionTooShort.
         """
-        self._join()
+        self._membership.join()
         log.info("consuming", topics=sorted(self._handlers), consumer_id=settings.CONSUMER_ID or None)
         try:
             while not self._stop:
                 self._heartbeat.beat()
                 self._turn()
+                self._stop.keep_signals()
         except (Fenced, SessionTooShort, Overdue):
             raise
         except BaseException:
@@ -152,7 +149,8 @@ class Consumer:
             # A call of a transactional producer that has lost its connections may hang; a new one has lost none.
             self._transaction = self._open_transaction()
         now = time.monotonic()
-        self._leave_or_return(now)
+        if self._dependency is not self._broker:
+            self._membership.leave_or_return(now, self._dependency, self._triage.may_work)
         if self._may_work(now) and (batch := self._triage.take(now)):
             self._try(batch)
             self._transaction.raise_if_unsure()
@@ -215,39 +213,6 @@ class Consumer:
             raise SessionTooShort(error.str())
         elif error.code() != KafkaError._PARTITION_EOF:
             log.warning("fetch failed, will go on", code=error.name(), reason=error.str())
-
-    # --- leaving without the database ---
-
-    def _leave_or_return(self, now: float) -> None:
-        """Leave the group when the database has been away for too long: a replica that reaches it can take the work over.
-
-        What is not committed is delivered there. Asking the database goes on, and this one returns when it answers. If it is
-        away for all, all leave, and none returns before.
-        """
-        if self._left and self._triage.may_work(now):
-            self._left = False
-            self._heartbeat.say("group", "")
-            log.info("returning to the group: the database is back")
-            self._join()
-        elif not self._left and self._dependency.away and self._dependency is not self._broker:
-            if self._dependency.down_for(now) < AWAY_SECONDS:
-                return
-            self._left = True
-            self._heartbeat.joined.clear()
-            self._heartbeat.say("group", "has left it, until the database answers")
-            log.warning("leaving the group until the database answers: others may reach it", seconds=AWAY_SECONDS)
-            self._unsubscribe()
-
-    def _unsubscribe(self) -> None:
-        """Give all partitions back, unless the broker does not answer either."""
-        try:
-            self._client.unsubscribe()
-        except KafkaException as error:
-            # A fenced member cannot leave: it is none any more. What ended the loop must not be hidden by that.
-            log.debug("could not unsubscribe", reason=str(error))
-        deadline = time.monotonic() + 3.0
-        while self._assigned and time.monotonic() < deadline:
-            self._client.poll(0.1)
 
     # --- work ---
 
@@ -381,16 +346,9 @@ class Consumer:
     # --- the end ---
 
     def _close(self) -> None:
-        """Commit and leave the group.
-
-        `unsubscribe` first: a static member that only closes stays in the group until its session ends, and its
-        partitions would stand still that long.
-        """
+        """Commit and leave the group."""
         self._commit(wait=True)
-        with Watchdog("leaving the group", LEAVE_SECONDS):
-            self._unsubscribe()
-            self._client.close()
-        log.info("left the group")
+        self._membership.end()
 
 
 def _handled(pair: tuple[Record, Received[Any]]) -> dict[str, Any]:

@@ -10,13 +10,14 @@ from django.db import connections, transaction
 
 from chassis.consumer import dispatch, inbox
 from chassis.consumer.dispatch import Handlers
+from chassis.consumer.one_transaction import OneTransaction
 from chassis.consumer.unit_of_work import USUAL, BatchResult, Offsets, Readable, Tagged, Terms, untagged
 from chassis.deadletters.record import FailedRecord
 from chassis.events.registry import Received
 from chassis.kafka import names
 from chassis.kafka.records import Record
 from chassis.outbox.headers import headers_to_json
-from chassis.runtime.failures import DependencyDown, HandlerFailed, RolledBack, is_dependency
+from chassis.runtime.failures import DependencyDown, is_dependency
 
 INSERT_DEAD_LETTER = """
 INSERT INTO outbox (event_id, topic, key, raw_key, payload, headers, request_id)
@@ -38,13 +39,17 @@ class DatabaseTransaction:
         readable, dead = dispatch.read(mine, self._handlers)
         terms.check(readable, dead)
         with transaction.atomic(using=settings.SERVICE_DATABASE):
+            handled, repeated = self._handle(readable, terms) if readable else ([], [])
+            _write_dead_letters(dead)
+        return BatchResult(handled, others + repeated, dead)
+
+    def _handle(self, readable: Readable, terms: Terms) -> tuple[list[tuple[Record, Received[Any]]], list[Record]]:
+        with OneTransaction.begun() as ours:
             new, repeated = _without_repeats(readable)
             with dispatch.traced(new) as received:
                 dispatch.call(received, self._handlers, terms.limit)
-                if received:  # else no statement was made, and no transaction begun
-                    raise_if_rolled_back()
-            _write_dead_letters(dead)
-        return BatchResult(received, others + repeated, dead)
+                ours.end()
+        return received, repeated
 
     def dead_letter(self, failed: FailedRecord, offsets: Offsets) -> None:
         """Write one dead letter into the outbox: it is safe at once, and the relay sends it."""
@@ -84,21 +89,6 @@ class DatabaseTransaction:
 
     def raise_if_unsure(self) -> None:
         """Nothing to do: a repeat of what was committed finds its ids in the inbox."""
-
-
-def raise_if_rolled_back() -> None:
-    """To be called when a handler has returned, in its transaction. Raises HandlerFailed where that cannot be committed.
-
-    PostgreSQL rolls back all of a transaction in which one statement failed, and Django says nothing of it at the end.
-    """
-    from psycopg.pq import TransactionStatus  # only where there is a database
-
-    connection = connections[settings.SERVICE_DATABASE]
-    raw = connection.connection
-    if raw is None or connection.closed_in_transaction or raw.closed:
-        raise HandlerFailed(DependencyDown("the connection was closed while the handler ran"))
-    if connection.needs_rollback or raw.info.transaction_status != TransactionStatus.INTRANS:
-        raise HandlerFailed(RolledBack(" ".join((RolledBack.__doc__ or "").split())))
 
 
 def _without_repeats(readable: Readable) -> tuple[list[tuple[Record, Received[Any]]], list[Record]]:

@@ -20,18 +20,22 @@ ANSWER_SECONDS = 2.0
 long a worker waits to learn that."""
 
 
+def written(consumed: Iterable[str]) -> list[str]:
+    """The topics that the running service, which consumes these, writes in its transactions: its events and dead letters."""
+    return [names.topic(event) for event in published()] + [names.dead_letter_topic(topic) for topic in consumed]
+
+
 def partitions(client: AdminClient, consumed: Iterable[str]) -> list[Partition]:
     """Where the transactions of the running service, which consumes these topics, leave something open.
 
     Returns those that hold records behind which no reader of committed records gets. Another replica that is just at work
     shows the same. Raises KafkaException when the broker does not answer.
     """
-    written_to = [names.topic(event) for event in published()] + [names.dead_letter_topic(topic) for topic in consumed]
-    places = _places(client, written_to)
+    places = _places(client, written(consumed))
     latest = OffsetSpec.latest()  # type: ignore[no-untyped-call]
-    written = clients.offsets(client, places, latest, timeout=ANSWER_SECONDS)
+    ends = clients.offsets(client, places, latest, timeout=ANSWER_SECONDS)
     committed = clients.offsets(client, places, latest, timeout=ANSWER_SECONDS, isolation=IsolationLevel.READ_COMMITTED)
-    return [place for place, end in written.items() if committed[place] < end]
+    return [place for place, end in ends.items() if committed[place] < end]
 
 
 def offsets(client: AdminClient, consumed: Iterable[str]) -> bool:

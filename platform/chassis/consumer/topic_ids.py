@@ -19,6 +19,7 @@ import structlog
 from confluent_kafka import KafkaException, TopicCollection, TopicPartition
 from confluent_kafka.admin import AdminClient
 
+from chassis.consumer.missing_topics import MissingTopics
 from chassis.consumer.unit_of_work import Offsets
 from chassis.kafka import clients, offset_metadata
 from chassis.kafka.errors import Unsure
@@ -40,9 +41,13 @@ class TopicRecreated(Unsure):
 
 
 class TopicIds:
-    """The ids of the topics that a consumer has partitions of."""
+    """The ids of the topics that a consumer has partitions of.
 
-    def __init__(self) -> None:
+    `needed` hears what the broker says of the topics that the consumer needs: it is asked for all of them at once.
+    """
+
+    def __init__(self, needed: MissingTopics | None = None) -> None:
+        self._needed = needed or MissingTopics()
         self._admin: AdminClient | None = None
         self._known: dict[str, str] = {}
         self._asked: dict[str, Future[Any]] = {}
@@ -88,14 +93,18 @@ class TopicIds:
         """Called at each turn of the loop; asks by a clock, and waits for no answer. Raises TopicRecreated."""
         for topic, future in [(topic, future) for topic, future in self._asked.items() if future.done()]:
             del self._asked[topic]
-            if future.exception() is None:  # else the broker is away, or the topic, and what is asked next tells more
+            error = future.exception()
+            self._needed.answered(topic, error)
+            if (
+                error is None and topic in self._known
+            ):  # else the broker is away, or the topic, and what is asked next tells more
                 self._learn(topic, str(future.result().topic_id))
         if self._changed:
             raise TopicRecreated(f"made again: {', '.join(sorted(self._changed))}")
         now = time.monotonic()
         if now >= self._next and not self._asked:
             self._next = now + EVERY_SECONDS
-            self._asked = self._ask(self._known)
+            self._asked = self._ask(self._needed.topics | self._known.keys())
 
     def _learn(self, topic: str, topic_id: str) -> None:
         before = self._known.setdefault(topic, topic_id)

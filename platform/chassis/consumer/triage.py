@@ -254,6 +254,9 @@ class Triage:
 
     def _hold_for(self, record: Record, dependency: Dependency, error: BaseException) -> None:
         """Try a record again a little after the dependency may be."""
+        dependency.why = (
+            f"a dead letter cannot be written to {error}"[:300] if isinstance(error, DeadLetterRefused) else ""
+        )
         self._wait_for(dependency, error)
         record.failed_at = time.monotonic()
         self._backlog.fail(record, dependency.next_try + BEHIND_SECONDS)

@@ -5,12 +5,11 @@ from typing import Any
 
 from django.contrib import admin, messages
 from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
-from django.contrib.auth import get_permission_codename
 from django.db.models import Q, QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
 
-from chassis.admin.options import ModelAdmin
+from chassis.admin.options import ReadOnlyAdmin
 from chassis.deadletters import admin as admin_deadletters
 from chassis.deadletters.store import sources
 from chassis.events import registry
@@ -18,19 +17,6 @@ from chassis.messaging.models import InboxEvent, OutboxEvent
 from chassis.outbox import parked
 
 __all__ = ["InboxEventAdmin", "OutboxEventAdmin", "admin_deadletters"]
-
-
-class ReadOnlyAdmin(ModelAdmin):
-    """Shows rows; changes none."""
-
-    def has_add_permission(self, request: HttpRequest) -> bool:
-        return False
-
-    def has_change_permission(self, request: HttpRequest, obj: object = None) -> bool:
-        return False
-
-    def has_delete_permission(self, request: HttpRequest, obj: object = None) -> bool:
-        return False
 
 
 class StateFilter(admin.SimpleListFilter):
@@ -97,14 +83,10 @@ class OutboxEventAdmin(ReadOnlyAdmin):
     )  # fmt: skip
 
     def has_retry_permission(self, request: HttpRequest) -> bool:
-        return self._may(request, "retry")
+        return self.may(request, "retry")
 
     def has_discard_permission(self, request: HttpRequest) -> bool:
-        return self._may(request, "discard")
-
-    def _may(self, request: HttpRequest, action: str) -> bool:
-        codename = get_permission_codename(action, self.opts)
-        return request.user.has_perm(f"{self.opts.app_label}.{codename}")
+        return self.may(request, "discard")
 
     @admin.action(description="Retry parked rows", permissions=["retry"])
     def retry_parked(self, request: HttpRequest, queryset: QuerySet[OutboxEvent]) -> None:

@@ -9,7 +9,7 @@ from django.conf import settings
 from django.db import connections, transaction
 
 from chassis.consumer import dispatch, inbox
-from chassis.consumer.database_transaction import raise_if_rolled_back
+from chassis.consumer.one_transaction import OneTransaction
 from chassis.events import Event, NotInTransaction, publish, unseal
 from chassis.events.registry import handlers
 from chassis.kafka.records import Record
@@ -50,12 +50,12 @@ def reprocess(record: Record) -> None:
     """
     known = handlers()
     event = unseal(record, known[record.topic].event)
-    with transaction.atomic(using=settings.SERVICE_DATABASE):
+    with transaction.atomic(using=settings.SERVICE_DATABASE), OneTransaction.begun() as ours:
         inbox.claim([event])
         with dispatch.traced([(record, event)]) as received:
             try:
                 dispatch.call(received, known)
-                raise_if_rolled_back()
+                ours.end()
             except HandlerFailed as failed:
                 raise (failed.error if isinstance(failed.error, Exception) else failed) from None
     log.info("event reprocessed", request_id=event.request_id, **record.log_fields())

@@ -19,6 +19,7 @@ class Dependency:
         self.name = name
         self.part = part or name
         self.why = ""
+        """What a person has to know about it while it is down; without an address, as `/health/ready` shows it."""
         self.next_try = 0.0
         self.away = False
         """Whether it did not answer when it was asked itself; else it is down only as far as one can tell from events."""

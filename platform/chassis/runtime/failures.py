@@ -1,5 +1,7 @@
 """Whose fault it was: an event's, which is tried a bounded number of times, or a dependency's, which is waited for."""
 
+from typing import Self
+
 from confluent_kafka import KafkaException
 
 from chassis import exceptions
@@ -22,9 +24,25 @@ class HandlerTimeout(BaseException):
     """The handler ran longer than its time limit. Not an Exception, so that a handler does not catch it by the way."""
 
 
-class RolledBack(Exception):
+class _Explained(Exception):
+    """Its message is its docstring."""
+
+    @classmethod
+    def explained(cls) -> Self:
+        """One that says so."""
+        return cls(" ".join((cls.__doc__ or "").split()))
+
+
+class RolledBack(_Explained):
     """The handler returned, but its transaction cannot be committed any more: it caught an error of the database, or of
-    `publish`, or ended the transaction. Let the error out, or catch it around a savepoint (`transaction.atomic()`).
+    `publish`. Let the error out, or catch it around a savepoint (`transaction.atomic()`).
+    """
+
+
+class TransactionEnded(_Explained):
+    """The handler ended the transaction of its events (COMMIT, ROLLBACK), closed or replaced its connection, or left an
+    `atomic` block open. Only the consumer ends that transaction; for work of its own, take a savepoint
+    (`with transaction.atomic():`).
     """
 
 

@@ -1,0 +1,46 @@
+"""A WSGI application whose lists are larger than what sockets buffer, and that says how many threads are busy."""
+
+import socket
+import threading
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+LIST = b'{"items": [%b]}' % b", ".join(b"%06d" % number for number in range(1_000_000))
+PIECE = 100_000
+
+_lock = threading.Lock()
+_busy = 0
+
+
+class Counted:
+    """A body whose thread is busy until gunicorn has sent all of it."""
+
+    def __init__(self, body: bytes) -> None:
+        global _busy
+        self._body = body
+        with _lock:
+            _busy += 1
+
+    def __iter__(self) -> Iterator[bytes]:
+        return (self._body[start : start + PIECE] for start in range(0, len(self._body), PIECE))
+
+    def close(self) -> None:
+        global _busy
+        with _lock:
+            _busy -= 1
+
+
+def application(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
+    """`/users/busy`: how many threads send a list; `/users/chunked`: the list in chunks; else the list with its length."""
+    path = environ["PATH_INFO"]
+    # The system would take some megabytes off the thread's hands.
+    environ["gunicorn.socket"].setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 65_536)
+    fields = [("Content-Type", "application/json")]
+    if path == "/users":
+        start_response("200 OK", [*fields, ("Content-Length", str(len(LIST)))])
+        return Counted(LIST)
+    if path == "/users/chunked":
+        start_response("200 OK", fields)
+        return Counted(LIST)
+    start_response("200 OK", fields)
+    return [str(_busy).encode()]
