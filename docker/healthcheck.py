@@ -1,6 +1,6 @@
 """`python -I docker/healthcheck.py live|ready`: exit 0 when the process of this container says so.
 
-Web processes have a port for this alone, which answers when all their threads are busy; others are asked on their own.
+Web processes have a port for this alone, which answers whatever clients do; others are asked on their own.
 Only the standard library's smallest parts: this runs every few seconds.
 """
 

@@ -18,6 +18,8 @@ class Connected(Protocol):
     """A client's connection."""
 
     address: str
+    internal: bool
+    """Whether it came by the internal door, which no client reaches: it finds room always."""
     deadline: float
     """When `expired` is to be called, on the loop's clock."""
 
@@ -60,6 +62,8 @@ class Connections:
         Room is made by the connection that has waited for its client for the longest: none whose request is whole.
         """
         self._all.add(client)
+        if client.internal:
+            return True
         self._by_address[client.address] += 1
         # More than one may be too many: those that were refused are still there for a moment.
         while self._most_per_address and self._by_address[client.address] > self._most_per_address:

@@ -158,13 +158,19 @@ class TestAvailability:
         (main,) = kustomize.pod(WORKLOADS[name])["containers"]
         assert main["livenessProbe"]["httpGet"]["path"] == main["startupProbe"]["httpGet"]["path"] == "/health/live"
         assert main["readinessProbe"]["httpGet"]["path"] == "/health/ready"
-        # Where gunicorn's threads could all be busy, probes have a port of their own.
-        port = "health" if name in BEHIND_GATEWAY else "http"
+        # Where gunicorn's threads could all be busy, or clients hold all connections, probes have a port of their own.
+        port = "health" if name in {*BEHIND_GATEWAY, "gateway"} else "http"
         assert {"http", port} == {one["name"] for one in main["ports"]}
         for probe in ("startupProbe", "livenessProbe", "readinessProbe"):
             assert main[probe]["httpGet"]["port"] == port
             assert main[probe]["timeoutSeconds"] > 2
             assert main[probe]["httpGet"]["httpHeaders"] == [{"name": "Host", "value": "localhost"}]
+
+    def test_the_gateway_listens_where_it_is_probed_and_clients_do_not_come(self):
+        (main,) = kustomize.pod(WORKLOADS["gateway"])["containers"]
+        assert {"name": "health", "containerPort": int(environment(main)["GATEWAY_INTERNAL_PORT"])} in main["ports"]
+        assert [port["targetPort"] for port in kustomize.render()["Service", "gateway"]["spec"]["ports"]] == ["http"]
+        assert {"ports": [{"port": 8000}]} in TestNetwork.POLICIES["gateway"]["spec"]["ingress"]
 
     def test_a_pod_of_a_service_goes_on_while_requests_turn_away(self):
         for thing in kustomize.of_kind("Deployment").values():

@@ -180,6 +180,14 @@ class TestNothingIsOpen:
     def test_only_the_gateway_can_be_reached_from_outside(self):
         assert [name for name, service in compose.services().items() if "ports" in service] == ["gateway"]
 
+    def test_metrics_and_readiness_of_the_gateway_cannot(self):
+        gateway = compose.services()["gateway"]
+        [port] = [int(part) for part in re.findall(r":(\d+)$", gateway["ports"][0])]
+        internal = int(gateway["environment"]["GATEWAY_INTERNAL_PORT"])
+        assert internal != port
+        # Where the healthcheck looks first.
+        assert f"PORTS = ({internal}, {port})" in (ROOT / "docker/healthcheck.py").read_text()
+
     def test_the_gateway_cannot_reach_the_engines(self):
         assert compose.services()["gateway"]["networks"] == ["front"]
         for name in ENGINES:

@@ -12,7 +12,7 @@ import time
 
 import pytest
 
-from tests.gateway.clients import request
+from tests.gateway.clients import Client, free_port, request
 from tests.gateway.test_limits import is_problem
 from tests.gateway.upstreams import CLOSE, answer, hangs, sends
 from tests.waiting import eventually
@@ -309,6 +309,18 @@ class TestHowMany:
             assert is_problem(response, 503)
             assert response["retry-after"] == "1"
             assert client.closed()
+
+    def test_the_internal_port_has_room_always(self, users, another_gateway, crowd):
+        users.behave = hangs
+        internal = free_port()
+        gateway = another_gateway(USERS_URL=users.url, GATEWAY_MAX_CONNECTIONS="5", GATEWAY_INTERNAL_PORT=str(internal))
+        crowd(gateway, 5, request("GET", "/api/users"))
+        eventually(lambda: len(users.requests) == 5, within=20)
+        for _ in range(3):
+            with Client(internal) as probe:
+                assert probe.send(request("GET", "/health/live")).answer().status == 200
+        with gateway.connect() as client:
+            assert is_problem(client.answer(), 503)
 
     @pytest.mark.parametrize("cap", ["GATEWAY_MAX_CONNECTIONS", "GATEWAY_MAX_CONNECTIONS_PER_ADDRESS"])
     def test_those_that_are_refused_make_no_room(self, users, another_gateway, crowd, cap):
