@@ -175,6 +175,8 @@ except ValueError:
 """
         )
         assert line["exception"][0]["type"] == "ValueError"
+        # Not its path.
+        assert line["event"] == "request failed"
 
 
 def nested_group() -> Exception:
