@@ -15,7 +15,7 @@ from django.conf import settings
 from django.db import Error, connections
 
 from chassis.observability import metrics
-from chassis.runtime.background import beside
+from chassis.runtime.background import in_background
 
 EVERY_SECONDS = 5.0
 COUNTED = metrics.COUNTED_EXACTLY
@@ -92,7 +92,7 @@ class OutboxGauges:
 @contextmanager
 def measuring(relay: Sending) -> Iterator[None]:
     """Measure every EVERY_SECONDS while the body runs. Standbys measure too, so that the metrics have no gaps in an outage."""
-    with beside("outbox-gauges", partial(_keep_measuring, relay)):
+    with in_background("outbox-gauges", partial(_keep_measuring, relay)):
         yield
 
 
