@@ -142,7 +142,7 @@ def _filters(parser: ArgumentParser) -> None:
         action="append",
         default=[],
         choices=topics,
-        type=lambda said: names.wanted(said, topics),
+        type=lambda said: names.resolve(said, topics),
         help="that it came from; KAFKA_PREFIX may be left out",
     )
     parser.add_argument("--key", action="append", default=[])

@@ -101,7 +101,7 @@ class Command(BaseCommand):
                 return
 
     def _rewind(self, replay_from: str, topics: list[str]) -> None:
-        topics = [names.wanted(topic, handlers()) for topic in topics]
+        topics = [names.resolve(topic, handlers()) for topic in topics]
         if strange := set(topics) - set(handlers()):
             consumed = ", ".join(sorted(handlers()))
             raise CommandError(
