@@ -132,6 +132,6 @@ def when_ready(server: Any) -> None:
     if health_port:
         from chassis.health import worker_server
 
-        worker_server.bequeath(health_port)
+        worker_server.listen_before_fork(health_port)
     gc.collect()
     gc.freeze()

@@ -11,14 +11,14 @@ from chassis.health import probe
 @never_cache
 @require_safe
 def live(request: HttpRequest) -> JsonResponse:
-    """Liveness, for supervisors: 200, or 503 when the process should be started again."""
+    """Liveness, for supervisors: 200, or 503 if the process should be restarted."""
     return _json(probe.live())
 
 
 @never_cache
 @require_safe
 def ready(request: HttpRequest) -> JsonResponse:
-    """Readiness, for load balancers: 200 when requests may come, 503 and the failing part when not."""
+    """Readiness, for load balancers: 200 if the process accepts requests, otherwise 503 with the failed parts."""
     return _json(probe.ready())
 
 

@@ -1,6 +1,6 @@
-"""Behind the gateway: links carry the prefix that it takes off, and the client's address is the client's.
+"""X-Forwarded-Prefix and X-Forwarded-For: links contain the prefix that the gateway strips, and REMOTE_ADDR is the client's.
 
-The host and the scheme are Django's own business (USE_X_FORWARDED_HOST, SECURE_PROXY_SSL_HEADER).
+Django itself handles the host and the scheme (USE_X_FORWARDED_HOST, SECURE_PROXY_SSL_HEADER).
 """
 
 import ipaddress
@@ -14,11 +14,11 @@ from django.http.response import HttpResponseBase
 from django.urls import get_script_prefix, set_script_prefix
 
 PREFIX = re.compile(r"(/[A-Za-z0-9_~-][A-Za-z0-9._~-]*){1,8}")
-"""`//host` would make every link lead somewhere else; a prefix that is not plain is none."""
+"""Any other prefix is ignored: `//host`, for example, would make every link lead to another host."""
 
 
 class ForwardedMiddleware:
-    """Take X-Forwarded-Prefix and X-Forwarded-For from the proxy in front, where TRUST_FORWARDED_HEADERS says so."""
+    """Applies the proxy's X-Forwarded-Prefix and X-Forwarded-For, if TRUST_FORWARDED_HEADERS is true."""
 
     async_capable = False
 
@@ -28,10 +28,10 @@ class ForwardedMiddleware:
         self.get_response = get_response
 
     def __call__(self, request: HttpRequest) -> HttpResponseBase:
-        """Answer the request."""
+        """Process the request."""
         client = request.META.get("HTTP_X_FORWARDED_FOR", "").rpartition(",")[2].strip()
         if _is_address(client):
-            # The last one is the address that the proxy in front saw itself; those before it are hearsay.
+            # Only the last address was added by the trusted proxy; the client may have sent those before it.
             request.META["REMOTE_ADDR"] = client
         prefix = request.META.get("HTTP_X_FORWARDED_PREFIX", "").rstrip("/")
         if not PREFIX.fullmatch(prefix):

@@ -1,4 +1,4 @@
-"""Styles and scripts of the pages."""
+"""Static files: the styles and scripts of the pages."""
 
 from typing import Any
 
@@ -8,14 +8,14 @@ from whitenoise.middleware import WhiteNoiseMiddleware
 
 
 class StaticFilesMiddleware(WhiteNoiseMiddleware):
-    """WhiteNoise's, whose files come whole: it would answer HEAD with a range, and one of a file that If-Range says is another.
+    """WhiteNoise's middleware without ranges, since it responds to HEAD with a range, and ignores If-Range.
 
-    A server may pass over Range (RFC 9110, 14.2), but not over If-Range (13.1.5).
+    A server may ignore Range (RFC 9110, 14.2), but not If-Range (13.1.5).
     """
 
     @staticmethod
     def serve(static_file: Any, request: HttpRequest) -> HttpResponseBase:
-        """Answer with a file."""
+        """Respond with the whole file."""
         request.META.pop("HTTP_RANGE", None)
         response: HttpResponseBase = WhiteNoiseMiddleware.serve(static_file, request)
         return response

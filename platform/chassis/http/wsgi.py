@@ -15,21 +15,25 @@ Application = Callable[[dict[str, Any], Any], Iterable[bytes]]
 
 
 def application() -> Application:
-    """Django, taking chunked bodies too. Ends the process, with a message, where its database sessions would be wrong."""
+    """Return Django's WSGI application, with support for chunked bodies.
+
+    Exits with a message if the database sessions lack the required parameters.
+    """
     django.setup(set_prefix=False)
-    from chassis.http.requests import WSGIHandler  # REST framework wants the settings first
+    from chassis.http.requests import WSGIHandler  # REST framework needs the settings
 
     try:
         session.check_at_start()
     except ImproperlyConfigured as error:
         sys.exit(str(error))
-    return _measured(WSGIHandler())
+    return _with_content_length(WSGIHandler())
 
 
-def _measured(inner: Application) -> Application:
-    """Give a chunked body a length: Django takes a body without one to be empty.
+def _with_content_length(inner: Application) -> Application:
+    """Set the length of a chunked body, since Django treats a body without a length as empty.
 
-    The server has undone the chunks (`wsgi.input_terminated`); what is over the bound stays unread, and is a 413.
+    The server has decoded the chunks (`wsgi.input_terminated`). At most one byte more than the size limit is read, which
+    results in a 413.
     """
 
     def serve(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
