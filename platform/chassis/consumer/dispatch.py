@@ -15,7 +15,7 @@ from chassis.deadletters.record import DeadLetter, is_for_us
 from chassis.events.envelope import Letter, Unreadable, unseal
 from chassis.events.registry import Handler, Received
 from chassis.kafka import names, raw_headers
-from chassis.kafka.records import Record
+from chassis.kafka.records import LONGEST_LOGGED, Record
 from chassis.observability import metrics, tracing
 from chassis.runtime.failures import HandlerFailed, HandlerTimeout
 from chassis.runtime.watchdog import Watchdog
@@ -87,7 +87,7 @@ def _attributes(record: Record, letter: Letter) -> dict[str, Any]:
         "messaging.destination.name": record.topic,
         "messaging.destination.partition.id": str(record.partition),
         "messaging.kafka.offset": record.offset,
-        "messaging.kafka.message.key": letter.key,
+        "messaging.kafka.message.key": letter.key[:LONGEST_LOGGED],
         "messaging.consumer.group.name": names.group(),
         "messaging.message.id": letter.id,
         "request.id": letter.request_id,
