@@ -168,6 +168,8 @@ def _explain(cls: type[Environment], error: ValidationError) -> str:
     for problem in error.errors(include_input=False, include_url=False, include_context=False):
         name = ".".join(str(part) for part in problem["loc"]).upper()
         message = problem["msg"].removeprefix("Value error, ")
+        if problem["type"] == "string_pattern_mismatch":  # few read a pattern
+            message += f". {cls.model_fields[str(problem['loc'][0])].description}"
         lines.append(f"  {name}: {message}" if name else f"  {message}")
     return "\n".join(
         [

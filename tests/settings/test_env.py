@@ -147,7 +147,8 @@ class TestReading:
     def test_a_prefix_that_is_none(self, env, prefix):
         """Without a separator one environment's names could begin with another's; `_` and `.` are one in Kafka's metrics."""
         env(ENVIRONMENT="development", KAFKA_PREFIX=prefix)
-        assert "  KAFKA_PREFIX: " in message(PaymentsEnvironment)
+        assert "  KAFKA_PREFIX: " in (text := message(PaymentsEnvironment))
+        assert "letters, digits, `.` and `-`, at most 64; ends in `.` or `-`" in text
 
     def test_a_secret_does_not_show_itself(self, env):
         env(SECRET_KEY=SECRET, KAFKA_SASL_PASSWORD="hunter2")
