@@ -5,6 +5,7 @@ from urllib.parse import unquote_to_bytes
 
 from django.conf import settings
 
+from chassis.http.forwarded import Proxies
 from gateway import headers, routes
 from gateway.access import AccessLog
 from gateway.call import Call
@@ -34,7 +35,7 @@ class Gateway:
         self._proxy = Proxy(
             {service: Upstream(service, urls, connect_timeout=patience) for service, urls in service_urls().items()},
             headers.Forwarding(
-                allowed_hosts=settings.ALLOWED_HOSTS, trusted=settings.TRUST_FORWARDED_HEADERS, prefix=routes.PREFIX
+                allowed_hosts=settings.ALLOWED_HOSTS, proxies=Proxies(settings.TRUSTED_PROXIES), prefix=routes.PREFIX
             ),
             watch,
             self._log,

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from django.http.request import split_domain_port, validate_host
 
+from chassis.http.forwarded import Proxies
 from chassis.observability import correlation
 from gateway.connection import Header
 from gateway.problems import Refused
@@ -95,19 +96,19 @@ def _new_id() -> str:
 class Forwarding:
     """Writes the fields that tell a service who asked for what, and checks the host that was asked for."""
 
-    def __init__(self, *, allowed_hosts: list[str], trusted: bool, prefix: bytes) -> None:
+    def __init__(self, *, allowed_hosts: list[str], proxies: Proxies, prefix: bytes) -> None:
         self._allowed = allowed_hosts
-        self._trusted = trusted
+        self._proxies = proxies
         self._prefix = prefix
         self._hosts: set[bytes] = set()
 
     def lines(self, ours: dict[bytes, bytes], *, client: bytes, host: bytes, minor: int) -> bytes:
-        """The X-Forwarded lines and Via. The client's own count only where a proxy in front is trusted to write them.
+        """The X-Forwarded lines and Via. The client's own count only where it is a trusted proxy (TRUSTED_PROXIES).
 
         Raises Refused (400) for a host that is not served here.
         """
         prefix, scheme = self._prefix, b"http"
-        if self._trusted:
+        if self._proxies.trusts(client.decode("ascii")):
             if b"x-forwarded-for" in ours:
                 client = b"%b, %b" % (ours[b"x-forwarded-for"], client)
             if ours.get(b"x-forwarded-proto") in {b"http", b"https"}:

@@ -2,15 +2,13 @@
 
 from pydantic import Field
 
-from settings.environment.base import Environment
+from settings.environment.base import CommaSeparated, Environment
 
 
 class GatewayEnvironment(Environment):
     """What the gateway reads."""
 
-    trust_forwarded_headers: bool = Field(
-        False, description="At the gateway: add to the client's own X-Forwarded-*: only behind a proxy that sets them."
-    )
+    trusted_proxies: CommaSeparated = Field((), description=Environment.model_fields["trusted_proxies"].description)
     gateway_connect_timeout_seconds: float = Field(1.0, gt=0, le=60, description="Then the next replica, or 504.")
     gateway_timeout_seconds: float = Field(30.0, gt=0, le=600, description="Whole upstream exchange; then 504.")
     gateway_drain_seconds: float = Field(
