@@ -165,9 +165,7 @@ class Proxy:
         assert call.trace is not None
         lines = read.lines
         lines.append(
-            self._forwarding.lines(
-                read.ours, client=call.client.address.encode(), host=head.host or b"", minor=head.minor
-            )
+            self._forwarding.lines(read.ours, client=call.client.address, host=head.host or b"", minor=head.minor)
         )
         lines.append(b"X-Request-Id: %b\r\ntraceparent: %b\r\n" % (call.request_id.encode(), call.trace.traceparent))
         if call.trace.tracestate:

@@ -96,6 +96,10 @@ worker_class = Worker
 # Loaded once, before the workers are forked: they share its memory, and a wrong setting ends the start at once.
 preload_app = True
 
+# It believes nobody itself: not the X-Forwarded-Proto, and no Script_Name, of whoever connects from this machine. Whose
+# X-Forwarded-* count is Django's to say (TRUSTED_PROXIES).
+forwarded_allow_ips = ""
+
 # On SIGTERM: no new connection, ten seconds for those under way.
 graceful_timeout = 10
 # The gateway takes targets of 8,000 bytes; method and version come to them.

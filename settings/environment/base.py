@@ -1,7 +1,7 @@
 """What every service reads, and how the environment is read: once, strictly, every wrong variable named at once."""
 
 import re
-from ipaddress import ip_address
+from ipaddress import ip_address, ip_network
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
@@ -57,8 +57,10 @@ class Environment(BaseSettings):
     log_format: Literal["auto", "json", "console"] = Field(
         "auto", description="`auto` is JSON in production and readable in development."
     )
-    trust_forwarded_headers: bool = Field(
-        True, description="Believe X-Forwarded-*: true where only the gateway or your own proxy can reach the service."
+    trusted_proxies: CommaSeparated = Field(
+        ("127.0.0.0/8", "::1/128"),
+        description="Networks whose X-Forwarded-* are believed, `10.1.0.0/16,fd00::/8`: the gateway's and, in front of it, your"
+        " proxies'; of anybody else they are dropped. By default this machine's, at the gateway none. Empty: none.",
     )
     cors_allowed_origins: CommaSeparated = Field(
         (),
@@ -86,7 +88,7 @@ class Environment(BaseSettings):
     kafka_sasl_password: SecretStr = Field(SecretStr(""), description="With a SASL protocol.")
     kafka_ssl_ca_location: str = Field("", description="Path of the CA bundle for SSL; empty is the system's.")
 
-    @field_validator("allowed_hosts", "cors_allowed_origins", mode="before")
+    @field_validator("allowed_hosts", "trusted_proxies", "cors_allowed_origins", mode="before")
     @classmethod
     def _split(cls, value: object) -> object:
         if not isinstance(value, str):
@@ -98,6 +100,14 @@ class Environment(BaseSettings):
     def _bracketed(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         # A pod's address comes bare (`fd00::5`), a Host header has it in brackets and in its shortest form.
         return tuple(map(_as_host, value))
+
+    @field_validator("trusted_proxies")
+    @classmethod
+    def _networks(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        try:
+            return tuple(str(ip_network(network)) for network in value)
+        except ValueError:
+            raise ValueError("must be addresses or networks in CIDR form, without bits behind the prefix") from None
 
     @field_validator("cors_allowed_origins")
     @classmethod

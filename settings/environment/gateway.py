@@ -1,16 +1,14 @@
 """What the gateway reads."""
 
-from pydantic import Field, ValidationInfo, field_validator
+from pydantic import Field
 
-from settings.environment.base import Environment
+from settings.environment.base import CommaSeparated, Environment
 
 
 class GatewayEnvironment(Environment):
     """What the gateway reads."""
 
-    trust_forwarded_headers: bool = Field(
-        False, description="At the gateway: add to the client's own X-Forwarded-*: only behind a proxy that sets them."
-    )
+    trusted_proxies: CommaSeparated = Field((), description=Environment.model_fields["trusted_proxies"].description)
     gateway_connect_timeout_seconds: float = Field(1.0, gt=0, le=60, description="Then the next replica, or 504.")
     gateway_timeout_seconds: float = Field(30.0, gt=0, le=600, description="Whole upstream exchange; then 504.")
     gateway_drain_seconds: float = Field(
@@ -42,8 +40,8 @@ class GatewayEnvironment(Environment):
     gateway_max_connections_per_address: int = Field(
         0,
         ge=0,
-        description="The same for one address, where clients connect directly. 0 is no cap of its own; refused with"
-        " TRUST_FORWARDED_HEADERS, as all clients then have the proxy's address.",
+        description="The same for each client address; not for the addresses in TRUSTED_PROXIES, which many clients share."
+        " 0: no limit per address.",
     )
     gateway_internal_port: int = Field(
         0,
@@ -52,10 +50,3 @@ class GatewayEnvironment(Environment):
         description="Port for /metrics, /health/ready and /health/live alone; the public one then answers 404 to the first two."
         " 0: they are on the public port.",
     )
-
-    @field_validator("gateway_max_connections_per_address")
-    @classmethod
-    def _of_clients(cls, value: int, info: ValidationInfo) -> int:
-        if value and info.data.get("trust_forwarded_headers"):
-            raise ValueError("must be 0 with TRUST_FORWARDED_HEADERS, as all clients have the address of the proxy")
-        return value
