@@ -4,9 +4,14 @@ import asyncio
 import resource
 from collections import Counter, OrderedDict
 from collections.abc import Callable
+from functools import partial
 from typing import Protocol
 
+import structlog
+
 from gateway import metrics
+
+logger = structlog.get_logger(__name__)
 
 TICK_SECONDS = 0.5
 """How often the deadlines of all connections are looked at."""
@@ -121,10 +126,18 @@ class Connections:
     def _tick(self) -> None:
         now = self._loop.time()
         for client in [each for each in self._all if each.deadline <= now]:
-            client.expired()
+            self._do(client, client.expired)
         for client in list(self._half_closed):
-            client.probe(now)
+            self._do(client, partial(client.probe, now))
         self._timer = self._loop.call_later(TICK_SECONDS, self._tick)
+
+    def _do(self, client: Connected, act: Callable[[], None]) -> None:
+        try:
+            act()
+        except Exception:
+            # The clock is everybody's: it goes on.
+            logger.exception("a connection failed")
+            client.make_room()
 
 
 def fitting(most: int) -> int:
