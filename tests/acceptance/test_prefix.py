@@ -194,7 +194,7 @@ def test_reconcile_finds_what_one_has_lost(both):
     blue.end(["payments-consume"])
     waiting = blue.register()
     eventually(lambda: blue.status(waiting) == "pending")
-    eventually(lambda: "payments has not come to it yet" in blue.manage("orders", "reconcile", *YOUNG)[1])
+    eventually(lambda: "payments has not reached it yet" in blue.manage("orders", "reconcile", *YOUNG)[1])
     blue.start("payments-consume")
     eventually(lambda: blue.settled(waiting))
     for service in ("users", "orders"):
