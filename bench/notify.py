@@ -90,7 +90,7 @@ class Bench:
     """A server with the tables of both services, and a relay for each."""
 
     def __init__(self, stack: ExitStack) -> None:
-        folder = stack.enter_context(cache.throwaway("bench-notify"))
+        folder = stack.enter_context(cache.temporary_folder("bench-notify"))
         self._server = stack.enter_context(PostgreSQL(folder))
         self._pgbench = files(PACKAGE) / "pginstall" / "bin" / "pgbench"
         self._script = folder / "publish.sql"

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 from chaos.evidence import Evidence, Order
-from embedded.topics import DEAD, EVENTS, READERS, Seen
+from embedded.topics import DEAD_LETTER_TOPICS, EVENTS, READERS, SeenRecord
 
 LOST, DOUBLED, DISORDER, STUCK, DEAD_LETTERED = "lost", "duplicated", "out of order", "stuck", "dead-lettered"
 KINDS = (LOST, DOUBLED, DISORDER, STUCK, DEAD_LETTERED)
@@ -59,8 +59,8 @@ class Ledger:
         self.asked = {(answer.wish.kind, answer.wish.mark) for answer in evidence.answers}
 
 
-def _grouped(records: Sequence[Seen]) -> dict[str, list[Seen]]:
-    grouped: dict[str, list[Seen]] = defaultdict(list)
+def _grouped(records: Sequence[SeenRecord]) -> dict[str, list[SeenRecord]]:
+    grouped: dict[str, list[SeenRecord]] = defaultdict(list)
     for record in records:
         grouped[(record.key or b"").decode("utf-8", "replace")].append(record)
     return grouped
@@ -104,7 +104,9 @@ def _lost(ledger: Ledger) -> Iterator[Check]:
 
 def _lost_events(ledger: Ledger) -> Iterator[Check]:
     ids = {record.id for topic in EVENTS for record in ledger.good[topic]}
-    ids |= {record.header("deadletter-id") for name in DEAD.values() for record in ledger.evidence.seen[name]}
+    ids |= {
+        record.header("deadletter-id") for name in DEAD_LETTER_TOPICS.values() for record in ledger.evidence.seen[name]
+    }
     for service, rows in ledger.evidence.outbox.items():
         sent = [row.event_id for row in rows if row.sent]
         yield _check(
@@ -146,14 +148,14 @@ def _doubled(ledger: Ledger) -> Iterator[Check]:
     yield _without_id(ledger)
 
 
-def _differ(records: Sequence[Seen]) -> bool:
+def _differ(records: Sequence[SeenRecord]) -> bool:
     return (
         len({(record.id, record.value if record.topic != "payment.completed" else _said(record)) for record in records})
         > 1
     )
 
 
-def _said(record: Seen) -> bytes:
+def _said(record: SeenRecord) -> bytes:
     """A payment but for its time: when an order's event came twice it is decided twice, and is the same payment."""
     return repr(sorted((name, value) for name, value in record.payload.items() if name != "completedAt")).encode()
 
@@ -220,7 +222,7 @@ def _disorder(ledger: Ledger) -> Iterator[Check]:
     )
 
 
-def _first(records: Sequence[Seen]) -> list[str]:
+def _first(records: Sequence[SeenRecord]) -> list[str]:
     """The ids of events in the order in which each came first; repeats come later, and are known by their id."""
     return list(dict.fromkeys(record.id for record in records))
 
@@ -262,8 +264,8 @@ def _each(kind: str, what: str, counts: Mapping[str, int]) -> Check:
 
 def _dead_lettered(ledger: Ledger) -> Iterator[Check]:
     evidence = ledger.evidence
-    letters: dict[tuple[str, int, int], list[Seen]] = defaultdict(list)
-    for name in DEAD.values():
+    letters: dict[tuple[str, int, int], list[SeenRecord]] = defaultdict(list)
+    for name in DEAD_LETTER_TOPICS.values():
         for letter in evidence.seen[name]:
             letters[_died_at(letter)].append(letter)
     good = [
@@ -289,17 +291,17 @@ def _dead_lettered(ledger: Ledger) -> Iterator[Check]:
     )
 
 
-def _died_at(letter: Seen) -> tuple[str, int, int]:
+def _died_at(letter: SeenRecord) -> tuple[str, int, int]:
     partition, offset = letter.header("deadletter-partition"), letter.header("deadletter-offset")
     return (letter.header("deadletter-topic"), int(partition or -1), int(offset or -1))
 
 
-def _is_whole(evidence: Evidence, place: tuple[str, int, int], letter: Seen) -> bool:
+def _is_whole(evidence: Evidence, place: tuple[str, int, int], letter: SeenRecord) -> bool:
     """In the right topic, byte for byte as it was sent, and with what a person needs to understand it."""
     poison = evidence.poison[place]
     own = tuple((name, value) for name, value in letter.headers if not name.startswith("deadletter-"))
     return (
-        letter.topic == DEAD[poison.topic]
+        letter.topic == DEAD_LETTER_TOPICS[poison.topic]
         and (letter.key, letter.value, own) == (poison.key, poison.value, poison.headers)
         and letter.header("deadletter-reason") == poison.reason
         and all(letter.header(f"deadletter-{name}") for name in ("error", "attempts", "at", "group"))

@@ -9,7 +9,7 @@ from chaos.evidence import Evidence
 from chaos.load import Answer
 from chaos.plan import Plan
 from chaos.schedule import Fault
-from embedded.topics import DEAD, EVENTS
+from embedded.topics import DEAD_LETTER_TOPICS, EVENTS
 
 WIDTH = 62
 
@@ -114,7 +114,9 @@ def _things(outcome: Outcome) -> list[str]:
 
 
 def _poison(outcome: Outcome) -> list[str]:
-    letters = {record.header("deadletter-id") for name in DEAD.values() for record in outcome.evidence.seen[name]}
+    letters = {
+        record.header("deadletter-id") for name in DEAD_LETTER_TOPICS.values() for record in outcome.evidence.seen[name]
+    }
     wrong = verdict(outcome.checks)[DEAD_LETTERED]
     return [
         _row("poison sent", len(outcome.evidence.poison)),

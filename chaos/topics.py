@@ -3,14 +3,14 @@
 from confluent_kafka import KafkaError, KafkaException
 
 from embedded.positions import Partition
-from embedded.topics import DEAD, EVENTS, READERS, TopicReader
+from embedded.topics import DEAD_LETTER_TOPICS, EVENTS, READERS, TopicReader
 
 
 class Reader(TopicReader):
     """Reads all topics of the system; call `catch_up` before looking at `seen`."""
 
     def __init__(self, servers: str) -> None:
-        super().__init__(servers, (*EVENTS, *DEAD.values()))
+        super().__init__(servers, (*EVENTS, *DEAD_LETTER_TOPICS.values()))
 
     def open_transactions(self) -> dict[str, int]:
         """For each topic, how many records no reader of committed records can reach because a transaction is open."""

@@ -161,7 +161,7 @@ class LinkedHarness(Harness):
 @contextmanager
 def linked_harness() -> Iterator[LinkedHarness]:
     """Such a system, whole, while the body runs."""
-    with cache.throwaway("linked") as folder, Links() as links:
+    with cache.temporary_folder("linked") as folder, Links() as links:
         engines = LinkedEngines(folder, links)
         harness = None
         try:

@@ -21,7 +21,7 @@ from tests.waiting import eventually
 pytestmark = pytest.mark.acceptance
 
 EVENTS = {"user.created", "order.created", "payment.completed"}
-DEAD = {"user.created.orders.dlq", "order.created.payments.dlq", "payment.completed.orders.dlq"}
+DEAD_LETTER_TOPICS = {"user.created.orders.dlq", "order.created.payments.dlq", "payment.completed.orders.dlq"}
 GROUPS = {"orders", "payments"}
 BLUE, GREEN = "blue.", "9.." + 10 * "Green-" + "."
 """Two prefixes; the other is as long, and as odd, as one may be."""
@@ -80,7 +80,7 @@ class Environment(Harness):
 @pytest.fixture(scope="module")
 def both(request: pytest.FixtureRequest) -> Iterator[tuple[Environment, Environment]]:
     """Two whole systems, under the same CONSUMER_IDs, on one broker."""
-    with cache.throwaway("prefix") as folder:
+    with cache.temporary_folder("prefix") as folder:
         blue = choose(folder)
         green = Engines(PostgreSQL(folder / "green-postgres"), blue.kafka)
         closed, systems = ClosedKafka(blue.kafka), []
@@ -124,7 +124,7 @@ def test_each_has_its_own_story(both):
 def test_what_the_broker_knows_bears_a_prefix(both):
     client = AdminClient({"bootstrap.servers": both[0].engines.kafka.bootstrap_servers})
     topics = {name for name in client.list_topics(timeout=10).topics if not name.startswith("__")}
-    assert topics == {f"{system.prefix}{name}" for system in both for name in EVENTS | DEAD}
+    assert topics == {f"{system.prefix}{name}" for system in both for name in EVENTS | DEAD_LETTER_TOPICS}
     groups = {group.group_id for group in client.list_consumer_groups().result(10).valid}
     assert {name for name in groups if not name.startswith((BLUE, GREEN))} == set()
     assert {f"{system.prefix}{name}" for system in both for name in GROUPS} <= groups
@@ -140,7 +140,7 @@ def test_an_account_sees_what_bears_its_prefix_and_nothing_else(both):
         "sasl.password": blue.account["KAFKA_SASL_PASSWORD"],
     }
     client = AdminClient(account)
-    assert set(client.list_topics(timeout=10).topics) == {blue.topic(name) for name in EVENTS | DEAD}
+    assert set(client.list_topics(timeout=10).topics) == {blue.topic(name) for name in EVENTS | DEAD_LETTER_TOPICS}
     producer, refused = Producer(account), []
     producer.produce(green.topic("user.created"), b"v", on_delivery=lambda error, _: refused.append(error.code()))
     assert producer.flush(20) == 0

@@ -41,4 +41,4 @@ def test_ends_one_connection(broken, users, place, connection):
     assert broken.process.poll() is None
     users.reset()
     assert broken.ask("GET", "/api/users").status == 200
-    eventually(lambda: broken.metric("gateway_in_flight") == 0, within=20)
+    eventually(lambda: broken.metric("gateway_in_flight") == 0, within=60)

@@ -148,7 +148,7 @@ class TestReading:
         """Without a separator one environment's names could begin with another's; `_` and `.` are one in Kafka's metrics."""
         env(ENVIRONMENT="development", KAFKA_PREFIX=prefix)
         assert "  KAFKA_PREFIX: " in (text := message(PaymentsEnvironment))
-        assert "letters, digits, `.` and `-`, at most 64; ends in `.` or `-`" in text
+        assert "at most 64 letters, digits, `.` and `-`, the last of them `.` or `-`" in text
 
     def test_a_secret_does_not_show_itself(self, env):
         env(SECRET_KEY=SECRET, KAFKA_SASL_PASSWORD="hunter2")

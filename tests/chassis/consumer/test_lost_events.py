@@ -41,7 +41,7 @@ def test_it_says_how_many_and_continues(scene, key, away):
         eventually(lambda: scene.numbers(key)[-1:] == [199])
         eventually(lambda: committed(scene) == 200)
         assert consumer.heartbeat.said("events") == (
-            f"up to 100 events of {scene.topic}/0 were deleted before they were handled"
+            f"up to 100 events of {scene.topic}/0 were deleted before they were processed"
         )
     assert scene.numbers(key) == [*range(50), *range(150, 200)]
     assert lost(scene) == 100
