@@ -5,8 +5,8 @@ import shlex
 
 import pytest
 
-from tests.acceptance.books import new_ids, settle, user_created, wire
-from tests.acceptance.stand import ROOT
+from tests.acceptance.harness import ROOT
+from tests.acceptance.ledger import new_ids, settle, user_created, wire
 from tests.docs.pages import blocks
 
 pytestmark = pytest.mark.acceptance
