@@ -8,7 +8,7 @@ import signal
 import sys
 
 HINT = """\
-Which service? Name it with --settings or DJANGO_SETTINGS_MODULE:
+{problem} Name a service with --settings or DJANGO_SETTINGS_MODULE:
 
     manage.py {command} --settings=settings.users
 
@@ -26,27 +26,38 @@ def main() -> None:
         # process of a container, not even hear it.
         signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
     import settings  # noqa: F401  puts platform/ on the import path
+    from services import SERVICES
 
-    if not _names_a_service(sys.argv[1:]):
-        from services import SERVICES
-
+    names = [service.name for service in SERVICES]
+    if problem := _problem(_settings_module(sys.argv[1:]), names):
         command = sys.argv[1] if len(sys.argv) > 1 else "help"
-        sys.exit(HINT.format(command=command, services=", ".join(service.name for service in SERVICES)))
+        sys.exit(HINT.format(problem=problem, command=command, services=", ".join(names)))
 
     from django.core.management import execute_from_command_line
 
     execute_from_command_line(sys.argv)
 
 
-def _names_a_service(arguments: list[str]) -> bool:
-    """Whether a settings module is named, and is there."""
+def _settings_module(arguments: list[str]) -> str:
+    """The settings module that is named, or nothing."""
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     parser.add_argument("--settings", default=os.environ.get("DJANGO_SETTINGS_MODULE", ""))
-    module = parser.parse_known_args(arguments)[0].settings
+    return str(parser.parse_known_args(arguments)[0].settings)
+
+
+def _problem(module: str, names: list[str]) -> str:
+    """Why a settings module cannot be that of a service; empty where it can. One outside of `settings` may be your own."""
+    if not module:
+        return "Which service?"
+    package, _, name = module.partition(".")
+    # What else is in the package is no settings module: Django would run with its defaults, or with half of ours.
+    if package == "settings" and name not in names:
+        return f"{module} is not the settings module of a service."
     try:
-        return bool(module) and importlib.util.find_spec(module) is not None
-    except ImportError:
-        return False
+        found = importlib.util.find_spec(module) is not None
+    except (ImportError, ValueError):
+        found = False
+    return "" if found else f"There is no settings module {module}."
 
 
 if __name__ == "__main__":

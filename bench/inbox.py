@@ -83,7 +83,7 @@ def _time(ask: Callable[[], object]) -> float:
 
 def main() -> None:
     """Measure on a server of its own and print the table."""
-    with cache.throwaway("bench-inbox") as folder, PostgreSQL(folder) as server:
+    with cache.temporary_folder("bench-inbox") as folder, PostgreSQL(folder) as server:
         addresses = {"ORDERS_DATABASE_URL": server.url("orderdb"), "KAFKA_BOOTSTRAP_SERVERS": "127.0.0.1:1"}
         variables = environment("orders", addresses=addresses, secret_key="x" * 50)
         subprocess.run([sys.executable, "manage.py", "migrate", "-v0"], cwd=ROOT, env=variables, check=True)

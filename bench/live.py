@@ -72,7 +72,7 @@ class Live:
 @contextmanager
 def running() -> Iterator[Live]:
     """The system on free ports with data that is thrown away; running, warm and idle inside the block."""
-    with cache.throwaway("bench") as folder, engines.throwaway("bench-engines") as both:
+    with cache.temporary_folder("bench") as folder, engines.temporary("bench-engines") as both:
         live = Live(both, folder)
         try:
             live.start()

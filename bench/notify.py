@@ -28,7 +28,7 @@ from embedded.system import ROOT, environment
 CONNECTIONS, SECONDS, ROUNDS = 16, 5, 5
 EVENTS = 40
 """Published one after another in each round, to a relay that has nothing else to do."""
-SERVICES = {"users": "userdb", "orders": "orderdb"}
+DATABASES = {"users": "userdb", "orders": "orderdb"}
 
 SCRIPT = """\\set key random(1, 1000000)
 BEGIN;
@@ -90,20 +90,20 @@ class Bench:
     """A server with the tables of both services, and a relay for each."""
 
     def __init__(self, stack: ExitStack) -> None:
-        folder = stack.enter_context(cache.throwaway("bench-notify"))
+        folder = stack.enter_context(cache.temporary_folder("bench-notify"))
         self._server = stack.enter_context(PostgreSQL(folder))
         self._pgbench = files(PACKAGE) / "pginstall" / "bin" / "pgbench"
         self._script = folder / "publish.sql"
         self._script.write_text(SCRIPT)
         self._databases = {}
-        for service, database in SERVICES.items():
+        for service, database in DATABASES.items():
             self._manage(service)
             connection = stack.enter_context(psycopg.connect(self._server.url(database), autocommit=True))
             connection.execute("CREATE TABLE bench_state (id bigserial PRIMARY KEY, body text)")
             self._databases[service] = connection
 
     def _variables(self, service: str) -> dict[str, str]:
-        addresses = {f"{name.upper()}_DATABASE_URL": self._server.url(SERVICES[name]) for name in SERVICES}
+        addresses = {f"{name.upper()}_DATABASE_URL": self._server.url(DATABASES[name]) for name in DATABASES}
         return environment(
             service, addresses={**addresses, "KAFKA_BOOTSTRAP_SERVERS": "127.0.0.1:1"}, secret_key="x" * 50
         )
@@ -139,7 +139,7 @@ class Bench:
             "-c", str(CONNECTIONS // len(services)), "-j", "2", "-T", str(SECONDS),
         ]  # fmt: skip
         running = [
-            subprocess.Popen([*command, self._server.url(SERVICES[service])], stdout=subprocess.PIPE, text=True)
+            subprocess.Popen([*command, self._server.url(DATABASES[service])], stdout=subprocess.PIPE, text=True)
             for service in services
         ]
         said = [one.communicate()[0] for one in running]
@@ -171,7 +171,7 @@ def measure(rounds: int) -> str:
                     if kind != NONE:
                         woken[kind] += bench.wake(relays)
                     one[kind].append(bench.commits(["users"]))
-                    two[kind].append(bench.commits(list(SERVICES)))
+                    two[kind].append(bench.commits(list(DATABASES)))
     lines = [HEAD.format(CONNECTIONS), "|---|---|---|---|---|---|"]
     for kind in TRIGGERS:
         took = (

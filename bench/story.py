@@ -15,9 +15,9 @@ from confluent_kafka import Consumer, TopicPartition
 
 from bench.bare import Bare
 from bench.live import Live
+from embedded.topics import EVENTS
 
 WITHIN = 15.0
-TOPICS = ("user.created", "order.created", "payment.completed")
 SETTLED = "SELECT id, status FROM orders WHERE user_id = %s AND status <> 'pending'"
 USERS_OUTBOX = "SELECT extract(epoch FROM created_at) FROM outbox WHERE key = %s"
 ORDERS_INBOX = "SELECT topic, extract(epoch FROM consumed_at) FROM inbox WHERE key = ANY(%s)"
@@ -109,7 +109,7 @@ def _moment(database: psycopg.Connection, question: str, key: str) -> float:
 def _add_records(told: list[_Told], live: Live, ends: list[TopicPartition]) -> None:
     """When each record was handed to Kafka's client, which its timestamp says."""
     by_key = {key: one for one in told for key in (one.user, one.order)}
-    missing = len(told) * len(TOPICS)
+    missing = len(told) * len(EVENTS)
     for topic, key, produced in itertools.islice(_records(live, ends), missing):
         by_key[key].moments[topic] = produced
 
@@ -132,7 +132,7 @@ def _ends(live: Live) -> list[TopicPartition]:
     consumer = _reader(live)
     try:
         topics = consumer.list_topics(timeout=10).topics
-        partitions = [TopicPartition(topic, number) for topic in TOPICS for number in topics[topic].partitions]
+        partitions = [TopicPartition(topic, number) for topic in EVENTS for number in topics[topic].partitions]
         return [TopicPartition(p.topic, p.partition, consumer.get_watermark_offsets(p, 10)[1]) for p in partitions]
     finally:
         consumer.close()

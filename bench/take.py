@@ -101,7 +101,7 @@ def _time(ask: Callable[[], None]) -> float:
 
 def main() -> None:
     """Measure on a server of its own and print the table."""
-    with cache.throwaway("bench-take") as folder, PostgreSQL(folder) as server:
+    with cache.temporary_folder("bench-take") as folder, PostgreSQL(folder) as server:
         addresses = {"USERS_DATABASE_URL": server.url("userdb"), "KAFKA_BOOTSTRAP_SERVERS": "127.0.0.1:1"}
         variables = environment("users", addresses=addresses, secret_key="x" * 50)
         subprocess.run([sys.executable, "manage.py", "migrate", "-v0"], cwd=ROOT, env=variables, check=True)

@@ -25,7 +25,7 @@ def main() -> int:
 
 async def _until_asked_to_stop(plan: Plan) -> int:
     from chaos.storm import run
-    from embedded.display import complain
+    from embedded.display import print_error
     from embedded.engines import prepare
     from embedded.errors import EmbeddedError
 
@@ -37,7 +37,7 @@ async def _until_asked_to_stop(plan: Plan) -> int:
         prepare()
         return 0 if await run(plan) else 1
     except EmbeddedError as error:
-        complain(f"chaos failed: {error}")
+        print_error(f"chaos failed: {error}")
         return 1
 
 

@@ -9,7 +9,8 @@ import psycopg
 from chaos.engines import Engines
 from chaos.load import Answer
 from chaos.poison import Poison
-from chaos.topics import Place, Reader, Seen
+from chaos.topics import Reader
+from embedded.topics import Place, SeenRecord
 
 WITNESS = """
 CREATE TABLE chaos_inbox (seq bigserial PRIMARY KEY, event_id text, batch bigint DEFAULT txid_current());
@@ -86,7 +87,7 @@ class Evidence:
     """Each event in orders' inbox, and the number of its batch in the order of their commits."""
     settled: Sequence[str] = ()
     """Ids of orders, one for each change of an order."""
-    seen: Mapping[str, Sequence[Seen]] = field(default_factory=dict)
+    seen: Mapping[str, Sequence[SeenRecord]] = field(default_factory=dict)
     poison: Mapping[Place, Poison] = field(default_factory=dict)
     sequences: Mapping[str, Sequence[str]] = field(default_factory=dict)
     lag: Mapping[str, int] = field(default_factory=dict)

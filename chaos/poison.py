@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 import orjson
 from confluent_kafka import KafkaError, Message, Producer
 
-from chaos.topics import EVENTS, Headers, Place
 from embedded.raw_kafka import RawRecord, send_raw
+from embedded.topics import EVENTS, Headers, Place
 
 EVERY_SECONDS = 2.0
 OPTIONS = {

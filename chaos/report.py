@@ -4,12 +4,12 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from chaos.accounting import BURIED, KINDS, Check, verdict
+from chaos.accounting import DEAD_LETTERED, KINDS, Check, verdict
 from chaos.evidence import Evidence
 from chaos.load import Answer
 from chaos.plan import Plan
 from chaos.schedule import Fault
-from chaos.topics import DEAD, EVENTS
+from embedded.topics import DEAD_LETTER_TOPICS, EVENTS
 
 WIDTH = 62
 
@@ -50,7 +50,11 @@ def lines(outcome: Outcome) -> list[str]:
         "",
         *_things(outcome),
         "",
-        *(_row(kind, found[kind], "" if not found[kind] else "  <-- must be 0") for kind in KINDS if kind != BURIED),
+        *(
+            _row(kind, found[kind], "" if not found[kind] else "  <-- must be 0")
+            for kind in KINDS
+            if kind != DEAD_LETTERED
+        ),
         *_poison(outcome),
         _row("seconds until settled, from the last fault or answer", f"{outcome.settle_seconds:.1f}"),
         *_wrong(outcome.checks),
@@ -110,8 +114,10 @@ def _things(outcome: Outcome) -> list[str]:
 
 
 def _poison(outcome: Outcome) -> list[str]:
-    letters = {record.header("deadletter-id") for name in DEAD.values() for record in outcome.evidence.seen[name]}
-    wrong = verdict(outcome.checks)[BURIED]
+    letters = {
+        record.header("deadletter-id") for name in DEAD_LETTER_TOPICS.values() for record in outcome.evidence.seen[name]
+    }
+    wrong = verdict(outcome.checks)[DEAD_LETTERED]
     return [
         _row("poison sent", len(outcome.evidence.poison)),
         _row("dead letters", len(letters)),

@@ -8,7 +8,8 @@ from confluent_kafka import KafkaException
 
 from chaos import evidence
 from chaos.engines import Engines
-from chaos.topics import Behind, Reader
+from chaos.topics import Reader
+from embedded.topics import NotCaughtUp
 
 WITHIN = 120.0
 QUIET = 2
@@ -38,5 +39,5 @@ def _is_done(engines: Engines, reader: Reader) -> bool:
             return False
         reader.catch_up(5)
         return not (reader.lag() or reader.open_transactions() or evidence.waiting(engines))
-    except (psycopg.Error, KafkaException, Behind):
+    except (psycopg.Error, KafkaException, NotCaughtUp):
         return False

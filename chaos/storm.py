@@ -27,7 +27,7 @@ from embedded.system import ROOT
 @asynccontextmanager
 async def running(*, replicas: int = REPLICAS) -> AsyncIterator[System]:
     """The whole system, ready, with witnesses in place; ended at once at the end of the block."""
-    with cache.throwaway("chaos") as folder, Links() as links:
+    with cache.temporary_folder("chaos") as folder, Links() as links:
         chosen = system.choose(folder, links, replicas=replicas)
         try:
             await chosen.start()

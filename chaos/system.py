@@ -12,7 +12,7 @@ from chaos import engines
 from chaos.proxy import Link, Links
 from embedded import ports
 from embedded.ports import HOST
-from embedded.processes import Child, Steps, drive, drive_async, ending
+from embedded.processes import Child, Steps, describe_exit, drive, drive_async
 from embedded.runner import JOB_WITHIN, READY_WITHIN, get
 from embedded.system import JOBS, PROCESSES, ROOT, Job, Process, environment
 
@@ -96,7 +96,7 @@ class System:
                 elif member.name not in died:
                     died[member.name] = now
                     assert member.child is not None
-                    self.deaths.append(f"{member.name} {ending(member.child.popen.returncode)}")
+                    self.deaths.append(f"{member.name} {describe_exit(member.child.popen.returncode)}")
                 elif now - died[member.name] > RESTART_SECONDS:
                     member.spawn()
             await asyncio.sleep(0.1)

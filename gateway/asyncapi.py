@@ -16,7 +16,7 @@ Document = dict[str, Any]
 
 async def document() -> Document:
     """The merged document, of what can be had now."""
-    return merge(await collect("/asyncapi", routes.SERVICES))
+    return merge(await collect("/asyncapi", routes.SERVICE_NAMES))
 
 
 def merge(copies: Mapping[str, Copy]) -> Document:

@@ -47,5 +47,5 @@ def _says(body: bytes) -> object:
 
 def parts() -> list[Part]:
     """What the gateway depends on: that it is not about to close."""
-    services = [Part(service, Service(service), required=False) for service in routes.SERVICES]
+    services = [Part(service, Service(service), required=False) for service in routes.SERVICE_NAMES]
     return [Part("door", Door()), *services]

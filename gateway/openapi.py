@@ -70,16 +70,13 @@ def merge(copies: Mapping[str, Copy]) -> Document:
     operation_ids: set[str] = set()
     for service, part in parts.items():
         for path, item in part.get("paths", {}).items():
-            if _leads_to(service, path):
-                merged["paths"][routes.PREFIX.decode() + path] = _path_item(service, item, operation_ids)
+            public = routes.to_gateway(path)
+            route = routes.find(public.encode())
+            if route is not None and route.service == service:
+                merged["paths"][public] = _path_item(service, item, operation_ids)
         for kind, components in part.get("components", {}).items():
             merged["components"].setdefault(kind, {}).update(components)
     return merged
-
-
-def _leads_to(service: str, path: str) -> bool:
-    route = routes.find(routes.PREFIX + path.encode())
-    return route is not None and route.service == service
 
 
 def _path_item(service: str, item: Document, operation_ids: set[str]) -> Document:

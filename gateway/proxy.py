@@ -176,9 +176,7 @@ class Proxy:
         assert call.trace is not None
         lines = read.lines
         lines.append(
-            self._forwarding.lines(
-                read.ours, client=call.client.address.encode(), host=head.host or b"", minor=head.minor
-            )
+            self._forwarding.lines(read.ours, client=call.client.address, host=head.host or b"", minor=head.minor)
         )
         lines.append(b"X-Request-Id: %b\r\ntraceparent: %b\r\n" % (call.request_id.encode(), call.trace.traceparent))
         if call.trace.tracestate:
@@ -231,11 +229,11 @@ async def _answer(call: Call, exchange: Exchange) -> None:
 
 
 def _target(head: heads.Head) -> bytes:
-    """What the service is asked for: path and query as they came, without the prefix. Raises Refused (400)."""
+    """What the service is asked for: its own path, and the query as it came. Raises Refused (400)."""
     if routes.climbs(head.path):
         raise Refused(400, "The path has dot segments.")
-    target = head.path[len(routes.PREFIX) :]
-    return b"%b?%b" % (target, head.query) if head.query else target
+    path = routes.to_service(head.path)
+    return b"%b?%b" % (path, head.query) if head.query else path
 
 
 def _max_forwards(value: bytes) -> bytes:

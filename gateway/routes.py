@@ -9,7 +9,9 @@ from urllib.parse import unquote_to_bytes
 import services
 
 PREFIX = b"/api"
-"""What clients write before a service's own paths; stripped on the way, told to the service as X-Forwarded-Prefix."""
+"""What a path has at the gateway and not at its service, which is told of it as X-Forwarded-Prefix."""
+
+_BELOW = PREFIX + b"/"
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,15 +28,13 @@ class Route:
 
 
 ROUTES = tuple(
-    Route(PREFIX + b"/" + service.route.encode(), service=service.name)
-    for service in services.SERVICES
-    if service.route
+    Route(_BELOW + service.route.encode(), service=service.name) for service in services.SERVICES if service.route
 )
 
-SERVICES = tuple(service.name for service in services.BEHIND_GATEWAY)
+SERVICE_NAMES = tuple(service.name for service in services.BEHIND_GATEWAY)
 """Every service behind the gateway: whose documents are merged and whose health is told."""
 
-_BY_SEGMENT = {route.path.removeprefix(PREFIX + b"/"): route for route in ROUTES}
+_BY_SEGMENT = {route.path.removeprefix(_BELOW): route for route in ROUTES}
 
 
 def find(raw_path: bytes) -> Route | None:
@@ -42,10 +42,19 @@ def find(raw_path: bytes) -> Route | None:
 
     Whole segments are compared, byte by byte: `/api/usersx`, `/api//users` and `/api/%75sers` are nobody's.
     """
-    parts = raw_path.split(b"/", 3)
-    if len(parts) < 3 or parts[1] != b"api" or parts[0]:
+    if not raw_path.startswith(_BELOW):
         return None
-    return _BY_SEGMENT.get(parts[2])
+    return _BY_SEGMENT.get(raw_path[len(_BELOW) :].partition(b"/")[0])
+
+
+def to_service(raw_path: bytes) -> bytes:
+    """The service's own path for a path that has a route: without PREFIX, and otherwise unchanged."""
+    return raw_path.removeprefix(PREFIX)
+
+
+def to_gateway(path: str) -> str:
+    """The path at the gateway for a service's own path: the inverse of `to_service`."""
+    return PREFIX.decode() + path
 
 
 def climbs(raw_path: bytes) -> bool:

@@ -1,4 +1,4 @@
-"""The facts that orders publishes, and its own reading of those that it consumes."""
+"""The events that orders publishes, and its own models of those that it consumes."""
 
 import uuid
 from typing import Annotated, Literal
@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 from pydantic.alias_generators import to_camel
 
-from chassis.events.event import Event, Money
+from chassis.events import Event, Money
 
 UserId = Annotated[str, Field(min_length=1, max_length=100, pattern=r"^[!-~]+$")]
 
@@ -22,7 +22,7 @@ class OrderedItem(BaseModel):
 
 
 class OrderCreated(Event):
-    """Somebody ordered something; it waits for its payment."""
+    """An order was created; its payment is pending."""
 
     topic = "order.created"
 
@@ -34,7 +34,7 @@ class OrderCreated(Event):
 
 
 class UserCreated(Event):
-    """users: somebody joined. Who it is does not matter here, and so it is not read."""
+    """`user.created`, with the field that orders uses."""
 
     topic = "user.created"
 
@@ -42,7 +42,7 @@ class UserCreated(Event):
 
 
 class PaymentCompleted(Event):
-    """payments: an order was paid for, or its payment failed."""
+    """`payment.completed`, with the fields that orders uses."""
 
     topic = "payment.completed"
 

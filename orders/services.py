@@ -1,4 +1,4 @@
-"""What can be done with orders. Each use case is one transaction, its events included."""
+"""The use cases of orders. Each is one transaction that includes its events."""
 
 import uuid
 from collections.abc import Sequence
@@ -6,10 +6,8 @@ from collections.abc import Sequence
 from django.conf import settings
 from django.db import transaction
 
-from chassis.events.envelope import Outgoing
-from chassis.events.registry import Received
-from chassis.outbox.publishing import publish_all
-from chassis.reconciliation import republish
+from chassis.events import Outgoing, Received, publish, publish_all
+from chassis.reconciliation.republish import republish
 from orders.events import OrderCreated, PaymentCompleted, UserCreated
 from orders.models import Item, Order
 
@@ -17,29 +15,32 @@ OUTCOMES = {"completed": Order.Status.PAID, "failed": Order.Status.FAILED}
 
 
 class UnknownOrder(Exception):
-    """A payment for an order that does not exist: its event came out of an order's, so something is very wrong."""
+    """A payment refers to an order that does not exist. Payments are caused by orders, so this indicates lost data."""
 
 
 def create_order(*, user_id: str, items: list[Item]) -> Order:
-    """Take an order and say so; the total is computed here."""
+    """Create an order, computing its total, and publish `order.created`."""
     order = Order.of(user_id, items)
     with transaction.atomic(using=settings.SERVICE_DATABASE):
         order.save(force_insert=True)
-        publish_all([_created(order)])
+        publish(_created(order), key=str(order.id), event_id=created_id(order))
     return order
 
 
 def make_welcome_orders(received: Sequence[Received[UserCreated]]) -> None:
-    """Give each new user the welcome order, once for ever: who has one already gets, and causes, nothing."""
+    """Create the welcome order of each user who has none; nothing is done or published for the others."""
     with transaction.atomic(using=settings.SERVICE_DATABASE):
         orders = Order.objects.add_welcome(one.event.user_id for one in received)
-        # Backwards, so that of several events of one user the first is the cause.
+        # In reverse, so that of several events of one user the first is the cause.
         causes = {one.event.user_id: one for one in reversed(received)}
-        publish_all(_created(order, cause=causes[order.user_id]) for order in orders)
+        publish_all(
+            Outgoing(_created(order), key=str(order.id), cause=causes[order.user_id], event_id=created_id(order))
+            for order in orders
+        )
 
 
 def close_orders(received: Sequence[Received[PaymentCompleted]]) -> None:
-    """Close the orders that these payments are for; a payment that is on record changes nothing.
+    """Close the orders that these payments are for. A payment that is already on record changes nothing.
 
     Raises UnknownOrder, and IllegalTransition for a payment that contradicts the one on record.
     """
@@ -55,24 +56,28 @@ def close_orders(received: Sequence[Received[PaymentCompleted]]) -> None:
         Order.objects.save_settled(list(settled.values()))
 
 
-def publish_again(*, order_id: uuid.UUID) -> bool:
-    """Say once more that an order was placed, by the very same event; False if it is closed by now, or is still to be sent."""
+def republish_created(*, order_id: uuid.UUID) -> bool:
+    """Republish the order's `order.created`, with the same id.
+
+    Returns False if the order is closed or the event has not been sent yet.
+    """
     with transaction.atomic(using=settings.SERVICE_DATABASE):
         order = Order.objects.select_for_update().get(pk=order_id)
-        return order.status == Order.Status.PENDING and republish.publish_again(_created(order))
+        if order.status != Order.Status.PENDING:
+            return False
+        return republish(_created(order), key=str(order.id), event_id=created_id(order))
 
 
 def created_id(order: Order) -> str:
-    """The id of the one `order.created` that an order ever has."""
+    """The id of the only `order.created` that an order has."""
     return str(uuid.uuid5(order.id, OrderCreated.topic))
 
 
-def _created(order: Order, cause: Received[UserCreated] | None = None) -> Outgoing:
-    event = OrderCreated(
+def _created(order: Order) -> OrderCreated:
+    return OrderCreated(
         order_id=order.id,
         user_id=order.user_id,
         items=order.items,
         total_amount=order.total_amount,
         created_at=order.created_at,
     )
-    return Outgoing(event, key=str(order.id), cause=cause, event_id=created_id(order))

@@ -1,13 +1,13 @@
-"""Everything that payments reacts to."""
+"""The events that payments reacts to."""
 
 from collections.abc import Sequence
 
-from chassis.events.registry import Received, handles
+from chassis.events import Received, handles
 from payments import services
 from payments.events import OrderCreated
 
 
 @handles(OrderCreated)
 def pay(orders: Sequence[Received[OrderCreated]]) -> None:
-    """Somebody ordered: pay for it."""
+    """Pay for new orders."""
     services.pay(orders)

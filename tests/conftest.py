@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from services import SERVICES
+from settings.base import PUBLISHERS
 
 HERE = Path(__file__).parent
 ALIASES = {service.name: service.name if service.database else None for service in SERVICES}
@@ -32,5 +33,6 @@ def service(request: pytest.FixtureRequest, settings) -> str:
         name = marker.args[0]
     settings.SERVICE_NAME = name
     settings.SERVICE_DATABASE = ALIASES[name]
+    settings.EVENTS_PUBLISHER = PUBLISHERS[ALIASES[name] is not None]
     settings.ROOT_URLCONF = f"{name}.urls"
     return name

@@ -1,12 +1,12 @@
-"""The facts that users publishes."""
+"""The events that users publishes."""
 
 from pydantic import AwareDatetime
 
-from chassis.events.event import Event
+from chassis.events import Event
 
 
 class UserCreated(Event):
-    """Somebody joined."""
+    """A user was created."""
 
     topic = "user.created"
 

@@ -1,4 +1,4 @@
-"""A user, and what the database itself holds true of one."""
+"""The user model, with the constraints that the database enforces."""
 
 import uuid
 from typing import ClassVar
@@ -9,40 +9,44 @@ from django.db.models.functions import Lower, Now
 from django.utils import timezone
 
 EMAIL_UNIQUE = "users_email_unique"
+EMAIL_TAKEN = "This email is taken."
+
+
+class EmailTaken(Exception):
+    """Another user has this email, compared case-insensitively."""
 
 
 class UserManager(models.Manager["User"]):
-    """Writes that may meet an email which is taken: they find out without an error.
+    """Writes that raise EmailTaken without causing a database error.
 
-    A failed INSERT or UPDATE would stand in PostgreSQL's log and in the spans, with the values that it failed for.
+    A failed INSERT or UPDATE would put its values in PostgreSQL's log and in the spans.
     """
 
-    def add(self, user: "User") -> bool:
-        """Insert a user; False, with nothing inserted, where somebody has the email. Waits for a twin under way."""
+    def add(self, user: "User") -> None:
+        """Insert a user. Waits for a transaction that inserts the same email. Raises EmailTaken and inserts nothing."""
         with connections[settings.SERVICE_DATABASE].cursor() as cursor:
             cursor.execute(
                 "INSERT INTO users (id, email, name, created_at, modified_at) VALUES (%s, %s, %s, %s, %s)"
                 " ON CONFLICT (lower(email)) DO NOTHING",
                 [user.id, user.email, user.name, user.created_at, user.modified_at],
             )
-            user._state.adding, user._state.db = False, settings.SERVICE_DATABASE
-            return bool(cursor.rowcount)
+            if not cursor.rowcount:
+                raise EmailTaken(EMAIL_TAKEN)
+        user._state.adding, user._state.db = False, settings.SERVICE_DATABASE
 
-    def claim(self, email: str) -> bool:
-        """Make sure that until the end of the transaction nobody else can take an email; False where somebody has it.
+    def claim(self, email: str) -> None:
+        """Prevent others from taking an email until the end of the transaction. Raises EmailTaken.
 
-        An UPDATE has no ON CONFLICT. So a row with this email is inserted and deleted: whoever wants the same email waits
-        until this transaction ends, as for any row that it has written.
+        UPDATE has no ON CONFLICT. Therefore a row with this email is inserted and deleted: a transaction that inserts
+        the same email waits for this one to end.
         """
         placeholder = User(email=email, name="")
-        claimed = self.add(placeholder)
-        if claimed:
-            self.filter(pk=placeholder.pk).delete()
-        return claimed
+        self.add(placeholder)
+        self.filter(pk=placeholder.pk).delete()
 
 
 class User(models.Model):
-    """Somebody with an email address that nobody else has, whatever its case."""
+    """A user. Email addresses are unique, compared case-insensitively."""
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     email = models.CharField(max_length=254)
@@ -55,11 +59,9 @@ class User(models.Model):
     class Meta:
         db_table = "users"
         ordering = ("-created_at", "-id")
-        constraints = [
-            models.UniqueConstraint(Lower("email"), name=EMAIL_UNIQUE, violation_error_message="This email is taken.")
-        ]
+        constraints = [models.UniqueConstraint(Lower("email"), name=EMAIL_UNIQUE, violation_error_message=EMAIL_TAKEN)]
         indexes = [models.Index("created_at", "id", name="users_by_age")]
 
     def __str__(self) -> str:
-        # The id, not the name: this ends up in logs.
+        # Not the name: this is logged.
         return str(self.id)

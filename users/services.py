@@ -1,4 +1,4 @@
-"""What can be done with users. Each use case is one transaction, its events included."""
+"""The use cases of users. Each is one transaction that includes its events."""
 
 import uuid
 from collections.abc import Callable
@@ -7,18 +7,13 @@ from django.conf import settings
 from django.db import transaction
 from django.utils import timezone
 
-from chassis.events.envelope import Outgoing
-from chassis.outbox.publishing import publish_all
-from chassis.reconciliation import republish
+from chassis.events import publish
+from chassis.reconciliation.republish import republish
 from users.events import UserCreated
 from users.models import User
 
 Condition = Callable[[User], None]
-"""Looks at the row, locked, before it is written, and raises what shall end the use case."""
-
-
-class EmailTaken(Exception):
-    """Another user has this email, whatever its case."""
+"""Checks the locked row before it is written; raises an exception to reject the change."""
 
 
 class NoSuchUser(Exception):
@@ -26,25 +21,24 @@ class NoSuchUser(Exception):
 
 
 def create_user(*, email: str, name: str) -> User:
-    """Add a user and say so. Raises EmailTaken."""
+    """Create a user, and publish `user.created`. Raises EmailTaken."""
     user = User(email=email, name=name)
     user.modified_at = user.created_at
     with transaction.atomic(using=settings.SERVICE_DATABASE):
-        if not User.objects.add(user):
-            raise EmailTaken
-        publish_all([_created(user)])
+        User.objects.add(user)
+        publish(_created(user), key=str(user.id), event_id=created_id(user.id))
     return user
 
 
 def change_user(
     *, user_id: uuid.UUID, email: str | None = None, name: str | None = None, only_if: Condition | None = None
 ) -> User:
-    """Change what is given, leave the rest. Raises NoSuchUser, EmailTaken and what `only_if` raises."""
+    """Change the values that are given. Raises NoSuchUser, EmailTaken and any exception of `only_if`."""
     with transaction.atomic(using=settings.SERVICE_DATABASE):
         user = _locked(user_id, only_if)
         before = (user.email, user.name)
-        if email is not None and email.lower() != user.email.lower() and not User.objects.claim(email):
-            raise EmailTaken
+        if email is not None and email.lower() != user.email.lower():
+            User.objects.claim(email)
         user.email = user.email if email is None else email
         user.name = user.name if name is None else name
         if (user.email, user.name) != before:
@@ -54,36 +48,38 @@ def change_user(
 
 
 def delete_user(*, user_id: uuid.UUID, only_if: Condition | None = None) -> None:
-    """Remove a user. Raises NoSuchUser and what `only_if` raises."""
+    """Delete a user. Raises NoSuchUser and any exception of `only_if`."""
     with transaction.atomic(using=settings.SERVICE_DATABASE):
         _locked(user_id, only_if).delete()
 
 
-def publish_again(*, user_id: uuid.UUID) -> bool:
-    """Say once more that a user joined, by the same event; False if the user is gone by now, or it is still to be sent.
+def republish_created(*, user_id: uuid.UUID) -> bool:
+    """Republish the user's `user.created`, with the same id.
 
-    Where its outbox row is gone too, it says the user's present email and name.
+    Returns False if the user has been deleted or the event has not been sent yet. If its outbox row has been purged,
+    the event contains the user's current email and name.
     """
     with transaction.atomic(using=settings.SERVICE_DATABASE):
         user = User.objects.select_for_update().filter(pk=user_id).first()
-        return user is not None and republish.publish_again(_created(user))
+        if user is None:
+            return False
+        return republish(_created(user), key=str(user.id), event_id=created_id(user.id))
 
 
 def created_id(user_id: uuid.UUID) -> str:
-    """The id of the one `user.created` that a user ever has."""
+    """The id of the only `user.created` that a user has."""
     return str(uuid.uuid5(user_id, UserCreated.topic))
 
 
-def _created(user: User) -> Outgoing:
-    event = UserCreated(user_id=str(user.id), email=user.email, name=user.name, created_at=user.created_at)
-    return Outgoing(event, key=str(user.id), event_id=created_id(user.id))
+def _created(user: User) -> UserCreated:
+    return UserCreated(user_id=str(user.id), email=user.email, name=user.name, created_at=user.created_at)
 
 
 def _locked(user_id: uuid.UUID, only_if: Condition | None) -> User:
     try:
         user = User.objects.select_for_update().get(pk=user_id)
     except User.DoesNotExist:
-        raise NoSuchUser(user_id) from None
+        raise NoSuchUser("There is no user with this id.") from None
     if only_if is not None:
         only_if(user)
     return user

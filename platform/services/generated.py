@@ -1,7 +1,8 @@
-"""What `make generate` writes from the declarations, for formats that cannot read Python.
+"""Generates the parts of files that `make generate` derives from the declarations, for formats that cannot read Python.
 
-Whole files, `deploy/kubernetes/<service>.yaml`; lists on one line that end in `# services: <which>, generated`; and blocks
-between the lines `# services: <what>, generated` and `# end of generated`. All else in those files is written by hand.
+These are whole files, `deploy/kubernetes/<service>.yaml`; lists on one line that ends in `# services: <which>, generated`;
+and blocks between the lines `# services: <what>, generated` and `# end of generated`. The rest of those files is written
+by hand.
 """
 
 import re
@@ -9,7 +10,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from services import compose, kubernetes
-from services.declaration import Service
+from services.declaration import FOLDERS, PACKAGES, Service
 
 Services = tuple[Service, ...]
 
@@ -51,11 +52,10 @@ LIST = re.compile(r"\[(?P<items>[^\]\n]*)\](?P<comment> +# services: (?P<which>[
 BLOCK = re.compile(
     r"^(?P<indent> *)# services: (?P<what>[a-z ]+), generated\n.*?^ *# end of generated$", re.MULTILINE | re.DOTALL
 )
-NOT_SERVICES = {"chassis", "embedded", "scaffold", "services", "settings", "tests", "bench", "chaos"}
 
 
 def files(root: Path, services: Services) -> Iterator[tuple[Path, str]]:
-    """Each generated file below `root`, and what it must hold."""
+    """Each generated file below `root`, with its content."""
     for name in WITH_LISTS_OR_BLOCKS:
         path = root / name
         text = LIST.sub(lambda match: _list(match, services), path.read_text(encoding="utf-8"))
@@ -66,7 +66,7 @@ def files(root: Path, services: Services) -> Iterator[tuple[Path, str]]:
 
 
 def orphans(root: Path, services: Services) -> list[Path]:
-    """Manifests that were written for services that are no more."""
+    """Manifests of services that no longer exist."""
     names = {f"{service.name}.yaml" for service in services}
     written = (
         path for path in (root / kubernetes.FOLDER).glob("*.yaml") if path.read_text().startswith(kubernetes.MARK)
@@ -75,7 +75,7 @@ def orphans(root: Path, services: Services) -> list[Path]:
 
 
 def stale(root: Path, services: Services) -> list[Path]:
-    """The files that are not what they must be, or must not be."""
+    """The files that are out of date or should not exist."""
     changed = (path for path, text in files(root, services) if not path.exists() or path.read_text() != text)
     return [*changed, *orphans(root, services)]
 
@@ -83,7 +83,7 @@ def stale(root: Path, services: Services) -> list[Path]:
 def _list(match: re.Match[str], services: Services) -> str:
     items = [item.strip() for item in match["items"].split(",") if item.strip()]
     quote = '"' if items[0].startswith('"') else ""
-    kept = [item for item in items if item.strip('"') in NOT_SERVICES]
+    kept = [item for item in items if item.strip('"') in FOLDERS | PACKAGES]
     names = [f"{quote}{one.name}{quote}" for one in services if LISTS[match["which"]](one)]
     return f"[{', '.join([*kept, *names])}]{match['comment']}"
 

@@ -4,38 +4,31 @@ The one thing that is not a default are the copies of Kafka's internal topics: t
 """
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
-from embedded import cache
 from embedded.engines import Engines
 from embedded.kafka import Kafka
 from embedded.postgres import PostgreSQL
-from tests.acceptance.fixtures import STAND
-from tests.acceptance.stand import Stand
+from tests.acceptance.fixtures import prepared
+from tests.acceptance.harness import Harness
 from tests.acceptance.topics import Topics
 
 
 @pytest.fixture(scope="module")
-def stand(request: pytest.FixtureRequest) -> Iterator[Stand]:
+def harness(request: pytest.FixtureRequest) -> Iterator[Harness]:
     """Engines, with databases migrated and topics made."""
-    shown = request.config.stash.get(STAND, None)
-    with cache.throwaway("default-broker") as folder:
-        engines = Engines(PostgreSQL(folder / "postgres"), Kafka(folder / "kafka", stock=True))
-        engines.start()
-        stand = Stand(engines, folder)
-        try:
-            stand.prepare()
-            request.config.stash[STAND] = stand
-            yield stand
-        finally:
-            request.config.stash[STAND] = shown
-            stand.close()
-            engines.abandon()
+
+    def engines(folder: Path) -> Engines:
+        return Engines(PostgreSQL(folder / "postgres"), Kafka(folder / "kafka", stock=True))
+
+    with prepared(request.config, "default-broker", engines) as harness:
+        yield harness
 
 
 @pytest.fixture(scope="module")
-def topics(stand: Stand) -> Iterator[Topics]:
+def topics(harness: Harness) -> Iterator[Topics]:
     """All that is ever on the system's topics."""
-    with Topics(stand.engines.kafka.bootstrap_servers) as topics:
+    with Topics(harness.engines.kafka.bootstrap_servers) as topics:
         yield topics

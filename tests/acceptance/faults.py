@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from tests.acceptance.stand import Stand
+from tests.acceptance.harness import Harness
 
 PLACE = """
 CREATE TABLE refused_users (pattern text NOT NULL);
@@ -22,7 +22,7 @@ REMOVE = "DROP TRIGGER refuse_orders ON orders; DROP FUNCTION refuse_orders(); D
 class Faults:
     """Which users get no order. The trigger is there all the time, so that what is measured beside it differs in nothing else."""
 
-    def __init__(self, system: Stand) -> None:
+    def __init__(self, system: Harness) -> None:
         self._system = system
 
     def refuse(self, pattern: str) -> None:
@@ -39,7 +39,7 @@ class Faults:
 
 
 @contextmanager
-def faults(system: Stand) -> Iterator[Faults]:
+def faults(system: Harness) -> Iterator[Faults]:
     """Place the trigger, and remove it at the end."""
     with system.database("orderdb") as connection:
         connection.execute(PLACE)

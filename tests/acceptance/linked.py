@@ -20,7 +20,7 @@ from embedded.kafka import Kafka
 from embedded.ports import HOST
 from embedded.postgres import PostgreSQL
 from embedded.processes import Child, drive
-from tests.acceptance.stand import Stand
+from tests.acceptance.harness import Harness
 
 STATEMENT_SECONDS = 2
 """A statement that takes longer has failed; short, as tests wait for it."""
@@ -142,7 +142,7 @@ def _letting_in_by_password() -> dict[str, str]:
     return options
 
 
-class LinkedStand(Stand):
+class LinkedHarness(Harness):
     """The processes on such engines. A process that is told NAMES, a folder of `Names`, knows these and no other."""
 
     engines: LinkedEngines
@@ -159,18 +159,18 @@ class LinkedStand(Stand):
 
 
 @contextmanager
-def linked_stand() -> Iterator[LinkedStand]:
+def linked_harness() -> Iterator[LinkedHarness]:
     """Such a system, whole, while the body runs."""
-    with cache.throwaway("linked") as folder, Links() as links:
+    with cache.temporary_folder("linked") as folder, Links() as links:
         engines = LinkedEngines(folder, links)
-        stand = None
+        harness = None
         try:
             engines.start()
-            stand = LinkedStand(engines, folder)  # type: ignore[arg-type]
-            stand.prepare()
-            stand.whole()
-            yield stand
+            harness = LinkedHarness(engines, folder)  # type: ignore[arg-type]
+            harness.prepare()
+            harness.whole()
+            yield harness
         finally:
-            if stand is not None:
-                stand.close()
+            if harness is not None:
+                harness.close()
             engines.abandon()

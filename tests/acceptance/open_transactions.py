@@ -6,8 +6,8 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from tests.acceptance.books import new_ids, user_created, wire
-from tests.acceptance.lanes import joined
+from tests.acceptance.keyed_load import joined
+from tests.acceptance.ledger import new_ids, user_created, wire
 from tests.acceptance.topics import Topics
 from tests.waiting import eventually
 

@@ -13,7 +13,7 @@ from embedded import ports
 from embedded.engines import Engines
 from embedded.postgres import PostgreSQL
 from embedded.processes import START_WITHIN, Child, drive
-from tests.acceptance.stand import Stand
+from tests.acceptance.harness import Harness
 
 PROGRAM = shutil.which("pgbouncer", path=f"{os.environ.get('PATH', os.defpath)}:/usr/sbin")
 NOT_INSTALLED = "PgBouncer is not installed: apt-get install --no-install-recommends pgbouncer"
@@ -41,7 +41,7 @@ server_login_retry = 1
 
 
 class PgBouncer:
-    """In front of all databases of a server; use as a context manager."""
+    """In front of all databases of a server."""
 
     def __init__(self, server: PostgreSQL) -> None:
         self._server = server
@@ -49,7 +49,8 @@ class PgBouncer:
         self._child: Child | None = None
         self._folder = Path(tempfile.mkdtemp(prefix="pgbouncer-"))
 
-    def __enter__(self) -> "PgBouncer":
+    def prepare(self) -> None:
+        """Configure it for the server, which runs by now, and start it."""
         names = [database.name for database in self._server.databases]
         where = f"host={ports.HOST} port={self._server.port}"
         configuration = CONFIGURATION.format(
@@ -63,10 +64,11 @@ class PgBouncer:
             for path in (self._folder, *self._folder.iterdir()):
                 os.chown(path, *user)
         self.start()
-        return self
 
-    def __exit__(self, *_: object) -> None:
-        self.kill9()
+    def close(self) -> None:
+        """Kill it; nobody needs its files."""
+        if self._child:
+            self.kill9()
         shutil.rmtree(self._folder, ignore_errors=True)
 
     def start(self) -> None:
@@ -101,12 +103,20 @@ class PgBouncer:
         self.console("RECONNECT")
 
 
-class PooledStand(Stand):
-    """The system, whose web processes and consumers reach PostgreSQL through the pooler, and the others directly."""
+class PooledHarness(Harness):
+    """The system, whose web processes and consumers reach PostgreSQL through a pooler, and the others directly."""
 
-    def __init__(self, engines: Engines, folder: Path, pooler: PgBouncer) -> None:
+    def __init__(self, engines: Engines, folder: Path) -> None:
         super().__init__(engines, folder)
-        self.pooler = pooler
+        self.pooler = PgBouncer(engines.postgres)
+
+    def prepare(self) -> None:
+        self.pooler.prepare()
+        super().prepare()
+
+    def close(self) -> None:
+        super().close()
+        self.pooler.close()
 
     def _environment(self, service: str) -> dict[str, str]:
         usual = super()._environment(service)

@@ -3,43 +3,32 @@
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 
 import pytest
 from confluent_kafka import ElectionType
 from confluent_kafka.admin import AdminClient, ConfigResource, PartitionMetadata, ResourceType
 
-from embedded import cache
 from embedded.engines import choose
-from tests.acceptance.books import check, check_placed, settle
-from tests.acceptance.conftest import STAND
+from tests.acceptance.fixtures import prepared
+from tests.acceptance.harness import Harness
+from tests.acceptance.ledger import check, check_placed, settle
 from tests.acceptance.outages import Visitors
-from tests.acceptance.stand import Stand
-from tests.acceptance.topics import DEAD, EVENTS, Topics
+from tests.acceptance.topics import DEAD_LETTER_TOPICS, EVENTS, Topics
 from tests.waiting import eventually
 
 pytestmark = pytest.mark.acceptance
 
 
 @pytest.fixture(scope="module")
-def cluster(request: pytest.FixtureRequest) -> Iterator[Stand]:
+def cluster(request: pytest.FixtureRequest) -> Iterator[Harness]:
     """The whole system on three brokers of its own."""
-    with cache.throwaway("cluster") as folder:
-        engines = choose(folder, nodes=3)
-        engines.start()
-        system = Stand(engines, folder)
-        shared = request.config.stash.get(STAND, None)
-        request.config.stash[STAND] = system  # whose last lines are shown
-        try:
-            system.prepare()
-            system.whole()
-            yield system
-        finally:
-            request.config.stash[STAND] = shared
-            system.close()
-            engines.abandon()
+    with prepared(request.config, "cluster", partial(choose, nodes=3)) as system:
+        system.whole()
+        yield system
 
 
-def others(cluster: Stand) -> int:
+def others(cluster: Harness) -> int:
     """How many orders are no welcome orders."""
     return cluster.rows("orderdb", "SELECT count(*) FROM orders WHERE NOT is_welcome")[0][0]
 
@@ -47,7 +36,7 @@ def others(cluster: Stand) -> int:
 class Buyers(Visitors):
     """Place orders through the gateway, one after the other."""
 
-    def __init__(self, system: Stand) -> None:
+    def __init__(self, system: Harness) -> None:
         super().__init__(system)
         self.orders_before = others(system)
 
@@ -61,7 +50,7 @@ class Buyers(Visitors):
 def test_topics_are_made_for_three_brokers(cluster):
     client = AdminClient({"bootstrap.servers": cluster.engines.kafka.bootstrap_servers})
     known = client.list_topics(timeout=10).topics
-    resources = [ConfigResource(ResourceType.TOPIC, name) for name in (*EVENTS, *DEAD)]
+    resources = [ConfigResource(ResourceType.TOPIC, name) for name in (*EVENTS, *DEAD_LETTER_TOPICS)]
     for resource, future in client.describe_configs(resources).items():
         config = {entry.name: entry.value for entry in future.result(10).values()}
         assert (config["min.insync.replicas"], config["unclean.leader.election.enable"]) == ("2", "false")
@@ -71,7 +60,7 @@ def test_topics_are_made_for_three_brokers(cluster):
 
 
 @contextmanager
-def load(cluster: Stand) -> Iterator[tuple[Visitors, Buyers]]:
+def load(cluster: Harness) -> Iterator[tuple[Visitors, Buyers]]:
     """Users and orders, under way when the body begins; afterwards each was answered 201, and everybody lives on."""
     pids = {member.name: member.pid for member in cluster.members.values()}
     visitors, buyers = Visitors(cluster), Buyers(cluster)
@@ -89,7 +78,7 @@ def load(cluster: Stand) -> Iterator[tuple[Visitors, Buyers]]:
     assert {member.name: member.pid for member in cluster.members.values() if member.alive} == pids
 
 
-def hold_account(cluster: Stand, topics: Topics, visitors: Visitors, buyers: Buyers, *, relayed_once: bool) -> None:
+def hold_account(cluster: Harness, topics: Topics, visitors: Visitors, buyers: Buyers, *, relayed_once: bool) -> None:
     """All that was accepted has come to its end, once.
 
     A worker of payments whose call into the Kafka client hung is started again, as a supervisor would (`watchdog.py`).

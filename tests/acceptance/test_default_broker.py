@@ -5,13 +5,13 @@ from confluent_kafka import KafkaError, Producer
 from confluent_kafka.admin import AdminClient, ConfigResource, ResourceType
 
 from chassis.kafka import clients
-from tests.acceptance.books import check, new_ids, settle, user_created, wire
-from tests.acceptance.default_broker import stand, topics
-from tests.acceptance.lanes import joined
+from tests.acceptance.default_broker import harness, topics
+from tests.acceptance.keyed_load import joined
+from tests.acceptance.ledger import check, new_ids, settle, user_created, wire
 from tests.acceptance.open_transactions import freeze_inside_transaction
 from tests.waiting import eventually
 
-__all__ = ["stand", "topics"]
+__all__ = ["harness", "topics"]
 
 pytestmark = pytest.mark.acceptance
 
@@ -27,8 +27,8 @@ DEFAULTS = {
 
 
 @pytest.fixture
-def admin(stand) -> AdminClient:
-    return AdminClient({"bootstrap.servers": stand.engines.kafka.bootstrap_servers})
+def admin(harness) -> AdminClient:
+    return AdminClient({"bootstrap.servers": harness.engines.kafka.bootstrap_servers})
 
 
 def test_the_broker_has_the_defaults(admin):
@@ -86,11 +86,11 @@ def test_payments_killed_inside_its_transaction_are_replaced(system, topics, raw
     check(system, topics, torn.users)
 
 
-def test_an_event_as_large_as_is_allowed_can_be_dead_lettered(system, stand, topics):
+def test_an_event_as_large_as_is_allowed_can_be_dead_lettered(system, harness, topics):
     """With its headers it is larger than the broker allows by default: the topic's own setting is enough."""
     [key] = new_ids(1)
     value = b"x" * 1_000_000
-    producer = Producer({"bootstrap.servers": stand.engines.kafka.bootstrap_servers, "message.max.bytes": 1_100_000})
+    producer = Producer({"bootstrap.servers": harness.engines.kafka.bootstrap_servers, "message.max.bytes": 1_100_000})
     producer.produce("user.created", value, key, headers=[("more", b"y" * 60_000)])
     assert producer.flush(20) == 0
 
@@ -103,8 +103,8 @@ class TestNoTopicMakesItself:
     """`auto.create.topics.enable`, true by default, would make it with one partition and no copies."""
 
     @pytest.fixture(autouse=True)
-    def address(self, stand, settings):
-        settings.KAFKA_BOOTSTRAP_SERVERS = stand.engines.kafka.bootstrap_servers
+    def address(self, harness, settings):
+        settings.KAFKA_BOOTSTRAP_SERVERS = harness.engines.kafka.bootstrap_servers
 
     def test_by_being_written_to(self, admin):
         errors = []

@@ -5,8 +5,8 @@ import signal
 
 import pytest
 
-from tests.acceptance.books import check, new_ids, settle, user_created, wire
-from tests.acceptance.lanes import joined
+from tests.acceptance.keyed_load import joined
+from tests.acceptance.ledger import check, new_ids, settle, user_created, wire
 from tests.acceptance.open_transactions import freeze_inside_transaction
 from tests.waiting import eventually
 
@@ -103,6 +103,8 @@ def test_consumer_whose_name_another_has_taken(system, topics):
     wake(first)
     users += send(topics, 100)
     eventually(lambda: first.alive != second.alive, what="one of them leaves the place to the other")
+    gone = second if first.alive else first
+    assert "another running process has the same CONSUMER_ID ('orders-0' of orders)" in gone.child.last_lines()
     users += send(topics, 100)
     settle(system, topics)
     counted(system, users)

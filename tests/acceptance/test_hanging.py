@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from tests.acceptance.books import check, new_ids, settle, user_created, wire
+from tests.acceptance.ledger import check, new_ids, settle, user_created, wire
 from tests.acceptance.open_transactions import freeze_inside_transaction, is_open
 from tests.waiting import eventually
 

@@ -8,7 +8,7 @@ import orjson
 import pytest
 import yaml
 
-from tests.acceptance.books import check, settle, user_created, wire
+from tests.acceptance.ledger import check, settle, user_created, wire
 from tests.deploy.kustomize import ROOT
 from tests.waiting import eventually
 

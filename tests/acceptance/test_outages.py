@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.acceptance.books import check, new_ids, settle, user_created, wire
+from tests.acceptance.ledger import check, new_ids, settle, user_created, wire
 from tests.acceptance.outages import Supervisor, degraded, unready
 from tests.waiting import eventually
 

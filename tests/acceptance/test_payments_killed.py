@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.acceptance.books import check, settle
+from tests.acceptance.ledger import check, settle
 from tests.acceptance.open_transactions import freeze_inside_transaction, is_open
 from tests.waiting import eventually
 

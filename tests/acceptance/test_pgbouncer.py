@@ -9,12 +9,10 @@ import httpx2
 import psycopg
 import pytest
 
-from embedded import cache
-from embedded.engines import choose
-from tests.acceptance.books import check, new_ids, settle, user_created, wire
-from tests.acceptance.fixtures import STAND
-from tests.acceptance.lanes import joined
-from tests.acceptance.pgbouncer import NOT_INSTALLED, PROGRAM, SERVERS, PgBouncer, PooledStand
+from tests.acceptance.fixtures import prepared
+from tests.acceptance.keyed_load import joined
+from tests.acceptance.ledger import check, new_ids, settle, user_created, wire
+from tests.acceptance.pgbouncer import NOT_INSTALLED, PROGRAM, SERVERS, PooledHarness
 from tests.acceptance.topics import Topics
 from tests.waiting import eventually
 
@@ -30,33 +28,21 @@ PARAMETERS = {
 
 
 @pytest.fixture(scope="module")
-def stand(request) -> Iterator[PooledStand]:
-    shown = request.config.stash.get(STAND, None)
-    with cache.throwaway("pgbouncer") as folder:
-        engines = choose(folder)
-        engines.start()
-        with PgBouncer(engines.postgres) as pooler:
-            stand = PooledStand(engines, folder, pooler)
-            try:
-                stand.prepare()
-                request.config.stash[STAND] = stand
-                yield stand
-            finally:
-                request.config.stash[STAND] = shown
-                stand.close()
-                engines.abandon()
+def harness(request) -> Iterator[PooledHarness]:
+    with prepared(request.config, "pgbouncer", kind=PooledHarness) as harness:
+        yield harness
 
 
 @pytest.fixture(scope="module")
-def topics(stand) -> Iterator[Topics]:
-    with Topics(stand.engines.kafka.bootstrap_servers) as topics:
+def topics(harness) -> Iterator[Topics]:
+    with Topics(harness.engines.kafka.bootstrap_servers) as topics:
         yield topics
 
 
 @pytest.fixture
-def pooled(stand):
+def pooled(harness):
     """A client of the pooler, as the role of orders."""
-    with psycopg.connect(stand.pooler.url("orderdb"), autocommit=True) as connection:
+    with psycopg.connect(harness.pooler.url("orderdb"), autocommit=True) as connection:
         yield connection
 
 
@@ -79,7 +65,7 @@ def test_the_story(system, topics):
 
     settle(system, topics)
     check(system, topics, [user_id])
-    assert system.client.get("/api/orders", params={"userId": user_id}).json()["items"]
+    assert system.client.get("/api/orders", params={"userId": user_id}).json()["results"]
 
 
 def test_many_clients_share_few_server_connections(system):

@@ -5,8 +5,8 @@ import uuid
 import pytest
 
 from embedded.raw_kafka import RawRecord, send_raw
-from tests.acceptance.books import check, new_ids, settle, user_created, wire
-from tests.acceptance.topics import Headers, Seen
+from tests.acceptance.ledger import check, new_ids, settle, user_created, wire
+from tests.acceptance.topics import Headers, SeenRecord
 from tests.waiting import eventually
 
 pytestmark = pytest.mark.acceptance
@@ -48,7 +48,7 @@ def poisons() -> dict[str, Sent]:
     }
 
 
-def explained(letter: Seen) -> dict[str, str]:
+def explained(letter: SeenRecord) -> dict[str, str]:
     """What a dead letter says beside what the record was."""
     return {
         name.removeprefix(PREFIX): (value or b"").decode() for name, value in letter.headers if name.startswith(PREFIX)
@@ -133,7 +133,7 @@ def test_a_header_name_that_is_not_utf8_is_a_dead_letter_and_redriven_a_readable
     keys = [word for user_id in misnamed for word in ("--key", user_id)]
     assert system.manage("orders", "deadletters", "redrive", *keys)[0] == 0
     settle(system, topics)
-    check(system, topics, misnamed, buried=True)
+    check(system, topics, misnamed, dead_lettered=True)
     assert system.manage("orders", "reconcile", "--older-than", "0s")[0] in {0, 1}
     assert system["orders-consume"].ready()
 

@@ -4,7 +4,7 @@ import uuid
 
 import pytest
 
-from tests.acceptance.books import check, new_ids, settle, user_created, wire
+from tests.acceptance.ledger import check, new_ids, settle, user_created, wire
 from tests.acceptance.test_poison import died_at
 from tests.waiting import eventually
 

@@ -31,7 +31,12 @@ class Person:
         return {"email": f"{self.mail}@example.org", "name": f"Ada {self.name}", **changes}
 
     def send(self, system, method, path, expected, **body):
-        headers = {"User-Agent": self.agent, "Referer": f"http://localhost/?{self.query}"}
+        headers = {
+            "User-Agent": self.agent,
+            "Referer": f"http://localhost/?{self.query}",
+            "traceparent": f"00-{uuid.uuid4().hex}-{uuid.uuid4().hex[:16]}-01",
+            "tracestate": f"v={self.other}",
+        }
         answer = system.client.request(method, f"{path}?x={self.query}", json=self.body(**body), headers=headers)
         assert answer.status_code == expected, answer.text
         self.statuses.add(answer.status_code)
@@ -50,9 +55,12 @@ def test_nobodys_data_is_in_any_log_or_span(hasty):
     person.send(system, "POST", "/api/users", 400, email=[f"{person.mail}@example.org"])
     person.send(system, "POST", "/api/users", 400, email=f"{person.mail}@@example.org")
     person.send(system, "GET", "/api/users", 200)
+    for segment in (person.name, f"{person.mail}%40example.org"):
+        person.send(system, "GET", f"/api/users/{segment}", 404)
+        person.send(system, "GET", f"/api/{segment}", 404)
     _with_a_check_that_fails(system, person)
     _with_a_table_that_is_locked(system, person)
-    assert statuses == {200, 201, 400, 409, 500, 503}
+    assert statuses == {200, 201, 400, 404, 409, 500, 503}
     # The spans of the last requests, and the event's way through orders and payments.
     eventually(
         lambda: system.rows("orderdb", "SELECT 1 FROM orders WHERE user_id = %s AND status <> 'pending'", made["id"])

@@ -2,8 +2,8 @@
 
 import pytest
 
-from tests.acceptance.books import settle
-from tests.acceptance.lanes import Load, check_lanes, joined
+from tests.acceptance.keyed_load import Load, check_order_per_key, joined
+from tests.acceptance.ledger import settle
 
 pytestmark = pytest.mark.acceptance
 
@@ -35,4 +35,4 @@ def test_consumers_join_and_leave_under_load(system, topics, load):
 
     assert statuses == [0] * 5
     assert len(users) > 1_000
-    check_lanes(system, topics, load)
+    check_order_per_key(system, topics, load)

@@ -4,7 +4,7 @@ import uuid
 
 import pytest
 
-from tests.acceptance.books import check, new_ids, settle, user_created, wire
+from tests.acceptance.ledger import check, new_ids, settle, user_created, wire
 from tests.waiting import eventually
 
 pytestmark = pytest.mark.acceptance
@@ -81,7 +81,7 @@ def test_finds_a_deleted_user_created_and_a_lost_welcome_order(system, topics):
     of_user = "SELECT id, status FROM orders WHERE user_id = %s AND is_welcome"
     _, said = system.manage("orders", "reconcile", *SINCE, "--republish")
     [found] = [line for line in lines(said) if user["id"] in line]
-    assert "orders went past it without an effect" in found
+    assert "orders has passed it without effect" in found
     assert system.rows("orderdb", of_user, user["id"]) == [(order_id, "pending")], said
 
     # It is paid for by the same payment, which the inbox knows: so that needs a second look.
@@ -89,12 +89,12 @@ def test_finds_a_deleted_user_created_and_a_lost_welcome_order(system, topics):
     _, said = system.manage("orders", "reconcile", *SINCE, "--republish")
     [found] = [line for line in lines(said) if str(order_id) in line]
     assert "payment.completed/" in found
-    assert "orders went past it without an effect" in found
+    assert "orders has passed it without effect" in found
     [(_, status)] = system.rows("orderdb", of_user, user["id"])
     assert status in {"paid", "failed"}
 
 
 @pytest.mark.parametrize("service", ["gateway", "payments"])
-def test_a_service_that_keeps_nothing_says_so(stand, service):
-    status, said = stand.manage(service, "reconcile")
+def test_a_service_that_keeps_nothing_says_so(harness, service):
+    status, said = harness.manage(service, "reconcile")
     assert (status, f"{service} keeps nothing" in said) == (1, True)

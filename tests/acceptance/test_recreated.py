@@ -7,40 +7,27 @@ from collections.abc import Iterator
 import pytest
 from confluent_kafka.admin import AdminClient
 
-from embedded import cache
-from embedded.engines import choose
 from embedded.system import JOBS
-from tests.acceptance.conftest import STAND
-from tests.acceptance.stand import Stand
+from embedded.topics import EVENTS
+from tests.acceptance.fixtures import prepared
+from tests.acceptance.harness import Harness
 from tests.waiting import eventually
 
 pytestmark = pytest.mark.acceptance
 
 BEFORE, MEANWHILE, AFTER = 60, 10, 60
-EVENTS = ("user.created", "order.created", "payment.completed")
 SETTLED = "SELECT count(*) FROM orders WHERE user_id = ANY(%s) AND status <> 'pending'"
 
 
 @pytest.fixture(scope="module")
-def doomed(request: pytest.FixtureRequest) -> Iterator[Stand]:
+def doomed(request: pytest.FixtureRequest) -> Iterator[Harness]:
     """The whole system on engines of its own, whose data nobody else needs."""
-    with cache.throwaway("recreated") as folder:
-        engines = choose(folder)
-        engines.start()
-        system = Stand(engines, folder)
-        shared = request.config.stash.get(STAND, None)
-        request.config.stash[STAND] = system  # whose last lines are shown
-        try:
-            system.prepare()
-            system.whole()
-            yield system
-        finally:
-            request.config.stash[STAND] = shared
-            system.close()
-            engines.abandon()
+    with prepared(request.config, "recreated") as system:
+        system.whole()
+        yield system
 
 
-def register(system: Stand, count: int) -> list[str]:
+def register(system: Harness, count: int) -> list[str]:
     """New users, by the gateway, which takes them whatever Kafka does."""
     users = []
     for _ in range(count):
@@ -50,7 +37,7 @@ def register(system: Stand, count: int) -> list[str]:
     return users
 
 
-def settled(system: Stand, users: list[str]) -> bool:
+def settled(system: Harness, users: list[str]) -> bool:
     """Whether each has an order that was paid for, or refused; what ended meanwhile is started again, as a supervisor does."""
     system.revive()
     return system.rows("orderdb", SETTLED, users) == [(len(users),)]
@@ -68,7 +55,7 @@ def test_topics_that_are_deleted_and_made_again(doomed):
     users = register(doomed, AFTER)
     eventually(lambda: settled(doomed, users), within=60)
     for name in ("orders-consume", "payments-consume"):
-        assert doomed[name].logged("topic was deleted and made again, starting anew") or doomed[name].logged(
+        assert doomed[name].logged("topic was deleted and recreated, starting over") or doomed[name].logged(
             "partitions lost"
         )
 

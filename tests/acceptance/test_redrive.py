@@ -7,18 +7,18 @@ from collections import Counter
 
 import pytest
 
-from tests.acceptance.books import check, settle, user_created, wire
 from tests.acceptance.faults import faults
+from tests.acceptance.ledger import check, settle, user_created, wire
 from tests.waiting import eventually
 
 pytestmark = pytest.mark.acceptance
 
-DEAD = "user.created.orders.dlq"
+DEAD_LETTER_TOPIC = "user.created.orders.dlq"
 LETTERS = 200
 
 
 @pytest.fixture
-def buried(system, topics):
+def dead_lettered(system, topics):
     """Users whose welcome orders failed so often that their events are dead letters; the handler is mended since."""
     system.start(
         "orders-consume",
@@ -29,7 +29,7 @@ def buried(system, topics):
     )
     prefix = uuid.uuid4().hex[:8]
 
-    def bury(count: int) -> list[str]:
+    def fail(count: int) -> list[str]:
         users = [f"{prefix}-{number}" for number in range(count)]
         with faults(system) as fault:
             fault.refuse(f"{prefix}-%")
@@ -41,18 +41,18 @@ def buried(system, topics):
         assert system.rows("orderdb", "SELECT 1 FROM orders WHERE user_id = ANY(%s)", users) == []
         return users
 
-    return bury
+    return fail
 
 
 def letters_of(topics, users: list[str]) -> list:
     """Their dead letters; what was decided about these stands on the same topic, under their ids."""
     keys = {user.encode() for user in users}
-    return [record for record in topics.of(DEAD) if record.key in keys]
+    return [record for record in topics.of(DEAD_LETTER_TOPIC) if record.key in keys]
 
 
-def done(stand, *arguments: str) -> tuple[str, list[dict]]:
+def done(harness, *arguments: str) -> tuple[str, list[dict]]:
     """Run it to its end, which must be good. Returns what it printed, and what it logged."""
-    process = stand.command("orders", "deadletters", *arguments)
+    process = harness.command("orders", "deadletters", *arguments)
     out, err = process.communicate(timeout=120)
     assert process.returncode == 0, err
     return out, logged(err)
@@ -75,13 +75,13 @@ def check_redriven_once(topics, users: list[str]) -> None:
     redriven = Counter(record.header("deadletter-redriven") for record in back)
     assert redriven.pop("") == len(users), "as they came first"
     assert redriven == dict.fromkeys(letters, 1)
-    resolved = Counter(record.header("deadletter-resolves") for record in topics.of(DEAD))
+    resolved = Counter(record.header("deadletter-resolves") for record in topics.of(DEAD_LETTER_TOPIC))
     assert {letter: resolved[letter] for letter in letters} == dict.fromkeys(letters, 1)
 
 
-def test_a_person_looks_and_redrives_and_the_order_is_paid(system, topics, buried):
+def test_a_person_looks_and_redrives_and_the_order_is_paid(system, topics, dead_lettered):
     began = time.time()
-    [user, other] = users = buried(2)
+    [user, other] = users = dead_lettered(2)
 
     out, _ = done(system, "list", "--json", "--reason", "handler", *since(began))
     listed = {line["key"]: line for line in map(json.loads, out.splitlines())}
@@ -108,7 +108,7 @@ def test_a_person_looks_and_redrives_and_the_order_is_paid(system, topics, burie
     assert [line["by"] for line in lines if line["event"] == "dead letter discarded"] == ["bob"]
 
     settle(system, topics)
-    check(system, topics, [user], buried=True)
+    check(system, topics, [user], dead_lettered=True)
     assert system.rows("orderdb", "SELECT 1 FROM orders WHERE user_id = %s", other) == []
     out, _ = done(system, "list", "--json", "--resolved", *since(began))
     said = {line["key"]: line["resolution"] for line in map(json.loads, out.splitlines())}
@@ -118,9 +118,9 @@ def test_a_person_looks_and_redrives_and_the_order_is_paid(system, topics, burie
     }
 
 
-def test_killed_in_the_middle_and_run_again_each_comes_back_once(system, topics, buried):
+def test_killed_in_the_middle_and_run_again_each_comes_back_once(system, topics, dead_lettered):
     began = time.time()
-    users = buried(LETTERS)
+    users = dead_lettered(LETTERS)
 
     keys = {user.encode() for user in users}
 
@@ -139,7 +139,9 @@ def test_killed_in_the_middle_and_run_again_each_comes_back_once(system, topics,
     before = back()
     assert before < LETTERS, "it was in the middle"
     at = sorted(
-        record.at for record in topics.of("user.created") if record.key in keys and record.header("deadletter-redriven")
+        record.produced_at
+        for record in topics.of("user.created")
+        if record.key in keys and record.header("deadletter-redriven")
     )
     assert 79 / (at[79] - at[0]) <= rate * 1.3, "the rate is kept"
 
@@ -152,5 +154,5 @@ def test_killed_in_the_middle_and_run_again_each_comes_back_once(system, topics,
         assert by == [name] * int(out.split()[0])
     settle(system, topics, within=300)
 
-    check(system, topics, users, buried=True)
+    check(system, topics, users, dead_lettered=True)
     check_redriven_once(topics, users)

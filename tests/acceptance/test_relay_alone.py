@@ -7,9 +7,9 @@ from collections.abc import Iterator
 import pytest
 
 from embedded.runner import get
-from tests.acceptance.conftest import STAND
-from tests.acceptance.linked import LinkedStand, linked_stand
-from tests.acceptance.stand import Member
+from tests.acceptance.fixtures import shown
+from tests.acceptance.harness import Member
+from tests.acceptance.linked import LinkedHarness, linked_harness
 from tests.acceptance.topics import Topics
 from tests.waiting import eventually
 
@@ -25,20 +25,15 @@ AS_QUICK_AS_BEFORE = 10.0
 
 
 @pytest.fixture(scope="module")
-def linked(request: pytest.FixtureRequest) -> Iterator[LinkedStand]:
-    with linked_stand() as stand:
-        shared = request.config.stash.get(STAND, None)
-        request.config.stash[STAND] = stand  # whose last lines are shown
-        try:
-            yield stand
-        finally:
-            request.config.stash[STAND] = shared
+def linked(request: pytest.FixtureRequest) -> Iterator[LinkedHarness]:
+    with linked_harness() as harness, shown(request.config, harness):
+        yield harness
 
 
 class Scene:
     """Two relays of users, each with a link to Kafka of its own, and a topic of this test's."""
 
-    def __init__(self, system: LinkedStand, topic: str, seen: Topics) -> None:
+    def __init__(self, system: LinkedHarness, topic: str, seen: Topics) -> None:
         self.system, self.topic, self._seen = system, topic, seen
         self._next = 0
         links = system.engines.links
@@ -80,7 +75,7 @@ def live(relay: Member) -> bool:
 
 
 @pytest.fixture
-def scene(linked: LinkedStand) -> Iterator[Scene]:
+def scene(linked: LinkedHarness) -> Iterator[Scene]:
     linked.end([name for name in linked.members if "relay" in name or "payments" in name])
     with Topics(linked.engines.kafka.bootstrap_servers) as maker:
         topic = f"alone-{uuid.uuid4()}"

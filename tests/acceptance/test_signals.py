@@ -6,11 +6,12 @@ a web process, gunicorn is loaded, the signal does what the kernel does by defau
 
 import os
 import signal
+import uuid
 
 import pytest
 
-from tests.acceptance.books import check, new_ids, settle, user_created, wire
-from tests.acceptance.stand import KNOWN, Member
+from tests.acceptance.harness import KNOWN, Member
+from tests.acceptance.ledger import check, new_ids, settle, user_created, wire
 from tests.waiting import eventually
 
 pytestmark = pytest.mark.acceptance
@@ -50,6 +51,27 @@ def test_while_idle_the_group_is_left_at_once(system, topics):
     eventually(lambda: system["orders-consume-1"].metric("events_consumer_assigned_partitions") == 12)
 
 
+def test_after_a_handler_of_events_took_the_signal_away(system, topics):
+    """As a library may that it uses: the process takes it back, says so, and ends as ever."""
+    names = ["orders-consume", "payments-consume"]
+    members = [member for name in names for member in system.start(name, fault="handlers-take-signals")]
+    users = []
+    for way in ("default", "ignored", "another", "blocked", "inc"):
+        users.append(f"{way}-{uuid.uuid4()}")
+        topics.send(*wire(user_created(users[-1])))
+        settle(system, topics)
+    for member in members:
+        lines = member.logged("a signal was taken from this process, which needs it to stop; taken back")
+        wanted = ["SIG_DFL", "SIG_IGN", "handlers_take_signals.<locals>.<lambda>.<locals>.<lambda>", "blocked"]
+        assert [(line["signal"], line["was"]) for line in lines] == [("SIGTERM", was) for was in wanted]
+        eventually(lambda member=member: member.handles(signal.SIGTERM))
+
+    assert statuses(members) == dict.fromkeys(names, 0)
+    assert all(member.logged("left the group") for member in members)
+    system.whole()
+    check(system, topics, users)
+
+
 MOMENTS = {
     "at once": lambda member: True,
     "with its first handler": lambda member: member.handles(signal.SIGTERM),
@@ -71,13 +93,13 @@ def asked_to_end(member: Member) -> int:
 
 
 @pytest.mark.parametrize("moment", MOMENTS)
-def test_while_they_start(stand, topics, moment):
+def test_while_they_start(harness, topics, moment):
     users = new_ids(50)
-    stand.end(list(stand.members))
+    harness.end(list(harness.members))
     for user_id in users:
         topics.send_soon(*wire(user_created(user_id)))
     topics.flush()
-    starting = [stand.spawn(name) for name in KNOWN]
+    starting = [harness.spawn(name) for name in KNOWN]
     right: dict[str, int] = {}
 
     def ask() -> bool:
@@ -92,6 +114,6 @@ def test_while_they_start(stand, topics, moment):
     if moment == "with its first handler":
         assert set(right.values()) == {0}
     if moment in ("at once", "after 0.7 s"):  # the account takes longer than all else
-        stand.whole()
-        settle(stand, topics)
-        check(stand, topics, users)
+        harness.whole()
+        settle(harness, topics)
+        check(harness, topics, users)

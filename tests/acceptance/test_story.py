@@ -4,7 +4,7 @@ import uuid
 
 import pytest
 
-from tests.acceptance.books import settle
+from tests.acceptance.ledger import settle
 from tests.waiting import eventually
 
 pytestmark = pytest.mark.acceptance
@@ -42,14 +42,14 @@ class Told:
         self.trace_id = self.records["user.created"][0].header("traceId")
 
     def _settled_order(self):
-        [order] = self.system.client.get("/api/orders", params={"userId": self.user["id"]}).json()["items"] or [None]
+        [order] = self.system.client.get("/api/orders", params={"userId": self.user["id"]}).json()["results"] or [None]
         return order if order and order["status"] != "pending" else None
 
 
 @pytest.fixture(scope="module")
-def told(stand, topics) -> Told:
-    stand.whole()
-    return Told(stand, topics)
+def told(harness, topics) -> Told:
+    harness.whole()
+    return Told(harness, topics)
 
 
 def test_the_order_is_read_back_through_the_gateway(told):

@@ -1,100 +1,41 @@
-"""What stands on the topics, seen by a client of the test's own: it trusts nothing that the system says of itself."""
+"""What is on the topics, seen by a client of the test's own: it trusts nothing that the system says of itself."""
 
-import threading
 from collections.abc import Iterable
-from dataclasses import dataclass
-from functools import cached_property
-from typing import Any, Self
+from typing import Any
 
-import orjson
-from confluent_kafka import Consumer, KafkaError, Producer, TopicPartition
+from confluent_kafka import KafkaError, Producer
 from confluent_kafka.admin import AdminClient, NewTopic
 
-from embedded.headers import headers_of
-from embedded.positions import Place, Positions
+from embedded import topics
+from embedded.positions import Partition
+from embedded.topics import EVENTS, SeenRecord, TopicFollower
 
-EVENTS = ("user.created", "order.created", "payment.completed")
-DEAD = ("user.created.orders.dlq", "order.created.payments.dlq", "payment.completed.orders.dlq")
+__all__ = ["DEAD_LETTER_TOPICS", "EVENTS", "Headers", "SeenRecord", "Topics"]
+
+DEAD_LETTER_TOPICS = tuple(topics.DEAD_LETTER_TOPICS.values())
 
 Headers = list[tuple[str, bytes | None]]
 
 
-@dataclass(frozen=True)
-class Seen:
-    """A record as it stands on its topic."""
+class Topics(TopicFollower):
+    """Reads topics from their beginning in a thread of its own, and writes to them; use as a context manager."""
 
-    topic: str
-    partition: int
-    offset: int
-    key: bytes | None
-    value: bytes | None
-    headers: tuple[tuple[str, bytes | None], ...]
-    at: float = 0.0
-    """When it was produced, in seconds, by its producer's clock; that is the clock of us all."""
-
-    def header(self, name: str) -> str:
-        """The text of a header; empty when there is none of that name."""
-        return next((value.decode() for known, value in self.headers if known == name and value is not None), "")
-
-    @property
-    def id(self) -> str:
-        return self.header("ce_id")
-
-    @cached_property
-    def payload(self) -> dict[str, Any]:
-        """What the event says; empty when it cannot be read."""
-        try:
-            found = orjson.loads(self.value or b"")
-        except orjson.JSONDecodeError:
-            return {}
-        return found if isinstance(found, dict) else {}
-
-
-class Topics:
-    """Reads topics from their beginning in a thread of its own; use as a context manager.
-
-    By default it sees what was committed; else, with `uncommitted`, also what stands in open and aborted transactions.
-    """
-
-    def __init__(self, servers: str, names: Iterable[str] = EVENTS + DEAD, *, uncommitted: bool = False) -> None:
-        self._servers = {"bootstrap.servers": servers, "log_level": 0, "reconnect.backoff.max.ms": 200}
-        self._names = tuple(names)
-        self._uncommitted = uncommitted
-        self._admin = AdminClient(self._servers)
+    def __init__(
+        self, servers: str, names: Iterable[str] = EVENTS + DEAD_LETTER_TOPICS, *, uncommitted: bool = False
+    ) -> None:
+        super().__init__(servers, names, uncommitted=uncommitted)
+        self._admin = AdminClient(self.servers)
         self._producer = Producer(
-            self._servers | {"acks": "all", "enable.idempotence": True, "partitioner": "murmur2_random"}
-        )
-        self._positions = Positions(servers)
-        self._seen: dict[str, list[Seen]] = {name: [] for name in self._names}
-        self._at: dict[Place, int] = {}
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._read, name="topics", daemon=True)
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self._stop.set()
-        self._thread.join(10)
-        self._positions.close()
-
-    def of(self, topic: str, **payload: Any) -> list[Seen]:
-        """The records seen so far on a topic whose payload says this, in order for each partition."""
-        wanted = payload.items()
-        return (
-            [record for record in list(self._seen[topic]) if wanted <= record.payload.items()]
-            if wanted
-            else list(self._seen[topic])
+            self.servers | {"acks": "all", "enable.idempotence": True, "partitioner": "murmur2_random"}
         )
 
-    def by_id(self, topic: str, event_id: str) -> list[Seen]:
+    def by_id(self, topic: str, event_id: str) -> list[SeenRecord]:
         """The records seen so far that carry this `ce_id`."""
-        return [record for record in list(self._seen[topic]) if record.id == event_id]
+        return [record for record in list(self.seen[topic]) if record.id == event_id]
 
-    def dead(self, topic: str, group: str, key: bytes | None) -> list[Seen]:
+    def dead(self, topic: str, group: str, key: bytes | None) -> list[SeenRecord]:
         """The dead letters of a key."""
-        return [letter for letter in list(self._seen[f"{topic}.{group}.dlq"]) if letter.key == key]
+        return [letter for letter in list(self.seen[f"{topic}.{group}.dlq"]) if letter.key == key]
 
     def make(self, name: str, partitions: int) -> None:
         """Make a topic of the test's own."""
@@ -136,18 +77,13 @@ class Topics:
 
     # --- how far everybody is ---
 
-    def ends(self, topic: str, *, uncommitted: bool = False) -> dict[Place, int]:
+    def ends(self, topic: str, *, uncommitted: bool = False) -> dict[Partition, int]:
         """Where the partitions end, for a reader of committed records or of all."""
-        return self._positions.ends([topic], uncommitted=uncommitted)
+        return self.positions.ends([topic], uncommitted=uncommitted)
 
-    def caught_up(self, topic: str) -> bool:
-        """Whether all that this reader can see of a topic now has been seen."""
-        ends = self.ends(topic, uncommitted=self._uncommitted)
-        return all(self._at.get(place, -1) >= end for place, end in ends.items())
-
-    def committed(self, group: str, topic: str) -> dict[Place, int]:
+    def committed(self, group: str, topic: str) -> dict[Partition, int]:
         """The offsets up to which a consumer group has worked a topic off."""
-        return self._positions.committed(group, topic)
+        return self.positions.committed(group, topic)
 
     def worked_off(self, group: str, topic: str) -> bool:
         """Whether a group has committed an offset behind every record that stands on the topic now.
@@ -156,39 +92,8 @@ class Topics:
         """
         if not self.caught_up(topic) or self.ends(topic) != self.ends(topic, uncommitted=True):
             return False
-        last: dict[Place, int] = {}
-        for record in list(self._seen[topic]):
+        last: dict[Partition, int] = {}
+        for record in list(self.seen[topic]):
             last[record.topic, record.partition] = record.offset
         done = self.committed(group, topic)
         return all(done.get(place, -1) > offset for place, offset in last.items())
-
-    def _read(self) -> None:
-        consumer = Consumer(
-            self._servers
-            | {
-                "group.id": "acceptance",  # never joined and nothing committed: the partitions are assigned by hand
-                "enable.auto.commit": False,
-                "isolation.level": "read_uncommitted" if self._uncommitted else "read_committed",
-                "enable.partition.eof": True,
-                "fetch.wait.max.ms": 50,
-            }
-        )
-        try:
-            consumer.assign(
-                [TopicPartition(place.topic, place.partition, 0) for place in self._positions.places(self._names)]
-            )
-            while not self._stop.is_set():
-                for message in consumer.consume(500, timeout=0.02):
-                    self._take(message)
-        finally:
-            consumer.close()
-
-    def _take(self, message: Any) -> None:
-        place = (message.topic(), message.partition())
-        if message.error() is None:
-            headers = tuple(headers_of(message))
-            at = message.timestamp()[1] / 1000
-            self._seen[place[0]].append(Seen(*place, message.offset(), message.key(), message.value(), headers, at))
-            self._at[place] = message.offset() + 1
-        elif message.error().code() == KafkaError._PARTITION_EOF:
-            self._at[place] = message.offset()

@@ -100,12 +100,12 @@ def test_links_lead_to_pages(page, users):
     for _ in range(3):
         post(users, {"email": f"{uuid.uuid4()}@example.org", "name": "Ada"})
     page.goto(f"{users}?limit=1")
-    first = shown(page)["items"]
+    first = shown(page)["results"]
 
     page.click("ul.pager a[rel=next], .pager .next a, a:has-text('Next')")
 
     expect(page).to_have_url(re.compile(re.escape(users) + r"\?.*cursor="))
-    assert shown(page)["items"] != first
+    assert shown(page)["results"] != first
     page.click(".breadcrumb a")
     expect(page).to_have_url(users)
 
@@ -115,7 +115,7 @@ def test_the_list_as_json_from_the_menu(page, users):
     page.click(".format-selection button")
     page.click(".format-option:has-text('json')")
 
-    assert "items" in json.loads(page.inner_text("body"))
+    assert "results" in json.loads(page.inner_text("body"))
 
 
 def test_an_order_as_raw_json(page, orders):

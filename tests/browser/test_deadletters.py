@@ -10,11 +10,12 @@ import psycopg
 import pytest
 from playwright.sync_api import expect
 
-from chassis.deadletters.record import DeadLetter
+from chassis.deadletters.record import FailedRecord
 from chassis.events.envelope import Unreadable
+from chassis.kafka import names
 from chassis.kafka.records import Record
 from tests.browser.conftest import ADMIN, log_in
-from tests.chassis.support import letters
+from tests.chassis.support import dead_letters
 from tests.chassis.support.kafka_helpers import headers
 from tests.serving import run
 
@@ -34,7 +35,7 @@ def topics(site) -> None:
 
 
 @dataclass(frozen=True)
-class Buried:
+class Written:
     """A letter that stands on its topic."""
 
     id: str
@@ -42,26 +43,26 @@ class Buried:
     trace_id: str
 
 
-def bury(error: Exception, value: bytes = b'{"userId": "u1", "name": "Ada"}') -> Buried:
+def write(error: Exception, value: bytes = b'{"userId": "u1", "name": "Ada"}') -> Written:
     """An event of its own key has died."""
     key, trace_id = f"browser-{uuid.uuid4()}", uuid.uuid4().hex
     kept = [("ce_id", key.encode()), ("requestId", b"req-1"), ("traceId", trace_id.encode())]
     try:
         raise error
     except type(error) as raised:
-        letter = DeadLetter(Record(TOPIC, 3, next(OFFSETS), key.encode(), value, kept, 1_000), raised, 3)
-    [letter_id] = letters.bury(f"{TOPIC}.orders.dlq", letter)
-    return Buried(letter_id, key, trace_id)
+        letter = FailedRecord(Record(TOPIC, 3, next(OFFSETS), key.encode(), value, kept, 1_000), raised, 3)
+    [letter_id] = dead_letters.write(names.dead_letter_topic(TOPIC, "orders"), letter)
+    return Written(letter_id, key, trace_id)
 
 
 @pytest.fixture
-def failed(topics, service) -> Buried:
-    return bury(ValueError(f"cannot reach postgresql://orders:{SECRET}@host/orderdb"))
+def failed(topics, service) -> Written:
+    return write(ValueError(f"cannot reach postgresql://orders:{SECRET}@host/orderdb"))
 
 
 @pytest.fixture
-def junk(topics, service) -> Buried:
-    return bury(Unreadable("it is junk"), b"\xff junk")
+def junk(topics, service) -> Written:
+    return write(Unreadable("it is junk"), b"\xff junk")
 
 
 @pytest.fixture
@@ -83,9 +84,9 @@ def open_list(page, **filters: str) -> None:
     page.click("input[value=Filter]")
 
 
-def came_back(letter: Buried) -> int:
+def came_back(letter: Written) -> int:
     """How often an event is on its topic again."""
-    return sum(headers(message).get("deadletter-redriven") == letter.id for message in letters.everything(TOPIC))
+    return sum(headers(message).get("deadletter-redriven") == letter.id for message in dead_letters.everything(TOPIC))
 
 
 def test_the_list_is_narrowed_by_reason(admin, failed, junk):

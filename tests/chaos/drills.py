@@ -16,8 +16,9 @@ from chaos.accounting import account
 from chaos.load import Answer, Load
 from chaos.storm import running
 from chaos.system import Member, System
-from chaos.topics import EVENTS, Reader
+from chaos.topics import Reader
 from embedded.processes import drive
+from embedded.topics import EVENTS
 
 SABOTAGE = Path(__file__).with_name("sabotage.py")
 USERS = 8

@@ -38,7 +38,7 @@ def inbox_off():
     """Every event is new, and none is remembered."""
     from chassis.consumer import inbox
 
-    inbox.claim = lambda letters: {letter.identity for letter in letters}
+    inbox.claim = lambda events: {event.identity for event in events}
 
 
 @fault
@@ -140,6 +140,31 @@ def handlers_catch_everything():
         sound(received)
 
     setattr(services, use_case, catching)
+
+
+@fault
+def handlers_take_signals():
+    """The handler of an event of a user whose id begins so takes SIGTERM away from the process, as a library might."""
+    import ctypes
+    import signal
+
+    services, use_case = _use_case()
+    sound = getattr(services, use_case)
+    ways = {
+        "default": lambda: signal.signal(signal.SIGTERM, signal.SIG_DFL),
+        "ignored": lambda: signal.signal(signal.SIGTERM, signal.SIG_IGN),
+        "another": lambda: signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(7)),
+        "blocked": lambda: signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM]),
+        "inc": lambda: ctypes.CDLL(None).signal(signal.SIGTERM, 0),
+    }
+
+    def taking(received):
+        for one in received:
+            if take := ways.get(one.event.user_id.partition("-")[0]):
+                take()
+        sound(received)
+
+    setattr(services, use_case, taking)
 
 
 def _use_case():

@@ -4,11 +4,11 @@ from dataclasses import replace
 
 import pytest
 
-from chaos.accounting import BURIED, DISORDER, DOUBLED, LOST, STUCK, account, verdict
+from chaos.accounting import DEAD_LETTERED, DISORDER, DOUBLED, LOST, STUCK, account, verdict
 from chaos.evidence import Evidence, Order, OutboxRow, User
 from chaos.load import Answer, Wish
 from chaos.poison import Poison
-from chaos.topics import DEAD, EVENTS, Seen
+from embedded.topics import DEAD_LETTER_TOPICS, EVENTS, SeenRecord
 
 ANN, SEQUENCE = "ann", "sequence"
 WELCOME, ORDER, SEQUENCE_ORDER = "welcome-of-ann", "order", "welcome-of-sequence"
@@ -18,7 +18,7 @@ POISON = Poison("user.created", "cut off", "unreadable", b"eve", b"{", (("ce_id"
 
 def seen(topic, offset, key, event_id, *, partition=0, request="", **payload):
     value = repr(sorted(payload.items())).encode()
-    record = Seen(
+    record = SeenRecord(
         topic, partition, offset, key.encode(), value, (("ce_id", event_id.encode()), ("requestId", request.encode()))
     )
     record.__dict__["payload"] = payload
@@ -36,7 +36,7 @@ def letter(**changes):
     }
     said |= {"at": "now", "group": "orders", "id": "letter"} | changes
     headers = (*POISON.headers, *((f"deadletter-{name}", value.encode()) for name, value in said.items()))
-    return Seen(DEAD["user.created"], 0, 0, POISON.key, POISON.value, headers)
+    return SeenRecord(DEAD_LETTER_TOPICS["user.created"], 0, 0, POISON.key, POISON.value, headers)
 
 
 def payment(order, offset, *, payment_id=None, status="completed"):
@@ -64,7 +64,7 @@ def world():
             "orders": [
                 OutboxRow(number, f"made-{id}", "order.created", id, True, None) for number, id in enumerate(orders)
             ]
-            + [OutboxRow(9, "letter", DEAD["user.created"], "eve", True, None)],
+            + [OutboxRow(9, "letter", DEAD_LETTER_TOPICS["user.created"], "eve", True, None)],
         },
         claimed={"u1": 1, "s1": 2, "s2": 2, "s3": 4, **{f"paid-payment-of-{id}-completed": 7 for id in orders}},
         settled=list(orders),
@@ -72,15 +72,15 @@ def world():
             "user.created": [
                 seen("user.created", 0, ANN, "u1"),
                 *(seen("user.created", number, SEQUENCE, event, partition=1) for number, event in enumerate(events)),
-                Seen(*PLACE, POISON.key, POISON.value, POISON.headers),
+                SeenRecord(*PLACE, POISON.key, POISON.value, POISON.headers),
             ],
             "order.created": [
                 seen("order.created", number, id, f"made-{id}", request=causes.get(id, ""))
                 for number, id in enumerate(orders)
             ],
             "payment.completed": [payment(id, number) for number, id in enumerate(orders)],
-            **{name: [] for name in DEAD.values()},
-            DEAD["user.created"]: [letter()],
+            **{name: [] for name in DEAD_LETTER_TOPICS.values()},
+            DEAD_LETTER_TOPICS["user.created"]: [letter()],
         },
         poison={PLACE: POISON},
         sequences={SEQUENCE: events},
@@ -167,8 +167,8 @@ BROKEN = {
         LOST,
         "users' outbox rows marked as sent that are on no topic",
     ),
-    "a good event is buried": (
-        lambda w: more(w, DEAD["user.created"], letter(offset="77")),
+    "a good event is dead-lettered": (
+        lambda w: more(w, DEAD_LETTER_TOPICS["user.created"], letter(offset="77")),
         LOST,
         "good events in a dead-letter topic",
     ),
@@ -262,20 +262,24 @@ BROKEN = {
         STUCK,
         "database sessions in an old transaction",
     ),
-    "poison is gone": (lambda w: topic(w, DEAD["user.created"], []), BURIED, "poison in no dead-letter topic"),
+    "poison is gone": (
+        lambda w: topic(w, DEAD_LETTER_TOPICS["user.created"], []),
+        DEAD_LETTERED,
+        "poison in no dead-letter topic",
+    ),
     "no reason": (
-        lambda w: topic(w, DEAD["user.created"], [letter(reason="")]),
-        BURIED,
+        lambda w: topic(w, DEAD_LETTER_TOPICS["user.created"], [letter(reason="")]),
+        DEAD_LETTERED,
         "poison whose dead letter is altered or gives no reason",
     ),
     "altered": (
-        lambda w: topic(w, DEAD["user.created"], [replace(letter(), value=b"{}")]),
-        BURIED,
+        lambda w: topic(w, DEAD_LETTER_TOPICS["user.created"], [replace(letter(), value=b"{}")]),
+        DEAD_LETTERED,
         "poison whose dead letter is altered or gives no reason",
     ),
     "died twice": (
-        lambda w: topic(w, DEAD["user.created"], [letter(), letter(id="another")]),
-        BURIED,
+        lambda w: topic(w, DEAD_LETTER_TOPICS["user.created"], [letter(), letter(id="another")]),
+        DEAD_LETTERED,
         "poison with two different dead letters",
     ),
 }
@@ -295,4 +299,4 @@ def test_every_check_can_fail():
 
 
 def test_every_topic_is_looked_at():
-    assert set(world().seen) == {*EVENTS, *DEAD.values()}
+    assert set(world().seen) == {*EVENTS, *DEAD_LETTER_TOPICS.values()}

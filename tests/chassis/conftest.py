@@ -11,6 +11,7 @@ from chassis.consumer import consumer as consumer_module
 from chassis.consumer import orphaned_transactions
 from chassis.events.event import Event
 from chassis.events.registry import Handler, Received
+from chassis.kafka import names
 from tests.chassis.support.kafka_helpers import make_topic, new_topic, send
 
 
@@ -34,7 +35,7 @@ class Scene:
 
     @property
     def dead(self) -> str:
-        return f"{self.topic}.{self.group}.dlq"
+        return names.dead_letter_topic(self.topic, self.group)
 
     def handle(self, received: list[Received[Counted]]) -> None:
         self.react(self, received)

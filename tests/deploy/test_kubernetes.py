@@ -13,7 +13,7 @@ from embedded.system import JOBS, PROCESSES
 from gateway.server import SHUTDOWN_SECONDS
 from settings import table
 from tests.deploy import kustomize
-from tests.settings.services import REQUIRED, SECRET, SERVICES
+from tests.settings.services import REQUIRED, SECRET, SERVICE_NAMES
 
 WORKLOADS = kustomize.of_kind("Deployment", "StatefulSet")
 ALL = WORKLOADS | kustomize.of_kind("Job", "CronJob")
@@ -89,33 +89,33 @@ class TestProcesses:
 class TestSettings:
     @pytest.mark.parametrize("name", ALL)
     def test_every_variable_exists(self, name):
-        fields = table.SERVICES[service_of(ALL[name])].model_fields
+        fields = table.ENVIRONMENTS[service_of(ALL[name])].model_fields
         known = {field.upper() for field in fields} | {row[0] for row in table.OTHERS} | PARTS
         for container in containers(ALL[name]):
             assert {variable["name"] for variable in container["env"]} <= known
 
     def test_every_common_variable_exists(self):
-        known = {field.upper() for model in table.SERVICES.values() for field in model.model_fields}
+        known = {field.upper() for model in table.ENVIRONMENTS.values() for field in model.model_fields}
         assert set(COMMON) <= known | {row[0] for row in table.OTHERS} | PARTS
 
     @pytest.mark.parametrize("name", ALL)
     def test_with_its_secret_each_reads_a_sound_configuration(self, name, tmp_path, monkeypatch):
         service = service_of(ALL[name])
-        for variable in {field.upper() for model in table.SERVICES.values() for field in model.model_fields}:
+        for variable in {field.upper() for model in table.ENVIRONMENTS.values() for field in model.model_fields}:
             monkeypatch.delenv(variable, raising=False)
         for variable, value in environment(containers(ALL[name])[-1]).items():
             monkeypatch.setenv(variable, value)
         for key, value in {"SECRET_KEY": SECRET, **REQUIRED[service]}.items():
             (tmp_path / key.lower()).write_text(value)
 
-        class InPod(table.SERVICES[service]):
+        class InPod(table.ENVIRONMENTS[service]):
             model_config = SettingsConfigDict(secrets_dir=tmp_path)
 
         found = InPod.read()
         assert found.environment == "production"
         assert {"localhost", "10.0.0.7"} <= set(found.allowed_hosts)
 
-    @pytest.mark.parametrize("service", SERVICES)
+    @pytest.mark.parametrize("service", SERVICE_NAMES)
     def test_the_readme_says_which_secrets_to_make(self, service):
         text = (kustomize.FOLDER / "README.md").read_text()
         (line,) = re.findall(rf"create secret generic {service} .*", text)

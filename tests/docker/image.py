@@ -5,7 +5,7 @@ import shutil
 from fnmatch import fnmatch
 from pathlib import Path
 
-from tests.settings.services import ROOT, SERVICES
+from tests.settings.services import ROOT, SERVICE_NAMES
 
 DOCKERFILE = ROOT / "docker" / "Dockerfile"
 
@@ -32,7 +32,7 @@ def context() -> set[str]:
     """The files of the repository that the build may see: .dockerignore, its last matching line decides."""
     rules = [line for line in (ROOT / ".dockerignore").read_text().splitlines() if line and not line.startswith("#")]
     candidates = [ROOT / name for name in ("manage.py", "requirements.txt", "requirements-dev.txt", ".gitignore")]
-    for folder in ("settings", "platform", *SERVICES, "docker", "tests", "deploy", "docs"):
+    for folder in ("settings", "platform", *SERVICE_NAMES, "docker", "tests", "deploy", "docs"):
         candidates += (path for path in (ROOT / folder).rglob("*") if path.is_file())
     names = (path.relative_to(ROOT).as_posix() for path in candidates)
     return {name for name in names if _is_seen(name, rules)}

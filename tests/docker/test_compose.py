@@ -96,7 +96,7 @@ class TestSettings:
     @pytest.mark.parametrize("name", compose.ours())
     def test_every_variable_exists(self, name):
         service = compose.services()[name]
-        known = {field.upper() for field in table.SERVICES[compose.module(service)].model_fields}
+        known = {field.upper() for field in table.ENVIRONMENTS[compose.module(service)].model_fields}
         known |= {row[0] for row in table.OTHERS}
         assert set(service["environment"]) <= known
 
@@ -104,7 +104,7 @@ class TestSettings:
     def test_every_required_variable_is_set_and_all_are_right(self, name, secrets, tmp_path, monkeypatch):
         """The environment is read as the container would read it: its variables, its secrets, in production."""
         service = compose.services()[name]
-        for variable in {field.upper() for model in table.SERVICES.values() for field in model.model_fields}:
+        for variable in {field.upper() for model in table.ENVIRONMENTS.values() for field in model.model_fields}:
             monkeypatch.delenv(variable, raising=False)
         for variable, value in service["environment"].items():
             monkeypatch.setenv(variable, str(value).lower() if isinstance(value, bool) else str(value))
@@ -112,7 +112,7 @@ class TestSettings:
             source, target = (secret, secret) if isinstance(secret, str) else (secret["source"], secret["target"])
             shutil.copy(secrets / source, tmp_path / target)
 
-        class InContainer(table.SERVICES[compose.module(service)]):
+        class InContainer(table.ENVIRONMENTS[compose.module(service)]):
             model_config = SettingsConfigDict(secrets_dir=tmp_path)
 
         found = InContainer.read()

@@ -10,7 +10,7 @@ import pytest
 
 import services
 from tests.docker import compose, image
-from tests.settings.services import SECRET, SERVICES, production
+from tests.settings.services import SECRET, SERVICE_NAMES, production
 
 FINAL = image.stages()[-1]
 
@@ -42,7 +42,7 @@ class TestContent:
         assert not [name for name in files if re.search(r"embedded|(^|/)tests?(/|\.py$)|secret|\.pyc$|(^|/)\.", name)]
         assert {name.split("/")[0] for name in files} == {
             *("manage.py", "requirements.txt", "settings", "platform", "docker"),
-            *SERVICES,
+            *SERVICE_NAMES,
         }
 
     def test_migrations_and_templates_are_in_it(self, srv):
@@ -59,7 +59,7 @@ class TestContent:
 
 
 class TestRuns:
-    @pytest.mark.parametrize("service", SERVICES)
+    @pytest.mark.parametrize("service", SERVICE_NAMES)
     def test_every_service_boots_from_it_alone(self, srv, service):
         done = run(srv, "manage.py", "check", "--deploy", "--fail-level=WARNING", **production(service))
         assert done.returncode == 0, done.stderr

@@ -47,6 +47,14 @@ def defined(body: list[ast.stmt], attribute: str) -> ast.stmt | None:
     return None
 
 
+def source(body: list[ast.stmt], attribute: str) -> str:
+    """Where a package has a name from that it passes on; empty if it does not."""
+    for statement in body:
+        if isinstance(statement, ast.ImportFrom) and attribute in {alias.name for alias in statement.names}:
+            return f"{statement.module}.{attribute}"
+    return ""
+
+
 def exists(dotted: str) -> bool:
     """Whether a dotted name is a module, or something that is defined in one."""
     found = module(dotted.split("."))
@@ -57,7 +65,8 @@ def exists(dotted: str) -> bool:
     for attribute in attributes:
         statement = defined(body, attribute)
         if statement is None:
-            return False
+            passed_on = source(body, attribute) if file.name == "__init__.py" else ""
+            return bool(passed_on) and exists(".".join([passed_on, *attributes[1:]]))
         body = getattr(statement, "body", [])
     return True
 
@@ -81,7 +90,14 @@ def test_the_architecture_walks_through_the_code():
 
 
 @pytest.mark.parametrize(
-    "wrong", ["gateway.proxy.Proxy.refuse", "gateway.proxies", "users.services.create", "nowhere.x"]
+    "wrong",
+    [
+        "gateway.proxy.Proxy.refuse",
+        "gateway.proxies",
+        "users.services.create",
+        "chassis.events.transaction",
+        "nowhere.x",
+    ],
 )
 def test_a_name_that_does_not_exist_is_found(wrong):
     assert not exists(wrong)

@@ -4,12 +4,12 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from tests.acceptance.fixtures import STAND, pytest_runtest_makereport, raw, stand, system, topics, visitors
-from tests.acceptance.lanes import Load
+from tests.acceptance.fixtures import HARNESS, harness, pytest_runtest_makereport, raw, system, topics, visitors
+from tests.acceptance.keyed_load import Load
 
 Limit = Callable[..., None]
 
-__all__ = ["STAND", "pytest_runtest_makereport", "raw", "stand", "system", "topics", "visitors"]
+__all__ = ["HARNESS", "harness", "pytest_runtest_makereport", "raw", "system", "topics", "visitors"]
 
 
 @pytest.fixture
@@ -27,7 +27,7 @@ def figures(request: pytest.FixtureRequest) -> Iterator[dict[str, object]]:
 @pytest.fixture
 def load(topics) -> Iterator[Load]:
     """Events on `user.created`, some eighty a second, under enough keys that every partition gets some all the time."""
-    load = Load(topics, lanes=80, every=0.01)
+    load = Load(topics, keys=80, every=0.01)
     load.start()
     yield load
     load.end()

@@ -4,7 +4,7 @@ import time
 from collections.abc import Mapping
 
 from embedded.runner import get
-from tests.acceptance.stand import Member
+from tests.acceptance.harness import Member
 from tests.waiting import eventually
 
 
@@ -49,6 +49,8 @@ def all_gone_on(system, topics, topic: str, moment: float, *, within: float = 30
 def first_record(topics, topic: str, moment: float) -> float:
     """How long after `moment` the first record was produced to a topic. Waits for that."""
     return eventually(
-        lambda: min((record.at - moment for record in topics.of(topic) if record.at > moment), default=None),
+        lambda: min(
+            (record.produced_at - moment for record in topics.of(topic) if record.produced_at > moment), default=None
+        ),
         what=f"a record on {topic}",
     )

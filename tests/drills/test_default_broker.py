@@ -2,11 +2,11 @@
 
 import pytest
 
-from tests.acceptance.default_broker import stand, topics
+from tests.acceptance.default_broker import harness, topics
 from tests.drills.test_takeover_consumer import replaced_after
 from tests.drills.test_takeover_payments import paid_after
 
-__all__ = ["stand", "topics"]
+__all__ = ["harness", "topics"]
 
 pytestmark = pytest.mark.drill
 

@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.acceptance.books import settle, user_created, wire
 from tests.acceptance.faults import Faults, faults
-from tests.acceptance.lanes import check_lanes, handled
-from tests.acceptance.topics import Headers, Seen, Topics
+from tests.acceptance.keyed_load import check_order_per_key, handled
+from tests.acceptance.ledger import settle, user_created, wire
+from tests.acceptance.topics import Headers, SeenRecord, Topics
 from tests.drills.measures import now
 from tests.waiting import eventually
 
@@ -22,7 +22,7 @@ pytestmark = pytest.mark.drill
 
 FAILS_FOR, HEALTHY_FOR = 30.0, 12.0
 OFTEN = {"RETRY_ATTEMPTS": "100", "RETRY_CAP_SECONDS": "1"}
-"""The event is tried again every second, so that it is a nuisance for all of the time, and is not buried."""
+"""The event is tried again every second, so that it is a nuisance for all of the time, and is not dead-lettered."""
 
 BUSY = 600.0
 """Nothing here takes a minute, but on a machine that has much else to do."""
@@ -59,11 +59,11 @@ def test_other_keys_while_one_fails(system, topics, fault, load, figures, limit)
     moments.append(now())
     load.end()
     settle(system, topics)
-    check_lanes(system, topics, load)
+    check_order_per_key(system, topics, load)
 
     at = handled(system, others)
     first, failing, last = (
-        [at[r.id] - r.at for r in topics.of("user.created") if r.id in at and begin <= r.at < end]
+        [at[r.id] - r.produced_at for r in topics.of("user.created") if r.id in at and begin <= r.produced_at < end]
         for begin, end in pairwise(moments)
     )
     failed = len(system["orders-consume"].logged("event failed, will try again"))
@@ -116,7 +116,7 @@ class Bad:
                 self._topics.flush()
         self._topics.flush()
 
-    def seen(self) -> list[Seen]:
+    def seen(self) -> list[SeenRecord]:
         """Its events as they stand on the topic, in their order."""
         return [record for record in self._topics.of("user.created") if record.key == self.key.encode()]
 
@@ -150,7 +150,7 @@ def test_all_wait_behind_a_failing_one(system, topics, fault, load, figures, flo
     eventually(lambda: len(bad.seen()) == bad.count, within=BUSY, every=0.5)
     paused, partition = now(), bad.seen()[0].partition
     time.sleep(5)
-    elsewhere = {r.id for r in topics.of("user.created") if r.at > paused and r.partition != partition}
+    elsewhere = {r.id for r in topics.of("user.created") if r.produced_at > paused and r.partition != partition}
     eventually(lambda: elsewhere <= set(handled(system, list(load.sent))), what="other partitions go on")
 
     fault.mend()
@@ -178,7 +178,7 @@ def test_all_wait_behind_a_failing_one(system, topics, fault, load, figures, flo
     assert elsewhere
     assert flood.most / 3 < held <= flood.most
     assert peak - before < flood.growth
-    check_lanes(system, topics, load)
+    check_order_per_key(system, topics, load)
 
 
 class Watch(threading.Thread):

@@ -5,8 +5,8 @@ from itertools import pairwise
 
 import pytest
 
-from tests.acceptance.books import new_ids, settle, user_created, wire
-from tests.acceptance.lanes import check_lanes, handled
+from tests.acceptance.keyed_load import check_order_per_key, handled
+from tests.acceptance.ledger import new_ids, settle, user_created, wire
 from tests.acceptance.test_poison import died_at
 from tests.drills.measures import now
 from tests.waiting import eventually
@@ -50,7 +50,7 @@ def test_other_keys_while_three_hang(system, topics, load, figures, limit):
     ended = now()
     load.end()
     settle(system, topics, within=120)
-    check_lanes(system, topics, load)
+    check_order_per_key(system, topics, load)
 
     at = handled(system, topics_of_all)
     moments = [began, *sorted(moment for moment in at.values() if began < moment < ended)]

@@ -7,9 +7,9 @@ from itertools import pairwise
 import pytest
 
 from embedded.processes import drive
-from tests.acceptance.books import settle
-from tests.acceptance.lanes import check_lanes, handled, joined
-from tests.acceptance.stand import READY_WITHIN
+from tests.acceptance.harness import READY_WITHIN
+from tests.acceptance.keyed_load import check_order_per_key, handled, joined
+from tests.acceptance.ledger import settle
 from tests.drills.measures import now
 
 pytestmark = pytest.mark.drill
@@ -91,7 +91,7 @@ def test_rebalance_storm(system, topics, load, figures, limit):
     settle(system, topics)
 
     at = sorted(handled(system, list(load.sent)).values())
-    last_sent = max(record.at for record in topics.of("user.created"))
+    last_sent = max(record.produced_at for record in topics.of("user.created"))
     busy = [moment for moment in at if moment <= last_sent]
     standstills = [(after - before, before) for before, after in pairwise(busy)]
     gaps = sorted(seconds for seconds, _ in standstills)
@@ -99,7 +99,7 @@ def test_rebalance_storm(system, topics, load, figures, limit):
     figures["events"] = len(users)
     figures["longest time without a handled event"] = worst = gaps[-1]
     figures["p99 of all such times"] = gaps[int(len(gaps) * 0.99)]
-    check_lanes(system, topics, load)
+    check_order_per_key(system, topics, load)
     assert set(storm.statuses) == {0}
     limit(worst, 3.0, _story(storm, standstills))
 

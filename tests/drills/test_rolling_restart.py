@@ -3,8 +3,8 @@
 import pytest
 
 from services import BEHIND_GATEWAY
-from tests.acceptance.books import check, check_placed, settle
-from tests.acceptance.stand import KNOWN, READY_WITHIN
+from tests.acceptance.harness import KNOWN, READY_WITHIN
+from tests.acceptance.ledger import check, check_placed, settle
 from tests.drills.balancer import Balancer, Visitor
 from tests.waiting import eventually
 

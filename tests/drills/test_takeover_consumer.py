@@ -2,8 +2,8 @@
 
 import pytest
 
-from tests.acceptance.books import settle
-from tests.acceptance.lanes import check_lanes, joined
+from tests.acceptance.keyed_load import check_order_per_key, joined
+from tests.acceptance.ledger import settle
 from tests.drills.measures import all_gone_on, now, up_at
 from tests.waiting import eventually
 
@@ -34,7 +34,7 @@ def test_consumer_started_again(system, topics, load, figures, limit):
     load.end()
     settle(system, topics)
 
-    check_lanes(system, topics, load)
+    check_order_per_key(system, topics, load)
     limit(worst, 1.0)
 
 
@@ -50,7 +50,7 @@ def replaced_after(system, topics, load, figures) -> float:
     load.end()
     settle(system, topics)
 
-    check_lanes(system, topics, load)
+    check_order_per_key(system, topics, load)
     assert worst > 1.0, "the one that was killed had no partitions"
     return worst
 

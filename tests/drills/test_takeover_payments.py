@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.acceptance.books import check, settle
+from tests.acceptance.ledger import check, settle
 from tests.acceptance.open_transactions import Torn, freeze_inside_transaction
 from tests.drills.measures import gone_on, now, up_at
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.acceptance.books import check, settle
+from tests.acceptance.ledger import check, settle
 from tests.acceptance.test_relays import only_active
 from tests.drills.measures import first_record, now, up_at
 from tests.waiting import eventually

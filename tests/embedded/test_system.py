@@ -1,9 +1,9 @@
 import pytest
 
-from embedded.system import JOBS, KNOWS, PROCESSES, ROOT, SERVICES, environment, urls
+from embedded.system import JOBS, KNOWN_ADDRESSES, PROCESSES, ROOT, SERVICE_NAMES, environment, urls
 
 ADDRESSES = {
-    **urls(dict.fromkeys(SERVICES, 1)),
+    **urls(dict.fromkeys(SERVICE_NAMES, 1)),
     "USERS_DATABASE_URL": "postgresql://users:a@b/userdb",
     "ORDERS_DATABASE_URL": "postgresql://orders:a@b/orderdb",
     "KAFKA_BOOTSTRAP_SERVERS": "b:1",
@@ -47,14 +47,14 @@ def test_what_is_executed_is_there() -> None:
 
 
 class TestEnvironment:
-    @pytest.mark.parametrize("service", SERVICES)
+    @pytest.mark.parametrize("service", SERVICE_NAMES)
     def test_a_service_is_told_its_own_addresses_and_no_others(self, service: str, monkeypatch) -> None:
         for name in ADDRESSES:
             monkeypatch.setenv(name, "from the terminal")
         for inherit_all in (False, True):
             told = of(service, inherit_all=inherit_all)
             assert {name: told[name] for name in ADDRESSES if name in told} == {
-                name: ADDRESSES[name] for name in KNOWS[service]
+                name: ADDRESSES[name] for name in KNOWN_ADDRESSES[service]
             }
 
     def test_the_terminal_does_not_say_which_service_this_is(self, monkeypatch) -> None:

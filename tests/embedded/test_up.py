@@ -16,7 +16,7 @@ import pytest
 from embedded import ports, up
 from embedded.errors import EmbeddedError, PortTaken
 from embedded.observer import _call as call
-from embedded.system import PROCESSES, SERVICES
+from embedded.system import PROCESSES, SERVICE_NAMES
 from services import WITH_DATABASE
 from tests.embedded.copies import Run, copy, is_gone, running
 from tests.waiting import eventually
@@ -48,7 +48,7 @@ def user(url: str) -> str:
 
 
 def order_status(url: str, user_id: str) -> str | None:
-    orders = call("GET", f"{url}/api/orders?userId={user_id}", None, {}).body["items"]
+    orders = call("GET", f"{url}/api/orders?userId={user_id}", None, {}).body["results"]
     return orders[0]["status"] if orders else None
 
 
@@ -81,7 +81,7 @@ class TestUp:
                 assert connection.execute("SELECT 1").fetchone() == (1,)
 
     def test_with_it_any_command_of_a_service_runs(self, run: Run) -> None:
-        for service in SERVICES:
+        for service in SERVICE_NAMES:
             command = [".venv/bin/python", "manage.py", "check", f"--settings=settings.{service}"]
             done = subprocess.run(
                 command, cwd=run.clone, env=dev_env(run.clone), capture_output=True, text=True, check=False
@@ -110,7 +110,7 @@ class TestUp:
     def test_a_second_one_in_the_same_folder_is_refused(self, run: Run) -> None:
         with running(run.clone, "up") as second:
             assert second.ended() == 1
-            assert "runs already" in second.output
+            assert "is already running" in second.output
 
     def test_what_dies_is_started_again(self, run: Run) -> None:
         url = dev_env(run.clone)["GATEWAY_URL"]
@@ -122,7 +122,7 @@ class TestUp:
         made = user(url)
 
         assert eventually(lambda: order_status(url, made) == "paid", within=60)
-        assert eventually(lambda: run.output.count("it is started again in") >= len(killed))
+        assert eventually(lambda: run.output.count("restarting in") >= len(killed))
 
     def test_ctrl_c_ends_it_and_the_next_start_has_its_data(self, run: Run, clone: Path, variables) -> None:
         url = dev_env(clone)["GATEWAY_URL"]
@@ -162,7 +162,9 @@ class TestPorts:
             running(copy(tmp_path), "up", variables) as run,
         ):
             assert run.ended() == 1
-            assert re.search(rf"port {variables['ORDERS_PORT']}, wanted for orders, is taken.*ORDERS_PORT=", run.output)
+            assert re.search(
+                rf"port {variables['ORDERS_PORT']}, required for orders, is in use.*ORDERS_PORT=", run.output
+            )
             assert not (run.clone / "var" / "postgres").exists()
 
     def test_one_port_for_two_things_is_refused(self, monkeypatch, tmp_path) -> None:
@@ -170,8 +172,8 @@ class TestPorts:
             monkeypatch.setenv(name, value)
         monkeypatch.setenv("USERS_PORT", os.environ["ORDERS_PORT"])
 
-        with pytest.raises(EmbeddedError, match="wanted for two things"):
-            up._stand({}, lambda name, line: None)
+        with pytest.raises(EmbeddedError, match="is used twice"):
+            up._local_system({}, lambda name, line: None)
 
 
 def test_a_taken_port_is_an_embedded_error() -> None:

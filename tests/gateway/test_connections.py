@@ -344,6 +344,15 @@ class TestHowMany:
             assert statuses(received) == [200]
         assert gateway.metric("gateway_connections_evicted_total") >= 20
 
+    def test_a_trusted_proxy_has_more_connections_than_one_client_may(self, users, another_gateway, crowd):
+        gateway = another_gateway(
+            USERS_URL=users.url, GATEWAY_MAX_CONNECTIONS_PER_ADDRESS="10", TRUSTED_PROXIES="127.0.0.0/8"
+        )
+        crowd(gateway, 30)
+        with gateway.connect() as client:
+            assert client.send(request("GET", "/api/users/1")).answer().status == 200
+        assert gateway.metric("gateway_connections_evicted_total") == 0
+
 
 class TestLastAnswers:
     def test_what_comes_late_takes_nothing_of_the_answer(self, gateway):

@@ -44,6 +44,21 @@ class TestFind:
         assert routes.find(route.path + b"/" + rest.encode()) is route
 
 
+class TestPrefix:
+    @pytest.mark.parametrize(
+        ("at_the_gateway", "at_the_service"),
+        [
+            (b"/api/users", b"/users"),
+            (b"/api/users/", b"/users/"),
+            (b"/api/users/api/users", b"/users/api/users"),
+            (b"/api/orders/a%2Fb//c", b"/orders/a%2Fb//c"),
+        ],
+    )
+    def test_is_taken_off_once_and_put_back(self, at_the_gateway, at_the_service):
+        assert routes.to_service(at_the_gateway) == at_the_service
+        assert routes.to_gateway(at_the_service.decode()).encode() == at_the_gateway
+
+
 class TestClimbs:
     @pytest.mark.parametrize(
         "path",

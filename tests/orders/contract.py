@@ -3,7 +3,7 @@
 from decimal import Decimal
 from typing import Any
 
-from chassis.events.event import Event
+from chassis.events import Event
 from orders.events import OrderCreated
 from tests.contracts.values import ID, NOW, NOW_ON_THE_WIRE
 

@@ -4,7 +4,7 @@ import uuid
 
 from opentelemetry.context import Context
 
-from chassis.events.registry import Received
+from chassis.events import Received
 from orders.events import PaymentCompleted, UserCreated
 
 

@@ -13,10 +13,11 @@ from django.urls import reverse
 
 from chassis.deadletters import store
 from chassis.deadletters.store import Store, Wanted
+from chassis.kafka import names
 from chassis.kafka.patience import Patience
 from chassis.messaging.models import OutboxEvent
 from chassis.outbox import parked
-from tests.chassis.support import letters
+from tests.chassis.support import dead_letters
 from tests.chassis.support.kafka_helpers import make_topic, new_topic
 
 pytestmark = pytest.mark.django_db(databases=["orders"])
@@ -33,21 +34,23 @@ def topic(monkeypatch, settings) -> str:
     """A topic of this test's own, with its dead-letter topic."""
     settings.SERVICE_NAME = f"orders-{uuid.uuid4().hex[:8]}"
     name = new_topic("counted", partitions=2)
-    make_topic(f"{name}.{settings.SERVICE_NAME}.dlq", partitions=2)
+    make_topic(names.dead_letter_topic(name), partitions=2)
     monkeypatch.setattr(store, "registered", lambda: {name: None})
     return name
 
 
 @pytest.fixture
 def ids(topic, settings) -> list[str]:
-    dead = f"{topic}.{settings.SERVICE_NAME}.dlq"
-    first = letters.bury(
+    dead = names.dead_letter_topic(topic)
+    first = dead_letters.write(
         dead,
-        letters.letter(topic, 1, key=b"k1", value=b'{"number": 1, "note": "<b>"}'),
-        letters.unreadable(topic, 2, key=b"k2"),
+        dead_letters.failed(topic, 1, key=b"k1", value=b'{"number": 1, "note": "<b>"}'),
+        dead_letters.unreadable(topic, 2, key=b"k2"),
         at=DIED.isoformat(),
     )
-    return first + letters.bury(dead, letters.letter(topic, 3, key=b"k3", error=ValueError("lost: ada@example.org")))
+    return first + dead_letters.write(
+        dead, dead_letters.failed(topic, 3, key=b"k3", error=ValueError("lost: ada@example.org"))
+    )
 
 
 def login(*permissions: str, staff: bool = True) -> Client:
@@ -112,7 +115,7 @@ def test_all_about_one(topic, ids, settings):
         "&lt;b&gt;",
         ">Redrive<",
         ">Discard<",
-        f"{topic}.{settings.SERVICE_NAME}.dlq",
+        names.dead_letter_topic(topic),
     ):
         assert text in page.text
     assert "<b>" not in page.text
@@ -126,7 +129,7 @@ def test_redriving_one_in_the_name_of_the_person(topic, ids):
 
     assert said(answer) == ["1 redriven."]
     assert link(ids[0]) not in answer.text
-    assert letters.redriven(topic) == {ids[0]: 1}
+    assert dead_letters.redriven(topic) == {ids[0]: 1}
     assert Store(Patience(30)).resolutions()[ids[0]].by == "ada"
 
 
@@ -138,7 +141,7 @@ def test_what_the_inbox_may_have_forgotten_is_for_the_command(topic, ids, settin
     assert done.startswith("1 died longer ago than the inbox remembers (INBOX_RETENTION_HOURS)")
     assert done.endswith("then use `manage.py deadletters redrive --force`.")
     assert left == "1 redriven."
-    assert letters.redriven(topic) == {ids[2]: 1}
+    assert dead_letters.redriven(topic) == {ids[2]: 1}
     assert ids[0] in unresolved()
 
 
@@ -149,7 +152,7 @@ def test_discarding_several_and_again(topic, ids):
 
     assert said(again) == ["2 not redriven: somebody may have decided about them already."]
     assert unresolved() == ids[2:]
-    assert letters.everything(topic) == []
+    assert dead_letters.everything(topic) == []
     page = client.get(link(ids[0])).text
     assert "discarded by ada" in page
     assert ">Redrive<" not in page
@@ -170,7 +173,7 @@ def test_nothing_is_decided_before_it_is_confirmed(topic, ids, action):
         assert text in page
     assert ids[2] not in page
     assert sorted(unresolved()) == sorted(ids)
-    assert letters.everything(topic) == []
+    assert dead_letters.everything(topic) == []
 
 
 class TestWhoMay:

@@ -48,7 +48,7 @@ def test_consumers_that_welcome_the_same_users():
     assert sorted(OutboxEvent.objects.values_list("key", flat=True)) == sorted(orders)
 
 
-def test_an_order_that_is_published_again_and_settled_at_once():
+def test_an_order_that_is_republished_and_settled_at_once():
     items = [{"productId": "x", "quantity": 1, "price": Decimal("1.00")}]
     order = services.create_order(user_id="u1", items=items)
     OutboxEvent.objects.all().delete()
@@ -56,7 +56,7 @@ def test_an_order_that_is_published_again_and_settled_at_once():
 
     def work(number: int) -> bool | None:
         if number % 2:
-            return services.publish_again(order_id=order.id)
+            return services.republish_created(order_id=order.id)
         return services.close_orders([paid(order.id, payment_id=payment)])
 
     published = [done for done in side_by_side(work) if done]

@@ -13,9 +13,10 @@ from confluent_kafka import Consumer, TopicPartition
 from django.core.management import CommandError, call_command
 
 from chassis.events.registry import Handler
+from chassis.kafka import names
 from chassis.messaging.models import InboxEvent, OutboxEvent
 from chassis.reconciliation import republish
-from chassis.reconciliation.reconciliation import HANDLE, REPUBLISH, WAIT, Finding, Period
+from chassis.reconciliation.reconciliation import REPROCESS, REPUBLISH, WAIT, Finding, Period
 from orders import handlers, reconciliation, services
 from orders.events import OrderCreated, PaymentCompleted, UserCreated
 from orders.models import Order
@@ -52,10 +53,10 @@ class Topics:
         send(self.joined, (user_id.encode(), orjson.dumps({"userId": user_id}), [("ce_id", event_id)]))
         return event_id
 
-    def bury(self, topic: str, group: str, key: str) -> None:
+    def dead_letter(self, topic: str, group: str, key: str) -> None:
         """What a consumer does that has tried often enough."""
         said = {"deadletter-group": group, "deadletter-reason": "handler", "deadletter-error": "ValueError: no"}
-        send(f"{topic}.{group}.dlq", (key.encode(), b"{}", list(said.items())))
+        send(names.dead_letter_topic(topic, group), (key.encode(), b"{}", list(said.items())))
 
     def work_off(self, topic: str, group: str, offset: int = 1000) -> None:
         """Commit offsets as if all of a topic had been consumed."""
@@ -71,7 +72,10 @@ def topics(monkeypatch) -> Topics:
     for event, name in ((OrderCreated, found.created), (PaymentCompleted, found.paid), (UserCreated, found.joined)):
         monkeypatch.setattr(event, "topic", name)
         make_topic(name)
-    for name in (f"{found.created}.{found.payer}.dlq", f"{found.paid}.orders.dlq", f"{found.joined}.orders.dlq"):
+    for name in (
+        names.dead_letter_topic(topic, group)
+        for topic, group in ((found.created, found.payer), (found.paid, "orders"), (found.joined, "orders"))
+    ):
         make_topic(name)
     monkeypatch.setattr(reconciliation, "PAYER", found.payer)
     known = {
@@ -150,44 +154,44 @@ class TestUnpaidOrders:
         topics.publish(event_of(order))
         finding = self.the(order)
         assert f"{topics.created}/" in finding.where
-        assert f"{topics.payer} has not come to it yet" in finding.where
+        assert f"{topics.payer} has not reached it yet" in finding.where
         assert (finding.remedy, finding.repair) == (WAIT, None)
 
     def test_one_that_payments_went_past(self, order, topics):
         topics.publish(event_of(order))
         topics.work_off(topics.created, topics.payer)
         finding = self.the(order)
-        assert f"{topics.payer} went past it without a {topics.paid}" in finding.where
+        assert f"{topics.payer} has passed it without publishing {topics.paid}" in finding.where
         assert finding.repair()
         assert event_of(order).sent_at is None
 
     def test_one_that_payments_dead_lettered(self, order, topics):
         topics.publish(event_of(order))
         topics.work_off(topics.created, topics.payer)
-        topics.bury(topics.created, topics.payer, str(order.id))
+        topics.dead_letter(topics.created, topics.payer, str(order.id))
         finding = self.the(order)
         assert f"dead-lettered by {topics.payer} (handler: ValueError: no)" in finding.where
         assert f"--settings=settings.{topics.payer}" in finding.remedy
         assert finding.repair is None
 
     def test_one_that_was_redriven_since_is_not_dead(self, order, topics):
-        topics.bury(topics.created, topics.payer, str(order.id))
+        topics.dead_letter(topics.created, topics.payer, str(order.id))
         topics.publish(event_of(order))
-        assert "has not come to it yet" in self.the(order).where
+        assert "has not reached it yet" in self.the(order).where
 
     def test_one_whose_payment_orders_has_not_come_to(self, order, topics):
         topics.publish(event_of(order))
         topics.pay(order)
         finding = self.the(order)
         assert f"{topics.paid}/" in finding.where
-        assert "orders has not come to it yet" in finding.where
+        assert "orders has not reached it yet" in finding.where
         assert (finding.remedy, finding.repair) == (WAIT, None)
 
     def test_one_whose_payment_orders_went_past_is_closed_by_it(self, order, topics):
         topics.pay(order)
         topics.work_off(topics.paid, "orders")
         finding = self.the(order)
-        assert finding.remedy == HANDLE
+        assert finding.remedy == REPROCESS
         assert finding.repair()
         order.refresh_from_db()
         assert order.status == "paid"
@@ -196,7 +200,7 @@ class TestUnpaidOrders:
     def test_one_whose_payment_orders_dead_lettered(self, order, topics):
         topics.pay(order)
         topics.work_off(topics.paid, "orders")
-        topics.bury(topics.paid, "orders", str(order.id))
+        topics.dead_letter(topics.paid, "orders", str(order.id))
         assert "dead-lettered by orders" in self.the(order).where
 
     def test_one_that_is_closed_or_young_is_not_found(self, order):
@@ -224,7 +228,7 @@ class TestMissingWelcomeOrders:
     def test_one_whose_event_orders_has_not_come_to(self, topics):
         topics.join("u-waits")
         finding = self.the("u-waits")
-        assert "orders has not come to it yet" in finding.where
+        assert "orders has not reached it yet" in finding.where
         assert finding.repair is None
 
     @pytest.mark.parametrize("known", [False, True], ids=["never seen", "in the inbox"])
@@ -234,7 +238,7 @@ class TestMissingWelcomeOrders:
         if known:
             InboxEvent.objects.create(event_id=event_id, topic=topics.joined, key="u-lost", request_id="r")
         finding = self.the("u-lost")
-        assert finding.remedy == HANDLE
+        assert finding.remedy == REPROCESS
         assert finding.repair()
 
         order = Order.objects.get(user_id="u-lost", is_welcome=True)
@@ -245,7 +249,7 @@ class TestMissingWelcomeOrders:
     def test_one_that_was_dead_lettered(self, topics):
         topics.join("u-dead")
         topics.work_off(topics.joined, "orders")
-        topics.bury(topics.joined, "orders", "u-dead")
+        topics.dead_letter(topics.joined, "orders", "u-dead")
         assert "dead-lettered by orders" in self.the("u-dead").where
 
     def test_those_who_have_one_are_not_found(self, topics):

@@ -39,7 +39,7 @@ def test_without_the_event_there_is_no_order(monkeypatch):
     def fail(*args, **kwargs):
         raise RuntimeError("the outbox is full")
 
-    monkeypatch.setattr(services, "publish_all", fail)
+    monkeypatch.setattr(services, "publish", fail)
     with pytest.raises(RuntimeError):
         services.create_order(user_id="u1", items=ITEMS)
 

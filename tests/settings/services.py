@@ -18,7 +18,7 @@ REQUIRED = {
     for one in services.SERVICES
 }
 
-SERVICES = tuple(REQUIRED)
+SERVICE_NAMES = tuple(REQUIRED)
 
 
 def python(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from tests.settings.services import REQUIRED, ROOT, SERVICES, production, python
+from tests.settings.services import REQUIRED, ROOT, SERVICE_NAMES, production, python
 
 INSPECT = """
 import json, django
@@ -20,7 +20,7 @@ print(json.dumps({
 """
 
 
-@pytest.fixture(scope="module", params=SERVICES)
+@pytest.fixture(scope="module", params=SERVICE_NAMES)
 def inspected(request) -> dict:
     done = python("-c", "import settings\n" + INSPECT, **production(request.param))
     assert done.returncode == 0, done.stderr
@@ -36,13 +36,13 @@ class TestBoot:
         own = [inspected["alias"]] if inspected["alias"] else []
         # Django's own `default` is empty here: a database that cannot be reached.
         assert set(inspected["databases"]) - {"default"} == set(own)
-        foreign = {f"{name.upper()}_DATABASE_URL" for name in SERVICES if name != inspected["service"]}
+        foreign = {f"{name.upper()}_DATABASE_URL" for name in SERVICE_NAMES if name != inspected["service"]}
         assert not foreign & set(inspected["names"])
 
     def test_it_holds_no_other_service(self, inspected):
-        assert [app for app in inspected["apps"] if app in SERVICES] == [inspected["service"]]
+        assert [app for app in inspected["apps"] if app in SERVICE_NAMES] == [inspected["service"]]
 
-    @pytest.mark.parametrize("service", SERVICES)
+    @pytest.mark.parametrize("service", SERVICE_NAMES)
     def test_its_server_entry_loads(self, service):
         entry = "asgi" if service == "gateway" else "wsgi"
         done = python(
@@ -52,20 +52,20 @@ class TestBoot:
 
 
 class TestCheck:
-    @pytest.mark.parametrize("service", SERVICES)
+    @pytest.mark.parametrize("service", SERVICE_NAMES)
     def test_check_is_clean(self, service):
         done = python("manage.py", "check", "--fail-level=WARNING", **production(service))
         assert done.returncode == 0, done.stderr
 
     @pytest.mark.parametrize("https", ["true", "false"])
-    @pytest.mark.parametrize("service", SERVICES)
+    @pytest.mark.parametrize("service", SERVICE_NAMES)
     def test_check_deploy_is_clean(self, service, https):
         done = python("manage.py", "check", "--deploy", "--fail-level=WARNING", HTTPS_ONLY=https, **production(service))
         assert done.returncode == 0, done.stderr
 
 
 class TestRefusal:
-    @pytest.mark.parametrize("service", SERVICES)
+    @pytest.mark.parametrize("service", SERVICE_NAMES)
     def test_without_its_variables_it_says_which_and_ends(self, service):
         done = python("manage.py", "check", f"--settings=settings.{service}")
         assert done.returncode == 1
@@ -74,10 +74,29 @@ class TestRefusal:
             assert name in done.stderr
         assert "Traceback" not in done.stderr
 
-    def test_without_a_service_manage_says_how(self):
-        done = python("manage.py", "check")
+    @pytest.mark.parametrize(
+        ("module", "says"),
+        [
+            ("", "Which service?"),
+            *((f"settings.{name}", "is not the settings module of a service") for name in ("base", "test", "nobody")),
+            *((name, "is not the settings module of a service") for name in ("settings", "settings.environment.base")),
+            *((name, "There is no settings module") for name in ("elsewhere", "else.where", ".users")),
+        ],
+    )
+    def test_without_a_service_manage_says_how(self, module, says):
+        done = python("manage.py", "check", DJANGO_SETTINGS_MODULE=module)
         assert done.returncode == 1
-        assert "--settings=settings.users" in done.stderr
+        assert done.stderr.startswith(
+            says if not module else f"{module} {says}" if "is not" in says else f"{says} {module}."
+        )
+        assert "    manage.py check --settings=settings.users\n" in done.stderr
+        assert "Traceback" not in done.stderr
+
+    def test_a_settings_module_of_your_own_may_be_anywhere(self, tmp_path):
+        (tmp_path / "ours.py").write_text("from settings.gateway import *")
+        variables = production("gateway") | {"DJANGO_SETTINGS_MODULE": "ours", "PYTHONPATH": str(tmp_path)}
+        done = python("manage.py", "check", **variables)
+        assert done.returncode == 0, done.stderr
 
 
 class TestSourceRoot:

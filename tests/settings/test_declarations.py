@@ -7,7 +7,7 @@ import yaml
 
 from embedded import system
 from gateway.urls import urlpatterns
-from services import SERVICES, BadDeclaration, Process, Service, Setting, by_name, discover
+from services import SERVICES, BadDeclaration, Process, Service, Setting, by_name, compose, discover
 from services.declaration import CONSUMER, PAGES, RELAY
 from services.discovery import ROOT
 from services.generated import WITH_LISTS_OR_BLOCKS, files, stale
@@ -96,6 +96,11 @@ class TestAFifth:
         for name in ("STOCK_DATABASE_URL", "STOCK_LIMIT", "LOG_LEVEL"):
             assert name in str(caught.value)
 
+    def test_a_service_py_of_the_house_is_none(self, root, declared):
+        for name in ("tests", "settings", "docs", ".venv", "tests/settings"):
+            declare(root, name, "raise AssertionError('read')")
+        assert discover(root) == declared
+
     @pytest.fixture
     def generated(self, root, declared):
         return {path.relative_to(root).as_posix(): text for path, text in files(root, declared)}
@@ -138,6 +143,18 @@ class TestAFifth:
         assert "generic stock --from-file" in generated["deploy/kubernetes/README.md"]
 
 
+@pytest.mark.parametrize(
+    "text",
+    ["", "warehouse", "no", "null", "1:30", "0x1F", "a: b", "a #b", "'", '"', "\\n", "{a", "$HOME", "ö ", "*", "- x"],
+)
+def test_a_default_is_the_same_text_in_compose(text):
+    service = Service(name="stock", summary="", port=8004, settings=(limit(type=str, default=text),))
+    anchors = ["process: &process {}", "environment: &environment {}"]
+    found = yaml.safe_load("\n".join([*anchors, *compose.containers((service,))]))["stock"]["environment"]["LIMIT"]
+
+    assert found == "${LIMIT:-" + text.replace("$", "$$") + "}"
+
+
 def test_what_is_generated_is_up_to_date():
     assert stale(ROOT, SERVICES) == [], "run: make generate"
 
@@ -158,17 +175,19 @@ def test_a_service_without_database_and_events():
         ({"port": 80}, "port must be between"),
         ({"port": 65530}, "port must be between"),
         ({"relay": RELAY}, "relay needs a database"),
-        ({"name": "http"}, "name must not be that of a module of Python's standard library"),
-        ({"name": "postgres"}, "name must not be that of an engine"),
+        ({"name": "http"}, "name must not be the name of a module of Python's standard library"),
+        ({"name": "postgres"}, "name must not be the name of an engine"),
+        ({"name": "tests"}, "name must not be the name of another folder"),
+        ({"name": "chassis"}, "name must not be the name of another folder"),
         ({"route": ""}, "route must be one segment"),
         ({"route": "a/b"}, "route must be one segment"),
         ({"route": "Stock"}, "route must be one segment"),
-        ({"route": "docs"}, "route must be one segment .* no page of the gateway"),
+        ({"route": "docs"}, "route must be one segment .* not a page of the gateway"),
         ({"database": "stock-db"}, "database must be lower-case letters"),
         ({"database": "template1"}, "database must be lower-case letters"),
-        ({"edge": True}, "consumer must be left out where `edge` is set"),
+        ({"edge": True}, "consumer must be omitted if `edge` is set"),
         ({"web": Process(replicas=0)}, "process web replicas, cpu and memory must be 1 or more"),
-        ({"consumer": Process(memory=500)}, "process consume memory_limit must be 500 or more"),
+        ({"consumer": Process(memory=500)}, "process consume memory_limit must be at least memory, which is 500"),
         ({"settings": (limit(name="limit"),)}, "setting limit must have a name of capital letters"),
         ({"settings": (limit(default="many"),)}, "setting LIMIT must have a default of type int, not 'many'"),
         ({"settings": (limit(default=True),)}, "setting LIMIT must have a default of type int, not True"),
@@ -178,6 +197,8 @@ def test_a_service_without_database_and_events():
             {"settings": (limit(type=str, default="", minimum=1),)},
             "setting LIMIT must have neither minimum nor maximum",
         ),
+        ({"settings": (limit(type=str, default="a}"),)}, "setting LIMIT must have a default without `}`"),
+        ({"settings": (limit(type=str, default="a\nb"),)}, "setting LIMIT must have a default without `}`"),
     ],
 )
 def test_what_cannot_be_is_refused(changes, says):
@@ -188,16 +209,16 @@ def test_what_cannot_be_is_refused(changes, says):
 @pytest.mark.parametrize(
     ("text", "says"),
     [
-        (STOCK.replace("8004", "8002"), "port 8002 of stock's web is that of orders's web already"),
-        (STOCK.replace("8004", "8011"), "port 8011 of stock's web is that of users's relay already"),
-        (STOCK.replace("stockdb", "orderdb"), "database 'orderdb' is that of orders already"),
-        (STOCK.replace('route="stock"', 'route="users"'), "route 'users' is that of users already"),
-        (STOCK.replace('name="stock"', 'name="stocks"'), "name must be that of its folder, 'stock', not 'stocks'"),
-        (STOCK.replace("STOCK_LIMIT", "PAYMENT_SUCCESS_RATE"), "PAYMENT_SUCCESS_RATE is that of payments already"),
-        (STOCK.replace("STOCK_LIMIT", "ORDERS_DATABASE_URL"), "ORDERS_DATABASE_URL is that of orders already"),
+        (STOCK.replace("8004", "8002"), r"port 8002 of stock \(web\) is already used by orders \(web\)"),
+        (STOCK.replace("8004", "8011"), r"port 8011 of stock \(web\) is already used by users \(relay\)"),
+        (STOCK.replace("stockdb", "orderdb"), "database 'orderdb' is already used by orders"),
+        (STOCK.replace('route="stock"', 'route="users"'), "route 'users' is already used by users"),
+        (STOCK.replace('name="stock"', 'name="stocks"'), "name must be the name of its folder, 'stock', not 'stocks'"),
+        (STOCK.replace("STOCK_LIMIT", "PAYMENT_SUCCESS_RATE"), "PAYMENT_SUCCESS_RATE is already used by payments"),
+        (STOCK.replace("STOCK_LIMIT", "ORDERS_DATABASE_URL"), "ORDERS_DATABASE_URL is already used by orders"),
         (
             (ROOT / "gateway/service.py").read_text().replace("gateway", "stock").replace("8000", "8004"),
-            "edge is set in gateway already",
+            "edge is already set in gateway",
         ),
         ("", r"must define SERVICE = Service\(…\)"),
     ],

@@ -7,9 +7,9 @@ import pytest
 
 from settings import table
 from settings.environment.base import SECRETS_DIR
-from tests.settings.services import ROOT, SERVICES
+from tests.settings.services import ROOT, SERVICE_NAMES
 
-SOURCES = ("settings", "platform/chassis", *SERVICES)
+SOURCES = ("settings", "platform/chassis", *SERVICE_NAMES)
 
 # Read or set by our code, but nobody's setting.
 NOT_SETTINGS = {"OTEL_PYTHON_DJANGO_EXCLUDED_URLS", "OTEL_EXPORTER_OTLP_TRACES_TIMEOUT", "WEB_CONTROL_SOCKET"}
@@ -20,7 +20,7 @@ def test_the_page_is_what_the_code_says():
 
 
 def test_every_variable_is_explained():
-    for environment in table.SERVICES.values():
+    for environment in table.ENVIRONMENTS.values():
         for name, field in environment.model_fields.items():
             assert field.description, name
             assert f"| `{name.upper()}` |" in table.page()

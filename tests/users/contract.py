@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from chassis.events.event import Event
+from chassis.events import Event
 from tests.contracts.values import ID, NOW, NOW_ON_THE_WIRE
 from users.events import UserCreated
 

@@ -17,17 +17,20 @@ ADA = {"email": "ada@example.org", "name": "Ada Lovelace"}
 
 
 INVISIBLE = [
-    "\u200b",
-    "\ufeff",
-    "\u00ad",
+    "\u200d",
     "\u3164",
-    "\u200d\u2060",
     " \u2800 ",
     "\u034f",
     "\ufe0f",
-    "\U000e0001",
     "\u115f\u1160",
+    "\u0301\u0489",
+    "\u200d \u0902",
+    "\u200f",
 ]
+ODD = [
+    "\u202e", "\u202a", "\u2066", "\u2069", "\u206a", "\u200b", "\ufeff", "\u00ad", "\u2060", "\u180e", "\ufff9", "\U000e0001",
+    "\U000e0041", "\u2028", "\x85", "\x7f", "\ue000", "\U00100000", "\ufdd0", "\uffff", "\U0001fffe", "\U00050000", "\u0378",
+]  # fmt: skip
 
 
 @pytest.fixture
@@ -117,6 +120,7 @@ def test_a_taken_email_is_a_conflict_of_that_field(client, method):
         ({"email": "a b@example.org", "name": "A"}, "email"),
         ({"email": f"{'a' * 65}@example.org", "name": "A"}, "email"),
         *(({"email": "a@example.org", "name": name}, "name") for name in INVISIBLE),
+        *(({"email": "a@example.org", "name": f"Ada{one}"}, "name") for one in ODD),
         ({"email": f"{'a' * 250}@example.org", "name": "A"}, "email"),
         ({"email": True, "name": "A"}, "email"),
     ],
@@ -128,6 +132,12 @@ def test_bad_input_is_said_by_field(client, body, field):
     assert answer["Content-Type"] == "application/problem+json"
     assert list(answer.json()["errors"]) == [field]
     assert not User.objects.exists()
+
+
+def test_a_surrogate_alone_is_no_json(client):
+    answer = client.post("/users", '{"email": "a@example.org", "name": "\\ud800"}', content_type="application/json")
+
+    assert answer.status_code == 400
 
 
 @pytest.mark.parametrize("body", ["[]", '"text"', "7", "null", "true", '[{"name": "A"}]'])
@@ -146,8 +156,12 @@ def test_what_is_unknown_or_read_only_is_ignored(client):
 
 
 @pytest.mark.parametrize(
-    "name", ["a\u200db", "\u200fשרה", f"{'क'}\u094d", "李小龍", "O'Brien", "Zoë 🎉", "x" * 200, "  spaces around  "]
-)
+    "name",
+    [
+        "a\u200db", "\u200fשרה", f"{'क'}\u094d", "李小龍", "O'Brien", "Zoë 🎉", "❤\ufe0f", "👩\u200d🔬", "辻\U000e0100", "\U0002ebf0",
+        "\U0001fae8", "\u0646\u06cc\u0645\u0627\u200c\u0632\u0627\u062f\u0647", "J\u00a0R", "x" * 200, "  spaces around  ",
+    ],
+)  # fmt: skip
 def test_names_of_the_world(client, name):
     assert post(client, {**ADA, "name": name}).json()["name"] == name.strip()
 

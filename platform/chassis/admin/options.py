@@ -3,8 +3,10 @@
 from typing import Any
 
 from django.contrib import admin
+from django.contrib.auth import get_permission_codename
 from django.core.paginator import Paginator
 from django.db import connections
+from django.http import HttpRequest
 from django.utils.functional import cached_property
 
 MOST_COUNTED = 10_000
@@ -38,3 +40,23 @@ class ModelAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
 
     paginator = EstimatingPaginator
     show_full_result_count = False
+
+
+class ReadOnlyAdmin(ModelAdmin):
+    """Shows rows: none is added, changed or deleted here. The subclass says where they come from, and what changes them."""
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        """Nobody."""
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: object = None) -> bool:
+        """Nobody."""
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: object = None) -> bool:
+        """Nobody."""
+        return False
+
+    def may(self, request: HttpRequest, action: str) -> bool:
+        """Whether the user has the model's permission for an action of the subclass's own."""
+        return request.user.has_perm(f"{self.opts.app_label}.{get_permission_codename(action, self.opts)}")

@@ -8,11 +8,12 @@ from typing import Any
 
 import structlog
 from django.contrib import admin, messages
-from django.core.exceptions import FieldError, SuspiciousOperation, ValidationError
+from django.core.exceptions import FieldDoesNotExist, FieldError, SuspiciousOperation, ValidationError
 from django.db import DatabaseError
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.http.response import HttpResponseBase
 from django.template.response import SimpleTemplateResponse
+from django.urls import reverse
 
 from chassis.admin.login import LoginForm
 from chassis.database.failures import sqlstate
@@ -24,6 +25,11 @@ View = Callable[..., HttpResponseBase]
 IN_THE_VALUE = ("22", "54", "42804", "42883")
 """SQLSTATE classes and codes that say that a value cannot be asked for: data exceptions (a broken regular expression, a
 number out of range), limits, operators that a type does not have."""
+
+MEANINGLESS = (
+    ValueError, TypeError, LookupError, OverflowError, ValidationError, FieldError, FieldDoesNotExist, DatabaseError,
+)  # fmt: skip
+"""What Python, Django and the database raise for a value or a name that means nothing to them."""
 
 
 class AdminSite(admin.AdminSite):
@@ -40,13 +46,30 @@ class AdminSite(admin.AdminSite):
         return super().admin_view(_guarded(view), cacheable)
 
     def login(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
-        """The login; a throttled one is a 429, which says when to try again."""
-        response = super().login(request, extra_context)
+        """The login, which leads to a page of the admin; a throttled one is a 429, which says when to try again."""
+        response = _within_admin(super().login(request, extra_context))
         form = (getattr(response, "context_data", None) or {}).get("form")
         if wait := getattr(form, "wait", 0):
             response.status_code = 429
             response["Retry-After"] = str(wait)
         return response
+
+    def logout(  # type: ignore[override]
+        self, request: HttpRequest, extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        """The end of a session, which leads to a page of the admin too."""
+        return _within_admin(super().logout(request, extra_context))
+
+
+def _within_admin(response: HttpResponse) -> HttpResponse:
+    """Lead a redirect that `next` has chosen to the admin's index, unless it is to a page of the admin.
+
+    Django follows `next` to anything on this host, and takes `//`, which no browser can follow, for a path of it.
+    """
+    index = reverse("admin:index")
+    if isinstance(response, HttpResponseRedirect) and not response.url.startswith(index):
+        return HttpResponseRedirect(index)
+    return response
 
 
 def _guarded(view: View) -> View:
@@ -57,7 +80,7 @@ def _guarded(view: View) -> View:
             if isinstance(response, SimpleTemplateResponse):
                 # Here, as a list is read from the database only when it is shown.
                 response = response.render()
-        except (ValueError, TypeError, LookupError, OverflowError, ValidationError, FieldError, DatabaseError) as error:
+        except MEANINGLESS as error:
             if isinstance(error, DatabaseError) and not _is_in_the_value(error):
                 raise
             return _meaningless(request, error)

@@ -1,57 +1,63 @@
-"""A batch in one PostgreSQL transaction: inbox ids, the service's state, outbox rows and dead letters; the offsets after it."""
+"""A batch in one PostgreSQL transaction: inbox ids, the service's state, outbox rows and dead letters. Offsets follow."""
 
 import uuid
 from collections.abc import Sequence
+from typing import Any
 
-import orjson
 from confluent_kafka import Consumer
 from django.conf import settings
 from django.db import connections, transaction
 
 from chassis.consumer import dispatch, inbox
 from chassis.consumer.dispatch import Handlers
-from chassis.consumer.unit_of_work import USUAL, Offsets, Outcome, Tagged, Terms, untagged
-from chassis.deadletters.record import DeadLetter, topic_of
-from chassis.events.envelope import Letter
+from chassis.consumer.one_transaction import OneTransaction
+from chassis.consumer.unit_of_work import USUAL, BatchResult, Offsets, Readable, Tagged, Terms, untagged
+from chassis.deadletters.record import FailedRecord
+from chassis.events.registry import Received
+from chassis.kafka import names
 from chassis.kafka.records import Record
-from chassis.outbox import publishing
-from chassis.runtime.failures import DependencyDown, HandlerFailed, RolledBack, is_dependency
+from chassis.outbox.headers import headers_to_json
+from chassis.runtime.failures import DependencyDown, is_dependency
 
-BURY = """
+INSERT_DEAD_LETTER = """
 INSERT INTO outbox (event_id, topic, key, raw_key, payload, headers, request_id)
 VALUES (%s, %s, %s, %s, %s, %s, %s) ON CONFLICT (event_id) DO NOTHING
 """
 
 
 class DatabaseTransaction:
-    """For a service with a database. A crash after the commit and before the offsets only brings repeats, which the inbox knows."""
+    """For a service with a database. After a crash between commit and offsets, the inbox recognises the records as duplicates."""
 
     def __init__(self, consumer: Consumer, handlers: Handlers, tagged: Tagged = untagged) -> None:
         self._tagged = tagged
         self._consumer = consumer
         self._handlers = handlers
 
-    def process(self, batch: Sequence[Record], offsets: Offsets, terms: Terms = USUAL) -> Outcome:
-        """Handle the events of a batch that are new, in one transaction."""
-        mine, others = dispatch.ours(batch)
-        letters, dead = dispatch.read(mine, self._handlers)
-        terms.check(letters, dead)
+    def process(self, batch: Sequence[Record], offsets: Offsets, terms: Terms = USUAL) -> BatchResult:
+        """Process the new events of a batch in one transaction."""
+        mine, others = dispatch.for_this_group(batch)
+        readable, dead = dispatch.read(mine, self._handlers)
+        terms.check(readable, dead)
         with transaction.atomic(using=settings.SERVICE_DATABASE):
-            new, repeated = _without_repeats(letters)
+            handled, duplicates = self._handle(readable, terms) if readable else ([], [])
+            _write_dead_letters(dead)
+        return BatchResult(handled, others + duplicates, dead)
+
+    def _handle(self, readable: Readable, terms: Terms) -> tuple[list[tuple[Record, Received[Any]]], list[Record]]:
+        with OneTransaction.begun() as one_transaction:
+            new, duplicates = _without_duplicates(readable)
             with dispatch.traced(new) as received:
                 dispatch.call(received, self._handlers, terms.limit)
-                if received:  # else no statement was made, and no transaction begun
-                    raise_if_rolled_back()
-            _bury(dead)
-        return Outcome(received, others + repeated, dead)
+                one_transaction.end()
+        return received, duplicates
 
-    def bury(self, letter: DeadLetter, offsets: Offsets) -> None:
-        """Write one dead letter into the outbox: it is safe at once, and the relay sends it."""
+    def dead_letter(self, failed: FailedRecord, offsets: Offsets) -> None:
+        """Write one dead letter to the outbox, where it is safe; the relay sends it."""
         with transaction.atomic(using=settings.SERVICE_DATABASE):
-            _bury([letter])
+            _write_dead_letters([failed])
 
     def commit(self, offsets: Offsets, *, wait: bool) -> None:
-        """Commit offsets of work that is committed in the database."""
+        """Commit the offsets of records whose effects are committed in the database."""
         positions = self._tagged(offsets)
         if wait:
             self._consumer.commit(offsets=positions, asynchronous=False)
@@ -59,7 +65,7 @@ class DatabaseTransaction:
             self._consumer.commit(offsets=positions, asynchronous=True)
 
     def probe(self) -> None:
-        """Ask on a new connection, which is made to whatever server is the right one now. Raises DatabaseError, DependencyDown."""
+        """Run a query on a new connection, which reaches the current primary. Raises DatabaseError, DependencyDown."""
         connection = connections[settings.SERVICE_DATABASE]
         connection.close()
         with connection.cursor() as cursor:
@@ -70,11 +76,11 @@ class DatabaseTransaction:
             raise DependencyDown("the database is read-only")
 
     def reset(self, error: BaseException) -> None:
-        """Close the connection, unless only the event failed and PostgreSQL has answered everything and rolled back.
+        """Close the connection, unless only the event failed and the transaction is completely rolled back.
 
-        A new connection takes many times as long as a transaction, and other keys would wait for it at each retry.
+        A new connection takes many times as long as a transaction, and would delay other keys at each retry.
         """
-        from psycopg.pq import TransactionStatus  # only where there is a database
+        from psycopg.pq import TransactionStatus  # only in a service with a database
 
         connection = connections[settings.SERVICE_DATABASE]
         raw = connection.connection
@@ -82,46 +88,39 @@ class DatabaseTransaction:
             connection.close()
 
     def raise_if_unsure(self) -> None:
-        """Nothing to do: a repeat of what was committed finds its ids in the inbox."""
+        """Nothing to do: if the batch was committed, its events are found in the inbox when they are delivered again."""
 
 
-def raise_if_rolled_back() -> None:
-    """To be called when a handler has returned, in its transaction. Raises HandlerFailed where that cannot be committed.
-
-    PostgreSQL rolls back all of a transaction in which one statement failed, and Django says nothing of it at the end.
-    """
-    from psycopg.pq import TransactionStatus  # only where there is a database
-
-    connection = connections[settings.SERVICE_DATABASE]
-    raw = connection.connection
-    if raw is None or connection.closed_in_transaction or raw.closed:
-        raise HandlerFailed(DependencyDown("the connection was closed while the handler ran"))
-    if connection.needs_rollback or raw.info.transaction_status != TransactionStatus.INTRANS:
-        raise HandlerFailed(RolledBack(" ".join((RolledBack.__doc__ or "").split())))
-
-
-def _without_repeats(letters: Sequence[tuple[Record, Letter]]) -> tuple[list[tuple[Record, Letter]], list[Record]]:
-    claimed = inbox.claim([letter for _, letter in letters])
-    new: list[tuple[Record, Letter]] = []
-    repeated: list[Record] = []
-    for record, letter in letters:
-        if letter.identity in claimed:
-            claimed.remove(letter.identity)  # the same event a second time in a batch is a repeat
-            new.append((record, letter))
+def _without_duplicates(readable: Readable) -> tuple[list[tuple[Record, Received[Any]]], list[Record]]:
+    claimed = inbox.claim([event for _, event in readable])
+    new: list[tuple[Record, Received[Any]]] = []
+    duplicates: list[Record] = []
+    for record, event in readable:
+        if event.identity in claimed:
+            claimed.remove(event.identity)  # a second record of the same event in a batch is a duplicate
+            new.append((record, event))
         else:
-            repeated.append(record)
-    return new, repeated
+            duplicates.append(record)
+    return new, duplicates
 
 
-def _bury(letters: Sequence[DeadLetter]) -> None:
-    for letter in letters:
-        record = letter.record
+def _write_dead_letters(dead: Sequence[FailedRecord]) -> None:
+    for failed in dead:
+        record = failed.record
         key, raw_key = _as_text(record.key)
-        headers = orjson.dumps(publishing.headers_to_json(letter.headers())).decode()
+        headers = headers_to_json(failed.headers())
         request_id = (record.header("requestId") or "")[:128].replace("\0", "")
-        values = (uuid.UUID(letter.id), topic_of(record.topic), key, raw_key, record.value, headers, request_id)
+        values = (
+            uuid.UUID(failed.id),
+            names.dead_letter_topic(record.topic),
+            key,
+            raw_key,
+            record.value,
+            headers,
+            request_id,
+        )
         with connections[settings.SERVICE_DATABASE].cursor() as cursor:
-            cursor.execute(BURY, values)
+            cursor.execute(INSERT_DEAD_LETTER, values)
 
 
 def _as_text(key: bytes | None) -> tuple[str | None, bytes | None]:

@@ -4,15 +4,15 @@ from typing import Any
 
 from django import forms
 from django.contrib import admin, messages
-from django.contrib.auth import get_permission_codename
 from django.core.exceptions import PermissionDenied
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseNotAllowed
 from django.shortcuts import redirect
 from django.template.response import TemplateResponse
 from django.urls import path, reverse
 
+from chassis.admin.options import ReadOnlyAdmin
 from chassis.deadletters import redrive, text
-from chassis.deadletters.store import REASONS, Action, NoTopic, Store, StoredLetter, Wanted, sources
+from chassis.deadletters.store import REASONS, Action, NoTopic, Store, StoredDeadLetter, Wanted, sources
 from chassis.kafka.errors import Fenced
 from chassis.kafka.patience import Patience
 from chassis.messaging.models import DeadLetter
@@ -66,8 +66,11 @@ class FilterForm(forms.Form):
 
 
 @admin.register(DeadLetter)
-class DeadLetterAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
-    """A list with filters, a page for each letter, and two buttons. Nothing of it is stored in the database."""
+class DeadLetterAdmin(ReadOnlyAdmin):
+    """A list with filters, a page for each letter, and two buttons. Nothing of it is stored in the database.
+
+    They come from events, Kafka deletes them, and what is in an event is not changed here.
+    """
 
     def get_urls(self) -> list[Any]:
         """The list, the decision about some of it, and one letter; none of a model's other pages."""
@@ -82,24 +85,8 @@ class DeadLetterAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
         """Only a service that consumes something has dead letters."""
         return bool(sources()) and super().has_module_permission(request)
 
-    def has_add_permission(self, request: HttpRequest) -> bool:
-        """They come from events."""
-        return False
-
-    def has_change_permission(self, request: HttpRequest, obj: object = None) -> bool:
-        """What is in an event is not changed here."""
-        return False
-
-    def has_delete_permission(self, request: HttpRequest, obj: object = None) -> bool:
-        """Kafka deletes them."""
-        return False
-
-    def _may(self, request: HttpRequest, action: str) -> bool:
-        codename = get_permission_codename(action, self.opts)
-        return request.user.has_perm(f"{self.opts.app_label}.{codename}")
-
     def _context(self, request: HttpRequest, **more: Any) -> dict[str, Any]:
-        may = {action: self._may(request, action) for action in ACTIONS}
+        may = {action: self.may(request, action) for action in ACTIONS}
         return {**self.admin_site.each_context(request), "opts": self.opts, "may": may, **more}
 
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
@@ -107,7 +94,7 @@ class DeadLetterAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
         if not self.has_view_permission(request):
             raise PermissionDenied
         form = FilterForm(request.GET)
-        letters: list[StoredLetter] = []
+        letters: list[StoredDeadLetter] = []
         partly, down, status = False, "", 200
         if form.is_valid():
             try:
@@ -150,7 +137,7 @@ class DeadLetterAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
         if request.method != "POST":
             return HttpResponseNotAllowed(["POST"])
         action = request.POST.get("action", "")
-        if action not in ACTIONS or not (self.has_view_permission(request) and self._may(request, action)):
+        if action not in ACTIONS or not (self.has_view_permission(request) and self.may(request, action)):
             raise PermissionDenied
         ids = frozenset(request.POST.getlist("id")[:SHOWN])
         if not ids:

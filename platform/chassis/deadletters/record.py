@@ -28,11 +28,6 @@ REDRIVEN_FOR = PREFIX + "redriven-for"
 """On an event that was redriven: the consumer group that could not handle it. No other group has any use for it."""
 
 
-def topic_of(topic: str) -> str:
-    """The dead-letter topic of `topic`, by its name on the wire, for the running service's consumer group."""
-    return names.dead_letter_topic(topic)
-
-
 def is_for_us(record: Record) -> bool:
     """Whether the running service is to handle this record: not if it was redriven for another group.
 
@@ -50,8 +45,8 @@ def without_diagnostics(headers: Headers) -> Headers:
 
 
 @dataclass(frozen=True, slots=True)
-class DeadLetter:
-    """A record that died, and why."""
+class FailedRecord:
+    """A record that could not be processed, and why: what a dead letter is made of."""
 
     record: Record
     error: BaseException

@@ -18,11 +18,11 @@ import structlog
 from django.conf import settings
 
 from chassis.deadletters.record import REDRIVEN, REDRIVEN_FOR
-from chassis.deadletters.store import RESOLVES, Action, Resolution, Store, StoredLetter, Wanted
+from chassis.deadletters.store import RESOLVES, Action, Resolution, Store, StoredDeadLetter, Wanted
 from chassis.kafka import names
 from chassis.kafka.errors import Fenced
 from chassis.kafka.patience import Patience
-from chassis.kafka.writer import Outbound, Refused, Writer
+from chassis.kafka.writer import Outbound, RecordRefused, Writer
 from chassis.runtime.retries import RetryPolicy
 
 log = structlog.get_logger(__name__)
@@ -45,7 +45,7 @@ def whoami() -> str:
         return f"uid {os.getuid()}"
 
 
-def is_forgotten(letter: StoredLetter) -> bool:
+def is_forgotten(letter: StoredDeadLetter) -> bool:
     """Whether the event died so long ago that the service's inbox may have forgotten it.
 
     A consumer that ended between a death and its offset tries the event once more, and may have handled it then: within
@@ -121,7 +121,7 @@ class Run:
                 if self.rate:
                     self._sleep_until(begun + (len(self.result.done) - already) / self.rate)
 
-    def _is_left(self, letter: StoredLetter) -> bool:
+    def _is_left(self, letter: StoredDeadLetter) -> bool:
         left = self.action == "redriven" and not self.force and is_forgotten(letter)
         if left and letter.id not in self.result.forgotten:
             self.result.forgotten.append(letter.id)
@@ -132,11 +132,11 @@ class Run:
         size = BATCH if not self.rate else max(1, min(BATCH, int(self.rate / TICKS)))
         return size if self.limit is None else min(size, self.limit - len(self.result.done))
 
-    def _decide(self, writer: Writer, batch: list[StoredLetter]) -> None:
+    def _decide(self, writer: Writer, batch: list[StoredDeadLetter]) -> None:
         """One transaction; once more without it if the broker refuses one of them."""
         now = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
         while batch:
-            owners: list[StoredLetter] = []
+            owners: list[StoredDeadLetter] = []
             records: list[Outbound] = []
             for letter in batch:
                 for record in self._records(letter, now):
@@ -144,7 +144,7 @@ class Run:
                     records.append(record)
             try:
                 writer.write(records)
-            except Refused as refusal:
+            except RecordRefused as refusal:
                 refused = owners[refusal.index]
                 self.result.refused[refused.id] = str(refusal)
                 log.error("dead letter cannot be redriven", reason=str(refusal), by=self.by, **_fields(refused))
@@ -155,7 +155,7 @@ class Run:
             self.result.done.append(letter.id)
             log.info(f"dead letter {self.action}", by=self.by, **_fields(letter))
 
-    def _records(self, letter: StoredLetter, now: str) -> Iterator[Outbound]:
+    def _records(self, letter: StoredDeadLetter, now: str) -> Iterator[Outbound]:
         kept = letter.record
         if self.action == "redriven":
             headers = [
@@ -177,7 +177,7 @@ class Run:
             time.sleep(min(wait, 0.2))
 
 
-def _fields(letter: StoredLetter) -> dict[str, object]:
+def _fields(letter: StoredDeadLetter) -> dict[str, object]:
     kept = letter.record
     return {
         "deadletter_id": letter.id,

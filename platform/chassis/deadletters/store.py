@@ -14,9 +14,9 @@ import orjson
 from confluent_kafka import IsolationLevel, KafkaError, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient, OffsetSpec
 
-from chassis.deadletters.record import PREFIX, topic_of
+from chassis.deadletters.record import PREFIX
 from chassis.events.registry import handlers as registered
-from chassis.kafka import clients, raw_headers
+from chassis.kafka import clients, names, raw_headers
 from chassis.kafka.patience import Patience
 from chassis.kafka.records import Headers, Partition, Record, from_message
 from chassis.observability import correlation, privacy
@@ -41,7 +41,7 @@ class NoTopic(Exception):
 
 def sources() -> dict[str, str]:
     """The topics that the running service consumes, by the names of their dead-letter topics."""
-    return {topic_of(topic): topic for topic in registered()}
+    return {names.dead_letter_topic(topic): topic for topic in registered()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +74,7 @@ class Resolution:
 
 
 @dataclass(frozen=True, slots=True)
-class StoredLetter:
+class StoredDeadLetter:
     """A dead letter as it stands on its topic."""
 
     record: Record
@@ -167,7 +167,7 @@ class Wanted:
         """Whether nothing was said."""
         return self == Wanted()
 
-    def fits(self, letter: StoredLetter) -> bool:
+    def fits(self, letter: StoredDeadLetter) -> bool:
         """Whether a letter is wanted. One that does not say when it died fits no time."""
         return (
             (not self.ids or letter.id in self.ids)
@@ -205,17 +205,17 @@ class Store:
         found = (Resolution.of(record) for record in read(self._span, self._patience))
         return {resolution.letter_id: resolution for resolution in found if resolution}
 
-    def letters(self, wanted: Wanted, without: Iterable[str]) -> Iterator[StoredLetter]:
+    def letters(self, wanted: Wanted, without: Iterable[str]) -> Iterator[StoredDeadLetter]:
         """The wanted letters but those `without`, each once, in the order in which those of a key died."""
         seen = set(without)
         for record in read(self._span, self._patience):
-            letter = StoredLetter(record, self._topics[record.topic])
+            letter = StoredDeadLetter(record, self._topics[record.topic])
             if Resolution.of(record) or letter.id in seen or not wanted.fits(letter):
                 continue
             seen.add(letter.id)
             yield letter
 
-    def unresolved(self, wanted: Wanted) -> Iterator[StoredLetter]:
+    def unresolved(self, wanted: Wanted) -> Iterator[StoredDeadLetter]:
         """The wanted letters about which nothing was decided."""
         return self.letters(wanted, self.resolutions())
 

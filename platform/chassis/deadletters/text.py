@@ -2,12 +2,12 @@
 
 import json
 
-from chassis.deadletters.store import Resolution, StoredLetter
+from chassis.deadletters.store import Resolution, StoredDeadLetter
 
 LONGEST_BINARY = 10_000
 
 
-def line(letter: StoredLetter, resolution: Resolution | None = None) -> str:
+def line(letter: StoredDeadLetter, resolution: Resolution | None = None) -> str:
     """One letter in one line."""
     parts = [
         letter.id,
@@ -27,7 +27,7 @@ def shown(text: str) -> str:
     return "".join(character if character.isprintable() else " " for character in text)
 
 
-def details(letter: StoredLetter, resolution: Resolution | None = None) -> str:
+def details(letter: StoredDeadLetter, resolution: Resolution | None = None) -> str:
     """All about one letter."""
     facts = [f"{name + ':':17}{'' if value is None else shown(str(value))}" for name, value in letter.summary().items()]
     facts.append(f"{'kept at:':17}{letter.record.topic}/{letter.record.partition}/{letter.record.offset}")
@@ -36,17 +36,17 @@ def details(letter: StoredLetter, resolution: Resolution | None = None) -> str:
     return "\n".join([*facts, "", "headers:", headers(letter), "", "payload:", payload(letter), "", trace(letter)])
 
 
-def trace(letter: StoredLetter) -> str:
+def trace(letter: StoredDeadLetter) -> str:
     """Where in the code it failed."""
     return "\n".join(shown(text) for text in letter.traceback.splitlines())
 
 
-def headers(letter: StoredLetter) -> str:
+def headers(letter: StoredDeadLetter) -> str:
     """The event's own headers, one a line."""
     return "\n".join(f"  {name}: {_text(value)}" for name, value in letter.original_headers())
 
 
-def payload(letter: StoredLetter) -> str:
+def payload(letter: StoredDeadLetter) -> str:
     """The payload: JSON if it is that, else as Python would write the bytes."""
     value = letter.record.value
     if value is None:

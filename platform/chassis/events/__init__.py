@@ -1,1 +1,19 @@
-"""Events: what they are, how they travel, who reacts to them."""
+"""What a service's own code needs of events: it imports these names, and nothing from the modules behind them."""
+
+from chassis.events.envelope import Outgoing, Unreadable, unseal
+from chassis.events.event import Event, Money
+from chassis.events.publishing import NotInTransaction, publish, publish_all
+from chassis.events.registry import Received, handles
+
+__all__ = [
+    "Event",
+    "Money",
+    "NotInTransaction",
+    "Outgoing",
+    "Received",
+    "Unreadable",
+    "handles",
+    "publish",
+    "publish_all",
+    "unseal",
+]

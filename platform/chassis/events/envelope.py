@@ -4,7 +4,7 @@ import uuid
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, TypeVar
 
 from django.conf import settings
 from opentelemetry import trace
@@ -12,17 +12,17 @@ from opentelemetry.context import Context
 from pydantic import ValidationError
 
 from chassis.events.event import Event
-from chassis.events.registry import Received
+from chassis.events.registry import NO_SOURCE, Received
 from chassis.kafka import names
 from chassis.kafka.records import Record
 from chassis.observability import correlation, tracing
+
+E = TypeVar("E", bound=Event)
 
 SCHEMA = "urn:events:{topic}:v{version}"
 
 LONGEST_ID = 1_024
 """Bytes of `ce_id`, and of `ce_source`: with a topic's name they fit into an entry of a PostgreSQL index (2,704 bytes)."""
-NO_SOURCE = "no source"
-"""The source of an event that names none. CloudEvents demands one; this is no URI, so no producer has it for its own."""
 
 
 class Unreadable(Exception):
@@ -89,27 +89,7 @@ def _seal(outgoing: Outgoing, now: str) -> Envelope:
     return Envelope(event_id, names.topic(event), outgoing.key, event.payload(), headers, request_id)
 
 
-@dataclass(frozen=True, slots=True)
-class Letter:
-    """A record that could be read: what it says, and the trace that it continues."""
-
-    event: Event
-    id: str
-    key: str
-    request_id: str
-    parent: Context
-    source: str = NO_SOURCE
-
-    @property
-    def identity(self) -> tuple[str, str, str]:
-        """What makes two records the same event to one service: id, topic, source.
-
-        CloudEvents promises that source and id together are unique; another topic has another handler.
-        """
-        return (self.id, self.event.topic, self.source)
-
-
-def unseal(record: Record, model: type[Event]) -> Letter:
+def unseal(record: Record, model: type[E]) -> Received[E]:
     """Read a record as `model`. Raises Unreadable, with what is wrong, never with what the payload holds."""
     if record.misnamed:
         gone = "" if record.headers_read else "; its headers are lost, as it is not on its topic any more"
@@ -134,7 +114,7 @@ def unseal(record: Record, model: type[Event]) -> Letter:
     if "\0" in key:
         raise Unreadable("the key holds a NUL character, which PostgreSQL's text cannot")
     source = _identifier(record, "ce_source") or NO_SOURCE
-    return Letter(event, event_id, key, _request_id(record), _parent(record), source)
+    return Received(event, event_id, key, _request_id(record), _parent(record), source)
 
 
 def _identifier(record: Record, name: str) -> str:

@@ -17,10 +17,13 @@ from chassis.runtime.retries import RetryPolicy
 
 E_co = TypeVar("E_co", bound=Event, covariant=True)
 
+NO_SOURCE = "no source"
+"""The source of an event that names none. CloudEvents demands one; this is no URI, so no producer has it for its own."""
+
 
 @dataclass(frozen=True, slots=True)
 class Received(Generic[E_co]):
-    """One event as a handler gets it: its content, and where it came from."""
+    """One event as it was read, and as a handler gets it: its content, and where it came from."""
 
     event: E_co
     id: str
@@ -28,6 +31,15 @@ class Received(Generic[E_co]):
     request_id: str
     context: Context
     """The trace that the event belongs to: what it causes is traced under it."""
+    source: str = NO_SOURCE
+
+    @property
+    def identity(self) -> tuple[str, str, str]:
+        """What makes two records the same event to one service: id, topic, source.
+
+        CloudEvents promises that source and id together are unique; another topic has another handler.
+        """
+        return (self.id, self.event.topic, self.source)
 
     @contextmanager
     def bound(self) -> Iterator[None]:

@@ -92,13 +92,17 @@ class Broker(HealthCheck):
         """Ask for the metadata of one topic. Raises ServiceUnavailable."""
         from confluent_kafka import KafkaException
 
+        from chassis.kafka import authentication
         from chassis.kafka.clients import ANY_TOPIC
 
         client = self.client()
         try:
             client.list_topics(ANY_TOPIC, timeout=self.patience)
         except KafkaException as error:
-            raise ServiceUnavailable("does not answer") from error
+            client.poll(0)  # it tells why
+            rejected = authentication.is_rejected()
+            reason = f"rejects the credentials: {authentication.CHECK}" if rejected else "does not answer"
+            raise ServiceUnavailable(reason) from error
         finally:
             # librdkafka queues what it wants to log until someone polls.
             client.poll(0)

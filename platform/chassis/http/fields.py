@@ -3,24 +3,18 @@
 from decimal import Decimal
 from typing import Any
 
-from django.core.validators import EmailValidator, RegexValidator
+from django.core.validators import RegexValidator
 from rest_framework import serializers
 
-from chassis.text import CONTROL, INVISIBLE, LOCAL_PART, TOKEN, VISIBLE
-
-SCHEMA_OF_TEXT = (
-    r"^[^\u0000-\u001f\u007f-\u009f\u2028\u2029]*"
-    f"[^{INVISIBLE}]"
-    r"[^\u0000-\u001f\u007f-\u009f\u2028\u2029]*$"
-)
-"""The same rule as `TextField` checks, for the OpenAPI document: as a check it could be made to backtrack for ever."""
+from chassis.addresses import LOCAL_PART, AddressValidator
+from chassis.text import TOKEN, first_refused, is_visible
 
 
 class TextField(serializers.CharField):
-    """One line of text with something visible in it; white space around it is taken off."""
+    """One line of text with something visible in it, by the rule of `chassis.text`; spaces around it are taken off."""
 
     default_error_messages = {
-        "control": "Control characters are not allowed.",
+        "character": "The character {codepoint} is not allowed.",
         "invisible": "Nothing of it can be seen.",
     }
 
@@ -33,10 +27,10 @@ class TextField(serializers.CharField):
             self.fail("invalid")
         if self.max_length is not None and len(data) > self.max_length:
             self.fail("max_length", max_length=self.max_length)
-        if CONTROL.search(data):
-            self.fail("control")
+        if (refused := first_refused(data)) is not None:
+            self.fail("character", codepoint=f"U+{ord(refused):04X}")
         text = data.strip()
-        if text and not VISIBLE.search(text):
+        if text and not is_visible(text):
             self.fail("invisible")
         return text
 
@@ -51,7 +45,7 @@ class EmailField(TextField):
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**{"max_length": 254, **kwargs})
-        self.validators.append(EmailValidator("Enter a valid email address."))
+        self.validators.append(AddressValidator())
 
     def to_internal_value(self, data: Any) -> str:
         """The address as it was written, without white space around it."""
@@ -104,12 +98,7 @@ class MoneyField(serializers.DecimalField):
             self.fail("invalid")
         # 19.990 is 19.99: what counts is the amount, not how many zeros it is written with. Looked at before anything is
         # computed, as 1e999999999 is a number too.
-        if (
-            isinstance(data, Decimal)
-            and data.is_finite()
-            and -28 < data.adjusted() < 12
-            and len(data.as_tuple().digits) < 50
-        ):
+        if isinstance(data, Decimal) and data.is_finite() and (not data or -3 < data.adjusted() < 12):
             cents = data.quantize(Decimal("0.01"))
             data = cents if cents == data else data
         # -0.00 is a Decimal too; plus zero it is 0.00.

@@ -58,7 +58,7 @@ class Cursor:
 
 
 class CursorPagination(BasePagination):
-    """`?limit=` and `?cursor=` in, `{"items": […], "next": url|null, "previous": url|null}` out.
+    """`?limit=` and `?cursor=` in, `{"results": […], "next": url|null, "previous": url|null}` out.
 
     For models with `created_at` and a UUID `id`. A wrong parameter is a 400.
     """
@@ -103,11 +103,11 @@ class CursorPagination(BasePagination):
 
     def get_paginated_response(self, data: Any) -> Response:
         """The page with the links to its neighbours."""
-        return Response({"items": data, "next": self._link(self.next), "previous": self._link(self.previous)})
+        return Response({"results": data, "next": self._link(self.next), "previous": self._link(self.previous)})
 
     def get_results(self, data: Any) -> Any:
         """The rows in an answer, for the browsable API."""
-        return data["items"]
+        return data["results"]
 
     def to_html(self) -> str:
         """The buttons of the browsable API."""
@@ -119,9 +119,9 @@ class CursorPagination(BasePagination):
         link = {"type": ["string", "null"], "format": "uri"}
         return {
             "type": "object",
-            "required": ["items", "next", "previous"],
+            "required": ["results", "next", "previous"],
             "properties": {
-                "items": schema,
+                "results": schema,
                 "next": {**link, "description": "Older ones; null at the end.", "example": None},
                 "previous": {**link, "description": "Newer ones; null at the start.", "example": None},
             },
@@ -133,7 +133,7 @@ class CursorPagination(BasePagination):
             {
                 "name": "limit",
                 "in": "query",
-                "description": "Most items in a page.",
+                "description": "The largest number of results in a page.",
                 "schema": {"type": "integer", "minimum": 1, "maximum": self.max_limit, "default": self.default_limit},
             },
             {

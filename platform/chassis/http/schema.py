@@ -9,6 +9,7 @@ from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiExample, OpenApiParameter, OpenApiResponse
 from rest_framework import serializers
 
+from chassis import text
 from chassis.http import errors, fields, idempotency
 from chassis.observability import correlation
 
@@ -47,7 +48,7 @@ class ProblemSerializer(serializers.Serializer[Any]):
 class AutoSchema(openapi.AutoSchema):
     """drf-spectacular, plus the problems that an operation can answer with and the headers that it knows.
 
-    A view that can answer 409 names the methods in `conflicts`; one that takes an Idempotency-Key is `@idempotent`.
+    A method that takes an Idempotency-Key is `@idempotent`: it can answer 409 and 422.
     """
 
     def get_tags(self) -> list[str]:
@@ -93,8 +94,6 @@ class AutoSchema(openapi.AutoSchema):
         statuses = set(EVERYWHERE)
         if self.method in {"POST", "PUT", "PATCH"}:
             statuses |= set(WITH_BODY)
-        if self.method in getattr(self.view, "conflicts", ()):
-            statuses.add(409)
         if self._is_idempotent():
             statuses |= {409, 422}
         if getattr(self.view, "conditional", False) and self.method in _WRITES:
@@ -164,11 +163,19 @@ def _conditional(method: str) -> list[OpenApiParameter]:
     ]
 
 
+RULE_OF_TEXT = (
+    "One line of letters, marks, numbers, punctuation, symbols and spaces (Unicode's general categories), of which something"
+    " can be seen: not spaces and combining marks alone. Of format characters only the zero-width joiner and non-joiner and"
+    " the marks U+200E, U+200F and U+061C; no control characters, overrides of direction, private use, surrogates or"
+    " unassigned characters. Spaces around it are taken off."
+)
+
+
 class _TextFieldSchema(OpenApiSerializerFieldExtension):  # type: ignore[no-untyped-call]
     target_class = fields.TextField
 
     def map_serializer_field(self, auto_schema: openapi.AutoSchema, direction: Any) -> dict[str, Any]:
-        return {"type": "string", "pattern": fields.SCHEMA_OF_TEXT}
+        return {"type": "string", "pattern": text.PATTERN, "description": RULE_OF_TEXT}
 
 
 class _EmailFieldSchema(OpenApiSerializerFieldExtension):  # type: ignore[no-untyped-call]

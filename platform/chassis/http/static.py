@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator
 from typing import IO, Any, cast
 
 from django.core.handlers.asgi import ASGIRequest
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponseNotAllowed
 from django.http.response import HttpResponseBase
 from whitenoise.middleware import WhiteNoiseFileResponse, WhiteNoiseMiddleware
 
@@ -20,6 +20,8 @@ class StaticFilesMiddleware(WhiteNoiseMiddleware):
     @staticmethod
     def serve(static_file: Any, request: HttpRequest) -> HttpResponseBase:
         """Answer with a file."""
+        if request.method not in {"GET", "HEAD"}:
+            return HttpResponseNotAllowed(["GET", "HEAD"])  # WhiteNoise's own has no body, and no type
         request.META.pop("HTTP_RANGE", None)
         response: WhiteNoiseFileResponse = WhiteNoiseMiddleware.serve(static_file, request)
         if isinstance(request, ASGIRequest) and response.file_to_stream is not None:

@@ -10,7 +10,7 @@ from confluent_kafka import Consumer, IsolationLevel, KafkaError, KafkaException
 from confluent_kafka.admin import AdminClient, OffsetSpec
 from django.conf import settings
 
-from chassis.kafka import names, sizes
+from chassis.kafka import authentication, names, sizes
 from chassis.kafka.records import Partition
 from chassis.runtime.dependency import Dependency
 from chassis.runtime.failures import DependencyDown
@@ -90,8 +90,9 @@ class _LibrdkafkaLog:
 
 
 def on_error(error: KafkaError) -> None:
-    """What a client says at every attempt: for those who look for it."""
+    """What a client says at every attempt: for those who look for it. Rejected credentials are for everybody."""
     log.debug("kafka client error", code=error.name(), reason=error.str())
+    authentication.note(error)
 
 
 def producer(**more: Any) -> Producer:

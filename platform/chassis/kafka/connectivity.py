@@ -14,7 +14,7 @@ PATIENCE_SECONDS = 0.5
 """How long the answer may take."""
 
 
-class Reach:
+class Connectivity:
     """What a client tells of its brokers (`on_error` is its `error_cb`), and what it finds when it looks."""
 
     def __init__(self, broker: Dependency) -> None:

@@ -10,7 +10,7 @@ from typing import Protocol
 
 from django.conf import settings
 
-DEAD_LETTERS = ".dlq"
+_DEAD_LETTERS = ".dlq"
 """How the name of every dead-letter topic ends."""
 
 
@@ -48,7 +48,12 @@ def service(group: str) -> str:
 
 def dead_letter_topic(topic: str, service: str | None = None) -> str:
     """Where a service, by default the running one, puts what it cannot handle of a topic, given by its name on the wire."""
-    return f"{topic}.{service or settings.SERVICE_NAME}{DEAD_LETTERS}"
+    return f"{topic}.{service or settings.SERVICE_NAME}{_DEAD_LETTERS}"
+
+
+def is_dead_letter_topic(topic: str) -> bool:
+    """Whether this is the dead-letter topic of any service."""
+    return topic.endswith(_DEAD_LETTERS)
 
 
 def transactional_id(slot: str) -> str:

@@ -157,13 +157,19 @@ class _StandardError(logging.StreamHandler[Any]):
 
 
 class Hearsay(logging.Filter):
-    """Takes out of Django's lines about suspicious requests what the client wrote; the logger's name says of what kind they are."""
+    """Takes out of Django's lines about requests what the client wrote.
+
+    Of one that is suspicious it leaves the logger's name, which says of what kind it is; of one that failed the exception,
+    without the path.
+    """
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Yes; without its text."""
         if record.name.startswith("django.security."):
             record.msg, record.args = "suspicious request", ()
             record.exc_info = record.exc_text = None
+        elif record.name == "django.request":
+            record.msg, record.args = "request failed", ()
         return True
 
 
@@ -221,7 +227,7 @@ def _parts(exc_info: ExcInfo) -> list[dict[str, Any]]:
     return [
         {
             "type": part["exc_type"],
-            "message": privacy.scrub(part["exc_value"][: exceptions.MOST_READ]),
+            "message": privacy.scrub_error(part["exc_value"][: exceptions.MOST_READ]),
             "stack": [f"{frame['filename']}:{frame['lineno']} in {frame['name']}" for frame in part["frames"]],
         }
         for part in _transform(exc_info)
@@ -233,7 +239,7 @@ def _exception_as_text(exc_info: ExcInfo) -> str:
         text = "".join(traceback.format_exception(*exc_info)).rstrip()
     except Exception as error:  # noqa: BLE001  a line about an exception must not raise another
         text = f"{exc_info[0].__name__}: (cannot be shown: {type(error).__name__})"
-    return privacy.scrub(text[-exceptions.MOST_READ :])
+    return privacy.scrub_error(text[-exceptions.MOST_READ :])
 
 
 def _dumps(event: EventDict, **_: Any) -> str:

@@ -16,6 +16,10 @@ from chassis.observability import correlation, tracing
 
 PROBES = ("/health/", "/metrics")
 
+METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT"})
+OTHER = "_OTHER"
+"""Of a method that is none, as OpenTelemetry has it: a client may write anything there."""
+
 log = structlog.get_logger("access")
 
 GetResponse = Callable[[HttpRequest], HttpResponseBase | Awaitable[HttpResponseBase]]
@@ -70,7 +74,7 @@ class CorrelationMiddleware:
         match = request.resolver_match
         write(
             "request",
-            method=request.method,
+            method=request.method if request.method in METHODS else OTHER,
             route=f"/{match.route}" if match else None,
             status=response.status_code,
             duration_ms=round((time.perf_counter() - started) * 1000, 2),

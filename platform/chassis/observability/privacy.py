@@ -21,7 +21,7 @@ _PATTERNS = (
     # postgresql://user:password@host
     (re.compile(r"://[^/\s@]*@"), f"://{HIDDEN}@"),
     # A bound, as the part before the @ is looked for at each character of a long word.
-    (re.compile(r"[^\s@\"'<>(),;:=\[\]]{1,256}@[\w-]+(?:\.[\w-]+)+"), HIDDEN),
+    (re.compile(r"[^\s@\"'<>(),;:=\[\]][^\s@\"<>(),;:\[\]]{0,255}@[\w-]+(?:\.[\w-]+)+"), HIDDEN),
     # PostgreSQL: DETAIL:  Key (email)=(…) already exists.
     (re.compile(r"\n(?:DETAIL|CONTEXT):.*?(?=\n\n|\nTraceback|\Z)", re.DOTALL), f"\nDETAIL: {HIDDEN}"),
     # PostgreSQL: LINE 1: INSERT INTO "users" … VALUES ('ada@example.org', 'Ada'), and the caret below it.
@@ -30,12 +30,51 @@ _PATTERNS = (
     (re.compile(r"input_value=.*?, input_type=", re.DOTALL), f"input_value={HIDDEN}, input_type="),
 )
 
+_QUOTED = r"""(?:'(?:[^'\\\n]|\\.)*'|"(?:[^"\\\n]|\\.)*")"""
+
+_VALUES = (
+    # PostgreSQL: invalid input syntax for type uuid: "…"; value "…" is out of range for type integer
+    (
+        re.compile(
+            r"((?:invalid input (?:syntax|value) for [^:\n]*|malformed [a-z]+ literal|[a-z/ ]+ out of range|invalid [a-z]+ value): )"
+            r'".*?"(?=\n|\s*\Z)',
+            re.DOTALL,
+        ),
+        rf"\1{HIDDEN}",
+    ),
+    (re.compile(rf"\b(value|time zone) {_QUOTED}(?= is out of range| not recognized)"), rf"\1 {HIDDEN}"),
+    # Python: invalid literal for int() with base 10: '…'; time data '…' does not match format; '…' is not a valid Status
+    (
+        re.compile(
+            rf"(invalid literal for \w+\(\)[^:\n]*: |could not convert string to \w+: |Invalid isoformat string: |time data ){_QUOTED}"
+        ),
+        rf"\1{HIDDEN}",
+    ),
+    (re.compile(r"(unconverted data remains: ).*?(?=\n\n|\nTraceback|\Z)", re.DOTALL), rf"\1{HIDDEN}"),
+    (re.compile(rf"{_QUOTED}(?= is not a valid )"), HIDDEN),
+    # Django: Field 'id' expected a number but got '…'; “…” is not a valid UUID
+    (re.compile(rf"(\bbut got |Invalid HTTP_HOST header: ){_QUOTED}"), rf"\1{HIDDEN}"),
+    (
+        re.compile(r"(Cannot resolve keyword|Unsupported lookup) '.*?' (?=into field|for )", re.DOTALL),
+        rf"\1 {HIDDEN} ",
+    ),
+    (re.compile(r"“[^”]*”"), HIDDEN),
+)
+
 
 def scrub(text: str) -> str:
     """Take e-mail addresses, credentials in URLs, and the values that PostgreSQL and pydantic quote out of `text`."""
     if "@" in text or "\n" in text or "input_value=" in text:
         for pattern, replacement in _PATTERNS:
             text = pattern.sub(replacement, text)
+    return text
+
+
+def scrub_error(text: str) -> str:
+    """`scrub`, and take the values out that PostgreSQL, Python and Django quote in their errors. For messages and tracebacks."""
+    text = scrub(text)
+    for pattern, replacement in _VALUES:
+        text = pattern.sub(replacement, text)
     return text
 
 

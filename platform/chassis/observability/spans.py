@@ -1,11 +1,14 @@
 """What of a span leaves the process: the same as of a log line, nothing personal and no secrets."""
 
+import re
+import sys
 from collections.abc import Mapping
 from typing import Any
-from urllib.parse import unquote
 
+from django.core.exceptions import SuspiciousOperation
 from opentelemetry.context import Context
 from opentelemetry.sdk.trace import Event, ReadableSpan, Span, SpanProcessor
+from opentelemetry.trace import SpanContext
 from opentelemetry.trace.status import Status
 from opentelemetry.util.types import Attributes
 
@@ -13,13 +16,27 @@ from chassis.observability import privacy
 
 HEARSAY = frozenset(
     {
-        "url.query", "http.user_agent", "user_agent.original",
+        "url.query", "url.fragment", "http.request.method_original", "http.user_agent", "user_agent.original", "http.host", "net.host.name",
         "client.address", "http.client_ip", "net.peer.ip", "net.peer.name", "net.sock.peer.addr", "network.peer.address",
     }
 )  # fmt: skip
 """Whatever a client wrote, and where it is: no log line has it either. The route says what was asked."""
 
-TARGETS = frozenset({"http.target", "http.url", "url.full", "url.original"})
+WRITTEN = (
+    "http.request.header.",
+    "http.response.header.",
+    "db.query.parameter.",
+    "db.operation.parameter.",
+    "db.statement.parameters",
+)
+"""Beginnings of the names of attributes that repeat what was sent, should somebody switch them on."""
+
+TARGETS = frozenset({"http.target", "http.url", "url.full", "url.path", "url.original"})
+STATEMENTS = frozenset({"db.statement", "db.query.text"})
+
+_URL = re.compile(r"(?P<origin>[A-Za-z][A-Za-z0-9+.-]*://[^/?#]*)?(?P<path>[^?#]*)(?P<rest>.*)", re.DOTALL)
+_ID = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
+_LITERAL = re.compile(r"'(?:[^']|'')*'")
 
 CONVENTIONS = (
     "code.",
@@ -62,43 +79,93 @@ class Masked(SpanProcessor):
 
 def masked(span: ReadableSpan) -> ReadableSpan:
     """The span with its attributes, events and status masked by `chassis.observability.privacy`."""
-    status = span.status
+    attributes = span.attributes or {}
+    events = [Event(event.name, _event(event.attributes or {}), event.timestamp) for event in span.events]
     return ReadableSpan(
         name=privacy.scrub(span.name),
-        context=span.context,
+        context=_context(span.context),
         parent=span.parent,
         resource=span.resource,
-        attributes=_attributes(span.attributes),
-        events=[Event(event.name, _attributes(event.attributes), event.timestamp) for event in span.events],
+        attributes=_attributes(attributes),
+        events=events,
         links=span.links,
         kind=span.kind,
-        status=Status(status.status_code, _description(status.description)),
+        status=Status(span.status.status_code, _description(span)),
         start_time=span.start_time,
         end_time=span.end_time,
         instrumentation_scope=span.instrumentation_scope,
     )
 
 
-def _description(text: str | None) -> str | None:
-    # `KindOfError: what it says`
-    return None if text is None else privacy.scrub(text)
+def _context(context: SpanContext | None) -> SpanContext | None:
+    # `tracestate` is what a client wrote for others: it is passed on to them, and says nothing to whoever gets our spans.
+    if context is None or not context.trace_state:
+        return context
+    return SpanContext(context.trace_id, context.span_id, context.is_remote, context.trace_flags)
 
 
-def _attributes(attributes: Attributes) -> Attributes:
-    return {name: _value(name, value) for name, value in (attributes or {}).items()}
+def _description(span: ReadableSpan) -> str | None:
+    text = span.status.description
+    if text is None:
+        return None
+    if any(_is_hearsay(event.attributes or {}) for event in span.events):
+        # `KindOfError: what it says`
+        return text.partition(":")[0]
+    return privacy.scrub_error(text)
 
 
-def _value(name: str, value: Any) -> Any:
-    if name in HEARSAY:
+def _event(attributes: Mapping[str, Any]) -> Attributes:
+    said = ("exception.message", "exception.stacktrace")
+    if _is_hearsay(attributes):
+        attributes = {**attributes, **{name: privacy.HIDDEN for name in said if name in attributes}}
+    return _attributes(attributes)
+
+
+def _is_hearsay(attributes: Mapping[str, Any]) -> bool:
+    """Whether an exception quotes a request: Django's SuspiciousOperation and its kinds, whose text the log drops as well."""
+    module, _, name = str(attributes.get("exception.type", "")).rpartition(".")
+    kind = getattr(sys.modules.get(module), name, None)
+    return isinstance(kind, type) and issubclass(kind, SuspiciousOperation)
+
+
+def _attributes(attributes: Mapping[str, Any]) -> Attributes:
+    route = str(attributes.get("http.route") or "")
+    return {name: _value(name, value, route) for name, value in attributes.items()}
+
+
+def _value(name: str, value: Any, route: str) -> Any:
+    if name in HEARSAY or name.startswith(WRITTEN):
         return privacy.HIDDEN if value else value
-    if name in TARGETS and isinstance(value, str):
-        path, question, query = value.partition("?")
-        # An address may be written with %40.
-        return privacy.scrub(unquote(path)) + (question + privacy.HIDDEN if query else "")
-    if not name.startswith(CONVENTIONS) and privacy.is_masked(name.rpartition(".")[2]):
-        return privacy.HIDDEN
     if isinstance(value, str):
-        return privacy.scrub(value)
+        return _text(name, value, route)
+    if _is_masked(name):
+        return privacy.HIDDEN
     if isinstance(value, Mapping | list | tuple):
         return tuple(privacy.scrub(one) if isinstance(one, str) else one for one in value)
     return value
+
+
+def _text(name: str, value: str, route: str) -> str:
+    if name in TARGETS:
+        return _target(value, route)
+    if name in STATEMENTS:
+        return privacy.scrub(_LITERAL.sub("'?'", value))
+    if name.startswith("exception."):
+        return privacy.scrub_error(value)
+    return privacy.HIDDEN if _is_masked(name) else privacy.scrub(value)
+
+
+def _is_masked(name: str) -> bool:
+    return not name.startswith(CONVENTIONS) and privacy.is_masked(name.rpartition(".")[2])
+
+
+def _target(url: str, route: str) -> str:
+    """A URL, of whose path the route's own words and the ids are left."""
+    parts = _URL.fullmatch(url)
+    assert parts is not None, "it matches any text"
+    words = set(route.split("/"))
+    path = [
+        one if not one or one in words or _ID.fullmatch(one) else privacy.HIDDEN for one in parts["path"].split("/")
+    ]
+    rest = parts["rest"][0] + privacy.HIDDEN if len(parts["rest"]) > 1 else ""
+    return privacy.scrub(parts["origin"] or "") + "/".join(path) + rest

@@ -121,6 +121,7 @@ class Relay:
                     self._step_down(error)
                 except (DatabaseError, PsycopgError, Lost) as error:
                     self._let_go(error)
+                self._stop.keep_signals()
             self._close()
 
     def _turn(self) -> None:

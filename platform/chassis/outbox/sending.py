@@ -17,7 +17,7 @@ from django.conf import settings
 
 from chassis.deadletters import record as deadletters
 from chassis.kafka import clients, names, sizes
-from chassis.outbox import publishing
+from chassis.outbox.headers import headers_from_json
 
 PATIENCE_SECONDS = 1.0
 """When nothing was confirmed for this long, rows without an answer are left on their way, and other topics' go on."""
@@ -175,7 +175,7 @@ class Sending:
                 reason = f"{sizes.of(*record)} bytes; KAFKA_MAX_MESSAGE_BYTES is {sizes.largest_event()}"
                 return Answer(row, Verdict.REFUSED, reason)  # its readers would not accept it
         except Exception as error:  # noqa: BLE001  a row that somebody else wrote may be anything
-            return Answer(row, Verdict.REFUSED, f"no Kafka record: {type(error).__name__}: {error}")
+            return Answer(row, Verdict.REFUSED, f"not a valid Kafka record: {type(error).__name__}: {error}")
         try:
             return self._insist(client, row, *record, alone)
         except KafkaException as exception:
@@ -184,7 +184,7 @@ class Sending:
                 self._failure = said
             return self._answer(row, said, alone=True)  # what the client itself refuses was in nobody's company
         except clients.UNWRITABLE as error:
-            return Answer(row, Verdict.REFUSED, f"no Kafka record: {type(error).__name__}: {error}")
+            return Answer(row, Verdict.REFUSED, f"not a valid Kafka record: {type(error).__name__}: {error}")
 
     @staticmethod
     def _never(row: Row) -> str:
@@ -201,7 +201,7 @@ class Sending:
         assert row.headers is not None
         key = bytes(row.raw_key) if row.raw_key is not None else None if row.key is None else row.key.encode()
         value = None if row.payload is None else bytes(row.payload)
-        headers = publishing.headers_from_json(row.headers)
+        headers = headers_from_json(row.headers)
         if self._shortened and row.event_id in self._shortened:
             headers = deadletters.without_diagnostics(headers)
         return key, value, clients.checked(headers)
@@ -320,4 +320,4 @@ class Sending:
 
 
 def _is_dead_letter(row: Row) -> bool:
-    return row.topic.endswith(names.DEAD_LETTERS)
+    return names.is_dead_letter_topic(row.topic)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from shlex import quote
 
-from chassis.deadletters.record import DeadLetter
+from chassis.deadletters.record import FailedRecord
 from chassis.kafka import names
 from chassis.kafka.records import Record
 from chassis.messaging.models import OutboxEvent
@@ -55,7 +55,7 @@ class Sent:
 WAIT = "wait: it is on its way"
 DECIDE = "see why, then `manage.py parked retry` or `discard`"
 REPUBLISH = "--republish publishes it again, as the same event"
-HANDLE = "--republish handles it again"
+REPROCESS = "--republish processes it again"
 
 
 def rows(event_ids: Iterable[str]) -> dict[str, OutboxEvent]:
@@ -89,15 +89,15 @@ def place(record: Record) -> str:
     return f"{record.topic}/{record.partition} at offset {record.offset} ({stamp(moment(record))})"
 
 
-def death(letter: Record) -> str:
-    """Whose dead letter it is and why, in words."""
+def describe_dead_letter(letter: Record) -> str:
+    """Whose dead letter this is and why, in words."""
     said = {name: letter.header(f"deadletter-{name}") or "?" for name in ("group", "reason", "error")}
     return f"dead-lettered by {said['group']} ({said['reason']}: {said['error'][:200]}), on {place(letter)}"
 
 
-def is_buried(record: Record) -> bool:
-    """Whether this service has dead-lettered the record, and the letter still stands in its outbox."""
-    return OutboxEvent.objects.filter(event_id=DeadLetter(record, Exception(), 0).id).exists()
+def is_dead_lettered(record: Record) -> bool:
+    """Whether this service has dead-lettered the record, and the dead letter is still in its outbox."""
+    return OutboxEvent.objects.filter(event_id=FailedRecord(record, Exception(), 0).id).exists()
 
 
 def redrive(letter: Record) -> str:
@@ -108,7 +108,7 @@ def redrive(letter: Record) -> str:
 
 
 def has_passed(positions: dict[int, int], record: Record) -> bool:
-    """Whether a group whose committed offsets these are has worked off this record."""
+    """Whether a group whose committed offsets these are has processed this record."""
     return positions.get(record.partition, -1) > record.offset
 
 

@@ -1,5 +1,7 @@
 """Whose fault it was: an event's, which is tried a bounded number of times, or a dependency's, which is waited for."""
 
+from typing import Self
+
 from confluent_kafka import KafkaException
 
 from chassis import exceptions
@@ -22,13 +24,29 @@ class HandlerTimeout(BaseException):
     """The handler ran longer than its time limit. Not an Exception, so that a handler does not catch it by the way."""
 
 
-class RolledBack(Exception):
+class _Explained(Exception):
+    """Its message is its docstring."""
+
+    @classmethod
+    def explained(cls) -> Self:
+        """One that says so."""
+        return cls(" ".join((cls.__doc__ or "").split()))
+
+
+class RolledBack(_Explained):
     """The handler returned, but its transaction cannot be committed any more: it caught an error of the database, or of
-    `publish`, or ended the transaction. Let the error out, or catch it around a savepoint (`transaction.atomic()`).
+    `publish`. Let the error out, or catch it around a savepoint (`transaction.atomic()`).
     """
 
 
-class Refused(Exception):
+class TransactionEnded(_Explained):
+    """The handler ended the transaction of its events (COMMIT, ROLLBACK), closed or replaced its connection, or left an
+    `atomic` block open. Only the consumer ends that transaction; for work of its own, take a savepoint
+    (`with transaction.atomic():`).
+    """
+
+
+class EventRefused(Exception):
     """The broker will never take what the handler publishes; a record that is too large, say."""
 
 
@@ -36,7 +54,7 @@ class Crashed(Exception):
     """The event was being handled each time that the process ended without a word; its handler was not called again."""
 
 
-class Unburied(Exception):
+class DeadLetterRefused(Exception):
     """A dead letter cannot be written where it belongs: its topic is missing, closed to us, or takes only smaller ones."""
 
 

@@ -4,7 +4,11 @@ import signal
 import threading
 import time
 from types import FrameType
-from typing import Protocol
+from typing import Any, Protocol
+
+import structlog
+
+log = structlog.get_logger(__name__)
 
 GRACE_SECONDS = 8.0
 """How long a loop may go on with what it holds, once told to stop, before it is made to let go."""
@@ -19,8 +23,33 @@ class Stop:
 
     def __init__(self, *signals: int) -> None:
         self._asked_at: float | None = None
+        self._signals = signals
+        self._told: set[tuple[int, str]] = set()
         for number in signals:
             signal.signal(number, self._on_signal)
+
+    def keep_signals(self) -> None:
+        """Take the signals back from whatever has taken them; called at each turn of the loop, in the main thread.
+
+        A library that an event handler uses may have set its own handler, the default, or none, or blocked the signal: then
+        SIGTERM would end the process in the midst of its work, or never. What is set in C is replaced too, but not seen.
+        """
+        for number in self._signals:
+            before = signal.signal(number, self._on_signal)
+            if before != self._on_signal:
+                self._tell(number, _name(before))
+        for number in signal.pthread_sigmask(signal.SIG_UNBLOCK, self._signals).intersection(self._signals):
+            self._tell(number, "blocked")
+
+    def _tell(self, number: int, was: str) -> None:
+        if (number, was) not in self._told:
+            self._told.add((number, was))
+            log.error(
+                "a signal was taken from this process, which needs it to stop; taken back",
+                signal=signal.Signals(number).name,
+                was=was,
+                hint="find what calls signal.signal() or pthread_sigmask() in a handler of events, and keep it from that",
+            )
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
         self.ask()
@@ -37,6 +66,13 @@ class Stop:
         """Raise Overdue when the stop was asked for too long ago; called from waits that have no other end."""
         if self._asked_at is not None and time.monotonic() - self._asked_at > GRACE_SECONDS:
             raise Overdue
+
+
+def _name(handler: Any) -> str:
+    """What a signal's handler is called, as `signal.signal` returns it: None is one that was set in C."""
+    if isinstance(handler, signal.Handlers):
+        return handler.name
+    return "not Python" if handler is None else getattr(handler, "__qualname__", repr(handler))
 
 
 class Awaited(Protocol):
@@ -66,5 +102,5 @@ class Heartbeat(Protocol):
     def beat(self) -> None:
         """Say that the loop turned."""
 
-    def say(self, part: str, reason: str) -> None:
+    def report(self, part: str, reason: str) -> None:
         """Say what is the matter with a part of this worker; an empty reason is that nothing is."""

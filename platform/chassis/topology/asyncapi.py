@@ -4,7 +4,6 @@ from typing import Any
 
 from django.conf import settings
 
-from chassis.deadletters import record
 from chassis.events.event import Event
 from chassis.events.registry import handlers, published
 from chassis.events.schemas import schema
@@ -44,7 +43,7 @@ def document() -> dict[str, Any]:
 def _operation(action: str, event: type[Event]) -> dict[str, Any]:
     operation: dict[str, Any] = {"action": action, "channel": {"$ref": f"#/channels/{event.topic}"}}
     if action == "receive":
-        dead = record.topic_of(names.topic(event))
+        dead = names.dead_letter_topic(names.topic(event))
         operation["description"] = f"Consumer group `{names.group()}`. What cannot be handled goes to `{dead}`."
     return operation
 

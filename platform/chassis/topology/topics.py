@@ -9,7 +9,6 @@ from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, C
 from confluent_kafka.cimpl import NewPartitions, NewTopic
 from django.conf import settings
 
-from chassis.deadletters import record
 from chassis.events.registry import handlers, published
 from chassis.kafka import names, sizes
 
@@ -64,7 +63,7 @@ class Difference:
 def wanted(brokers: int) -> list[Topic]:
     """The topics of the running service on a cluster of `brokers`."""
     own = [names.topic(event) for event in published()]
-    dead = [record.topic_of(topic) for topic in handlers()]
+    dead = [names.dead_letter_topic(topic) for topic in handlers()]
     return [_topic(name, brokers, dead=False) for name in own] + [_topic(name, brokers, dead=True) for name in dead]
 
 

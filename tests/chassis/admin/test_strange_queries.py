@@ -135,7 +135,8 @@ def test_no_id_makes_a_page_fail(admin, data):
     where = data.draw(st.sampled_from(admin.lists))
     object_id = quote(data.draw(VALUES.filter(len)), safe="")[:3000]
     page = data.draw(st.sampled_from(["change/", "delete/", "history/", "", "password/", "x/y"]))
-    path = f"/admin/{where}/{object_id}/{page}"
+    query = data.draw(st.lists(st.tuples(st.sampled_from(SPECIAL), VALUES), max_size=1))
+    path = f"/admin/{where}/{object_id}/{page}?{urlencode(query)}"
     status, _, body = admin.get(path)
     assert_no_failure(status, body, path)
 
@@ -167,7 +168,10 @@ def test_the_last_year_is_one(admin):
     assert admin.get(f"/admin/{admin.service}/{admin.service.removesuffix('s')}/?created_at__year=9999")[0] == 200
 
 
-@pytest.mark.parametrize("path", ["r/1/1/", "messaging/inboxevent/%00/change/", "messaging/outboxevent/x/change/"])
+@pytest.mark.parametrize(
+    "path",
+    ["r/1/1/", "messaging/inboxevent/%00/change/", "messaging/outboxevent/x/change/", "auth/user/1/change/?_to_field="],
+)
 def test_what_is_not_there(admin, path):
     assert admin.get(f"/admin/{path}")[0] in {302, 404}
 

@@ -13,16 +13,14 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from chassis.consumer.consumer import Consumer
-from chassis.consumer.kafka_transaction import publish_all
-from chassis.deadletters.store import StoredLetter, Wanted, read, span
+from chassis.deadletters.store import StoredDeadLetter, Wanted, read, span
 from chassis.deadletters.text import details, line
-from chassis.events.envelope import Outgoing
-from chassis.events.event import Event
+from chassis.events import Event, Outgoing, publish_all
 from chassis.kafka import topic_reader
 from chassis.kafka.patience import Patience
 from chassis.kafka.records import Record, from_message
 from chassis.messaging.models import OutboxEvent
-from chassis.outbox.publishing import headers_from_json
+from chassis.outbox.headers import headers_from_json
 from chassis.reconciliation import reconciliation
 from embedded.raw_kafka import RawRecord, send_raw
 from tests.chassis.support.kafka_helpers import committed, new_topic, servers
@@ -141,9 +139,9 @@ def look(records: list[Record], topic: str) -> None:
     """What reads records elsewhere, for a person: nothing of it raises."""
     for record in records:
         reconciliation.place(record)
-        reconciliation.death(record)
+        reconciliation.describe_dead_letter(record)
         reconciliation.redrive(record)
-        letter = StoredLetter(record, topic)
+        letter = StoredDeadLetter(record, topic)
         line(letter).encode()
         details(letter).encode()
         json.dumps(letter.summary()).encode()
@@ -188,12 +186,9 @@ class TestWithADatabase:
         return letter
 
 
+@pytest.mark.service("payments")
 class TestWithoutADatabase:
     """Payments' kind."""
-
-    @pytest.fixture(autouse=True)
-    def without_database(self, settings) -> None:
-        settings.SERVICE_DATABASE = None
 
     @given(st.lists(raw_records, min_size=20, max_size=60))
     @FEW

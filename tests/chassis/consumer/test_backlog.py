@@ -85,7 +85,7 @@ class TestTake:
                 backlog.add(one)
             batch = backlog.take(10, now=11)
             assert [one for one in batch if one in arrived][:5] == arrived[:5], "at least every second place is theirs"
-            went_on += [one for one in batch if one.lane == bad[0].lane]
+            went_on += [one for one in batch if one.key_queue == bad[0].key_queue]
             backlog.finish(batch)
         assert went_on == bad[1:], "also while as many others arrive as can be taken"
         assert backlog.offsets() == {SOURCE: offset}

@@ -1,6 +1,5 @@
 """The consumer on a real broker and a real database: once each, in order, and nothing stands still for a bad event."""
 
-import contextlib
 import os
 import threading
 import time
@@ -12,10 +11,9 @@ from confluent_kafka import TopicPartition
 from django.db import connections
 
 from chassis.consumer.consumer import Consumer, SessionTooShort
-from chassis.kafka.errors import Fenced
 from chassis.messaging.models import InboxEvent, OutboxEvent
 from chassis.observability import metrics
-from tests.chassis.support.kafka_helpers import committed, servers
+from tests.chassis.support.kafka_helpers import committed
 from tests.chassis.support.loops import Running, running
 from tests.waiting import eventually
 
@@ -345,41 +343,6 @@ def test_a_member_with_an_id_leaves_at_once_too(scene, settings):
         with running(Consumer) as second:
             eventually(lambda: second.loop and second.loop.assigned == 1)
         eventually(lambda: first.loop.assigned == 2)
-
-
-@contextlib.contextmanager
-def rival(scene, slot: str):
-    """Another process in the same slot, which has joined the group."""
-    other = KafkaConsumer(servers() | {"group.id": scene.group, "group.instance.id": slot, "session.timeout.ms": 6000,
-                                       "partition.assignment.strategy": "cooperative-sticky"})  # fmt: skip
-    other.subscribe([scene.topic])
-    eventually(lambda: (other.poll(0.1), other.assignment())[1], every=0, what="the rival has the partitions")
-    try:
-        yield
-    finally:
-        other.close()
-
-
-class TestItsPlaceTaken:
-    """A client that was fenced delivers nothing any more: polling it for ever would be a consumer that looks alive."""
-
-    def test_while_idle(self, scene, settings):
-        settings.CONSUMER_ID = "one"
-        with contextlib.suppress(Fenced), running(Consumer) as first:
-            eventually(lambda: first.loop and first.loop.assigned == 2)
-            with rival(scene, "one"):
-                eventually(lambda: first.error)
-        assert isinstance(first.error, Fenced)
-
-    def test_while_it_worked_it_hears_so_from_its_commit(self, scene, settings):
-        settings.CONSUMER_ID = "one"
-        taken = contextlib.ExitStack()
-        scene.react = lambda scene, received: taken.enter_context(rival(scene, "one"))
-        with taken, contextlib.suppress(Fenced), running(Consumer) as first:
-            eventually(lambda: first.loop and first.loop.assigned == 2)
-            scene.send(scene.event(1))
-            eventually(lambda: first.error)
-        assert isinstance(first.error, Fenced)
 
 
 def test_a_session_that_the_broker_refuses_ends_it(scene, settings):

@@ -12,7 +12,7 @@ from django.db import InterfaceError, OperationalError, connections
 from chassis.consumer.consumer import Consumer
 from chassis.health.heartbeat import Heartbeat
 from chassis.kafka.errors import Fenced
-from chassis.runtime.failures import DependencyDown, Unburied
+from chassis.runtime.failures import DeadLetterRefused, DependencyDown
 from chassis.runtime.shutdown import Stop
 from tests.chassis.consumer.test_consumer import dead
 from tests.chassis.support.kafka_helpers import committed
@@ -45,7 +45,7 @@ FAILURES = {
     "InterfaceError": throws(InterfaceError("closed")),
     "KafkaException": throws(KafkaException(KafkaError(KafkaError._ALL_BROKERS_DOWN))),
     "DependencyDown": throws(DependencyDown("says the handler")),
-    "Unburied": throws(Unburied("says the handler")),
+    "DeadLetterRefused": throws(DeadLetterRefused("says the handler")),
     "Fenced": throws(Fenced("says the handler")),
     "SystemExit": throws(SystemExit(1)),
     "KeyboardInterrupt": throws(KeyboardInterrupt()),

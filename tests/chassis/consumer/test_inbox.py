@@ -14,9 +14,9 @@ from opentelemetry.context import Context
 from chassis.consumer import consumer as consumer_module
 from chassis.consumer import inbox, inbox_key
 from chassis.consumer.consumer import Consumer
-from chassis.events.envelope import Letter
 from chassis.events.event import Event
-from chassis.events.registry import Handler
+from chassis.events.registry import Handler, Received
+from chassis.kafka import names
 from chassis.messaging.models import InboxEvent, OutboxEvent
 from tests.chassis.support.kafka_helpers import committed, make_topic, new_topic, send
 from tests.chassis.support.loops import running
@@ -26,14 +26,14 @@ from tests.waiting import eventually
 pytestmark = pytest.mark.django_db(databases=["users"], transaction=True)
 
 
-def letter(event_id="1", topic="t", source="/a") -> Letter:
+def received(event_id="1", topic="t", source="/a") -> Received:
     model = type("Told", (Event,), {"topic": topic, "__annotations__": {"topic": ClassVar[str]}})
-    return Letter(model(), event_id, "k", "r", Context(), source)
+    return Received(model(), event_id, "k", "r", Context(), source)
 
 
-def claim(*letters: Letter) -> set[tuple[str, str, str]]:
+def claim(*events: Received) -> set[tuple[str, str, str]]:
     with transaction.atomic(using="users"):
-        return inbox.claim(letters)
+        return inbox.claim(events)
 
 
 def execute(sql, *values):
@@ -63,7 +63,7 @@ class TestConsumer:
 
     def test_the_same_event_on_two_topics_goes_to_both_handlers_once_each(self, scene, monkeypatch):
         other = new_topic("other")
-        make_topic(f"{other}.{scene.group}.dlq")
+        make_topic(names.dead_letter_topic(other, scene.group))
         seen = []
         handlers = dict(consumer_module.registered())
         model = type("Other", (handlers[scene.topic].event,), {"topic": other, "__annotations__": {}})
@@ -101,18 +101,18 @@ class TestClaim:
         InboxEvent.objects.all().delete()
         known: set[tuple[str, str, str]] = set()
         for batch in batches:
-            assert claim(*(letter(*one) for one in batch)) == set(batch) - known
+            assert claim(*(received(*one) for one in batch)) == set(batch) - known
             known |= set(batch)
         assert set(InboxEvent.objects.values_list("event_id", "topic", "source")) == known
 
     def test_a_row_from_before_is_the_event_with_that_id_on_that_topic_whatever_its_source(self):
         InboxEvent.objects.create(event_id="1", topic="t", key="k", request_id="r")
-        assert claim(letter("1", "t", "/a"), letter("1", "u", "/a"), letter("2", "t", "/a")) == {
+        assert claim(received("1", "t", "/a"), received("1", "u", "/a"), received("2", "t", "/a")) == {
             ("1", "u", "/a"),
             ("2", "t", "/a"),
         }
         InboxEvent.objects.filter(source="").delete()
-        assert claim(letter("1", "t", "/a")) == {("1", "t", "/a")}
+        assert claim(received("1", "t", "/a")) == {("1", "t", "/a")}
 
     @pytest.mark.parametrize("known_from_before", [0, 20])
     def test_consumers_with_the_same_events_in_any_order_never_deadlock(self, known_from_before):
@@ -124,7 +124,7 @@ class TestClaim:
         def work(seed: int) -> None:
             try:
                 for turn in range(rounds):
-                    mine = [letter(f"{turn}-{id}" if turn else id, topic, source) for id, topic, source in identities]
+                    mine = [received(f"{turn}-{id}" if turn else id, topic, source) for id, topic, source in identities]
                     random.Random(seed * turn).shuffle(mine)
                     claimed.extend(claim(*mine))
             except Exception as error:
@@ -164,16 +164,16 @@ class TestKey:
         assert execute("SELECT name FROM django_migrations WHERE name = %s", inbox_key.MIGRATION)
 
     def test_until_then_an_id_alone_is_the_event_as_before(self, before):
-        assert claim(letter("1", "t", "/a")) == {("1", "t", "/a")}
-        assert claim(letter("1", "t", "/b"), letter("2", "t", "/b")) == {("2", "t", "/b")}
+        assert claim(received("1", "t", "/a")) == {("1", "t", "/a")}
+        assert claim(received("1", "t", "/b"), received("2", "t", "/b")) == {("2", "t", "/b")}
 
     def test_is_replaced_when_it_is_needed_no_more(self, before):
-        claim(letter("1", "t", "/a"))
+        claim(received("1", "t", "/a"))
         execute(
             "INSERT INTO inbox (event_id, topic, key, request_id, consumed_at) VALUES ('0', 't', 'k', 'r', now() - interval '61 min')"
         )
         assert inbox_key.replace() is True
-        assert claim(letter("1", "t", "/b"), letter("0", "t", "/b")) == {("1", "t", "/b")}
+        assert claim(received("1", "t", "/b"), received("0", "t", "/b")) == {("1", "t", "/b")}
 
     def test_stays_while_a_consumer_of_the_version_before_writes(self, before):
         execute("INSERT INTO inbox (event_id, topic, key, request_id) VALUES ('0', 't', 'k', 'r')")
@@ -196,4 +196,4 @@ class TestKey:
         settings.PURGE_EVERY_SECONDS = 0.05
         with housekeeping(lambda: True):
             eventually(lambda: execute(KEY) == [("inbox_identity",)])
-        assert claim(letter(str(uuid.uuid4())))
+        assert claim(received(str(uuid.uuid4())))

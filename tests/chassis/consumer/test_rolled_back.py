@@ -1,13 +1,14 @@
 """Handlers that return although their transaction cannot be committed: their events fail, and none is lost without a word."""
 
 import contextlib
+import itertools
 
 import pytest
 from django.db import IntegrityError, connections, transaction
 
 from chassis.consumer.consumer import Consumer
+from chassis.events import publish_all
 from chassis.messaging.models import InboxEvent, OutboxEvent
-from chassis.outbox import publishing
 from tests.chassis.support.kafka_helpers import committed
 from tests.chassis.support.loops import running
 from tests.waiting import eventually
@@ -40,7 +41,7 @@ def catches_an_error_of_publish() -> None:
         yield
 
     with contextlib.suppress(ValueError):
-        publishing.publish_all(events())
+        publish_all(events())
 
 
 def sets_rollback() -> None:
@@ -51,40 +52,61 @@ def closes_the_connection() -> None:
     connections["users"].close()
 
 
-def rolls_back() -> None:
+def commits() -> None:
     with connections["users"].cursor() as cursor:
-        cursor.execute("ROLLBACK")
+        cursor.execute("COMMIT")
 
 
-@pytest.mark.parametrize(
-    "misdeed",
-    [
-        catches_an_integrity_error,
-        catches_an_error_of_a_statement,
-        catches_an_error_of_publish,
-        sets_rollback,
-        closes_the_connection,
-        rolls_back,
-    ],
-)
-def test_only_the_guilty_is_dead_lettered_and_all_others_take_effect(scene, misdeed):
+def terminates_its_session() -> None:
+    with connections["users"].cursor() as cursor:
+        cursor.execute("SELECT pg_terminate_backend(pg_backend_pid())")
+
+
+MISDEEDS = [
+    catches_an_integrity_error,
+    catches_an_error_of_a_statement,
+    catches_an_error_of_publish,
+    sets_rollback,
+    closes_the_connection,
+    commits,
+    terminates_its_session,
+]
+
+
+def test_only_the_guilty_are_dead_lettered_and_all_others_take_effect(scene):
+    guilty = {5 * n + 3: misdeed for n, misdeed in enumerate(MISDEEDS)}
+    sent = itertools.count()
+
     def react(scene, received):
         for one in received:
             effect(f"effect-{one.event.number}")
-        if any(one.event.number == 13 for one in received):
-            misdeed()
+            if misdeed := guilty.get(one.event.number):
+                misdeed()
+
+    def wave(size: int) -> list[OutboxEvent]:
+        """Send more events; where an error looks like the database's, others that get through tell that it is the event's."""
+        numbers = list(itertools.islice(sent, size))
+        scene.send(*(scene.event(n, key=f"k{n}") for n in numbers))
+        eventually(lambda: f"effect-{numbers[-1]}" in effects())
+        return list(OutboxEvent.objects.filter(topic=scene.dead))
+
+    def effects() -> set[str]:
+        found = InboxEvent.objects.filter(topic="effect", key__startswith="effect-")
+        return set(found.values_list("key", flat=True))
 
     scene.react = react
-    scene.send(*(scene.event(n, key=f"k{n}") for n in range(40)))
     with running(Consumer):
-        eventually(lambda: InboxEvent.objects.filter(topic="effect", key__startswith="effect-").count() == 39)
-        # Where the error looks like the database's, others that get through tell that it is the event's own.
-        scene.send(*(scene.event(n, key=f"k{n}") for n in range(100, 140)))
-        [dead] = eventually(lambda: list(OutboxEvent.objects.filter(topic=scene.dead)), within=120)
-        eventually(lambda: committed(scene) == 80)
-    assert dead.key == "k13"
-    effects = set(InboxEvent.objects.filter(topic="effect", key__startswith="effect-").values_list("key", flat=True))
-    assert effects == {f"effect-{n}" for n in (*range(40), *range(100, 140)) if n != 13}
+        wave(40)
+        dead = eventually(lambda: len(letters := wave(2)) == len(guilty) and letters, within=120)
+        last = next(sent)
+        eventually(lambda: committed(scene) == last)
+    assert {letter.key for letter in dead} == {f"k{n}" for n in guilty}
+    assert effects() == {f"effect-{n}" for n in range(last) if n not in guilty}
+    errors = {letter.key: dict(letter.headers)["deadletter-error"] for letter in dead}
+    numbers = {misdeed: number for number, misdeed in guilty.items()}
+    assert "RolledBack" in errors[f"k{numbers[catches_an_integrity_error]}"]
+    assert "TransactionEnded" in errors[f"k{numbers[closes_the_connection]}"]
+    assert "a handler tried to commit" in errors[f"k{numbers[commits]}"]
 
 
 def test_what_cannot_be_read_is_no_misdeed_of_a_handler(scene):

@@ -9,10 +9,8 @@ from confluent_kafka import Consumer, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient
 
 from chassis.consumer.consumer import Consumer as Loop
-from chassis.consumer.kafka_transaction import publish_all
 from chassis.consumer.topic_ids import TopicIds
-from chassis.events.envelope import Outgoing
-from chassis.events.event import Event
+from chassis.events import Event, Outgoing, publish_all
 from chassis.workers.management.commands.consume import Command
 from tests.chassis.support.kafka_helpers import make_topic, new_topic, read, servers
 from tests.chassis.support.loops import running
@@ -118,9 +116,8 @@ class TestWithDatabase:
 
 
 @pytest.mark.service("payments")
-def test_without_database(scene, monkeypatch, settings):
+def test_without_database(scene):
     """The offsets of a Kafka transaction say which topic they are of, too."""
-    settings.SERVICE_DATABASE = None
     out = new_topic("said", partitions=1)
 
     class Said(Event):

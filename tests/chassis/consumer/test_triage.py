@@ -7,7 +7,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from chassis.kafka.errors import Fenced
-from chassis.runtime.failures import DependencyDown, HandlerTimeout, Unburied
+from chassis.runtime.failures import DeadLetterRefused, DependencyDown, HandlerTimeout
 from tests.chassis.support.records import record
 from tests.chassis.support.simulation import EACH, Simulation, clock
 
@@ -25,7 +25,7 @@ RAISED = {
     "interface": lambda: InterfaceError("closed"),
     "kafka": lambda: KafkaException(KafkaError(KafkaError._ALL_BROKERS_DOWN)),
     "dependency": lambda: DependencyDown("says the handler"),
-    "unburied": lambda: Unburied("says the handler"),
+    "dead letter refused": lambda: DeadLetterRefused("says the handler"),
     "fenced": lambda: Fenced("says the handler"),
     "exit": lambda: SystemExit(1),
     "interrupt": KeyboardInterrupt,

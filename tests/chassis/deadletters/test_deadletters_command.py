@@ -7,7 +7,7 @@ import pytest
 from django.core.management import CommandError, call_command
 
 from chassis.deadletters import redrive, store
-from tests.chassis.support import letters
+from tests.chassis.support import dead_letters
 from tests.chassis.support.kafka_helpers import headers
 from tests.waiting import eventually
 
@@ -30,11 +30,11 @@ def listed(*arguments: str) -> list[dict]:
 
 @pytest.fixture
 def ids(scene) -> list[str]:
-    return letters.bury(
+    return dead_letters.write(
         scene.dead,
-        letters.letter(scene.topic, 1, key=b"k1", value=b'{"number": 1}'),
-        letters.unreadable(scene.topic, 2, key=b"k2"),
-        letters.letter(
+        dead_letters.failed(scene.topic, 1, key=b"k1", value=b'{"number": 1}'),
+        dead_letters.unreadable(scene.topic, 2, key=b"k2"),
+        dead_letters.failed(
             scene.topic, 3, key=b"k3", error=ValueError("lost: ada@example.org at postgresql://u:secret@host/db")
         ),
     )
@@ -100,8 +100,8 @@ def test_a_dry_run_changes_nothing(scene, ids, action):
     """Nor does it take anything from a run that is under way."""
     text = deadletters(action, "--dry-run", "--key", "k1", "--key", "k2")
     assert {line.split()[0] for line in text.splitlines()} == set(ids[:2])
-    assert letters.everything(scene.topic) == []
-    assert len(letters.everything(scene.dead)) == 3
+    assert dead_letters.everything(scene.topic) == []
+    assert len(dead_letters.everything(scene.dead)) == 3
     assert len(listed()) == 3
 
 
@@ -113,7 +113,7 @@ def test_redrives_and_discards_in_somebodys_name(scene, ids):
     said = {one["id"]: one["resolution"] for one in listed("--resolved")}
     assert (said[ids[0]]["resolved"], said[ids[0]]["by"]) == ("redriven", "ada")
     assert (said[ids[1]]["resolved"], said[ids[1]]["by"]) == ("discarded", redrive.whoami())
-    [message] = letters.everything(scene.topic)
+    [message] = dead_letters.everything(scene.topic)
     assert headers(message)["deadletter-redriven"] == ids[0]
     assert "redriven by ada" in deadletters("show", ids[0])
 
@@ -149,7 +149,9 @@ def test_a_service_that_consumes_nothing_has_none(monkeypatch):
 
 
 def test_as_a_process_it_takes_its_settings_behind_the_action(scene, ids):
-    process = letters.start(scene.group, scene.topic, "redrive", "--settings=settings.payments", "--all", "--by", "ada")
+    process = dead_letters.start(
+        scene.group, scene.topic, "redrive", "--settings=settings.payments", "--all", "--by", "ada"
+    )
     out, err = process.communicate(timeout=60)
     assert (process.returncode, out) == (0, "3 dead letters redriven\n"), err
     logged = [json.loads(line) for line in err.splitlines() if line.startswith("{")]
@@ -157,13 +159,13 @@ def test_as_a_process_it_takes_its_settings_behind_the_action(scene, ids):
 
 
 def test_ended_by_a_signal_it_says_that_there_is_more(scene):
-    letters.bury(scene.dead, *(letters.letter(scene.topic, n) for n in range(400)))
-    process = letters.start(scene.group, scene.topic, "redrive", "--all", "--rate", "10")
-    eventually(lambda: len(letters.redriven(scene.topic)) >= 5, within=60)
+    dead_letters.write(scene.dead, *(dead_letters.failed(scene.topic, n) for n in range(400)))
+    process = dead_letters.start(scene.group, scene.topic, "redrive", "--all", "--rate", "10")
+    eventually(lambda: len(dead_letters.redriven(scene.topic)) >= 5, within=60)
     process.terminate()
     out, err = process.communicate(timeout=60)
     done = int(out.split()[0])
     assert process.returncode == 1
     assert "run this again for the rest" in err
     assert 5 <= done < 400
-    assert len(letters.redriven(scene.topic)) == done
+    assert len(dead_letters.redriven(scene.topic)) == done

@@ -13,12 +13,12 @@ from structlog.testing import capture_logs
 
 from chassis.deadletters import redrive, store
 from chassis.deadletters.store import Store, Wanted
-from chassis.kafka import clients
+from chassis.kafka import clients, names
 from chassis.kafka.errors import Fenced
 from chassis.kafka.patience import Patience
-from chassis.kafka.writer import Outbound, Refused, Writer
+from chassis.kafka.writer import Outbound, RecordRefused, Writer
 from chassis.runtime.failures import DependencyDown
-from tests.chassis.support import letters
+from tests.chassis.support import dead_letters
 from tests.chassis.support.kafka_helpers import headers, make_topic, servers, take_up_to
 from tests.waiting import eventually
 
@@ -42,16 +42,16 @@ def unresolved() -> list[str]:
 
 def test_brings_back_bytes_key_and_headers_and_says_whose_death_it_was(scene):
     sent = [
-        letters.letter(scene.topic, 1, key=b"k1", value=b'{"number": 1}'),
-        letters.unreadable(scene.topic, 2, key=b"\xff\x00"),
-        letters.letter(scene.topic, 3, key=None, value=None),
-        letters.letter(scene.topic, 4, key=b"", value=b""),
+        dead_letters.failed(scene.topic, 1, key=b"k1", value=b'{"number": 1}'),
+        dead_letters.unreadable(scene.topic, 2, key=b"\xff\x00"),
+        dead_letters.failed(scene.topic, 3, key=None, value=None),
+        dead_letters.failed(scene.topic, 4, key=b"", value=b""),
     ]
-    ids = letters.bury(scene.dead, *sent)
+    ids = dead_letters.write(scene.dead, *sent)
     with capture_logs() as logs:
         assert sorted(run().done) == sorted(ids)
 
-    back = {headers(message)["deadletter-redriven"]: message for message in letters.everything(scene.topic)}
+    back = {headers(message)["deadletter-redriven"]: message for message in dead_letters.everything(scene.topic)}
     assert set(back) == set(ids)
     for one in sent:
         message = back[one.id]
@@ -67,12 +67,12 @@ def test_brings_back_bytes_key_and_headers_and_says_whose_death_it_was(scene):
 
 
 def test_the_letters_of_a_key_come_back_in_the_order_of_their_deaths(scene):
-    letters.bury(
+    dead_letters.write(
         scene.dead,
-        *(letters.letter(scene.topic, n, key=f"k{n % 3}".encode(), value=str(n).encode()) for n in range(60)),
+        *(dead_letters.failed(scene.topic, n, key=f"k{n % 3}".encode(), value=str(n).encode()) for n in range(60)),
     )
     run(rate=2_000)
-    back = [(message.key(), int(message.value())) for message in letters.everything(scene.topic)]
+    back = [(message.key(), int(message.value())) for message in dead_letters.everything(scene.topic)]
     for key in (b"k0", b"k1", b"k2"):
         assert [number for k, number in back if k == key] == [n for n in range(60) if f"k{n % 3}".encode() == key]
 
@@ -83,18 +83,18 @@ def long_ago(hours: float) -> str:
 
 def test_what_the_inbox_may_have_forgotten_stays_unless_forced(scene, settings):
     settings.SERVICE_DATABASE, settings.INBOX_RETENTION_HOURS = "users", 336
-    [old] = letters.bury(scene.dead, letters.letter(scene.topic, 1), at=long_ago(337))
-    [young] = letters.bury(scene.dead, letters.letter(scene.topic, 2), at=long_ago(335))
+    [old] = dead_letters.write(scene.dead, dead_letters.failed(scene.topic, 1), at=long_ago(337))
+    [young] = dead_letters.write(scene.dead, dead_letters.failed(scene.topic, 2), at=long_ago(335))
     result = run()
     assert (result.done, result.forgotten, unresolved()) == ([young], [old], [old])
     assert run("discarded", Wanted(ids=frozenset(["other"]))).forgotten == []
     assert run(force=True).done == [old]
-    assert letters.redriven(scene.topic) == {old: 1, young: 1}
+    assert dead_letters.redriven(scene.topic) == {old: 1, young: 1}
 
 
 def test_discarding_asks_no_inbox_and_a_service_without_one_redrives_whatever_is_there(scene, settings):
-    letters.bury(scene.dead, letters.letter(scene.topic, 1), at=long_ago(700))
-    [second] = letters.bury(scene.dead, letters.letter(scene.topic, 2, key=b"other"), at=long_ago(700))
+    dead_letters.write(scene.dead, dead_letters.failed(scene.topic, 1), at=long_ago(700))
+    [second] = dead_letters.write(scene.dead, dead_letters.failed(scene.topic, 2, key=b"other"), at=long_ago(700))
     settings.SERVICE_DATABASE = "users"
     assert len(run("discarded", Wanted(keys=frozenset(["k"]))).done) == 1
     settings.SERVICE_DATABASE = None
@@ -102,11 +102,11 @@ def test_discarding_asks_no_inbox_and_a_service_without_one_redrives_whatever_is
 
 
 def test_discarding_writes_who_and_when_and_nothing_else(scene):
-    ids = letters.bury(scene.dead, letters.letter(scene.topic, 1), letters.letter(scene.topic, 2))
+    ids = dead_letters.write(scene.dead, dead_letters.failed(scene.topic, 1), dead_letters.failed(scene.topic, 2))
     with capture_logs() as logs:
         assert run("discarded", Wanted(ids=frozenset(ids[:1]))).done == ids[:1]
 
-    assert letters.everything(scene.topic) == []
+    assert dead_letters.everything(scene.topic) == []
     assert unresolved() == ids[1:]
     resolution = Store(Patience(30)).resolutions()[ids[0]]
     assert (resolution.action, resolution.by) == ("discarded", "ada")
@@ -117,32 +117,32 @@ def test_discarding_writes_who_and_when_and_nothing_else(scene):
 
 
 def test_a_letter_that_the_relay_sent_twice_is_one(scene):
-    one = letters.letter(scene.topic, 1)
-    letters.bury(scene.dead, one, one)
+    one = dead_letters.failed(scene.topic, 1)
+    dead_letters.write(scene.dead, one, one)
     assert unresolved() == [one.id]
     run()
-    letters.bury(scene.dead, one)  # and once more, afterwards
+    dead_letters.write(scene.dead, one)  # and once more, afterwards
     assert run().done == []
-    assert letters.redriven(scene.topic) == {one.id: 1}
+    assert dead_letters.redriven(scene.topic) == {one.id: 1}
 
 
 def test_a_limit_and_then_the_rest(scene):
-    ids = letters.bury(scene.dead, *(letters.letter(scene.topic, n) for n in range(250)))
+    ids = dead_letters.write(scene.dead, *(dead_letters.failed(scene.topic, n) for n in range(250)))
     assert run(limit=120).done == ids[:120]
     assert run(limit=1).done == ids[120:121]
     assert run().done == ids[121:]
-    assert letters.redriven(scene.topic) == dict.fromkeys(ids, 1)
+    assert dead_letters.redriven(scene.topic) == dict.fromkeys(ids, 1)
 
 
 def test_a_rate_is_kept(scene):
-    letters.bury(scene.dead, *(letters.letter(scene.topic, n) for n in range(30)))
+    dead_letters.write(scene.dead, *(dead_letters.failed(scene.topic, n) for n in range(30)))
     started = time.monotonic()
     assert len(run(rate=20).done) == 30
     assert time.monotonic() - started >= 1.45
 
 
 def test_told_to_stop_it_keeps_what_it_did(scene):
-    ids = letters.bury(scene.dead, *(letters.letter(scene.topic, n) for n in range(30)))
+    ids = dead_letters.write(scene.dead, *(dead_letters.failed(scene.topic, n) for n in range(30)))
     begun = redrive.Result()
     result = run(rate=50, stop=lambda: len(begun.done) >= 10, result=begun)
     assert (result.stopped, result.done) == (True, ids[:10])
@@ -151,20 +151,22 @@ def test_told_to_stop_it_keeps_what_it_did(scene):
 
 def test_one_that_the_broker_refuses_stays_and_the_others_go(scene):
     take_up_to(scene.topic, 20_000)
-    too_large = letters.letter(scene.topic, 2, value=os.urandom(200_000))
-    ids = letters.bury(scene.dead, letters.letter(scene.topic, 1), too_large, letters.letter(scene.topic, 3))
+    too_large = dead_letters.failed(scene.topic, 2, value=os.urandom(200_000))
+    ids = dead_letters.write(
+        scene.dead, dead_letters.failed(scene.topic, 1), too_large, dead_letters.failed(scene.topic, 3)
+    )
     result = run()
     assert result.done == [ids[0], ids[2]]
     assert list(result.refused) == [too_large.id]
     assert unresolved() == [too_large.id]
-    assert letters.redriven(scene.topic) == {ids[0]: 1, ids[2]: 1}
+    assert dead_letters.redriven(scene.topic) == {ids[0]: 1, ids[2]: 1}
 
 
 def test_says_why_nothing_was_written(scene, monkeypatch):
     gone = f"{scene.topic}-gone"
     monkeypatch.setattr(store, "registered", lambda: {gone: None})
-    make_topic(f"{gone}.{scene.group}.dlq", partitions=1)
-    [letter_id] = letters.bury(f"{gone}.{scene.group}.dlq", letters.letter(gone, 1))
+    make_topic(names.dead_letter_topic(gone, scene.group), partitions=1)
+    [letter_id] = dead_letters.write(names.dead_letter_topic(gone, scene.group), dead_letters.failed(gone, 1))
     with pytest.raises(DependencyDown, match=r"nothing was written: .*[Uu]nknown topic"):
         run()
     assert unresolved() == [letter_id]
@@ -176,11 +178,17 @@ class TestWanted:
     @pytest.fixture
     def ids(self, scene) -> list[str]:
         t = scene.topic
-        old = letters.bury(
-            scene.dead, letters.letter(t, 0, key=b"a"), letters.unreadable(t, 1, key=b"b"), at="2026-01-01T10:00:00Z"
+        old = dead_letters.write(
+            scene.dead,
+            dead_letters.failed(t, 0, key=b"a"),
+            dead_letters.unreadable(t, 1, key=b"b"),
+            at="2026-01-01T10:00:00Z",
         )
-        new = letters.bury(
-            scene.dead, letters.letter(t, 2, key=b"a"), letters.unreadable(t, 3, key=b"a"), at="2026-01-02T10:00:00Z"
+        new = dead_letters.write(
+            scene.dead,
+            dead_letters.failed(t, 2, key=b"a"),
+            dead_letters.unreadable(t, 3, key=b"a"),
+            at="2026-01-02T10:00:00Z",
         )
         return old + new
 
@@ -222,57 +230,61 @@ class TestExactlyOnce:
 
     def test_killed_again_and_again(self, scene):
         """200 letters; a process that redrives them is killed -9 in the middle, three times."""
-        ids = letters.bury(scene.dead, *(letters.letter(scene.topic, n, key=f"k{n % 9}".encode()) for n in range(200)))
+        ids = dead_letters.write(
+            scene.dead, *(dead_letters.failed(scene.topic, n, key=f"k{n % 9}".encode()) for n in range(200))
+        )
         for _ in range(3):
-            enough = len(letters.redriven(scene.topic)) + 20
-            process = letters.start(scene.group, scene.topic, "redrive", "--all", "--rate", "40")
-            eventually(lambda enough=enough: len(letters.redriven(scene.topic)) >= enough, within=60)
+            enough = len(dead_letters.redriven(scene.topic)) + 20
+            process = dead_letters.start(scene.group, scene.topic, "redrive", "--all", "--rate", "40")
+            eventually(lambda enough=enough: len(dead_letters.redriven(scene.topic)) >= enough, within=60)
             process.kill()
             process.communicate()
-        before = len(letters.redriven(scene.topic))
+        before = len(dead_letters.redriven(scene.topic))
         assert 60 <= before < 200, "it was in the middle"
-        process = letters.start(scene.group, scene.topic, "redrive", "--all", "--by", "ada")
+        process = dead_letters.start(scene.group, scene.topic, "redrive", "--all", "--by", "ada")
         out, err = process.communicate(timeout=60)
         assert process.returncode == 0, err
         assert out == f"{200 - before} dead letters redriven\n"
-        assert letters.redriven(scene.topic) == dict.fromkeys(ids, 1)
+        assert dead_letters.redriven(scene.topic) == dict.fromkeys(ids, 1)
         assert unresolved() == []
 
     def test_what_a_dead_one_left_open_never_happened(self, scene, settings):
         settings.KAFKA_TRANSACTION_TIMEOUT_SECONDS = 60
-        ids = letters.bury(scene.dead, letters.letter(scene.topic, 1))
+        ids = dead_letters.write(scene.dead, dead_letters.failed(scene.topic, 1))
         died = clients.transactional_producer(f"{scene.group}-deadletters")
         died.init_transactions(30)
         died.begin_transaction()
         died.produce(scene.topic, b"{}", b"k", headers=[("deadletter-redriven", ids[0])])
         died.flush(10)
         assert run().done == ids
-        assert letters.redriven(scene.topic) == {ids[0]: 1}
+        assert dead_letters.redriven(scene.topic) == {ids[0]: 1}
 
     def test_two_at_once(self, scene):
-        ids = letters.bury(scene.dead, *(letters.letter(scene.topic, n, key=f"k{n % 9}".encode()) for n in range(200)))
+        ids = dead_letters.write(
+            scene.dead, *(dead_letters.failed(scene.topic, n, key=f"k{n % 9}".encode()) for n in range(200))
+        )
         results = [redrive.Result(), redrive.Result()]
         with ThreadPoolExecutor() as side_by_side:
             for ended in [side_by_side.submit(run, result=result, rate=200) for result in results]:
                 ended.result(90)
         assert sorted(results[0].done + results[1].done) == sorted(ids)
-        assert letters.redriven(scene.topic) == dict.fromkeys(ids, 1)
+        assert dead_letters.redriven(scene.topic) == dict.fromkeys(ids, 1)
         assert unresolved() == []
 
     def test_whoever_came_last_writes(self, scene):
-        one, record = letters.letter(scene.topic, 1), Outbound(scene.topic, b"k", b"{}", [])
+        one, record = dead_letters.failed(scene.topic, 1), Outbound(scene.topic, b"k", b"{}", [])
         with Writer(f"{scene.group}-deadletters", Patience(30)) as first:
             first.write([record])
             with Writer(f"{scene.group}-deadletters", Patience(30)) as second:
                 with pytest.raises(Fenced):
                     first.write([record])
                 second.write([record])
-        assert len(letters.everything(scene.topic)) == 2, one.id
+        assert len(dead_letters.everything(scene.topic)) == 2, one.id
 
     def test_a_decision_behind_somebodys_open_transaction_is_waited_for(self, scene):
         """A consumer of payments writes letters in transactions; while one is open, later records are hidden from readers."""
-        [one] = [letters.letter(scene.topic, 1)]
-        letters.bury(scene.dead, one)
+        [one] = [dead_letters.failed(scene.topic, 1)]
+        dead_letters.write(scene.dead, one)
         stored = next(Store(Patience(30)).unresolved(Wanted()))
         other = Producer({**servers(), "transactional.id": f"{scene.group}-0", "transaction.timeout.ms": 60_000})
         other.init_transactions(30)
@@ -292,10 +304,10 @@ class TestExactlyOnce:
         other.abort_transaction(30)
         second.join(60)
         assert [result.done for result in results] == [[]]
-        assert letters.redriven(scene.topic) == {one.id: 1}
+        assert dead_letters.redriven(scene.topic) == {one.id: 1}
 
     def test_it_gives_up_when_that_takes_too_long(self, scene):
-        letters.bury(scene.dead, letters.letter(scene.topic, 1))
+        dead_letters.write(scene.dead, dead_letters.failed(scene.topic, 1))
         other = Producer({**servers(), "transactional.id": f"{scene.group}-0", "transaction.timeout.ms": 60_000})
         other.init_transactions(30)
         other.begin_transaction()
@@ -305,17 +317,17 @@ class TestExactlyOnce:
         with pytest.raises(DependencyDown, match="open"):
             impatient.run()
         other.abort_transaction(30)
-        assert letters.redriven(scene.topic) == {}
+        assert dead_letters.redriven(scene.topic) == {}
 
 
 def test_a_writer_that_is_refused_has_written_nothing(scene, settings):
     small, large = Outbound(scene.topic, b"k", b"{}", []), Outbound(scene.topic, b"k", os.urandom(2_000_000), [])
     with Writer("one", Patience(30)) as writer:
-        with pytest.raises(Refused) as refused:
+        with pytest.raises(RecordRefused) as refused:
             writer.write([small, large, small])
         assert refused.value.index == 1
         writer.write([small])
-    assert len(letters.everything(scene.topic)) == 1
+    assert len(dead_letters.everything(scene.topic)) == 1
 
 
 def test_without_a_broker_it_says_so_in_time(settings):
@@ -337,7 +349,7 @@ def test_a_foreign_record_has_its_place_as_its_id_and_can_be_redriven(scene):
     [one] = unresolved()
     assert one.startswith(f"{scene.dead}:")
     run()
-    [message] = letters.everything(scene.topic)
+    [message] = dead_letters.everything(scene.topic)
     assert json.loads(message.value()) == {"by": "hand"}
     assert unresolved() == []
     assert eventually(lambda: Store(Patience(30)).resolutions()[one].action) == "redriven"

@@ -5,15 +5,13 @@ from typing import Any
 import pytest
 
 from chassis.consumer.consumer import Consumer
-from chassis.consumer.kafka_transaction import publish_all
 from chassis.deadletters import redrive, store
-from chassis.deadletters.store import Store, StoredLetter, Wanted
-from chassis.events.envelope import Outgoing
-from chassis.events.event import Event
+from chassis.deadletters.store import Store, StoredDeadLetter, Wanted
+from chassis.events import Event, Outgoing, publish_all
 from chassis.kafka.patience import Patience
 from chassis.messaging.models import InboxEvent, OutboxEvent
 from chassis.outbox.relay import Relay
-from tests.chassis.support import letters
+from tests.chassis.support import dead_letters
 from tests.chassis.support.kafka_helpers import committed, headers, new_topic, read
 from tests.chassis.support.loops import running
 from tests.waiting import eventually
@@ -24,7 +22,7 @@ def consumed(scene, monkeypatch) -> None:
     monkeypatch.setattr(store, "registered", lambda: {scene.topic: None})
 
 
-def unresolved() -> list[StoredLetter]:
+def unresolved() -> list[StoredDeadLetter]:
     return list(Store(Patience(30)).unresolved(Wanted()))
 
 
@@ -97,12 +95,12 @@ def test_a_group_passes_over_what_was_redriven_for_another(scene, settings, has_
     if has_database:
         assert (InboxEvent.objects.count(), OutboxEvent.objects.count()) == (2, 0)
     else:
-        assert letters.everything(scene.dead) == []
+        assert dead_letters.everything(scene.dead) == []
 
 
+@pytest.mark.service("payments")
 def test_without_a_database_the_effect_comes_once(scene, settings):
     """Payments: letters, redriven events, effects and offsets, all in Kafka transactions."""
-    settings.SERVICE_DATABASE = None
     settings.RETRY_ATTEMPTS = 1
     out = new_topic("out")
 
@@ -127,7 +125,7 @@ def test_without_a_database_the_effect_comes_once(scene, settings):
         scene.react = repaired
         assert sorted(redrive_all()) == sorted(one.id for one in dead)
         read(out, 10)
-    assert sorted(headers(message)["ce_id"] for message in letters.everything(out)) == sorted(
+    assert sorted(headers(message)["ce_id"] for message in dead_letters.everything(out)) == sorted(
         f"said-event-{n}" for n in range(10)
     )
     assert unresolved() == []

@@ -51,10 +51,10 @@ def test_what_is_sealed_is_read(name, amount, at, key):
     event = Paid(payer_name=name, amount=amount, paid_at=at)
     with correlation.bind_request_id("req-1"):
         [envelope] = seal([Outgoing(event, key)])
-    letter = unseal(arrive(envelope), Paid)
-    assert letter.event == event
-    assert (letter.id, letter.key, letter.request_id) == (envelope.event_id, key, "req-1")
-    assert letter.identity == (envelope.event_id, "paid", "/users")
+    received = unseal(arrive(envelope), Paid)
+    assert received.event == event
+    assert (received.id, received.key, received.request_id) == (envelope.event_id, key, "req-1")
+    assert received.identity == (envelope.event_id, "paid", "/users")
 
 
 def test_the_payload_is_camel_case_with_utc_times_and_two_decimals():
@@ -131,8 +131,8 @@ def test_says_what_is_wrong_with_what_cannot_be_read(change, why):
 def test_an_event_without_a_source_is_read_and_has_none_that_a_producer_could_have(said):
     """CloudEvents demands one; producers that know nothing of CloudEvents, like the original's, may leave it out."""
     [envelope] = seal([one()])
-    letter = unseal(arrive(envelope, headers=[*without(envelope, "ce_source"), *said]), Paid)
-    assert letter.identity == (envelope.event_id, "paid", "no source")
+    received = unseal(arrive(envelope, headers=[*without(envelope, "ce_source"), *said]), Paid)
+    assert received.identity == (envelope.event_id, "paid", "no source")
 
 
 def test_an_error_never_quotes_the_payload():
@@ -158,10 +158,10 @@ def test_what_an_event_causes_belongs_to_its_request_and_trace():
     with trace.get_tracer("test").start_as_current_span("request"), correlation.bind_request_id("req-9"):
         trace_id, _ = tracing.current_ids()
         [first] = seal([one()])
-    letter = unseal(arrive(first), Paid)
+    received = unseal(arrive(first), Paid)
     from chassis.events.registry import Received
 
-    cause = Received(letter.event, letter.id, letter.key, letter.request_id, letter.parent)
+    cause = Received(received.event, received.id, received.key, received.request_id, received.context)
     [second] = seal([Outgoing(one().event, "p-2", cause)])
     assert dict(second.headers)["traceId"] == trace_id
     assert second.request_id == "req-9"

@@ -32,7 +32,7 @@ def walk(start, link):
     client, pages, url = APIClient(), [], start
     while url:
         page = client.get(url).json()
-        pages.append([item["id"] for item in page["items"]])
+        pages.append([item["id"] for item in page["results"]])
         url = page[link]
     return pages
 
@@ -55,27 +55,27 @@ def test_rows_that_are_added_move_nothing(rows):
     User.objects.create(email="new@example.org", name="new", created_at=NOW + timedelta(days=1))
     second = APIClient().get(first["next"]).json()
 
-    assert [item["id"] for item in first["items"] + second["items"]] == rows[:20]
+    assert [item["id"] for item in first["results"] + second["results"]] == rows[:20]
     newest = APIClient().get(second["previous"]).json()
-    assert [item["id"] for item in newest["items"]] == rows[:10]
-    assert len(APIClient().get(newest["previous"]).json()["items"]) == 1
+    assert [item["id"] for item in newest["results"]] == rows[:10]
+    assert len(APIClient().get(newest["previous"]).json()["results"]) == 1
 
 
 def test_a_row_that_a_cursor_names_may_go(rows):
     first = APIClient().get("/users?limit=10").json()
     User.objects.filter(pk__in=rows[5:10]).delete()
 
-    assert [item["id"] for item in APIClient().get(first["next"]).json()["items"]] == rows[10:20]
+    assert [item["id"] for item in APIClient().get(first["next"]).json()["results"]] == rows[10:20]
 
 
 def test_an_empty_list():
-    assert APIClient().get("/users").json() == {"items": [], "next": None, "previous": None}
+    assert APIClient().get("/users").json() == {"results": [], "next": None, "previous": None}
 
 
 def test_fifty_unless_asked(rows):
     User.objects.bulk_create(User(email=f"x{n}@example.org", name="x") for n in range(40))
 
-    assert len(APIClient().get("/users").json()["items"]) == 50
+    assert len(APIClient().get("/users").json()["results"]) == 50
 
 
 @pytest.mark.parametrize("limit", ["0", "-1", "101", "ten", "", "1.5", "%00", "٣", "9" * 5000, "+5", " 5"])

@@ -53,6 +53,15 @@ def test_bounds_are_in_it(document):
     assert (quantity["minimum"], quantity["maximum"]) == (1, 1000)
 
 
+@pytest.mark.service("orders")
+def test_a_page_of_a_list(document):
+    content = document["paths"]["/orders"]["get"]["responses"]["200"]["content"]["application/json"]
+    page = document["components"]["schemas"][content["schema"]["$ref"].rpartition("/")[2]]
+
+    assert set(page["required"]) == set(page["properties"]) == {"results", "next", "previous"}
+    assert page["properties"]["results"] == {"type": "array", "items": {"$ref": "#/components/schemas/Order"}}
+
+
 @pytest.mark.service("payments")
 def test_a_service_without_an_api_has_an_empty_one(document):
     assert document["paths"] == {}

@@ -9,7 +9,7 @@ from confluent_kafka import KafkaException
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chassis.deadletters.record import DeadLetter, topic_of
+from chassis.deadletters.record import FailedRecord
 from chassis.events import registry
 from chassis.events.envelope import Outgoing, seal
 from chassis.kafka import clients, names
@@ -20,9 +20,9 @@ from orders.events import OrderCreated
 from tests.chassis.support.kafka_helpers import new_topic
 
 PREFIXES = st.from_regex(r"([A-Za-z0-9][A-Za-z0-9.-]{0,6}[.-])?", fullmatch=True)
-SERVICES = st.from_regex(r"[a-z][a-z0-9_]{0,6}", fullmatch=True)
+SERVICE_NAMES = st.from_regex(r"[a-z][a-z0-9_]{0,6}", fullmatch=True)
 SLOTS = st.from_regex(r"[A-Za-z0-9._-]{1,8}", fullmatch=True)
-PLACES = st.tuples(PREFIXES, SERVICES, SLOTS)
+PLACES = st.tuples(PREFIXES, SERVICE_NAMES, SLOTS)
 
 
 @pytest.fixture
@@ -53,10 +53,10 @@ class TestWithPrefix:
 
     def test_a_dead_letter_names_its_group(self, prefix):
         record = Record(f"{prefix}user.created", 0, 0, b"k", b"", [], 0)
-        said = dict(DeadLetter(record, ValueError(), 1).headers())
+        said = dict(FailedRecord(record, ValueError(), 1).headers())
         assert said["deadletter-group"] == f"{prefix}orders".encode()
         assert names.service(said["deadletter-group"].decode()) == "orders"
-        assert topic_of(record.topic) == f"{prefix}user.created.orders.dlq"
+        assert names.dead_letter_topic(record.topic) == f"{prefix}user.created.orders.dlq"
 
     def test_the_document_gives_addresses(self, prefix):
         document = asyncapi.document()

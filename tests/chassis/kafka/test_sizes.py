@@ -14,10 +14,10 @@ from hypothesis import strategies as st
 from chassis.consumer import consumer as consumer_module
 from chassis.consumer import orphaned_transactions
 from chassis.consumer.consumer import Consumer
-from chassis.deadletters.record import PREFIX, DeadLetter, without_diagnostics
+from chassis.deadletters.record import PREFIX, FailedRecord, without_diagnostics
 from chassis.events.envelope import Unreadable
 from chassis.events.registry import Handler
-from chassis.kafka import sizes
+from chassis.kafka import names, sizes
 from chassis.kafka.records import Record
 from chassis.messaging.models import OutboxEvent
 from chassis.outbox.relay import Relay
@@ -82,7 +82,7 @@ def place(settings, monkeypatch) -> tuple[str, str]:
     settings.CONSUMER_STOP_AFTER_KEYS = 0  # here all is poison
     name = f"sized-{uuid.uuid4().hex[:8]}"
     group = settings.SERVICE_NAME = f"group-{uuid.uuid4().hex[:8]}"
-    dead = f"{name}.{group}.dlq"
+    dead = names.dead_letter_topic(name, group)
     for topic, is_dead in ((name, False), (dead, True)):
         made = _topic(topic, 1, dead=is_dead)
         make_topic(topic, partitions=2, **made.config)
@@ -92,7 +92,7 @@ def place(settings, monkeypatch) -> tuple[str, str]:
     return name, dead
 
 
-def assert_buried(dead: str, sent: list) -> None:
+def assert_dead_lettered(dead: str, sent: list) -> None:
     """Each record is there as it was: key, value, and its own headers in front of ours."""
     wanted = {(key, value, tuple(headers)) for key, value, headers in sent}
     reader = Reader(dead)
@@ -111,7 +111,7 @@ def assert_buried(dead: str, sent: list) -> None:
 
 
 @pytest.mark.parametrize("part", ["value", "key", "headers"])
-class TestWhatTheTopicTakesIsBuried:
+class TestWhatTheTopicTakesIsDeadLettered:
     @pytest.mark.django_db(databases=["orders"], transaction=True)
     @pytest.mark.service("orders")
     def test_by_the_outbox(self, place, part, settings):
@@ -119,7 +119,7 @@ class TestWhatTheTopicTakesIsBuried:
         sent = send_what_fits(name, [record_of(size, part) for size in AROUND])
         assert {len(sent)} & set(range(len(AROUND) // 2, len(AROUND))), "the edge is within what is tried"
         with running(Consumer), running(Relay):
-            assert_buried(dead, sent)
+            assert_dead_lettered(dead, sent)
             eventually(lambda: not OutboxEvent.objects.filter(sent_at=None).exists())
         assert not OutboxEvent.objects.filter(parked_at__isnull=False).exists()
 
@@ -129,7 +129,7 @@ class TestWhatTheTopicTakesIsBuried:
         name, dead = place
         sent = send_what_fits(name, [record_of(size, part) for size in AROUND])
         with running(Consumer):
-            assert_buried(dead, sent)
+            assert_dead_lettered(dead, sent)
 
 
 @pytest.fixture
@@ -154,7 +154,7 @@ class TestDiagnosticsGoBeforeBytes:
         name, dead = too_narrow
         sent = send_what_fits(name, [self._with_id()])
         with running(Consumer), running(Relay):
-            assert_buried(dead, sent)
+            assert_dead_lettered(dead, sent)
 
     @pytest.mark.service("payments")
     def test_by_a_kafka_transaction(self, too_narrow, settings):
@@ -162,7 +162,7 @@ class TestDiagnosticsGoBeforeBytes:
         name, dead = too_narrow
         sent = send_what_fits(name, [self._with_id()])
         with running(Consumer):
-            assert_buried(dead, sent)
+            assert_dead_lettered(dead, sent)
 
     @staticmethod
     def _with_id() -> tuple:
@@ -194,7 +194,7 @@ def test_our_headers_are_bounded_and_are_text(error, redriven, topic):
     try:
         raise error
     except Exception as raised:
-        headers = DeadLetter(record, raised, 10**9).headers()
+        headers = FailedRecord(record, raised, 10**9).headers()
     ours = [(name, value or b"") for name, value in headers if name.startswith(PREFIX)]
     assert sum(len(name) + len(value) + 12 for name, value in ours) <= sizes.DIAGNOSTICS < sizes.HEADROOM
     for _, value in ours:

@@ -6,9 +6,8 @@ from typing import Any
 import pytest
 
 from chassis.consumer.consumer import Consumer
-from chassis.consumer.kafka_transaction import NotInTransaction, publish_all
-from chassis.events.envelope import Outgoing
-from chassis.events.event import Event
+from chassis.consumer.kafka_publisher import collecting
+from chassis.events import Event, Outgoing, publish_all
 from chassis.kafka import clients
 from chassis.kafka.errors import Fenced
 from chassis.runtime.dependency import Dependency
@@ -16,10 +15,7 @@ from tests.chassis.support.kafka_helpers import Reader, committed, headers, make
 from tests.chassis.support.loops import running
 from tests.waiting import eventually
 
-
-@pytest.fixture(autouse=True)
-def without_database(settings) -> None:
-    settings.SERVICE_DATABASE = None
+pytestmark = pytest.mark.service("payments")
 
 
 @pytest.fixture
@@ -117,9 +113,22 @@ def test_a_dead_letter_topic_that_is_missing_is_waited_for_and_others_go_on(scen
     assert (letter.value(), said["deadletter-reason"], said["deadletter-attempts"]) == (b"junk", "unreadable", "1")
 
 
-def test_publishing_outside_a_transaction_is_an_error():
-    with pytest.raises(NotInTransaction):
-        publish_all([])
+def test_nothing_is_published_of_a_set_that_fails():
+    """A handler may catch the error and go on: either all of a set is published, or none."""
+
+    class Said(Event):
+        topic = "said"
+
+    def some():
+        yield Outgoing(Said(), "k")
+        raise ValueError("the second one")
+
+    with collecting() as collected:
+        with pytest.raises(ValueError, match="second"):
+            publish_all(some())
+        assert collected == []
+        publish_all([Outgoing(Said(), "k")])
+        assert len(collected) == 1
 
 
 def test_what_the_broker_will_never_take_is_the_events_fault(scene, out, settings):

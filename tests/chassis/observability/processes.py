@@ -24,15 +24,7 @@ class Said:
 
 def run(requests: list[tuple[str, str, dict[str, str]]], **environment: str) -> Said:
     """Run the tiny service with these requests and this environment."""
-    done = subprocess.run(
-        [sys.executable, "-m", "tests.chassis.observability.program", json.dumps(requests)],
-        cwd=ROOT,
-        env=clean_environment() | environment,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+    done = python("-m", "tests.chassis.observability.program", json.dumps(requests), **environment)
     assert done.returncode == 0, done.stderr
     out = [json.loads(line) for line in done.stdout.splitlines()]
     as_json = environment.get("LOG_FORMAT", "json") == "json"
@@ -41,6 +33,19 @@ def run(requests: list[tuple[str, str, dict[str, str]]], **environment: str) -> 
         spans=[line for line in out if "context" in line],
         lines=[json.loads(line) for line in done.stderr.splitlines()] if as_json else [],
         stderr=done.stderr,
+    )
+
+
+def python(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run Python in the repository, in a clean environment but for these variables."""
+    return subprocess.run(
+        [sys.executable, *arguments],
+        cwd=ROOT,
+        env=clean_environment() | environment,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
     )
 
 

@@ -1,13 +1,11 @@
 """Logging is tested on what a process writes to its standard error."""
 
 import json
-import subprocess
-import sys
 
 import pytest
 
 from chassis.observability import logging
-from tests.chassis.observability.processes import ROOT, clean_environment
+from tests.chassis.observability.processes import python
 
 PRELUDE = """
 import sys
@@ -29,15 +27,7 @@ std = logging.getLogger("library")
 
 
 def written(code: str, log_format: str = "json", *, fails: bool = False, **environment: str) -> str:
-    done = subprocess.run(
-        [sys.executable, "-c", PRELUDE + code, log_format],
-        cwd=ROOT,
-        env=clean_environment() | environment,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+    done = python("-c", PRELUDE + code, log_format, **environment)
     assert (done.returncode != 0) == fails, done.stderr
     assert done.stdout == ""
     return done.stderr
@@ -185,6 +175,8 @@ except ValueError:
 """
         )
         assert line["exception"][0]["type"] == "ValueError"
+        # Not its path.
+        assert line["event"] == "request failed"
 
 
 def nested_group() -> Exception:

@@ -3,11 +3,13 @@
 import json
 
 import pytest
+from django.core.exceptions import DisallowedHost
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import Status, StatusCode
 
+from chassis.observability.privacy import HIDDEN
 from chassis.observability.spans import Masked
 
 ERROR = (
@@ -23,11 +25,11 @@ def exported():
     provider = TracerProvider(shutdown_on_exit=False)
     provider.add_span_processor(Masked(SimpleSpanProcessor(exporter)))
 
-    def export(**attributes):
+    def export(error=None, **attributes):
         with provider.get_tracer("test").start_as_current_span("INSERT", attributes=attributes) as span:
-            for message in (ERROR, SYNTAX):
-                span.record_exception(ValueError(message))
-                span.set_status(Status(StatusCode.ERROR, f"ValueError: {message}"))
+            for one in [error] if error else map(ValueError, (ERROR, SYNTAX)):
+                span.record_exception(one)
+                span.set_status(Status(StatusCode.ERROR, f"{type(one).__name__}: {one}"))
         return exporter.get_finished_spans()[-1]
 
     return export
@@ -48,6 +50,18 @@ def exported():
         ("user.name", "ada"),
         ("note", "written by ada@example.org"),
         ("notes", ["ada@example.org"]),
+        ("http.target", "/users/ada/x"),
+        ("url.path", "/users/ada%40example.org"),
+        ("http.url", "http://h/ada"),
+        ("url.full", "http://ada@h/x"),
+        ("http.host", "ada.example"),
+        ("http.request.header.x_name", ["ada"]),
+        ("db.query.parameter.0", "ada"),
+        ("db.statement.parameters", "('ada',)"),
+        ("db.statement", "SELECT 1 FROM users WHERE email = 'ada' AND name = %s"),
+        ("db.query.text", "SELECT 'a''ada'"),
+        ("exception.message", 'invalid input syntax for type uuid: "ada"'),
+        ("exception.message", "Field 'id' expected a number but got 'ada'."),
     ],
 )
 def test_an_attribute(exported, name, value):
@@ -59,8 +73,9 @@ def test_an_attribute(exported, name, value):
 @pytest.mark.parametrize(
     ("name", "value"),
     [
-        ("http.target", "/users/1"),
+        ("http.target", "/"),
         ("http.route", "/users"),
+        ("db.statement", 'SELECT 1 FROM "users" WHERE name = %s'),
         ("db.name", "userdb"),
         ("http.status_code", 200),
         ("topic", "user.created"),
@@ -68,6 +83,27 @@ def test_an_attribute(exported, name, value):
 )
 def test_what_says_nothing_of_anybody_is_kept(exported, name, value):
     assert exported(**{name: value}).attributes[name] == value
+
+
+@pytest.mark.parametrize("route", ["users/<uuid:id>", "/users/{id}"])
+@pytest.mark.parametrize("name", ["http.target", "url.path"])
+def test_of_a_path_the_words_of_the_route_and_ids_are_left(exported, name, route):
+    known = "/users/1b9d6bcd-bbfd-4b2d-9b5d-ab8dfbbd4bed"
+    for asked, left in (
+        (known, known),
+        ("/users/ada", f"/users/{HIDDEN}"),
+        ("/users/a?b", f"/users/{HIDDEN}?{HIDDEN}"),
+    ):
+        assert exported(**{name: asked, "http.route": route}).attributes[name] == left
+
+
+def test_nothing_is_left_of_what_a_refused_request_said(exported):
+    span = exported(error=DisallowedHost("Invalid HTTP_HOST header: ada."))
+    text = span.to_json()
+
+    assert "ada" not in text
+    assert span.status.description == "DisallowedHost"
+    assert span.events[-1].attributes["exception.type"] == "django.core.exceptions.DisallowedHost"
 
 
 def test_exceptions_and_status_keep_their_kind_without_the_values(exported):

@@ -4,7 +4,6 @@ import http.server
 import os
 import socket
 import subprocess
-import sys
 import threading
 import time
 import timeit
@@ -13,7 +12,7 @@ import pytest
 
 from chassis.observability import tracing
 from embedded import ports
-from tests.chassis.observability.processes import ROOT, clean_environment, run
+from tests.chassis.observability.processes import clean_environment, python, run
 from tests.chassis.observability.test_middleware import PARENT, TRACE
 
 REQUESTS = [("GET", "/hello/1", PARENT), ("GET", "/hello/2", {}), ("GET", "/health/ready", {})]
@@ -207,15 +206,7 @@ def _sampled(answer: dict) -> bool:
 
 def _python(code: str, **environment: str) -> subprocess.CompletedProcess[str]:
     prelude = "import settings\nfrom django.conf import settings as s\ns.configure(MIDDLEWARE=[])\n"
-    return subprocess.run(
-        [sys.executable, "-c", prelude + code],
-        cwd=ROOT,
-        env=clean_environment() | environment,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+    return python("-c", prelude + code, **environment)
 
 
 def test_clean_environment_keeps_the_rest():

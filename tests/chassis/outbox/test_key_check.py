@@ -10,12 +10,12 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
+from chassis.events import Outgoing, publish, publish_all
 from chassis.messaging.models import OutboxEvent
 from chassis.outbox import key_check
 from chassis.outbox.key_check import UnlockedAggregate
-from chassis.outbox.publishing import Outgoing, publish, publish_all
 from orders.events import OrderCreated
-from tests.chassis.outbox.test_publishing import event
+from tests.chassis.outbox.test_publisher import event
 from users import services
 from users.models import User
 
@@ -137,7 +137,7 @@ def test_the_use_cases_lock_what_they_publish_about():
 
     def again(_: int) -> bool:
         try:
-            return services.publish_again(user_id=user.id)
+            return services.republish_created(user_id=user.id)
         finally:
             connections["users"].close()
 

@@ -8,10 +8,9 @@ from django.core.management import CommandError, call_command
 from django.db import connections, transaction
 from structlog.testing import capture_logs
 
-from chassis.events.event import Event
+from chassis.events import Event, Outgoing, publish_all
 from chassis.messaging.models import OutboxEvent
 from chassis.outbox import parked, retention
-from chassis.outbox.publishing import Outgoing, publish_all
 from chassis.outbox.relay import Relay
 from tests.chassis.support.kafka_helpers import new_topic, read
 from tests.chassis.support.loops import running

@@ -7,9 +7,8 @@ from typing import ClassVar
 import pytest
 from django.db import connections, transaction
 
-from chassis.events.event import Event
+from chassis.events import Event, Outgoing, publish_all
 from chassis.messaging.models import OutboxEvent
-from chassis.outbox.publishing import Outgoing, publish_all
 from chassis.outbox.relay import LOCK, Relay
 from tests.chassis.support.kafka_helpers import headers, new_topic, read
 from tests.chassis.support.loops import running

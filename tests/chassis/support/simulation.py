@@ -13,9 +13,9 @@ from django.db import OperationalError
 from chassis.consumer import triage as triage_module
 from chassis.consumer.backlog import Backlog
 from chassis.consumer.triage import Triage
-from chassis.consumer.unit_of_work import Outcome, Terms
-from chassis.deadletters.record import DeadLetter
-from chassis.events.envelope import Letter, Unreadable
+from chassis.consumer.unit_of_work import BatchResult, Terms
+from chassis.deadletters.record import FailedRecord
+from chassis.events.envelope import Unreadable
 from chassis.events.event import Event
 from chassis.events.registry import Handler
 from chassis.kafka.records import Record
@@ -63,17 +63,17 @@ class Simulation:
 
     # --- what a transaction is asked ---
 
-    def process(self, batch: Sequence[Record], terms: Terms) -> Outcome:
+    def process(self, batch: Sequence[Record], terms: Terms) -> BatchResult:
         self.now += OVERHEAD
         if not self.reachable(self.now):
             raise OperationalError("no connection")
         unread = [one for one in batch if one.value is None]
-        letters: Any = [(one, Letter) for one in batch if one.value is not None]
-        dead = [DeadLetter(one, Unreadable("no value"), 1) for one in unread]
-        terms.check(letters, dead)
+        readable: Any = [(one, None) for one in batch if one.value is not None]
+        dead = [FailedRecord(one, Unreadable("no value"), 1) for one in unread]
+        terms.check(readable, dead)
         allowed = min(self.limit, terms.limit or self.limit)
         began = self.now
-        for record, _ in letters:
+        for record, _ in readable:
             self.tries[record] = self.tries.get(record, 0) + 1
             said = self.behaviour(record, self.tries[record], self.now)
             if isinstance(said, BaseException):
@@ -84,17 +84,17 @@ class Simulation:
                 raise HandlerFailed(HandlerTimeout("too long"))
         for record in unread:
             self.dead[record] = self.now
-        return Outcome(letters, [], dead)
+        return BatchResult(readable, [], dead)
 
     def probe(self) -> None:
         self.now += OVERHEAD
         if not self.reachable(self.now):
             raise OperationalError("no connection")
 
-    def bury(self, letter: DeadLetter, offsets: object) -> None:
+    def dead_letter(self, failed: FailedRecord, offsets: object) -> None:
         self.probe()
-        self.dead[letter.record] = self.now
-        self.order.append(letter.record)
+        self.dead[failed.record] = self.now
+        self.order.append(failed.record)
 
     def reset(self, error: BaseException) -> None:
         pass
@@ -122,14 +122,14 @@ class Simulation:
         began = self.now
         terms = self.triage.terms(batch)
         try:
-            outcome = self.process(batch, terms)
+            result = self.process(batch, terms)
         except Exception as error:  # as the consumer does
             self.triage.failed(batch, error, self.now - began)
         else:
-            for record, _ in outcome.handled:
+            for record, _ in result.handled:
                 self.done[record] = self.now
                 self.order.append(record)
-            self.triage.succeeded(batch, outcome, self.now - began)
+            self.triage.succeeded(batch, result, self.now - began)
 
     # --- what became of it ---
 
@@ -148,9 +148,9 @@ class Simulation:
 
     def check_order(self) -> None:
         """Each key's events ended in their order, each once."""
-        for lane in {record.lane for record in self.order}:
-            offsets = [record.offset for record in self.order if record.lane == lane]
-            assert offsets == sorted(set(offsets)), f"{lane} was overtaken"
+        for queue in {record.key_queue for record in self.order}:
+            offsets = [record.offset for record in self.order if record.key_queue == queue]
+            assert offsets == sorted(set(offsets)), f"{queue} was overtaken"
 
 
 @contextmanager

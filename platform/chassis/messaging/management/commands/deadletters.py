@@ -10,7 +10,7 @@ from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 
 from chassis.deadletters import redrive
-from chassis.deadletters.store import REASONS, Action, NoTopic, Store, StoredLetter, Wanted, sources
+from chassis.deadletters.store import REASONS, Action, NoTopic, Store, StoredDeadLetter, Wanted, sources
 from chassis.deadletters.text import details, line
 from chassis.kafka import names
 from chassis.kafka.errors import Fenced
@@ -71,7 +71,7 @@ class Command(BaseCommand):
         found = (letter for letter in letters if (letter.id in decided) == resolved)
         self._print(islice(found, limit), as_json=options["json"], decided=decided)
 
-    def _print(self, letters: Iterable[StoredLetter], *, as_json: bool, decided: Any) -> None:
+    def _print(self, letters: Iterable[StoredDeadLetter], *, as_json: bool, decided: Any) -> None:
         number = 0
         for number, letter in enumerate(letters, start=1):  # noqa: B007  it is the last one that counts
             resolution = decided.get(letter.id)

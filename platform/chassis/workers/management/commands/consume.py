@@ -93,10 +93,10 @@ class Command(BaseCommand):
                     return
                 again = time.monotonic() - fenced_at < RIVAL_SECONDS
                 if again and not isinstance(error, Unsure):
-                    raise CommandError(f"another process has this worker's place (CONSUMER_ID): {error}") from error
+                    raise CommandError(_instruction(error)) from error
                 fenced_at = time.monotonic()
                 heartbeat.joined.clear()
-                log.warning("fenced, beginning anew", reason=str(error)[:300])
+                log.warning("fenced, beginning anew", reason=str(error)[:300], consumer_id=settings.CONSUMER_ID or None)
             else:
                 return
 
@@ -118,6 +118,18 @@ class Command(BaseCommand):
         for one in done:
             before = "nowhere" if one.before is None else one.before
             self.stdout.write(f"{one.topic}/{one.partition}: was at {before}, goes on at {one.now} of {one.end}")
+
+
+def _instruction(error: Fenced) -> str:
+    """What a person has to do about a worker that was fenced twice within RIVAL_SECONDS."""
+    often = f"fenced twice within {RIVAL_SECONDS:g} s"
+    if not settings.CONSUMER_ID:
+        return f"{often} by the broker, without a rival, as CONSUMER_ID is empty: look at the broker, start again ({error})"
+    return (
+        f"{often}: another running process has the same CONSUMER_ID ({settings.CONSUMER_ID!r} of {settings.SERVICE_NAME})."
+        f" Give each consumer of the service its own CONSUMER_ID, or stop the other process, then start this one again."
+        f" No event is lost: the other process continues ({error})"
+    )
 
 
 def _run(stop: Stop, heartbeat: Heartbeat, sessions: list[float], *, accept_lost: bool) -> None:

@@ -9,8 +9,8 @@ from confluent_kafka import KafkaException
 
 from chassis.events.envelope import Envelope, Outgoing, seal
 from chassis.observability import correlation
-from tests.acceptance.stand import Stand
-from tests.acceptance.topics import DEAD, Headers, Topics
+from tests.acceptance.harness import Harness
+from tests.acceptance.topics import DEAD_LETTER_TOPICS, Headers, Topics
 from tests.waiting import eventually
 from users.events import UserCreated
 
@@ -38,7 +38,7 @@ def new_ids(count: int) -> list[str]:
 
 
 def settle(
-    system: Stand, topics: Topics, *, within: float = 120.0, meanwhile: Callable[[], object] = lambda: None
+    system: Harness, topics: Topics, *, within: float = 120.0, meanwhile: Callable[[], object] = lambda: None
 ) -> None:
     """Wait until the whole system has nothing left to do; `meanwhile` is called again and again.
 
@@ -67,18 +67,18 @@ def settle(
         worked_off("payments", "order.created"),
         worked_off("orders", "payment.completed"),
         sent("orderdb"),
-        *((f"all of {name} is read", partial(topics.caught_up, name)) for name in DEAD),
+        *((f"all of {name} is read", partial(topics.caught_up, name)) for name in DEAD_LETTER_TOPICS),
     ]
     eventually(quiet, within=within, every=0.2)
 
 
 def check(
-    system: Stand, topics: Topics, user_ids: Iterable[str], *, relayed_once: bool = True, buried: bool = False
+    system: Harness, topics: Topics, user_ids: Iterable[str], *, relayed_once: bool = True, dead_lettered: bool = False
 ) -> None:
     """Hold the account of a settled system: each user has one order, which was published, paid for and closed once.
 
     A relay that was killed may send an event twice, as the same event; `relayed_once` says that none was. None of it may
-    be in a dead-letter topic, unless it was `buried` there before.
+    be in a dead-letter topic, unless it was `dead_lettered` there before.
     """
     users = set(user_ids)
     rows = system.rows("orderdb", "SELECT user_id, id::text, status FROM orders WHERE user_id = ANY(%s)", list(users))
@@ -98,10 +98,13 @@ def check(
     assert {order: {"completed": "paid", "failed": "failed"}[status] for order, status in said.items()} == orders
 
     keys = {key.encode() for key in (*users, *orders)}
-    assert buried or [letter for name in DEAD for letter in topics.of(name) if letter.key in keys] == []
+    assert (
+        dead_lettered
+        or [letter for name in DEAD_LETTER_TOPICS for letter in topics.of(name) if letter.key in keys] == []
+    )
 
 
-def check_placed(system: Stand, topics: Topics, order_ids: Iterable[str]) -> None:
+def check_placed(system: Harness, topics: Topics, order_ids: Iterable[str]) -> None:
     """Hold the account of orders that clients placed: each is there and settled, and was paid for once."""
     placed = sorted(order_ids)
     rows = system.rows("orderdb", "SELECT id::text, status FROM orders WHERE id::text = ANY(%s)", placed)

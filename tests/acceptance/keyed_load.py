@@ -5,47 +5,47 @@ import threading
 import time
 import uuid
 
-from tests.acceptance.books import check, user_created, wire
+from tests.acceptance.ledger import check, user_created, wire
 from tests.waiting import eventually
 
 
 class Load(threading.Thread):
-    """Sends events until told to stop. All users of a lane come under one key, so their order is promised."""
+    """Sends events until told to stop. All users of a key come under it, so their order is promised."""
 
-    def __init__(self, topics, *, lanes: int = 40, every: float = 0.005) -> None:
+    def __init__(self, topics, *, keys: int = 40, every: float = 0.005) -> None:
         super().__init__(name="load", daemon=True)
         self._topics = topics
         self._every = every
         self._stop_asked = threading.Event()
         prefix = uuid.uuid4().hex[:8]
-        self.sent: dict[str, list[str]] = {f"{prefix}-{lane}": [] for lane in range(lanes)}
+        self.sent: dict[str, list[str]] = {f"{prefix}-{key}": [] for key in range(keys)}
 
     def run(self) -> None:
-        for number, lane in enumerate(itertools.cycle(self.sent)):
+        for number, key in enumerate(itertools.cycle(self.sent)):
             if self._stop_asked.is_set():
                 break
-            user_id = f"{lane}-{number}"
+            user_id = f"{key}-{number}"
             topic, _, value, headers = wire(user_created(user_id))
-            self._topics.send_soon(topic, lane.encode(), value, headers)
-            self.sent[lane].append(user_id)
+            self._topics.send_soon(topic, key.encode(), value, headers)
+            self.sent[key].append(user_id)
             time.sleep(self._every)
         self._topics.flush()
 
     def end(self) -> list[str]:
-        """Send no more. Returns the users of all lanes."""
+        """Send no more. Returns the users of all keys."""
         self._stop_asked.set()
         self.join(60)
-        return [user_id for lane in self.sent.values() for user_id in lane]
+        return [user_id for key in self.sent.values() for user_id in key]
 
 
-def handled(system, lanes: list[str]) -> dict[str, float]:
+def handled(system, keys: list[str]) -> dict[str, float]:
     """When each event of these keys was handled, by id: the time of its consumer's transaction, in seconds."""
     query = "SELECT event_id, extract(epoch FROM consumed_at)::float8 FROM inbox WHERE key = ANY(%s)"
-    return dict(system.rows("orderdb", query, lanes))
+    return dict(system.rows("orderdb", query, keys))
 
 
-def check_lanes(system, topics, load: Load) -> None:
-    """Hold the account of a settled system: nothing lost, nothing twice, and each lane in its order."""
+def check_order_per_key(system, topics, load: Load) -> None:
+    """Hold the account of a settled system: nothing lost, nothing twice, and each key in its order."""
     users = load.end()
     check(system, topics, users)
     at = handled(system, list(load.sent))
@@ -53,11 +53,11 @@ def check_lanes(system, topics, load: Load) -> None:
     records: dict[bytes, list] = {}
     for record in topics.of("user.created"):
         records.setdefault(record.key, []).append(record)
-    for lane, sent in load.sent.items():
-        mine = records.get(lane.encode(), [])
+    for key, sent in load.sent.items():
+        mine = records.get(key.encode(), [])
         assert [record.payload["userId"] for record in mine] == sent
         times = [at[record.id] for record in mine]
-        assert times == sorted(times), f"lane {lane} was overtaken"
+        assert times == sorted(times), f"key {key} was overtaken"
 
 
 def joined(system, *names: str, **changes: str) -> None:

@@ -1,4 +1,4 @@
-"""Dead letters for tests, as a consumer would have buried them, and what became of them."""
+"""Dead letters for tests, as a consumer would have written them, and what became of them."""
 
 import os
 import subprocess
@@ -8,7 +8,7 @@ from pathlib import Path
 
 from confluent_kafka import Consumer, KafkaError, Message, Producer, TopicPartition
 
-from chassis.deadletters.record import DeadLetter
+from chassis.deadletters.record import FailedRecord
 from chassis.events.envelope import Unreadable
 from chassis.kafka.records import Record
 from tests.chassis.support.kafka_helpers import headers, servers
@@ -16,9 +16,9 @@ from tests.chassis.support.kafka_helpers import headers, servers
 ROOT = Path(__file__).resolve().parents[3]
 
 
-def letter(
+def failed(
     topic: str, number: int, *, key: bytes | None = b"k", value: bytes | None = b"{}", error: Exception | None = None
-) -> DeadLetter:
+) -> FailedRecord:
     kept = [
         ("ce_id", f"event-{number}".encode()),
         ("requestId", f"req-{number}".encode()),
@@ -26,21 +26,21 @@ def letter(
         ("none", None),
     ]
     record = Record(topic, 0, number, key, value, kept, 1_000 + number)
-    return DeadLetter(record, error or ValueError(f"number {number}"), 3)
+    return FailedRecord(record, error or ValueError(f"number {number}"), 3)
 
 
-def unreadable(topic: str, number: int, **more) -> DeadLetter:
-    return letter(topic, number, value=b"\xff junk", error=Unreadable("it is junk"), **more)
+def unreadable(topic: str, number: int, **more) -> FailedRecord:
+    return failed(topic, number, value=b"\xff junk", error=Unreadable("it is junk"), **more)
 
 
-def bury(dead: str, *letters: DeadLetter, at: str | None = None) -> list[str]:
+def write(dead: str, *failed_records: FailedRecord, at: str | None = None) -> list[str]:
     """Put them on the dead-letter topic; returns their ids."""
     producer = Producer({**servers(), "acks": "all", "enable.idempotence": True})
-    for one in letters:
+    for one in failed_records:
         said = [(name, at.encode() if at and name == "deadletter-at" else value) for name, value in one.headers()]
         producer.produce(dead, one.record.value, one.record.key, headers=said)
     assert producer.flush(30) == 0
-    return [one.id for one in letters]
+    return [one.id for one in failed_records]
 
 
 def everything(topic: str) -> list[Message]:

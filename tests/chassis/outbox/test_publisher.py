@@ -7,16 +7,10 @@ import psycopg
 import pytest
 from django.db import DatabaseError, connections, transaction
 
+from chassis.events import Outgoing, publish, publish_all
 from chassis.messaging.models import OutboxEvent
 from chassis.observability import correlation
-from chassis.outbox.publishing import (
-    NotInTransaction,
-    Outgoing,
-    headers_from_json,
-    headers_to_json,
-    publish,
-    publish_all,
-)
+from chassis.outbox.headers import headers_from_json, headers_to_json
 from chassis.outbox.wakeup import SLEEPING
 from chassis.runtime.failures import is_dependency
 from users.events import UserCreated
@@ -48,12 +42,6 @@ def test_is_gone_with_the_change():
         publish(event(), key="u-1")
         raise Changed
     assert (OutboxEvent.objects.count(), User.objects.count()) == (0, 0)
-
-
-def test_outside_a_transaction_it_is_an_error():
-    with pytest.raises(NotInTransaction, match=r"user\.created"):
-        publish(event(), key="u-1")
-    assert OutboxEvent.objects.count() == 0
 
 
 def test_a_database_that_goes_away_is_no_fault_of_the_event():
@@ -99,10 +87,8 @@ def test_a_commit_wakes_the_relay_that_sleeps():
 
 @pytest.mark.parametrize("value", [b"text", "größe".encode(), b"", None, b"\xff\x00\xfe", b"nul\x00byte"])
 def test_headers_come_back_byte_for_byte(value):
-    import orjson
-
-    kept = orjson.dumps(headers_to_json([("a", value), ("a", b"twice")])).decode()
-    assert headers_from_json(kept) == [("a", value), ("a", b"twice")]
+    kept = [("a", value), ("a", b"twice")]
+    assert headers_from_json(headers_to_json(kept)) == kept
 
 
 class TestManyAtOnce:

@@ -117,7 +117,7 @@ def _parsed(line: str) -> dict[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
-class Stand:
+class Harness:
     """The system. Processes are known by their names in `embedded.system`, replicas by these with a number behind.
 
     `everywhere` are variables that every process and command is given.

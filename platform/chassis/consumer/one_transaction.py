@@ -1,0 +1,100 @@
+"""The handlers of a batch run in one transaction that only the consumer ends: a handler cannot commit it or roll it back.
+
+The batch's inbox rows are written first. If a handler could commit, every event of the batch would be recorded as processed,
+most of them before their handlers ran. PostgreSQL itself therefore refuses the commit: a deferred trigger on `inbox`
+(migration 0009) raises while this transaction is marked as open. The mark is a setting that ends with the transaction, so
+its absence shows that the transaction was rolled back and another one begun. See docs/adr/0047-one-transaction.md.
+"""
+
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, Self
+
+from django.conf import settings
+from django.db import connections
+
+from chassis.runtime.failures import DependencyDown, HandlerFailed, RolledBack, TransactionEnded
+
+BEGIN = "SELECT set_config('chassis.batch', %s, true)"
+END = "SELECT set_config('chassis.batch', '', true) WHERE current_setting('chassis.batch', true) = %s"
+
+
+class OneTransaction:
+    """The open transaction on the service's database in which handlers run."""
+
+    def __init__(self) -> None:
+        self._connection = connections[settings.SERVICE_DATABASE]
+        self._raw: Any = self._connection.connection
+        self._mark = uuid.uuid4().hex
+        self._blocks = len(self._connection.atomic_blocks)
+        self._savepoints = len(self._connection.savepoint_ids)
+
+    @classmethod
+    @contextmanager
+    def begun(cls) -> Iterator[Self]:
+        """Mark the open transaction while the body runs: it cannot be committed before `end`.
+
+        Statements in the body raise TransactionEnded if that transaction no longer exists.
+        """
+        found = cls()
+        with found._connection.cursor() as cursor:
+            cursor.execute(BEGIN, [found._mark])
+        try:
+            with found._connection.execute_wrapper(found._execute):
+                yield found
+        finally:
+            found._clean_up()
+
+    def end(self) -> None:
+        """Remove the mark after the handlers have returned, so that the transaction can be committed.
+
+        Raises HandlerFailed if it cannot be committed, or is not the one that was begun.
+        """
+        from psycopg.pq import TransactionStatus  # only in a service with a database
+
+        if self._is_lost():
+            raise HandlerFailed(DependencyDown("the connection was lost while the handler ran"))
+        if self._is_gone() or self._has_other_blocks():
+            raise HandlerFailed(TransactionEnded.explained())
+        if self._connection.needs_rollback or self._raw.pgconn.transaction_status != TransactionStatus.INTRANS:
+            raise HandlerFailed(RolledBack.explained())
+        with self._connection.cursor() as cursor:
+            cursor.execute(END, [self._mark])
+            if cursor.fetchone() is None:
+                raise HandlerFailed(TransactionEnded.explained())
+
+    def _execute(self, execute: Callable[..., Any], sql: Any, params: Any, many: bool, context: Any) -> Any:
+        if self._is_gone() and not self._is_lost():
+            raise TransactionEnded.explained()
+        return execute(sql, params, many, context)
+
+    def _is_lost(self) -> bool:
+        """Whether the server or the network closed the connection."""
+        return bool(self._raw.broken)
+
+    def _is_gone(self) -> bool:
+        from psycopg.pq import TransactionStatus  # only in a service with a database
+
+        connection = connections[settings.SERVICE_DATABASE]
+        return (
+            connection is not self._connection
+            or connection.connection is not self._raw
+            or connection.closed_in_transaction
+            or not connection.in_atomic_block
+            or self._raw.closed
+            or self._raw.pgconn.transaction_status == TransactionStatus.IDLE
+        )
+
+    def _has_other_blocks(self) -> bool:
+        """Whether an `atomic` block was entered and never left: Django would commit that one instead of the consumer's."""
+        found = self._connection
+        return len(found.atomic_blocks) != self._blocks or len(found.savepoint_ids) != self._savepoints
+
+    def _clean_up(self) -> None:
+        """Restore the state that the surrounding `atomic` block expects, and close a session that may still hold locks."""
+        if self._connection.in_atomic_block:
+            del self._connection.atomic_blocks[self._blocks :]
+            del self._connection.savepoint_ids[self._savepoints :]
+        if connections[settings.SERVICE_DATABASE].connection is not self._raw and not self._raw.closed:
+            self._raw.close()

@@ -1,0 +1,76 @@
+"""Two processes with one CONSUMER_ID: the one whose place was taken notices, and says what an operator must do."""
+
+import contextlib
+
+import pytest
+from confluent_kafka import Consumer as KafkaConsumer
+from django.core.management.base import CommandError
+
+from chassis.consumer.consumer import Consumer
+from chassis.kafka.errors import Fenced
+from chassis.workers.management.commands.consume import Command, _instruction
+from tests.chassis.support.kafka_helpers import servers
+from tests.chassis.support.loops import Running, running
+from tests.waiting import eventually
+
+pytestmark = pytest.mark.django_db(databases=["users"], transaction=True)
+
+
+@contextlib.contextmanager
+def rival(scene, slot: str):
+    """Another process in the same slot, which has joined the group."""
+    other = KafkaConsumer(servers() | {"group.id": scene.group, "group.instance.id": slot, "session.timeout.ms": 6000,
+                                       "partition.assignment.strategy": "cooperative-sticky"})  # fmt: skip
+    other.subscribe([scene.topic])
+    eventually(lambda: (other.poll(0.1), other.assignment())[1], every=0, what="the rival has the partitions")
+    try:
+        yield
+    finally:
+        other.close()
+
+
+class TestItsPlaceTaken:
+    """A client that was fenced delivers nothing any more: polling it for ever would be a consumer that looks alive."""
+
+    def test_while_idle(self, scene, settings):
+        settings.CONSUMER_ID = "one"
+        with contextlib.suppress(Fenced), running(Consumer) as first:
+            eventually(lambda: first.loop and first.loop.assigned == 2)
+            with rival(scene, "one"):
+                eventually(lambda: first.error)
+        assert isinstance(first.error, Fenced)
+
+    def test_while_it_worked_it_hears_so_from_its_commit(self, scene, settings):
+        settings.CONSUMER_ID = "one"
+        taken = contextlib.ExitStack()
+        scene.react = lambda scene, received: taken.enter_context(rival(scene, "one"))
+        with taken, contextlib.suppress(Fenced), running(Consumer) as first:
+            eventually(lambda: first.loop and first.loop.assigned == 2)
+            scene.send(scene.event(1))
+            eventually(lambda: first.error)
+        assert isinstance(first.error, Fenced)
+
+
+class Worker:
+    """The loop of `manage.py consume`, which begins anew once it was fenced."""
+
+    def __init__(self, stop, heartbeat) -> None:
+        self.run = lambda: Command._consume(stop, heartbeat)
+
+
+def test_of_two_that_take_the_place_from_each_other_one_says_what_to_do_and_one_works(scene, settings):
+    settings.CONSUMER_ID = "worker-0"
+    loops = [Running(Worker), Running(Worker)]
+    [gone] = eventually(lambda: [loop for loop in loops if loop.error])
+    [stays] = set(loops) - {gone}
+    scene.send(scene.event(1))
+    eventually(lambda: scene.handled == [("k", 1)])
+    stays.end()
+    wanted = f"another running process has the same CONSUMER_ID \\('worker-0' of {scene.group}\\). Give each consumer"
+    with pytest.raises(CommandError, match=wanted):
+        gone.end()
+
+
+def test_who_has_no_name_has_no_rival(scene, settings):
+    settings.CONSUMER_ID = ""
+    assert "look at the broker" in _instruction(Fenced("by the broker"))

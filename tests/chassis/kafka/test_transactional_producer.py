@@ -1,0 +1,91 @@
+"""The transactional producer on a real broker: all or nothing, and one of a name at a time."""
+
+import uuid
+
+import pytest
+from confluent_kafka import KafkaException
+
+from chassis.kafka import clients
+from chassis.kafka.errors import Fenced, Unsure
+from chassis.kafka.patience import Endless, Patience
+from chassis.kafka.transactional_producer import TransactionalProducer
+from tests.chassis.support.kafka_helpers import new_topic, read
+
+# confluent-kafka's word about a producer that was fenced; pytest shows what the code under test does not.
+pytestmark = pytest.mark.filterwarnings("ignore:Producer abort_transaction failed during close")
+
+
+@pytest.fixture
+def topic() -> str:
+    return new_topic("written", partitions=1)
+
+
+def opened(name: str) -> TransactionalProducer:
+    producer = TransactionalProducer(clients.transactional_producer(name), Patience(30))
+    producer.open()
+    return producer
+
+
+def test_what_fails_is_aborted_and_the_next_transaction_is_written(topic):
+    producer = opened(f"t-{uuid.uuid4()}")
+    with pytest.raises(ValueError, match="no"), producer.transaction():  # noqa: PT012
+        producer.produce(topic, b"k", b"aborted", [])
+        producer.flush()
+        raise ValueError("no")
+    with producer.transaction():
+        producer.produce(topic, b"k", b"committed", [("name", b"value")])
+    producer.raise_if_unsure()
+    [message] = read(topic, 1)
+    assert (message.key(), message.value(), message.headers()) == (b"k", b"committed", [("name", b"value")])
+    producer.close()
+
+
+def test_what_the_broker_refuses_is_raised_and_aborted(topic):
+    producer = opened(f"t-{uuid.uuid4()}")
+    with pytest.raises(KafkaException), producer.transaction():
+        producer.produce(f"{topic}-missing", b"k", b"refused", [])
+    with producer.transaction():
+        producer.produce(topic, b"k", b"committed", [])
+    assert [message.value() for message in read(topic, 1)] == [b"committed"]
+    producer.close()
+
+
+def test_whoever_opened_last_writes_and_the_others_are_fenced_for_good(topic):
+    """Whether one notices when its transaction begins at the broker, or in the middle of it."""
+    name = f"t-{uuid.uuid4()}"
+    idle, busy = opened(name), opened(name)
+    with pytest.raises(Fenced) as in_the_middle, busy.aborted_transaction():  # noqa: PT012
+        busy.produce(topic, b"k", b"aborted", [])
+        busy.flush()
+        last = opened(name)
+    with pytest.raises(Fenced) as at_the_beginning, idle.transaction():
+        idle.produce(topic, b"k", b"fenced", [])
+    assert not isinstance(in_the_middle.value, Unsure), "another one has its place"
+    assert not isinstance(at_the_beginning.value, Unsure), "another one has its place"
+    for producer in (idle, busy):
+        with pytest.raises(Fenced), producer.transaction():
+            producer.produce(topic, b"k", b"fenced", [])
+    with last.aborted_transaction():
+        last.produce(topic, b"k", b"aborted", [])
+    with last.transaction():
+        last.produce(topic, b"k", b"last", [])
+    assert [message.value() for message in read(topic, 1)] == [b"last"]
+    for producer in (idle, busy, last):
+        producer.close()
+
+
+def test_who_waits_without_end_may_still_give_up(settings):
+    settings.KAFKA_BOOTSTRAP_SERVERS = "127.0.0.1:1"
+
+    class Stopped(BaseException):
+        pass
+
+    calls = iter([None, Stopped])
+
+    def check() -> None:
+        if error := next(calls):
+            raise error
+
+    producer = TransactionalProducer(clients.transactional_producer("nobody"), Endless(check))
+    with pytest.raises(Stopped):
+        producer.open()
