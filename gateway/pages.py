@@ -103,7 +103,6 @@ class _Exchange:
         self._asked = False
         self._status = 0
         self._fields: list[Header] = []
-        self._chunked = False
         self.ended = False
         call.on_gone = self._left.set
 
@@ -136,11 +135,13 @@ class _Exchange:
             self._whole(body)
             return
         if not call.started:
-            self._chunked = call.start(self._status, self._fields)
-        if call.method != "HEAD":
-            await call.write((b"%x\r\n%b\r\n" % (len(body), body) if body else b"") if self._chunked else body)
-            if self.ended and self._chunked:
-                await call.write(b"0\r\n\r\n")
+            call.start(self._status, self._fields)
+        if body and call.method != "HEAD":
+            # Nobody else waits for a page: it comes as fast as the client reads it.
+            await call.drain()
+            await call.write(body)
+        if self.ended and call.method != "HEAD":
+            await call.end()
 
     def _whole(self, body: bytes) -> None:
         fields = self._fields

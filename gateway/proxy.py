@@ -15,7 +15,6 @@ from gateway.access import AccessLog
 from gateway.call import LEFT, Call, ClientLeft
 from gateway.connection import Answer, Header, UpstreamError
 from gateway.edge import heads
-from gateway.edge.outgoing import Outgoing
 from gateway.problems import Refused
 from gateway.upstream import Exchange, Request, Upstream
 from gateway.watch import Watch
@@ -220,31 +219,13 @@ async def _answer(call: Call, exchange: Exchange) -> None:
         exchange.end()
         call.answer(answer.status, fields, body)
         return
-    chunked = call.start(answer.status, fields)
-    outgoing = Outgoing(call.client.output, call.client.edge.room)
-    try:
-        while body or not answer.complete:
-            if body:
-                await outgoing.send(b"%x\r\n%b\r\n" % (len(body), body) if chunked else body)
-            body = await connection.body(answer)
-        exchange.end()
-        if chunked:
-            await outgoing.send(b"0\r\n\r\n")
-        if not outgoing.is_empty:
-            # It is the client's turn now: its place may be needed for another.
-            call.client.edge.connections.waits(call.client)
-            await _taken(call, outgoing)
-    finally:
-        outgoing.close()
-
-
-async def _taken(call: Call, outgoing: Outgoing) -> None:
-    """Wait until the client has taken the rest of its answer."""
-    try:
-        await outgoing.sent()
-    except asyncio.CancelledError:
-        call.reason = "slow_client"
-        raise
+    call.start(answer.status, fields)
+    while body or not answer.complete:
+        if body:
+            await call.write(body)
+        body = await connection.body(answer)
+    exchange.end()
+    await call.end()
 
 
 def _target(head: heads.Head) -> bytes:

@@ -92,6 +92,17 @@ def test_hold_no_thread_of_a_service(gateway, path):
     eventually(lambda: gateway.metric("gateway_in_flight") == 0, within=60)
 
 
+def test_of_pages_hold_no_memory(gateway):
+    path = "/static/drf_spectacular_sidecar/swagger-ui-dist/swagger-ui-bundle.js"
+    page = gateway.ask("GET", path).body
+    before = gateway.memory()
+    with readers(gateway, path, 100) as clients:
+        for client in clients:
+            assert client.recv(10)
+        assert gateway.memory() - before < len(page) * 10
+        assert whole(clients[0]).endswith(page[-1000:])
+
+
 def test_give_way_to_others_when_only_they_are_waited_for(service, another_gateway):
     gateway = another_gateway(USERS_URL=service.url, GATEWAY_MAX_CONNECTIONS="4", GATEWAY_TIMEOUT_SECONDS="600")
     with readers(gateway, "/api/users", 4):
