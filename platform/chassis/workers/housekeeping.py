@@ -12,7 +12,7 @@ from django.db import DatabaseError, connections
 
 from chassis.consumer import inbox_key
 from chassis.outbox import retention
-from chassis.runtime.background import beside
+from chassis.runtime.background import in_background
 
 log = structlog.get_logger(__name__)
 
@@ -23,7 +23,7 @@ def housekeeping(is_our_turn: Callable[[], bool]) -> Iterator[None]:
     if not settings.PURGE_EVERY_SECONDS:
         yield
         return
-    with beside("housekeeping", partial(_keep_house, is_our_turn)):
+    with in_background("housekeeping", partial(_keep_house, is_our_turn)):
         yield
 
 
