@@ -97,6 +97,10 @@ class Call:
         else:
             self.interrupt(Refused(504, "The service did not answer in time.", reason="timeout"))
 
+    def abandon(self) -> None:
+        """It could not be ended as it should be."""
+        self._client.make_room()
+
     def gone(self) -> None:
         """The client has left."""
         self.interrupt(ClientLeft())

@@ -61,15 +61,17 @@ class Pages:
 
     def fail(self, call: Call, error: Exception) -> None:
         """See Handler."""
-        if isinstance(error, ClientLeft):
-            call.status = LEFT
-        elif isinstance(error, Refused):
-            call.refuse(error)
-        else:
-            logger.error("a page failed", request_id=call.request_id, error=type(error).__name__)
-            call.refuse(problems.BUG)
-        self._log.write("", call, self._loop.time() - call.started_at)
-        self._finish(call)
+        try:
+            if isinstance(error, ClientLeft):
+                call.status = LEFT
+            elif isinstance(error, Refused):
+                call.refuse(error)
+            else:
+                logger.error("a page failed", request_id=call.request_id, error=type(error).__name__)
+                call.refuse(problems.BUG)
+            self._log.write("", call, self._loop.time() - call.started_at)
+        finally:
+            self._finish(call)
 
     def _finish(self, call: Call) -> None:
         self._watch.remove(call)

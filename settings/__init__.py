@@ -1,7 +1,7 @@
-"""One settings module a service: `settings.gateway`, `settings.users`, `settings.orders`, `settings.payments`.
+"""One settings module per service: `settings.gateway`, `settings.users`, `settings.orders`, `settings.payments`.
 
-Every entry point imports settings first, so this is where `platform/` becomes a source root. It is appended, never
-put in front: a `platform` or `http` folder ahead of the standard library would shadow its modules.
+Every entry point imports the settings first, so this is where `platform/` becomes a source root. It is appended to
+`sys.path`, never inserted at the front: a `platform` or `http` folder before the standard library would shadow its modules.
 """
 
 import sys

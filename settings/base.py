@@ -1,4 +1,4 @@
-"""What the services have in common. Each service's module calls `service_settings` and adds nothing that is not its own."""
+"""The settings that all services share. The module of each service calls `service_settings` and adds only its own."""
 
 import sys
 from pathlib import Path
@@ -10,7 +10,7 @@ from settings.environment import ENVIRONMENTS, Environment, Outbox
 
 WORKERS = {"consume", "relay"}
 WORKER = Path(sys.argv[0]).name == "manage.py" and len(sys.argv) > 1 and sys.argv[1] in WORKERS
-"""Whether this process is a worker: it serves no pages, and so does not load what only pages need (a third of its memory)."""
+"""Whether this process is a worker. A worker serves no pages, so it does not load the apps for them (a third of its memory)."""
 
 WORKER_APPS = [
     "chassis.observability",
@@ -30,7 +30,7 @@ WEB_APPS = [
     "django.contrib.staticfiles",
 ]
 
-# Only where there is a database: the admin and what it stands on.
+# Only for services with a database: the admin and the apps that it requires.
 DATABASE_APPS = [
     "chassis.admin.apps.AdminConfig",
     "chassis.admin.apps.DjangoAdmin",
@@ -50,20 +50,20 @@ PUBLISHERS = {
     True: "chassis.outbox.publisher.OutboxPublisher",
     False: "chassis.consumer.kafka_publisher.KafkaPublisher",
 }
-"""What `chassis.events.publish` writes to, in a service with a database and in one without."""
+"""The publisher behind `chassis.events.publish`, for a service with a database and for one without."""
 
 STATIC = ROOT / "staticfiles"
 
 
 def installed_apps(*, has_database: bool) -> list[str]:
-    """The apps of this process beside the service's own."""
+    """The apps of this process, apart from the service's own."""
     if WORKER:
         return WORKER_APPS
     return [*WEB_APPS, *(DATABASE_APPS if has_database else [])]
 
 
 def middleware(*, sessions: bool) -> list[str]:
-    """The middleware, outermost first; correlation stands outside all but the metrics, so every answer has a request id."""
+    """The middleware, outermost first. Only metrics come before correlation, so that every response has a request id."""
     return [
         "django_prometheus.middleware.PrometheusBeforeMiddleware",
         "chassis.observability.middleware.CorrelationMiddleware",
@@ -84,7 +84,7 @@ def middleware(*, sessions: bool) -> list[str]:
 
 
 def templates(*, sessions: bool) -> list[dict[str, Any]]:
-    """Django's templates: the admin, the browsable API, Swagger UI."""
+    """Django's `TEMPLATES`, for the admin, the browsable API and Swagger UI."""
     processors = ["django.template.context_processors.request"]
     if sessions:
         processors += [
@@ -101,11 +101,11 @@ def templates(*, sessions: bool) -> list[dict[str, Any]]:
 
 
 def session_parameters(env: Outbox) -> dict[str, str]:
-    """What each database session must have, as PostgreSQL's parameters; times in milliseconds.
+    """The PostgreSQL parameters that each database session requires; times in milliseconds.
 
-    Nobody waits for the locks of a process that was frozen inside a transaction (`idle_in_transaction_session_timeout`), nor
-    of one that died in the midst of a statement (`client_connection_check_interval`, on Linux, macOS and BSD): PostgreSQL
-    ends their sessions.
+    PostgreSQL terminates the session of a process that was frozen inside a transaction
+    (`idle_in_transaction_session_timeout`) and of one that died during a statement (`client_connection_check_interval`, on
+    Linux, macOS and BSD), so their locks do not block others indefinitely.
     """
     return {
         "statement_timeout": str(int(env.database_statement_timeout_seconds * 1000)),
@@ -116,13 +116,13 @@ def session_parameters(env: Outbox) -> dict[str, str]:
 
 
 def database(url: str, env: Outbox, *, service: str, pooled: bool = False) -> dict[str, Any]:
-    """Django's settings of one database, from its URL.
+    """Django's settings for one database, from its URL.
 
-    A `pooled` connection leads through a pooler in transaction mode, which gives each transaction any server session: it
-    sets nothing in the session (its parameters are defaults of the role, see `chassis.database.session`), keeps no cursor
-    there, and prepares no statements, as Django by default does not.
+    A `pooled` connection leads through a pooler in transaction mode, which can assign a different server session to each
+    transaction. Such a connection therefore sets no session parameters (they are defaults of the role, see
+    `chassis.database.session`), opens no server-side cursors and, as is Django's default, prepares no statements.
     """
-    from psycopg.conninfo import conninfo_to_dict  # only where there is a database
+    from psycopg.conninfo import conninfo_to_dict  # only for services with a database
 
     parts = conninfo_to_dict(url)
     session = " ".join(f"-c {name}={value}" for name, value in session_parameters(env).items())
@@ -151,11 +151,11 @@ def database(url: str, env: Outbox, *, service: str, pooled: bool = False) -> di
 
 
 def static_files() -> dict[str, Any]:
-    """Where styles and scripts of the admin, the browsable API and Swagger UI are."""
+    """The location of styles and scripts of the admin, the browsable API and Swagger UI."""
     return {
-        # Not below a prefix: the gateway serves the same files from the same packages.
+        # Without a prefix per service: the gateway serves the same files from the same packages.
         "STATIC_URL": "/static/",
-        # Where `collectstatic` has put them; from a checkout they are found in the packages.
+        # The folder that `collectstatic` fills; in a checkout the files are served from the packages.
         "STATIC_ROOT": STATIC if STATIC.is_dir() or "collectstatic" in sys.argv else None,
         "WHITENOISE_USE_FINDERS": True,
         "WHITENOISE_AUTOREFRESH": False,
@@ -163,7 +163,7 @@ def static_files() -> dict[str, Any]:
 
 
 def security(env: Environment) -> dict[str, Any]:
-    """What a browser is told, and what is believed of a proxy; with HTTPS_ONLY nothing goes over plain HTTP."""
+    """Security headers, cookies, and whether to trust a proxy's headers; with HTTPS_ONLY nothing is served over plain HTTP."""
     return {
         "SILENCED_SYSTEM_CHECKS": []
         if env.https_only
@@ -172,8 +172,9 @@ def security(env: Environment) -> dict[str, Any]:
         "SECURE_HSTS_SECONDS": 31_536_000 if env.https_only else 0,
         "SECURE_HSTS_INCLUDE_SUBDOMAINS": env.https_only,
         "SECURE_HSTS_PRELOAD": env.https_only,
-        "SECURE_PROXY_SSL_HEADER": ("HTTP_X_FORWARDED_PROTO", "https") if env.trust_forwarded_headers else None,
-        "USE_X_FORWARDED_HOST": env.trust_forwarded_headers,
+        # ForwardedMiddleware has taken them out where no trusted proxy wrote them.
+        "SECURE_PROXY_SSL_HEADER": ("HTTP_X_FORWARDED_PROTO", "https"),
+        "USE_X_FORWARDED_HOST": True,
         "SECURE_REDIRECT_EXEMPT": [r"^health/", r"^(metrics|schema|asyncapi)$"],
         "SESSION_COOKIE_SECURE": env.https_only,
         "CSRF_COOKIE_SECURE": env.https_only,
@@ -184,17 +185,17 @@ def security(env: Environment) -> dict[str, Any]:
 
 
 def service_settings(name: str) -> dict[str, Any]:
-    """Django's settings of the service of this name, from its declaration and the environment.
+    """Django's settings for the service of this name, from its declaration and the environment.
 
-    Raises BadConfiguration with every wrong variable at once.
+    Raises BadConfiguration, which names every invalid or missing variable.
     """
     return django_settings(by_name(name), ENVIRONMENTS[name].read())
 
 
 def database_settings(service: Service, env: Environment) -> dict[str, Any]:
-    """What has to do with the database of a service, if it has one.
+    """The settings for a service's database, if it has one.
 
-    Where the environment has a direct URL as well, the other one leads through a pooler.
+    If the environment also contains a direct URL, the other URL leads through a pooler.
     """
     if not isinstance(env, Outbox):
         return {"DATABASES": {}, "DATABASE_DIRECT": {}, "DATABASE_SESSION": {}, "OUTBOX_CHECK_KEYS": False}
@@ -202,7 +203,7 @@ def database_settings(service: Service, env: Environment) -> dict[str, Any]:
     direct_url = getattr(env, service.direct_variable.lower())
     pooled = direct_url is not None
     return {
-        # Django wants a `default`; an empty one is a database that cannot be reached.
+        # Django requires a `default`. An empty one cannot be used, so a query that is not routed fails.
         "DATABASES": {"default": {}, service.name: database(url, env, service=service.name, pooled=pooled)},
         "DATABASE_DIRECT": database(str(direct_url), env, service=service.name) if pooled else {},
         "DATABASE_SESSION": session_parameters(env),
@@ -212,7 +213,7 @@ def database_settings(service: Service, env: Environment) -> dict[str, Any]:
 
 
 def django_settings(service: Service, env: Environment) -> dict[str, Any]:
-    """Django's settings of one service. Each variable of its environment is a setting of the same name, in capitals."""
+    """Django's settings for one service. Each variable of its environment becomes a setting of the same name."""
     has_database = service.database is not None
     return {
         **{name.upper(): value for name, value in env},
@@ -264,7 +265,7 @@ REST_FRAMEWORK: dict[str, Any] = {
 SPECTACULAR: dict[str, Any] = {
     "VERSION": "1.0.0",
     "OAS_VERSION": "3.1.1",
-    # What is read and what is written differ: ids are made here. Forms are for the browsable API only.
+    # Requests and responses differ, because the server assigns ids. Only the browsable API sends forms.
     "COMPONENT_SPLIT_REQUEST": True,
     "PARSER_WHITELIST": ["chassis.http.parsers.JSONParser"],
     "SERVE_INCLUDE_SCHEMA": False,

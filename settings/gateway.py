@@ -4,7 +4,7 @@ from settings.base import service_settings
 
 globals().update(service_settings("gateway"))
 
-# The pages are ASGI only: `manage.py runserver` and `manage.py serve` run them on the gateway's own server.
+# The gateway is an ASGI application only: `manage.py runserver` and `manage.py serve` run it on its own server.
 WSGI_APPLICATION = None
 
 # No forms, no sessions: nothing that another site could make a browser do. With it a POST to a page would be a 403, not a 405.

@@ -1,7 +1,7 @@
-"""How gunicorn serves users, orders and payments: `gunicorn SERVICE.wsgi --config settings/gunicorn.py`.
+"""The gunicorn configuration of the services behind the gateway: `gunicorn SERVICE.wsgi --config settings/gunicorn.py`.
 
-One process with threads: a service waits for its database more than it computes. More processes where there are more
-cores (WEB_CONCURRENCY), more machines where there is more load.
+One process with threads, since a service mostly waits for its database. Increase the number of processes to use more cores
+(WEB_CONCURRENCY), and the number of replicas for more load.
 """
 
 import contextlib
@@ -21,26 +21,26 @@ from gunicorn.http import errors
 from gunicorn.workers.gthread import ThreadWorker
 
 if signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
-    # gunicorn listens to signals when the application is loaded; who asks for the end before that gets it at once.
-    # (When this file is read again, on SIGHUP, its handler stands and stays.)
+    # gunicorn installs its signal handlers after it has loaded the application; until then, exit at once.
+    # (When SIGHUP reloads this file, gunicorn's handler is installed and is kept.)
     signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
 
 workers = int(os.environ.get("WEB_CONCURRENCY", "1"))
 threads = int(os.environ.get("WEB_THREADS", "8"))
 
 health_port = int(os.environ.get("WEB_HEALTH_PORT", "0"))
-"""Beside the service's own port, one for health and metrics alone: they answer when all threads are busy. 0 is none."""
+"""A second port, for health checks and metrics only, which responds even if all threads are busy. 0 disables it."""
 
 
 class Worker(ThreadWorker):
-    """gunicorn's own, whose door closes at the moment in which it is told to end.
+    """gunicorn's threaded worker, which in addition closes its listening socket as soon as it shuts down.
 
-    By itself it would keep its socket until the last kept-alive connection is gone, and answer nobody there: who connects
-    meanwhile would wait for two seconds, where one who is refused goes to another replica at once.
+    gunicorn itself keeps the socket open until the last kept-alive connection is closed, but accepts no connections: a client
+    that connects in the meantime waits for two seconds, whereas one that is refused tries another replica at once.
     """
 
     def set_accept_enabled(self, enabled: bool) -> None:
-        """Begin or stop to accept; for good once it was told to end, after those who have connected already."""
+        """Start or stop accepting; on shutdown, accept the connections that are already queued, then close the socket."""
         super().set_accept_enabled(enabled)
         if enabled or self.alive:
             return
@@ -50,20 +50,20 @@ class Worker(ThreadWorker):
             listener.close()
 
     def handle_error(self, req: Any, client: Any, addr: Any, exc: Exception) -> None:
-        """Refuse what is no request with a problem (RFC 9457), as everything else is refused. No log line quotes it."""
+        """Reject a malformed request with a problem document (RFC 9457). The log contains nothing of the request."""
         request_id = str(uuid.uuid4())
-        status = next((status for kind, status in REFUSED.items() if isinstance(exc, kind)), None)
-        if status is None or isinstance(exc, OURS):
+        status = next((status for kind, status in CLIENT_ERRORS.items() if isinstance(exc, kind)), None)
+        if status is None or isinstance(exc, SERVER_ERRORS):
             logging.getLogger("gunicorn.error").error("request failed outside the application", exc_info=exc)
             status = HTTPStatus.INTERNAL_SERVER_ERROR
         else:
-            what = {"error": type(exc).__name__, "status": int(status), "request_id": request_id}
-            logging.getLogger("gunicorn.error").warning("request refused: %s", json.dumps(what))
+            fields = {"error": type(exc).__name__, "status": int(status), "request_id": request_id}
+            logging.getLogger("gunicorn.error").warning("request rejected: %s", json.dumps(fields))
         with contextlib.suppress(OSError):
             client.sendall(_problem(status, request_id))
 
 
-REFUSED: dict[type[Exception], HTTPStatus] = {
+CLIENT_ERRORS: dict[type[Exception], HTTPStatus] = {
     errors.LimitRequestLine: HTTPStatus.REQUEST_URI_TOO_LONG,
     errors.LimitRequestHeaders: HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE,
     errors.ExpectationFailed: HTTPStatus.EXPECTATION_FAILED,
@@ -71,18 +71,16 @@ REFUSED: dict[type[Exception], HTTPStatus] = {
     errors.ForbiddenProxyRequest: HTTPStatus.FORBIDDEN,
     errors.ParseException: HTTPStatus.BAD_REQUEST,
 }
-"""What gunicorn itself refuses, before there is a request for the application."""
+"""The errors with which gunicorn itself rejects a request, before it reaches the application."""
 
 
-OURS = (errors.InvalidResponseHeader, errors.InvalidResponseHeaderName, errors.ConfigurationProblem)
-"""Of the same kind, but no fault of the client's."""
+SERVER_ERRORS = (errors.InvalidResponseHeader, errors.InvalidResponseHeaderName, errors.ConfigurationProblem)
+"""Subclasses of these that the client did not cause."""
 
 
 def _problem(status: HTTPStatus, request_id: str) -> bytes:
     members = {"type": "about:blank", "title": status.phrase, "status": int(status)}
-    body = json.dumps(
-        {**members, "detail": "This is not HTTP/1.1, or not as it is taken here.", "requestId": request_id}
-    )
+    body = json.dumps({**members, "detail": "This is not a valid HTTP/1.1 request.", "requestId": request_id})
     head = (
         f"HTTP/1.1 {int(status)} {status.phrase}\r\nConnection: close\r\nContent-Type: application/problem+json\r\n"
         f"Content-Length: {len(body)}\r\nCache-Control: no-store\r\nX-Content-Type-Options: nosniff\r\n"
@@ -93,36 +91,40 @@ def _problem(status: HTTPStatus, request_id: str) -> bytes:
 
 worker_class = Worker
 
-# Loaded once, before the workers are forked: they share its memory, and a wrong setting ends the start at once.
+# The application is loaded once, before the workers are forked: they share its memory, and an invalid setting stops startup.
 preload_app = True
 
-# On SIGTERM: no new connection, ten seconds for those under way.
+# gunicorn itself trusts nobody's X-Forwarded-Proto or Script_Name. Whose X-Forwarded-* count is decided by Django
+# (TRUSTED_PROXIES).
+forwarded_allow_ips = ""
+
+# After SIGTERM, requests in progress have ten seconds to finish.
 graceful_timeout = 10
-# The gateway takes targets of 8,000 bytes; method and version come to them.
+# The gateway accepts targets of 8,000 bytes; this leaves room for the method and the version.
 limit_request_line = 8190
-# Longer than the gateway keeps an idle connection, so that it never sends a request into one that is being closed.
+# Longer than the gateway keeps an idle connection, so that it never sends a request on one that is being closed.
 keepalive = 75
 
-# A worker says that it lives by touching a file; where that is a disk, a slow disk would look like a dead worker.
+# A worker reports that it is alive by touching a file. On a disk, a slow disk would make it look dead.
 worker_tmp_dir = "/dev/shm" if Path("/dev/shm").is_dir() else None  # noqa: S108
 
-# No file is written outside of that: the file system may be read-only.
+# No other file is written: the file system may be read-only.
 control_socket_disable = True
 
-# The gateway logs requests; the services log what they do.
+# The gateway keeps the access log.
 accesslog = None
 loglevel = "warning"
 
 
 def on_starting(server: Any) -> None:
-    """On a machine without IPv6, `[::]` is every address of IPv4."""
+    """Replace `[::]` with every IPv4 address on a machine without IPv6."""
     if not socket.has_dualstack_ipv6():
         bound = [address.replace("[::]", "0.0.0.0") for address in server.cfg.settings["bind"].get()]
         server.cfg.set("bind", bound)
 
 
 def post_worker_init(worker: Any) -> None:
-    """In each web process, a thread of its own for probes and Prometheus."""
+    """Serve health checks and metrics in a thread of each web process."""
     if health_port:
         from chassis.health import worker_server
 
@@ -130,7 +132,7 @@ def post_worker_init(worker: Any) -> None:
 
 
 def when_ready(server: Any) -> None:
-    """Before the first fork: what is loaded now stays; not looking at it again keeps its memory shared."""
+    """Exclude everything loaded so far from garbage collection, before the first fork, so that its memory stays shared."""
     if health_port:
         from chassis.health import worker_server
 

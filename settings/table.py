@@ -1,4 +1,4 @@
-"""`python -m settings.table`: docs/settings.md, made from settings/environment/, which reads it."""
+"""`python -m settings.table`: generate docs/settings.md from settings/environment/."""
 
 from collections.abc import Iterator
 from typing import Any, Literal, get_args, get_origin
@@ -14,44 +14,56 @@ PAGE = ROOT / "docs" / "settings.md"
 
 BEHIND_GUNICORN = ", ".join(service.name for service in services.BEHIND_GATEWAY)
 
-# What is read before settings/environment/, or by a library: (name, who, values, default, meaning).
+# Variables that are read before settings/environment/, or by a library: (name, read by, values, default, meaning).
 OTHERS = (
-    ("DJANGO_SETTINGS_MODULE", "all", "`settings.SERVICE`", "—", "Which service a process is, as `--settings` does."),
-    ("WEB_CONCURRENCY", BEHIND_GUNICORN, "integer ≥ 1", "`1`", "Web processes of a service on one machine."),
+    (
+        "DJANGO_SETTINGS_MODULE",
+        "all",
+        ", ".join(f"`settings.{service.name}`" for service in services.SERVICES),
+        "—",
+        "The service that a process belongs to; the same as the option `--settings`.",
+    ),
+    ("WEB_CONCURRENCY", BEHIND_GUNICORN, "integer ≥ 1", "`1`", "Number of web processes of a service on one machine."),
     (
         "WEB_HEALTH_PORT",
         BEHIND_GUNICORN,
         "port",
         "`0`",
-        "Port of a web process for probes and metrics alone, on WORKER_HOST: it answers when all threads are busy. 0 is none.",
+        "Port, on WORKER_HOST, that serves only health checks and metrics, even if all threads are busy. 0 disables it.",
     ),
-    ("WEB_THREADS", BEHIND_GUNICORN, "integer ≥ 1", "`8`", "Threads of each of them."),
+    ("WEB_THREADS", BEHIND_GUNICORN, "integer ≥ 1", "`8`", "Number of threads per web process."),
     (
         "PROMETHEUS_MULTIPROC_DIR",
         "all",
         "path of an empty folder",
         "—",
-        "Where web processes add up their metrics: needed where WEB_CONCURRENCY is more than 1; empty at a start.",
+        "Folder in which web processes combine their metrics. Required if WEB_CONCURRENCY exceeds 1; empty at startup.",
     ),
-    ("OTEL_TRACES_EXPORTER", "all", "`none`, `console`, `otlp`", "`none`", "Where spans go; `none` records nothing."),
+    (
+        "OTEL_TRACES_EXPORTER",
+        "all",
+        "`none`, `console`, `otlp`",
+        "`none`",
+        "Destination of spans; with `none`, no spans are recorded.",
+    ),
     (
         "OTEL_EXPORTER_OTLP_ENDPOINT",
         "all",
         "URL",
         "`http://localhost:4318`",
-        "The collector, with `otlp`. OpenTelemetry's other variables, `OTEL_EXPORTER_OTLP_*`, hold as well.",
+        "URL of the collector, for `otlp`. OpenTelemetry's other variables, `OTEL_EXPORTER_OTLP_*`, also apply.",
     ),
-    ("OTEL_EXPORTER_OTLP_TIMEOUT", "all", "seconds", "`2`", "Patience with a collector that hangs."),
+    ("OTEL_EXPORTER_OTLP_TIMEOUT", "all", "seconds", "`2`", "Timeout of an export to the collector."),
     (
         "OTEL_TRACES_SAMPLER",
         "all",
-        "a sampler of OpenTelemetry",
+        "an OpenTelemetry sampler",
         "`parentbased_always_on`",
-        "Which traces are recorded; `OTEL_TRACES_SAMPLER_ARG` is its argument.",
+        "The sampler that decides which traces are recorded; `OTEL_TRACES_SAMPLER_ARG` is its argument.",
     ),
-    ("OTEL_SERVICE_NAME", "all", "text", "the service", "`service.name` of the spans."),
-    ("FORCE_COLOR", "all", "anything", "—", "Colours in readable logs that go to a pipe."),
-    ("NO_COLOR", "all", "anything", "—", "No colours, even in a terminal."),
+    ("OTEL_SERVICE_NAME", "all", "text", "the service's name", "The attribute `service.name` of spans."),
+    ("FORCE_COLOR", "all", "any value", "—", "Colour console logs even if they are not written to a terminal."),
+    ("NO_COLOR", "all", "any value", "—", "Do not colour console logs."),
 )
 
 COLUMNS = ("| variable | read by | values | default | meaning |", "|---|---|---|---|---|")
@@ -59,13 +71,14 @@ COLUMNS = ("| variable | read by | values | default | meaning |", "|---|---|---|
 HEAD = f"""\
 # Settings
 
-Every variable that a process reads from its environment. Made from `settings/environment/` and each service's `service.py` by
-`python -m settings.table --write`; a test fails when the two differ.
+Every variable that a process reads from its environment. This page is generated from `settings/environment/` and each
+service's `service.py` by `python -m settings.table --write`; a test checks that it is up to date.
 
-- A variable that is wrong or missing ends the start, with one message that names all of them and shows no value.
-- Each may also be a file of its lower-case name, `{SECRETS_DIR}/users_database_url` say; the environment wins.
-- Production (`ENVIRONMENT=production`, the default) refuses `DEBUG`, the default `SECRET_KEY` and wildcard hosts.
-- Lists are comma-separated. Times are in seconds unless the name says hours.
+- If a variable is invalid or missing, the process does not start. One message names all such variables and shows no value.
+- Each variable can also be a file with its lower-case name, such as `{SECRETS_DIR}/users_database_url`. The environment
+  takes precedence.
+- Production (`ENVIRONMENT=production`, the default) does not allow `DEBUG`, the default `SECRET_KEY` and wildcard hosts.
+- Lists are comma-separated. Times are in seconds unless the name contains `HOURS`.
 """
 
 
@@ -94,7 +107,7 @@ def _row(name: str, field: FieldInfo) -> str:
 
 def _values(field: FieldInfo) -> str:
     kind: Any = field.annotation
-    if type(None) in get_args(kind):  # may be left unset
+    if type(None) in get_args(kind):  # optional
         kind = next(choice for choice in get_args(kind) if choice is not type(None))
     if get_origin(kind) is Literal:
         return ", ".join(f"`{choice}`" for choice in get_args(kind))
@@ -122,9 +135,9 @@ def _default(field: FieldInfo) -> str:
         return "unset"
     if isinstance(default, SecretStr):
         return "**required** in production" if default.get_secret_value() else "empty"
-    if isinstance(default, tuple):
+    if isinstance(default, tuple) and default:
         return f"`{','.join(default)}`"
-    return f"`{str(default).lower() if isinstance(default, bool) else default}`" if default != "" else "empty"
+    return f"`{str(default).lower() if isinstance(default, bool) else default}`" if default not in {"", ()} else "empty"
 
 
 if __name__ == "__main__":

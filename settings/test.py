@@ -1,6 +1,6 @@
-"""For pytest alone: all services in one process, all databases side by side. No service ever runs like this.
+"""Settings for pytest only: all services in one process, with all databases. No service ever runs like this.
 
-`tests/conftest.py` says for each test which service it is about (SERVICE_NAME, SERVICE_DATABASE, ROOT_URLCONF).
+For each test, `tests/conftest.py` selects the service under test (SERVICE_NAME, SERVICE_DATABASE, ROOT_URLCONF).
 """
 
 from typing import cast
@@ -11,7 +11,7 @@ from services import BEHIND_GATEWAY, SERVICES, WITH_DATABASE
 from settings import base
 from settings.environment import ENVIRONMENTS, Environment
 
-# The gateway last: where it has a default of its own, here holds that of the others.
+# The gateway is last: if it has a different default, the default of the others applies here.
 NAMES = (*(service.name for service in BEHIND_GATEWAY), *(one.name for one in SERVICES if one.edge))
 
 TestEnvironment = cast(
@@ -23,7 +23,7 @@ env: Environment = TestEnvironment.read()
 _settings = base.django_settings(WITH_DATABASE[0], env)
 for _service in WITH_DATABASE:
     _settings["DATABASES"] |= base.database_settings(_service, env)["DATABASES"]
-    # Django makes each test database after that of `default`, unless told; there is none here.
+    # By default, Django creates each test database after that of `default`, which does not exist here.
     _settings["DATABASES"][_service.name]["TEST"] = {"DEPENDENCIES": []}
 _settings["INSTALLED_APPS"] = [*NAMES, *_settings["INSTALLED_APPS"][1:]]
 globals().update(_settings)

@@ -5,12 +5,12 @@ from typing import Any
 from django import forms
 from django.contrib import admin, messages
 from django.core.exceptions import ValidationError
-from django.core.validators import validate_email
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 
+from chassis.addresses import LOCAL_PART, AddressValidator
 from chassis.admin.options import ModelAdmin
-from chassis.text import LOCAL_PART, first_refused, is_visible
+from chassis.text import first_refused, is_visible
 from users import services
 from users.models import EmailTaken, User
 
@@ -41,7 +41,7 @@ class UserForm(forms.ModelForm):  # type: ignore[type-arg]
             raise ValidationError("Write the address in ASCII, an international domain as xn--…")
         if len(email.rpartition("@")[0]) > LOCAL_PART:
             raise ValidationError(f"At most {LOCAL_PART} characters before the @.")
-        validate_email(email)
+        AddressValidator()(email)
         return email
 
 

@@ -1,7 +1,7 @@
 """The environment, read once and strictly: every variable of the system, its type, its bounds and its default.
 
-`docs/settings.md` is these files as a table; a test holds them together. A wrong or missing variable ends the start with
-one message that names all of them at once and never prints a value.
+`docs/settings.md` is generated from these files; a test checks that it is up to date. If a variable is invalid or missing,
+the process does not start: one message names all such variables and never shows a value.
 """
 
 from settings.environment.base import SECRETS_DIR, BadConfiguration, Environment

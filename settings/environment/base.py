@@ -1,7 +1,7 @@
-"""What every service reads, and how the environment is read: once, strictly, every wrong variable named at once."""
+"""The variables that every service reads, and the strict reader that reports all invalid variables in one message."""
 
 import re
-from ipaddress import ip_address
+from ipaddress import ip_address, ip_network
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
@@ -19,17 +19,17 @@ SECRETS_DIR = "/run/secrets"
 DEVELOPMENT_SECRET = "development-only-not-a-secret-0123456789abcdefghijklmnopqrstuvwxyz"  # noqa: S105
 
 Unset = BeforeValidator(lambda value: None if value == "" else value)
-"""May be left out, or empty."""
+"""For a variable that is optional; an empty value counts as unset."""
 
 CommaSeparated = Annotated[tuple[str, ...], NoDecode]
 
 
 class BadConfiguration(SystemExit):
-    """The environment does not fit; the message names every variable that is wrong or missing."""
+    """The environment is invalid; the message names every variable that is invalid or missing."""
 
 
 class Environment(BaseSettings):
-    """What every service reads."""
+    """The variables that every service reads."""
 
     model_config = SettingsConfigDict(
         frozen=True,
@@ -41,52 +41,58 @@ class Environment(BaseSettings):
     )
 
     environment: Literal["production", "development"] = Field(
-        "production", description="`development` allows DEBUG, gives SECRET_KEY a default and makes logs readable."
+        "production",
+        description="`development` allows DEBUG, provides a default SECRET_KEY and makes logs human-readable.",
     )
     secret_key: SecretStr = Field(
-        SecretStr(DEVELOPMENT_SECRET), description="Signs sessions; 50 characters or more. Required in production."
+        SecretStr(DEVELOPMENT_SECRET),
+        description="Django's SECRET_KEY, which signs sessions; at least 50 characters. Required in production.",
     )
-    debug: bool = Field(False, description="Django's DEBUG; refused in production.")
+    debug: bool = Field(False, description="Django's DEBUG; not allowed in production.")
     allowed_hosts: CommaSeparated = Field(
         ("localhost", "127.0.0.1", "[::1]"),
-        description="Host names that the service answers to; no wildcard in production.",
+        description="Host names that the service can serve (Django's ALLOWED_HOSTS). Wildcards are not allowed in production.",
     )
-    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
-        "INFO", description="The lowest level that is logged."
-    )
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="The lowest level to log.")
     log_format: Literal["auto", "json", "console"] = Field(
-        "auto", description="`auto` is JSON in production and readable in development."
+        "auto", description="`auto` is `json` in production and `console`, for people, in development."
     )
-    trust_forwarded_headers: bool = Field(
-        True, description="Believe X-Forwarded-*: true where only the gateway or your own proxy can reach the service."
+    trusted_proxies: CommaSeparated = Field(
+        ("127.0.0.0/8", "::1/128"),
+        description="Networks whose X-Forwarded-* headers are trusted, such as `10.1.0.0/16,fd00::/8`: the gateway's and, in front of"
+        " it, your own proxies'. From other addresses these headers are removed. Default: the local machine; at the gateway,"
+        " none.",
     )
     cors_allowed_origins: CommaSeparated = Field(
         (),
-        description="Front-ends on other hosts, `https://app.example.org`, whose pages may use the API; the same at each service and"
-        " the gateway. Empty: none.",
+        description="Origins of front-ends on other hosts whose pages may use the API, such as `https://app.example.org`. Set it to"
+        " the same value for each service and the gateway.",
     )
     https_only: bool = Field(
-        False, description="Redirect to HTTPS, secure cookies and HSTS: set where TLS ends in front of the system."
+        False,
+        description="Redirect to HTTPS, set secure cookies and send HSTS. Set it if TLS is terminated in front of the system.",
     )
 
     kafka_bootstrap_servers: str = Field("localhost:9092", description="Brokers, `host:port`, comma-separated.")
     kafka_prefix: str = Field(
         "",
         pattern=r"^([A-Za-z0-9][A-Za-z0-9.-]{0,62}[.-])?$",
-        description="Put before the names of topics, consumer groups and transactional ids, so that environments can share a"
-        " cluster (`staging.`): letters, digits, `.` and `-`, at most 64; ends in `.` or `-`.",
+        description="Prefix of the names of topics, consumer groups and transactional ids, with which several environments can"
+        " share a cluster, such as `staging.`: at most 64 letters, digits, `.` and `-`, the last of them `.` or `-`.",
     )
     kafka_security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = Field(
-        "PLAINTEXT", description="How to reach the brokers."
+        "PLAINTEXT", description="Protocol for connections to the brokers."
     )
     kafka_sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = Field(
-        "SCRAM-SHA-512", description="With a SASL protocol."
+        "SCRAM-SHA-512", description="SASL mechanism; used with a SASL protocol."
     )
-    kafka_sasl_username: str = Field("", description="With a SASL protocol.")
-    kafka_sasl_password: SecretStr = Field(SecretStr(""), description="With a SASL protocol.")
-    kafka_ssl_ca_location: str = Field("", description="Path of the CA bundle for SSL; empty is the system's.")
+    kafka_sasl_username: str = Field("", description="User name; used with a SASL protocol.")
+    kafka_sasl_password: SecretStr = Field(SecretStr(""), description="Password; used with a SASL protocol.")
+    kafka_ssl_ca_location: str = Field(
+        "", description="Path of the CA bundle for SSL. If empty, the system's bundle is used."
+    )
 
-    @field_validator("allowed_hosts", "cors_allowed_origins", mode="before")
+    @field_validator("allowed_hosts", "trusted_proxies", "cors_allowed_origins", mode="before")
     @classmethod
     def _split(cls, value: object) -> object:
         if not isinstance(value, str):
@@ -95,25 +101,33 @@ class Environment(BaseSettings):
 
     @field_validator("allowed_hosts")
     @classmethod
-    def _bracketed(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        # A pod's address comes bare (`fd00::5`), a Host header has it in brackets and in its shortest form.
+    def _normalize_hosts(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        # Kubernetes gives a pod's address as `fd00::5`; a Host header contains it in brackets, in its shortest form.
         return tuple(map(_as_host, value))
+
+    @field_validator("trusted_proxies")
+    @classmethod
+    def _networks(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        try:
+            return tuple(str(ip_network(network)) for network in value)
+        except ValueError:
+            raise ValueError("must be addresses or networks in CIDR form, without bits behind the prefix") from None
 
     @field_validator("cors_allowed_origins")
     @classmethod
-    def _origins(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+    def _require_origins(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         for origin in value:
             if not _ORIGIN.fullmatch(origin):
-                raise ValueError("must be http(s)://host[:port], nothing behind it")
+                raise ValueError("must be http(s)://host[:port], without a path")
         return tuple(origin.lower() for origin in value)
 
-    # By field, not for the whole: then these are named together with whatever else is wrong.
+    # Field validators, not a model validator: then their errors are reported together with those of other fields.
     @field_validator("secret_key")
     @classmethod
-    def _own_secret(cls, value: SecretStr, info: ValidationInfo) -> SecretStr:
+    def _require_secret(cls, value: SecretStr, info: ValidationInfo) -> SecretStr:
         secret = value.get_secret_value()
         if _in_production(info) and (secret == DEVELOPMENT_SECRET or len(secret) < 50):
-            raise ValueError("must be set in production, to 50 random characters or more")
+            raise ValueError("must be set in production, to at least 50 random characters")
         return value
 
     @field_validator("debug")
@@ -127,14 +141,14 @@ class Environment(BaseSettings):
     @classmethod
     def _no_wildcard(cls, value: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
         if _in_production(info) and any("*" in host or host.startswith(".") for host in value):
-            raise ValueError("must not hold a wildcard in production")
+            raise ValueError("must not contain a wildcard in production")
         return value
 
     @classmethod
     def read(cls) -> Self:
         """Read the environment and `/run/secrets`.
 
-        Raises BadConfiguration with every wrong variable at once.
+        Raises BadConfiguration, which names every invalid or missing variable.
         """
         try:
             return cls()
@@ -154,7 +168,7 @@ def _as_host(text: str) -> str:
 
 
 HINT = (
-    "Every variable is explained in docs/settings.md. On a developer's machine set ENVIRONMENT=development,"
+    "See docs/settings.md for a description of every variable. On a developer's machine, set ENVIRONMENT=development,"
     " or source var/dev.env while `make up` runs."
 )
 
@@ -168,10 +182,12 @@ def _explain(cls: type[Environment], error: ValidationError) -> str:
     for problem in error.errors(include_input=False, include_url=False, include_context=False):
         name = ".".join(str(part) for part in problem["loc"]).upper()
         message = problem["msg"].removeprefix("Value error, ")
+        if problem["type"] == "string_pattern_mismatch":  # few read a pattern
+            message += f". {cls.model_fields[str(problem['loc'][0])].description}"
         lines.append(f"  {name}: {message}" if name else f"  {message}")
     return "\n".join(
         [
-            f"The configuration of this service is wrong ({cls.__name__}):",
+            f"The configuration of this service is invalid ({cls.__name__}):",
             *lines,
             HINT,
         ]

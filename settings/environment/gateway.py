@@ -1,61 +1,66 @@
-"""What the gateway reads."""
+"""The variables that the gateway reads."""
 
-from pydantic import Field, ValidationInfo, field_validator
+from pydantic import Field
 
-from settings.environment.base import Environment
+from settings.environment.base import CommaSeparated, Environment
 
 
 class GatewayEnvironment(Environment):
-    """What the gateway reads."""
+    """The variables that the gateway reads."""
 
-    trust_forwarded_headers: bool = Field(
-        False, description="At the gateway: add to the client's own X-Forwarded-*: only behind a proxy that sets them."
+    trusted_proxies: CommaSeparated = Field((), description=Environment.model_fields["trusted_proxies"].description)
+    gateway_connect_timeout_seconds: float = Field(
+        1.0,
+        gt=0,
+        le=60,
+        description="Timeout for connecting to a replica of a service. The gateway then tries the next one; without one, the"
+        " response is 504.",
     )
-    gateway_connect_timeout_seconds: float = Field(1.0, gt=0, le=60, description="Then the next replica, or 504.")
-    gateway_timeout_seconds: float = Field(30.0, gt=0, le=600, description="Whole upstream exchange; then 504.")
+    gateway_timeout_seconds: float = Field(
+        30.0,
+        gt=0,
+        le=600,
+        description="Timeout for the whole exchange with a service, after which the response is 504.",
+    )
     gateway_drain_seconds: float = Field(
         2.0,
         ge=0,
         le=60,
-        description="After SIGTERM the gateway says for this long that it is not ready, and serves on, so that a load balancer"
-        " can turn away from it; 0 where nobody asks.",
+        description="How long the gateway reports that it is not ready, and keeps serving, after SIGTERM, so that load balancers"
+        " stop sending requests. Set it to 0 if no load balancer checks readiness.",
     )
-    gateway_max_body_bytes: int = Field(1_048_576, ge=1, description="Larger request bodies are refused with 413.")
+    gateway_max_body_bytes: int = Field(
+        1_048_576, ge=1, description="Maximum size of a request body; larger ones are rejected with 413."
+    )
     gateway_body_memory_bytes: int = Field(
         67_108_864,
         ge=0,
-        description="What the bodies of all requests and responses together may take of memory; beyond it they wait in files of"
-        " the temporary folder.",
+        description="Maximum memory for the bodies of all requests and responses. Beyond it, bodies are kept in files in the"
+        " temporary folder.",
     )
     gateway_body_file_bytes: int = Field(
         1_073_741_824,
         ge=0,
-        description="What they may take of files. Beyond it requests are refused with 503, and a service is held back by a client"
+        description="Maximum size of these files. Beyond it, requests are rejected with 503, and a service must wait for a client"
         " that reads its response slowly.",
     )
     gateway_max_connections: int = Field(
         4096,
         ge=1,
-        description="Most connections of clients; fewer where the process may open fewer than twice as many files. For a new"
-        " one the connection is closed that has waited for its client for the longest; 503 where all wait for an answer.",
+        description="Maximum number of client connections, limited to half of the process's open files. At the limit, a new"
+        " connection replaces the one that has waited longest for its client; if all wait for a response, it is rejected with"
+        " 503.",
     )
     gateway_max_connections_per_address: int = Field(
         0,
         ge=0,
-        description="The same for one address, where clients connect directly. 0 is no cap of its own; refused with"
-        " TRUST_FORWARDED_HEADERS, as all clients then have the proxy's address.",
+        description="Maximum number of connections per client address; 0 sets no such limit. Does not apply to the addresses in"
+        " TRUSTED_PROXIES, which many clients share.",
     )
     gateway_internal_port: int = Field(
         0,
         ge=0,
         le=65535,
-        description="Port for /metrics, /health/ready and /health/live alone; the public one then answers 404 to the first two."
-        " 0: they are on the public port.",
+        description="Port that serves only /metrics, /health/ready and /health/live. The public port then returns 404 for the first"
+        " two. With 0, the public port serves all three.",
     )
-
-    @field_validator("gateway_max_connections_per_address")
-    @classmethod
-    def _of_clients(cls, value: int, info: ValidationInfo) -> int:
-        if value and info.data.get("trust_forwarded_headers"):
-            raise ValueError("must be 0 with TRUST_FORWARDED_HEADERS, as all clients have the address of the proxy")
-        return value

@@ -1,4 +1,4 @@
-"""What each service reads: what its kind reads, where its database is, and the settings that it declares."""
+"""The variables that each service reads: those of its kind, the URL of its database, and the settings that it declares."""
 
 from typing import Annotated, Any
 
@@ -12,21 +12,21 @@ from settings.environment.gateway import GatewayEnvironment
 from settings.environment.messaging import Consumers
 
 DIRECT_URL = (
-    "Set where `{}` leads through a pooler in transaction mode, as PgBouncer: the same database and role without it, for"
-    " `relay` and `migrate`."
+    "URL of the same database and role without the pooler, for `relay` and `migrate`. Set it if `{}` leads through a pooler"
+    " in transaction mode, such as PgBouncer."
 )
 
 
 def environment_of(service: Service, services: tuple[Service, ...] = SERVICES) -> type[Environment]:
-    """The class that reads the environment of a service; `services` are those that the gateway is told the URLs of.
+    """Return the class that reads the environment of a service; the gateway also reads the URLs of all `services`.
 
-    Raises BadDeclaration where one of its own settings has the name of a setting of Django or of all services.
+    Raises BadDeclaration if the service declares a setting whose name Django or all services of this kind already use.
     """
     for setting in service.settings:
         if setting.name.lower() in _kind(service).model_fields or hasattr(global_settings, setting.name):
             raise BadDeclaration(
                 f"{service.name}/service.py: setting {setting.name} must have another name:"
-                " Django, or services of this kind, have a setting of this name"
+                " Django, or every service of this kind, has a setting of this name"
             )
     fields: dict[str, Any] = {}
     if service.edge:
@@ -37,7 +37,7 @@ def environment_of(service: Service, services: tuple[Service, ...] = SERVICES) -
     return create_model(
         f"{service.name.capitalize()}Environment",
         __base__=_kind(service),
-        __doc__=f"What {service.name} reads.",
+        __doc__=f"The variables that {service.name} reads.",
         **fields,
     )
 

@@ -55,7 +55,7 @@ def test_killed_between_commit_and_offset(system, topics, commits):
     settle(system, topics)
 
     assert topics.committed("orders", "user.created")["user.created", partition] == offset + 1
-    assert len(system["orders-consume"].logged("event repeated, nothing done", event_id=event.event_id)) == 1
+    assert len(system["orders-consume"].logged("duplicate event skipped", event_id=event.event_id)) == 1
     assert system.rows("orderdb", "SELECT count(*) FROM inbox WHERE event_id = %s", event.event_id) == [(1,)]
     check(system, topics, [user_id])
 

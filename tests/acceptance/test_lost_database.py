@@ -22,16 +22,16 @@ def assigned(member) -> int:
 
 def has_left(member) -> bool:
     status, body = member.readiness()
-    return status == 503 and "until the database answers" in body["parts"]["group"].get("reason", "")
+    return status == 503 and "until the database responds" in body["parts"]["group"].get("reason", "")
 
 
 def left(member) -> int:
     """How often a process has said that it leaves; its log also has what it said in an earlier life."""
-    return len(member.logged("leaving the group until the database answers: others may reach it"))
+    return len(member.logged("leaving the group until the database responds: another replica may reach it"))
 
 
 def returned(member) -> int:
-    return len(member.logged("returning to the group: the database is back"))
+    return len(member.logged("rejoining the group: the database is back"))
 
 
 def test_one_alone(system, topics):

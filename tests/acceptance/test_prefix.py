@@ -23,6 +23,8 @@ pytestmark = pytest.mark.acceptance
 EVENTS = {"user.created", "order.created", "payment.completed"}
 DEAD_LETTER_TOPICS = {"user.created.orders.dlq", "order.created.payments.dlq", "payment.completed.orders.dlq"}
 GROUPS = {"orders", "payments"}
+BLUE, GREEN = "blue.", "9.." + 10 * "Green-" + "."
+"""Two prefixes; the other is as long, and as odd, as one may be."""
 YOUNG = ("--since", "1h", "--older-than", "0s")
 
 
@@ -84,7 +86,7 @@ def both(request: pytest.FixtureRequest) -> Iterator[tuple[Environment, Environm
         closed, systems = ClosedKafka(blue.kafka), []
         try:
             drive(blue.kafka.starting(), blue.postgres.starting(), green.postgres.starting())
-            for name, engines, prefix in (("blue", blue, "blue."), ("green", green, "green-")):
+            for name, engines, prefix in (("blue", blue, BLUE), ("green", green, GREEN)):
                 systems.append(Environment(engines, folder / name, prefix, closed.let_in(name, prefix)))
             with shown(request.config, systems[0]):
                 for system in systems:
@@ -124,7 +126,7 @@ def test_what_the_broker_knows_bears_a_prefix(both):
     topics = {name for name in client.list_topics(timeout=10).topics if not name.startswith("__")}
     assert topics == {f"{system.prefix}{name}" for system in both for name in EVENTS | DEAD_LETTER_TOPICS}
     groups = {group.group_id for group in client.list_consumer_groups().result(10).valid}
-    assert {name for name in groups if not name.startswith(("blue.", "green-"))} == set()
+    assert {name for name in groups if not name.startswith((BLUE, GREEN))} == set()
     assert {f"{system.prefix}{name}" for system in both for name in GROUPS} <= groups
 
 
@@ -224,7 +226,7 @@ def test_a_poison_record_of_one_is_no_letter_of_the_other(both):
     blue, green = both
     green.send("user.created", b"k", b"no event")
     [letter] = eventually(green.letters)
-    assert (letter["topic"], letter["reason"]) == ("green-user.created", "unreadable")
+    assert (letter["topic"], letter["reason"]) == (f"{GREEN}user.created", "unreadable")
     assert blue.letters() == []
     assert green.manage("orders", "deadletters", "discard", "--all")[0] == 0
     assert green.letters() == []

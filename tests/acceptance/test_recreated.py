@@ -55,7 +55,7 @@ def test_topics_that_are_deleted_and_made_again(doomed):
     users = register(doomed, AFTER)
     eventually(lambda: settled(doomed, users), within=60)
     for name in ("orders-consume", "payments-consume"):
-        assert doomed[name].logged("topic was deleted and made again, starting anew") or doomed[name].logged(
+        assert doomed[name].logged("topic was deleted and recreated, starting over") or doomed[name].logged(
             "partitions lost"
         )
 

@@ -42,5 +42,5 @@ def test_the_duplicate_reaches_nobody(system, topics):
     assert system.rows("orderdb", "SELECT count(*) FROM inbox WHERE event_id = %s", event_id) == [(1,)]
     consumer = system["orders-consume"]
     assert len(consumer.logged("event handled", event_id=event_id)) == 1
-    assert len(consumer.logged("event repeated, nothing done", event_id=event_id)) == 1
+    assert len(consumer.logged("duplicate event skipped", event_id=event_id)) == 1
     check(system, topics, [user["id"]])

@@ -74,7 +74,7 @@ def test_an_order_reaches_both_once_though_they_are_killed(system, topics, commi
 
     for name in ("zstock", "zaudits"):
         eventually(lambda name=name: topics.worked_off(name, "order.created"), what=f"{name} has processed the order")
-    assert len(system["zstock-consume"].logged("event repeated, nothing done")) == 1
+    assert len(system["zstock-consume"].logged("duplicate event skipped")) == 1
     [entry] = entries_of(system, order)
     assert entry["name"] == f"order {order['id']}"
     assert system.rows("zstockdb", "SELECT count(*) FROM inbox WHERE key = %s", order["id"]) == [(1,)]

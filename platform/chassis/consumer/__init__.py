@@ -1,1 +1,1 @@
-"""The consumer: the loop, retries, the inbox, and the units of work that handlers run in."""
+"""The consumer: the loop, retries, the inbox, and the units of work in which handlers run."""

@@ -1,9 +1,9 @@
-"""What a consumer holds: the order of each key, who waits for whom, and how far the offsets may be committed.
+"""The backlog: the unfinished records of a consumer, the order of each key, and how far the offsets may be committed.
 
-Pure bookkeeping, no I/O and no clock of its own. A record is *fresh* until it is tried; a record that failed blocks its
+Pure bookkeeping, without I/O and without a clock. A record is *fresh* until it is tried. A record that failed blocks its
 *key queue* (its key in its partition): later records of that queue wait behind it while all others proceed. Once it is
-resolved, held records *resume* in chunks, so that other key queues are not behind all of them. All records of a *stopped*
-topic wait, and are given out one at a time, as probes.
+resolved, held records *resume* in chunks, so that other key queues do not wait behind all of them. All records of a
+*stopped* topic wait, and are tried one at a time, as probes.
 """
 
 import math
@@ -18,7 +18,7 @@ KeyQueue = tuple[str, int, bytes | None]
 
 
 class PartitionOffsets:
-    """The offsets of one partition that are in hand; what stands before the oldest unfinished one may be committed."""
+    """The received offsets of one partition; those before the oldest unfinished one may be committed."""
 
     def __init__(self) -> None:
         self.outstanding: deque[int] = deque()
@@ -26,11 +26,11 @@ class PartitionOffsets:
         self.committable: int | None = None
 
     def add(self, offset: int) -> None:
-        """An offset was received. Offsets of a partition come in rising order, with gaps."""
+        """Add a received offset. Offsets of a partition arrive in ascending order, with gaps."""
         self.outstanding.append(offset)
 
     def finish(self, offset: int) -> None:
-        """An offset's work is committed."""
+        """Mark an offset as finished."""
         self.done.add(offset)
         while self.outstanding and self.outstanding[0] in self.done:
             oldest = self.outstanding.popleft()
@@ -38,7 +38,7 @@ class PartitionOffsets:
             self.committable = oldest + 1
 
     def committable_with(self, extra: set[int]) -> int | None:
-        """What could be committed if `extra` were finished too."""
+        """The offset that could be committed if `extra` were finished too."""
         answer = self.committable
         for offset in self.outstanding:
             if offset not in self.done and offset not in extra:
@@ -49,23 +49,23 @@ class PartitionOffsets:
 
 @dataclass(slots=True)
 class StoppedTopic:
-    """What waits of a topic of which nothing but probes is tried."""
+    """The waiting records of a stopped topic, of which only probes are tried."""
 
     untried: dict[KeyQueue, None] = field(default_factory=dict)
-    """Key queues whose first record could be tried."""
+    """Key queues whose first record has not been tried."""
     failed: deque[Record] = field(default_factory=deque)
-    """First records of their key queues that failed and are due again, the one that was tried longest ago first."""
+    """First records of their key queues that failed and are due again, least recently tried first."""
 
 
 class Backlog:
-    """All records that were received and are not finished."""
+    """All records that have been received and are not finished."""
 
     def __init__(self) -> None:
         self._fresh: deque[Record] = deque()
         self._waiting: dict[KeyQueue, deque[Record]] = {}
-        """By key queue, in order: the failed record and those behind it; or, once it is resolved, those that have not resumed yet."""
+        """By key queue, in order: the failed record and those behind it; once it is resolved, those that have not resumed yet."""
         self._resuming: dict[KeyQueue, None] = {}
-        """The key queues whose waiting records resume, the one whose turn it is first."""
+        """The key queues whose waiting records resume, the next one first."""
         self._schedule = Schedule()
         self._stopped: dict[str, StoppedTopic] = {}
         self._offsets: dict[Partition, PartitionOffsets] = {}
@@ -77,41 +77,48 @@ class Backlog:
 
     @property
     def fresh(self) -> int:
-        """How many records could be tried, as soon as it is their turn."""
+        """The number of fresh records."""
         return len(self._fresh)
 
     @property
     def fresh_bytes(self) -> int:
-        """How many bytes these have."""
+        """The size of the fresh records, in bytes."""
         return sum(record.size for record in self._fresh)
 
     @property
     def held_events(self) -> dict[Partition, int]:
-        """How many records of each partition wait behind failing ones (these included)."""
+        """The number of held records per partition: failed ones and those behind them."""
         return {partition: number for partition, (number, _) in self._held.items() if number}
 
     @property
     def held_bytes(self) -> dict[Partition, int]:
-        """How many bytes these have."""
+        """The size of the held records per partition, in bytes."""
         return {partition: size for partition, (_, size) in self._held.items() if size}
 
     @property
     def spans(self) -> dict[Partition, int]:
-        """How many offsets of each partition are remembered, from its oldest unfinished record on."""
+        """The number of offsets in memory per partition, from its oldest unfinished record onwards."""
         return {place: len(offsets.outstanding) for place, offsets in self._offsets.items() if offsets.outstanding}
 
     def held(self, partition: Partition) -> tuple[int, int]:
-        """How many records, and bytes, of a partition wait behind failing ones (these included)."""
+        """The number of held records of a partition, and their size in bytes."""
         return self._held.get(partition, (0, 0))
 
     def begin(self, partition: Partition, offset: int) -> None:
-        """All of a partition before this offset was finished by others; known from the first finished record at the latest."""
+        """Set the offset at which this consumer starts in a partition; without it, the first finished record shows it."""
         offsets = self._offsets.setdefault(partition, PartitionOffsets())
         if offsets.committable is None:
             offsets.committable = self._committed[partition] = offset
 
+    def skip(self, partition: Partition, offset: int) -> bool:
+        """Nothing more of a partition before this offset will be received. Returns whether all before it is finished."""
+        offsets = self._offsets.setdefault(partition, PartitionOffsets())
+        offsets.add(offset - 1)
+        offsets.finish(offset - 1)
+        return offsets.committable == offset
+
     def add(self, record: Record) -> None:
-        """Take in a record that was just received."""
+        """Add a record that was just received."""
         self._offsets.setdefault(record.source, PartitionOffsets()).add(record.offset)
         if (waiting := self._waiting.get(record.key_queue)) is not None:
             waiting.append(record)
@@ -122,21 +129,20 @@ class Backlog:
             self._fresh.append(record)
 
     def take(self, limit: int, now: float, most_bytes: float = math.inf) -> list[Record]:
-        """The next records to try together: one that is due again, alone; else up to `limit` fresh ones, in order.
+        """Take the next records to try together: a single one that is due again, or else up to `limit` fresh ones, in order.
 
-        With more than `most_bytes` only a record that is alone. A patient retry goes before fresh ones only after they have had
-        their turn (`Schedule`). The records are out of the backlog until `finish`, `put_back`, `split` or `fail` says what became
-        of them.
+        A batch exceeds `most_bytes` only if it is a single record. A patient retry is taken only after fresh records have had
+        their turn (`Schedule`). The records are out of the backlog until `finish`, `put_back`, `split` or `fail` is called.
         """
         again = self._next_due(now, alone=False)
         if again is None and (batch := self._take_fresh(limit, most_bytes)):
-            self._schedule.others_came()
+            self._schedule.others_ran()
             return batch
         again = again or self._next_due(now, alone=True)
         return [] if again is None else [again]
 
     def _take_fresh(self, limit: int, most_bytes: float) -> list[Record]:
-        self._let_some_go_on(limit)
+        self._resume_waiting(limit)
         batch: list[Record] = []
         size = 0
         while self._fresh and len(batch) < limit:
@@ -152,8 +158,11 @@ class Backlog:
             batch.append(record)
         return batch
 
-    def _let_some_go_on(self, limit: int) -> None:
-        """Waiting records become fresh, behind what is: half a batch, or all that is free. The key queues take turns."""
+    def _resume_waiting(self, limit: int) -> None:
+        """Make waiting records fresh, after those that already are: half a batch, or more if there is room.
+
+        The key queues take turns.
+        """
         if not self._resuming or len(self._fresh) > limit:
             return
         room = max(-(-limit // 2), limit - len(self._fresh))
@@ -175,32 +184,32 @@ class Backlog:
     def _next_due(self, now: float, *, alone: bool) -> Record | None:
         while (record := self._schedule.pop(now, alone=alone)) is not None:
             if not self._is_blocking(record):
-                continue  # it was dropped with its partition
+                continue  # its partition was revoked
             if (stopped := self._stopped.get(record.topic)) is None:
                 return record
             stopped.failed.append(record)
         return None
 
     def next_due(self) -> float | None:
-        """When there is something to take beside the fresh: 0.0 is now, None is never."""
+        """When there is something to take apart from fresh records: 0.0 is now, None is never."""
         return 0.0 if self._resuming else self._schedule.next()
 
-    def took(self, record: Record, seconds: float, now: float) -> None:
-        """A try of this record alone has taken so long; the next one is expected to take as long."""
+    def attempt_took(self, record: Record, seconds: float, now: float) -> None:
+        """Record how long an attempt with this record alone took; the next one is expected to take as long."""
         record.cost = seconds
-        self._schedule.took(seconds, now)
+        self._schedule.attempt_took(seconds, now)
 
-    def stood_still(self, seconds: float, now: float) -> None:
-        """A try of several records has taken so long, and nothing came of it."""
-        self._schedule.took(seconds, now)
+    def batch_took(self, seconds: float, now: float) -> None:
+        """Record how long a failed attempt with several records delayed the others."""
+        self._schedule.attempt_took(seconds, now)
 
     @property
     def costly(self) -> bool:
-        """Whether a record waits for a retry that is expected to take long."""
+        """Whether a record waits for a retry that is expected to take a long time."""
         return any(self._is_blocking(record) and record.cost >= COSTLY_SECONDS for record in self._schedule.patient())
 
     def finish(self, batch: Iterable[Record]) -> None:
-        """The work of these records is committed (or they are safe in a dead-letter topic)."""
+        """Mark these records as finished: their effects, or their dead letters, are committed."""
         for record in batch:
             if (offsets := self._offsets.get(record.source)) is None:
                 continue
@@ -219,26 +228,26 @@ class Backlog:
             del self._waiting[queue]
 
     def _ready(self, queue: KeyQueue) -> dict[KeyQueue, None]:
-        """Where this key queue stands while its waiting records may be tried."""
+        """The set that contains this key queue while its waiting records may be tried."""
         stopped = self._stopped.get(queue[0])
         return self._resuming if stopped is None else stopped.untried
 
     def put_back(self, batch: list[Record]) -> None:
-        """Nothing became of these records, and it was not their fault: they are next again, in the same order."""
+        """Return records that were not processed for a reason that is not theirs; they are next again, in the same order."""
         if len(batch) == 1 and self._is_blocking(batch[0]):
             self._schedule.push(batch[0], 0.0)
         else:
             self._fresh.extendleft(reversed(batch))
 
     def split(self, batch: list[Record], size: int = 0) -> None:
-        """A batch failed: try its halves, so that the failing record is found in log2 steps; or parts of `size`."""
+        """Return a batch that failed, to be tried in halves, which finds the failing record in log2 steps; or in parts of `size`."""
         size = size or -(-len(batch) // 2)
         for record in batch:
             record.split = size
         self._fresh.extendleft(reversed(batch))
 
     def fail(self, record: Record, retry_at: float) -> None:
-        """A record failed by itself: its key queue waits until it succeeds, or is dead-lettered."""
+        """Return a record that failed alone: its key queue waits until it succeeds or is dead-lettered."""
         if not self._is_blocking(record):
             self._block(record)
         self._schedule.push(record, retry_at)
@@ -252,14 +261,14 @@ class Backlog:
         self._fresh = others
         for one in (record, *behind):
             self._count(one, +1)
-        # What was to go on after it stands already there, and is counted.
+        # Records of this queue that have not resumed yet are already waiting, and counted.
         self._waiting[queue] = deque([record, *behind, *self._waiting.get(queue, ())])
         self._ready(queue).pop(queue, None)
 
     # --- a stopped topic ---
 
     def stop(self, topic: str) -> None:
-        """From now on nothing of this topic is tried but probes."""
+        """Stop a topic: from now on, only probes of it are tried."""
         fresh: dict[KeyQueue, list[Record]] = {}
         others: deque[Record] = deque()
         for record in self._fresh:
@@ -276,7 +285,7 @@ class Backlog:
             stopped.untried[queue] = None
 
     def _wait(self, queue: KeyQueue, records: list[Record]) -> None:
-        """Let fresh records wait, before what waits of their key queue, until they may be tried."""
+        """Make fresh records wait, before those that already wait in their key queue, until they may be tried."""
         waiting = self._waiting.setdefault(queue, deque())
         waiting.extendleft(reversed(records))
         self._ready(queue)[queue] = None
@@ -284,13 +293,14 @@ class Backlog:
             self._count(record, +1)
 
     def probe(self, topic: str, *, failed: bool) -> Record | None:
-        """A record of a stopped topic to try alone: the one that failed longest ago, or the first that was not tried yet.
+        """Return a record of a stopped topic to try alone, or None.
 
-        Where there is none of the kind that is asked for it is one of the other kind, or None.
+        With `failed` it is the one that failed longest ago, otherwise the first that has not been tried. If there is none of
+        the requested kind, it is one of the other kind.
         """
         stopped = self._stopped[topic]
         while stopped.failed and not self._is_blocking(stopped.failed[0]):
-            stopped.failed.popleft()  # it was dropped with its partition
+            stopped.failed.popleft()  # its partition was revoked
         if stopped.failed and (failed or not stopped.untried):
             return stopped.failed.popleft()
         if not stopped.untried:
@@ -300,11 +310,11 @@ class Backlog:
         return self._waiting[queue][0]
 
     def has_untried(self, topic: str) -> bool:
-        """Whether records of a stopped topic were not tried yet."""
+        """Whether a stopped topic has records that have not been tried."""
         return bool(self._stopped[topic].untried)
 
     def resume(self, topic: str) -> None:
-        """All of a stopped topic may be tried again, what had failed, too."""
+        """Resume a stopped topic: all of its records may be tried again, including those that failed."""
         stopped = self._stopped.pop(topic)
         for record in stopped.failed:
             if not self._is_blocking(record):
@@ -324,9 +334,9 @@ class Backlog:
         self._held[record.source] = (number + step, size + step * record.size)
 
     def offsets(self, assuming: Iterable[Record] = ()) -> dict[Partition, int]:
-        """The offsets to commit that were not yet: for each partition, up to its oldest unfinished record.
+        """The offsets to commit, unless they are committed already: for each partition, up to its oldest unfinished record.
 
-        `assuming` are records that will be finished by the very transaction that commits these offsets.
+        `assuming` are the records that the transaction which commits these offsets finishes.
         """
         extra: dict[Partition, set[int]] = {}
         for record in assuming:
@@ -339,21 +349,21 @@ class Backlog:
         return answer
 
     def done(self, partition: Partition) -> int | None:
-        """The offset up to which all of a partition is finished, or None while that is not known."""
+        """The offset before which every record of a partition is finished, or None if it is not known."""
         offsets = self._offsets.get(partition)
         return offsets.committable if offsets else None
 
     def committed(self, offsets: dict[Partition, int]) -> None:
-        """These offsets are committed, or on their way."""
+        """Note that these offsets are committed, or that an asynchronous commit of them was sent."""
         self._committed |= offsets
 
     def not_committed(self, partitions: Iterable[Partition]) -> None:
-        """What was on its way for these has failed: it is to be committed again."""
+        """Note that an asynchronous commit for these partitions failed, so that their offsets are committed again."""
         for partition in partitions:
             self._committed.pop(partition, None)
 
     def drop(self, partitions: Iterable[Partition]) -> None:
-        """These partitions are another consumer's now: forget what was held of them."""
+        """Drop all records of partitions that another consumer owns now."""
         gone = set(partitions)
         self._fresh = deque(record for record in self._fresh if record.source not in gone)
         for queue in [queue for queue in self._waiting if (queue[0], queue[1]) in gone]:

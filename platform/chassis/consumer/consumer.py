@@ -1,4 +1,4 @@
-"""The consumer: one loop that fetches, tries what is ready in one transaction, and commits offsets up to what is done."""
+"""The consumer: a loop that fetches records, processes a batch in one transaction, and commits the offsets of finished ones."""
 
 import time
 from collections import Counter
@@ -37,31 +37,31 @@ from chassis.runtime.shutdown import Heartbeat, Overdue, Stop
 log = structlog.get_logger(__name__)
 
 IDLE_SECONDS = 0.5
-"""Longest wait for a record: how long a stop may go unnoticed in an idle loop."""
+"""Longest wait for a record, and so the longest time until an idle loop notices that it must stop."""
 
 ASSIGN_SECONDS = 1.0
-"""How long an assignment may wait for the offsets that the group has committed."""
+"""How long an assignment may wait for the group's committed offsets."""
 
 FENCED = frozenset({KafkaError._FATAL, KafkaError.FENCED_INSTANCE_ID})
-"""This client will never deliver anything again. `error.fatal()` alone does not tell: of an error that a poll delivers it is
-False even for _FATAL, which is what a static member hears whose group a broker that was killed has forgotten."""
+"""Errors after which this client never delivers a record again. `error.fatal()` is not sufficient: it is False for an error that
+a poll delivers, even for _FATAL, which a static member receives if a killed broker has lost its group."""
 
 
 class SessionTooShort(Exception):
-    """The broker allows no session as short as this consumer's: its group.min.session.timeout.ms is longer."""
+    """The broker rejects this consumer's session timeout, since its group.min.session.timeout.ms is longer."""
 
 
 class Consumer:
     """A long-lived member of the service's consumer group.
 
-    One turn of the loop is `fetch`, `work`, `commit`. Nothing else runs beside it: rebalances are served inside `fetch`,
-    never in the middle of a transaction.
+    One iteration of the loop fetches, processes and commits. Nothing runs concurrently: rebalances are served while fetching,
+    never during a transaction.
     """
 
     def __init__(
         self, stop: Stop, heartbeat: Heartbeat, session_seconds: float | None = None, *, accept_lost: bool = False
     ) -> None:
-        """`session_seconds` is one of `kafka.sessions()`, by default the first; `accept_lost`: see `LostEvents`."""
+        """`session_seconds` is one of `clients.sessions()`, by default the first; `accept_lost`: see `LostEvents`."""
         self._handlers: Handlers = registered()
         self._stop = stop
         self._heartbeat = heartbeat
@@ -75,7 +75,9 @@ class Consumer:
         self._missing = MissingTopics([*self._handlers, *written])
         self._topic_ids = TopicIds(self._missing)
         self._crashes = CrashGuard(self._client, self._backlog, self._topic_ids.of)
-        self._lost = lost_events.LostEvents(self._client, heartbeat, self._topic_ids.tagged, accept=accept_lost)
+        self._lost = lost_events.LostEvents(
+            self._client, heartbeat, self._backlog.skip, self._topic_ids.tagged, accept=accept_lost
+        )
         self._intake = Intake(settings.CONSUMER_BATCH_BYTES)
         self._pausing = Pausing(self._client, self._backlog)
         self._dependency = Dependency("database") if settings.SERVICE_DATABASE else self._broker
@@ -89,19 +91,19 @@ class Consumer:
             lambda: self._transaction,
             self._dependency,
             self._dead_letters,
-            heartbeat.say,
+            heartbeat.report,
         )
         self._assigned: set[Partition] = set()
         self._membership = Membership(self._client, heartbeat, self._join, self._assigned)
         self._polled_at = 0.0
-        self._clock = gauges.Clock()
+        self._gauge_timer = gauges.Timer()
 
     def _open_transaction(self) -> Transaction:
         if settings.SERVICE_DATABASE:
             return DatabaseTransaction(self._client, self._handlers, self._topic_ids.tagged)
         producer = clients.open_transactional(self._check, self._broker)
         transaction = KafkaTransaction(self._client, producer, self._handlers, self._check, self._topic_ids.tagged)
-        clients.until_answered(transaction.end_what_hangs, self._check, self._broker)
+        clients.until_answered(transaction.end_hanging_transactions, self._check, self._broker)
         return transaction
 
     def _check(self) -> None:
@@ -110,30 +112,30 @@ class Consumer:
 
     @property
     def assigned(self) -> int:
-        """How many partitions this consumer owns."""
+        """The number of partitions that this consumer owns."""
         return len(self._assigned)
 
     @property
     def dependency_up(self) -> bool:
-        """Whether the last try reached the database (or, without one, the broker)."""
+        """Whether the last attempt reached the database (or, in a service without one, the broker)."""
         return self._dependency.up
 
     def run(self) -> None:
-        """Turn until told to stop; then finish what is in hand, commit, and leave the group.
+        """Consume until told to stop; then finish the current batch, commit, and leave the group.
 
-        Raises Fenced when another process has taken this one's place, TopicRecreated, and SessionTooShort.
+        Raises Fenced if another process has taken this one's place, TopicRecreated, and SessionTooShort.
         """
         self._membership.join()
         log.info("consuming", topics=sorted(self._handlers), consumer_id=settings.CONSUMER_ID or None)
         try:
             while not self._stop:
                 self._heartbeat.beat()
-                self._turn()
+                self._run_once()
                 self._stop.keep_signals()
         except (Fenced, SessionTooShort, Overdue):
             raise
         except BaseException:
-            self._crashes.keep()
+            self._crashes.mark_as_crash()
             raise
         finally:
             self._close()
@@ -143,31 +145,31 @@ class Consumer:
             sorted(self._handlers), on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_lost
         )
 
-    def _turn(self) -> None:
+    def _run_once(self) -> None:
         self._fetch()
         if self._connectivity.found(self._client) and self._dependency is self._broker:
-            # A call of a transactional producer that has lost its connections may hang; a new one has lost none.
+            # A transactional producer that lost its connections may hang in its next call, so replace it.
             self._transaction = self._open_transaction()
         now = time.monotonic()
         if self._dependency is not self._broker:
-            self._membership.leave_or_return(now, self._dependency, self._triage.may_work)
+            self._membership.leave_or_rejoin(now, self._dependency, self._triage.may_work)
         if self._may_work(now) and (batch := self._triage.take(now)):
-            self._try(batch)
+            self._try_batch(batch)
             self._transaction.raise_if_unsure()
         self._commit(wait=False)
-        self._pausing.look()
+        self._pausing.update()
         self._topic_ids.raise_if_recreated()
         if not self._connectivity.in_doubt:
-            self._lost.look(self._assigned)
-        if self._clock.rings():
+            self._lost.check(self._assigned)
+        if self._gauge_timer.is_due():
             gauges.measure_consumer(self._client, self._assigned, self._backlog)
 
     # --- fetch ---
 
     def _fetch(self) -> None:
-        """Take in what has arrived; wait for it only when there is nothing else to do.
+        """Receive the records that have arrived; wait for one only if there is nothing else to do.
 
-        While a full batch is waiting, one poll now and then is enough to serve rebalances; it may bring one more record.
+        While the backlog has a full batch, an occasional poll is enough to serve rebalances. It may return one more record.
         """
         now = time.monotonic()
         self._intake.begin(self._backlog.fresh_bytes)
@@ -175,7 +177,7 @@ class Consumer:
         if not self._intake.chunk(room) and now - self._polled_at < IDLE_SECONDS and self._dependency.up:
             return
         self._polled_at = now
-        first = self._client.poll(self._patience(now))
+        first = self._client.poll(self._poll_timeout(now))
         if first is None:
             return
         self._receive(first)
@@ -188,8 +190,8 @@ class Consumer:
                 break
             room -= number
 
-    def _patience(self, now: float) -> float:
-        """How long to wait for the next record, in seconds: not at all when something is ready to be tried."""
+    def _poll_timeout(self, now: float) -> float:
+        """How long to wait for the next record, in seconds; 0 if a record is ready to be processed."""
         if not self._dependency.may_try(now):
             return min(IDLE_SECONDS, self._dependency.next_try - now)
         if self._backlog.fresh:
@@ -201,7 +203,7 @@ class Consumer:
         error = message.error()
         if error is None:
             record = from_message(message)
-            self._intake.saw(record.size)
+            self._intake.received(record.size)
             self._lost.received(record.source, record.offset)
             self._crashes.received(record)
             self._backlog.add(record)
@@ -212,17 +214,17 @@ class Consumer:
         elif error.code() == KafkaError.INVALID_SESSION_TIMEOUT:
             raise SessionTooShort(error.str())
         elif error.code() != KafkaError._PARTITION_EOF:
-            log.warning("fetch failed, will go on", code=error.name(), reason=error.str())
+            log.warning("fetch failed, will retry", code=error.name(), reason=error.str())
 
-    # --- work ---
+    # --- process ---
 
     def _may_work(self, now: float) -> bool:
-        """Whether what the work needs is there, as far as is known. No Kafka transaction begins while the link is in doubt."""
+        """Whether all dependencies are up, as far as is known. No Kafka transaction begins while the connection is in doubt."""
         in_doubt = self._connectivity.in_doubt and self._dependency is self._broker
         return not in_doubt and self._coordinator.may_try(now) and self._triage.may_work(now)
 
-    def _try(self, batch: list[Record]) -> None:
-        """Work on a batch, unless one of its records ended the process before: see crashes.py."""
+    def _try_batch(self, batch: list[Record]) -> None:
+        """Process a batch, unless one of its records has crashed the process before: see crashes.py."""
         try:
             verdict = self._crashes.begin(batch)
         except DependencyDown as error:
@@ -233,19 +235,19 @@ class Consumer:
         if verdict == "put back":
             self._backlog.put_back(batch)
         elif verdict == "dead-letter":
-            ends = self._crashes.unclean_ends(batch[0])
-            why = Crashed(f"the process ended without a word {ends} times while it handled this event")
-            self._triage.dead_letter(batch[0], why, attempts=ends)
+            crashes = self._crashes.crash_count(batch[0])
+            cause = Crashed(f"the process crashed {crashes} times while it processed this event")
+            self._triage.dead_letter(batch[0], cause, attempts=crashes)
         else:
-            self._work(batch)
+            self._process(batch)
             self._crashes.end()
 
-    def _work(self, batch: list[Record]) -> None:
+    def _process(self, batch: list[Record]) -> None:
         started = time.monotonic()
         terms = self._triage.terms(batch)
         try:
             result = self._transaction.process(batch, self._backlog.offsets(assuming=batch), terms)
-        except Exception as error:  # noqa: BLE001  a handler may raise anything; nothing may end the loop but Fenced
+        except Exception as error:  # noqa: BLE001  a handler may raise anything; only Fenced ends the loop
             self._triage.failed(batch, error, time.monotonic() - started)
         else:
             self._after_success(batch, result, time.monotonic() - started)
@@ -256,13 +258,14 @@ class Consumer:
         metrics.EVENTS_BATCH_SECONDS.observe(seconds)
         now = time.time()
         for record, _ in result.handled:
-            metrics.EVENTS_DELAY.labels(record.topic).observe(max(0.0, now - record.timestamp_ms / 1000))
+            if record.timestamp_ms >= 0:
+                metrics.EVENTS_DELAY.labels(record.topic).observe(max(0.0, now - record.timestamp_ms / 1000))
         for topic, number in Counter(record.topic for record, _ in result.handled).items():
             metrics.EVENTS_CONSUMED.labels(topic).inc(number)
-        info_all(__name__, "event handled", map(_handled, result.handled))
-        for record in result.repeated:
+        info_all(__name__, "event handled", map(_log_fields, result.handled))
+        for record in result.duplicates:
             metrics.EVENTS_DUPLICATE.labels(record.topic).inc()
-            log.info("event repeated, nothing done", request_id=record.header("requestId"), **record.log_fields())
+            log.info("duplicate event skipped", request_id=record.header("requestId"), **record.log_fields())
 
     # --- offsets ---
 
@@ -273,56 +276,56 @@ class Consumer:
         try:
             self._transaction.commit(offsets, wait=wait)
         except KafkaException as error:
-            # A repeat is harmless, the inbox knows it; so an offset that could not be committed stops nothing.
+            # Not an error: a record that is delivered again is recognised by the inbox.
             log.warning("offsets not committed", reason=str(error))
         else:
             self._backlog.committed(offsets)
 
     def _on_commit(self, error: KafkaError | None, offsets: list[TopicPartition]) -> None:
-        """What became of a commit that nobody waited for: one that met a rebalance is refused, and the next turn repeats it.
+        """Handle the result of an asynchronous commit. A commit that a rebalance rejected is repeated in the next iteration.
 
-        Else a partition that gets no more events would keep its lag for ever.
+        Otherwise a partition that receives no more events would keep its lag.
         """
         failed = [p for p in offsets if error or p.error]
         if failed:
             reason = error or failed[0].error
-            log.debug("offsets not committed, will be again", code=reason.name() if reason else "", count=len(failed))
+            log.debug("offsets not committed, will retry", code=reason.name() if reason else "", count=len(failed))
             self._backlog.not_committed((p.topic, p.partition) for p in failed)
 
     # --- rebalances ---
 
     def _on_assign(self, _: Any, partitions: list[TopicPartition]) -> None:
-        ours = {(p.topic, p.partition) for p in partitions}
-        self._assigned |= ours
-        self._begin(partitions)
+        assigned = {(p.topic, p.partition) for p in partitions}
+        self._assigned |= assigned
+        self._assign(partitions)
         self._heartbeat.joined.set()
-        self._count_rebalance("assigned", ours)
+        self._count_rebalance("assigned", assigned)
 
-    def _begin(self, partitions: list[TopicPartition]) -> None:
-        """Begin where the group stands. What the broker does not tell in time the client asks for by itself."""
+    def _assign(self, partitions: list[TopicPartition]) -> None:
+        """Start at the group's committed offsets. The client requests by itself those that the broker does not return in time."""
         self._topic_ids.learn({p.topic for p in partitions})
         try:
-            told = self._client.committed(partitions, timeout=ASSIGN_SECONDS) if partitions else []
+            answers = self._client.committed(partitions, timeout=ASSIGN_SECONDS) if partitions else []
         except KafkaException as error:
             log.debug("committed offsets are not known yet", reason=str(error))
-            told = []
-        found = self._topic_ids.without_void([one for one in told if one.error is None])
+            answers = []
+        found = self._topic_ids.without_stale([one for one in answers if one.error is None])
         self._crashes.assigned(found)
         self._lost.assigned(found)
         committed = {(one.topic, one.partition): one.offset for one in found}
         self._client.incremental_assign(lost_events.starts(partitions, committed))
 
     def _on_revoke(self, _: Any, partitions: list[TopicPartition]) -> None:
-        """What is done is committed before another takes over; what is not is dropped, and will be delivered there."""
+        """Commit finished records before another consumer takes over; drop the others, which it receives again."""
         self._commit(wait=True)
         self._crashes.leave((p.topic, p.partition) for p in partitions)
-        self._let_go("revoked", partitions)
+        self._release("revoked", partitions)
 
     def _on_lost(self, _: Any, partitions: list[TopicPartition]) -> None:
-        """Another consumer owns them already: committing now would overwrite its offsets."""
-        self._let_go("lost", partitions)
+        """Drop the partitions without a commit: another consumer already owns them, and its offsets must not be overwritten."""
+        self._release("lost", partitions)
 
-    def _let_go(self, kind: str, partitions: list[TopicPartition]) -> None:
+    def _release(self, kind: str, partitions: list[TopicPartition]) -> None:
         gone = {(p.topic, p.partition) for p in partitions}
         self._pausing.forget(gone)
         self._backlog.drop(gone)
@@ -334,7 +337,9 @@ class Consumer:
         if not len(self._backlog):
             self._dead_letters.forget()
             self._coordinator.forget()
-            if not self._dependency.away and (not self._connectivity.in_doubt or self._dependency is not self._broker):
+            if not self._dependency.confirmed_down and (
+                not self._connectivity.in_doubt or self._dependency is not self._broker
+            ):
                 self._dependency.forget()
         self._count_rebalance(kind, gone)
 
@@ -343,7 +348,7 @@ class Consumer:
         metrics.CONSUMER_ASSIGNED.set(len(self._assigned))
         log.info(f"partitions {kind}", partitions=sorted(f"{topic}/{number}" for topic, number in partitions))
 
-    # --- the end ---
+    # --- shutdown ---
 
     def _close(self) -> None:
         """Commit and leave the group."""
@@ -351,8 +356,8 @@ class Consumer:
         self._membership.end()
 
 
-def _handled(pair: tuple[Record, Received[Any]]) -> dict[str, Any]:
-    """What the log says of an event that was handled."""
+def _log_fields(pair: tuple[Record, Received[Any]]) -> dict[str, Any]:
+    """The log fields of a processed event."""
     record, received = pair
     trace_id, span_id = tracing.current_ids(received.context)
     return {**record.log_fields(), "request_id": received.request_id, "trace_id": trace_id, "span_id": span_id}

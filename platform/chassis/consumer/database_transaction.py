@@ -1,4 +1,4 @@
-"""A batch in one PostgreSQL transaction: inbox ids, the service's state, outbox rows and dead letters; the offsets after it."""
+"""A batch in one PostgreSQL transaction: inbox ids, the service's state, outbox rows and dead letters. Offsets follow."""
 
 import uuid
 from collections.abc import Sequence
@@ -26,7 +26,7 @@ VALUES (%s, %s, %s, %s, %s, %s, %s) ON CONFLICT (event_id) DO NOTHING
 
 
 class DatabaseTransaction:
-    """For a service with a database. A crash after the commit and before the offsets only brings repeats, which the inbox knows."""
+    """For a service with a database. After a crash between commit and offsets, the inbox recognises the records as duplicates."""
 
     def __init__(self, consumer: Consumer, handlers: Handlers, tagged: Tagged = untagged) -> None:
         self._tagged = tagged
@@ -34,30 +34,30 @@ class DatabaseTransaction:
         self._handlers = handlers
 
     def process(self, batch: Sequence[Record], offsets: Offsets, terms: Terms = USUAL) -> BatchResult:
-        """Handle the events of a batch that are new, in one transaction."""
-        mine, others = dispatch.ours(batch)
+        """Process the new events of a batch in one transaction."""
+        mine, others = dispatch.for_this_group(batch)
         readable, dead = dispatch.read(mine, self._handlers)
         terms.check(readable, dead)
         with transaction.atomic(using=settings.SERVICE_DATABASE):
-            handled, repeated = self._handle(readable, terms) if readable else ([], [])
+            handled, duplicates = self._handle(readable, terms) if readable else ([], [])
             _write_dead_letters(dead)
-        return BatchResult(handled, others + repeated, dead)
+        return BatchResult(handled, others + duplicates, dead)
 
     def _handle(self, readable: Readable, terms: Terms) -> tuple[list[tuple[Record, Received[Any]]], list[Record]]:
-        with OneTransaction.begun() as ours:
-            new, repeated = _without_repeats(readable)
+        with OneTransaction.begun() as one_transaction:
+            new, duplicates = _without_duplicates(readable)
             with dispatch.traced(new) as received:
                 dispatch.call(received, self._handlers, terms.limit)
-                ours.end()
-        return received, repeated
+                one_transaction.end()
+        return received, duplicates
 
     def dead_letter(self, failed: FailedRecord, offsets: Offsets) -> None:
-        """Write one dead letter into the outbox: it is safe at once, and the relay sends it."""
+        """Write one dead letter to the outbox, where it is safe; the relay sends it."""
         with transaction.atomic(using=settings.SERVICE_DATABASE):
             _write_dead_letters([failed])
 
     def commit(self, offsets: Offsets, *, wait: bool) -> None:
-        """Commit offsets of work that is committed in the database."""
+        """Commit the offsets of records whose effects are committed in the database."""
         positions = self._tagged(offsets)
         if wait:
             self._consumer.commit(offsets=positions, asynchronous=False)
@@ -65,7 +65,7 @@ class DatabaseTransaction:
             self._consumer.commit(offsets=positions, asynchronous=True)
 
     def probe(self) -> None:
-        """Ask on a new connection, which is made to whatever server is the right one now. Raises DatabaseError, DependencyDown."""
+        """Run a query on a new connection, which reaches the current primary. Raises DatabaseError, DependencyDown."""
         connection = connections[settings.SERVICE_DATABASE]
         connection.close()
         with connection.cursor() as cursor:
@@ -76,11 +76,11 @@ class DatabaseTransaction:
             raise DependencyDown("the database is read-only")
 
     def reset(self, error: BaseException) -> None:
-        """Close the connection, unless only the event failed and PostgreSQL has answered everything and rolled back.
+        """Close the connection, unless only the event failed and the transaction is completely rolled back.
 
-        A new connection takes many times as long as a transaction, and other keys would wait for it at each retry.
+        A new connection takes many times as long as a transaction, and would delay other keys at each retry.
         """
-        from psycopg.pq import TransactionStatus  # only where there is a database
+        from psycopg.pq import TransactionStatus  # only in a service with a database
 
         connection = connections[settings.SERVICE_DATABASE]
         raw = connection.connection
@@ -88,20 +88,20 @@ class DatabaseTransaction:
             connection.close()
 
     def raise_if_unsure(self) -> None:
-        """Nothing to do: a repeat of what was committed finds its ids in the inbox."""
+        """Nothing to do: if the batch was committed, its events are found in the inbox when they are delivered again."""
 
 
-def _without_repeats(readable: Readable) -> tuple[list[tuple[Record, Received[Any]]], list[Record]]:
+def _without_duplicates(readable: Readable) -> tuple[list[tuple[Record, Received[Any]]], list[Record]]:
     claimed = inbox.claim([event for _, event in readable])
     new: list[tuple[Record, Received[Any]]] = []
-    repeated: list[Record] = []
+    duplicates: list[Record] = []
     for record, event in readable:
         if event.identity in claimed:
-            claimed.remove(event.identity)  # the same event a second time in a batch is a repeat
+            claimed.remove(event.identity)  # a second record of the same event in a batch is a duplicate
             new.append((record, event))
         else:
-            repeated.append(record)
-    return new, repeated
+            duplicates.append(record)
+    return new, duplicates
 
 
 def _write_dead_letters(dead: Sequence[FailedRecord]) -> None:

@@ -1,4 +1,4 @@
-"""From records to handlers and back: read, trace, group by topic, call, each within its time limit."""
+"""From records to handlers: parse records, start spans, group events by topic, and call each handler within its time limit."""
 
 import signal
 import threading
@@ -15,31 +15,31 @@ from chassis.deadletters.record import FailedRecord, is_for_us
 from chassis.events.envelope import Unreadable, unseal
 from chassis.events.registry import Handler, Received
 from chassis.kafka import names, raw_headers
-from chassis.kafka.records import Record
+from chassis.kafka.records import LONGEST_LOGGED, Record
 from chassis.observability import metrics, tracing
 from chassis.runtime.failures import HandlerFailed, HandlerTimeout
 from chassis.runtime.watchdog import Watchdog
 
 Handlers = Mapping[str, Handler]
 
-AGAIN_SECONDS = 1.0
-"""So long after HandlerTimeout it is raised again."""
+REPEAT_SECONDS = 1.0
+"""The interval at which HandlerTimeout is raised again while the handler keeps running."""
 LAST_RESORT, LAST_RESORT_SECONDS = 2, 5.0
-"""A handler that catches each HandlerTimeout is ended, with its process, after so many of its time limits and seconds."""
+"""The process of a handler that catches every HandlerTimeout is terminated after this many time limits plus this many seconds."""
 
 _last_resort = Watchdog("a handler that catches HandlerTimeout", LAST_RESORT_SECONDS)
 
 
-def ours(batch: Sequence[Record]) -> tuple[list[Record], list[Record]]:
-    """The records that this service is to handle, and those that were redriven for another group: repeats, to this one."""
+def for_this_group(batch: Sequence[Record]) -> tuple[list[Record], list[Record]]:
+    """Separate the records for this service from those that were redriven for another group, which it treats as duplicates."""
     mine = [record for record in batch if is_for_us(record)]
     return mine, [] if len(mine) == len(batch) else [record for record in batch if not is_for_us(record)]
 
 
 def read(batch: Sequence[Record], handlers: Handlers) -> tuple[list[tuple[Record, Received[Any]]], list[FailedRecord]]:
-    """Read each record as its handler's event; what cannot be read is a dead letter at once, as a retry reads no better.
+    """Parse each record into its handler's event model. An unreadable record fails at once, since a retry would not help.
 
-    Raises DependencyDown when the headers of a record have to be read once more, and the broker does not answer.
+    Raises DependencyDown if the headers of a record have to be read again and the broker does not respond.
     """
     readable: list[tuple[Record, Received[Any]]] = []
     dead: list[FailedRecord] = []
@@ -54,9 +54,9 @@ def read(batch: Sequence[Record], handlers: Handlers) -> tuple[list[tuple[Record
 
 @contextmanager
 def traced(readable: Sequence[tuple[Record, Received[Any]]]) -> Iterator[list[tuple[Record, Received[Any]]]]:
-    """Give each event a span in the trace that it came with, for as long as the batch is worked on.
+    """Start a span for each event, in the event's trace, for as long as the body runs.
 
-    A single event's span is also the current one, so that statements and log lines of its handler belong to it.
+    The span of a single event is also the current one, so that its handler's statements and log lines belong to it.
     """
     spans: list[Span] = []
     received: list[tuple[Record, Received[Any]]] = []
@@ -87,7 +87,7 @@ def _attributes(record: Record, event: Received[Any]) -> dict[str, Any]:
         "messaging.destination.name": record.topic,
         "messaging.destination.partition.id": str(record.partition),
         "messaging.kafka.offset": record.offset,
-        "messaging.kafka.message.key": event.key,
+        "messaging.kafka.message.key": event.key[:LONGEST_LOGGED],
         "messaging.consumer.group.name": names.group(),
         "messaging.message.id": event.id,
         "request.id": event.request_id,
@@ -97,9 +97,9 @@ def _attributes(record: Record, event: Received[Any]) -> dict[str, Any]:
 def call(
     received: Sequence[tuple[Record, Received[Any]]], handlers: Handlers, most_seconds: float | None = None
 ) -> None:
-    """Call each topic's handler once, with its events in their order, each within its limit and `most_seconds`.
+    """Call each topic's handler once, with its events in order. Its time limit is its own, and at most `most_seconds`.
 
-    Raises HandlerFailed, whatever the handler raises: SystemExit would end the process for one event.
+    Raises HandlerFailed for anything that the handler raises: otherwise SystemExit would end the process because of one event.
     """
     by_topic: dict[str, list[Received[Any]]] = {}
     for record, one in received:
@@ -119,11 +119,11 @@ def call(
 
 @contextmanager
 def time_limit(seconds: float) -> Iterator[None]:
-    """Raise HandlerTimeout in the body when it runs longer.
+    """Raise HandlerTimeout in the body if it runs longer than `seconds`.
 
-    By SIGALRM, which also ends a handler that waits in a system call; so it needs the main thread, where a worker's loop
-    runs. In another thread (a test's) there is no limit. A body that catches HandlerTimeout gets another one each second; one
-    that catches all of them ends the process, which is the only thing that still ends it.
+    SIGALRM also interrupts a handler in a system call. It requires the main thread, in which a worker's loop runs; in another
+    thread (such as a test's) there is no limit. A body that catches HandlerTimeout receives another one every second. If it
+    catches all of them, the process is terminated, since nothing else can stop it.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -133,7 +133,7 @@ def time_limit(seconds: float) -> Iterator[None]:
         raise HandlerTimeout(f"the handler ran longer than {seconds:g} s")
 
     before = signal.signal(signal.SIGALRM, expire)
-    signal.setitimer(signal.ITIMER_REAL, seconds, AGAIN_SECONDS)
+    signal.setitimer(signal.ITIMER_REAL, seconds, REPEAT_SECONDS)
     try:
         with _last_resort.within(LAST_RESORT * seconds + LAST_RESORT_SECONDS):
             yield

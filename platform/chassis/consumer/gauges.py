@@ -1,4 +1,4 @@
-"""What a consumer measures now and then, and not at every event: how much waits, and where. The outbox: outbox_gauges.py."""
+"""The gauges that a consumer updates periodically: lag and held events. Those of the outbox are in outbox/gauges.py."""
 
 import time
 from collections import Counter
@@ -12,17 +12,17 @@ from chassis.observability import metrics
 
 EVERY_SECONDS = 5.0
 PATIENCE_SECONDS = 0.5
-"""So long the loop may stand to ask the broker where a partition begins."""
+"""How long the loop may wait for the broker to return the start of a partition."""
 
 
-class Clock:
-    """Says when it is time to measure again."""
+class Timer:
+    """Tells when it is time to measure again."""
 
     def __init__(self) -> None:
         self._next = 0.0
 
-    def rings(self) -> bool:
-        """Whether EVERY_SECONDS have passed since it last did."""
+    def is_due(self) -> bool:
+        """Whether EVERY_SECONDS have passed since this last returned True."""
         now = time.monotonic()
         if now < self._next:
             return False
@@ -31,10 +31,10 @@ class Clock:
 
 
 def measure_consumer(client: Consumer, assigned: Iterable[Partition], backlog: Backlog) -> None:
-    """Set lag and held events of the partitions that this consumer owns.
+    """Set the lag and the number of held events of the partitions that this consumer owns.
 
-    The lag is from the watermarks that the last fetch brought, so it asks no broker, but once for a new partition. The
-    marker that ends a Kafka transaction is an offset too: behind a transactional producer the lag at rest is 1.
+    The lag is computed from the watermarks of the last fetch, without a request to the broker, except once per new partition.
+    The marker that ends a Kafka transaction has an offset too, so the lag behind a transactional producer is 1 at rest.
     """
     held: Counter[str] = Counter()
     for partition in assigned:
@@ -45,7 +45,7 @@ def measure_consumer(client: Consumer, assigned: Iterable[Partition], backlog: B
                 backlog.begin(partition, _begin(client, TopicPartition(topic, number)))
             _, high = client.get_watermark_offsets(TopicPartition(topic, number), cached=True)
         except KafkaException:
-            continue  # it does not answer, or nothing is fetched yet
+            continue  # the broker does not respond, or nothing has been fetched yet
         done = backlog.done(partition)
         if high >= 0 and done is not None:
             metrics.CONSUMER_LAG.labels(topic, str(number)).set(max(0, high - done))
@@ -54,7 +54,7 @@ def measure_consumer(client: Consumer, assigned: Iterable[Partition], backlog: B
 
 
 def _begin(client: Consumer, partition: TopicPartition) -> int:
-    """Where the group stands in a partition: what it has committed, or else where the partition begins."""
+    """The group's committed offset in a partition, or the start of the partition if it has none."""
     [found] = client.committed([partition], timeout=PATIENCE_SECONDS)
     if found.offset >= 0:
         return found.offset
@@ -63,6 +63,6 @@ def _begin(client: Consumer, partition: TopicPartition) -> int:
 
 
 def forget_consumer(partitions: Iterable[Partition]) -> None:
-    """These partitions are another consumer's now: it says what their lag is."""
+    """Remove the lag of partitions that another consumer owns now, which reports it."""
     for topic, number in partitions:
         metrics.CONSUMER_LAG.remove(topic, str(number))

@@ -1,6 +1,6 @@
-"""The inbox: an event is noted in the transaction of its effects, so a repeat finds it and does nothing.
+"""The inbox: an event is recorded in the transaction of its effects, so that a duplicate is recognised and skipped.
 
-An event is known by its source, its id and its topic (`Received.identity`).
+An event is identified by its source, id and topic (`Received.identity`).
 """
 
 from collections.abc import Sequence
@@ -12,9 +12,9 @@ from django.db import connections
 
 from chassis.events.registry import Received
 
-# Rows from before migration 0008 have no source: they are the event with that id on that topic, whatever its source. Once
-# none is left, which an index of its own tells (inbox_without_source), nothing is looked up for each event.
-# ON CONFLICT names no index, as the table has two while consumers of the version before may run (inbox_key.py).
+# Rows from before migration 0008 have no source: they match any event with that id on that topic. Once none is left, which
+# the index inbox_without_source shows, there is no lookup per event.
+# ON CONFLICT names no index, since the table has two while consumers of the previous version may run (inbox_key.py).
 CLAIM = """
 INSERT INTO inbox (event_id, topic, source, key, request_id)
 SELECT * FROM json_to_recordset(%s) AS new (event_id text, topic text, source text, key text, request_id text)
@@ -29,10 +29,10 @@ RETURNING event_id, topic, source
 
 
 def claim(events: Sequence[Received[Any]]) -> set[tuple[str, str, str]]:
-    """Note these events and return the identities of those that were new.
+    """Record these events, and return the identities of those that are new.
 
-    One that another transaction is just noting is waited for: it is new here only if that one rolls back. The rows
-    go in sorted, so that two consumers with the same events wait for each other and never in a circle.
+    If another transaction is recording the same event, this waits for it: the event is new only if that transaction rolls
+    back. Rows are inserted in sorted order, so that two consumers with the same events cannot deadlock.
     """
     if not events:
         return set()
@@ -47,6 +47,6 @@ def claim(events: Sequence[Received[Any]]) -> set[tuple[str, str, str]]:
         for one in events
     ]
     with connections[settings.SERVICE_DATABASE].cursor() as cursor:
-        # As one JSON text: arrays take the client four times as long.
+        # One JSON text: the client takes four times as long for arrays.
         cursor.execute(CLAIM, [orjson.dumps(rows).decode()])
         return set(cursor.fetchall())

@@ -1,14 +1,14 @@
-"""How many records to take from the Kafka client at a time, so that what is in memory is bounded in bytes as in numbers."""
+"""How many records to request from the Kafka client at a time, so that memory is bounded in bytes as well as in records."""
 
 FIRST = 16
-"""Records of the first chunk, when nothing is known of their size."""
+"""The size of the first chunk, in records, when the size of a record is not known yet."""
 
 
 class Intake:
-    """Sizes of chunks, by the sizes of the records that came last; `most` are the bytes that may be in hand.
+    """Computes chunk sizes from the sizes of recent records; `most` is the maximum number of bytes in memory.
 
-    A chunk may bring more than is free only where records become larger all at once; the Kafka client's own queue, which is
-    bounded in bytes, bounds that too.
+    A chunk exceeds the limit only if records suddenly become larger; the queue of the Kafka client, which is limited in
+    bytes, limits that too.
     """
 
     def __init__(self, most: int) -> None:
@@ -17,16 +17,16 @@ class Intake:
         self._held = 0
 
     def begin(self, held: int) -> None:
-        """A fetch begins with so many bytes in hand."""
+        """Start a fetch while `held` bytes are in memory."""
         self._held = held
 
-    def saw(self, size: int) -> None:
-        """A record of so many bytes came: larger ones count at once, and are forgotten slowly."""
+    def received(self, size: int) -> None:
+        """Note the size of a received record. A larger one counts at once, and its influence decays slowly."""
         self._held += size
         self._largest = max(size, self._largest - self._largest // 64)
 
     def chunk(self, room: int) -> int:
-        """How many records to ask for next where there is room for `room`; 0 is none."""
+        """How many records to request next, at most `room`; 0 for none."""
         free = self._most - self._held
         if room <= 0 or free <= 0:
             return 0

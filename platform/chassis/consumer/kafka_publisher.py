@@ -1,4 +1,4 @@
-"""Publishing in a service without a database: an event is written in the Kafka transaction of the batch at hand."""
+"""Publishing in a service without a database: an event is written in the Kafka transaction of the current batch."""
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -10,15 +10,15 @@ _collected: ContextVar[list[Envelope] | None] = ContextVar("collected", default=
 
 
 class KafkaPublisher:
-    """A `chassis.events.publishing.Publisher`: the transaction is opened, and these are written, when all handlers are done."""
+    """A `chassis.events.publishing.Publisher` that collects events; they are written once all handlers have returned."""
 
     def in_transaction(self) -> bool:
         """Whether a handler is running."""
         return _collected.get() is not None
 
     def write(self, envelopes: Iterable[Envelope]) -> None:
-        """Keep events for the transaction."""
-        sealed = list(envelopes)  # none, where making one of them fails
+        """Collect events for the transaction."""
+        sealed = list(envelopes)  # first, so that nothing is collected if one of them raises
         collected = _collected.get()
         assert collected is not None, "not in a transaction"
         collected += sealed
@@ -26,7 +26,7 @@ class KafkaPublisher:
 
 @contextmanager
 def collecting() -> Iterator[list[Envelope]]:
-    """What is published in the body, so far."""
+    """Collect the events that the body publishes."""
     envelopes: list[Envelope] = []
     token = _collected.set(envelopes)
     try:

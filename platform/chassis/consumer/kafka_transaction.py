@@ -1,4 +1,4 @@
-"""A batch in one Kafka transaction: what its handlers publish, its dead letters, and its offsets. For a service without a database."""
+"""A batch in one Kafka transaction: the events that its handlers publish, its dead letters, and its offsets."""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -22,17 +22,17 @@ from chassis.runtime.failures import DeadLetterRefused, DependencyDown, EventRef
 from chassis.runtime.watchdog import Watchdog
 
 HUNG_SECONDS = 8.0
-"""How long a call may take although it was told CALL_SECONDS. librdkafka's send_offsets_to_transaction can hang for
-ever when the connection is lost in it (its issue 5456): only another process, with the same transactional.id, can go on."""
+"""How long a call may take in spite of its timeout, CALL_SECONDS. librdkafka's send_offsets_to_transaction can hang forever
+if the connection is lost during the call (its issue 5456). Only another process with the same transactional.id can continue."""
 
-NEVER_SEEN: list[tuple[str, str | bytes | None]] = [("never-committed", b"ends a transaction that hung")]
-"""Headers of a record whose transaction is always aborted: only a reader of uncommitted records meets it."""
+NEVER_COMMITTED: list[tuple[str, str | bytes | None]] = [("never-committed", b"ends a hanging transaction")]
+"""Headers of a record whose transaction is always aborted; only readers of uncommitted records see it."""
 
 log = structlog.get_logger(__name__)
 
 
 def _check(envelopes: Sequence[Envelope]) -> None:
-    """What is larger than its readers accept is not written. Raises EventRefused."""
+    """Check the size of these events. Raises EventRefused if one is larger than its readers accept."""
     for one in envelopes:
         size = len(one.key.encode()) + len(one.payload) + sum(len(name) + len(value) for name, value in one.headers)
         if size > sizes.largest_event():
@@ -42,7 +42,8 @@ def _check(envelopes: Sequence[Envelope]) -> None:
 class KafkaTransaction:
     """For a service without a database.
 
-    Handlers run first and only collect; the transaction is opened when all is known, so it is short however long they take.
+    Handlers run first, and their events are only collected. The transaction is opened afterwards, so that it is short however
+    long the handlers take.
     """
 
     def __init__(
@@ -62,8 +63,8 @@ class KafkaTransaction:
         """Dead letters that were too large with their error and traceback."""
 
     def process(self, batch: Sequence[Record], offsets: Offsets, terms: Terms = USUAL) -> BatchResult:
-        """Handle a batch, then write what it published, its dead letters and its offsets together."""
-        mine, others = dispatch.ours(batch)
+        """Process a batch, then write its events, its dead letters and its offsets in one transaction."""
+        mine, others = dispatch.for_this_group(batch)
         readable, dead = dispatch.read(mine, self._handlers)
         terms.check(readable, dead)
         with dispatch.traced(readable) as received:
@@ -78,7 +79,7 @@ class KafkaTransaction:
         return BatchResult(received, others, dead)
 
     def dead_letter(self, failed: FailedRecord, offsets: Offsets) -> None:
-        """Write one dead letter, with the offsets that follow from it."""
+        """Write one dead letter and the offsets in one transaction."""
         with self._transaction(offsets):
             self._write_dead_letters([failed])
         self._shortened.discard(failed.id)
@@ -87,40 +88,40 @@ class KafkaTransaction:
         """Nothing to do: offsets are committed with the work, in `process` and `dead_letter`."""
 
     def probe(self) -> None:
-        """Ask the broker for something small. Raises KafkaException."""
+        """Send a small request to the broker. Raises KafkaException."""
         self._consumer.list_topics(clients.ANY_TOPIC, timeout=CALL_SECONDS)
 
     def reset(self, error: BaseException) -> None:
-        """Nothing to do: a failed transaction was aborted when it failed."""
+        """Nothing to do: a failed transaction is already aborted."""
 
     def raise_if_unsure(self) -> None:
-        """Raise Unsure when the broker had to be asked twice to end the last transaction: it may have forgotten to."""
+        """Raise Unsure if ending the last transaction required a second request: the broker may have left it open."""
         self._producer.raise_if_unsure()
 
-    def end_what_hangs(self) -> None:
-        """End what an earlier transaction of this producer's has left open; to be called before the first transaction.
+    def end_hanging_transactions(self) -> None:
+        """End the transactions that an earlier producer with this id left open. Call it before the first transaction.
 
-        Raises Fenced, and KafkaException or DependencyDown when the broker does not answer.
+        Raises Fenced, and KafkaException or DependencyDown if the broker does not respond.
         """
         client = clients.admin()
-        open_places = orphaned_transactions.partitions(client, self._handlers)
+        open_partitions = orphaned_transactions.partitions(client, self._handlers)
         held_back = orphaned_transactions.offsets(client, self._handlers)
-        if not open_places and not held_back:
+        if not open_partitions and not held_back:
             return
         with self._producer.aborted_transaction():
-            for topic, number in open_places:
-                self._producer.produce(topic, None, None, NEVER_SEEN, number)
+            for topic, number in open_partitions:
+                self._producer.produce(topic, None, None, NEVER_COMMITTED, number)
             self._producer.flush()
             if held_back:
-                self._touch_offsets()
+                self._send_offsets_outside_group()
         log.warning(
-            "ended what an earlier transaction may have left open",
-            partitions=sorted(f"{topic}/{number}" for topic, number in open_places),
+            "ended transactions that an earlier process may have left open",
+            partitions=sorted(f"{topic}/{number}" for topic, number in open_partitions),
             offsets=held_back,
         )
 
-    def _touch_offsets(self) -> None:
-        """Send an offset, as one who is no member of the group: this worker has not joined yet."""
+    def _send_offsets_outside_group(self) -> None:
+        """Send an offset as a client outside the group, which this worker has not joined yet."""
         outsider = clients.reader()
         try:
             positions = [TopicPartition(min(self._handlers), 0, 0)]
@@ -129,9 +130,9 @@ class KafkaTransaction:
             outsider.close()
 
     def _write_dead_letters(self, dead: Sequence[FailedRecord]) -> None:
-        """Write dead letters, and wait for the answer: it says whether they, or all the rest, hold up the transaction.
+        """Write dead letters and wait for the result, which shows whether they are the cause if the transaction fails.
 
-        Raises DeadLetterRefused. One that is too large is written without its diagnostics in the next transaction that it is in.
+        Raises DeadLetterRefused. A dead letter that is too large is written without its diagnostics in the next attempt.
         """
         refused: list[str] = []
 
@@ -156,7 +157,7 @@ class KafkaTransaction:
                 if not refused:
                     raise
             except clients.UNWRITABLE as error:
-                refused.append(f"no Kafka record: {type(error).__name__}: {error}")
+                refused.append(f"not a valid Kafka record: {type(error).__name__}: {error}")
         if dead:
             self._producer.flush(enough=lambda: bool(refused))
         if refused:

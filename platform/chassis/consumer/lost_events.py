@@ -1,12 +1,12 @@
-"""Events that retention deleted before this group handled them: found, said, counted, and, where so set, waited with.
+"""Events that retention deleted before this group processed them are detected, logged and counted.
 
-A consumer that asks for an offset which its partition does not have any more is told so (`auto.offset.reset` is `error`),
-on assignment and while it runs; a partition that is paused, and so asks for nothing, is compared with the broker now and
-then. See docs/adr/0032-events-that-retention-took.md.
+A consumer that requests an offset which its partition no longer has receives an error (`auto.offset.reset` is `error`), on
+assignment and later. A paused partition, which requests nothing, is compared with the broker periodically. With
+CONSUMER_ON_LOST_EVENTS=wait the partition waits for an operator. See docs/adr/0032-events-that-retention-took.md.
 """
 
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 import structlog
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaException, TopicPartition
@@ -20,108 +20,119 @@ from chassis.runtime.shutdown import Heartbeat
 log = structlog.get_logger(__name__)
 
 PATIENCE_SECONDS = 0.5
-"""How long the loop may stand to ask where one partition begins."""
+"""How long the loop may wait for the broker to return the start of a partition."""
 EVERY_SECONDS = 1.0
-"""So often one partition is compared, in turn."""
+"""The interval at which a partition is compared with the broker, each in turn."""
 
 PART = "events"
-"""What `/health/ready` calls it."""
+"""The name of this check in `/health/ready`."""
 
 INSTRUCTION = (
     "the partition waits for a decision: see 'Events deleted by retention' in docs/runbook.md;"
-    " to go on behind them, stop this consumer and start it with `manage.py consume --accept-lost`"
+    " to continue after them, stop this consumer and start it with `manage.py consume --accept-lost`"
 )
 
 
 class LostEvents:
-    """Watches the partitions of one consumer. `accept`: go on, whatever CONSUMER_ON_LOST_EVENTS says."""
+    """Watches the partitions of one consumer. `accept`: continue, even if CONSUMER_ON_LOST_EVENTS is `wait`.
+
+    `skip` is `Backlog.skip`. Events of the partition that are in memory are older than the lost ones, and still to be handled.
+    """
 
     def __init__(
-        self, client: Consumer, heartbeat: Heartbeat, tagged: Tagged = untagged, *, accept: bool = False
+        self,
+        client: Consumer,
+        heartbeat: Heartbeat,
+        skip: Callable[[Partition, int], bool],
+        tagged: Tagged = untagged,
+        *,
+        accept: bool = False,
     ) -> None:
         self._client = client
+        self._skip = skip
         self._tagged = tagged
         self._heartbeat = heartbeat
         self._waits = settings.CONSUMER_ON_LOST_EVENTS == "wait" and not accept
         self._next: dict[Partition, int] = {}
-        """The offset that is read next, as far as is known."""
-        self._unanswered: dict[Partition, int] = {}
-        """Partitions without an offset to go on from, as the broker did not answer; and the one that they asked for."""
-        self._told: dict[Partition, int] = {}
-        """The offset before which all that is lost was said."""
-        self._look_at = 0.0
+        """The next offset to read, as far as is known."""
+        self._unresolved: dict[Partition, int] = {}
+        """Partitions that are not being read, and the offset that they requested: the broker has not returned their start yet."""
+        self._reported: dict[Partition, int] = {}
+        """The offset before which every loss has been reported."""
+        self._check_at = 0.0
 
     def assigned(self, committed: Iterable[TopicPartition]) -> None:
-        """These partitions are ours now, and this is what the group has committed in them."""
+        """Start watching newly assigned partitions, with the offsets that the group has committed in them."""
         self._next |= {(one.topic, one.partition): one.offset for one in committed if one.offset >= 0}
 
     def forget(self, partitions: Iterable[Partition]) -> None:
-        """These are another consumer's now."""
+        """Stop watching partitions that another consumer owns now."""
         for partition in partitions:
-            for known in (self._next, self._unanswered, self._told):
+            for known in (self._next, self._unresolved, self._reported):
                 known.pop(partition, None)
 
     def received(self, partition: Partition, offset: int) -> None:
-        """A record came."""
+        """Note that a record was received."""
         self._next[partition] = offset + 1
 
     def out_of_range(self, partition: Partition, offset: int) -> None:
-        """The partition does not have this offset; less than 0: the group has committed none."""
-        self._unanswered[partition] = offset
-        self._answer(partition)
+        """Handle the error that a partition does not have this offset; less than 0: the group has committed none."""
+        self._unresolved[partition] = offset
+        self._resolve(partition)
 
-    def look(self, assigned: Iterable[Partition]) -> None:
-        """Ask for what is still unanswered, and compare the partition whose turn it is. Cheap; call it every turn."""
+    def check(self, assigned: Iterable[Partition]) -> None:
+        """Repeat an unanswered request, or compare the next partition with the broker. Cheap; call it in every iteration."""
         now = time.monotonic()
-        if now < self._look_at:
+        if now < self._check_at:
             return
-        self._look_at = now + EVERY_SECONDS
-        if self._unanswered:
-            self._answer(next(iter(self._unanswered)))
+        self._check_at = now + EVERY_SECONDS
+        if self._unresolved:
+            self._resolve(next(iter(self._unresolved)))
             return
         place = next((place for place in self._next if place in assigned), None)
         if place is not None:
-            self._next[place] = offset = self._next.pop(place)  # behind the others
+            self._next[place] = offset = self._next.pop(place)  # moves it to the end
             if (first := self._first(place)) is not None and first > offset:
-                self._tell(place, offset, first)
+                self._report(place, offset, first)
 
-    def _answer(self, place: Partition) -> None:
-        """Say where a partition goes on that asked for an offset it does not have."""
-        offset = self._unanswered[place]
+    def _resolve(self, place: Partition) -> None:
+        """Set the position of a partition that requested an offset which it does not have."""
+        offset = self._unresolved[place]
         if offset < 0:
-            self._go_on(place, OFFSET_BEGINNING)
+            self._continue_at(place, OFFSET_BEGINNING)
         elif (first := self._first(place)) is None:
             return
         elif offset < first:
-            self._tell(place, offset, first)
+            self._report(place, offset, first)
             if self._waits and first - offset > 1:
-                self._unanswered.pop(place)
+                self._unresolved.pop(place)
                 return
-            self._commit(place, first)
-            self._go_on(place, first)
+            if self._skip(place, first):
+                self._commit(place, first)
+            self._continue_at(place, first)
         else:
             log.error(
-                "the group's offset is behind the end of the partition, which was truncated or made anew: starting at its beginning",
+                "the group's offset is beyond the end of the partition, which was truncated or recreated: starting at its beginning",
                 topic=place[0], partition=place[1], offset=offset, first=first,
             )  # fmt: skip
-            self._go_on(place, first)
-        self._unanswered.pop(place)
+            self._continue_at(place, first)
+        self._unresolved.pop(place)
 
     def _first(self, place: Partition) -> int | None:
-        """The first offset that a partition has, or None when the broker does not answer."""
+        """The first offset of a partition, or None if the broker does not respond."""
         try:
             first, _ = self._client.get_watermark_offsets(TopicPartition(*place), timeout=PATIENCE_SECONDS)
         except KafkaException as error:
-            log.debug("where a partition begins is not known", reason=str(error))
+            log.debug("the start of a partition is not known", reason=str(error))
             return None
         return int(first)
 
-    def _tell(self, place: Partition, offset: int, first: int) -> None:
-        """Say what is lost, once. The end of a Kafka transaction takes an offset too: of one alone nobody can know."""
-        offset = max(offset, self._told.get(place, 0))
+    def _report(self, place: Partition, offset: int, first: int) -> None:
+        """Report lost offsets once. A single one may also be the end of a Kafka transaction, which has an offset too."""
+        offset = max(offset, self._reported.get(place, 0))
         if offset >= first:
             return
-        self._told[place] = first
+        self._reported[place] = first
         topic, partition = place
         number = first - offset
         fields = {"topic": topic, "partition": partition, "lost_from": offset, "lost_to": first - 1, "at_most": number}
@@ -129,25 +140,27 @@ class LostEvents:
         if number == 1:
             log.warning("one offset was deleted before it was read: an event, or the end of a transaction", **fields)
             return
-        what = INSTRUCTION if self._waits else "going on behind them"
-        log.error(f"events lost: the topic's retention deleted them before they were handled; {what}", **fields)
-        self._heartbeat.say(PART, f"up to {number} events of {topic}/{partition} were deleted before they were handled")
+        action = INSTRUCTION if self._waits else "continuing after them"
+        log.error(f"events lost: the topic's retention deleted them before they were processed; {action}", **fields)
+        self._heartbeat.report(
+            PART, f"up to {number} events of {topic}/{partition} were deleted before they were processed"
+        )
 
     def _commit(self, place: Partition, first: int) -> None:
-        """So that the next start does not find the same."""
+        """Commit the new position, so that the next start does not report the same loss."""
         try:
             self._client.commit(offsets=self._tagged({place: first}), asynchronous=False)
         except KafkaException as error:
             log.warning("offsets not committed", reason=str(error))
 
-    def _go_on(self, place: Partition, offset: int) -> None:
-        # A partition that has no valid offset is not fetched, and cannot be told to seek.
+    def _continue_at(self, place: Partition, offset: int) -> None:
+        # A partition without a valid offset is not fetched, and seek() fails for it.
         self._client.incremental_unassign([TopicPartition(*place)])
         self._client.incremental_assign([TopicPartition(*place, offset)])
 
 
 def starts(partitions: Iterable[TopicPartition], committed: Mapping[Partition, int]) -> list[TopicPartition]:
-    """Where to begin in each of these: where the group stands; where it stands nowhere, at the beginning."""
+    """The position at which to start in each partition: the committed offset, or the beginning if there is none."""
 
     def start(one: TopicPartition) -> TopicPartition:
         offset = committed.get((one.topic, one.partition))

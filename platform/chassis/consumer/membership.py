@@ -1,4 +1,4 @@
-"""A consumer's membership of its group: joining, leaving it while the database is unavailable, and leaving it for good."""
+"""A consumer's membership of its group: joining, leaving while the database is unavailable, and leaving on shutdown."""
 
 import time
 from collections.abc import Callable, Collection
@@ -14,18 +14,18 @@ from chassis.runtime.watchdog import Watchdog
 log = structlog.get_logger(__name__)
 
 AWAY_SECONDS = 10.0
-"""So long a consumer keeps its partitions while its database does not answer."""
+"""How long a consumer keeps its partitions while its database does not respond."""
 
 LEAVE_SECONDS = 12.0
-"""How long leaving the group may take, with a broker that does not answer too. A call that had begun when the broker went can
-hang in the Kafka client for ever; then only a new process can go on."""
+"""How long leaving the group may take, also if the broker does not respond. A call that was in progress when the broker went
+down can hang in the Kafka client forever; then only a new process can continue."""
 
 REVOKED_SECONDS = 3.0
-"""How long to serve the group after leaving, so that what is done is committed."""
+"""How long to serve the group after leaving it, so that the offsets of finished records are committed."""
 
 
 class Membership:
-    """Whether this consumer is in its group. `join` subscribes; `assigned` is what the group has given to it by now."""
+    """Whether this consumer is in its group. `join` subscribes; `assigned` contains the currently assigned partitions."""
 
     def __init__(
         self, client: Consumer, heartbeat: Heartbeat, join: Callable[[], None], assigned: Collection[Partition]
@@ -36,31 +36,33 @@ class Membership:
         self._left = False
         self.join = join
 
-    def leave_or_return(self, now: float, database: Dependency, may_work: Callable[[float], bool]) -> None:
-        """Leave the group when the database has been away for too long: a replica that reaches it can take the work over.
+    def leave_or_rejoin(self, now: float, database: Dependency, may_work: Callable[[float], bool]) -> None:
+        """Leave the group if the database has been down for too long: a replica that reaches it can take over the partitions.
 
-        What is not committed is delivered there. Asking the database goes on, and this one returns when it answers. If it is
-        away for all, all leave, and none returns before.
+        Uncommitted records are delivered to that replica. Probing the database continues, and this consumer rejoins when it
+        responds. If it is down for all replicas, all leave, and none rejoins before.
         """
         if self._left and may_work(now):
             self._left = False
-            self._heartbeat.say("group", "")
-            log.info("returning to the group: the database is back")
+            self._heartbeat.report("group", "")
+            log.info("rejoining the group: the database is back")
             self.join()
-        elif not self._left and database.away:
+        elif not self._left and database.confirmed_down:
             if database.down_for(now) < AWAY_SECONDS:
                 return
             self._left = True
             self._heartbeat.joined.clear()
-            self._heartbeat.say("group", "has left it, until the database answers")
-            log.warning("leaving the group until the database answers: others may reach it", seconds=AWAY_SECONDS)
+            self._heartbeat.report("group", "left until the database responds")
+            log.warning(
+                "leaving the group until the database responds: another replica may reach it", seconds=AWAY_SECONDS
+            )
             self._unsubscribe()
 
     def end(self) -> None:
-        """Leave the group for good.
+        """Leave the group and close the client.
 
-        `unsubscribe` first: a static member that only closes stays in the group until its session ends, and its
-        partitions would stand still that long.
+        `unsubscribe` comes first: a static member that only closes remains in the group until its session times out, and its
+        partitions would not be consumed until then.
         """
         with Watchdog("leaving the group", LEAVE_SECONDS):
             self._unsubscribe()
@@ -68,11 +70,11 @@ class Membership:
         log.info("left the group")
 
     def _unsubscribe(self) -> None:
-        """Give all partitions back, unless the broker does not answer either."""
+        """Give up all partitions, unless the broker does not respond either."""
         try:
             self._client.unsubscribe()
         except KafkaException as error:
-            # A fenced member cannot leave: it is none any more. What ended the loop must not be hidden by that.
+            # A fenced member cannot leave, since it is no longer a member. This error must not hide what ended the loop.
             log.debug("could not unsubscribe", reason=str(error))
         deadline = time.monotonic() + REVOKED_SECONDS
         while self._assigned and time.monotonic() < deadline:

@@ -1,4 +1,4 @@
-"""Topics that a consumer reads or writes and that are missing, or closed to it: said in the log and by `/health/ready`."""
+"""Topics that a consumer reads or writes and that are missing or not permitted, reported in the log and in `/health/ready`."""
 
 from collections.abc import Iterable
 
@@ -11,16 +11,16 @@ STATES = {
     KafkaError.UNKNOWN_TOPIC_OR_PART: "missing",
     KafkaError.TOPIC_AUTHORIZATION_FAILED: "not permitted",
 }
-"""What the broker says of one topic. Any other error is about the broker, and tells nothing of the topic."""
+"""Errors about a single topic. Any other error is about the broker, and says nothing about the topic."""
 
 HINT = (
-    "make missing topics with `manage.py topics` for the service that publishes them, and grant READ on those that are"
-    " consumed and WRITE on the others"
+    "create missing topics with `manage.py topics` for the service that publishes them; grant READ on consumed topics and"
+    " WRITE on the others"
 )
 
 
 class MissingTopics:
-    """Which of `topics` cannot be used. For `/health/ready` it is a part of the broker."""
+    """The state of `topics`. In `/health/ready` it belongs to the check `broker`."""
 
     part = "broker"
 
@@ -30,17 +30,17 @@ class MissingTopics:
 
     @property
     def up(self) -> bool:
-        """Whether all topics are there, as far as is known."""
+        """Whether all topics can be used, as far as is known."""
         return not self._found
 
     @property
     def why(self) -> str:
         """Which topics cannot be used, and what to do."""
-        found = sorted(self._found.items())  # one step: another thread asks
+        found = sorted(self._found.items())  # atomic: another thread calls this
         return f"topics cannot be used: {', '.join(f'{topic} ({state})' for topic, state in found)}; {HINT}"
 
     def answered(self, topic: str, error: BaseException | None) -> None:
-        """What the broker says when it is asked for a topic."""
+        """Note the broker's response to a request for a topic."""
         if topic not in self.topics:
             return
         if error is None:

@@ -1,9 +1,9 @@
-"""The handlers of a batch work in one transaction, which only the consumer ends: no handler commits it, rolls it back or leaves it.
+"""The handlers of a batch run in one transaction that only the consumer ends: a handler cannot commit it or roll it back.
 
-The batch's inbox rows are written first. If a handler could commit, all events of the batch would be marked as handled, most
-of them before their work was done. PostgreSQL itself therefore refuses the commit: a deferred trigger on `inbox` (migration
-0009) raises while this transaction is marked as open. The mark is a setting that ends with the transaction, so its absence
-tells that the transaction was rolled back and another one begun. See docs/adr/0047-one-transaction.md.
+The batch's inbox rows are written first. If a handler could commit, every event of the batch would be recorded as processed,
+most of them before their handlers ran. PostgreSQL itself therefore refuses the commit: a deferred trigger on `inbox`
+(migration 0009) raises while this transaction is marked as open. The mark is a setting that ends with the transaction, so
+its absence shows that the transaction was rolled back and another one begun. See docs/adr/0047-one-transaction.md.
 """
 
 import uuid
@@ -21,7 +21,7 @@ END = "SELECT set_config('chassis.batch', '', true) WHERE current_setting('chass
 
 
 class OneTransaction:
-    """The transaction that is open on the service's database, while handlers work in it."""
+    """The open transaction on the service's database in which handlers run."""
 
     def __init__(self) -> None:
         self._connection = connections[settings.SERVICE_DATABASE]
@@ -33,9 +33,9 @@ class OneTransaction:
     @classmethod
     @contextmanager
     def begun(cls) -> Iterator[Self]:
-        """Mark the open transaction for as long as the body runs: nothing in it can commit before `end`.
+        """Mark the open transaction while the body runs: it cannot be committed before `end`.
 
-        The body's statements raise TransactionEnded when the transaction that they would belong to is gone.
+        Statements in the body raise TransactionEnded if that transaction no longer exists.
         """
         found = cls()
         with found._connection.cursor() as cursor:
@@ -44,14 +44,14 @@ class OneTransaction:
             with found._connection.execute_wrapper(found._execute):
                 yield found
         finally:
-            found._tidy()
+            found._clean_up()
 
     def end(self) -> None:
-        """The handlers have returned: unmark the transaction, which may be committed from now on.
+        """Remove the mark after the handlers have returned, so that the transaction can be committed.
 
         Raises HandlerFailed if it cannot be committed, or is not the one that was begun.
         """
-        from psycopg.pq import TransactionStatus  # only where there is a database
+        from psycopg.pq import TransactionStatus  # only in a service with a database
 
         if self._is_lost():
             raise HandlerFailed(DependencyDown("the connection was lost while the handler ran"))
@@ -70,11 +70,11 @@ class OneTransaction:
         return execute(sql, params, many, context)
 
     def _is_lost(self) -> bool:
-        """Whether the server, or the way to it, has ended the connection."""
+        """Whether the server or the network closed the connection."""
         return bool(self._raw.broken)
 
     def _is_gone(self) -> bool:
-        from psycopg.pq import TransactionStatus  # only where there is a database
+        from psycopg.pq import TransactionStatus  # only in a service with a database
 
         connection = connections[settings.SERVICE_DATABASE]
         return (
@@ -87,12 +87,12 @@ class OneTransaction:
         )
 
     def _has_other_blocks(self) -> bool:
-        """Whether an `atomic` block was entered and never left: Django would commit that one in place of ours."""
+        """Whether an `atomic` block was entered and never left: Django would commit that one instead of the consumer's."""
         found = self._connection
         return len(found.atomic_blocks) != self._blocks or len(found.savepoint_ids) != self._savepoints
 
-    def _tidy(self) -> None:
-        """Leave behind what the `atomic` block around this can roll back, and no session that holds locks."""
+    def _clean_up(self) -> None:
+        """Restore the state that the surrounding `atomic` block expects, and close a session that may still hold locks."""
         if self._connection.in_atomic_block:
             del self._connection.atomic_blocks[self._blocks :]
             del self._connection.savepoint_ids[self._savepoints :]

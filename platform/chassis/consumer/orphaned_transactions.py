@@ -1,9 +1,9 @@
-"""Kafka transactions that stay open although nobody has them any more, found and ended.
+"""Finding Kafka transactions that remain open although no producer will end them: hanging transactions.
 
-A broker that has the only copy of its topics and is killed while a transaction is open may say, when it is back, that the
-transaction has ended, and have written that to none of its partitions (seen with 4.3.1; docs/adr/0020-hanging-transactions.md).
-Readers of committed records then stop there for ever, and a member of the group is never told from where to go on. Whatever
-the same producer ends next in such a partition ends that too: so a worker that starts looks, and ends what hangs.
+If a broker with the only replica of its topics is killed during a transaction, it may report after its restart that the
+transaction has ended without having written this to its partitions (seen with 4.3.1; docs/adr/0020-hanging-transactions.md).
+Readers of committed records then stop there forever, and members of the group never receive their committed offsets. The
+next transaction that the same producer ends in such a partition ends the hanging one too, so each worker checks at startup.
 """
 
 from collections.abc import Iterable
@@ -16,20 +16,20 @@ from chassis.kafka import clients, names
 from chassis.kafka.records import Partition
 
 ANSWER_SECONDS = 2.0
-"""How long the broker has for each answer. Offsets that an open transaction holds back are never told, so this is also how
-long a worker waits to learn that."""
+"""Timeout of each request. The broker never returns offsets that an open transaction holds back, so a worker waits this long
+to detect one."""
 
 
 def written(consumed: Iterable[str]) -> list[str]:
-    """The topics that the running service, which consumes these, writes in its transactions: its events and dead letters."""
+    """The topics to which the running service, which consumes these, writes in transactions: its events and dead letters."""
     return [names.topic(event) for event in published()] + [names.dead_letter_topic(topic) for topic in consumed]
 
 
 def partitions(client: AdminClient, consumed: Iterable[str]) -> list[Partition]:
-    """Where the transactions of the running service, which consumes these topics, leave something open.
+    """The partitions with open transactions of the running service, which consumes these topics.
 
-    Returns those that hold records behind which no reader of committed records gets. Another replica that is just at work
-    shows the same. Raises KafkaException when the broker does not answer.
+    These are partitions in which readers of committed records do not reach the end. A transaction in progress of another
+    replica looks the same. Raises KafkaException if the broker does not respond.
     """
     places = _places(client, written(consumed))
     latest = OffsetSpec.latest()  # type: ignore[no-untyped-call]
@@ -39,9 +39,9 @@ def partitions(client: AdminClient, consumed: Iterable[str]) -> list[Partition]:
 
 
 def offsets(client: AdminClient, consumed: Iterable[str]) -> bool:
-    """Whether the committed offsets of the running service's group are held back by an open transaction.
+    """Whether an open transaction holds back the committed offsets of the running service's group.
 
-    Raises KafkaException when the broker does not answer for another reason.
+    Raises KafkaException if the broker does not respond for another reason.
     """
     places = _places(client, consumed)
     outsider = clients.reader()

@@ -1,31 +1,31 @@
-"""How many events are tried together, and for how long: all at once while that goes well, a few for a short time once it did not."""
+"""How many events are tried together, and for how long: full batches normally, small ones with a short limit after a timeout."""
 
 SHORT_SECONDS = 1.0
-"""The time limit of a careful try: so long the others wait for each event that hangs."""
+"""The time limit of a careful attempt, by which each event that hangs delays the others."""
 
 CAREFUL_BATCH = 64
-"""Most events in a careful try: so many are tried one by one when one of them hangs."""
+"""Maximum number of events in a careful attempt; they are tried one by one if one of them hangs."""
 
 BATCH_SHARE = 0.8
-"""Of the time limit, for several events together. It costs none of them a try; so who is to blame is sought, and the others
-get through, before they have stood still for one limit."""
+"""The share of the time limit that a batch of several events has. Exceeding it counts no attempt, so the failing event is
+identified, and the others are processed, before they have been delayed by one full limit."""
 
 SLOWER = 4.0
-"""A limit that is too short for everybody becomes so many times longer, and is so many times what an event took."""
+"""The factor by which a limit that is too short for all events grows, and the ratio of the limit to the time of an event."""
 
 MISSES = 3
-"""When so many events in a row hit the short limit, and none succeeds, it is too short for everybody."""
+"""If this many events in a row exceed the short limit and none succeeds, the limit is too short for all events."""
 
 CALM_BATCHES = 10
-"""After so many batches' worth of events without a hit, all is as before."""
+"""After the events of this many full batches without a timeout, batches are full again."""
 
 
 class Pace:
-    """Careful from the first time limit that is hit until enough events went well; knows no clock and does no I/O.
+    """Careful from the first timeout until enough events have succeeded. Has no clock and does no I/O.
 
-    A batch that hits its limit has cost all others that long, and nobody knows which of its events is to blame. So the next
-    tries are short, with one event first, then with twice as many each time. An event that hits the short limit alone is only
-    a suspect: it is set aside, and gets its full limit when the others have had their turn.
+    A batch that exceeds its limit has delayed all others by it, and any of its events may be the cause. The next attempts are
+    therefore short: first with one event, then with twice as many each time. An event that exceeds the short limit alone is
+    only a suspect. It is set aside, and tried with its full limit after the others have had their turn.
     """
 
     def __init__(self) -> None:
@@ -36,23 +36,23 @@ class Pace:
         self._well = 0
 
     def size(self, most: int) -> int:
-        """How many events may be tried together, of `most` at the best of times."""
+        """How many events may be tried together; normally `most`."""
         return min(self._size, most) if self.careful else most
 
     def limit(self, number: int, full: float) -> float:
-        """How long a try of so many fresh events may take, in seconds, if their handler may run for `full`."""
+        """The time limit, in seconds, of an attempt with `number` fresh events whose handler has the limit `full`."""
         if self.careful:
             return min(self._short, full)
         return full if number == 1 else full * BATCH_SHARE
 
     def timed_out(self) -> None:
-        """A try of several events hit its limit, or one event alone its full limit."""
+        """Several events exceeded their limit together, or one event alone its full limit."""
         self.careful = True
         self._size = 1
         self._well = 0
 
     def missed(self) -> None:
-        """One event alone hit the short limit."""
+        """One event alone exceeded the short limit."""
         self.timed_out()
         self._misses += 1
         if self._misses == MISSES:
@@ -60,7 +60,7 @@ class Pace:
             self._short *= SLOWER
 
     def succeeded(self, number: int, seconds: float, most: int, *, suspects: bool) -> None:
-        """A try of fresh events has gone well. `suspects` says whether some are still set aside."""
+        """An attempt with fresh events succeeded. `suspects`: whether some events are still set aside."""
         if not self.careful:
             return
         self._misses = 0

@@ -1,4 +1,4 @@
-"""Which partitions to stop fetching, as too much of them waits in memory; bounds of the whole process, not of each."""
+"""Pausing partitions of which too many records wait in memory. The limits apply to the whole process, not to each partition."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -14,19 +14,19 @@ from chassis.observability import metrics
 log = structlog.get_logger(__name__)
 
 SPAN_FACTOR = 20
-"""Partitions are paused, too, when this many times CONSUMER_HELD_EVENTS offsets lie behind oldest unfinished ones."""
+"""The number of offsets after oldest unfinished ones is limited too, to this many times CONSUMER_HELD_EVENTS."""
 
 
 class Pausing:
-    """Stops fetching partitions while too much of them waits behind failing events, and resumes them."""
+    """Pauses partitions while too many records wait behind failing events, and resumes them."""
 
     def __init__(self, client: Consumer, backlog: Backlog) -> None:
         self._client = client
         self._backlog = backlog
         self.paused: frozenset[Partition] = frozenset()
 
-    def look(self) -> None:
-        """Pause and resume what has to be. Cheap while nothing waits; call it every turn."""
+    def update(self) -> None:
+        """Pause and resume partitions as needed. Cheap while nothing waits; call it in every iteration."""
         events, backlog = settings.CONSUMER_HELD_EVENTS, self._backlog
         if not (self.paused or backlog.held_events):
             return
@@ -38,7 +38,7 @@ class Pausing:
         wanted = decide(self.paused, measures)
         for topic, number in wanted - self.paused:
             self._client.pause([TopicPartition(topic, number)])
-            log.warning("partition paused: too much waits behind failing events", topic=topic, partition=number)
+            log.warning("partition paused: too many events wait behind failing ones", topic=topic, partition=number)
         for topic, number in self.paused - wanted:
             self._client.resume([TopicPartition(topic, number)])
             log.info("partition resumed", topic=topic, partition=number)
@@ -46,38 +46,38 @@ class Pausing:
         metrics.CONSUMER_PAUSED.set(len(wanted))
 
     def forget(self, partitions: Iterable[Partition]) -> None:
-        """These are another consumer's now."""
+        """Forget partitions that another consumer owns now."""
         gone = set(partitions)
         if stuck := self.paused & gone:
-            # librdkafka keeps the mark: a paused partition that comes back here one day would never be fetched.
+            # librdkafka keeps the state: a paused partition that is assigned here again would never be fetched.
             self._client.resume([TopicPartition(*partition) for partition in stuck])
         self.paused -= gone
 
 
 @dataclass(frozen=True, slots=True)
 class Measure:
-    """Something that partitions hold, and how much of it all of them may hold together."""
+    """A quantity that partitions hold, and how much of it they may hold together."""
 
     most: int
     held: Mapping[Partition, int]
 
     @property
     def total(self) -> int:
-        """What all hold."""
+        """The amount that all partitions hold."""
         return sum(self.held.values())
 
     def unpaused(self, paused: Iterable[Partition]) -> int:
-        """What those hold that go on being fetched, and may come to hold more."""
+        """The amount held by the partitions that are not paused, and may therefore grow."""
         without = set(paused)
         return sum(size for place, size in self.held.items() if place not in without)
 
 
 def decide(paused: frozenset[Partition], measures: Iterable[Measure]) -> frozenset[Partition]:
-    """The partitions to be paused from now on.
+    """Return the partitions that should be paused.
 
-    From seven eighths of a bound on, those that hold most are paused, until what the others hold together is an eighth of
-    it at most: so the bound holds, and a partition with little in it goes on. They are resumed when half of the bound is
-    free; one that holds hardly anything, at once.
+    From seven eighths of a limit on, the partitions that hold the most are paused until the others together hold at most an
+    eighth of it. So the limit is kept, and partitions that hold little proceed. Paused partitions are resumed when half of
+    the limit is free; one that holds hardly anything is resumed at once.
     """
     wanted = set(paused)
     measures = list(measures)

@@ -1,6 +1,7 @@
-"""Replay: set a consumer group back, so that events come again. Inbox and natural keys see to it that nothing happens twice.
+"""Replay: reset the offsets of a consumer group, so that events are read again. Inbox and natural keys prevent second effects.
 
-A group's offsets can be set only while it has no member: a consumer that runs would go on where it is, and overwrite them.
+A group's offsets can be set only while it has no members: a running consumer would continue at its position and overwrite
+them.
 """
 
 from collections.abc import Iterable
@@ -15,26 +16,26 @@ from chassis.kafka.records import Partition
 
 BEGINNING = "beginning"
 IN_USE = {KafkaError.UNKNOWN_MEMBER_ID, KafkaError.NON_EMPTY_GROUP, KafkaError.REBALANCE_IN_PROGRESS}
-"""What a broker says of a group that has members."""
+"""The errors that a broker returns for a group that has members."""
 
 
 class BadStart(ValueError):
-    """A replay starts at `beginning`, at a time in ISO 8601 with its zone (2026-11-23T12:00:00Z), or at an offset."""
+    """A replay starts at `beginning`, at an ISO 8601 time with a time zone (2026-11-23T12:00:00Z), or at an offset."""
 
 
 class GroupInUse(Exception):
-    """The group has members, whose offsets cannot be set from outside: stop them first."""
+    """The group has members, so its offsets cannot be set: stop its consumers first."""
 
     def __init__(self, group: str) -> None:
         super().__init__(
             f"group {group} has live members: stop its consumers first"
-            " (one that was killed is a member until its session has timed out)"
+            " (a killed consumer remains a member until its session times out)"
         )
 
 
 @dataclass(frozen=True, slots=True)
 class Start:
-    """Where a replay starts: at a time, at an offset, or (neither) at the beginning."""
+    """The start of a replay: a time, an offset, or, if both are None, the beginning."""
 
     time: datetime | None = None
     offset: int | None = None
@@ -42,7 +43,7 @@ class Start:
 
 @dataclass(frozen=True, slots=True)
 class Rewound:
-    """A partition that was set back: where the group stood (None: nowhere yet), and where it stands now."""
+    """A partition whose offset was set: the group's previous offset (None if it had none), the new one, and the end."""
 
     topic: str
     partition: int
@@ -52,7 +53,7 @@ class Rewound:
 
 
 def parse(text: str) -> Start:
-    """What `--replay-from` says. Raises BadStart."""
+    """Parse the value of `--replay-from`. Raises BadStart."""
     if text == BEGINNING:
         return Start()
     if text.isdecimal():
@@ -60,7 +61,7 @@ def parse(text: str) -> Start:
     try:
         time = datetime.fromisoformat(text)
     except ValueError:
-        raise BadStart(f"{text!r} is none of `beginning`, a time such as 2026-11-23T12:00:00Z, an offset") from None
+        raise BadStart(f"{text!r} is not `beginning`, a time such as 2026-11-23T12:00:00Z, or an offset") from None
     if time.tzinfo is None:
         raise BadStart(f"{text!r} has no time zone: append Z for UTC")
     return Start(time=time.astimezone(UTC))
@@ -69,10 +70,10 @@ def parse(text: str) -> Start:
 def rewind(
     client: AdminClient, group: str, topics: Iterable[str], start: Start, *, timeout: float = 10.0
 ) -> list[Rewound]:
-    """Set the committed offsets of a group to `start`, on every partition of these topics, and return what was done.
+    """Set the committed offsets of a group to `start` in every partition of these topics, and return the changes.
 
-    An offset that a partition no longer has, or does not have yet, becomes its first or its next one; a time, the first
-    record of that time or later. Raises GroupInUse, and KafkaException when the broker does not answer or refuses.
+    An offset that a partition no longer has, or does not have yet, is replaced with its first or its next one; a time, with
+    the first record at that time or later. Raises GroupInUse, and KafkaException for any other error of the broker.
     """
     known = client.list_topics(timeout=timeout).topics
     places = [TopicPartition(topic, number) for topic in topics for number in known[topic].partitions]
@@ -98,7 +99,7 @@ def _wanted(start: Start, first: int, end: int) -> int:
 
 
 def _commit(reader: Consumer, group: str, offsets: dict[Partition, int]) -> None:
-    """Commit as one who is no member: a broker allows that only while the group has none."""
+    """Commit as a client outside the group, which a broker allows only while the group has no members."""
     places = [TopicPartition(topic, number, offset) for (topic, number), offset in offsets.items()]
     try:
         done = reader.commit(offsets=places, asynchronous=False)

@@ -1,4 +1,4 @@
-"""Stop the line: a topic of which key after key fails and none succeeds is stopped, as its handler is broken for everybody."""
+"""Stop the line: a topic of which key after key fails and none succeeds is stopped, since its handler fails for every event."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ Key = bytes | tuple[int, int]
 
 @dataclass(slots=True)
 class Stopped:
-    """A topic that is stopped, and when something of it is tried next."""
+    """A stopped topic, and the time of its next probe."""
 
     since: float
     next_probe: float
@@ -21,14 +21,14 @@ class Stopped:
 
 
 def _key(record: Record) -> Key:
-    # Records without a key have nothing in common.
+    # Each record without a key counts as a key of its own.
     return (record.partition, record.offset) if record.key is None else record.key
 
 
 class Stopping:
-    """Which topics are stopped. `after` distinct keys in a row that fail stop their topic, and a success resumes it; 0 is never.
+    """Which topics are stopped. After `after` distinct keys in a row have failed, a topic is stopped (0: never).
 
-    Times are in seconds of the caller's clock.
+    A success resumes it. Times are in seconds of the caller's clock.
     """
 
     def __init__(self, after: int) -> None:
@@ -38,54 +38,54 @@ class Stopping:
 
     @property
     def topics(self) -> list[str]:
-        """The topics that are stopped."""
+        """The stopped topics."""
         return sorted(self._stopped)
 
     def is_stopped(self, topic: str) -> bool:
-        """Whether nothing of this topic may be tried but probes."""
+        """Whether only probes of this topic may be tried."""
         return topic in self._stopped
 
     def failing(self, topic: str, records: Iterable[Record]) -> int:
-        """How many keys of a topic have failed since its last success, once these records of it have, too."""
+        """How many keys of a topic have failed since its last success, including those of these records."""
         return len(self._failing.get(topic, set()).union(map(_key, records)))
 
     def enough(self, number: int) -> bool:
-        """Whether so many keys stop a topic."""
+        """Whether this number of failed keys stops a topic."""
         return bool(self._after) and number >= self._after
 
     def failed(self, record: Record) -> bool:
-        """An event has failed by itself. Returns whether its topic has to be stopped for that."""
+        """Note that an event failed alone. Returns whether its topic must be stopped."""
         keys = self._failing.setdefault(record.topic, set())
-        if not self.enough(len(keys)):  # more need not be known
+        if not self.enough(len(keys)):  # a bound on memory
             keys.add(_key(record))
         return not self.is_stopped(record.topic) and self.enough(len(keys))
 
     def stop(self, topic: str, now: float) -> None:
-        """Nothing of this topic may be tried any more but probes."""
+        """Stop a topic: from now on, only probes of it may be tried."""
         self._stopped[topic] = Stopped(now, now)
         metrics.EVENTS_STOPPED.labels(topic).set(1)
 
     def succeeded(self, topic: str) -> Stopped | None:
-        """An event has succeeded. Returns what stopped its topic, which is now over."""
+        """Note that an event succeeded. If its topic was stopped it resumes, and its former state is returned."""
         self._failing.pop(topic, None)
         return self.forget(topic)
 
     def forget(self, topic: str) -> Stopped | None:
-        """Nobody here has anything to do with this topic any more, or it resumes."""
+        """Forget a topic that resumes, or of which this consumer no longer owns a partition."""
         if (stopped := self._stopped.pop(topic, None)) is not None:
             metrics.EVENTS_STOPPED.labels(topic).set(0)
         return stopped
 
     def due(self, now: float) -> Iterator[tuple[str, bool]]:
-        """The topics of which something may be tried now, and whether it shall be what has failed before: every second time."""
+        """The topics that may be probed now, and whether with a record that has failed before, which is every second time."""
         for topic, stopped in self._stopped.items():
             if now >= stopped.next_probe:
                 yield topic, not stopped.untried_next
 
     def probed(self, topic: str, seconds: float, now: float, *, at_once: bool = False) -> None:
-        """A probe has failed after so many seconds, or there was nothing to probe: when the next one is.
+        """Schedule the next probe after one that failed within `seconds`, or after there was nothing to probe.
 
-        `at_once`: the probe was only read, which costs nobody anything, and there are more to read.
+        `at_once`: the record was unreadable, which delays no other record, and there are more to try.
         """
         stopped = self._stopped[topic]
         if at_once:
@@ -97,5 +97,5 @@ class Stopping:
         stopped.next_probe = now + max(RECONNECT.delay(stopped.probes) or 0.0, seconds)
 
     def next_probe(self) -> float | None:
-        """When something of a stopped topic may be tried next, or None."""
+        """The time of the next probe of any stopped topic, or None."""
         return min((stopped.next_probe for stopped in self._stopped.values()), default=None)

@@ -1,11 +1,11 @@
-"""Which topic of a name a consumer reads: a topic that is deleted and made again is another one, with offsets of its own.
+"""Detecting recreated topics: a topic that was deleted and recreated is a different one, with its own offsets.
 
-A running consumer is not told. Within the ten seconds in which its client refreshes what it knows, the new topic takes the
-place of the old one, and the client continues at its old position: the first records of the new topic are skipped without
-an error (seen with Apache Kafka 4.3.1 and librdkafka 2.16). Only the topic's id tells. So a consumer
+A running consumer is not notified. If the topic is recreated within the ten seconds between two metadata refreshes of its
+client, the client continues at its old position and skips the first records of the new topic without an error (seen with
+Apache Kafka 4.3.1 and librdkafka 2.16). Only the topic's id shows it. A consumer therefore
 
-- compares the ids of its topics by a clock, and starts anew when one has changed;
-- commits each offset together with the id of its topic, so that nobody takes up an offset of a topic that is gone.
+- compares the ids of its topics periodically, and starts over when one has changed;
+- commits each offset together with the id of its topic, so that no consumer uses an offset of a deleted topic.
 
 See docs/adr/0028-topic-ids.md.
 """
@@ -28,22 +28,22 @@ from chassis.observability import metrics
 log = structlog.get_logger(__name__)
 
 EVERY_SECONDS = 2.0
-"""How often the ids are asked for. Records that a consumer reads of a new topic before it knows are handled out of order."""
+"""The interval of these requests. Records of a new topic that are read before it is detected are processed out of order."""
 ANSWER_SECONDS = 1.0
-"""How long the broker has for each answer when partitions are assigned. Without one the offsets are taken as they are."""
+"""Timeout of a request when partitions are assigned. If the broker does not respond, the offsets are used unchecked."""
 
 ID = "topic_id"
-"""Its name in the metadata of an offset."""
+"""The name of the id in the metadata of an offset."""
 
 
 class TopicRecreated(Unsure):
-    """A topic was deleted and made again: positions in the old one mean nothing in the new one, so begin anew."""
+    """A topic was deleted and recreated: positions in the old one are meaningless in the new one, so start over."""
 
 
 class TopicIds:
-    """The ids of the topics that a consumer has partitions of.
+    """The ids of the topics of which a consumer owns partitions.
 
-    `needed` hears what the broker says of the topics that the consumer needs: it is asked for all of them at once.
+    The same requests also ask for the topics that the consumer needs; `needed` receives the broker's responses.
     """
 
     def __init__(self, needed: MissingTopics | None = None) -> None:
@@ -55,11 +55,11 @@ class TopicIds:
         self._changed: set[str] = set()
 
     def of(self, topic: str) -> str:
-        """The id of a topic; empty while it is not known."""
+        """The id of a topic; empty if it is not known."""
         return self._known.get(topic, "")
 
     def tagged(self, offsets: Offsets) -> list[TopicPartition]:
-        """Offsets to commit, each with the id of the topic that it belongs to in its metadata."""
+        """Offsets to commit, with the id of their topic in their metadata."""
         return [
             TopicPartition(
                 topic, number, offset, offset_metadata.dump({ID: known} if (known := self.of(topic)) else {})
@@ -68,39 +68,41 @@ class TopicIds:
         ]
 
     def learn(self, topics: Iterable[str]) -> None:
-        """Called when partitions of these topics were assigned. Waits ANSWER_SECONDS at most; the clock asks again."""
+        """Request the ids of topics whose partitions were assigned. Waits at most ANSWER_SECONDS."""
         try:
             for topic, future in self._ask(topics).items():
                 self._learn(topic, str(future.result(ANSWER_SECONDS).topic_id))
         except (KafkaException, TimeoutError) as error:
-            log.warning("topic ids not known, committed offsets are taken as they are", reason=str(error)[:300])
+            log.warning("topic ids not known, using committed offsets unchecked", reason=str(error)[:300])
 
-    def without_void(self, committed: Iterable[TopicPartition]) -> list[TopicPartition]:
-        """What the group has committed; nothing, offset -1, where that is of an earlier topic of the same name."""
-        judged = [TopicPartition(p.topic, p.partition, -1) if self._is_void(p) else p for p in committed]
-        if void := sorted(f"{p.topic}/{p.partition}" for p in committed if self._is_void(p)):
+    def without_stale(self, committed: Iterable[TopicPartition]) -> list[TopicPartition]:
+        """The committed offsets, with -1 in place of those that belong to an earlier topic of the same name."""
+        judged = [TopicPartition(p.topic, p.partition, -1) if self._is_stale(p) else p for p in committed]
+        if stale := sorted(f"{p.topic}/{p.partition}" for p in committed if self._is_stale(p)):
             log.error(
-                "committed offsets are of a topic that was deleted since, starting at the beginning of the new one",
-                partitions=void,
+                "committed offsets belong to a deleted topic, starting at the beginning of the new one",
+                partitions=stale,
             )
         return judged
 
-    def _is_void(self, committed: TopicPartition) -> bool:
+    def _is_stale(self, committed: TopicPartition) -> bool:
         was, now = offset_metadata.load(committed.metadata).get(ID), self.of(committed.topic)
         return committed.offset >= 0 and bool(was and now) and was != now
 
     def raise_if_recreated(self) -> None:
-        """Called at each turn of the loop; asks by a clock, and waits for no answer. Raises TopicRecreated."""
+        """Check for changed ids, and send the next request when it is due; never waits. Call it in every iteration.
+
+        Raises TopicRecreated.
+        """
         for topic, future in [(topic, future) for topic, future in self._asked.items() if future.done()]:
             del self._asked[topic]
             error = future.exception()
             self._needed.answered(topic, error)
-            if (
-                error is None and topic in self._known
-            ):  # else the broker is away, or the topic, and what is asked next tells more
+            # After an error the broker is down or the topic is missing; the next request shows more.
+            if error is None and topic in self._known:
                 self._learn(topic, str(future.result().topic_id))
         if self._changed:
-            raise TopicRecreated(f"made again: {', '.join(sorted(self._changed))}")
+            raise TopicRecreated(f"recreated: {', '.join(sorted(self._changed))}")
         now = time.monotonic()
         if now >= self._next and not self._asked:
             self._next = now + EVERY_SECONDS
@@ -111,7 +113,7 @@ class TopicIds:
         if before != topic_id and topic not in self._changed:
             self._changed.add(topic)
             metrics.TOPICS_RECREATED.labels(topic).inc()
-            log.error("topic was deleted and made again, starting anew", topic=topic, was=before, now=topic_id)
+            log.error("topic was deleted and recreated, starting over", topic=topic, was=before, now=topic_id)
 
     def _ask(self, topics: Iterable[str]) -> dict[str, Future[Any]]:
         names = sorted(topics)

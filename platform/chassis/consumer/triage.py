@@ -1,4 +1,4 @@
-"""What becomes of events that failed: waited for, taken apart, set aside, tried again, dead-lettered, or their topic stopped."""
+"""What happens after a failure: wait, split the batch, set the event aside, retry it, dead-letter it, or stop its topic."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -25,19 +25,19 @@ from chassis.runtime.retries import RECONNECT, service_policy
 log = structlog.get_logger(__name__)
 
 BEHIND_SECONDS = 0.1
-"""So much later than all others a record is tried whose failure may be its own: whether they get through is what tells."""
+"""How much later than the others a record is tried whose failure may have any cause: whether they succeed shows the cause."""
 
 TIMEOUT_ATTEMPTS = 3
-"""An event whose handler does not return is tried with its full time limit at most so often: each try costs all others that
-long, and a handler that hung three times hangs."""
+"""Maximum number of attempts, with the full time limit, of an event whose handler does not return. Each delays all others by
+that limit, and a handler that hung three times will hang again."""
 
 
 class Triage:
-    """Judges every failure of a consumer, and says what is tried next.
+    """Judges every failure of a consumer, and decides what is tried next.
 
-    What an exception is called proves nothing: a handler may raise any. So the database or the broker is waited for only
-    if it does not answer a question of our own; else the event is found that is to blame, and whether it is shows in
-    whether others get through.
+    The type of an exception proves nothing, since a handler may raise any. The consumer therefore waits for the database or
+    the broker only if a probe of it fails. Otherwise the failing event is identified, and whether other events succeed shows
+    whether it is the cause.
     """
 
     def __init__(
@@ -47,37 +47,37 @@ class Triage:
         transaction: Callable[[], Transaction],
         dependency: Dependency,
         dead_letters: Dependency,
-        say: Callable[[str, str], None] = lambda part, reason: None,
+        report: Callable[[str, str], None] = lambda part, reason: None,
     ) -> None:
         self._backlog = backlog
         self._handlers = handlers
         self._transaction = transaction
         self._dependency = dependency
         self._dead_letters = dead_letters
-        self._say = say
+        self._report = report
         self._policy = service_policy()
         self._pace = Pace()
         self.stopping = Stopping(settings.CONSUMER_STOP_AFTER_KEYS)
         self._limit = 0.0
         self._probed = False
-        self._through_at = 0.0
+        self._last_success_at = 0.0
         self._succeeded_at: dict[str, float] = {}
 
-    # --- what is tried next, and how ---
+    # --- what is tried next ---
 
     def may_work(self, now: float) -> bool:
-        """Whether the dependency is there, as far as is known. One that was away is asked, not tried with events."""
+        """Whether the dependency is up, as far as is known. One that was down is probed first, not tried with events."""
         if not self._dependency.may_try(now):
             return False
-        if not self._dependency.away:
+        if not self._dependency.confirmed_down:
             return True
-        if self._is_away():
+        if self._is_down():
             return False
         self._dependency.answered()
         return True
 
     def take(self, now: float) -> list[Record]:
-        """The next events to try together: a probe of a stopped topic now and then, else what the backlog has."""
+        """The next events to try together: occasionally a probe of a stopped topic, otherwise those of the backlog."""
         batch = [] if self._probed or not self.stopping.topics else self._next_probe(now)
         self._probed = bool(batch)
         return batch or self._backlog.take(
@@ -92,12 +92,12 @@ class Triage:
         return []
 
     def next_due(self) -> float | None:
-        """When there is something to take beside what is fresh: 0.0 is now, None is never."""
+        """When there is something to take apart from fresh records: 0.0 is now, None is never."""
         times = [at for at in (self._backlog.next_due(), self.stopping.next_probe()) if at is not None]
         return min(times, default=None)
 
     def terms(self, batch: Sequence[Record]) -> Terms:
-        """How this batch is tried. What was set aside, or probes a stopped topic, has all the time of its handler."""
+        """How this batch is tried. A record that was set aside, or that probes a stopped topic, has its handler's full limit."""
         alone = len(batch) == 1 and (batch[0].cost >= COSTLY_SECONDS or self.stopping.is_stopped(batch[0].topic))
         full = max(self._full_limit(record.topic) for record in batch)
         self._limit = full if alone else self._pace.limit(len(batch), full)
@@ -107,7 +107,7 @@ class Triage:
         return self._handlers[topic].timeout or float(settings.HANDLER_TIMEOUT_SECONDS)
 
     def _check_unreadable(self, readable: Readable, dead: Sequence[FailedRecord]) -> None:
-        """A reader that reads nothing is as broken as a handler that handles nothing. Raises Withheld."""
+        """Treat a topic of which no record can be parsed like one whose handler always fails. Raises Withheld."""
         topics_read = {record.topic for record, _ in readable}
         for topic in {failed.record.topic for failed in dead} - topics_read:
             records = [one.record for one in dead if one.record.topic == topic and not self._is_poison(one.record)]
@@ -117,20 +117,20 @@ class Triage:
                 raise Withheld(topic, next(failed.error for failed in dead if failed.record.topic == topic))
 
     def _is_poison(self, record: Record) -> bool:
-        """Whether others of its topic succeeded since this one failed: then it is not the handler, or the reader."""
+        """Whether other records of its topic succeeded since this one failed: then the handler and the event model work."""
         return 0 < record.failed_at < self._succeeded_at.get(record.topic, 0.0)
 
     # --- success ---
 
     def succeeded(self, batch: list[Record], result: BatchResult, seconds: float) -> None:
-        """All of this batch is done with."""
-        now = self._through_at = time.monotonic()
+        """Note that this batch was committed."""
+        now = self._last_success_at = time.monotonic()
         self._dependency.answered()
         if result.dead:
             self._dead_letters.answered()
         retried = len(batch) == 1 and batch[0].failed_at > 0
         if retried:
-            self._backlog.took(batch[0], seconds, now)
+            self._backlog.attempt_took(batch[0], seconds, now)
         self._backlog.finish(batch)
         if not retried:
             suspects = self._pace.careful and self._backlog.costly
@@ -147,13 +147,13 @@ class Triage:
     def _resume(self, topic: str, now: float) -> None:
         if (stopped := self.stopping.succeeded(topic)) is not None:
             self._backlog.resume(topic)
-            self._say_what_is_stopped()
+            self._report_stopped_topics()
             log.info("topic resumes: an event succeeded", topic=topic, seconds=round(now - stopped.since, 1))
 
     # --- failure ---
 
     def failed(self, batch: list[Record], error: Exception, seconds: float) -> None:
-        """Nothing of this batch happened. Raises Fenced, where it was not a handler that raised it."""
+        """Decide what to do after this batch was rolled back. Raises Fenced, unless a handler raised it."""
         cause: BaseException = error
         if isinstance(error, HandlerFailed):
             cause = error.error
@@ -174,20 +174,20 @@ class Triage:
             self._failed_alone(batch[0], cause, seconds, doubtful=is_dependency(cause))
 
     def _must_wait(self, error: Exception) -> bool:
-        """Whether the dependency that this error is about is away."""
+        """Whether the dependency that this error is about is down."""
         if not isinstance(error, HandlerFailed) and not settings.SERVICE_DATABASE:
-            # The transaction's own word on the broker. Events are in it that cannot be to blame.
+            # The Kafka transaction itself failed, which no event of the batch can cause.
             self._wait_for(self._dependency, error)
             return True
-        return self._is_away(error.error if isinstance(error, HandlerFailed) else error)
+        return self._is_down(error.error if isinstance(error, HandlerFailed) else error)
 
-    def _is_away(self, error: BaseException | None = None) -> bool:
-        """Ask the dependency, for this error if there was one."""
+    def _is_down(self, error: BaseException | None = None) -> bool:
+        """Probe the dependency; if it does not respond, wait for it because of `error`."""
         try:
             self._transaction().probe()
-        except Exception as answer:  # noqa: BLE001  whatever is in the way of the answer
+        except Exception as answer:  # noqa: BLE001  any error means that it did not respond
             self._wait_for(self._dependency, error or answer)
-            self._dependency.away = True
+            self._dependency.confirmed_down = True
             return True
         return False
 
@@ -196,7 +196,7 @@ class Triage:
         dependency.failed(error)
 
     def _timed_out(self, batch: list[Record], error: BaseException, seconds: float) -> None:
-        """A handler or a statement took too long: a whole batch costs that once, from then on they are tried carefully."""
+        """Handle the timeout of a handler or a statement. It delays a whole batch once; after that, small batches are tried."""
         if len(batch) > 1:
             if is_statement_timeout(error):
                 self._wait_for(self._dependency, error)
@@ -204,7 +204,7 @@ class Triage:
                 self._backlog.split(batch, 1)
             else:
                 self._backlog.put_back(batch)
-            self._backlog.stood_still(seconds, time.monotonic())
+            self._backlog.batch_took(seconds, time.monotonic())
             self._pace.timed_out()
             return
         record = batch[0]
@@ -217,43 +217,43 @@ class Triage:
             self._failed_alone(record, error, seconds, doubtful=is_statement_timeout(error))
 
     def _set_aside(self, record: Record, seconds: float, full: float) -> None:
-        """It may hang, or only be slow: it is tried with its full limit when the others have had their turn."""
+        """Set aside an event that hangs, or is only slow: it is tried with its full limit after the others had their turn."""
         log.info("event is slow, set aside", seconds=round(seconds, 3), **record.log_fields())
         now = record.failed_at = time.monotonic()
-        self._backlog.took(record, seconds, now)
+        self._backlog.attempt_took(record, seconds, now)
         record.cost = full
-        if not self._stops(record, HandlerTimeout(f"longer than {seconds:.1f} s")):
+        if not self._stops(record, HandlerTimeout(f"the handler ran longer than {seconds:.1f} s")):
             self._backlog.fail(record, now)
 
     def _failed_alone(self, record: Record, error: BaseException, seconds: float, *, doubtful: bool) -> None:
-        """One event by itself. `doubtful` where others, too, may have met this: whether they get through is what tells."""
+        """Handle the failure of a single event. `doubtful`: the cause may affect others too; whether they succeed shows it."""
         now = time.monotonic()
-        others_got_through = 0 < record.failed_at < self._through_at
+        others_succeeded = 0 < record.failed_at < self._last_success_at
         record.failed_at = now
-        self._backlog.took(record, seconds, now)
+        self._backlog.attempt_took(record, seconds, now)
         if self.stopping.is_stopped(record.topic):
             self.stopping.probed(record.topic, seconds, now)
             self._backlog.fail(record, now)
         elif self._stops(record, error):
             pass
-        elif doubtful and not others_got_through:
+        elif doubtful and not others_succeeded:
             self._hold(record, error)
         else:
             self._retry_or_dead_letter(record, error)
 
     def _hold(self, record: Record, error: BaseException) -> None:
-        """Try a record again soon, and what is ready before it: it costs the record nothing, and the others no time."""
+        """Retry a record soon, after those that are ready: no attempt is counted, and the others are not delayed."""
         record.held += 1
         if record.held == 1:
-            log.warning("event failed, tried again until others succeed", **_said(record, error))
+            log.warning("event failed, retrying until others succeed", **_error_fields(record, error))
         if is_statement_timeout(error):
-            self._wait_for(self._dependency, error)  # it may be slow for everybody
+            self._wait_for(self._dependency, error)  # it may be slow for all events
         delay = max(RECONNECT.delay(record.held) or 0.0, record.cost)
         at = max(time.monotonic() + delay, self._dependency.next_try)
         self._backlog.fail(record, at + BEHIND_SECONDS)
 
     def _hold_for(self, record: Record, dependency: Dependency, error: BaseException) -> None:
-        """Try a record again a little after the dependency may be."""
+        """Retry a record shortly after the next attempt to reach the dependency."""
         dependency.why = (
             f"a dead letter cannot be written to {error}"[:300] if isinstance(error, DeadLetterRefused) else ""
         )
@@ -271,14 +271,14 @@ class Triage:
         if delay is None or (isinstance(error, HandlerTimeout) and record.attempts >= TIMEOUT_ATTEMPTS):
             self._write_dead_letter(failed)
             return
-        said = _said(record, error) | {"attempt": record.attempts, "retry_in": round(delay, 3)}
-        log.warning("event failed, will try again", **said)
+        fields = _error_fields(record, error) | {"attempt": record.attempts, "retry_in": round(delay, 3)}
+        log.warning("event failed, will try again", **fields)
         metrics.EVENTS_RETRIED.labels(record.topic).inc()
         self._backlog.fail(record, time.monotonic() + max(delay, record.cost))
 
     def dead_letter(self, record: Record, error: Exception, *, attempts: int) -> None:
-        """Dead-failed an event that is not to be tried any more."""
-        record.attempts += 1  # taken back where the dead letter cannot be written
+        """Dead-letter an event that must not be tried again."""
+        record.attempts += 1  # undone if the dead letter cannot be written
         self._write_dead_letter(FailedRecord(record, error, attempts))
 
     def _write_dead_letter(self, failed: FailedRecord) -> None:
@@ -287,7 +287,7 @@ class Triage:
             self._transaction().dead_letter(failed, self._backlog.offsets(assuming=[record]))
         except Fenced:
             raise
-        except Exception as error:  # noqa: BLE001  wherever it cannot be written: it waits, it is never dropped
+        except Exception as error:  # noqa: BLE001  if it cannot be written, the event waits; it is never dropped
             self._transaction().reset(error)
             record.attempts -= 1
             self._hold_for(record, self._dependency if is_dependency(error) else self._dead_letters, error)
@@ -299,7 +299,7 @@ class Triage:
     # --- a stopped topic ---
 
     def _stops(self, record: Record, error: BaseException) -> bool:
-        """Whether this failure stops the topic of its record, which then waits like all others of it."""
+        """Stop the topic of this record if this failure requires it. Returns whether it does; the record then waits too."""
         if not self.stopping.failed(record):
             return False
         self._backlog.fail(record, time.monotonic())
@@ -309,17 +309,17 @@ class Triage:
     def _stop(self, topic: str, error: BaseException) -> None:
         self.stopping.stop(topic, time.monotonic())
         self._backlog.stop(topic)
-        self._say_what_is_stopped()
+        self._report_stopped_topics()
         log.error(
             "topic stopped: key after key fails and none succeeds; nothing is dead-lettered."
-            " Repair the handler, or what it needs: it resumes by itself when an event succeeds",
+            " Repair the handler or what it depends on; the topic resumes when an event succeeds",
             topic=topic,
             keys=settings.CONSUMER_STOP_AFTER_KEYS,
             exc_info=error,
         )
 
     def _withhold(self, batch: list[Record], error: Withheld, seconds: float) -> None:
-        """So much cannot be read that it is not dead-lettered."""
+        """Handle records that are not dead-lettered, although unreadable, since no record of their topic can be parsed."""
         if not self.stopping.is_stopped(error.topic):
             self._backlog.put_back(batch)
             self._stop(error.topic, error.error)
@@ -330,23 +330,25 @@ class Triage:
         self.stopping.probed(error.topic, seconds, now, at_once=more)
 
     def forget(self, topics: set[str]) -> None:
-        """Nothing of these topics is this consumer's any more."""
+        """Forget topics of which this consumer no longer owns a partition."""
         for topic in topics:
             if self.stopping.forget(topic) is not None:
                 self._backlog.resume(topic)
-        self._say_what_is_stopped()
+        self._report_stopped_topics()
 
-    def _say_what_is_stopped(self) -> None:
+    def _report_stopped_topics(self) -> None:
         names = ", ".join(self.stopping.topics)
-        self._say("handlers", names and f"stopped, as key after key fails: {names}")
+        self._report("handlers", names and f"stopped, as key after key fails: {names}")
 
 
 def log_dead_letter(failed: FailedRecord) -> None:
-    """Say that an event was dead-lettered, and count it."""
+    """Log that an event was dead-lettered, and count it."""
     record = failed.record
     metrics.EVENTS_DEAD_LETTERED.labels(record.topic, failed.reason).inc()
-    log.error("event dead-lettered", reason=failed.reason, attempts=failed.attempts, **_said(record, failed.error))
+    log.error(
+        "event dead-lettered", reason=failed.reason, attempts=failed.attempts, **_error_fields(record, failed.error)
+    )
 
 
-def _said(record: Record, error: BaseException) -> dict[str, Any]:
+def _error_fields(record: Record, error: BaseException) -> dict[str, Any]:
     return {"request_id": record.header("requestId"), "exc_info": error, **record.log_fields()}

@@ -1,4 +1,4 @@
-"""What became of a batch."""
+"""A batch as a unit of work: the transaction that processes it, and its result."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -12,27 +12,27 @@ from chassis.kafka.records import Partition, Record
 
 Offsets = Mapping[Partition, int]
 Readable = Sequence[tuple[Record, Received[Any]]]
-"""Records that could be read, each with its event."""
+"""Records that could be parsed, each with its event."""
 Tagged = Callable[[Offsets], list[TopicPartition]]
-"""Makes offsets ready to be committed, each with the id of its topic."""
+"""Prepares offsets for a commit, each with the id of its topic."""
 
 
 def untagged(offsets: Offsets) -> list[TopicPartition]:
-    """Offsets to commit, without a word about which topic of its name they are of."""
+    """Prepare offsets for a commit without the ids of their topics."""
     return [TopicPartition(topic, number, offset) for (topic, number), offset in offsets.items()]
 
 
 @dataclass(slots=True)
 class BatchResult:
-    """Each record of a batch stands in exactly one of these lists, once the transaction is committed."""
+    """The result of a committed batch. Each record of the batch is in exactly one of these lists."""
 
     handled: list[tuple[Record, Received[Any]]] = field(default_factory=list)
-    repeated: list[Record] = field(default_factory=list)
+    duplicates: list[Record] = field(default_factory=list)
     dead: list[FailedRecord] = field(default_factory=list)
 
 
 class Withheld(Exception):
-    """So many events of a topic cannot be read, and none can, that they are not dead-lettered."""
+    """Too many events of a topic are unreadable, and none can be read, so they are not dead-lettered."""
 
     def __init__(self, topic: str, error: BaseException) -> None:
         super().__init__(f"{topic}: {error}")
@@ -41,7 +41,7 @@ class Withheld(Exception):
 
 
 def _agree(readable: Readable, dead: Sequence[FailedRecord]) -> None:
-    """Whatever cannot be read is dead-lettered."""
+    """Let every unreadable record be dead-lettered."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,35 +49,35 @@ class Terms:
     """How a batch is tried."""
 
     limit: float | None = None
-    """Seconds that a handler may run, where that is less than its own limit."""
+    """Time limit of each handler in seconds, if it is shorter than the handler's own."""
     check: Callable[[Readable, Sequence[FailedRecord]], None] = _agree
-    """Is shown what could be read and what could not, before anything is done with it. May raise Withheld."""
+    """Called with the readable and the unreadable records before they are processed. May raise Withheld."""
 
 
 USUAL = Terms()
 
 
 class Transaction(Protocol):
-    """Everything about a batch that must happen together or not at all.
+    """Everything about a batch that is committed together or not at all.
 
-    The two kinds are `DatabaseTransaction` (inbox, state and outbox in PostgreSQL; offsets after it) and
+    The two kinds are `DatabaseTransaction` (inbox, state and outbox in PostgreSQL, followed by the offsets) and
     `KafkaTransaction` (records and offsets in Kafka).
     """
 
     def process(self, batch: Sequence[Record], offsets: Offsets, terms: Terms = USUAL) -> BatchResult:
-        """Handle a batch. Raises HandlerFailed, with what a handler raised; Withheld; and whatever else came in the way."""
+        """Process a batch. Raises HandlerFailed with a handler's exception, Withheld, and any error of a dependency."""
 
     def probe(self) -> None:
-        """Ask the dependency whether it would take work now; raises whatever says that it would not."""
+        """Check whether the dependency accepts work now. Raises any exception if it does not."""
 
     def dead_letter(self, failed: FailedRecord, offsets: Offsets) -> None:
-        """Put one dead letter where it is safe."""
+        """Store one dead letter durably."""
 
     def commit(self, offsets: Offsets, *, wait: bool) -> None:
-        """Commit offsets of work that is done, if `process` has not done so itself."""
+        """Commit the offsets of finished records, if `process` has not committed them. `wait`: synchronously."""
 
     def reset(self, error: BaseException) -> None:
-        """Let go of what a try that failed with `error` has left, a broken connection say."""
+        """Clean up after an attempt that failed with `error`, for example close a broken connection."""
 
     def raise_if_unsure(self) -> None:
-        """Raise Unsure when only a new start can tell how the last transaction ended."""
+        """Raise Unsure if only a restart can tell how the last transaction ended."""

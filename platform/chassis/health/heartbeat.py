@@ -25,7 +25,7 @@ class Heartbeat:
         """Whether the loop waits for this part: it may answer others, and yet not do what the loop asks of it."""
         return any(one.part == part and not one.up for one in self._dependencies)
 
-    def say(self, part: str, reason: str) -> None:
+    def report(self, part: str, reason: str) -> None:
         """Say what is the matter with a part of this worker; an empty reason is that nothing is."""
         self._said[part] = reason
 

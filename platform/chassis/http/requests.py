@@ -5,12 +5,13 @@ parameter in an unknown character set, say) would be a bare 500 without a reques
 """
 
 import codecs
+import re
 from collections.abc import Callable
 from http import HTTPStatus
 from typing import Any, ClassVar, NamedTuple
 
 from django.core.handlers import asgi, wsgi
-from django.http import HttpRequest
+from django.http import HttpRequest, UnreadablePostError
 from django.http.response import HttpResponseBase
 from django.utils.http import parse_header_parameters
 
@@ -32,6 +33,15 @@ class _Strict(HttpRequest):
 
     refusal: Refusal | None = None
 
+    @property
+    def body(self) -> bytes:
+        """The whole body. Raises UnreadablePostError for one that is shorter than its Content-Length: a part may look whole."""
+        body = super().body
+        announced = self.META.get("CONTENT_LENGTH") or "0"
+        if announced.isdigit() and len(body) < int(announced):
+            raise UnreadablePostError("the body breaks off")
+        return body
+
     def _set_content_type_params(self, meta: dict[str, Any]) -> None:
         try:
             self.content_type, self.content_params = parse_header_parameters(meta.get("CONTENT_TYPE", ""))
@@ -49,8 +59,7 @@ class WSGIRequest(_Strict, wsgi.WSGIRequest):
 
     def __init__(self, environ: dict[str, Any]) -> None:
         super().__init__(environ)
-        if environ.get("SERVER_PROTOCOL") == "HTTP/1.1" and not environ.get("HTTP_HOST"):
-            self.refusal = _NO_HOST
+        self.refusal = _about_host(self.META, environ.get("SERVER_PROTOCOL") == "HTTP/1.1") or self.refusal
 
 
 class ASGIRequest(_Strict, asgi.ASGIRequest):
@@ -58,8 +67,7 @@ class ASGIRequest(_Strict, asgi.ASGIRequest):
 
     def __init__(self, scope: Any, body_file: Any) -> None:
         super().__init__(scope, body_file)
-        if scope.get("http_version") == "1.1" and not self.META.get("HTTP_HOST"):
-            self.refusal = _NO_HOST
+        self.refusal = _about_host(self.META, scope.get("http_version") == "1.1") or self.refusal
 
 
 class WSGIHandler(wsgi.WSGIHandler):
@@ -94,10 +102,26 @@ class RefusalMiddleware:
 
 
 _NO_HOST = Refusal(HTTPStatus.BAD_REQUEST, "HTTP/1.1 needs a Host.")
+_NO_PORT = Refusal(HTTPStatus.BAD_REQUEST, "The Host's port is none.")
+_CODED = Refusal(HTTPStatus.NOT_IMPLEMENTED, "The only transfer coding that is taken is chunked.")  # RFC 9112, 6.1
 _ENCODED = Refusal(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "Send the body without a Content-Encoding.")
 
 
+_PORT = re.compile(r":0*([0-9]+)\Z")
+
+
+def _about_host(meta: dict[str, Any], is_needed: bool) -> Refusal | None:
+    host = meta.get("HTTP_HOST", "")
+    if is_needed and not host:
+        return _NO_HOST
+    port = _PORT.search(host)
+    # It would stand in every link. Its length first: an integer may have so many digits only.
+    return _NO_PORT if port and (len(port[1]) > 5 or int(port[1]) > 65535) else None
+
+
 def _about_body(meta: dict[str, Any], parameters: dict[str, str]) -> Refusal | None:
+    if meta.get("HTTP_TRANSFER_ENCODING", "").strip().lower() not in {"", "chunked"}:
+        return _CODED
     if meta.get("CONTENT_LENGTH") in {None, "", "0"}:
         return None
     if meta.get("HTTP_CONTENT_ENCODING", "").strip().lower() not in {"", "identity"}:

@@ -12,7 +12,7 @@ Partition = tuple[str, int]
 Headers = list[tuple[str, bytes | None]]
 
 LONGEST_LOGGED = 200
-"""Characters of an id that a log line shows: whoever writes to a topic may have made it as long as he likes."""
+"""Characters of an id that a log line or a span shows: whoever writes to a topic may have made it as long as he likes."""
 
 _headers_of = methodcaller("headers")
 """`message.headers()`, checked. For a name that is not UTF-8 it gives a broken list and an exception at the same time; a call
@@ -30,6 +30,7 @@ class Record:
     value: bytes | None
     headers: Headers
     timestamp_ms: int
+    """When it was written, as its writer said; -1 where that said nothing."""
     size: int = 0
     attempts: int = 0
     """Failed tries so far, in this process."""

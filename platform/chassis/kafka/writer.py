@@ -113,7 +113,9 @@ class Writer:
             self._note(index, record, exception.args[0])
             raise
         except clients.UNWRITABLE as error:
-            self._refused = self._refused or RecordRefused(index, f"no Kafka record: {type(error).__name__}: {error}")
+            self._refused = self._refused or RecordRefused(
+                index, f"not a valid Kafka record: {type(error).__name__}: {error}"
+            )
             raise
 
     def _on_delivery(self, index: int, record: Outbound, error: KafkaError | None, _: Message) -> None:

@@ -175,7 +175,7 @@ class Sending:
                 reason = f"{sizes.of(*record)} bytes; KAFKA_MAX_MESSAGE_BYTES is {sizes.largest_event()}"
                 return Answer(row, Verdict.REFUSED, reason)  # its readers would not accept it
         except Exception as error:  # noqa: BLE001  a row that somebody else wrote may be anything
-            return Answer(row, Verdict.REFUSED, f"no Kafka record: {type(error).__name__}: {error}")
+            return Answer(row, Verdict.REFUSED, f"not a valid Kafka record: {type(error).__name__}: {error}")
         try:
             return self._insist(client, row, *record, alone)
         except KafkaException as exception:
@@ -184,7 +184,7 @@ class Sending:
                 self._failure = said
             return self._answer(row, said, alone=True)  # what the client itself refuses was in nobody's company
         except clients.UNWRITABLE as error:
-            return Answer(row, Verdict.REFUSED, f"no Kafka record: {type(error).__name__}: {error}")
+            return Answer(row, Verdict.REFUSED, f"not a valid Kafka record: {type(error).__name__}: {error}")
 
     @staticmethod
     def _never(row: Row) -> str:

@@ -50,12 +50,12 @@ def reprocess(record: Record) -> None:
     """
     known = handlers()
     event = unseal(record, known[record.topic].event)
-    with transaction.atomic(using=settings.SERVICE_DATABASE), OneTransaction.begun() as ours:
+    with transaction.atomic(using=settings.SERVICE_DATABASE), OneTransaction.begun() as one_transaction:
         inbox.claim([event])
         with dispatch.traced([(record, event)]) as received:
             try:
                 dispatch.call(received, known)
-                ours.end()
+                one_transaction.end()
             except HandlerFailed as failed:
                 raise (failed.error if isinstance(failed.error, Exception) else failed) from None
     log.info("event reprocessed", request_id=event.request_id, **record.log_fields())

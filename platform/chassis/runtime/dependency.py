@@ -21,7 +21,7 @@ class Dependency:
         self.why = ""
         """What a person has to know about it while it is down; without an address, as `/health/ready` shows it."""
         self.next_try = 0.0
-        self.away = False
+        self.confirmed_down = False
         """Whether it did not answer when it was asked itself; else it is down only as far as one can tell from events."""
         self._failures = 0
         self._since = 0.0
@@ -53,14 +53,14 @@ class Dependency:
         if not self.up:
             log.info(f"no longer waiting for the {self.name}")
         self._failures = 0
-        self.away = False
+        self.confirmed_down = False
 
     def answered(self) -> None:
         """It answered."""
         if not self.up:
             log.info(f"the {self.name} is back", seconds=round(time.monotonic() - self._since, 1), tries=self._failures)
         self._failures = 0
-        self.away = False
+        self.confirmed_down = False
 
 
 def _first_line(error: BaseException) -> str:

@@ -102,5 +102,5 @@ class Heartbeat(Protocol):
     def beat(self) -> None:
         """Say that the loop turned."""
 
-    def say(self, part: str, reason: str) -> None:
+    def report(self, part: str, reason: str) -> None:
         """Say what is the matter with a part of this worker; an empty reason is that nothing is."""

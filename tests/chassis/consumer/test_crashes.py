@@ -28,7 +28,7 @@ class TestMemory:
 
     @given(st.integers(0, 1000), st.dictionaries(st.integers(0, 2**60), st.integers(1, 5), max_size=200))
     def test_comes_back_as_it_was_and_fits(self, starts, suspects):
-        text = offset_metadata.dump(Memory(0, suspects).said(starts))
+        text = offset_metadata.dump(Memory(0, suspects).to_metadata(starts))
         assert len(text or "") <= 4_096
         again = Memory.of(text)
         assert again.starts == starts
@@ -36,8 +36,8 @@ class TestMemory:
         assert len(again.suspects) == min(50, len(suspects))
 
     def test_what_was_being_tried_is_a_suspect_once_more(self):
-        assert Memory.of(offset_metadata.dump(Memory(0, {7: 1}).said(2, trying=7))).suspects == {7: 2}
-        assert Memory.of(offset_metadata.dump(Memory(0, {7: 1}).said(2, trying=9))).suspects == {7: 1, 9: 1}
+        assert Memory.of(offset_metadata.dump(Memory(0, {7: 1}).to_metadata(2, trying=7))).suspects == {7: 2}
+        assert Memory.of(offset_metadata.dump(Memory(0, {7: 1}).to_metadata(2, trying=9))).suspects == {7: 1, 9: 1}
 
 
 class Life:
@@ -106,7 +106,7 @@ def test_lives_that_end_in_their_first_batch_are_counted_and_then_one_at_a_time_
         life = live()
         assert life.guard.begin(taken := batch(life, 0, 1, 2, 3)) == "handle"
         assert len(taken) == 4
-        assert life.committed() == (0, offset_metadata.dump(Memory().said(starts + 1)))
+        assert life.committed() == (0, offset_metadata.dump(Memory().to_metadata(starts + 1)))
     for ends in range(TRIES):
         life = live()
         ours = [offset for offset in (0, 1, 2, 3) if offset >= life.committed()[0]]
@@ -115,7 +115,7 @@ def test_lives_that_end_in_their_first_batch_are_counted_and_then_one_at_a_time_
             assert len(taken) == 1
             life.handle(taken)
         assert [one.offset for one in taken] == [2]
-        assert life.guard.unclean_ends(taken[0]) == ends
+        assert life.guard.crash_count(taken[0]) == ends
         assert life.guard.begin(taken) == "handle"
     last = live()
     last.receive(2, 3)
@@ -130,9 +130,9 @@ def test_lives_that_end_in_their_first_batch_are_counted_and_then_one_at_a_time_
 def test_a_process_that_ends_by_an_exception_takes_no_count_back(live):
     life = live()
     assert life.guard.begin(batch(life, 0, 1)) == "handle"
-    life.guard.keep()
+    life.guard.mark_as_crash()
     life.guard.leave([(life.topic, 0)])
-    assert life.committed() == (0, offset_metadata.dump(Memory().said(1)))
+    assert life.committed() == (0, offset_metadata.dump(Memory().to_metadata(1)))
 
 
 def test_who_was_fenced_off_and_lives_blames_nobody(live):
@@ -148,7 +148,7 @@ def test_who_was_fenced_off_and_lives_blames_nobody(live):
         life = live(same_process=True)
         life.receive(0, 1)
         taken = life.backlog.take(500, 0.0)
-        assert (life.guard.begin(taken), life.guard.unclean_ends(taken[0])) == ("handle", 0)
+        assert (life.guard.begin(taken), life.guard.crash_count(taken[0])) == ("handle", 0)
 
 
 def test_a_clean_end_counts_no_start(live):
@@ -172,11 +172,11 @@ def test_a_retried_event_that_holds_the_place_is_no_suspect_and_those_behind_it_
         life.backlog.fail(held, 1e9)
         life.guard.end()
         [culprit] = life.backlog.take(500, 0.0)
-        assert (culprit.offset, life.guard.unclean_ends(culprit)) == (1, ends)
+        assert (culprit.offset, life.guard.crash_count(culprit)) == (1, ends)
         assert life.guard.begin([culprit]) == "handle"
     life = live()
     held, culprit, _ = life.receive(0, 1, 2)
-    assert life.guard.unclean_ends(held) == 0
+    assert life.guard.crash_count(held) == 0
     assert life.guard.begin([culprit]) == "dead-letter"
 
 

@@ -54,7 +54,7 @@ def missing(scene, monkeypatch) -> str:
 def test_a_topic_that_is_read(scene, missing):
     with running(Consumer) as loop:
         reason = eventually(lambda: said(loop))
-        assert reason.startswith(f"topics cannot be used: {missing} (missing); make missing topics with")
+        assert reason.startswith(f"topics cannot be used: {missing} (missing); create missing topics with")
         scene.send(scene.event(1))
         eventually(lambda: scene.handled, what="the other topic is consumed")
         make_topic(missing)

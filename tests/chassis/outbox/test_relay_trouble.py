@@ -46,10 +46,10 @@ class TestOddRows:
     @pytest.mark.parametrize(
         ("change", "reason"),
         [
-            ({"headers": [["h", 5]]}, "no Kafka record"),
-            ({"headers": {"h": "no list"}}, "no Kafka record"),
-            ({"headers": [["h"]]}, "no Kafka record"),
-            ({"headers": [[7, "x"]]}, "no Kafka record"),
+            ({"headers": [["h", 5]]}, "not a valid Kafka record"),
+            ({"headers": {"h": "no list"}}, "not a valid Kafka record"),
+            ({"headers": [["h"]]}, "not a valid Kafka record"),
+            ({"headers": [[7, "x"]]}, "not a valid Kafka record"),
         ],
     )
     def test_are_parked_with_their_reason_and_the_rest_goes_on(self, change, reason):
