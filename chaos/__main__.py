@@ -1,4 +1,4 @@
-"""`python -m chaos`; `make chaos` calls it. Exit status 0 only if nothing was lost, doubled, out of order or stuck."""
+"""`python -m chaos`, which `make chaos` runs. Exits with 0 only if nothing is lost, duplicated, out of order or stuck."""
 
 import asyncio
 import signal
@@ -10,22 +10,22 @@ INTERRUPTED = 130
 
 
 def main() -> int:
-    """Do one run."""
+    """Run once."""
     try:
         plan = Plan.read()
     except BadPlan as error:
         print(error, file=sys.stderr)
         return 2
     try:
-        return asyncio.run(_until_asked_to_stop(plan))
+        return asyncio.run(_run_until_signalled(plan))
     except (KeyboardInterrupt, asyncio.CancelledError):
         print("\nstopped", file=sys.stderr)
         return INTERRUPTED
 
 
-async def _until_asked_to_stop(plan: Plan) -> int:
+async def _run_until_signalled(plan: Plan) -> int:
     from chaos.storm import run
-    from embedded.display import complain
+    from embedded.display import print_error
     from embedded.engines import prepare
     from embedded.errors import EmbeddedError
 
@@ -37,7 +37,7 @@ async def _until_asked_to_stop(plan: Plan) -> int:
         prepare()
         return 0 if await run(plan) else 1
     except EmbeddedError as error:
-        complain(f"chaos failed: {error}")
+        print_error(f"chaos failed: {error}")
         return 1
 
 

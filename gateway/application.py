@@ -5,6 +5,7 @@ from urllib.parse import unquote_to_bytes
 
 from django.conf import settings
 
+from chassis.http.forwarded import Proxies
 from gateway import headers, routes
 from gateway.access import AccessLog
 from gateway.call import Call
@@ -31,7 +32,7 @@ class Gateway:
             service=settings.SERVICE_NAME, level=settings.LOG_LEVEL, as_json=settings.LOG_FORMAT == "json"
         )
         self._forwarding = headers.Forwarding(
-            allowed_hosts=settings.ALLOWED_HOSTS, trusted=settings.TRUST_FORWARDED_HEADERS, prefix=routes.PREFIX
+            allowed_hosts=settings.ALLOWED_HOSTS, proxies=Proxies(settings.TRUSTED_PROXIES), prefix=routes.PREFIX
         )
         patience = settings.GATEWAY_CONNECT_TIMEOUT_SECONDS
         self._proxy = Proxy(
@@ -62,7 +63,7 @@ class Gateway:
         if self._hides_internal:
             _check_door(call)
         if options(call) is not None:
-            self._forwarding.host(call.read.ours, head.host)
+            self._forwarding.host(call.read.ours, client=call.client.address, host=head.host)
         elif route is not None:
             call.handler = self._proxy
             call.route = route

@@ -1,12 +1,13 @@
 """One request of one client: what it asks for, who answers it, and the answer on its way back."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Protocol
 
 from gateway import problems
 from gateway.connection import Header
 from gateway.edge import answers
+from gateway.edge.outgoing import Outgoing
 from gateway.problems import Refused
 from gateway.trace import Trace
 
@@ -48,7 +49,7 @@ class Call:
     """One request of one client. Its answer is written by `answer`, or by `start`, `write` and `end`."""
 
     __slots__ = (
-        "_client", "_interruption", "aborted", "body", "deadline", "handler", "head", "on_gone", "on_interrupt",
+        "_chunked", "_client", "_interruption", "_outgoing", "aborted", "body", "deadline", "handler", "head", "on_gone", "on_interrupt",
         "read", "reason", "replica", "request_id", "route", "started", "started_at", "status", "target", "task", "trace",
     )  # fmt: skip
 
@@ -60,6 +61,8 @@ class Call:
     def __init__(self, client: "Client", head: "Head", *, now: float, timeout: float) -> None:
         self._client = client
         self._interruption: Exception | None = None
+        self._outgoing: Outgoing | None = None
+        self._chunked = False
         self.head = head
         self.body: Body | None = None
         self.started_at = now
@@ -97,6 +100,10 @@ class Call:
         else:
             self.interrupt(Refused(504, "The service did not answer in time.", reason="timeout"))
 
+    def abandon(self) -> None:
+        """It could not be ended as it should be."""
+        self._client.make_room()
+
     def gone(self) -> None:
         """The client has left."""
         self.interrupt(ClientLeft())
@@ -126,6 +133,9 @@ class Call:
         if self.body is not None:
             self.body.release()
             self.body = None
+        if self._outgoing is not None:
+            self._outgoing.close()
+            self._outgoing = None
         self._client.answered(self)
 
     # --- the answer ---
@@ -142,24 +152,46 @@ class Call:
         if self.head.minor and not self.started:
             self._client.output.write(answers.interim(status, fields))
 
-    def start(self, status: int, fields: list[Header]) -> bool:
-        """Send the head of an answer; whether its body is to be sent in chunks."""
+    def start(self, status: int, fields: list[Header]) -> None:
+        """Send the head of an answer, whose body follows by `write` and `end`."""
         self.status = status
         self.started = True
-        chunked = False
         if not answers.bodiless(status) and not any(name == b"content-length" for name, _ in fields):
             if self.head.minor and self.head.method != "HEAD":
                 fields.append((b"transfer-encoding", b"chunked"))
-                chunked = True
+                self._chunked = True
             else:
                 self._client.keep = False
         self._client.output.write(answers.head(status, fields, close=self._client.closes(fields)))
-        return chunked
+        self._outgoing = Outgoing(self._client.output, self._client.edge.room)
 
     async def write(self, data: bytes) -> None:
-        """Send a piece of the body; waits while the client does not take it."""
-        self._client.output.write(data)
-        await self._client.output.drain()
+        """Send a piece of the body, as fast as the client takes it; does not wait for that while there is room."""
+        assert self._outgoing is not None
+        await self._outgoing.send(b"%x\r\n%b\r\n" % (len(data), data) if self._chunked else data)
+
+    async def drain(self) -> None:
+        """Wait until the client takes more."""
+        if not self._client.output.is_writable:
+            await self._wait_for_client(self._client.output.drain())
+
+    async def end(self) -> None:
+        """There is no more; waits until the client has taken all of it."""
+        assert self._outgoing is not None
+        if self._chunked:
+            await self._outgoing.send(b"0\r\n\r\n")
+        if not self._outgoing.is_empty:
+            await self._wait_for_client(self._outgoing.sent())
+
+    async def _wait_for_client(self, until: Coroutine[None, None, None]) -> None:
+        # It is the client's turn: its place may be needed for another.
+        self._client.edge.connections.waits(self._client)
+        try:
+            await until
+        except asyncio.CancelledError:
+            self.reason = "slow_client"
+            raise
+        self._client.edge.connections.works(self._client)
 
     def refuse(self, refused: Refused) -> None:
         """Answer with a problem, or, in the middle of an answer, leave it broken off so that the client can tell."""

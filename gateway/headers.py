@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from django.http.request import split_domain_port, validate_host
 
+from chassis.http.forwarded import Proxies
 from chassis.observability import correlation
 from gateway.connection import Header
 from gateway.problems import Refused
@@ -95,22 +96,22 @@ def _new_id() -> str:
 class Forwarding:
     """Writes the fields that tell a service who asked for what, and checks the host that was asked for."""
 
-    def __init__(self, *, allowed_hosts: list[str], trusted: bool, prefix: bytes) -> None:
+    def __init__(self, *, allowed_hosts: list[str], proxies: Proxies, prefix: bytes) -> None:
         self._allowed = allowed_hosts
-        self._trusted = trusted
+        self._proxies = proxies
         self._prefix = prefix
         self._hosts: set[bytes] = set()
 
-    def lines(self, ours: dict[bytes, bytes], *, client: bytes, host: bytes, minor: int) -> bytes:
-        """The X-Forwarded lines and Via. The client's own count only where a proxy in front is trusted to write them.
+    def lines(self, ours: dict[bytes, bytes], *, client: str, host: bytes, minor: int) -> bytes:
+        """The X-Forwarded lines and Via. The client's own count only where it is a trusted proxy (TRUSTED_PROXIES).
 
         Raises Refused (400) for a host that is not served here.
         """
-        prefix, scheme = self._prefix, b"http"
-        host = self.host(ours, host)
-        if self._trusted:
+        prefix, scheme, forwarded_for = self._prefix, b"http", client.encode()
+        host = self.host(ours, client=client, host=host)
+        if self._proxies.trusts(client):
             if b"x-forwarded-for" in ours:
-                client = b"%b, %b" % (ours[b"x-forwarded-for"], client)
+                forwarded_for = b"%b, %b" % (ours[b"x-forwarded-for"], forwarded_for)
             if ours.get(b"x-forwarded-proto") in {b"http", b"https"}:
                 scheme = ours[b"x-forwarded-proto"]
             outer = ours.get(b"x-forwarded-prefix", b"").rstrip(b"/")
@@ -121,12 +122,12 @@ class Forwarding:
             via = b"%b, %b" % (ours[b"via"], via)
         return (
             b"X-Forwarded-For: %b\r\nX-Forwarded-Proto: %b\r\nX-Forwarded-Host: %b\r\nX-Forwarded-Prefix: %b\r\nVia: %b\r\n"
-            % (client, scheme, host, prefix, via)
+            % (forwarded_for, scheme, host, prefix, via)
         )
 
-    def host(self, ours: dict[bytes, bytes], host: bytes) -> bytes:
+    def host(self, ours: dict[bytes, bytes], *, client: str, host: bytes) -> bytes:
         """The host that was asked for. Raises Refused (400) for one that is not served here."""
-        if self._trusted:
+        if self._proxies.trusts(client):
             host = ours.get(b"x-forwarded-host", host)
         if host not in self._hosts:
             self._check(host)

@@ -61,15 +61,17 @@ class Pages:
 
     def fail(self, call: Call, error: Exception) -> None:
         """See Handler."""
-        if isinstance(error, ClientLeft):
-            call.status = LEFT
-        elif isinstance(error, Refused):
-            call.refuse(error)
-        else:
-            logger.error("a page failed", request_id=call.request_id, error=type(error).__name__)
-            call.refuse(problems.BUG)
-        self._log.write("", call, self._loop.time() - call.started_at)
-        self._finish(call)
+        try:
+            if isinstance(error, ClientLeft):
+                call.status = LEFT
+            elif isinstance(error, Refused):
+                call.refuse(error)
+            else:
+                logger.error("a page failed", request_id=call.request_id, error=type(error).__name__)
+                call.refuse(problems.BUG)
+            self._log.write("", call, self._loop.time() - call.started_at)
+        finally:
+            self._finish(call)
 
     def _finish(self, call: Call) -> None:
         self._watch.remove(call)
@@ -101,7 +103,6 @@ class _Exchange:
         self._asked = False
         self._status = 0
         self._fields: list[Header] = []
-        self._chunked = False
         self.ended = False
         call.on_gone = self._left.set
 
@@ -134,11 +135,13 @@ class _Exchange:
             self._whole(body)
             return
         if not call.started:
-            self._chunked = call.start(self._status, self._fields)
-        if call.method != "HEAD":
-            await call.write((b"%x\r\n%b\r\n" % (len(body), body) if body else b"") if self._chunked else body)
-            if self.ended and self._chunked:
-                await call.write(b"0\r\n\r\n")
+            call.start(self._status, self._fields)
+        if body and call.method != "HEAD":
+            # Nobody else waits for a page: it comes as fast as the client reads it.
+            await call.drain()
+            await call.write(body)
+        if self.ended and call.method != "HEAD":
+            await call.end()
 
     def _whole(self, body: bytes) -> None:
         fields = self._fields

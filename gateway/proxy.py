@@ -15,7 +15,6 @@ from gateway.access import AccessLog
 from gateway.call import LEFT, Call, ClientLeft
 from gateway.connection import Answer, Header, UpstreamError
 from gateway.edge import heads
-from gateway.edge.outgoing import Outgoing
 from gateway.problems import Refused
 from gateway.upstream import Exchange, Request, Upstream
 from gateway.watch import Watch
@@ -42,13 +41,17 @@ class Begun:
         """Something of the answer is there: when it is all of it, the client gets it."""
         call, answer = self.call, self.exchange.answer
         call.on_interrupt = None
-        if answer.complete and answer.error is None:
+        if not answer.complete or answer.error is not None:
+            self.proxy.start_task(call, self.request, self.exchange)
+            return
+        try:
             body = b"".join(answer.chunks)
             self.exchange.end()
             call.answer(answer.status, _fields(call, answer, body), body)
+        except Exception as error:  # noqa: BLE001  fail() says it; here it would end the connection to the service
+            self.proxy.fail(call, error)
+        else:
             self.proxy.finish(call)
-            return
-        self.proxy.start_task(call, self.request, self.exchange)
 
     def interrupted(self) -> None:
         """Nobody waits for the answer any more."""
@@ -98,8 +101,8 @@ class Proxy:
         """See Handler. Where an idle connection and an answer in one piece make it possible, without a task."""
         try:
             request = self._request(call)
-        except Refused as refused:
-            self.fail(call, refused)
+        except Exception as error:  # noqa: BLE001  fail() says it
+            self.fail(call, error)
             return
         if request.repeatable and request.more is None:
             exchange = self._upstreams[call.route.service].send_at_once(request)
@@ -117,19 +120,28 @@ class Proxy:
 
     def fail(self, call: Call, error: Exception) -> None:
         """See Handler."""
-        if isinstance(error, ClientLeft):
-            call.status = LEFT
-        elif isinstance(error, Refused | UpstreamError):
-            call.refuse(problems.of(error))
-        else:
-            logger.error("the proxy failed", request_id=call.request_id, exc_info=error)
-            call.refuse(problems.BUG)
-        self.finish(call)
+        try:
+            if isinstance(error, ClientLeft):
+                call.status = LEFT
+            elif isinstance(error, Refused | UpstreamError):
+                call.refuse(problems.of(error))
+            else:
+                logger.error("the proxy failed", request_id=call.request_id, exc_info=error)
+                call.refuse(problems.BUG)
+        finally:
+            self.finish(call)
 
     def finish(self, call: Call) -> None:
         """The call is over, one way or the other: count and log it."""
         self._under_way -= 1
         self._watch.remove(call)
+        try:
+            self._record(call)
+        finally:
+            # Whatever fails there: the connection goes on, or is closed.
+            call.finished()
+
+    def _record(self, call: Call) -> None:
         seconds = self._loop.time() - call.started_at
         service = call.route.service
         metrics.answered(service, call.method, call.status, seconds)
@@ -138,7 +150,6 @@ class Proxy:
         if call.trace is not None:
             call.trace.end(call.status)
         self._log.write(call.route.label, call, seconds)
-        call.finished()
 
     async def _serve(self, call: Call, request: Request, exchange: Exchange | None) -> None:
         failure: Exception | None = None
@@ -165,9 +176,7 @@ class Proxy:
         assert call.trace is not None
         lines = read.lines
         lines.append(
-            self._forwarding.lines(
-                read.ours, client=call.client.address.encode(), host=head.host or b"", minor=head.minor
-            )
+            self._forwarding.lines(read.ours, client=call.client.address, host=head.host or b"", minor=head.minor)
         )
         lines.append(b"X-Request-Id: %b\r\ntraceparent: %b\r\n" % (call.request_id.encode(), call.trace.traceparent))
         if call.trace.tracestate:
@@ -210,30 +219,13 @@ async def _answer(call: Call, exchange: Exchange) -> None:
         exchange.end()
         call.answer(answer.status, fields, body)
         return
-    chunked = call.start(answer.status, fields)
-    outgoing = Outgoing(call.client.output, call.client.edge.room)
-    try:
-        while body or not answer.complete:
-            if body:
-                await outgoing.send(b"%x\r\n%b\r\n" % (len(body), body) if chunked else body)
-            body = await connection.body(answer)
-        exchange.end()
-        if chunked:
-            await outgoing.send(b"0\r\n\r\n")
-        if not outgoing.is_empty:
-            call.client.only_reads()
-            await _taken(call, outgoing)
-    finally:
-        outgoing.close()
-
-
-async def _taken(call: Call, outgoing: Outgoing) -> None:
-    """Wait until the client has taken the rest of its answer."""
-    try:
-        await outgoing.sent()
-    except asyncio.CancelledError:
-        call.reason = "slow_client"
-        raise
+    call.start(answer.status, fields)
+    while body or not answer.complete:
+        if body:
+            await call.write(body)
+        body = await connection.body(answer)
+    exchange.end()
+    await call.end()
 
 
 def _target(head: heads.Head) -> bytes:

@@ -13,6 +13,7 @@ import structlog
 import uvloop
 from django.conf import settings
 
+from chassis.http.forwarded import Proxies
 from gateway import drain
 from gateway.application import Gateway
 from gateway.edge.connections import Connections
@@ -64,7 +65,9 @@ class Server:
         edge = Edge(
             application,
             connections=Connections(
-                most=settings.GATEWAY_MAX_CONNECTIONS, most_per_address=settings.GATEWAY_MAX_CONNECTIONS_PER_ADDRESS
+                most=settings.GATEWAY_MAX_CONNECTIONS,
+                most_per_address=settings.GATEWAY_MAX_CONNECTIONS_PER_ADDRESS,
+                exempt=Proxies(settings.TRUSTED_PROXIES).trusts,
             ),
             room=Room(most_memory=settings.GATEWAY_BODY_MEMORY_BYTES, most_files=settings.GATEWAY_BODY_FILE_BYTES),
             watch=watch,

@@ -7,7 +7,11 @@ first looks at them.
 import asyncio
 from typing import Protocol
 
+import structlog
+
 TICK_SECONDS = 0.05
+
+logger = structlog.get_logger(__name__)
 
 
 class Watched(Protocol):
@@ -17,6 +21,9 @@ class Watched(Protocol):
 
     def expire(self) -> None:
         """Its time is over."""
+
+    def abandon(self) -> None:
+        """Close its connection."""
 
 
 class Watch:
@@ -43,5 +50,11 @@ class Watch:
     def _tick(self) -> None:
         now = self._loop.time()
         for watched in [each for each in self._watched if each.deadline <= now]:
-            watched.expire()
+            try:
+                watched.expire()
+            except Exception:
+                # The clock is everybody's: it goes on, whatever the end of one request does.
+                logger.exception("a request could not be ended")
+                self._watched.discard(watched)
+                watched.abandon()
         self._timer = self._loop.call_later(TICK_SECONDS, self._tick) if self._watched else None

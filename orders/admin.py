@@ -1,4 +1,4 @@
-"""Orders in Django's admin, to look at: only events change one."""
+"""Orders in Django's admin, read-only: only events change an order."""
 
 from django.contrib import admin
 from django.utils.html import format_html_join
@@ -10,9 +10,9 @@ from orders.models import Order
 
 @admin.register(Order)
 class OrderAdmin(ReadOnlyAdmin):
-    """Every order with its items, status and payment. Orders come through the API and from events.
+    """Every order with its items, status and payment. Orders are created through the API and by events.
 
-    Only a payment changes an order, and one that was paid for must be found again: nobody deletes it.
+    Only a payment changes an order, and none is deleted: a paid order must remain traceable.
     """
 
     list_display = ("id", "user_id", "total_amount", "status", "payment_id", "is_welcome", "created_at")
@@ -24,7 +24,7 @@ class OrderAdmin(ReadOnlyAdmin):
 
     @admin.display(description="items")
     def lines(self, order: Order) -> SafeString:
-        """The items, one a line."""
+        """The items, one per line."""
         return format_html_join(
             "", "<div>{} x {} at {}</div>", ((i["quantity"], i["productId"], i["price"]) for i in order.items)
         )

@@ -1,4 +1,4 @@
-"""Orders over HTTP: validate, call one use case, answer."""
+"""Orders over HTTP: validate, call one use case, respond."""
 
 from typing import Any
 
@@ -19,16 +19,16 @@ from orders.serializers import OrderFilter, OrderSerializer
 
 
 class OrderViewSet(mixins.ListModelMixin, mixins.CreateModelMixin, mixins.RetrieveModelMixin, ConditionalViewSet):
-    """What users have ordered, newest first. Only events change an order, so there is no PUT."""
+    """The orders of users, newest first. Only events change an order, so there is no PUT."""
 
     queryset = Order.objects.all()
     serializer_class = OrderSerializer
     lookup_field = "id"
-    # A form has no shape for a list of items: the browsable API offers raw JSON instead.
+    # An HTML form cannot represent a list of items: the browsable API offers raw JSON instead.
     parser_classes = (JSONParser,)
 
     def filter_queryset(self, queryset: QuerySet[Order, Any]) -> QuerySet[Order, Any]:
-        """Only one user's orders, where `?userId=` asks for it."""
+        """Only the orders of one user, with `?userId=`."""
         if self.action != "list":
             return queryset
         wanted = OrderFilter(data=self.request.query_params.dict())
@@ -42,7 +42,7 @@ class OrderViewSet(mixins.ListModelMixin, mixins.CreateModelMixin, mixins.Retrie
 
     @idempotent
     def create(self, request: Request, *args: Any, **kwargs: Any) -> Response:
-        """Order something; the event `order.created` follows, and the payment decides the status."""
+        """Create an order; the event `order.created` follows, and the payment determines the status."""
         return super().create(request, *args, **kwargs)
 
     def perform_create(self, serializer: BaseSerializer[Order]) -> None:
@@ -50,5 +50,5 @@ class OrderViewSet(mixins.ListModelMixin, mixins.CreateModelMixin, mixins.Retrie
         serializer.instance = services.create_order(**serializer.validated_data)
 
     def get_success_headers(self, data: Any) -> dict[str, str]:
-        """Where the new order is."""
+        """The URL of the new order."""
         return {"Location": reverse("order-detail", kwargs={"id": data["id"]})}

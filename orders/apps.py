@@ -2,6 +2,6 @@ from django.apps import AppConfig
 
 
 class OrdersConfig(AppConfig):
-    """What users have ordered."""
+    """The orders of users."""
 
     name = "orders"

@@ -1,4 +1,4 @@
-"""ASGI, for a server that speaks nothing else; WSGI is several times faster for these views."""
+"""ASGI entry point, for servers that support nothing else. WSGI is several times faster for these views."""
 
 import os
 

@@ -1,4 +1,4 @@
-"""The facts that orders publishes, and its own reading of those that it consumes."""
+"""The events that orders publishes, and its own models of those that it consumes."""
 
 import uuid
 from typing import Annotated, Literal
@@ -22,7 +22,7 @@ class OrderedItem(BaseModel):
 
 
 class OrderCreated(Event):
-    """Somebody ordered something; it waits for its payment."""
+    """An order was created; its payment is pending."""
 
     topic = "order.created"
 
@@ -34,7 +34,7 @@ class OrderCreated(Event):
 
 
 class UserCreated(Event):
-    """users: somebody joined. Who it is does not matter here, and so it is not read."""
+    """`user.created`, with the field that orders uses."""
 
     topic = "user.created"
 
@@ -42,7 +42,7 @@ class UserCreated(Event):
 
 
 class PaymentCompleted(Event):
-    """payments: an order was paid for, or its payment failed."""
+    """`payment.completed`, with the fields that orders uses."""
 
     topic = "payment.completed"
 

@@ -1,4 +1,4 @@
-"""What orders reacts to."""
+"""The events that orders reacts to."""
 
 from collections.abc import Sequence
 
@@ -9,11 +9,11 @@ from orders.events import PaymentCompleted, UserCreated
 
 @handles(UserCreated)
 def welcome(received: Sequence[Received[UserCreated]]) -> None:
-    """A new user gets the welcome order."""
+    """Create the welcome order of each new user."""
     services.make_welcome_orders(received)
 
 
 @handles(PaymentCompleted)
 def close(received: Sequence[Received[PaymentCompleted]]) -> None:
-    """A payment closes its order."""
+    """Close the orders that payments are for."""
     services.close_orders(received)

@@ -1,4 +1,4 @@
-"""An order, its legal transitions, and what the database itself holds true of one."""
+"""The order model: its legal transitions, and the constraints that the database enforces."""
 
 import json
 import uuid
@@ -14,12 +14,12 @@ from django.utils import timezone
 
 from chassis import json as chassis_json
 
-WELCOME = uuid.UUID("d0f5c3a6-6a0e-5a4e-9a52-6d2b8f6c1e77")
-"""Namespace of the ids of welcome orders: each is a function of its user's id."""
+WELCOME_NAMESPACE = uuid.UUID("d0f5c3a6-6a0e-5a4e-9a52-6d2b8f6c1e77")
+"""Namespace for the ids of welcome orders: each is derived from the user's id."""
 
 
 class Item(TypedDict):
-    """One line of an order, as the API, the database and the events have it."""
+    """One line of an order, in the form that the API, the database and the events share."""
 
     productId: str
     quantity: int
@@ -27,31 +27,31 @@ class Item(TypedDict):
 
 
 class IllegalTransition(Exception):
-    """An order that is paid or failed stays so, with the payment that it has."""
+    """A paid or failed order keeps its status and its payment."""
 
 
 class _Encoder(json.JSONEncoder):
-    """Prices as JSON numbers with two decimals."""
+    """Encodes prices as JSON numbers with two decimals."""
 
     def encode(self, o: Any) -> str:
         return chassis_json.dumps(o).decode()
 
 
 class _Decoder(json.JSONDecoder):
-    """Prices as Decimals."""
+    """Decodes prices as Decimals."""
 
     def decode(self, s: str, *_: Any) -> Any:
         return chassis_json.loads(s.encode())
 
 
 class OrderManager(models.Manager["Order"]):
-    """Orders by the set: a batch of events costs one statement."""
+    """Set-based writes: a batch of events costs one statement."""
 
     def add_welcome(self, user_ids: Iterable[str]) -> list["Order"]:
-        """Insert the welcome order of each user who has none; returns the new ones.
+        """Insert the welcome order of each user who has none, and return the new ones.
 
-        Twice the same user, in one batch or ever, is one order. The rows go in by the order of their ids, so that two
-        processes with the same users wait for each other, and never deadlock.
+        Rows are inserted in the order of their ids, so that processes that insert the same ones wait for each other
+        instead of deadlocking.
         """
         orders = sorted(map(Order.welcome, set(user_ids)), key=lambda order: order.id.int)
         with connections[settings.SERVICE_DATABASE].cursor() as cursor:
@@ -69,10 +69,10 @@ class OrderManager(models.Manager["Order"]):
         return [order for order in orders if order.id in new]
 
     def locked(self, ids: Iterable[uuid.UUID]) -> dict[uuid.UUID, "Order"]:
-        """These orders, without their items, held until the transaction ends; by id, so that nobody deadlocks."""
-        # Not `pk__in`: hundreds of parameters cost more than the rows.
-        held = "SELECT id, status, payment_id FROM orders WHERE id = ANY(%s::uuid[]) ORDER BY id FOR UPDATE"
-        return {order.id: order for order in self.raw(held, [f"{{{','.join(map(str, ids))}}}"])}
+        """Lock these orders until the transaction ends, and return them without their items. Locking by id avoids deadlocks."""
+        # Not `pk__in`: hundreds of parameters cost more than reading the rows.
+        query = "SELECT id, status, payment_id FROM orders WHERE id = ANY(%s::uuid[]) ORDER BY id FOR UPDATE"
+        return {order.id: order for order in self.raw(query, [f"{{{','.join(map(str, ids))}}}"])}
 
     def save_settled(self, orders: Sequence["Order"]) -> None:
         """Write the outcome of these orders."""
@@ -88,15 +88,15 @@ class OrderManager(models.Manager["Order"]):
 
 
 def _rows(orders: Iterable["Order"], *columns: str) -> str:
-    """These columns of orders as one JSON text, which takes a statement far less time than arrays."""
+    """These columns of orders as one JSON text, which PostgreSQL processes much faster than arrays."""
     return chassis_json.dumps([{column: getattr(order, column) for column in columns} for order in orders]).decode()
 
 
 class Order(models.Model):
-    """What a user ordered, what it costs, and how its payment ended."""
+    """An order of a user, with its total and the outcome of its payment."""
 
     class Status(models.TextChoices):
-        """Pending until payment; then paid or failed, for ever."""
+        """Pending until the payment completes; paid and failed are final."""
 
         PENDING = "pending"
         PAID = "paid"
@@ -143,24 +143,24 @@ class Order(models.Model):
 
     @classmethod
     def welcome(cls, user_id: str) -> Self:
-        """The welcome order of a user; its id is the same whenever, and by whomever, it is made."""
-        return cls.of(user_id, cls.WELCOME_ITEMS, id=uuid.uuid5(WELCOME, user_id), is_welcome=True)
+        """The welcome order of a user. Its id does not depend on when or where it is created."""
+        return cls.of(user_id, cls.WELCOME_ITEMS, id=uuid.uuid5(WELCOME_NAMESPACE, user_id), is_welcome=True)
 
     @classmethod
-    def of(cls, user_id: str, items: list[Item], **more: Any) -> Self:
-        """A new order, with its total."""
+    def of(cls, user_id: str, items: list[Item], **fields: Any) -> Self:
+        """A new order with the computed total."""
         total = sum((item["price"] * item["quantity"] for item in items), Decimal(0))
-        return cls(user_id=user_id, items=items, total_amount=total.quantize(Decimal("0.01")), **more)
+        return cls(user_id=user_id, items=items, total_amount=total.quantize(Decimal("0.01")), **fields)
 
     def settle(self, *, payment_id: uuid.UUID, status: Status) -> bool:
-        """Close the order with its payment; False if this very payment had closed it before.
+        """Close the order with its payment. Returns False if this payment has already closed it.
 
-        Raises IllegalTransition where another payment, or another outcome, is on record.
+        Raises IllegalTransition if another payment or another outcome is on record.
         """
         if (self.status, self.payment_id) == (status, payment_id):
             return False
         if status not in self.TRANSITIONS[self.status]:
-            now = f"order {self.id} is {self.status} by {self.payment_id}"
-            raise IllegalTransition(f"{now}, and cannot be {status} by {payment_id}")
+            current = f"order {self.id} is {self.status} by payment {self.payment_id}"
+            raise IllegalTransition(f"{current} and cannot become {status} by payment {payment_id}")
         self.status, self.payment_id = status, payment_id
         return True

@@ -12,7 +12,7 @@ from orders.models import Order
 MAX_ITEMS = 100
 MAX_QUANTITY = 1_000
 MAX_PRICE = Decimal("99999.99")
-"""100 items of 1,000 at 99,999.99 are 9,999,999,000.00: a total that fits its column, whatever is ordered."""
+"""100 items of 1,000 at 99,999.99 cost 9,999,999,000.00, so every total fits its column."""
 
 ORDERED = {
     "userId": "8f14e45f-ceea-467f-9d2c-1e2b6f0f3a55",
@@ -25,7 +25,7 @@ class ItemSerializer(serializers.Serializer[Any]):
 
     productId = TokenField()
     quantity = IntegerField(min_value=1, max_value=MAX_QUANTITY)
-    price = MoneyField(max_value=MAX_PRICE, help_text="Of one, with at most two decimals.")
+    price = MoneyField(max_value=MAX_PRICE, help_text="Price of one unit, with at most two decimals.")
 
 
 @extend_schema_serializer(
@@ -45,7 +45,7 @@ class ItemSerializer(serializers.Serializer[Any]):
     ]
 )
 class OrderSerializer(serializers.Serializer[Any]):
-    """What a user ordered, and how its payment ended."""
+    """An order of a user, with the outcome of its payment."""
 
     id = serializers.UUIDField(read_only=True)
     userId = TokenField(source="user_id")
@@ -56,6 +56,6 @@ class OrderSerializer(serializers.Serializer[Any]):
 
 
 class OrderFilter(serializers.Serializer[Any]):
-    """Which orders a list shows."""
+    """The query parameters of the list."""
 
     userId = TokenField(source="user_id", required=False, help_text="Only the orders of this user.")

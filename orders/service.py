@@ -1,4 +1,4 @@
-"""What the repository knows of orders; everything else is derived from it."""
+"""The declaration of orders, from which everything outside of this folder is derived."""
 
 from services import Service
 from services.declaration import CONSUMER, RELAY

@@ -1,4 +1,4 @@
-"""What can be done with orders. Each use case is one transaction, its events included."""
+"""The use cases of orders. Each is one transaction that includes its events."""
 
 import uuid
 from collections.abc import Sequence
@@ -15,11 +15,11 @@ OUTCOMES = {"completed": Order.Status.PAID, "failed": Order.Status.FAILED}
 
 
 class UnknownOrder(Exception):
-    """A payment for an order that does not exist: its event came out of an order's, so something is very wrong."""
+    """A payment refers to an order that does not exist. Payments are caused by orders, so this indicates lost data."""
 
 
 def create_order(*, user_id: str, items: list[Item]) -> Order:
-    """Take an order and say so; the total is computed here."""
+    """Create an order, computing its total, and publish `order.created`."""
     order = Order.of(user_id, items)
     with transaction.atomic(using=settings.SERVICE_DATABASE):
         order.save(force_insert=True)
@@ -28,10 +28,10 @@ def create_order(*, user_id: str, items: list[Item]) -> Order:
 
 
 def make_welcome_orders(received: Sequence[Received[UserCreated]]) -> None:
-    """Give each new user the welcome order, once for ever: who has one already gets, and causes, nothing."""
+    """Create the welcome order of each user who has none; nothing is done or published for the others."""
     with transaction.atomic(using=settings.SERVICE_DATABASE):
         orders = Order.objects.add_welcome(one.event.user_id for one in received)
-        # Backwards, so that of several events of one user the first is the cause.
+        # In reverse, so that of several events of one user the first is the cause.
         causes = {one.event.user_id: one for one in reversed(received)}
         publish_all(
             Outgoing(_created(order), key=str(order.id), cause=causes[order.user_id], event_id=created_id(order))
@@ -40,7 +40,7 @@ def make_welcome_orders(received: Sequence[Received[UserCreated]]) -> None:
 
 
 def close_orders(received: Sequence[Received[PaymentCompleted]]) -> None:
-    """Close the orders that these payments are for; a payment that is on record changes nothing.
+    """Close the orders that these payments are for. A payment that is already on record changes nothing.
 
     Raises UnknownOrder, and IllegalTransition for a payment that contradicts the one on record.
     """
@@ -57,7 +57,10 @@ def close_orders(received: Sequence[Received[PaymentCompleted]]) -> None:
 
 
 def republish_created(*, order_id: uuid.UUID) -> bool:
-    """Publish the order's `order.created` again, as the same event; False if the order is closed, or its event not sent yet."""
+    """Republish the order's `order.created`, with the same id.
+
+    Returns False if the order is closed or the event has not been sent yet.
+    """
     with transaction.atomic(using=settings.SERVICE_DATABASE):
         order = Order.objects.select_for_update().get(pk=order_id)
         if order.status != Order.Status.PENDING:
@@ -66,7 +69,7 @@ def republish_created(*, order_id: uuid.UUID) -> bool:
 
 
 def created_id(order: Order) -> str:
-    """The id of the one `order.created` that an order ever has."""
+    """The id of the only `order.created` that an order has."""
     return str(uuid.uuid5(order.id, OrderCreated.topic))
 
 

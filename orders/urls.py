@@ -1,4 +1,4 @@
-"""The paths of orders."""
+"""URL patterns of orders."""
 
 from django.urls import include, path
 from rest_framework.routers import SimpleRouter

@@ -1,4 +1,4 @@
-"""WSGI: `gunicorn orders.wsgi`."""
+"""WSGI entry point: `gunicorn orders.wsgi`."""
 
 import os
 

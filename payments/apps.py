@@ -2,6 +2,6 @@ from django.apps import AppConfig
 
 
 class PaymentsConfig(AppConfig):
-    """Who pays for orders."""
+    """Pays for orders."""
 
     name = "payments"

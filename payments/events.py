@@ -1,4 +1,4 @@
-"""The facts that payments publishes, and its own reading of those that it consumes."""
+"""The events that payments publishes, and its own models of those that it consumes."""
 
 from datetime import datetime
 from typing import ClassVar, Literal
@@ -8,7 +8,7 @@ from chassis.events import Event, Money
 
 
 class PaymentCompleted(Event):
-    """A payment is over: the money was taken, or it was not."""
+    """A payment succeeded or failed."""
 
     topic: ClassVar[str] = "payment.completed"
 
@@ -21,7 +21,7 @@ class PaymentCompleted(Event):
 
 
 class OrderCreated(Event):
-    """orders: somebody ordered something. What payments needs of it."""
+    """`order.created`, with the fields that payments uses."""
 
     topic: ClassVar[str] = "order.created"
 

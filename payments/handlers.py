@@ -1,4 +1,4 @@
-"""Everything that payments reacts to."""
+"""The events that payments reacts to."""
 
 from collections.abc import Sequence
 
@@ -9,5 +9,5 @@ from payments.events import OrderCreated
 
 @handles(OrderCreated)
 def pay(orders: Sequence[Received[OrderCreated]]) -> None:
-    """Somebody ordered: pay for it."""
+    """Pay for new orders."""
     services.pay(orders)

@@ -1,4 +1,4 @@
-"""A simulated payment provider: it says yes or no by the order's id alone, after a configurable time."""
+"""A simulated payment provider. Its answer depends on the order's id alone, and takes a configurable time."""
 
 import hashlib
 import time
@@ -12,13 +12,13 @@ CONCURRENT_CALLS = 64
 
 
 def accepts(order_id: UUID, success_rate: float) -> bool:
-    """Whether the provider takes the money: always the same answer for the same order, yes for `success_rate` of all."""
+    """Whether the payment succeeds: always the same answer for the same order, and true for the share `success_rate`."""
     draw = int.from_bytes(hashlib.sha256(order_id.bytes).digest()[:8], "big") / 2**64
     return draw < success_rate
 
 
 def charge_all(order_ids: Sequence[UUID]) -> list[bool]:
-    """Ask the provider for each order; the calls of a batch run side by side, as they would to a real one."""
+    """Charge for each order, and return whether each payment succeeded. The calls of a batch run concurrently."""
     if not settings.PAYMENT_LATENCY_SECONDS:
         return [_charge(order_id) for order_id in order_ids]
     with ThreadPoolExecutor(min(CONCURRENT_CALLS, len(order_ids))) as calls:

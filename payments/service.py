@@ -1,11 +1,11 @@
-"""What the repository knows of payments; everything else is derived from it."""
+"""The declaration of payments, from which everything outside of this folder is derived."""
 
 from services import Process, Service, Setting
 from services.declaration import CONSUMER
 
 SERVICE = Service(
     name="payments",
-    summary="pays for orders on `order.created`; keeps no state but Kafka's",
+    summary="pays for orders on `order.created`; has no state but Kafka's",
     port=8003,
     web=Process(memory=128),
     consumer=CONSUMER,
@@ -24,7 +24,7 @@ SERVICE = Service(
             default=0.0,
             minimum=0,
             maximum=60,
-            description="How long the simulated provider takes.",
+            description="How long the simulated provider takes to answer.",
         ),
     ),
 )

@@ -1,4 +1,4 @@
-"""The use case of payments: pay for orders. All that it remembers is what it published."""
+"""The use case of payments. Its only state is what it has published."""
 
 import uuid
 from collections.abc import Sequence
@@ -8,20 +8,20 @@ from chassis.events import Outgoing, Received, publish_all
 from payments import provider
 from payments.events import OrderCreated, PaymentCompleted
 
-PAYMENTS = uuid.UUID("3f1d7a52-9a5c-4f0e-8d53-6f3a7b0f2c11")
-"""Namespace of payment ids: an order's payment id is a function of the order's id."""
+NAMESPACE = uuid.UUID("3f1d7a52-9a5c-4f0e-8d53-6f3a7b0f2c11")
+"""Namespace for payment ids: each is derived from the order's id."""
 
 
 def payment_id(order_id: uuid.UUID) -> uuid.UUID:
-    """The id of the one payment that an order can ever have."""
-    return uuid.uuid5(PAYMENTS, str(order_id))
+    """The id of the only payment that an order can have."""
+    return uuid.uuid5(NAMESPACE, str(order_id))
 
 
 def pay(orders: Sequence[Received[OrderCreated]]) -> None:
-    """Pay for orders and publish how each payment ended.
+    """Pay for orders, and publish the outcome of each payment.
 
-    The payment's id, the event's id and the outcome are functions of the order's id, so that a repeat, after a crash or
-    a replay, is the same payment and the same event: its readers have seen it.
+    The payment's id, the event's id and the outcome are derived from the order's id. After a crash or a replay the same
+    event is published again, and its consumers recognise it.
     """
     outcomes = provider.charge_all([order.event.order_id for order in orders])
     now = datetime.now(UTC)

@@ -1,4 +1,4 @@
-"""The paths of payments: it is reached by events, so only those that every service has."""
+"""URL patterns of payments: only the common ones, since it is driven by events."""
 
 from chassis.http.urls import ERROR_VIEWS, common_urls
 

@@ -1,4 +1,4 @@
-"""WSGI: `gunicorn payments.wsgi`."""
+"""WSGI entry point: `gunicorn payments.wsgi`."""
 
 import os
 

@@ -172,8 +172,9 @@ def security(env: Environment) -> dict[str, Any]:
         "SECURE_HSTS_SECONDS": 31_536_000 if env.https_only else 0,
         "SECURE_HSTS_INCLUDE_SUBDOMAINS": env.https_only,
         "SECURE_HSTS_PRELOAD": env.https_only,
-        "SECURE_PROXY_SSL_HEADER": ("HTTP_X_FORWARDED_PROTO", "https") if env.trust_forwarded_headers else None,
-        "USE_X_FORWARDED_HOST": env.trust_forwarded_headers,
+        # ForwardedMiddleware removes these headers unless a trusted proxy has sent them.
+        "SECURE_PROXY_SSL_HEADER": ("HTTP_X_FORWARDED_PROTO", "https"),
+        "USE_X_FORWARDED_HOST": True,
         "SECURE_REDIRECT_EXEMPT": [r"^health/", r"^(metrics|schema|asyncapi)$"],
         "SESSION_COOKIE_SECURE": env.https_only,
         "CSRF_COOKIE_SECURE": env.https_only,

@@ -94,6 +94,10 @@ worker_class = Worker
 # The application is loaded once, before the workers are forked: they share its memory, and an invalid setting stops startup.
 preload_app = True
 
+# gunicorn itself trusts no X-Forwarded-Proto or Script_Name header. Django decides which proxies' X-Forwarded-* headers to
+# trust (TRUSTED_PROXIES).
+forwarded_allow_ips = ""
+
 # After SIGTERM, requests in progress have ten seconds to finish.
 graceful_timeout = 10
 # The gateway accepts targets of 8,000 bytes; this leaves room for the method and the version.

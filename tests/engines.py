@@ -21,7 +21,7 @@ _stack = contextlib.ExitStack()
 def _choose() -> Engines | None:
     if OWNER in os.environ:  # a worker of xdist, or a pytest inside a test: the engines run already
         return None
-    folder = _stack.enter_context(cache.throwaway("tests"))
+    folder = _stack.enter_context(cache.temporary_folder("tests"))
     engines = choose(folder, may_create_databases=True)
     os.environ.update(engines.environment(), ENVIRONMENT="development")
     os.environ[OWNER] = str(os.getpid())

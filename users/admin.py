@@ -1,22 +1,22 @@
-"""Users in Django's admin: the same use cases, behind a form."""
+"""Users in Django's admin. It calls the same use cases as the API."""
 
 from typing import Any
 
 from django import forms
 from django.contrib import admin, messages
 from django.core.exceptions import ValidationError
-from django.core.validators import validate_email
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 
+from chassis.addresses import LOCAL_PART, AddressValidator
 from chassis.admin.options import ModelAdmin
-from chassis.text import LOCAL_PART, first_refused, is_visible
+from chassis.text import first_refused, is_visible
 from users import services
 from users.models import EmailTaken, User
 
 
 class UserForm(forms.ModelForm):  # type: ignore[type-arg]
-    """A user's data, by the same rules as the API's."""
+    """A user's data, validated by the same rules as in the API."""
 
     email = forms.EmailField(max_length=254)
     name = forms.CharField(max_length=200)
@@ -26,7 +26,7 @@ class UserForm(forms.ModelForm):  # type: ignore[type-arg]
         fields = ("email", "name")
 
     def clean_name(self) -> str:
-        """Refuse what the API refuses."""
+        """Reject names that the API rejects."""
         name: str = self.cleaned_data["name"]
         if (refused := first_refused(name)) is not None:
             raise ValidationError(f"The character U+{ord(refused):04X} is not allowed.")
@@ -35,19 +35,19 @@ class UserForm(forms.ModelForm):  # type: ignore[type-arg]
         return name
 
     def clean_email(self) -> str:
-        """Refuse what the API refuses."""
+        """Reject addresses that the API rejects."""
         email: str = self.cleaned_data["email"]
         if not email.isascii():
             raise ValidationError("Write the address in ASCII, an international domain as xn--…")
         if len(email.rpartition("@")[0]) > LOCAL_PART:
             raise ValidationError(f"At most {LOCAL_PART} characters before the @.")
-        validate_email(email)
+        AddressValidator()(email)
         return email
 
 
 @admin.register(User)
 class UserAdmin(ModelAdmin):
-    """Add, change and remove users; `user.created` follows as it does from the API."""
+    """Add, change and delete users. Adding one publishes `user.created`, as in the API."""
 
     form = UserForm
     list_display = ("email", "name", "id", "created_at")
@@ -71,12 +71,12 @@ class UserAdmin(ModelAdmin):
         services.delete_user(user_id=obj.id)
 
     def delete_queryset(self, request: HttpRequest, queryset: QuerySet[User]) -> None:
-        """Call the use case for each."""
+        """Call the use case for each user."""
         for user_id in queryset.values_list("id", flat=True):
             services.delete_user(user_id=user_id)
 
     def changeform_view(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
-        """The form; an email that was taken, or a user that was removed, in the last moment is a message, not a 500."""
+        """Show the form. An email that was taken, or a user that was deleted, since validation is a message, not a 500."""
         try:
             return super().changeform_view(request, *args, **kwargs)
         except (EmailTaken, services.NoSuchUser) as error:

@@ -1,4 +1,4 @@
-"""Users over HTTP: validate, call one use case, answer."""
+"""Users over HTTP: validate, call one use case, respond."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -40,8 +40,8 @@ class UserViewSet(
 
     @idempotent
     def partial_update(self, request: Request, *args: Any, **kwargs: Any) -> Response:
-        """Change a part of a user's data."""
-        # Not by way of `self.update`, which takes the key itself.
+        """Change some of a user's data."""
+        # Not through `self.update`, which would process the idempotency key a second time.
         return super().update(request, *args, partial=True, **kwargs)
 
     @idempotent
@@ -51,29 +51,29 @@ class UserViewSet(
 
     def perform_create(self, serializer: BaseSerializer[User]) -> None:
         """Call the use case."""
-        with _refusals():
+        with _domain_errors_as_http():
             serializer.instance = services.create_user(**serializer.validated_data)
 
     def perform_update(self, serializer: BaseSerializer[User]) -> None:
         """Call the use case."""
-        with _refusals():
+        with _domain_errors_as_http():
             serializer.instance = services.change_user(
                 user_id=self.kwargs["id"], only_if=self.precondition, **serializer.validated_data
             )
 
     def perform_destroy(self, instance: User) -> None:
         """Call the use case."""
-        with _refusals():
+        with _domain_errors_as_http():
             services.delete_user(user_id=instance.id, only_if=self.precondition)
 
     def get_success_headers(self, data: Any) -> dict[str, str]:
-        """Where the new user is."""
+        """The URL of the new user."""
         return {"Location": reverse("user-detail", kwargs={"id": data["id"]})}
 
 
 @contextmanager
-def _refusals() -> Iterator[None]:
-    """Turn what a use case refuses into a status: the only place where an email that is taken becomes a 409."""
+def _domain_errors_as_http() -> Iterator[None]:
+    """Translate the errors of use cases to HTTP. This is the only place where EmailTaken becomes a 409."""
     try:
         yield
     except EmailTaken as error:

@@ -2,6 +2,6 @@ from django.apps import AppConfig
 
 
 class UsersConfig(AppConfig):
-    """Who uses the system."""
+    """The users of the system."""
 
     name = "users"

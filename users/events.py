@@ -1,4 +1,4 @@
-"""The facts that users publishes."""
+"""The events that users publishes."""
 
 from pydantic import AwareDatetime
 
@@ -6,7 +6,7 @@ from chassis.events import Event
 
 
 class UserCreated(Event):
-    """Somebody joined."""
+    """A user was created."""
 
     topic = "user.created"
 

@@ -1,4 +1,4 @@
-"""A user, and what the database itself holds true of one."""
+"""The user model, with the constraints that the database enforces."""
 
 import uuid
 from typing import ClassVar
@@ -13,17 +13,17 @@ EMAIL_TAKEN = "This email is taken."
 
 
 class EmailTaken(Exception):
-    """Another user has this email, whatever its case."""
+    """Another user has this email, compared case-insensitively."""
 
 
 class UserManager(models.Manager["User"]):
-    """Writes that raise EmailTaken, without an error of the database.
+    """Writes that raise EmailTaken without causing a database error.
 
-    A failed INSERT or UPDATE would stand in PostgreSQL's log and in the spans, with the values that it failed for.
+    A failed INSERT or UPDATE would put its values in PostgreSQL's log and in the spans.
     """
 
     def add(self, user: "User") -> None:
-        """Insert a user. Waits for a transaction that inserts the same email. Raises EmailTaken, with nothing inserted."""
+        """Insert a user. Waits for a transaction that inserts the same email. Raises EmailTaken and inserts nothing."""
         with connections[settings.SERVICE_DATABASE].cursor() as cursor:
             cursor.execute(
                 "INSERT INTO users (id, email, name, created_at, modified_at) VALUES (%s, %s, %s, %s, %s)"
@@ -35,10 +35,10 @@ class UserManager(models.Manager["User"]):
         user._state.adding, user._state.db = False, settings.SERVICE_DATABASE
 
     def claim(self, email: str) -> None:
-        """Make sure that nobody else can take an email until the end of the transaction. Raises EmailTaken.
+        """Prevent others from taking an email until the end of the transaction. Raises EmailTaken.
 
-        An UPDATE has no ON CONFLICT. So a row with this email is inserted and deleted: whoever wants the same email waits
-        until this transaction ends, as for any row that it has written.
+        UPDATE has no ON CONFLICT. Therefore a row with this email is inserted and deleted: a transaction that inserts
+        the same email waits for this one to end.
         """
         placeholder = User(email=email, name="")
         self.add(placeholder)
@@ -46,7 +46,7 @@ class UserManager(models.Manager["User"]):
 
 
 class User(models.Model):
-    """Somebody with an email address that nobody else has, whatever its case."""
+    """A user. Email addresses are unique, compared case-insensitively."""
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     email = models.CharField(max_length=254)
@@ -63,5 +63,5 @@ class User(models.Model):
         indexes = [models.Index("created_at", "id", name="users_by_age")]
 
     def __str__(self) -> str:
-        # The id, not the name: this ends up in logs.
+        # Not the name: this is logged.
         return str(self.id)

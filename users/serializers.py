@@ -21,9 +21,9 @@ ADA = {"email": "ada@example.org", "name": "Ada Lovelace"}
     ]
 )
 class UserSerializer(serializers.Serializer[Any]):
-    """Somebody who uses the system."""
+    """A user of the system."""
 
     id = serializers.UUIDField(read_only=True)
-    email = EmailField(help_text="Unique, whatever its case.")
+    email = EmailField(help_text="Unique, compared case-insensitively.")
     name = TextField(max_length=200)
     createdAt = serializers.DateTimeField(source="created_at", read_only=True)

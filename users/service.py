@@ -1,4 +1,4 @@
-"""What the repository knows of users; everything else is derived from it."""
+"""The declaration of users, from which everything outside of this folder is derived."""
 
 from services import Service
 from services.declaration import RELAY

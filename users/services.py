@@ -1,4 +1,4 @@
-"""What can be done with users. Each use case is one transaction, its events included."""
+"""The use cases of users. Each is one transaction that includes its events."""
 
 import uuid
 from collections.abc import Callable
@@ -13,7 +13,7 @@ from users.events import UserCreated
 from users.models import User
 
 Condition = Callable[[User], None]
-"""Looks at the row, locked, before it is written, and raises what shall end the use case."""
+"""Checks the locked row before it is written; raises an exception to reject the change."""
 
 
 class NoSuchUser(Exception):
@@ -21,7 +21,7 @@ class NoSuchUser(Exception):
 
 
 def create_user(*, email: str, name: str) -> User:
-    """Add a user and say so. Raises EmailTaken."""
+    """Create a user, and publish `user.created`. Raises EmailTaken."""
     user = User(email=email, name=name)
     user.modified_at = user.created_at
     with transaction.atomic(using=settings.SERVICE_DATABASE):
@@ -33,7 +33,7 @@ def create_user(*, email: str, name: str) -> User:
 def change_user(
     *, user_id: uuid.UUID, email: str | None = None, name: str | None = None, only_if: Condition | None = None
 ) -> User:
-    """Change what is given, leave the rest. Raises NoSuchUser, EmailTaken and what `only_if` raises."""
+    """Change the values that are given. Raises NoSuchUser, EmailTaken and any exception of `only_if`."""
     with transaction.atomic(using=settings.SERVICE_DATABASE):
         user = _locked(user_id, only_if)
         before = (user.email, user.name)
@@ -48,15 +48,16 @@ def change_user(
 
 
 def delete_user(*, user_id: uuid.UUID, only_if: Condition | None = None) -> None:
-    """Remove a user. Raises NoSuchUser and what `only_if` raises."""
+    """Delete a user. Raises NoSuchUser and any exception of `only_if`."""
     with transaction.atomic(using=settings.SERVICE_DATABASE):
         _locked(user_id, only_if).delete()
 
 
 def republish_created(*, user_id: uuid.UUID) -> bool:
-    """Publish the user's `user.created` again, as the same event; False if the user is deleted, or their event not sent yet.
+    """Republish the user's `user.created`, with the same id.
 
-    Where its outbox row is purged, it holds the user's present email and name.
+    Returns False if the user has been deleted or the event has not been sent yet. If its outbox row has been purged,
+    the event contains the user's current email and name.
     """
     with transaction.atomic(using=settings.SERVICE_DATABASE):
         user = User.objects.select_for_update().filter(pk=user_id).first()
@@ -66,7 +67,7 @@ def republish_created(*, user_id: uuid.UUID) -> bool:
 
 
 def created_id(user_id: uuid.UUID) -> str:
-    """The id of the one `user.created` that a user ever has."""
+    """The id of the only `user.created` that a user has."""
     return str(uuid.uuid5(user_id, UserCreated.topic))
 
 

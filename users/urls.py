@@ -1,4 +1,4 @@
-"""The paths of users."""
+"""URL patterns of users."""
 
 from django.urls import include, path
 from rest_framework.routers import SimpleRouter

@@ -1,4 +1,4 @@
-"""WSGI: `gunicorn users.wsgi`."""
+"""WSGI entry point: `gunicorn users.wsgi`."""
 
 import os
 

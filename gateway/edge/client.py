@@ -8,6 +8,8 @@ import asyncio
 import socket
 from typing import TYPE_CHECKING, cast
 
+import structlog
+
 from chassis.observability import correlation
 from gateway import drain, problems
 from gateway.call import Call
@@ -20,6 +22,8 @@ from gateway.problems import Refused
 
 if TYPE_CHECKING:
     from gateway.edge.listening import Edge
+
+logger = structlog.get_logger(__name__)
 
 HEAD_SECONDS = 10.0
 """A request's header that takes longer is given up, and so is a new connection that stays silent."""
@@ -89,9 +93,7 @@ class Client(asyncio.Protocol):
             return
         if self._state is State.IDLE and not self._buffer and heads.is_one(data):
             # Nearly always: one request without a body, in one piece.
-            self._proceeding = True
-            self._request(data)
-            self._proceeding = False
+            self._proceed(data)
             return
         self._buffer += data
         if self._state is State.WORK or self._state is State.FLUSH:
@@ -144,10 +146,6 @@ class Client(asyncio.Protocol):
             self.keep = False
         return not self.keep
 
-    def only_reads(self) -> None:
-        """All that is left of the answer waits for the client: the connection may be closed for one that needs it."""
-        self.edge.connections.waits(self)
-
     def answered(self, call: Call) -> None:
         """The call is over: go on to the next request, or close."""
         if self._call is not call:
@@ -199,7 +197,7 @@ class Client(asyncio.Protocol):
             self.output.write(answers.CONTINUE)
 
     def make_room(self) -> None:
-        """Close at once: another needs the place."""
+        """Close at once: another needs the place, or something went wrong."""
         self._transport.abort()
 
     def shut_down(self) -> None:
@@ -230,11 +228,18 @@ class Client(asyncio.Protocol):
         if not self._proceeding and (self._buffer or self._eof):
             self._proceed()
 
-    def _proceed(self) -> None:
-        """Take from the buffer what can be taken."""
+    def _proceed(self, head: bytes | None = None) -> None:
+        """Take from the buffer what can be taken, after a `head` that was never there."""
         self._proceeding = True
-        while self._take():
-            pass
+        try:
+            if head is not None:
+                self._request(head)
+            while self._take():
+                pass
+        except Exception:
+            # Without this a task that has answered the request before would fail, and this one would never end.
+            logger.exception("a connection failed")
+            self._transport.abort()
         self._proceeding = False
         if self._eof:
             self._end()

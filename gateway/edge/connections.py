@@ -3,9 +3,15 @@
 import asyncio
 import resource
 from collections import Counter, OrderedDict
+from collections.abc import Callable
+from functools import partial
 from typing import Protocol
 
+import structlog
+
 from gateway import metrics
+
+logger = structlog.get_logger(__name__)
 
 TICK_SECONDS = 0.5
 """How often the deadlines of all connections are looked at."""
@@ -37,9 +43,9 @@ class Connected(Protocol):
 
 
 class Connections:
-    """The connections of one process. A cap of 0 is none."""
+    """The connections of one process. A cap of 0 is none; `most_per_address` is not for an address that `exempt` is true of."""
 
-    def __init__(self, *, most: int, most_per_address: int) -> None:
+    def __init__(self, *, most: int, most_per_address: int, exempt: Callable[[str], bool]) -> None:
         self._loop = asyncio.get_running_loop()
         self._all: set[Connected] = set()
         self._waiting: OrderedDict[Connected, None] = OrderedDict()
@@ -47,6 +53,7 @@ class Connections:
         self._half_closed: set[Connected] = set()
         self._most = fitting(most)
         self._most_per_address = most_per_address
+        self._exempt = exempt
         self._timer: asyncio.TimerHandle | None = self._loop.call_later(TICK_SECONDS, self._tick)
 
     def __len__(self) -> int:
@@ -66,7 +73,8 @@ class Connections:
             return True
         self._by_address[client.address] += 1
         # More than one may be too many: those that were refused are still there for a moment.
-        while self._most_per_address and self._by_address[client.address] > self._most_per_address:
+        capped = self._most_per_address and not self._exempt(client.address)
+        while capped and self._by_address[client.address] > self._most_per_address:
             own = next((each for each in self._waiting if each.address == client.address), None)
             if not self._evict(own):
                 return False
@@ -118,10 +126,18 @@ class Connections:
     def _tick(self) -> None:
         now = self._loop.time()
         for client in [each for each in self._all if each.deadline <= now]:
-            client.expired()
+            self._do(client, client.expired)
         for client in list(self._half_closed):
-            client.probe(now)
+            self._do(client, partial(client.probe, now))
         self._timer = self._loop.call_later(TICK_SECONDS, self._tick)
+
+    def _do(self, client: Connected, act: Callable[[], None]) -> None:
+        try:
+            act()
+        except Exception:
+            # The clock is everybody's: it goes on.
+            logger.exception("a connection failed")
+            client.make_room()
 
 
 def fitting(most: int) -> int:

@@ -1,4 +1,4 @@
-"""Every order is changed once, when its payment ends: with room on its own page that touches no index."""
+"""Leave free space on each page: an order is updated once, when its payment completes, and a HOT update needs no index."""
 
 from django.db import migrations
 

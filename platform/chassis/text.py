@@ -12,9 +12,6 @@ import unicodedata
 TOKEN = re.compile(r"^[!-~]+\Z")
 """An id: visible ASCII characters without whitespace."""
 
-LOCAL_PART = 64
-"""Maximum number of octets of an email address before its `@` (RFC 5321, 4.5.3.1.1)."""
-
 SPACES = " \u00a0\u1680\u2000-\u200a\u202f\u205f\u3000"
 """Category Zs, as ranges of a character class."""
 

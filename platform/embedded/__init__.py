@@ -1,4 +1,4 @@
-"""PostgreSQL, Kafka and the system's processes on one machine, with nothing installed but Python.
+"""PostgreSQL, Kafka and the system's processes on one machine that needs nothing but Python.
 
-For `make demo`, `make up`, the tests and the benchmarks. No service imports it, and it is not in the image.
+Used by `make demo`, `make up`, the tests and the benchmarks. No service imports it, and it is not in the image.
 """

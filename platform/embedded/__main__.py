@@ -1,4 +1,4 @@
-"""`python -m embedded demo|up|engines`; `make` calls it."""
+"""`python -m embedded demo|up|engines`, which `make` runs."""
 
 import asyncio
 import importlib
@@ -15,38 +15,38 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class Interrupted(BaseException):
-    """Somebody asked us to stop."""
+    """A signal arrived before the event loop handled signals."""
 
 
 def main() -> int:
-    """Run one command. Returns the exit status: 0 only if all was well."""
-    # A pipe that nobody reads any more is an error of the write, not the end of us with everything left running.
+    """Run one command. Returns the exit status: 0 only on success."""
+    # A closed pipe must raise an error, not kill this process and leave the others running.
     signal.signal(signal.SIGPIPE, signal.SIG_IGN)
     for signum in SIGNALS:
         signal.signal(signum, _interrupt)
     try:
         return _run(sys.argv[1:])
     except Interrupted:
-        print("\ninterrupted before it began", file=sys.stderr, flush=True)
-        # At once: a download in another thread must not hold us up.
+        print("\ninterrupted before the start", file=sys.stderr, flush=True)
+        # Exit immediately: a download in another thread must not delay it.
         os._exit(INTERRUPTED)
 
 
 def _run(arguments: list[str]) -> int:
-    # Imported now that signals are handled: loading takes a moment.
-    from embedded.display import complain
+    # Imported after the signal handlers are set, since loading takes a while.
+    from embedded.display import print_error
     from embedded.engines import prepare
     from embedded.errors import EmbeddedError
 
     if len(arguments) != 1 or arguments[0] not in COMMANDS:
-        complain(f"usage: python -m embedded {'|'.join(COMMANDS)}")
+        print_error(f"usage: python -m embedded {'|'.join(COMMANDS)}")
         return 2
     try:
         prepare()
         command = importlib.import_module(f"embedded.{arguments[0]}")
-        return asyncio.run(_until_asked_to_stop(command.run))
+        return asyncio.run(_run_until_signalled(command.run))
     except EmbeddedError as error:
-        complain(f"\n{arguments[0]} failed: {error}")
+        print_error(f"\n{arguments[0]} failed: {error}")
         return 1
 
 
@@ -56,23 +56,23 @@ def _interrupt(signum: int, frame: FrameType | None) -> None:
     raise Interrupted
 
 
-async def _until_asked_to_stop(run: Callable[[], Coroutine[Any, Any, int | None]]) -> int:
-    """Run, and cancel it at the first signal; later ones change nothing, as the end is already under way."""
+async def _run_until_signalled(run: Callable[[], Coroutine[Any, Any, int | None]]) -> int:
+    """Run the command, and cancel it at the first signal. Later signals are ignored, since it is already stopping."""
     task = asyncio.ensure_future(run())
     loop = asyncio.get_running_loop()
-    asked: list[int] = []
+    received: list[int] = []
 
-    def ask(signum: int) -> None:
-        if not asked:
+    def cancel(signum: int) -> None:
+        if not received:
             task.cancel()
-        asked.append(signum)
+        received.append(signum)
 
     for signum in SIGNALS:
-        loop.add_signal_handler(signum, ask, signum)
+        loop.add_signal_handler(signum, cancel, signum)
     try:
         return await task or 0
     except asyncio.CancelledError:
-        print("\nstopped" if asked else "\ncancelled", file=sys.stderr, flush=True)
+        print("\nstopped" if received else "\ncancelled", file=sys.stderr, flush=True)
         return INTERRUPTED
 
 

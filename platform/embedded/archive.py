@@ -1,7 +1,7 @@
-"""The broker's classes, loaded and checked once for all: an archive that halves what a start of Kafka costs.
+"""A class data sharing (CDS) archive of the broker's classes, which halves the time that Kafka takes to start.
 
-Java calls it class data sharing. The runtime from the wheel brings no archive of its own, so even its own classes are
-read anew at each start. Made at the first run on a machine; without it Kafka starts all the same.
+The Java runtime in the wheel has no archive, so it loads even its own classes from scratch at each start. The archive is
+created by the first run on a machine; Kafka also starts without it.
 """
 
 import os
@@ -13,13 +13,13 @@ from embedded.kafka import JVM, Kafka, archive_path, java
 
 
 def make() -> None:
-    """Make the archive if there is none for this runtime and these jars: start a broker once, and note what it loads."""
+    """Create the archive for this runtime and these jars, unless it exists: start a broker and record the classes it loads."""
     archive = archive_path()
     with cache.lock("archive"):
         if archive.exists():
             return
-        say("Preparing Kafka for quick starts (once)")
-        with cache.throwaway("archive") as folder:
+        say("Preparing Kafka for fast starts (once)")
+        with cache.temporary_folder("archive") as folder:
             classes = folder / "classes"
             broker = Kafka(folder / "kafka", jvm=(f"-XX:DumpLoadedClassList={classes}",))
             try:
@@ -33,5 +33,5 @@ def make() -> None:
             if done.returncode == 0 and staging.exists():
                 staging.replace(archive)
             else:
-                # Not tried again at every start: this runtime cannot do it.
+                # An empty file, so that a runtime that does not support this is not tried again.
                 archive.touch()

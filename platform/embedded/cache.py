@@ -1,7 +1,7 @@
-"""The one place outside the repository where files are kept: `$XDG_CACHE_HOME` or `~/.cache`, in a folder of our own.
+"""The only folder outside the repository that is written to, in `$XDG_CACHE_HOME` or `~/.cache`.
 
-It holds what was downloaded, and the throw-away folders of running demos and tests. Those are deleted when their owner
-ends; those whose owner was killed are deleted by the next one.
+It contains the downloads, and the temporary folders of running demos and tests. A temporary folder is deleted when its
+owner exits; if the owner was killed, the next run deletes it.
 """
 
 import fcntl
@@ -16,18 +16,18 @@ PROJECT = "django-microservices"
 
 
 def home() -> Path:
-    """The cache folder; made if it is missing."""
+    """The cache folder, created if it does not exist."""
     base = Path(os.environ.get("XDG_CACHE_HOME", ""))
-    # The XDG specification: a relative path is to be ignored.
+    # The XDG specification says to ignore relative paths.
     folder = (base if base.is_absolute() else Path.home() / ".cache") / PROJECT
     folder.mkdir(parents=True, exist_ok=True)
     return folder
 
 
 def readable_home() -> Path:
-    """The cache folder, or for root, whose home other users may not enter, one under /var/cache that they can read."""
+    """The cache folder, or one under /var/cache for root, whose home other users may not be able to access."""
     folder = home()
-    if os.geteuid() != 0 or enterable_by_others(folder):
+    if os.geteuid() != 0 or accessible_to_others(folder):
         return folder
     folder = Path("/var/cache") / PROJECT
     folder.mkdir(parents=True, exist_ok=True)
@@ -35,27 +35,27 @@ def readable_home() -> Path:
     return folder
 
 
-def enterable_by_others(folder: Path) -> bool:
-    """Whether any user may reach the folder: it and all above it give everyone leave to pass."""
+def accessible_to_others(folder: Path) -> bool:
+    """Whether every user can access the folder: it and all its parents have the execute bit for others."""
     real = folder.resolve()
     return all(part.stat().st_mode & 0o001 for part in (real, *real.parents))
 
 
 @contextmanager
 def lock(name: str) -> Iterator[None]:
-    """Hold the cache's lock of that name; another process that wants it waits. It ends with the process, however that ends."""
+    """Hold the lock of that name, waiting for other processes. The kernel releases it when the process exits."""
     with (home() / f"{name}.lock").open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield
 
 
 @contextmanager
-def throwaway(name: str) -> Iterator[Path]:
-    """A folder for one run, deleted afterwards; first deletes those whose owners were killed before they could."""
+def temporary_folder(name: str) -> Iterator[Path]:
+    """A folder for one run, deleted afterwards. Folders left by killed owners are deleted first."""
     runs = home() / "runs"
     runs.mkdir(exist_ok=True)
     with lock("runs"):
-        _sweep(runs)
+        _delete_orphans(runs)
         folder = Path(tempfile.mkdtemp(prefix=f"{name}-", dir=runs))
         owner = (folder / "owner").open("w")
         fcntl.flock(owner, fcntl.LOCK_EX)
@@ -66,7 +66,7 @@ def throwaway(name: str) -> Iterator[Path]:
         owner.close()
 
 
-def _sweep(runs: Path) -> None:
+def _delete_orphans(runs: Path) -> None:
     for folder in runs.iterdir():
         if not _is_owned(folder):
             shutil.rmtree(folder, ignore_errors=True)
@@ -79,5 +79,5 @@ def _is_owned(folder: Path) -> bool:
     except BlockingIOError:
         return True
     except OSError:
-        return False  # half made or half deleted
+        return False  # partly created or partly deleted
     return False

@@ -1,7 +1,8 @@
-"""Several management commands in one process: `python -P platform/embedded/commands.py "migrate -v0" await-kafka topics`.
+"""Runs several management commands in one process:
+`python -P platform/embedded/commands.py "migrate -v0" await-kafka topics`.
 
-Loading a service takes most of the time of a short command, so `make demo` loads it once. DJANGO_SETTINGS_MODULE says
-which service. `await-kafka` is no management command: it waits until the broker listens.
+Loading a service takes most of the time of a short command, so `make demo` loads it once. DJANGO_SETTINGS_MODULE selects
+the service. `await-kafka` is not a management command: it waits until the broker listens.
 """
 
 import os
@@ -15,7 +16,7 @@ AWAIT_KAFKA = "await-kafka"
 
 
 def main() -> None:
-    """Run each argument as one command; the first that fails ends it."""
+    """Run each argument as a command, until one fails."""
     sys.path.insert(0, str(Path.cwd()))
     from django.core.management import execute_from_command_line
 
@@ -29,7 +30,7 @@ def main() -> None:
 
 
 def await_kafka(server: str) -> None:
-    """Wait as long as it takes: who started us knows how long that may be."""
+    """Wait until the broker listens. The parent process limits the time."""
     host, port = server.rsplit(":", 1)
     while True:
         with socket.socket() as probe:

@@ -1,4 +1,4 @@
-"""`make demo`: a system of its own on free ports with throw-away data, the story once, and nothing left behind."""
+"""`make demo`: starts a system on free ports with temporary data, plays the story once, and leaves nothing behind."""
 
 import secrets
 import time
@@ -12,14 +12,14 @@ from embedded.system import PROCESSES
 
 
 async def run() -> None:
-    """Play the story and show it. Raises EmbeddedError, which says what failed, when anything was not as promised."""
-    began = time.monotonic()
+    """Play the story and show it. Raises EmbeddedError, stating what failed, if anything is not as promised."""
+    started = time.monotonic()
 
     def report(what: str) -> None:
-        say(f"  {time.monotonic() - began:5.1f} s   {what}")
+        say(f"  {time.monotonic() - started:5.1f} s   {what}")
 
-    say(paint("Starting the system, with data that is thrown away", BOLD))
-    with cache.throwaway("demo") as folder:
+    say(paint("Starting the system with temporary data", BOLD))
+    with cache.temporary_folder("demo") as folder:
         numbers = dict(zip((process.name for process in PROCESSES), ports.free(len(PROCESSES)), strict=True))
         local = LocalSystem(engines.choose(folder), numbers, secret_key=secrets.token_urlsafe(48), report=report)
         try:
@@ -27,7 +27,7 @@ async def run() -> None:
             with Observer(local.engines.kafka.bootstrap_servers) as observer:
                 story = Story(local.addresses["GATEWAY_URL"], observer, _show)
                 await local.while_all_live(_play(story))
-            report("the end of the story")
+            report("the story is complete")
         finally:
             local.abandon()
     say()
@@ -46,7 +46,7 @@ async def _play(story: Story) -> None:
     say(f"    order       {story.order['id']}: {story.order['status']}, read back through the gateway")
     say()
     say(paint("The same event a second time", BOLD))
-    for line in await story.deliver_again():
+    for line in await story.deliver_duplicate():
         say(f"  {line}")
     say()
 

@@ -1,4 +1,4 @@
-"""What the person at the terminal sees: coloured where that is wanted, plain text elsewhere."""
+"""Output for the terminal: coloured if the terminal supports it, plain text otherwise."""
 
 import os
 import signal
@@ -12,33 +12,33 @@ NAME_COLOURS = ("\033[36m", "\033[33m", "\033[35m", "\033[32m", "\033[34m", "\03
 
 
 def coloured() -> bool:
-    """Whether standard output is to be coloured; the variables are what most programs agree on."""
+    """Whether to colour standard output. NO_COLOR and FORCE_COLOR are conventions that most programs follow."""
     if os.environ.get("NO_COLOR"):
         return False
     return bool(os.environ.get("FORCE_COLOR")) or sys.stdout.isatty()
 
 
 def paint(text: str, *styles: str) -> str:
-    """The text in these styles, where colours are wanted."""
+    """The text in these styles, if output is coloured."""
     return f"{''.join(styles)}{text}{RESET}" if coloured() else text
 
 
 def say(text: str = "") -> None:
-    """One line, at once. When nobody reads any more (`make up | head`), everything is stopped, as by Ctrl-C."""
+    """Print and flush one line. If the pipe is closed (`make up | head`), stop everything, as by Ctrl-C."""
     try:
         print(text, flush=True)
     except BrokenPipeError:
-        sys.stdout = Path(os.devnull).open("w")  # noqa: SIM115  for as long as we live
+        sys.stdout = Path(os.devnull).open("w")  # noqa: SIM115  for the rest of the process
         signal.raise_signal(signal.SIGTERM)
 
 
-def complain(text: str) -> None:
-    """Say what went wrong, on standard error."""
+def print_error(text: str) -> None:
+    """Print an error message to standard error."""
     print(paint(text, RED) if sys.stderr.isatty() else text, file=sys.stderr, flush=True)
 
 
 def stream(width: int) -> Callable[[str, str], None]:
-    """A function that shows a line of a process's log with the process's name in front, each name in its own colour."""
+    """A function that prints a log line prefixed with the name of its process, each name in its own colour."""
     palette = cycle(NAME_COLOURS)
     colours: dict[str, str] = {}
 

@@ -1,4 +1,4 @@
-"""PostgreSQL and Kafka together, started side by side; by themselves as `make engines`."""
+"""PostgreSQL and Kafka, started concurrently; `make engines` runs them alone."""
 
 import asyncio
 import shlex
@@ -17,13 +17,13 @@ from services import SERVICES
 
 @dataclass
 class Engines:
-    """What the system stands on."""
+    """The PostgreSQL server and the Kafka cluster of one system."""
 
     postgres: PostgreSQL
     kafka: Kafka
 
     def start(self) -> None:
-        """Start both, and return when both serve. When one fails, the other is ended too."""
+        """Start both, and return when both are ready. If one fails, the other is stopped too."""
         try:
             drive(self.kafka.starting(), self.postgres.starting())
         except BaseException:
@@ -31,27 +31,27 @@ class Engines:
             raise
 
     def stop(self) -> None:
-        """End both gracefully."""
+        """Stop both gracefully."""
         try:
             self.kafka.stop()
         finally:
             self.postgres.stop()
 
     def abandon(self) -> None:
-        """End both as fast as it goes; for data that nobody will need."""
+        """Stop both as fast as possible; for data that is no longer needed."""
         try:
             self.kafka.abandon()
         finally:
             self.postgres.abandon()
 
     def check(self) -> None:
-        """Raises NotReady, with its last lines, when one that was started has died."""
+        """Raises NotReady, with the last log lines, if one that was started has exited."""
         for child in (self.postgres.process, *(node.process for node in self.kafka.members)):
             if child is not None:
                 child.check()
 
     def environment(self) -> dict[str, str]:
-        """The variables by which the services find them."""
+        """The environment variables with their addresses."""
         return {
             **{one.database_variable: self.postgres.url(one.database) for one in SERVICES if one.database},
             "KAFKA_BOOTSTRAP_SERVERS": self.kafka.bootstrap_servers,
@@ -59,15 +59,15 @@ class Engines:
 
 
 def prepare() -> None:
-    """What only the first run on a machine does: fetch the broker's jars, prepare its classes, copy PostgreSQL's programs."""
+    """Do the work of the first run on a machine: fetch the broker's jars, create the class archive, copy PostgreSQL's programs."""
     jars.fetch()
     postgres.prepare()
     archive.make()
 
 
 async def run() -> int:
-    """`make engines`: run both until cancelled, having said where they are in a form that a shell can source."""
-    with cache.throwaway("engines") as folder:
+    """`make engines`: print the addresses in a form that a shell can source, and run both until cancelled."""
+    with cache.temporary_folder("engines") as folder:
         engines = choose(folder, may_create_databases=True)
         try:
             await asyncio.gather(drive_async(engines.kafka.starting()), drive_async(engines.postgres.starting()))
@@ -82,9 +82,9 @@ async def run() -> int:
 
 
 @contextmanager
-def throwaway(name: str, *, nodes: int = 1, may_create_databases: bool = False) -> Iterator[Engines]:
-    """Both on free ports with data that is deleted at the end; running inside the block."""
-    with cache.throwaway(name) as folder:
+def temporary(name: str, *, nodes: int = 1, may_create_databases: bool = False) -> Iterator[Engines]:
+    """Run both within the block, on free ports with temporary data."""
+    with cache.temporary_folder(name) as folder:
         engines = choose(folder, nodes=nodes, may_create_databases=may_create_databases)
         engines.start()
         try:
@@ -94,7 +94,7 @@ def throwaway(name: str, *, nodes: int = 1, may_create_databases: bool = False) 
 
 
 def choose(folder: Path, *, nodes: int = 1, may_create_databases: bool = False) -> Engines:
-    """Both, not started yet: their ports and passwords are chosen, so that their addresses are known."""
+    """Create both without starting them. Ports and passwords are chosen, so the addresses are known."""
     return Engines(
         PostgreSQL(folder / "postgres", may_create_databases=may_create_databases), Kafka(folder / "kafka", nodes=nodes)
     )

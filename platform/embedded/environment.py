@@ -1,7 +1,7 @@
-"""Make `.venv` from the lock file, once: `python3 -I platform/embedded/environment.py`.
+"""Creates `.venv` from the lock file: `python3 -I platform/embedded/environment.py`.
 
-Runs before anything is installed, on whatever Python the machine has: so only the standard library, and a clear message
-for a Python that is too old. Two that run at once wait for each other.
+Runs before anything is installed, on the Python of the machine. It therefore uses only the standard library, and reports
+clearly if the Python is too old. Concurrent runs wait for each other.
 """
 
 import fcntl
@@ -17,13 +17,13 @@ VENV = os.path.join(ROOT, ".venv")
 PYTHON = os.path.join(VENV, "bin", "python")
 STAMP = os.path.join(VENV, ".complete")
 LOCK_FILE = os.path.join(ROOT, "requirements-dev.txt")
-FLOOR = (3, 11)
+OLDEST = (3, 11)
 
 
 def main():
-    """Exit 0 when the environment is there and is what the lock file says."""
-    if sys.version_info < FLOOR:
-        start_again_with_newer_python()
+    """Create or update the environment, unless it matches the lock file."""
+    if sys.version_info < OLDEST:
+        restart_with_newer_python()
     with open(LOCK_FILE) as locked:
         fcntl.flock(locked, fcntl.LOCK_EX)
         content = locked.read()
@@ -36,48 +36,46 @@ def main():
 
 
 def make(locked):
-    """Make the environment; what is there already is kept, if it works."""
-    if not works(PYTHON, "-c", "import pip, sys; sys.exit(sys.version_info < %r)" % (FLOOR,)):
-        say("Making the environment in .venv")
+    """Create the environment, or update the existing one if it works."""
+    if not works(PYTHON, "-c", "import pip, sys; sys.exit(sys.version_info < %r)" % (OLDEST,)):
+        say("Creating the environment in .venv")
         if not works(sys.executable, "-I", "-c", "import venv, ensurepip"):
             sys.exit(
-                "This Python (%s) cannot make virtual environments: its venv module is missing.\n"
-                "Debian and Ubuntu have it in a package of its own: apt install python3-venv" % sys.executable
+                "This Python (%s) cannot create virtual environments: its venv module is missing.\n"
+                "On Debian and Ubuntu it is a separate package: apt install python3-venv" % sys.executable
             )
         run(sys.executable, "-I", "-m", "venv", "--clear", VENV)
-    say("Installing what requirements-dev.txt locks (each package checked against its hash)")
+    say("Installing the packages of requirements-dev.txt (each is verified against its hash)")
     installer = os.path.join(VENV, "installer.txt")
     with open(installer, "w") as file:
         file.write(re.search(r"^uv==.*\n(?:    --hash=.*\n)+", locked, re.M).group())
     run(PYTHON, "-m", "pip", "install", "-q", "--disable-pip-version-check", "--require-hashes", "-r", installer)
-    # Compiled now, so that the first start is as quick as any other.
+    # Compile now, so that the first start is as fast as any other.
     sync = [PYTHON, "-m", "uv", "pip", "sync", "--python", PYTHON, "--require-hashes", "--compile-bytecode", LOCK_FILE]
     run(*sync, *([] if sys.stderr.isatty() else ["-q"]))
 
 
-def start_again_with_newer_python():
-    """Replace this process by the same on a newer Python, if the machine has one."""
-    for minor in range(20, FLOOR[1] - 1, -1):
+def restart_with_newer_python():
+    """Run this program again on a newer Python, if the machine has one."""
+    for minor in range(20, OLDEST[1] - 1, -1):
         found = shutil.which("python3.%d" % minor)
         if found:
             os.execv(found, [found, "-I", os.path.abspath(__file__)])
     sys.exit(
-        "Python 3.11 or newer is needed; python3 here is %d.%d. Name another one with PYTHON, for example:"
+        "Python 3.11 or newer is required; python3 is %d.%d. Specify another one with PYTHON, for example:"
         " make demo PYTHON=/usr/local/bin/python3.13" % sys.version_info[:2]
     )
 
 
 def run(*command):
-    """Run a program; when it fails, end with a message that says which."""
+    """Run a program; if it fails, exit with a message that names it."""
     status = subprocess.call(command, env=clean_environment())
     if status:
-        sys.exit(
-            "%s failed with exit status %d. Run make again when the cause is gone." % (" ".join(command[:4]), status)
-        )
+        sys.exit("%s failed with exit status %d. Fix the cause and run make again." % (" ".join(command[:4]), status))
 
 
 def works(*command):
-    """Whether a program can be started and ends well."""
+    """Whether a program can be started and succeeds."""
     try:
         return (
             subprocess.call(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=clean_environment()) == 0
@@ -87,14 +85,14 @@ def works(*command):
 
 
 def clean_environment():
-    """The environment without what would make another Python's packages look like this one's."""
+    """The environment variables without those that would make another Python's packages visible."""
     return {
         name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV")
     }
 
 
 def read(path):
-    """The text of a file; nothing if there is none."""
+    """The content of a file; empty if it does not exist."""
     try:
         with open(path) as file:
             return file.read()
@@ -103,7 +101,7 @@ def read(path):
 
 
 def say(text):
-    """Tell the person at the terminal."""
+    """Print a message to standard error."""
     print(text, file=sys.stderr, flush=True)
 
 

@@ -1,8 +1,8 @@
-"""What can go wrong with the embedded system; each message is meant for the person at the terminal."""
+"""The errors of the embedded system. Their messages are shown at the terminal."""
 
 
 class EmbeddedError(Exception):
-    """Something that the embedded system needs is missing or has failed; the message says what, and what to do."""
+    """Something that the embedded system needs is missing or has failed; the message states what, and what to do."""
 
 
 class PortTaken(EmbeddedError):
@@ -10,8 +10,8 @@ class PortTaken(EmbeddedError):
 
 
 class Corrupt(EmbeddedError):
-    """A downloaded file is not the one that was locked."""
+    """The hash of a downloaded file differs from the locked one."""
 
 
 class NotReady(EmbeddedError):
-    """A process did not become ready in time, or died; the message ends with its last log lines."""
+    """A process exited or did not become ready in time; the message ends with its last log lines."""

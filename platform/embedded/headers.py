@@ -1,15 +1,15 @@
-"""The headers of a message, for readers that want to go on whatever stands on a topic."""
+"""Reads the headers of any message, including those that confluent-kafka cannot decode."""
 
 from operator import methodcaller
 from typing import Any
 
-_checked = methodcaller("headers")
-"""A call of `message.headers()` that is written out, in code that runs often, gets a broken list where this one raises."""
+_headers = methodcaller("headers")
+"""`message.headers()` written directly in frequently executed code returns a corrupt list instead of raising."""
 
 
 def headers_of(message: Any) -> list[tuple[str, bytes | None]]:
-    """Its headers; none where confluent-kafka cannot tell them, as a name is not UTF-8."""
+    """The headers of a message; empty if confluent-kafka cannot decode them because a name is not UTF-8."""
     try:
-        return _checked(message) or []
+        return _headers(message) or []
     except (SystemError, UnicodeDecodeError):
         return []

@@ -1,4 +1,4 @@
-"""The broker's jars: fetched once from Maven Central, each checked against the sha256 that is locked in this repository."""
+"""The broker's jars: fetched once from Maven Central, each verified against the SHA-256 locked in this repository."""
 
 import hashlib
 import logging
@@ -12,15 +12,15 @@ from embedded.errors import Corrupt, EmbeddedError
 
 KAFKA_VERSION = "4.3.1"
 LIST = Path(__file__).with_name(f"kafka-{KAFKA_VERSION}-jars.txt")
-# Where from, by name; None is Maven Central.
+# Repository URLs by name; None is Maven Central.
 REPOSITORIES: dict[str, str] | None = None
-AT_ONCE = 8
-TRIES = 3
+CONCURRENT_DOWNLOADS = 8
+ATTEMPTS = 3
 
 
 @dataclass(frozen=True)
 class Jar:
-    """One artifact by its Maven coordinates, and what it must hash to."""
+    """An artifact, by its Maven coordinates, with its locked hash."""
 
     group: str
     artifact: str
@@ -29,12 +29,12 @@ class Jar:
 
     @property
     def filename(self) -> str:
-        """The name of its file in the cache; the group is in it, as two groups may use one artifact name."""
+        """The name of its file in the cache. It includes the group, since two groups can use the same artifact name."""
         return f"{self.group}.{self.artifact}-{self.version}.jar"
 
 
 def locked(path: Path = LIST) -> list[Jar]:
-    """The jars that the list names, in its order, which is the order of the class path."""
+    """The jars in the lock file, in its order, which is the order of the class path."""
     jars = []
     for line in path.read_text().splitlines():
         if line.strip() and not line.startswith("#"):
@@ -45,10 +45,10 @@ def locked(path: Path = LIST) -> list[Jar]:
 
 
 def fetch() -> list[Path]:
-    """The paths of all jars of the broker, downloading those that are missing or damaged.
+    """Return the paths of all jars of the broker, downloading those that are missing or damaged.
 
-    Two processes that do this at once do not disturb each other: the second waits for the first. Raises Corrupt when
-    what comes from the network is not what was locked, and EmbeddedError when nothing comes.
+    Concurrent processes wait for each other. Raises Corrupt if the hash of a download differs from the locked one, and
+    EmbeddedError if a download fails.
     """
     folder = cache.home() / "jars"
     folder.mkdir(exist_ok=True)
@@ -62,7 +62,7 @@ def fetch() -> list[Path]:
 
 
 def is_intact(path: Path, jar: Jar) -> bool:
-    """Whether the file is there and hashes to what is locked."""
+    """Whether the file exists and has the locked hash."""
     try:
         with path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest() == jar.sha256
@@ -71,14 +71,14 @@ def is_intact(path: Path, jar: Jar) -> bool:
 
 
 def _download_all(missing: list[Jar], folder: Path) -> None:
-    pool = ThreadPoolExecutor(AT_ONCE, thread_name_prefix="jars")
-    with cache.throwaway("fetching") as staging:
+    pool = ThreadPoolExecutor(CONCURRENT_DOWNLOADS, thread_name_prefix="jars")
+    with cache.temporary_folder("fetching") as staging:
         try:
             futures = [pool.submit(_download, jar, staging, folder) for jar in missing]
             for future in _with_progress(as_completed(futures), len(futures)):
                 future.result()
         finally:
-            # Not waiting for a download that the network holds up: what it writes lands in the throw-away folder.
+            # Do not wait for a stalled download: it writes only to the temporary folder.
             pool.shutdown(wait=False, cancel_futures=True)
 
 
@@ -89,22 +89,20 @@ def _with_progress(futures: Iterable, total: int) -> Iterable:  # type: ignore[t
 
 
 def _download(jar: Jar, staging: Path, folder: Path) -> None:
-    """Fetch one jar by itself: a resolved tree mixes versions that do not work together."""
+    """Fetch one jar without its dependencies: a resolved tree mixes incompatible versions."""
     from jgo.maven import MavenContext
 
     logging.getLogger("jgo").setLevel(logging.ERROR)
-    for attempt in range(1, TRIES + 1):
+    for attempt in range(1, ATTEMPTS + 1):
         context = MavenContext(
             repo_cache=staging / f"{jar.filename}-{attempt}", local_repos=[], remote_repos=REPOSITORIES, timeout=30
         )
         try:
             path = context.project(jar.group, jar.artifact).at_version(jar.version).artifact().resolve()
             break
-        except Exception as error:  # jgo raises whatever its HTTP library does
-            if attempt == TRIES:
-                raise EmbeddedError(f"could not fetch {jar.filename}: {error}. Is the network there?") from error
+        except Exception as error:  # jgo lets the errors of its HTTP library propagate
+            if attempt == ATTEMPTS:
+                raise EmbeddedError(f"could not download {jar.filename}: {error}. Check the network.") from error
     if not is_intact(path, jar):
-        raise Corrupt(
-            f"{jar.filename} is not the file that {LIST.name} locks: its sha256 differs. Nothing was kept of it."
-        )
+        raise Corrupt(f"{jar.filename} is not the file that {LIST.name} locks: its SHA-256 differs. It was not kept.")
     path.replace(folder / jar.filename)

@@ -1,4 +1,4 @@
-"""A real Apache Kafka 4.3 (KRaft) of one or three nodes: its jars on a Java runtime from a wheel."""
+"""An Apache Kafka 4.3 (KRaft) cluster of one or three nodes: its jars on a Java runtime from a wheel."""
 
 import base64
 import hashlib
@@ -23,36 +23,36 @@ JVM = [
     "-XX:+UseSerialGC",
     "-XX:TieredStopAtLevel=1",
     "-Djava.awt.headless=true",
-    "--sun-misc-unsafe-memory-access=allow",  # else four lines of warning at every start
+    "--sun-misc-unsafe-memory-access=allow",  # avoids four lines of warnings at every start
     "--enable-native-access=ALL-UNNAMED",
-    "-Xlog:cds*=off",  # an archive that does not fit is not used: no reason to talk about it
+    "-Xlog:cds*=off",  # no messages about an archive that does not match and is not used
     "-Xlog:aot*=off",
 ]
 
-# What differs from Kafka's defaults, beside addresses and copies; each for a reason.
+# Differences from Kafka's defaults, besides addresses and replication.
 OPTIONS = {
-    "auto.create.topics.enable": "false",  # nothing relies on topics that create themselves
+    "auto.create.topics.enable": "false",  # nothing relies on automatically created topics
     "num.partitions": "6",
-    "offsets.topic.num.partitions": "8",  # 50 of each cost start time and memory, and gain nothing on one machine
+    "offsets.topic.num.partitions": "8",  # 50 cost start time and memory, without benefit on one machine
     "transaction.state.log.num.partitions": "8",
     "share.coordinator.state.topic.num.partitions": "4",
-    "group.initial.rebalance.delay.ms": "0",  # a group's first member works at once
-    "group.min.session.timeout.ms": "1000",  # tests of a dead consumer need not wait long
+    "group.initial.rebalance.delay.ms": "0",  # the first member of a group starts immediately
+    "group.min.session.timeout.ms": "1000",  # so that tests of a killed consumer are fast
     "group.consumer.min.session.timeout.ms": "1000",
     "group.consumer.min.heartbeat.interval.ms": "300",
-    "transaction.abort.timed.out.transaction.cleanup.interval.ms": "1000",  # so that a short transaction timeout is kept
-    "broker.session.timeout.ms": "4000",  # a broker that was killed leads again sooner (12.6 s with the default)
+    "transaction.abort.timed.out.transaction.cleanup.interval.ms": "1000",  # enforces short transaction timeouts
+    "broker.session.timeout.ms": "4000",  # a killed broker leads its partitions again sooner (default: 12.6 s)
     "broker.heartbeat.interval.ms": "500",
     "controlled.shutdown.max.retries": "1",
     "log.cleaner.dedupe.buffer.size": "8388608",
 }
 LOG_DIRS = "data"
-"""The working folder is the node's own; a path with a comma would be two."""
+"""Relative to the working folder of the node: a comma in an absolute path would separate two folders."""
 
 
 @dataclass
 class Node:
-    """One broker that is a controller too."""
+    """A node that is both broker and controller."""
 
     id: int
     folder: Path
@@ -62,7 +62,7 @@ class Node:
 
     @property
     def child(self) -> Child:
-        """The running broker. Raises EmbeddedError when it was never started."""
+        """The broker's process. Raises EmbeddedError if it was never started."""
         if self.process is None:
             raise EmbeddedError(f"Kafka node {self.id} has not been started")
         return self.process
@@ -72,9 +72,9 @@ class Node:
 class Kafka(Engine):
     """A cluster with its data in `folder`; use as a context manager, or call `start` and `stop`.
 
-    `nodes` is 1 or 3, with 3 each topic can have copies on all. Methods that take `node` (its id, from 1) act on that
-    node alone, else on all. `options` are broker settings that override ours, `jvm` are more options of Java. With `stock`
-    none of OPTIONS is set, so that all of them have Kafka's own defaults, as on a cluster that is somebody else's.
+    `nodes` is 1 or 3; with 3, topics are replicated to all nodes. Methods with a `node` parameter (an id, from 1) act on
+    that node, by default on all. `options` are additional broker settings and `jvm` additional Java options. With `stock`
+    none of OPTIONS is set, so that Kafka's defaults apply, as on a managed cluster.
     """
 
     folder: Path
@@ -86,7 +86,7 @@ class Kafka(Engine):
     stock: bool = False
 
     def __post_init__(self) -> None:
-        """Choose the ports; one that was given is the first node's."""
+        """Choose the ports. `port` is that of the first node."""
         free = ports.free(2 * self.nodes)
         brokers, controllers = free[: self.nodes], free[self.nodes :]
         if self.port is not None:
@@ -101,11 +101,11 @@ class Kafka(Engine):
 
     @property
     def bootstrap_servers(self) -> str:
-        """`host:port` of every node, comma-separated, as clients want it."""
+        """`host:port` of every node, comma-separated."""
         return ",".join(f"{ports.HOST}:{node.port}" for node in self.members)
 
     def starting(self) -> Steps:
-        """Start every node, until all of them serve clients; only a first download holds it up."""
+        """Start every node, until all of them serve clients. Blocks only for the first download."""
         self._class_path = jars.fetch()
         for node in self.members:
             (node.folder / "data").mkdir(parents=True, exist_ok=True)
@@ -116,44 +116,44 @@ class Kafka(Engine):
         yield from self._serve(self.members)
 
     def stop(self, node: int | None = None, *, grace: float = 12.0) -> None:
-        """End gracefully, the log cleanly closed."""
-        chosen = [
+        """Stop gracefully, with cleanly closed logs."""
+        children = [
             child
-            for child in (self._formatting, *(member.process for member in self._chosen(node)))
+            for child in (self._formatting, *(member.process for member in self._selected(node)))
             if child is not None
         ]
-        for child in chosen:
+        for child in children:
             if child.alive:
                 child.popen.terminate()
-        for child in chosen:
+        for child in children:
             child.stop(grace=grace)
 
     def abandon(self) -> None:
-        """End it as fast as it goes; for data that nobody will need."""
+        """Stop as fast as possible; for data that is no longer needed."""
         for child in (self._formatting, *(member.process for member in self.members)):
             if child is not None:
                 child.kill9()
 
     def kill9(self, node: int | None = None) -> None:
-        """Kill at once, as a power cut would."""
-        for member in self._chosen(node):
+        """Kill immediately, like a power failure."""
+        for member in self._selected(node):
             member.child.kill9()
 
     def restart(self, node: int | None = None) -> None:
-        """Start again after `stop` or `kill9`, with the same data and ports; returns when clients are served."""
-        drive(self._serve(self._chosen(node)))
+        """Start again after `stop` or `kill9`, with the same data and ports, until clients are served."""
+        drive(self._serve(self._selected(node)))
 
     def pause(self, node: int | None = None) -> None:
-        """Freeze: connections stay open and nothing answers."""
-        for member in self._chosen(node):
+        """Suspend: connections stay open, but nothing responds."""
+        for member in self._selected(node):
             member.child.pause()
 
     def resume(self, node: int | None = None) -> None:
-        """Go on after `pause`."""
-        for member in self._chosen(node):
+        """Continue after `pause`."""
+        for member in self._selected(node):
             member.child.resume()
 
-    def _chosen(self, node: int | None) -> list[Node]:
+    def _selected(self, node: int | None) -> list[Node]:
         return [member for member in self.members if node in (None, member.id)]
 
     def _serve(self, nodes: list[Node]) -> Steps:
@@ -170,8 +170,8 @@ class Kafka(Engine):
     def _java(self, node: Node, main: str, *arguments: str, heap_mb: int) -> Child:
         class_path = os.pathsep.join(str(jar) for jar in self._class_path)
         logging = f"log4j2.configurationFile={LOGGING.as_uri()}"
-        kept = archive_path()
-        archive = [f"-XX:SharedArchiveFile={kept}"] if kept.exists() and kept.stat().st_size else []
+        path = archive_path()
+        archive = [f"-XX:SharedArchiveFile={path}"] if path.exists() and path.stat().st_size else []
         return Child(
             [java(), f"-Xmx{heap_mb}m", *JVM, *self.jvm, *archive, f"-D{logging}", "-cp", class_path, main, *arguments],
             name=f"kafka node {node.id}" if main == "kafka.Kafka" else f"kafka format {node.id}",
@@ -181,7 +181,7 @@ class Kafka(Engine):
         )
 
     def _properties(self, node: Node) -> str:
-        copies = min(self.nodes, 3)
+        replicas = min(self.nodes, 3)
         settings = {
             "node.id": str(node.id),
             "process.roles": "broker,controller",
@@ -191,13 +191,13 @@ class Kafka(Engine):
             "inter.broker.listener.name": "PLAINTEXT",
             "listener.security.protocol.map": "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT",
             "controller.quorum.voters": ",".join(f"{n.id}@{ports.HOST}:{n.controller_port}" for n in self.members),
-            "default.replication.factor": str(copies),
-            "min.insync.replicas": str(max(1, copies - 1)),
-            "offsets.topic.replication.factor": str(copies),
-            "transaction.state.log.replication.factor": str(copies),
-            "transaction.state.log.min.isr": str(max(1, copies - 1)),
-            "share.coordinator.state.topic.replication.factor": str(copies),
-            "share.coordinator.state.topic.min.isr": str(max(1, copies - 1)),
+            "default.replication.factor": str(replicas),
+            "min.insync.replicas": str(max(1, replicas - 1)),
+            "offsets.topic.replication.factor": str(replicas),
+            "transaction.state.log.replication.factor": str(replicas),
+            "transaction.state.log.min.isr": str(max(1, replicas - 1)),
+            "share.coordinator.state.topic.replication.factor": str(replicas),
+            "share.coordinator.state.topic.min.isr": str(max(1, replicas - 1)),
             "log.dirs": LOG_DIRS,
             **({} if self.stock else OPTIONS),
             **self.options,
@@ -205,9 +205,9 @@ class Kafka(Engine):
         return "".join(f"{name}={value}\n" for name, value in settings.items())
 
     def _format(self, nodes: list[Node]) -> Steps:
-        """Kafka's own tool formats the first time; what it made is kept, as only ids differ from one new cluster to the next."""
-        kept = cache.home() / f"kafka-{jars.KAFKA_VERSION}-bootstrap.checkpoint"
-        if not kept.exists():
+        """Format the nodes. The output of Kafka's tool is cached, since new clusters differ only in their ids."""
+        checkpoint = cache.home() / f"kafka-{jars.KAFKA_VERSION}-bootstrap.checkpoint"
+        if not checkpoint.exists():
             scratch = Node(nodes[0].id, nodes[0].folder / "format", nodes[0].port, nodes[0].controller_port)
             (scratch.folder / "data").mkdir(parents=True, exist_ok=True)
             (scratch.folder / "server.properties").write_text(self._properties(scratch))
@@ -222,13 +222,13 @@ class Kafka(Engine):
             )
             self._formatting = self._java(scratch, *tool, heap_mb=128)
             yield from self._formatting.until_done(within=START_WITHIN)
-            staging = kept.with_name(f"{kept.name}.{os.getpid()}")
+            staging = checkpoint.with_name(f"{checkpoint.name}.{os.getpid()}")
             shutil.copyfile(scratch.folder / "data" / "bootstrap.checkpoint", staging)
-            staging.replace(kept)
+            staging.replace(checkpoint)
         cluster = _new_id()
         for node in nodes:
             data = node.folder / "data"
-            shutil.copyfile(kept, data / "bootstrap.checkpoint")
+            shutil.copyfile(checkpoint, data / "bootstrap.checkpoint")
             (data / "meta.properties").write_text(
                 f"version=1\ncluster.id={cluster}\nnode.id={node.id}\ndirectory.id={_new_id()}\n"
             )
@@ -242,7 +242,7 @@ def _brokers(admin: AdminClient) -> set[int]:
 
 
 def java() -> Path:
-    """The Java program of the wheel."""
+    """The path of the wheel's Java executable."""
     spec = importlib.util.find_spec(WHEEL)
     if spec is None or spec.origin is None:
         raise EmbeddedError(f"the package {WHEEL} is not installed: run `make`, which installs requirements-dev.txt")
@@ -250,13 +250,13 @@ def java() -> Path:
 
 
 def archive_path() -> Path:
-    """Where the archive of the classes is, if it was made; another runtime, or other jars, have another."""
-    what = f"{importlib.metadata.version(WHEEL)} {jars.LIST.read_text()} {JVM}"
-    return cache.home() / f"kafka-{jars.KAFKA_VERSION}-{hashlib.sha256(what.encode()).hexdigest()[:16]}.jsa"
+    """The path of the class archive, which depends on the runtime, the jars and the options. It may not exist."""
+    inputs = f"{importlib.metadata.version(WHEEL)} {jars.LIST.read_text()} {JVM}"
+    return cache.home() / f"kafka-{jars.KAFKA_VERSION}-{hashlib.sha256(inputs.encode()).hexdigest()[:16]}.jsa"
 
 
 def _new_id() -> str:
-    """An id as Kafka makes them: a UUID in URL-safe base64 that does not begin with a dash."""
+    """An id in Kafka's format: a UUID in URL-safe base64 that does not begin with a dash."""
     while True:
         text = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
         if not text.startswith("-"):

@@ -1,4 +1,4 @@
-"""The whole system on this machine: both engines and every process, each started as soon as what it needs is there."""
+"""The whole system on this machine. Each engine, job and process starts as soon as its dependencies are ready."""
 
 import asyncio
 from collections.abc import Callable, Coroutine, Mapping
@@ -9,11 +9,11 @@ from embedded.processes import Steps, drive_async
 from embedded.runner import Runner, Show, all_or_first_failure
 from embedded.system import JOBS, PROCESSES, SERVICE_NAMES, Job, Process, environment, urls
 
-DONE_BY = {"migrate": "database migrated", "topics": "topics made", "createsuperuser": "admin made"}
+REPORTS = {"migrate": "database migrated", "topics": "topics created", "createsuperuser": "admin login created"}
 
 
 class LocalSystem:
-    """Engines, jobs and processes with their addresses; `report` is told what has been reached."""
+    """Engines, jobs and processes with their addresses. `report` is called with each step that is complete."""
 
     def __init__(
         self,
@@ -26,7 +26,7 @@ class LocalSystem:
         inherit_all: bool = False,
         extra: Mapping[str, str] | None = None,
     ) -> None:
-        """`ports` are those of the processes, by name; `extra` is given to every process and job."""
+        """`ports` maps processes to ports; `extra` is added to the environment of every process and job."""
         self.engines = engines
         self.ports = ports
         self.addresses = {**urls(ports), **engines.environment()}
@@ -39,23 +39,23 @@ class LocalSystem:
         self.runner = Runner(variables, show)
 
     async def start(self, jobs: tuple[Job, ...] = JOBS) -> None:
-        """Start everything, and return when everything is ready. Raises NotReady, which says what is not."""
-        serves = {"postgres": asyncio.Event(), "kafka": asyncio.Event()}
+        """Start everything, and return when everything is ready. Raises NotReady, which states what is not."""
+        started = {"postgres": asyncio.Event(), "kafka": asyncio.Event()}
         prepared = {service: asyncio.Event() for service in SERVICE_NAMES}
         for service in set(SERVICE_NAMES) - {job.service for job in jobs}:
             prepared[service].set()
         work = all_or_first_failure(
-            self._engine("PostgreSQL serves", self.engines.postgres.starting(), serves["postgres"]),
-            self._engine("Apache Kafka serves", self.engines.kafka.starting(), serves["kafka"]),
-            *(self._job(job, serves[job.needs], prepared[job.service]) for job in jobs),
+            self._engine("PostgreSQL is ready", self.engines.postgres.starting(), started["postgres"]),
+            self._engine("Apache Kafka is ready", self.engines.kafka.starting(), started["kafka"]),
+            *(self._job(job, started[job.needs], prepared[job.service]) for job in jobs),
             *(self._process(process, prepared) for process in PROCESSES),
         )
         await self.while_all_live(work)
         self._report(f"all {len(PROCESSES)} processes are ready")
 
     async def while_all_live(self, work: Coroutine[Any, Any, None]) -> None:
-        """Do something, and give it up when a process or an engine dies meanwhile: raises NotReady, which says which."""
-        watch = asyncio.create_task(self._first_death())
+        """Run `work`, and cancel it if a process or an engine exits: then raises NotReady, which names it."""
+        watch = asyncio.create_task(self._watch())
         working = asyncio.create_task(work)
         try:
             await asyncio.wait({watch, working}, return_when=asyncio.FIRST_COMPLETED)
@@ -67,38 +67,38 @@ class LocalSystem:
             working.cancel()
             await asyncio.gather(watch, working, return_exceptions=True)
 
-    async def _first_death(self) -> None:
+    async def _watch(self) -> None:
         while True:
             self.engines.check()
             await self.runner.check()
             await asyncio.sleep(0.1)
 
     async def stop(self, *, grace: float = 9.0) -> None:
-        """End everything gracefully, first what uses the engines and then the engines."""
+        """Stop everything gracefully: the processes, then the engines."""
         try:
             await self.runner.stop(grace=grace)
         finally:
             self.engines.stop()
 
     def abandon(self) -> None:
-        """End everything at once; nobody will need the data."""
+        """Stop everything immediately; for data that is no longer needed."""
         self.runner.kill()
         self.engines.abandon()
 
-    async def _engine(self, what: str, starting: Steps, serves: asyncio.Event) -> None:
+    async def _engine(self, what: str, starting: Steps, started: asyncio.Event) -> None:
         await drive_async(starting)
         self._report(what)
-        serves.set()
+        started.set()
 
-    async def _job(self, job: Job, serves: asyncio.Event, prepared: asyncio.Event) -> None:
-        await serves.wait()
+    async def _job(self, job: Job, started: asyncio.Event, prepared: asyncio.Event) -> None:
+        await started.wait()
         await self.runner.job(job)
-        done = [DONE_BY[name] for command in job.commands if (name := command.split()[0]) in DONE_BY]
+        done = [REPORTS[name] for command in job.commands if (name := command.split()[0]) in REPORTS]
         self._report(f"{job.service}: {' and '.join(done)}")
         prepared.set()
 
     async def _process(self, process: Process, prepared: Mapping[str, asyncio.Event]) -> None:
-        # A consumer reads topics that other services make.
+        # A consumer reads topics that other services create.
         waits_for = prepared if process.name.endswith("-consume") else [process.service]
         for service in waits_for:
             await prepared[service].wait()

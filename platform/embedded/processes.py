@@ -1,4 +1,4 @@
-"""A child process that cannot be left behind: its own process group, and on Linux it ends when we are killed."""
+"""Child processes that are not left behind: each has its own process group and, on Linux, dies with its parent."""
 
 import asyncio
 import contextlib
@@ -20,32 +20,32 @@ POLL = 0.02
 START_WITHIN = 120.0
 DONE = object()
 
-# A start that yields wherever it would wait. So one thread can start several things at once (a child's leash ends with
-# the thread that forked it), and a start can be given up at every such place.
+# A start that yields wherever it would wait. One thread can thus start several things concurrently (a child is killed when
+# the thread that forked it ends), and can cancel a start at any of these points.
 Steps = Iterator[None]
 
 _libc = ctypes.CDLL(None) if sys.platform == "linux" else None
 
 
-def leash(death_signal: int = signal.SIGKILL) -> Callable[[], None] | None:
-    """What a child runs between fork and exec, so that the kernel sends it that signal when its parent dies.
+def die_with_parent(death_signal: int = signal.SIGKILL) -> Callable[[], None] | None:
+    """A function for a child to run between fork and exec, so that the kernel sends it this signal when its parent dies.
 
-    The parent is the *thread* that forks: start children from the main thread. None where the kernel cannot do it.
+    The parent is the *thread* that forks, so start children from the main thread. Returns None if not supported.
     """
     if _libc is None:
         return None
     libc, parent = _libc, os.getpid()
 
-    def tie() -> None:
+    def set_death_signal() -> None:
         libc.prctl(PR_SET_PDEATHSIG, death_signal)
-        if os.getppid() != parent:  # it died before the line above
+        if os.getppid() != parent:  # the parent died before the previous line
             os._exit(1)
 
-    return tie
+    return set_death_signal
 
 
 class Child:
-    """One running program, with its output in a file."""
+    """A running program, with its output in a file."""
 
     def __init__(
         self,
@@ -58,7 +58,7 @@ class Child:
         user: tuple[int, int] | None = None,
         death_signal: int = signal.SIGKILL,
     ) -> None:
-        """Start it, as another user (uid, gid) if one is given. `death_signal` is what it gets when we die."""
+        """Start the program, optionally as another user (uid, gid). It receives `death_signal` when this process dies."""
         self.name = name
         self.log = log
         with log.open("ab") as output:
@@ -73,7 +73,7 @@ class Child:
                 user=user[0] if user else None,
                 group=user[1] if user else None,
                 extra_groups=[] if user else None,
-                preexec_fn=leash(death_signal),  # noqa: PLW1509  it calls nothing that takes a lock
+                preexec_fn=die_with_parent(death_signal),  # noqa: PLW1509  it takes no locks
             )
 
     @property
@@ -83,7 +83,7 @@ class Child:
 
     @property
     def alive(self) -> bool:
-        """Whether it still runs."""
+        """Whether it is running."""
         return self.popen.poll() is None
 
     def family(self) -> list[int]:
@@ -91,10 +91,10 @@ class Child:
         return [self.pid, *descendants(self.pid)]
 
     def stop(self, signum: int = signal.SIGTERM, *, grace: float = 15.0) -> int:
-        """Ask it to end with that signal; after `grace` seconds kill it and all its descendants. Returns its exit status."""
+        """Send it the signal; after `grace` seconds kill it and all its descendants. Returns its exit status."""
         if self.alive:
             self.popen.send_signal(signum)
-            self.popen.send_signal(signal.SIGCONT)  # one that is paused could not hear it
+            self.popen.send_signal(signal.SIGCONT)  # a paused process would not handle it
             try:
                 self.popen.wait(grace)
             except subprocess.TimeoutExpired:
@@ -102,30 +102,30 @@ class Child:
         return self.popen.wait()
 
     def kill9(self) -> None:
-        """Kill it and all its descendants at once, as a power cut would."""
+        """Kill it and all its descendants immediately, like a power failure."""
         if self.alive:
             signal_all(self.family(), signal.SIGKILL)
         self.popen.wait()
 
     def pause(self) -> None:
-        """Freeze it and its descendants: they keep their sockets and locks and answer nothing."""
+        """Suspend it and its descendants: they keep their sockets and locks, but do not respond."""
         signal_all(self.family(), signal.SIGSTOP)
 
     def resume(self) -> None:
-        """Go on after `pause`."""
+        """Continue after `pause`."""
         signal_all(self.family(), signal.SIGCONT)
 
     def last_lines(self, count: int = LOG_LINES) -> str:
-        """The end of its log."""
+        """The last lines of its log."""
         return tail(self.log, count)
 
     def check(self) -> None:
-        """Raises NotReady, with the last log lines, when it has died."""
+        """Raises NotReady, with the last log lines, if it has exited."""
         if not self.alive:
-            raise NotReady(f"{self.name} {ending(self.popen.returncode)}; its last lines:\n{self.last_lines()}")
+            raise NotReady(f"{self.name} {describe_exit(self.popen.returncode)}; its last lines:\n{self.last_lines()}")
 
     def until(self, ready: Callable[[], bool], *, within: float) -> Steps:
-        """Poll `ready` until it holds. Raises NotReady, with the last log lines, when the process dies or the time is over."""
+        """Poll `ready` until it is true. Raises NotReady, with the last log lines, on exit or after `within` seconds."""
         deadline = time.monotonic() + within
         while not ready():
             self.check()
@@ -134,7 +134,7 @@ class Child:
             yield
 
     def until_done(self, *, within: float) -> Steps:
-        """Wait for a program that should end by itself with status 0. Raises NotReady otherwise."""
+        """Wait until the program exits with status 0. Raises NotReady for another status, or after `within` seconds."""
         deadline = time.monotonic() + within
         while self.alive:
             if time.monotonic() > deadline:
@@ -145,60 +145,60 @@ class Child:
             self.check()
 
 
-def ending(status: int | None) -> str:
-    """How a process ended, in words, from its return code."""
+def describe_exit(status: int | None) -> str:
+    """Describe how a process exited, from its return code."""
     if status is not None and status < 0:
         return f"was killed by {signal.Signals(-status).name}"
-    return f"ended with exit status {status}"
+    return f"exited with status {status}"
 
 
 def drive(*all_steps: Steps) -> None:
-    """Take steps, several side by side, until all are done."""
-    waiting = list(all_steps)
-    while waiting:
-        waiting = [steps for steps in waiting if next(steps, DONE) is not DONE]
-        if waiting:
+    """Run several starts concurrently, until all are complete."""
+    running = list(all_steps)
+    while running:
+        running = [steps for steps in running if next(steps, DONE) is not DONE]
+        if running:
             time.sleep(POLL)
 
 
 async def drive_async(steps: Steps) -> None:
-    """The same in an event loop."""
+    """Run a start in an event loop."""
     for _ in steps:
         await asyncio.sleep(POLL)
 
 
 class Engine:
-    """What starts step by step; use as a context manager, or call `start` and `stop`."""
+    """A server that starts step by step; use as a context manager, or call `start` and `stop`."""
 
     def starting(self) -> Steps:
-        """`start`, step by step."""
+        """Start, step by step."""
         raise NotImplementedError
 
     def stop(self) -> None:
-        """End it gracefully."""
+        """Stop gracefully."""
         raise NotImplementedError
 
     def start(self) -> None:
-        """Start it, and return when it serves. Raises NotReady when it dies or does not answer."""
+        """Start, and return when ready. Raises NotReady if it exits or does not respond."""
         drive(self.starting())
 
     def __enter__(self) -> Self:
-        """Start it."""
+        """Start."""
         self.start()
         return self
 
     def __exit__(self, *error: object) -> None:
-        """Stop it."""
+        """Stop."""
         self.stop()
 
 
 def tail(log: Path, count: int = LOG_LINES) -> str:
-    """The last lines of a file, indented; says so if there are none."""
+    """The last lines of a file, indented, or a note that there are none."""
     try:
         lines = log.read_text(errors="replace").splitlines()[-count:]
     except FileNotFoundError:
         lines = []
-    return "\n".join(f"  | {line}" for line in lines) or "  | (it wrote nothing)"
+    return "\n".join(f"  | {line}" for line in lines) or "  | (no output)"
 
 
 def descendants(pid: int) -> list[int]:
@@ -209,16 +209,16 @@ def descendants(pid: int) -> list[int]:
         child, parent = map(int, line.split())
         children.setdefault(parent, []).append(child)
     found: list[int] = []
-    waiting = [pid]
-    while waiting:
-        more = children.get(waiting.pop(), [])
+    pending = [pid]
+    while pending:
+        more = children.get(pending.pop(), [])
         found += more
-        waiting += more
+        pending += more
     return found
 
 
 def signal_all(pids: Sequence[int], signum: int) -> None:
-    """Send a signal to each that still exists."""
+    """Send a signal to each process that still exists."""
     for pid in pids:
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signum)

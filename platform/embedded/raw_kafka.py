@@ -1,6 +1,6 @@
-"""A producer that writes any record that Kafka takes, as clients in other languages can: header names of any bytes, any timestamp.
+"""A producer of arbitrary records, as clients in other languages can write: header names of any bytes, any timestamp.
 
-confluent-kafka takes text for a header's name; librdkafka, which it brings, takes bytes and is called by ctypes here.
+confluent-kafka accepts header names as text only. The librdkafka that it contains accepts bytes, and is called by ctypes.
 """
 
 import ctypes
@@ -19,7 +19,7 @@ _TEXT = 512
 
 
 class _Message(ctypes.Structure):
-    """rd_kafka_message_t, the fields that librdkafka documents."""
+    """The documented fields of rd_kafka_message_t."""
 
     _fields_ = [
         ("err", ctypes.c_int),
@@ -45,25 +45,25 @@ class RawRecord:
     value: bytes | None = b"{}"
     headers: list[tuple[bytes, bytes | None]] = field(default_factory=list)
     timestamp_ms: int = 0
-    """0 is now."""
+    """0 is the current time."""
     partition: int = 0
 
 
-class NotTaken(Exception):
-    """Kafka did not take all records in time, or refused some."""
+class SendFailed(Exception):
+    """Kafka rejected some records, or did not acknowledge all of them in time."""
 
 
 def send_raw(topic: str, *records: RawRecord, servers: str = "", within: float = 30.0) -> list[int]:
-    """Produce these records, in order, and return their offsets once the broker (by default the run's) has all of them.
+    """Produce these records in order, and return their offsets when the broker has acknowledged all of them.
 
-    Raises NotTaken when that takes longer than `within` seconds; they may arrive all the same.
+    `servers` defaults to KAFKA_BOOTSTRAP_SERVERS. Raises SendFailed after `within` seconds; the records may still arrive.
     """
-    library, why = _library(), ctypes.create_string_buffer(_TEXT)
-    taken: list[tuple[int, int]] = []
-    report = _REPORT(lambda _, message, __: taken.append((message.contents.err, message.contents.offset)))
-    producer = ctypes.c_void_p(library.rd_kafka_new(_PRODUCER, _options(library, servers, report), why, _TEXT))
+    library, error_text = _library(), ctypes.create_string_buffer(_TEXT)
+    reports: list[tuple[int, int]] = []
+    report = _REPORT(lambda _, message, __: reports.append((message.contents.err, message.contents.offset)))
+    producer = ctypes.c_void_p(library.rd_kafka_new(_PRODUCER, _options(library, servers, report), error_text, _TEXT))
     if not producer.value:
-        raise NotTaken(why.value.decode(errors="replace"))
+        raise SendFailed(error_text.value.decode(errors="replace"))
     try:
         for record in records:
             _produce(library, producer, topic, record)
@@ -72,10 +72,12 @@ def send_raw(topic: str, *records: RawRecord, servers: str = "", within: float =
             library.rd_kafka_flush(producer, 1000)
     finally:
         library.rd_kafka_destroy(producer)
-    refused = {error for error, _ in taken if error}
-    if refused or len(taken) < len(records):
-        raise NotTaken(f"{len(taken)} of {len(records)} answered, refused with {refused or 'nothing'}")
-    return [offset for _, offset in taken]
+    rejected = {error for error, _ in reports if error}
+    if rejected or len(reports) < len(records):
+        raise SendFailed(
+            f"{len(reports)} of {len(records)} records acknowledged or rejected; errors: {rejected or 'none'}"
+        )
+    return [offset for _, offset in reports]
 
 
 def _library() -> ctypes.CDLL:
@@ -93,10 +95,10 @@ def _options(library: ctypes.CDLL, servers: str, report: Any) -> ctypes.c_void_p
         "message.timeout.ms": "0",
         "log_level": "0",
     }
-    conf, why = ctypes.c_void_p(library.rd_kafka_conf_new()), ctypes.create_string_buffer(_TEXT)
+    conf, error_text = ctypes.c_void_p(library.rd_kafka_conf_new()), ctypes.create_string_buffer(_TEXT)
     for name, value in options.items():
-        if library.rd_kafka_conf_set(conf, name.encode(), value.encode(), why, _TEXT):
-            raise ValueError(why.value.decode(errors="replace"))
+        if library.rd_kafka_conf_set(conf, name.encode(), value.encode(), error_text, _TEXT):
+            raise ValueError(error_text.value.decode(errors="replace"))
     library.rd_kafka_conf_set_dr_msg_cb(conf, report)
     return conf
 
@@ -124,4 +126,4 @@ def _produce(library: ctypes.CDLL, producer: ctypes.c_void_p, topic: str, record
         ctypes.c_int(_END),
     )  # fmt: skip
     if error:
-        raise NotTaken(f"not even queued: error {error}")
+        raise SendFailed(f"not queued: error {error}")

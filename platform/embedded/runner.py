@@ -1,4 +1,4 @@
-"""Runs the system's processes side by side: in order, until ready, with one stream of their logs, and a graceful end."""
+"""Runs the system's processes concurrently, waits until they are ready, merges their logs, and stops them gracefully."""
 
 import asyncio
 import contextlib
@@ -13,23 +13,23 @@ from dataclasses import dataclass, field
 
 from embedded import ports
 from embedded.errors import NotReady
-from embedded.processes import LOG_LINES, ending, leash
+from embedded.processes import LOG_LINES, describe_exit, die_with_parent
 from embedded.system import ROOT, Job, Process
 
-# Many times what an idle machine needs: a busy one is slow, not broken.
+# Much more than an idle machine needs, since a busy one is slow.
 READY_WITHIN = 90.0
 JOB_WITHIN = 120.0
 LONGEST_LINE = 1 << 20
 
-# A process that dies is started again after a pause that doubles each time, and is short again once it has run a while.
-BACKOFF_FIRST, BACKOFF_MOST, BACKOFF_FORGOTTEN_AFTER = 0.5, 15.0, 60.0
+# A process that exits is restarted after a pause, which doubles each time and is reset once the process has run a while.
+BACKOFF_INITIAL, BACKOFF_MAX, BACKOFF_RESET_AFTER = 0.5, 15.0, 60.0
 
 Show = Callable[[str, str], None]
 
 
 @dataclass
 class Running:
-    """A process of ours, through all its restarts."""
+    """A process, through all its restarts."""
 
     name: str
     argv: list[str]
@@ -41,27 +41,27 @@ class Running:
 
     @property
     def alive(self) -> bool:
-        """Whether it runs now."""
+        """Whether it is running."""
         return self.child is not None and self.child.returncode is None
 
     @property
     def is_job(self) -> bool:
-        """Whether it is to end by itself; else it serves a port for as long as it lives."""
+        """Whether it runs to completion; other processes serve a port until they are stopped."""
         return self.port is None
 
     def last_lines(self) -> str:
-        """The end of its log, indented."""
-        return "\n".join(f"  | {line}" for line in self.lines) or "  | (it wrote nothing)"
+        """The last lines of its log, indented."""
+        return "\n".join(f"  | {line}" for line in self.lines) or "  | (no output)"
 
-    def ended(self) -> str:
-        """How it ended, in words."""
-        return ending(self.child.returncode if self.child else None)
+    def exit_description(self) -> str:
+        """How it exited, in words."""
+        return describe_exit(self.child.returncode if self.child else None)
 
 
 class Runner:
-    """Starts processes, and ends all that it has started.
+    """Starts processes, and stops all those that it has started.
 
-    `show(name, line)` is called for every line that one writes. `environment(service)` is what its processes find in theirs.
+    `show(name, line)` is called for every line of their output. `environment(service)` is the environment of a service.
     """
 
     def __init__(self, environment: Callable[[str], Mapping[str, str]], show: Show | None = None) -> None:
@@ -71,7 +71,7 @@ class Runner:
         self._stopping = False
 
     async def job(self, job: Job) -> None:
-        """Run something to its end. Raises NotReady, with its last lines, when it fails or takes too long."""
+        """Run a job to completion. Raises NotReady, with its last log lines, if it fails or takes too long."""
         running = Running(job.name, job.argv(sys.executable), dict(self._environment(job.service)))
         self.running[job.name] = running
         await self._spawn(running)
@@ -83,13 +83,13 @@ class Runner:
             raise NotReady(
                 f"{job.name} took longer than {JOB_WITHIN:g} s; its last lines:\n{running.last_lines()}"
             ) from None
-        await self._drained(running)
+        await self._read_to_end(running)
         if running.child.returncode != 0:
-            raise NotReady(f"{job.name} {running.ended()}; its last lines:\n{running.last_lines()}")
+            raise NotReady(f"{job.name} {running.exit_description()}; its last lines:\n{running.last_lines()}")
         del self.running[job.name]
 
     async def start(self, process: Process, port: int) -> Running:
-        """Start a long-lived process; it need not be ready when this returns."""
+        """Start a long-lived process, without waiting until it is ready."""
         environment = {**self._environment(process.service), **process.variables(port)}
         running = Running(process.name, process.argv(sys.executable, port), environment, port)
         self.running[process.name] = running
@@ -97,55 +97,55 @@ class Runner:
         return running
 
     async def ready(self, running: Running, *, within: float = READY_WITHIN) -> None:
-        """Wait until its `/health/ready` says 200. Raises NotReady, with what it said and its last lines."""
+        """Wait until its `/health/ready` responds with 200. Raises NotReady, with its last response and log lines."""
         deadline = time.monotonic() + within
-        said = "nothing answered on its port"
+        last_response = "nothing listens on its port"
         while True:
             if not running.alive:
-                await self._drained(running)
+                await self._read_to_end(running)
                 raise NotReady(
-                    f"{running.name} {running.ended()} before it was ready; its last lines:\n{running.last_lines()}"
+                    f"{running.name} {running.exit_description()} before it was ready; its last lines:\n{running.last_lines()}"
                 )
             assert running.port is not None
             if await asyncio.to_thread(ports.listens, running.port):
                 status, body = await asyncio.to_thread(get, running.port, "/health/ready")
                 if status == 200:
                     return
-                said = f"/health/ready said {status} {body[:500]}" if status else said
+                last_response = f"/health/ready responded {status} {body[:500]}" if status else last_response
             if time.monotonic() > deadline:
                 raise NotReady(
-                    f"{running.name} was not ready after {within:g} s ({said}); its last lines:\n{running.last_lines()}"
+                    f"{running.name} was not ready after {within:g} s ({last_response}); its last lines:\n{running.last_lines()}"
                 )
             await asyncio.sleep(0.05)
 
     async def check(self) -> None:
-        """Raises NotReady, with its name and its last lines, when a process has ended that should not."""
+        """Raises NotReady, with the name and the last log lines, if a process has exited unexpectedly."""
         for running in list(self.running.values()):
             if not (running.is_job or running.alive or self._stopping or running.child is None):
-                await self._drained(running)
-                raise NotReady(f"{running.name} {running.ended()}; its last lines:\n{running.last_lines()}")
+                await self._read_to_end(running)
+                raise NotReady(f"{running.name} {running.exit_description()}; its last lines:\n{running.last_lines()}")
 
     async def keep_alive(self, running: Running) -> None:
-        """Start it again whenever it dies."""
-        pause = BACKOFF_FIRST
+        """Restart the process whenever it exits."""
+        pause = BACKOFF_INITIAL
         while True:
             assert running.child is not None
-            began = time.monotonic()
+            started = time.monotonic()
             await running.child.wait()
-            await self._drained(running)
+            await self._read_to_end(running)
             if self._stopping:
                 return
-            if time.monotonic() - began > BACKOFF_FORGOTTEN_AFTER:
-                pause = BACKOFF_FIRST
-            self._show(running.name, f"{running.name} {running.ended()}; it is started again in {pause:g} s")
+            if time.monotonic() - started > BACKOFF_RESET_AFTER:
+                pause = BACKOFF_INITIAL
+            self._show(running.name, f"{running.name} {running.exit_description()}; restarting in {pause:g} s")
             await asyncio.sleep(pause)
-            pause = min(pause * 2, BACKOFF_MOST)
+            pause = min(pause * 2, BACKOFF_MAX)
             if self._stopping:
                 return
             await self._spawn(running)
 
     async def stop(self, *, grace: float = 10.0) -> None:
-        """End all gracefully: SIGTERM, and SIGKILL for those that still run after `grace` seconds."""
+        """Stop all gracefully: SIGTERM, and SIGKILL for those that still run after `grace` seconds."""
         self._stopping = True
         living = [running for running in self.running.values() if running.alive]
         for running in living:
@@ -155,23 +155,23 @@ class Runner:
             await asyncio.wait(waits, timeout=grace)
         for running in living:
             if running.alive:
-                self._show(running.name, f"{running.name} did not end within {grace:g} s, and was killed")
-            # Also what it may have left in its group.
+                self._show(running.name, f"{running.name} did not exit within {grace:g} s and was killed")
+            # And any processes left in its group.
             _signal(running, signal.SIGKILL)
         if waits:
             await asyncio.wait(waits)
         for running in living:
-            await self._drained(running)
+            await self._read_to_end(running)
 
     def kill(self) -> None:
-        """End all at once."""
+        """Kill all immediately."""
         self._stopping = True
         for running in self.running.values():
             if running.alive:
                 _signal(running, signal.SIGKILL)
 
     async def _spawn(self, running: Running) -> None:
-        # The event loop runs in the main thread, which lives as long as we do: the leash is tied to it.
+        # The death signal depends on the forking thread: the event loop runs in the main thread, which lasts until exit.
         running.child = await asyncio.create_subprocess_exec(
             *running.argv,
             cwd=ROOT,
@@ -180,7 +180,7 @@ class Runner:
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.STDOUT,
             start_new_session=True,
-            preexec_fn=leash(),
+            preexec_fn=die_with_parent(),
             limit=LONGEST_LINE,
         )
         running.reader = asyncio.create_task(self._read(running, running.child))
@@ -191,8 +191,8 @@ class Runner:
             running.lines.append(line)
             self._show(running.name, line)
 
-    async def _drained(self, running: Running) -> None:
-        """Wait until all that it wrote has been read."""
+    async def _read_to_end(self, running: Running) -> None:
+        """Wait until all of its output has been read."""
         if running.reader is not None:
             # A grandchild may hold the pipe open.
             await asyncio.wait([running.reader], timeout=1)
@@ -203,7 +203,7 @@ async def _lines(stream: asyncio.StreamReader) -> AsyncIterator[str]:
         try:
             line = await stream.readline()
         except ValueError:  # longer than LONGEST_LINE: readline has dropped it
-            yield "(a line that is too long to show)"
+            yield "(line too long)"
             continue
         if not line:
             return
@@ -211,7 +211,7 @@ async def _lines(stream: asyncio.StreamReader) -> AsyncIterator[str]:
 
 
 def _signal(running: Running, signum: int) -> None:
-    """To its process group; SIGTERM to itself alone, as its own children are its own to end."""
+    """Send a signal to its process group, but SIGTERM to the process alone, which stops its own children."""
     if running.child is None:
         return
     with contextlib.suppress(ProcessLookupError):
@@ -222,7 +222,7 @@ def _signal(running: Running, signum: int) -> None:
 
 
 def get(port: int, path: str, *, timeout: float = 3.0) -> tuple[int, str]:
-    """Status and body of a GET on this machine; (0, why) when nothing answers."""
+    """Status and body of a GET request to this machine; (0, reason) without a response."""
     connection = http.client.HTTPConnection(ports.HOST, port, timeout=timeout)
     try:
         connection.request("GET", path)
@@ -235,7 +235,7 @@ def get(port: int, path: str, *, timeout: float = 3.0) -> tuple[int, str]:
 
 
 async def all_or_first_failure(*work: Awaitable[None]) -> None:
-    """Wait for all; when one fails the others are cancelled, and its error is raised by itself, not in a group."""
+    """Wait for all. If one fails, cancel the others and raise its error, not an exception group."""
     try:
         async with asyncio.TaskGroup() as group:
             for one in work:

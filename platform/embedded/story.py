@@ -1,4 +1,4 @@
-"""The story of the system, played once through the gateway and checked at each step; raises StepMissing where it is not so."""
+"""The story of the system, played once through the gateway and checked at each step."""
 
 import asyncio
 import secrets
@@ -7,18 +7,18 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from embedded.observer import Answer, Observer, StepMissing, call, until
-from embedded.topics import Seen
+from embedded.observer import Observer, Response, StepMissing, call, until
+from embedded.topics import SeenRecord
 
 STEP_WITHIN = 30.0
-# How long after the second delivery was processed an effect could still appear; it would appear within milliseconds.
+# How long to wait for an effect after the second delivery was processed. It would appear within milliseconds.
 QUIET = 0.5
 CONSUMER_GROUP = "orders"
 
 
 @dataclass(frozen=True)
 class Step:
-    """One thing that happened: when, seconds after the request; who did it; and what that request and trace were called."""
+    """A step: when it happened, in seconds after the request, in which service, and the ids of the request and the trace."""
 
     since: float
     service: str
@@ -28,21 +28,21 @@ class Step:
 
 
 class Story:
-    """A new user, followed to the paid (or refused) welcome order. `tell` is called with each step as it is seen."""
+    """Follows a new user to the paid (or failed) welcome order. `on_step` is called with each observed step."""
 
-    def __init__(self, gateway_url: str, observer: Observer, tell: Callable[[Step], None]) -> None:
+    def __init__(self, gateway_url: str, observer: Observer, on_step: Callable[[Step], None]) -> None:
         self._gateway = gateway_url
         self._observer = observer
-        self._tell = tell
+        self._on_step = on_step
         self._start = 0.0
         self.request_id = ""
         self.trace_id = secrets.token_hex(16)
         self.user: dict[str, Any] = {}
         self.order: dict[str, Any] = {}
-        self.event: Seen | None = None
+        self.event: SeenRecord | None = None
 
     async def play(self) -> None:
-        """From the request to the order's end."""
+        """Play the story, from the request to the final status of the order. Raises StepMissing."""
         await self._register()
         user_id = self.user["id"]
         self.event = await self._published("user.created", "users", "published user.created", userId=user_id)
@@ -51,12 +51,12 @@ class Story:
         payment = await self._published("payment.completed", "payments", "paid", orderId=order_id)
         await self._read_back(order_id, payment.payload["status"])
 
-    async def deliver_again(self) -> list[str]:
-        """Send the same `user.created` once more; raises StepMissing if anything came of it. Returns what was seen."""
+    async def deliver_duplicate(self) -> list[str]:
+        """Send the same `user.created` again, and describe the outcome. Raises StepMissing if it had an effect."""
         assert self.event is not None
         before = await self._orders()
-        copy = await asyncio.to_thread(self._observer.send_again, self.event)
-        await self._worked_off(self.event, copy)
+        offset = await asyncio.to_thread(self._observer.send_duplicate, self.event)
+        await self._processed(self.event, offset)
         await asyncio.sleep(QUIET)
         after = await self._orders()
         user_id, order_id = self.user["id"], self.order["id"]
@@ -82,24 +82,24 @@ class Story:
         traceparent = f"00-{self.trace_id}-{secrets.token_hex(8)}-01"
         self._start = time.monotonic()
         url = f"{self._gateway}/api/users"
-        answer = await call("POST", url, {"email": email, "name": "Ada Lovelace"}, {"traceparent": traceparent})
+        response = await call("POST", url, {"email": email, "name": "Ada Lovelace"}, {"traceparent": traceparent})
         at = time.monotonic()
-        _expect(answer, 201, "POST /api/users")
-        self.user = answer.body
-        self.request_id = answer.headers.get("X-Request-Id", "")
+        _expect(response, 201, "POST /api/users")
+        self.user = response.body
+        self.request_id = response.headers.get("X-Request-Id", "")
         if not self.request_id:
-            raise StepMissing("the answer to POST /api/users has no X-Request-Id")
+            raise StepMissing("the response to POST /api/users has no X-Request-Id")
         self._step(at, "gateway", "POST /api/users → users: 201")
 
-    async def _published(self, topic: str, service: str, what: str, **payload: str) -> Seen:
+    async def _published(self, topic: str, service: str, what: str, **payload: str) -> SeenRecord:
         record = await until(
             lambda: next(iter(self._observer.of(topic, **payload)), None),
             within=STEP_WITHIN,
             missing=f"{topic} of {service}",
         )
-        said = (record.header("requestId"), record.header("traceId"))
-        if said != (self.request_id, self.trace_id):
-            raise StepMissing(f"{topic} belongs to request and trace {said}, not to {(self.request_id, self.trace_id)}")
+        ids = (record.header("requestId"), record.header("traceId"))
+        if ids != (self.request_id, self.trace_id):
+            raise StepMissing(f"{topic} belongs to request and trace {ids}, not to {(self.request_id, self.trace_id)}")
         if topic == "order.created":
             what = f"{what}, published order.created"
         if topic == "payment.completed":
@@ -111,23 +111,21 @@ class Story:
         url = f"{self._gateway}/api/orders/{order_id}"
         deadline = time.monotonic() + STEP_WITHIN
         while True:
-            answer = await call("GET", url)
-            _expect(answer, 200, f"GET /api/orders/{order_id}")
-            if answer.body["status"] != "pending":
+            response = await call("GET", url)
+            _expect(response, 200, f"GET /api/orders/{order_id}")
+            if response.body["status"] != "pending":
                 break
             if time.monotonic() > deadline:
-                raise StepMissing(
-                    f"the order's end in orders did not come within {STEP_WITHIN:g} s: it is still pending"
-                )
+                raise StepMissing(f"the order is still pending after {STEP_WITHIN:g} s")
             await asyncio.sleep(0.005)
         at = time.monotonic()
-        wanted = {"completed": "paid", "failed": "failed"}[payment_status]
-        if answer.body["status"] != wanted:
-            raise StepMissing(f"the payment {payment_status}, but the order is {answer.body['status']}")
-        self.order = answer.body
-        self._step(at, "orders", f"order is {wanted}: GET /api/orders/{{id}} through the gateway says so")
+        expected = {"completed": "paid", "failed": "failed"}[payment_status]
+        if response.body["status"] != expected:
+            raise StepMissing(f"the payment {payment_status}, but the order is {response.body['status']}")
+        self.order = response.body
+        self._step(at, "orders", f"order is {expected}: GET /api/orders/{{id}} through the gateway says so")
 
-    async def _worked_off(self, event: Seen, offset: int) -> None:
+    async def _processed(self, event: SeenRecord, offset: int) -> None:
         deadline = time.monotonic() + STEP_WITHIN
         while await asyncio.to_thread(self._observer.committed, CONSUMER_GROUP, event.topic, event.partition) <= offset:
             if time.monotonic() > deadline:
@@ -135,14 +133,14 @@ class Story:
             await asyncio.sleep(0.05)
 
     async def _orders(self) -> list[dict[str, Any]]:
-        answer = await call("GET", f"{self._gateway}/api/orders?userId={self.user['id']}")
-        _expect(answer, 200, "GET /api/orders?userId=…")
-        return list(answer.body["results"])
+        response = await call("GET", f"{self._gateway}/api/orders?userId={self.user['id']}")
+        _expect(response, 200, "GET /api/orders?userId=…")
+        return list(response.body["results"])
 
     def _step(self, at: float, service: str, what: str) -> None:
-        self._tell(Step(at - self._start, service, what, self.request_id, self.trace_id))
+        self._on_step(Step(at - self._start, service, what, self.request_id, self.trace_id))
 
 
-def _expect(answer: Answer, status: int, request: str) -> None:
-    if answer.status != status:
-        raise StepMissing(f"{request} was answered with {answer.status}, not {status}: {answer.body}")
+def _expect(response: Response, status: int, request: str) -> None:
+    if response.status != status:
+        raise StepMissing(f"{request} returned {response.status}, not {status}: {response.body}")

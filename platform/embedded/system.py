@@ -1,4 +1,4 @@
-"""The processes of the system and their environment, derived from what each service declares in its `service.py`."""
+"""The processes of the system and their environment, derived from the declarations of the services."""
 
 import os
 from collections.abc import Mapping
@@ -13,12 +13,12 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 
 
 AWAIT_KAFKA = "await-kafka"
-"""No management command: between two of them, the embedded broker has to be there."""
+"""Not a management command: waits between two of them until the embedded broker listens."""
 
 
 @dataclass(frozen=True)
 class Process:
-    """A long-lived process: `command` ends in what tells it its port, for which PORT stands."""
+    """A long-lived process. PORT in its command and environment stands for its port."""
 
     name: str
     service: str
@@ -28,18 +28,18 @@ class Process:
     environment: tuple[tuple[str, str], ...] = ()
 
     def argv(self, python: str, port: int) -> list[str]:
-        """What to execute, with the interpreter of our environment."""
+        """The command line, with this Python interpreter."""
         program, *arguments = (part.replace("PORT", str(port)) for part in self.command)
         return [python, program, *arguments] if program == "manage.py" else [python, "-m", program, *arguments]
 
     def variables(self, port: int) -> dict[str, str]:
-        """Its own environment, on top of its service's."""
+        """The environment variables that it has in addition to those of its service."""
         return {name: value.replace("PORT", str(port)) for name, value in self.environment}
 
 
 @dataclass(frozen=True)
 class Job:
-    """Management commands that are run once before the processes of a service start; it needs one engine to begin."""
+    """Management commands that run once before the processes of a service start. `needs` is the engine that it waits for."""
 
     service: str
     commands: tuple[str, ...]
@@ -47,23 +47,23 @@ class Job:
 
     @property
     def name(self) -> str:
-        """What it is called in messages."""
+        """Its name in messages."""
         return f"{self.service}-setup"
 
     @property
     def management(self) -> tuple[str, ...]:
-        """The names of the management commands among them: what runs as a job of its own in containers."""
+        """The names of its management commands. In containers, each of them is a separate job."""
         return tuple(command.split()[0] for command in self.commands if command != AWAIT_KAFKA)
 
     def argv(self, python: str) -> list[str]:
-        """What to execute."""
+        """The command line."""
         return [python, "-P", "platform/embedded/commands.py", *self.commands]
 
 
 def _web(service: Service) -> Process:
     if service.edge:
         command: tuple[str, ...] = ("manage.py", "serve", "--host", HOST, "--port", "PORT")
-        # Nobody here turns from one gateway to another: it need not wait for that before it ends.
+        # There is no load balancer here, so the gateway need not drain before it stops.
         environment: tuple[tuple[str, str], ...] = (("GATEWAY_DRAIN_SECONDS", "0"),)
     else:
         application = f"{service.name}.wsgi:application"
@@ -99,11 +99,11 @@ COMMANDS = {
     ("topics",): (TOPICS,),
     ("migrate", "topics"): (MIGRATE, AWAIT_KAFKA, TOPICS),
 }
-"""How a service's jobs run here."""
+"""The commands for each combination of jobs."""
 
 
 def jobs(declared: tuple[Service, ...]) -> tuple[Job, ...]:
-    """What runs once before the processes of these services start."""
+    """The jobs that run once before the processes of these services start."""
     return tuple(
         Job(service.name, COMMANDS[service.jobs], needs="postgres" if service.database else "kafka")
         for service in declared
@@ -112,7 +112,7 @@ def jobs(declared: tuple[Service, ...]) -> tuple[Job, ...]:
 
 
 def known_addresses(service: Service, declared: tuple[Service, ...]) -> tuple[str, ...]:
-    """Which of the shared addresses a service is told: it cannot reach what it does not know."""
+    """The variables with addresses that a service is given. It cannot access anything else."""
     return (
         *(other.url_variable for other in declared if service.edge and not other.edge),
         *((service.database_variable,) if service.database else ()),
@@ -123,9 +123,9 @@ def known_addresses(service: Service, declared: tuple[Service, ...]) -> tuple[st
 PROCESSES = processes(services.SERVICES)
 JOBS = jobs(services.SERVICES)
 SERVICE_NAMES = tuple(service.name for service in services.SERVICES)
-KNOWS = {service.name: known_addresses(service, services.SERVICES) for service in services.SERVICES}
+KNOWN_ADDRESSES = {service.name: known_addresses(service, services.SERVICES) for service in services.SERVICES}
 
-# What a child may inherit from the terminal even in the demo, which is to be the same for everyone.
+# The variables that processes inherit even in the demo, which should not depend on the terminal.
 INHERITED = (
     "PATH",
     "HOME",
@@ -140,17 +140,17 @@ INHERITED = (
 
 
 def urls(ports: Mapping[str, int]) -> dict[str, str]:
-    """`GATEWAY_URL` and its neighbours, from the ports of the processes by name."""
+    """`GATEWAY_URL` and the URLs of the other services, from the ports of their processes."""
     return {f"{service.upper()}_URL": f"http://{HOST}:{ports[service]}" for service in SERVICE_NAMES}
 
 
 def environment(
     service: str, *, addresses: Mapping[str, str], secret_key: str, inherit_all: bool = False
 ) -> dict[str, str]:
-    """All that a process of the service finds in its environment.
+    """The complete environment of the processes of a service.
 
-    `addresses` are those of the whole system; each service is given only its own. With `inherit_all` everything in our
-    own environment is passed on, so that any setting can be tried out: `PAYMENT_SUCCESS_RATE=0 make up`.
+    `addresses` are those of the whole system; each service is given only those that it needs. With `inherit_all` the
+    environment of this process is passed on, so that any setting can be tried out: `PAYMENT_SUCCESS_RATE=0 make up`.
     """
     kept = {
         name: value
@@ -159,7 +159,7 @@ def environment(
     }
     return {
         **kept,
-        **{name: addresses[name] for name in KNOWS[service]},
+        **{name: addresses[name] for name in KNOWN_ADDRESSES[service]},
         "DJANGO_SETTINGS_MODULE": f"settings.{service}",
         "ENVIRONMENT": "development",
         "SECRET_KEY": secret_key,

@@ -1,4 +1,4 @@
-"""What is on the topics, for the demo, the chaos run and the tests: read from the broker alone, past everything of ours."""
+"""The records on the topics, for the demo, the chaos run and the tests. Read from the broker without any of the chassis."""
 
 import threading
 import time
@@ -15,9 +15,9 @@ from embedded.positions import Partition, Positions
 
 EVENTS = ("user.created", "order.created", "payment.completed")
 READERS = {"user.created": "orders", "order.created": "payments", "payment.completed": "orders"}
-"""Which consumer group reads a topic."""
-DEAD = {topic: f"{topic}.{group}.dlq" for topic, group in READERS.items()}
-"""The dead-letter topic of a topic. Not asked of the code that writes there: a reader that trusts it would not notice."""
+"""The consumer group of each topic."""
+DEAD_LETTER_TOPICS = {topic: f"{topic}.{group}.dlq" for topic, group in READERS.items()}
+"""The dead-letter topic of each topic. Spelled out here, so that an error in the chassis is noticed."""
 
 Place = tuple[str, int, int]
 """Topic, partition and offset."""
@@ -25,13 +25,13 @@ Place = tuple[str, int, int]
 Headers = tuple[tuple[str, bytes | None], ...]
 
 
-class Behind(Exception):
-    """The reader did not reach the end of the topics in time: the broker does not answer, or a transaction is open."""
+class NotCaughtUp(Exception):
+    """The reader did not reach the end of the topics in time: the broker does not respond, or a transaction is open."""
 
 
 @dataclass(frozen=True)
-class Seen:
-    """A record on its topic."""
+class SeenRecord:
+    """A record that was read from its topic."""
 
     topic: str
     partition: int
@@ -40,17 +40,17 @@ class Seen:
     value: bytes | None
     headers: Headers
     produced_at: float = 0.0
-    """In seconds, by its producer's clock; that is the clock of all processes on this machine."""
+    """Its timestamp in seconds, by the clock of this machine."""
     seen_at: float = 0.0
     """On the clock of `time.monotonic()`."""
 
     @property
     def place(self) -> Place:
-        """Where it is."""
+        """Its topic, partition and offset."""
         return (self.topic, self.partition, self.offset)
 
     def header(self, name: str) -> str:
-        """The text of the last header of that name; empty when there is none."""
+        """The last header of that name, as text; empty if there is none."""
         return next(
             (v.decode("utf-8", "replace") for n, v in reversed(self.headers) if n == name and v is not None), ""
         )
@@ -62,7 +62,7 @@ class Seen:
 
     @cached_property
     def payload(self) -> dict[str, Any]:
-        """The event's data; empty when it cannot be read."""
+        """The event's data; empty if it cannot be parsed."""
         try:
             found = orjson.loads(self.value or b"")
         except orjson.JSONDecodeError:
@@ -71,9 +71,9 @@ class Seen:
 
 
 class TopicReader:
-    """Reads topics from their beginning, without a group: what it has read is in `seen`, by topic.
+    """Reads topics from the beginning, without a consumer group. The records are in `seen`, by topic.
 
-    By default it reads committed records only; with `uncommitted`, those of open and aborted transactions too. Not
+    By default it reads only committed records; with `uncommitted`, those of open and aborted transactions too. Not
     thread-safe, but `seen` and `of` may be read while another thread polls.
     """
 
@@ -84,51 +84,51 @@ class TopicReader:
             "reconnect.backoff.max.ms": 200,
         }
         self.positions = Positions(servers)
-        self.seen: dict[str, list[Seen]] = {name: [] for name in names}
+        self.seen: dict[str, list[SeenRecord]] = {name: [] for name in names}
         self._uncommitted = uncommitted
         self._consumer: Consumer | None = None
-        self._at: dict[Partition, int] = {}
+        self._next_offsets: dict[Partition, int] = {}
 
     def poll(self, timeout: float = 0.1) -> None:
-        """Read what there is, waiting for at most `timeout` seconds. Raises KafkaException when the broker is away."""
+        """Read available records, waiting for at most `timeout` seconds. Raises KafkaException if the broker is unavailable."""
         consumer = self._consumer = self._consumer or self._open()
         for message in consumer.consume(1000, timeout=timeout):
-            self._take(message)
+            self._add(message)
 
     def caught_up(self, *names: str) -> bool:
-        """Whether all that can be read now on these topics has been read; without names, on all."""
+        """Whether everything that can be read from these topics, by default from all, has been read."""
         ends = self.positions.ends(names or self.seen, uncommitted=self._uncommitted)
         return self._has_read(ends)
 
     def catch_up(self, within: float = 20.0) -> None:
-        """Read up to where the topics end now. Raises Behind, and KafkaException when the broker is away."""
+        """Read up to the current end of the topics. Raises NotCaughtUp, and KafkaException if the broker is unavailable."""
         self.poll(0)
         ends = self.positions.ends(self.seen, uncommitted=self._uncommitted)
         deadline = time.monotonic() + within
         while not self._has_read(ends):
             if time.monotonic() > deadline:
-                raise Behind
+                raise NotCaughtUp
             self.poll()
 
-    def of(self, topic: str, **payload: Any) -> list[Seen]:
-        """The records read so far on a topic whose payload has these values, in order for each partition."""
+    def of(self, topic: str, **payload: Any) -> list[SeenRecord]:
+        """The records read so far from a topic whose payload contains these values, in order per partition."""
         records = list(self.seen[topic])
         return [one for one in records if payload.items() <= one.payload.items()] if payload else records
 
     def close(self) -> None:
-        """Let go of the broker."""
+        """Close the connections."""
         if self._consumer is not None:
             self._consumer.close()
         self.positions.close()
 
     def _has_read(self, ends: dict[Partition, int]) -> bool:
-        return all(self._at.get(partition, 0) >= end for partition, end in ends.items())
+        return all(self._next_offsets.get(partition, 0) >= end for partition, end in ends.items())
 
     def _open(self) -> Consumer:
         consumer = Consumer(
             self.servers
             | {
-                "group.id": "reader",  # never joined and nothing committed: the partitions are assigned by hand
+                "group.id": "reader",  # never joined, nothing committed: partitions are assigned manually
                 "enable.auto.commit": False,
                 "isolation.level": "read_uncommitted" if self._uncommitted else "read_committed",
                 "enable.partition.eof": True,
@@ -139,20 +139,22 @@ class TopicReader:
         consumer.assign([TopicPartition(one.topic, one.partition, 0) for one in partitions])
         return consumer
 
-    def _take(self, message: Message) -> None:
+    def _add(self, message: Message) -> None:
         topic, number, offset = str(message.topic()), int(message.partition() or 0), int(message.offset() or 0)
         error = message.error()
         if error is None:
             headers, produced_at = tuple(headers_of(message)), message.timestamp()[1] / 1000
             key, value = message.key(), message.value()
-            self.seen[topic].append(Seen(topic, number, offset, key, value, headers, produced_at, time.monotonic()))
-            self._at[topic, number] = offset + 1
+            self.seen[topic].append(
+                SeenRecord(topic, number, offset, key, value, headers, produced_at, time.monotonic())
+            )
+            self._next_offsets[topic, number] = offset + 1
         elif error.code() == KafkaError._PARTITION_EOF:
-            self._at[topic, number] = offset
+            self._next_offsets[topic, number] = offset
 
 
 class TopicFollower(TopicReader):
-    """Reads in a thread of its own; use as a context manager."""
+    """Reads in a separate thread; use as a context manager."""
 
     def __init__(self, servers: str, names: Iterable[str], *, uncommitted: bool = False) -> None:
         super().__init__(servers, names, uncommitted=uncommitted)
@@ -160,12 +162,12 @@ class TopicFollower(TopicReader):
         self._thread = threading.Thread(target=self._follow, name="topics", daemon=True)
 
     def __enter__(self) -> Self:
-        """Begin to read."""
+        """Start reading."""
         self._thread.start()
         return self
 
     def __exit__(self, *error: object) -> None:
-        """Read no more."""
+        """Stop reading."""
         self._stop.set()
         self._thread.join(10)
         self.close()

@@ -1,4 +1,4 @@
-"""`make up`: the system in the foreground until Ctrl-C, on fixed ports, with its data in var/."""
+"""`make up`: runs the system in the foreground until Ctrl-C, on fixed ports, with its data in var/."""
 
 import asyncio
 import contextlib
@@ -20,7 +20,7 @@ from embedded.kafka import Kafka
 from embedded.local_system import LocalSystem
 from embedded.postgres import PostgreSQL
 from embedded.processes import drive_async
-from embedded.runner import BACKOFF_FIRST, BACKOFF_MOST, Show, all_or_first_failure
+from embedded.runner import BACKOFF_INITIAL, BACKOFF_MAX, Show, all_or_first_failure
 from embedded.system import JOBS, PROCESSES, ROOT, Job
 from services import SERVICES, WITH_DATABASE
 
@@ -33,38 +33,38 @@ NAMES = (*(process.name for process in PROCESSES), "postgres", "kafka")
 
 
 async def run() -> int:
-    """Run until cancelled. Raises EmbeddedError when a port is taken or something does not become ready."""
+    """Run until cancelled. Raises EmbeddedError if a port is taken or something does not become ready."""
     VAR.mkdir(exist_ok=True)
     show = stream(max(map(len, NAMES)))
-    with _only_one():
-        DEV_ENV.unlink(missing_ok=True)  # of one that was killed
+    with _exclusive():
+        DEV_ENV.unlink(missing_ok=True)  # left by a killed run
         secret = _secrets()
         local = _local_system(secret, show)
         logs = [asyncio.create_task(_follow(name, path, show)) for name, path in _engine_logs(local)]
         try:
             await local.start(_jobs())
             for service in WITH_DATABASE:
-                _admin_was_made(service.name).touch()
+                _admin_marker(service.name).touch()
             _write_dev_env(local, secret)
-            _welcome(local, secret)
+            _print_addresses(local, secret)
             await _keep_running(local, show)
         except asyncio.CancelledError:
-            say(paint("\nStopping: each process finishes what it has in hand", BOLD))
+            say(paint("\nStopping: each process finishes its work in progress", BOLD))
         finally:
             DEV_ENV.unlink(missing_ok=True)
             await local.stop()
             for log in logs:
                 log.cancel()
-    say(paint("Stopped. The data is in var/; `make up` goes on with it.", BOLD))
+    say(paint("Stopped. The data is kept in var/ for the next `make up`.", BOLD))
     return 0
 
 
 def port_of(variable: str, default: int, purpose: str) -> int:
-    """A fixed port, or the one that its variable says. Raises EmbeddedError for a bad number, PortTaken for a taken port."""
+    """A fixed port, or that of its variable. Raises EmbeddedError for an invalid number, PortTaken for a port in use."""
     text = os.environ.get(variable) or str(default)
     if not text.isdecimal() or not 0 < int(text) < 65536:
         raise EmbeddedError(f"{variable} must be a port number, not {text!r}")
-    return ports.demand(int(text), variable=variable, purpose=purpose)
+    return ports.require_free(int(text), variable=variable, purpose=purpose)
 
 
 def _local_system(secret: dict[str, str], show: Show) -> LocalSystem:
@@ -73,9 +73,9 @@ def _local_system(secret: dict[str, str], show: Show) -> LocalSystem:
     }
     postgres_port = port_of("POSTGRES_PORT", POSTGRES_PORT, "PostgreSQL")
     kafka_port = port_of("KAFKA_PORT", KAFKA_PORT, "Kafka")
-    wanted = [*numbers.values(), postgres_port, kafka_port]
-    if twice := {port for port in wanted if wanted.count(port) > 1}:
-        raise EmbeddedError(f"port {min(twice)} is wanted for two things: each needs its own")
+    all_ports = [*numbers.values(), postgres_port, kafka_port]
+    if duplicates := {port for port in all_ports if all_ports.count(port) > 1}:
+        raise EmbeddedError(f"port {min(duplicates)} is used twice: each process and engine needs its own port")
     passwords = {role: secret[role] for role in ROLES}
     return LocalSystem(
         Engines(
@@ -96,29 +96,29 @@ def _local_system(secret: dict[str, str], show: Show) -> LocalSystem:
 
 
 @contextmanager
-def _only_one() -> Iterator[None]:
-    """One at a time in this folder: two would write into the same data."""
+def _exclusive() -> Iterator[None]:
+    """Allow one run at a time in this folder, since two would write to the same data."""
     with (VAR / "lock").open("w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise EmbeddedError(f"`make up` runs already in {ROOT}") from None
+            raise EmbeddedError(f"`make up` is already running in {ROOT}") from None
         yield
 
 
 def _secrets() -> dict[str, str]:
-    """Random passwords, made at the first start and kept for the next, readable by the owner alone."""
+    """Random passwords, created by the first start, kept for later ones, and readable by the owner alone."""
     path = VAR / "secrets.json"
-    kept = json.loads(path.read_text()) if path.exists() else {}
-    missing = [name for name in (*ROLES, "admin", "secret_key") if name not in kept]
+    values = json.loads(path.read_text()) if path.exists() else {}
+    missing = [name for name in (*ROLES, "admin", "secret_key") if name not in values]
     if missing:
-        kept |= {name: secrets.token_urlsafe(48 if name == "secret_key" else 12) for name in missing}
-        _write_private(path, json.dumps(kept, indent=2) + "\n")
-    return {str(name): str(value) for name, value in kept.items()}
+        values |= {name: secrets.token_urlsafe(48 if name == "secret_key" else 12) for name in missing}
+        _write_private(path, json.dumps(values, indent=2) + "\n")
+    return {str(name): str(value) for name, value in values.items()}
 
 
 def _write_private(path: Path, text: str) -> None:
-    """Write a file that only we can read, whole or not at all."""
+    """Write a file atomically, readable by the owner alone."""
     staging = path.with_name(f".{path.name}.new")
     staging.unlink(missing_ok=True)
     staging.touch(mode=0o600, exist_ok=False)
@@ -127,17 +127,17 @@ def _write_private(path: Path, text: str) -> None:
 
 
 def _jobs() -> tuple[Job, ...]:
-    """The system's jobs; with an admin login in each database that has none from us yet."""
+    """The system's jobs, which also create an admin login in each database that has none yet."""
     return tuple(
         replace(job, commands=(*job.commands, "createsuperuser --noinput"))
-        if job.service in ROLES and not _admin_was_made(job.service).exists()
+        if job.service in ROLES and not _admin_marker(job.service).exists()
         else job
         for job in JOBS
     )
 
 
-def _admin_was_made(service: str) -> Path:
-    # Beside the data, so that it goes when the data goes.
+def _admin_marker(service: str) -> Path:
+    # In the data folder, so that it is deleted with the data.
     return VAR / "postgres" / f"admin-of-{service}"
 
 
@@ -147,7 +147,7 @@ def _write_dev_env(local: LocalSystem, secret: dict[str, str]) -> None:
     _write_private(DEV_ENV, "".join(f"{name}={shlex.quote(value)}\n" for name, value in values.items()))
 
 
-def _welcome(local: LocalSystem, secret: dict[str, str]) -> None:
+def _print_addresses(local: LocalSystem, secret: dict[str, str]) -> None:
     gateway = local.addresses["GATEWAY_URL"]
     apis = "  ".join(f"{gateway}/api/{service.route}" for service in SERVICES if service.route)
     rows = [
@@ -165,7 +165,7 @@ def _welcome(local: LocalSystem, secret: dict[str, str]) -> None:
 
 
 async def _keep_running(local: LocalSystem, show: Show) -> None:
-    """Until cancelled: start again what dies."""
+    """Restart processes and engines that exit, until cancelled."""
     await all_or_first_failure(
         _keep_engine(local.engines.postgres, lambda: local.engines.postgres.child.alive, "postgres", show),
         _keep_engine(
@@ -175,20 +175,20 @@ async def _keep_running(local: LocalSystem, show: Show) -> None:
     )
 
 
-async def _keep_engine(engine: PostgreSQL | Kafka, lives: Callable[[], bool], name: str, show: Show) -> None:
-    pause = BACKOFF_FIRST
+async def _keep_engine(engine: PostgreSQL | Kafka, is_alive: Callable[[], bool], name: str, show: Show) -> None:
+    pause = BACKOFF_INITIAL
     while True:
         await asyncio.sleep(0.3)
-        if lives():
+        if is_alive():
             continue
-        show(name, f"{name} died; it is started again in {pause:g} s")
+        show(name, f"{name} exited; restarting in {pause:g} s")
         await asyncio.sleep(pause)
         try:
             await drive_async(engine.starting())
-            pause = BACKOFF_FIRST
+            pause = BACKOFF_INITIAL
         except NotReady as error:
             show(name, str(error))
-            pause = min(pause * 2, BACKOFF_MOST)
+            pause = min(pause * 2, BACKOFF_MAX)
 
 
 def _engine_logs(local: LocalSystem) -> list[tuple[str, Path]]:
@@ -197,7 +197,7 @@ def _engine_logs(local: LocalSystem) -> list[tuple[str, Path]]:
 
 
 async def _follow(name: str, log: Path, show: Show) -> None:
-    """Show what is appended to a file from now on."""
+    """Show the lines that are appended to a file from now on."""
     position = log.stat().st_size if log.exists() else 0
     while True:
         await asyncio.sleep(0.25)

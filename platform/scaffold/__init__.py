@@ -1,1 +1,1 @@
-"""`make service NAME=stock`: writes a new service from the templates in this folder, complete and working."""
+"""`make service NAME=stock`: writes a complete, working service from the templates in this folder."""

@@ -12,8 +12,8 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 INTERRUPTED = 130
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
-MADE = """\
-{name} listens to {topic} and publishes {thing}.created. Written:
+SUMMARY = """\
+{name} consumes {topic} and publishes {thing}.created. Written:
 
   {name}/  tests/{name}/  settings/{name}.py
 
@@ -29,7 +29,7 @@ docs/services.md explains each file. Next:
 
 
 def main() -> int:
-    """Write the service that NAME, ON and DATABASE describe. Returns the exit status; unless it is 0, nothing is written."""
+    """Write the service that NAME, ON and DATABASE describe. Returns the exit status; unless it is 0, nothing was written."""
     for signum in SIGNALS:
         signal.signal(signum, _interrupt)
     from scaffold.errors import ScaffoldError
@@ -47,7 +47,7 @@ def main() -> int:
 
 
 def _prepare() -> None:
-    """Load Django with the apps of all services: their names are taken, and its engine renders the templates."""
+    """Set up Django with the apps of all services: their names are taken, and its template engine renders the files."""
     from scaffold.generated import offline
 
     os.environ.update(offline(ROOT), DJANGO_SETTINGS_MODULE="settings.test")
@@ -57,7 +57,7 @@ def _prepare() -> None:
 
 
 def _interrupt(signum: int, frame: FrameType | None) -> None:
-    for other in SIGNALS:  # what was written is being removed
+    for other in SIGNALS:  # the written files are being removed
         signal.signal(other, signal.SIG_IGN)
     raise KeyboardInterrupt
 
@@ -71,7 +71,7 @@ def _write() -> None:
         journal.add(files)
         generated.write(plan.name, journal, ROOT)
     files_changed = "\n  ".join(map(str, journal.changed()))
-    print(MADE.format(name=plan.name, topic=plan.on.topic, thing=plan.thing, generated=files_changed))
+    print(SUMMARY.format(name=plan.name, topic=plan.on.topic, thing=plan.thing, generated=files_changed))
 
 
 if __name__ == "__main__":

@@ -1,5 +1,5 @@
-"""What ends `make service` with a message."""
+"""The error that `make service` reports."""
 
 
 class ScaffoldError(Exception):
-    """The service cannot be written; the message says why, and what to do. Nothing of it remains in the repository."""
+    """The service cannot be written; the message states why and what to do. Nothing of it remains in the repository."""

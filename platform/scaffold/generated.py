@@ -1,4 +1,4 @@
-"""The files that are generated from the declarations of all services: written anew, with the new one."""
+"""Regenerates the files that are derived from the declarations of all services."""
 
 import os
 import subprocess
@@ -10,11 +10,11 @@ from scaffold.writing import Journal
 from services import discover
 
 PLACES = (".dockerignore", "deploy", "docker", "docs", "pyproject.toml")
-"""Where they are."""
+"""The files and folders that contain them."""
 
 
 def write(name: str, journal: Journal, root: Path) -> None:
-    """Write them, with the journal watching. Raises ScaffoldError when one of the commands fails."""
+    """Write them, recorded by the journal. Raises ScaffoldError if one of the commands fails."""
     journal.watch(*PLACES)
     for arguments in (
         ("-m", "services", "--write"),
@@ -25,7 +25,7 @@ def write(name: str, journal: Journal, root: Path) -> None:
 
 
 def offline(root: Path) -> dict[str, str]:
-    """The variables for a process that reads the settings of any service and connects to nothing."""
+    """The environment for a process that reads the settings of any service and connects to nothing."""
     databases = (service.database_variable for service in discover(root) if service.database)
     return {"ENVIRONMENT": "development", **dict.fromkeys(databases, "postgresql://x@127.0.0.1:1/x")}
 

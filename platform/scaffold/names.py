@@ -1,4 +1,4 @@
-"""The names of a new service: what follows from NAME, and which names cannot be."""
+"""The names of a new service: those derived from NAME, and the check that NAME is free."""
 
 import builtins
 import keyword
@@ -14,25 +14,25 @@ from services import Service
 from services.declaration import NAME
 
 PATHS = frozenset({"admin", "api", "asyncapi", "docs", "health", "metrics", "schema", "static"})
-"""The first segments of paths that each service, or the gateway, has."""
+"""The first path segments that every service, or the gateway, uses."""
 
-MEANT = frozenset(
+RESERVED = frozenset(
     {
         *("all", "base", "consume", "default", "edge", "environment", "job", "kafka", "migrate", "postgres", "public"),
         *("relay", "root", "services", "setup", "template0", "template1", "topics", "web", "worker", "workers"),
     }
 )
-"""What stands for something else where the names of services stand: engines, kinds of processes, aliases, variables."""
+"""Names with another meaning in places that contain service names: engines, kinds of processes, aliases, variables."""
 
 SQL = frozenset((Path(__file__).parent / "postgresql-reserved.txt").read_text(encoding="utf-8").split())
-"""PostgreSQL 18, appendix C: what is reserved, and so names no table, role or database without quotes."""
+"""The reserved words of PostgreSQL 18, appendix C, which cannot name a table, role or database without quotes."""
 
-UNCHANGED = frozenset({"alias", "atlas", "bias", "canvas", "gas", "news", "series", "species"})
+SAME_IN_SINGULAR = frozenset({"alias", "atlas", "bias", "canvas", "gas", "news", "series", "species"})
 
 
 def singular(name: str) -> str:
-    """What one of them is called: `order` of `orders`, `stock` of `stock`. It names the events, and the model's class."""
-    if name in UNCHANGED or not name.endswith("s") or name.endswith(("ss", "us", "is")) or len(name) < 4:
+    """The singular of a name: `order` of `orders`, `stock` of `stock`. It names the events and the model class."""
+    if name in SAME_IN_SINGULAR or not name.endswith("s") or name.endswith(("ss", "us", "is")) or len(name) < 4:
         return name
     if name.endswith("ies") and len(name) > 4:
         return f"{name[:-3]}y"
@@ -40,19 +40,19 @@ def singular(name: str) -> str:
 
 
 def check(name: str, known: tuple[Service, ...], root: Path) -> None:
-    """Raise ScaffoldError where no service can be called so."""
-    if why := _why_not(name, known, root):
-        raise ScaffoldError(f"NAME={name}: {why}. Choose another name.")
+    """Raise ScaffoldError if no service can have this name."""
+    if reason := _objection(name, known, root):
+        raise ScaffoldError(f"NAME={name}: {reason}. Choose another name.")
 
 
-def _why_not(name: str, known: tuple[Service, ...], root: Path) -> str:
+def _objection(name: str, known: tuple[Service, ...], root: Path) -> str:
     if not NAME.fullmatch(name):
-        return "a name is 2 to 30 lower-case letters and digits, a letter first"
+        return "a name consists of 2 to 30 lower-case letters and digits, the first one a letter"
     return (
         _in_python(name)
         or _in_repository(name, known, root)
         or _in_django(name)
-        or (f"`{name}` is a reserved word of SQL" if name in SQL else "")
+        or (f"`{name}` is a reserved word in SQL" if name in SQL else "")
         or _in_events(name, root)
     )
 
@@ -60,33 +60,33 @@ def _why_not(name: str, known: tuple[Service, ...], root: Path) -> str:
 def _in_python(name: str) -> str:
     class_name = singular(name).capitalize()
     if keyword.iskeyword(name) or keyword.issoftkeyword(name) or keyword.iskeyword(class_name):
-        return f"`{name}` is a keyword of Python"
+        return f"`{name}` is a Python keyword"
     if name in sys.stdlib_module_names:
         return f"`{name}` is a module of Python's standard library"
     if hasattr(builtins, name) or hasattr(builtins, class_name):
-        return f"`{name}` is a built-in name of Python"
+        return f"`{name}` is a Python built-in"
     return ""
 
 
 def _in_repository(name: str, known: tuple[Service, ...], root: Path) -> str:
-    alike = [service.name for service in known if singular(service.name) == singular(name)][:1]
+    similar = [service.name for service in known if singular(service.name) == singular(name)][:1]
     taken = {
-        "there is a service of this name": name in {service.name for service in known},
-        f"the gateway has a route /api/{name}": name in {service.route for service in known},
-        f"it could be mistaken for {''.join(alike)}": bool(alike),
-        f"there is a database {singular(name)}db": f"{singular(name)}db" in {service.database for service in known},
-        f"every service, or the gateway, has a path /{name}": name in PATHS,
-        f"`{name}` means something else in this repository": name in MEANT,
+        "a service of this name exists": name in {service.name for service in known},
+        f"the gateway has the route /api/{name}": name in {service.route for service in known},
+        f"it could be mistaken for {''.join(similar)}": bool(similar),
+        f"the database {singular(name)}db exists": f"{singular(name)}db" in {service.database for service in known},
+        f"every service, or the gateway, has the path /{name}": name in PATHS,
+        f"`{name}` has another meaning in this repository": name in RESERVED,
         **{f"{place} exists": (root / place).exists() for place in _places(name)},
     }
-    if why := next((why for why, is_so in taken.items() if is_so), ""):
-        return why
-    # Last: it looks into the folders of the repository too.
-    return f"a package `{name}` is installed, or stands in platform/" if find_spec(name) else ""
+    if reason := next((reason for reason, is_so in taken.items() if is_so), ""):
+        return reason
+    # Last, since it also searches the folders of the repository.
+    return f"a package `{name}` is installed, or is in platform/" if find_spec(name) else ""
 
 
 def _places(name: str) -> tuple[str, ...]:
-    """Where its files will be, and what a file or folder of this name would hide."""
+    """The paths of its files, and those that a file or folder of this name would hide."""
     return (
         *(name, f"{name}.py", f"settings/{name}.py", f"tests/{name}", f"tests/{name}.py"),
         f"deploy/kubernetes/{name}.yaml",
@@ -95,7 +95,7 @@ def _places(name: str) -> tuple[str, ...]:
 
 def _in_django(name: str) -> str:
     if name in {config.label for config in apps.get_app_configs()}:
-        return f"an app of Django is called `{name}`"
+        return f"a Django app is called `{name}`"
     if name in {model._meta.db_table for model in apps.get_models()}:
         return f"a table is called `{name}`"
     return ""
@@ -103,4 +103,4 @@ def _in_django(name: str) -> str:
 
 def _in_events(name: str, root: Path) -> str:
     topic = f"{singular(name)}.created"
-    return f"the event {topic} exists already" if topic in topics.published(root) else ""
+    return f"the event {topic} already exists" if topic in topics.published(root) else ""

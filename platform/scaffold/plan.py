@@ -1,4 +1,4 @@
-"""What `make service` was asked for, checked, and the names and numbers that the templates need of it."""
+"""The validated parameters of `make service`, and the template context derived from them."""
 
 import uuid
 from collections.abc import Mapping
@@ -29,34 +29,34 @@ class Plan:
 
     @classmethod
     def of(cls, variables: Mapping[str, str], root: Path) -> "Plan":
-        """From NAME, ON and DATABASE. Raises ScaffoldError for what cannot be."""
+        """Create a plan from NAME, ON and DATABASE. Raises ScaffoldError for invalid values."""
         name = variables.get("NAME", "")
         if not name:
             raise ScaffoldError("NAME is missing. For example: make service NAME=stock")
         database = variables.get("DATABASE") or "yes"
         if database not in ANSWERS:
-            raise ScaffoldError(f"DATABASE={database}: yes or no")
+            raise ScaffoldError(f"DATABASE={database}: must be yes or no")
         known = discover(root)
         names.check(name, known, root)
         on = topics.read(variables.get("ON") or DEFAULT_TOPIC, root)
         if on.thing == names.singular(name):
             raise ScaffoldError(
-                f"NAME={name} and ON={on.topic}: both would have ids called {on.wire_name}. Choose another name."
+                f"NAME={name} and ON={on.topic}: both would have an id called {on.wire_name}. Choose another name."
             )
         return cls(name, on, ANSWERS[database], free_port(known))
 
     @property
     def thing(self) -> str:
-        """What one of them is called."""
+        """The singular of the name."""
         return names.singular(self.name)
 
     @property
     def model(self) -> str:
-        """The name of its class."""
+        """The name of the model class."""
         return self.thing.capitalize()
 
     def context(self) -> dict[str, Any]:
-        """What the templates are rendered with, besides `app_name`."""
+        """The template context, besides `app_name`."""
         return {
             "thing": self.thing,
             "model": self.model,
@@ -71,12 +71,12 @@ class Plan:
 
 
 def free_port(known: tuple[Service, ...]) -> int:
-    """The first port that, with those of its workers, is no other service's. Raises ScaffoldError where none is left."""
+    """The first port that is free, together with those of its workers. Raises ScaffoldError if there is none."""
     taken = {port for service in known for port in _ports(service.port)}
     for port in range(FIRST_PORT, PORTS.stop):
         if taken.isdisjoint(_ports(port)):
             return port
-    raise ScaffoldError("no port is left")
+    raise ScaffoldError("no port is free")
 
 
 def _ports(port: int) -> set[int]:

@@ -1,4 +1,4 @@
-"""From the templates to files: rendered by the engine of Django's `startapp`, then formatted by ruff."""
+"""Renders the templates with the engine of Django's `startapp`, and formats the result with ruff."""
 
 import io
 import subprocess
@@ -16,20 +16,20 @@ from scaffold.errors import ScaffoldError
 from scaffold.plan import Plan
 
 TEMPLATES = Path(__file__).parent / "templates"
-NOBODYS = "zzz"
-"""A name that nothing has."""
+UNUSED_NAME = "zzz"
+"""A name that occurs nowhere."""
 
 
 class _Templates(TemplateCommand):
-    """`startapp`, without its idea of a good name: ours are checked already."""
+    """`startapp` without its validation of names, which `scaffold.names` has checked."""
 
     def validate_name(self, name: str, name_or_dir: str = "name") -> None:
-        """Take it."""
+        """Accept every name."""
 
 
 @contextmanager
 def rendered(plan: Plan, root: Path) -> Iterator[Path]:
-    """The files of the service, in a temporary folder, as they will stand in the repository. Raises ScaffoldError."""
+    """The files of the service in a temporary folder, laid out as in the repository. Raises ScaffoldError."""
     _check_class_names(plan)
     with _files(plan) as folder:
         _format(folder, root)
@@ -47,8 +47,8 @@ def _files(plan: Plan) -> Iterator[Path]:
 
 
 def _format(folder: Path, root: Path) -> None:
-    """Lines are wrapped and imports sorted by their names, which no template can know."""
-    # The new packages are first-party code, though they stand elsewhere as yet.
+    """Wrap lines and sort imports, which depend on the names."""
+    # The new packages are first-party code, although they are still in another folder.
     sources = ", ".join(f'"{path}"' for path in (root, root / "platform", folder))
     options = ("--config", str(root / "pyproject.toml"), "--config", f"src = [{sources}]", "--no-cache", "--quiet")
     for command in (("check", "--select", "I", "--fix"), ("format", "--config", "extend-exclude = []")):
@@ -64,13 +64,13 @@ def _run(*command: str) -> None:
 
 
 def _check_class_names(plan: Plan) -> None:
-    """Raise ScaffoldError where the code of a service has another meaning for the model's name, as for `Request`."""
-    others = replace(plan, name=NOBODYS)
-    with _files(others) as folder:
+    """Raise ScaffoldError if the code of every service uses the model's name for something else, as with `Request`."""
+    other = replace(plan, name=UNUSED_NAME)
+    with _files(other) as folder:
         used = {token for path in folder.rglob("*.py") for token in _names(path.read_text(encoding="utf-8"))}
     if plan.model in used:
         raise ScaffoldError(
-            f"NAME={plan.name}: its class would be called {plan.model}, as one that every service uses. Choose another name."
+            f"NAME={plan.name}: its model class would be called {plan.model}, like a class that every service uses. Choose another name."
         )
 
 

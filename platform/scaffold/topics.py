@@ -1,4 +1,4 @@
-"""The event that the new service consumes, as its published JSON Schema in `docs/events/` describes it."""
+"""The event that the new service consumes, read from its JSON Schema in `docs/events/`."""
 
 import json
 import re
@@ -15,7 +15,7 @@ FILE = re.compile(r"(?P<topic>[a-z0-9.-]+)\.v(?P<version>[0-9]+)\.json")
 
 @dataclass(frozen=True, slots=True)
 class Consumed:
-    """One event, and the one field of it that the new service reads: the id of what the event is about."""
+    """An event, and the only field of it that the new service reads: the id of the event's subject."""
 
     topic: str
     version: int
@@ -25,7 +25,7 @@ class Consumed:
 
     @property
     def thing(self) -> str:
-        """What the event is about, as part of a Python name: `order` of `order.created`."""
+        """The subject of the event, as part of a Python name: `order` of `order.created`."""
         return _snake(self.topic.partition(".")[0])
 
     @property
@@ -35,7 +35,7 @@ class Consumed:
 
     @property
     def event(self) -> str:
-        """The name of its class: `OrderCreated`."""
+        """The name of the event class: `OrderCreated`."""
         return "".join(part.capitalize() for part in self.snake.split("_"))
 
     @property
@@ -50,17 +50,17 @@ class Consumed:
 
     @property
     def model_field(self) -> str:
-        """The class of Django's field that keeps it."""
+        """The class of the model field that stores it."""
         return "UUIDField" if self.is_uuid else "TextField"
 
     @property
     def serializer_field(self) -> str:
-        """The class of the serializer's field that shows it."""
+        """The class of the serializer field that represents it."""
         return "UUIDField" if self.is_uuid else "CharField"
 
     @property
     def column(self) -> str:
-        """PostgreSQL's type of it."""
+        """The PostgreSQL type of its column."""
         return "uuid" if self.is_uuid else "text"
 
 
@@ -69,7 +69,7 @@ def _snake(name: str) -> str:
 
 
 def published(root: Path) -> dict[str, Path]:
-    """The schema of the newest version of each event that somebody publishes, by topic."""
+    """The schema of the newest version of each published event, by topic."""
     newest: dict[str, tuple[int, Path]] = {}
     for path in (root / "docs" / "events").glob("*.json"):
         if found := FILE.fullmatch(path.name):
@@ -80,10 +80,10 @@ def published(root: Path) -> dict[str, Path]:
 
 
 def read(topic: str, root: Path) -> Consumed:
-    """The event of this topic. Raises ScaffoldError where there is none, or none that the templates can read."""
+    """The event of this topic. Raises ScaffoldError if there is none, or if the templates cannot read it."""
     known = published(root)
     if topic not in known:
-        raise ScaffoldError(f"ON={topic}: there is no such event. Those that exist: {', '.join(known)}")
+        raise ScaffoldError(f"ON={topic}: there is no such event. Choose one of: {', '.join(known)}")
     path = known[topic]
     found = FILE.fullmatch(path.name)
     assert found
@@ -92,11 +92,13 @@ def read(topic: str, root: Path) -> Consumed:
 
 
 def _id(topic: str, schema: dict[str, Any]) -> tuple[str, bool]:
-    """The required text field that names what the event is about: `orderId` of `order.created`, else the first id."""
+    """The required text field that identifies the subject: `orderId` of `order.created`, else the first id."""
     own = to_camel(f"{_snake(topic.partition('.')[0])}_id")
     required = schema.get("required", [])
     for name in (own, *required):
         field = schema["properties"].get(name, {})
         if name in required and field.get("type") == "string" and re.fullmatch("[a-z][A-Za-z0-9]*Id", name):
             return name, field.get("format") == "uuid"
-    raise ScaffoldError(f"ON={topic}: docs/events/ shows no required text field that ends in Id, such as {own!r}")
+    raise ScaffoldError(
+        f"ON={topic}: its schema in docs/events/ has no required text field whose name ends in Id, such as {own!r}"
+    )

@@ -1,4 +1,4 @@
-"""Putting the files into the repository: all of them, or, when anything fails, none."""
+"""Writes the files to the repository: all of them, or none if anything fails."""
 
 import shutil
 from collections.abc import Iterator
@@ -9,7 +9,7 @@ from scaffold.errors import ScaffoldError
 
 
 class Journal:
-    """What was added to the repository and what was changed in it, so that it can be undone."""
+    """Records what is added to the repository and changed in it, so that it can be undone."""
 
     def __init__(self, root: Path) -> None:
         self._root = root
@@ -21,12 +21,12 @@ class Journal:
     def add(self, files: Path) -> None:
         """Copy every file below this folder to the same place in the repository.
 
-        Raises ScaffoldError for one that is there.
+        Raises ScaffoldError if one of them exists.
         """
         for source in sorted(path for path in files.rglob("*") if path.is_file()):
             target = self._root / source.relative_to(files)
             if target.exists():
-                raise ScaffoldError(f"{target.relative_to(self._root)} exists already")
+                raise ScaffoldError(f"{target.relative_to(self._root)} already exists")
             self._make_folder(target.parent)
             self._added.append(target)
             shutil.copyfile(source, target)
@@ -38,7 +38,7 @@ class Journal:
             folder.mkdir()
 
     def watch(self, *places: str) -> None:
-        """Remember these files, and those in these folders, before a command writes there."""
+        """Save the content of these files, and of those in these folders, before a command changes them."""
         self._watched += [self._root / place for place in places]
         self._before |= {path: path.read_bytes() for path in self._files()}
 
@@ -47,11 +47,11 @@ class Journal:
         return sorted(path for path in found if path.is_file() and "__pycache__" not in path.parts)
 
     def changed(self) -> list[Path]:
-        """The files that are new, or other than before, in the places that are watched; relative to the repository."""
+        """The files that are new or changed in the watched places, relative to the repository."""
         return [path.relative_to(self._root) for path in self._files() if path.read_bytes() != self._before.get(path)]
 
     def undo(self) -> None:
-        """Leave the repository as it was, without the folders that were made and what Python cached in them."""
+        """Restore the repository. The created folders are deleted with the bytecode that Python cached in them."""
         for path in self._files():
             if path not in self._before:
                 path.unlink()
@@ -65,7 +65,7 @@ class Journal:
 
 @contextmanager
 def all_or_nothing(root: Path) -> Iterator[Journal]:
-    """A journal that is undone when the block is left by any exception, Ctrl-C included."""
+    """A journal that is undone if the block raises any exception, including Ctrl-C."""
     journal = Journal(root)
     try:
         yield journal

@@ -1,4 +1,4 @@
-"""`python -m services`: the names of the services; `--write`: write what is generated from their declarations."""
+"""`python -m services` prints the names of the services; with `--write` it writes the files generated from their declarations."""
 
 import argparse
 
@@ -8,10 +8,10 @@ from services.generated import files, orphans
 
 
 def main() -> None:
-    """Print or write."""
+    """Run the command."""
     parser = argparse.ArgumentParser(prog="python -m services", description="Print the names of the services.")
-    parser.add_argument("--with-database", action="store_true", help="only those that have one")
-    parser.add_argument("--with-kafka", action="store_true", help="only those that publish or consume events")
+    parser.add_argument("--with-database", action="store_true", help="only services with a database")
+    parser.add_argument("--with-kafka", action="store_true", help="only services that publish or consume events")
     parser.add_argument("--write", action="store_true", help="write the generated files instead")
     options = parser.parse_args()
     if options.write:

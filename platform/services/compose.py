@@ -8,33 +8,33 @@ Lines = list[str]
 
 
 def containers(services: tuple[Service, ...]) -> Lines:
-    """The containers of all services behind the gateway: processes, and jobs that run once or now and then."""
+    """The containers of all services behind the gateway: processes, one-off jobs and periodic jobs."""
     return [line for service in services if not service.edge for line in ("", *_containers(service))][1:]
 
 
 def upstream_urls(services: tuple[Service, ...]) -> Lines:
-    """Where the gateway finds them."""
+    """The URLs at which the gateway reaches them."""
     return [f"{one.url_variable}: http://{one.name}:8000" for one in services if not one.edge]
 
 
 def upstream_conditions(services: tuple[Service, ...]) -> Lines:
-    """What the gateway waits for."""
+    """The conditions that the gateway waits for."""
     return [f"{one.name}: {{condition: service_healthy}}" for one in services if not one.edge]
 
 
 def secrets(services: tuple[Service, ...]) -> Lines:
-    """The files that hold them."""
+    """The files that contain the secrets."""
     names = [name for service in services for name in secret_names(service)]
     return [f"{name}: {{file: ./secrets/{name}}}" for name in names]
 
 
 def database_passwords(services: tuple[Service, ...]) -> Lines:
-    """What PostgreSQL needs to make the roles."""
+    """The secrets that PostgreSQL needs to create the roles."""
     return [f"- {one.name}_database_password" for one in services if one.database]
 
 
 def secret_names(service: Service) -> Lines:
-    """The secrets of a service, and of its database role."""
+    """The secrets of a service and of its database role."""
     own = [f"{service.name}_secret_key"]
     return [*own, f"{service.name}_database_url", f"{service.name}_database_password"] if service.database else own
 
@@ -76,12 +76,12 @@ def _web(service: Service) -> Lines:
 
 
 def _worker(service: Service, kind: Kind, process: Process) -> Lines:
-    # Replicas share their environment, so none has a CONSUMER_ID of its own: each is a new member of its group.
+    # Replicas share their environment and so cannot have different CONSUMER_IDs: each is a dynamic member of its group.
     return [
         f"{service.name}-{kind}:",
         "  <<: *process",
         f"  command: [python, manage.py, {kind}]",
-        *_ours(service),
+        *_environment(service),
         *_deploy(f"{service.name}-{kind}", process),
         "  depends_on:",
         *(f"    {service.name}-{command}: {{condition: service_completed_successfully}}" for command in service.jobs),
@@ -95,7 +95,7 @@ def _job(service: Service, command: str) -> Lines:
         f"{service.name}-{command}:",
         "  <<: *job",
         f"  command: [python, manage.py, {arguments}]",
-        *_ours(service),
+        *_environment(service),
         f"  depends_on: {{{engine}: {{condition: service_healthy}}}}",
     ]
 
@@ -105,12 +105,12 @@ def _purge(service: Service) -> Lines:
         f"{service.name}-purge:",
         "  <<: *maintenance",
         "  command: [python, manage.py, purge]",
-        *_ours(service),
+        *_environment(service),
         "  depends_on: {postgres: {condition: service_healthy}}",
     ]
 
 
-def _ours(service: Service) -> Lines:
+def _environment(service: Service) -> Lines:
     return [f"  environment: *{service.name}", f"  secrets: *{service.name}-secrets", "  networks: [back]"]
 
 
@@ -123,9 +123,9 @@ def _deploy(name: str, process: Process) -> Lines:
 
 
 def _with_default(setting: Setting) -> str:
-    """The variable, or else the default of the setting; a text is quoted, since YAML would end it at ` #` or `: `."""
+    """The variable with the default of the setting. Strings are quoted, since YAML would end them at ` #` or `: `."""
     if isinstance(setting.default, str):
-        text = setting.default.replace("$", "$$")  # one `$` would begin a variable
+        text = setting.default.replace("$", "$$")  # compose would expand a single `$`
         return json.dumps(f"${{{setting.name}:-{text}}}", ensure_ascii=False)
     value = str(setting.default)
     return f"${{{setting.name}:-{value.lower() if setting.type is bool else value}}}"

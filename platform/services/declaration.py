@@ -1,4 +1,4 @@
-"""What a service declares in its `service.py`: everything that the repository knows of it and that is not its code."""
+"""The declaration of a service in its `service.py`: everything about it that the rest of the repository derives from."""
 
 import re
 import sys
@@ -7,48 +7,48 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 NAME = re.compile(r"[a-z][a-z0-9]{1,29}")
-"""A Python package, a database role, a host name and a label in Kubernetes: what all of these accept."""
+"""A name that is valid as a Python package, a database role, a host name and a Kubernetes label."""
 
 ROUTE = re.compile(r"[a-z][a-z0-9-]{0,62}")
 DATABASE = re.compile(r"[a-z][a-z0-9_]{0,62}")
-"""What PostgreSQL and a shell take without quotes."""
+"""A name that PostgreSQL and a shell accept without quotes."""
 
 VARIABLE = re.compile(r"[A-Z][A-Z0-9_]*")
 
 PAGES = frozenset({"asyncapi", "docs", "schema"})
-"""What the gateway itself answers below `/api`."""
+"""Paths below `/api` that the gateway serves itself."""
 
 MAINTENANCE = frozenset({"postgres", "template0", "template1"})
-"""The databases that PostgreSQL makes for itself."""
+"""The databases that PostgreSQL creates itself."""
 
 FOLDERS = frozenset({"bench", "chaos", "deploy", "docker", "docs", "platform", "settings", "tests", "var"})
-"""The top-level folders that are no services."""
+"""The top-level folders that are not services."""
 
 PACKAGES = frozenset({"chassis", "embedded", "scaffold", "services"})
 """The packages in `platform/`."""
 
 ENGINES = frozenset({"kafka", "postgres"})
-"""The hosts in compose that are no services."""
+"""The hosts in compose that are not services."""
 
 Kind = Literal["web", "relay", "consume"]
 OneOff = Literal["migrate", "topics"]
 
 PORT_OFFSETS: dict[Kind, int] = {"web": 0, "relay": 10, "consume": 20}
-"""How far above a service's port its processes listen in `make up`."""
+"""Offsets from the service's port at which its processes listen in `make up`."""
 
 PORTS = range(1024, 65536 - max(PORT_OFFSETS.values()))
 """The ports that a service may have."""
 
 
 class BadDeclaration(ValueError):
-    """A service declares what cannot be; the message names the service and says what to change."""
+    """The declaration of a service is invalid; the message names the service and states what to change."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Process:
     """How a long-lived process of a service runs in production.
 
-    `memory` is what it usually takes and `memory_limit` what it may take at most, in MiB; `cpu` is in thousandths of a core.
+    `memory` is its usual and `memory_limit` its maximum memory, in MiB; `cpu` is in thousandths of a core.
     """
 
     replicas: int = 2
@@ -57,18 +57,18 @@ class Process:
     memory_limit: int = 384
 
     def problems(self) -> Iterator[str]:
-        """What cannot be."""
+        """The invalid values."""
         if min(self.replicas, self.cpu, self.memory) < 1:
             yield "replicas, cpu and memory must be 1 or more"
         if self.memory_limit < self.memory:
-            yield f"memory_limit must be {self.memory} or more: that much is its memory"
+            yield f"memory_limit must be at least memory, which is {self.memory}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Setting:
-    """A variable of the environment that only this service reads; its Django setting has the same name.
+    """An environment variable that only this service reads; its Django setting has the same name.
 
-    A number may be bounded by `minimum` and `maximum`, both inclusive.
+    Numbers can be limited by `minimum` and `maximum`, both inclusive.
     """
 
     name: str
@@ -79,16 +79,16 @@ class Setting:
     maximum: float | None = None
 
     def problems(self) -> Iterator[str]:
-        """What cannot be."""
+        """The invalid values."""
         if not VARIABLE.fullmatch(self.name):
             yield "must have a name of capital letters, digits and underscores"
         if self.type in (bool, str) and (self.minimum, self.maximum) != (None, None):
-            yield "must have neither minimum nor maximum: these are for numbers"
+            yield "must have neither minimum nor maximum, which are for numbers"
         if isinstance(self.default, str) and re.search(r"[}\x00-\x1f\x7f]", self.default):
-            yield f"must have a default without `}}` and control characters, which compose cannot hold, not {self.default!r}"
-        # Exact types: True is an int for Python, but not a number here.
-        fitting = (int, float) if self.type is float else (self.type,)
-        if type(self.default) not in fitting:
+            yield f"must have a default without `}}` and control characters, which compose cannot represent, not {self.default!r}"
+        # Exact types: True is an int in Python, but not a number here.
+        accepted = (int, float) if self.type is float else (self.type,)
+        if type(self.default) not in accepted:
             yield f"must have a default of type {self.type.__name__}, not {self.default!r}"
         elif isinstance(self.default, int | float) and not self._is_within(self.default):
             yield f"must have a default between its minimum and maximum, not {self.default!r}"
@@ -106,10 +106,10 @@ CONSUMER = Process()
 class Service:
     """One service. Everything else, from its settings to its manifests, is derived from this.
 
-    `port` is where its web process listens in `make up`; its relay listens 10 above, its consumer 20 above. With a `database`
-    (the name of it) the service has a database role, an alias and an admin; the alias and the role are its `name`. `route` is
-    the first segment of its paths below `/api` at the gateway; None where clients do not reach it. `relay` and `consumer` are
-    its workers, None where it has none. `edge` is the gateway alone: it is reached by clients and has no worker.
+    `port` is where its web process listens in `make up`; its relay listens at port + 10, its consumer at port + 20.
+    `database` is the name of its database, if it has one; the database role and the alias have the name of the service.
+    `route` is the first segment of its paths below `/api` at the gateway, or None if clients cannot reach it. `relay` and
+    `consumer` are its workers, if any. `edge` is set for the gateway alone.
     """
 
     name: str
@@ -126,34 +126,35 @@ class Service:
     def __post_init__(self) -> None:
         """Raises BadDeclaration."""
         if not NAME.fullmatch(self.name):
-            self._refuse("name", "must be 2 to 30 lower-case letters and digits, a letter first")
+            self._reject("name", "must be 2 to 30 lower-case letters and digits, the first one a letter")
         if self.port not in PORTS:
-            self._refuse(
-                "port", f"must be between {PORTS.start} and {PORTS.stop - 1}: workers listen 10 and 20 above it"
+            self._reject(
+                "port", f"must be between {PORTS.start} and {PORTS.stop - 1}: workers listen at port + 10 and port + 20"
             )
         if self.name in sys.stdlib_module_names:
-            self._refuse("name", "must not be that of a module of Python's standard library")
+            self._reject("name", "must not be the name of a module of Python's standard library")
         if self.name in FOLDERS | PACKAGES:
-            self._refuse("name", "must not be that of another folder of this repository")
+            self._reject("name", "must not be the name of another folder of this repository")
         if self.name in ENGINES:
-            self._refuse("name", "must not be that of an engine")
+            self._reject("name", "must not be the name of an engine")
         if self.route is not None and (not ROUTE.fullmatch(self.route) or self.route in PAGES):
-            self._refuse(
-                "route", "must be one segment of lower-case letters, digits and hyphens, and no page of the gateway"
+            self._reject(
+                "route", "must be one segment of lower-case letters, digits and hyphens, and not a page of the gateway"
             )
         if self.database is not None and (not DATABASE.fullmatch(self.database) or self.database in MAINTENANCE):
-            self._refuse(
-                "database", "must be lower-case letters, digits and underscores, and no database of PostgreSQL's own"
+            self._reject(
+                "database",
+                "must be lower-case letters, digits and underscores, and not a database of PostgreSQL itself",
             )
         if self.relay and not self.database:
-            self._refuse("relay", "needs a database: it sends what the outbox holds")
+            self._reject("relay", "needs a database: it sends the events in the outbox")
         self._check_edge()
         self._check_parts()
 
     def _check_edge(self) -> None:
         for what in ("database", "route", "relay", "consumer"):
             if self.edge and getattr(self, what) is not None:
-                self._refuse(what, "must be left out where `edge` is set")
+                self._reject(what, "must be omitted if `edge` is set")
 
     def _check_parts(self) -> None:
         parts: dict[str, Process | Setting] = {f"process {kind}": one for kind, one in self.processes().items()}
@@ -161,12 +162,12 @@ class Service:
             for problem in part.problems():
                 raise BadDeclaration(f"{self.name}/service.py: {what} {problem}")
 
-    def _refuse(self, what: str, why: str) -> None:
+    def _reject(self, what: str, why: str) -> None:
         raise BadDeclaration(f"{self.name}/service.py: {what} {why}, not {getattr(self, what)!r}")
 
     @property
     def url_variable(self) -> str:
-        """The variable that tells the gateway where the service's replicas are."""
+        """The variable with the URLs of the service's replicas, for the gateway."""
         return f"{self.name.upper()}_URL"
 
     @property
@@ -176,11 +177,11 @@ class Service:
 
     @property
     def direct_variable(self) -> str:
-        """The variable with the URL of its database past a pooler."""
+        """The variable with the URL of its database that bypasses a pooler."""
         return f"{self.name.upper()}_DATABASE_DIRECT_URL"
 
     def variables(self) -> tuple[str, ...]:
-        """The variables that tell where the service and its database are."""
+        """The variables with the addresses of the service and of its database."""
         database = (self.database_variable, self.direct_variable) if self.database else ()
         return (self.url_variable, *database)
 

@@ -1,4 +1,4 @@
-"""The list of all services: each top-level folder with a `service.py` is one, but for those that belong to the house."""
+"""The list of all services: each top-level folder with a `service.py`, except the folders that are not services."""
 
 import importlib.util
 from pathlib import Path
@@ -9,18 +9,18 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 
 
 def discover(root: Path = ROOT) -> tuple[Service, ...]:
-    """The services below `root`, by port. Raises BadDeclaration, also where two contradict each other."""
+    """The services below `root`, ordered by port. Raises BadDeclaration, also if two of them conflict."""
     services = sorted(map(_load, _declarations(root)), key=lambda service: service.port)
     for what in ("database", "route"):
-        _demand_unique(services, what)
-    _demand_own_ports(services)
-    _demand_own_settings(services)
-    _demand_one_edge(services)
+        _require_unique(services, what)
+    _require_own_ports(services)
+    _require_own_settings(services)
+    _require_one_edge(services)
     return tuple(services)
 
 
 def _declarations(root: Path) -> list[Path]:
-    # A `tests/service.py` may be about services without being one, and `.venv` is nobody's code.
+    # `tests/service.py` could exist without declaring a service, and `.venv` is not our code.
     return [
         path
         for path in root.glob("*/service.py")
@@ -29,7 +29,7 @@ def _declarations(root: Path) -> list[Path]:
 
 
 def _load(path: Path) -> Service:
-    # By its file, not by its name: a declaration is read before there is Django, and a package's __init__ may want Django.
+    # By path, not by name: declarations are read before Django is set up, which a package's __init__ may require.
     spec = importlib.util.spec_from_file_location(f"{path.parent.name}.service", path)
     if spec is None or spec.loader is None:
         raise BadDeclaration(f"{path} cannot be read as a Python module")
@@ -39,49 +39,49 @@ def _load(path: Path) -> Service:
     if not isinstance(service, Service):
         raise BadDeclaration(f"{path} must define SERVICE = Service(…)")
     if service.name != path.parent.name:
-        raise BadDeclaration(f"{path}: name must be that of its folder, {path.parent.name!r}, not {service.name!r}")
+        raise BadDeclaration(f"{path}: name must be the name of its folder, {path.parent.name!r}, not {service.name!r}")
     return service
 
 
-def _demand_unique(services: list[Service], what: str) -> None:
+def _require_unique(services: list[Service], what: str) -> None:
     seen: dict[object, str] = {}
     for service in services:
         value = getattr(service, what)
         if value is None:
             continue
         if value in seen:
-            raise BadDeclaration(f"{service.name}/service.py: {what} {value!r} is that of {seen[value]} already")
+            raise BadDeclaration(f"{service.name}/service.py: {what} {value!r} is already used by {seen[value]}")
         seen[value] = service.name
 
 
-def _demand_own_ports(services: list[Service]) -> None:
+def _require_own_ports(services: list[Service]) -> None:
     seen: dict[int, str] = {}
     for service in services:
         for kind in service.processes():
-            port, process = service.port_of(kind), f"{service.name}'s {kind}"
+            port, process = service.port_of(kind), f"{service.name} ({kind})"
             if port in seen:
                 raise BadDeclaration(
-                    f"{service.name}/service.py: port {port} of {process} is that of {seen[port]} already"
+                    f"{service.name}/service.py: port {port} of {process} is already used by {seen[port]}"
                 )
             seen[port] = process
 
 
-def _demand_own_settings(services: list[Service]) -> None:
+def _require_own_settings(services: list[Service]) -> None:
     # The URLs of databases and of services are variables too.
     seen = {variable: one.name for one in services for variable in one.variables()}
     for service in services:
         for setting in service.settings:
             if setting.name in seen:
                 raise BadDeclaration(
-                    f"{service.name}/service.py: setting {setting.name} is that of {seen[setting.name]} already"
+                    f"{service.name}/service.py: setting {setting.name} is already used by {seen[setting.name]}"
                 )
             seen[setting.name] = service.name
 
 
-def _demand_one_edge(services: list[Service]) -> None:
+def _require_one_edge(services: list[Service]) -> None:
     edges = [service.name for service in services if service.edge]
     if len(edges) > 1:
-        raise BadDeclaration(f"{edges[1]}/service.py: edge is set in {edges[0]} already")
+        raise BadDeclaration(f"{edges[1]}/service.py: edge is already set in {edges[0]}")
 
 
 SERVICES = discover()

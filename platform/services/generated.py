@@ -1,7 +1,8 @@
-"""What `make generate` writes from the declarations, for formats that cannot read Python.
+"""Generates the parts of files that `make generate` derives from the declarations, for formats that cannot read Python.
 
-Whole files, `deploy/kubernetes/<service>.yaml`; lists on one line that end in `# services: <which>, generated`; and blocks
-between the lines `# services: <what>, generated` and `# end of generated`. All else in those files is written by hand.
+These are whole files, `deploy/kubernetes/<service>.yaml`; lists on one line that ends in `# services: <which>, generated`;
+and blocks between the lines `# services: <what>, generated` and `# end of generated`. The rest of those files is written
+by hand.
 """
 
 import re
@@ -54,7 +55,7 @@ BLOCK = re.compile(
 
 
 def files(root: Path, services: Services) -> Iterator[tuple[Path, str]]:
-    """Each generated file below `root`, and what it must hold."""
+    """Each generated file below `root`, with its content."""
     for name in WITH_LISTS_OR_BLOCKS:
         path = root / name
         text = LIST.sub(lambda match: _list(match, services), path.read_text(encoding="utf-8"))
@@ -65,7 +66,7 @@ def files(root: Path, services: Services) -> Iterator[tuple[Path, str]]:
 
 
 def orphans(root: Path, services: Services) -> list[Path]:
-    """Manifests that were written for services that are no more."""
+    """Manifests of services that no longer exist."""
     names = {f"{service.name}.yaml" for service in services}
     written = (
         path for path in (root / kubernetes.FOLDER).glob("*.yaml") if path.read_text().startswith(kubernetes.MARK)
@@ -74,7 +75,7 @@ def orphans(root: Path, services: Services) -> list[Path]:
 
 
 def stale(root: Path, services: Services) -> list[Path]:
-    """The files that are not what they must be, or must not be."""
+    """The files that are out of date or should not exist."""
     changed = (path for path, text in files(root, services) if not path.exists() or path.read_text() != text)
     return [*changed, *orphans(root, services)]
 

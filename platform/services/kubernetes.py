@@ -1,4 +1,4 @@
-"""The manifests of a service behind the gateway: `deploy/kubernetes/<service>.yaml`, from the templates beside it."""
+"""The manifest of a service behind the gateway: `deploy/kubernetes/<service>.yaml`, from the templates in that folder."""
 
 from pathlib import Path
 from string import Template
@@ -10,14 +10,14 @@ MARK = "# Written by `make generate`"
 
 
 class _Template(Template):
-    """`@{name}` is replaced; `$` is Kubernetes' own."""
+    """`@{name}` is replaced; Kubernetes uses `$` itself."""
 
     delimiter = "@"
 
 
 def manifest(root: Path, service: Service) -> str:
-    """The text of the file."""
-    head = f"{MARK} from {service.name}/service.py and {FOLDER}/templates/: change these.\n"
+    """The content of the file."""
+    head = f"{MARK} from {service.name}/service.py and {FOLDER}/templates/: edit those instead.\n"
     return head + "---\n".join(
         [
             *(_render(root, kind, service, process) for kind, process in service.processes().items()),
@@ -28,7 +28,7 @@ def manifest(root: Path, service: Service) -> str:
 
 
 def secret_commands(services: tuple[Service, ...]) -> list[str]:
-    """What makes the secrets of all services, for the README."""
+    """The commands that create the secrets of all services, for the README."""
     return [
         f"kubectl -n microservices create secret generic {one.name} --from-file=secret_key={one.name}.key"
         + (f" --from-file={one.database_variable.lower()}=FILE" if one.database else "")
@@ -37,7 +37,10 @@ def secret_commands(services: tuple[Service, ...]) -> list[str]:
 
 
 def _render(root: Path, template: str, service: Service, process: Process | None = None) -> str:
-    values = {"name": service.name, "minute": str(17 + service.port * 20 % 43)}  # not all services at once
+    values = {
+        "name": service.name,
+        "minute": str(17 + service.port * 20 % 43),
+    }  # so that not all services purge at once
     if process:
         values |= {key: str(getattr(process, key)) for key in ("replicas", "cpu", "memory", "memory_limit")}
     wait = _template(root, "wait").substitute(values) if service.database else ""

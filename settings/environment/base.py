@@ -1,7 +1,7 @@
 """The variables that every service reads, and the strict reader that reports all invalid variables in one message."""
 
 import re
-from ipaddress import ip_address
+from ipaddress import ip_address, ip_network
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
@@ -17,11 +17,6 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 SECRETS_DIR = "/run/secrets"
 DEVELOPMENT_SECRET = "development-only-not-a-secret-0123456789abcdefghijklmnopqrstuvwxyz"  # noqa: S105
-
-TRUST_FORWARDED_HEADERS = (
-    "Trust X-Forwarded-* headers. At a service (default `true`): if only the gateway or your own proxy can connect to it. At"
-    " the gateway (default `false`): only behind a proxy that sets them; the gateway then adds to them."
-)
 
 Unset = BeforeValidator(lambda value: None if value == "" else value)
 """For a variable that is optional; an empty value counts as unset."""
@@ -62,7 +57,12 @@ class Environment(BaseSettings):
     log_format: Literal["auto", "json", "console"] = Field(
         "auto", description="`auto` is `json` in production and `console`, for people, in development."
     )
-    trust_forwarded_headers: bool = Field(True, description=TRUST_FORWARDED_HEADERS)
+    trusted_proxies: CommaSeparated = Field(
+        ("127.0.0.0/8", "::1/128"),
+        description="Networks whose X-Forwarded-* headers are trusted, such as `10.1.0.0/16,fd00::/8`: the gateway's and, in front of"
+        " it, your own proxies'. From other addresses these headers are removed. Default: the local machine; at the gateway,"
+        " none.",
+    )
     cors_allowed_origins: CommaSeparated = Field(
         (),
         description="Origins of front-ends on other hosts whose pages may use the API, such as `https://app.example.org`. Set it to"
@@ -92,7 +92,7 @@ class Environment(BaseSettings):
         "", description="Path of the CA bundle for SSL. If empty, the system's bundle is used."
     )
 
-    @field_validator("allowed_hosts", "cors_allowed_origins", mode="before")
+    @field_validator("allowed_hosts", "trusted_proxies", "cors_allowed_origins", mode="before")
     @classmethod
     def _split(cls, value: object) -> object:
         if not isinstance(value, str):
@@ -104,6 +104,14 @@ class Environment(BaseSettings):
     def _normalize_hosts(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         # Kubernetes gives a pod's address as `fd00::5`; a Host header contains it in brackets, in its shortest form.
         return tuple(map(_as_host, value))
+
+    @field_validator("trusted_proxies")
+    @classmethod
+    def _networks(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        try:
+            return tuple(str(ip_network(network)) for network in value)
+        except ValueError:
+            raise ValueError("must be addresses or networks in CIDR notation, without host bits") from None
 
     @field_validator("cors_allowed_origins")
     @classmethod
@@ -174,6 +182,8 @@ def _explain(cls: type[Environment], error: ValidationError) -> str:
     for problem in error.errors(include_input=False, include_url=False, include_context=False):
         name = ".".join(str(part) for part in problem["loc"]).upper()
         message = problem["msg"].removeprefix("Value error, ")
+        if problem["type"] == "string_pattern_mismatch":  # the description is easier to read than the pattern
+            message += f". {cls.model_fields[str(problem['loc'][0])].description}"
         lines.append(f"  {name}: {message}" if name else f"  {message}")
     return "\n".join(
         [

@@ -1,14 +1,14 @@
 """The variables that the gateway reads."""
 
-from pydantic import Field, ValidationInfo, field_validator
+from pydantic import Field
 
-from settings.environment.base import TRUST_FORWARDED_HEADERS, Environment
+from settings.environment.base import CommaSeparated, Environment
 
 
 class GatewayEnvironment(Environment):
     """The variables that the gateway reads."""
 
-    trust_forwarded_headers: bool = Field(False, description=TRUST_FORWARDED_HEADERS)
+    trusted_proxies: CommaSeparated = Field((), description=Environment.model_fields["trusted_proxies"].description)
     gateway_connect_timeout_seconds: float = Field(
         1.0,
         gt=0,
@@ -54,8 +54,8 @@ class GatewayEnvironment(Environment):
     gateway_max_connections_per_address: int = Field(
         0,
         ge=0,
-        description="Maximum number of connections per client address; 0 sets no such limit. Cannot be combined with"
-        " TRUST_FORWARDED_HEADERS, since all clients then have the proxy's address.",
+        description="Maximum number of connections per client address; 0 sets no such limit. Does not apply to the addresses in"
+        " TRUSTED_PROXIES, which many clients share.",
     )
     gateway_internal_port: int = Field(
         0,
@@ -64,10 +64,3 @@ class GatewayEnvironment(Environment):
         description="Port that serves only /metrics, /health/ready and /health/live. The public port then returns 404 for the first"
         " two. With 0, the public port serves all three.",
     )
-
-    @field_validator("gateway_max_connections_per_address")
-    @classmethod
-    def _require_client_addresses(cls, value: int, info: ValidationInfo) -> int:
-        if value and info.data.get("trust_forwarded_headers"):
-            raise ValueError("must be 0 with TRUST_FORWARDED_HEADERS, since all clients have the proxy's address")
-        return value

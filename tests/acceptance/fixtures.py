@@ -38,7 +38,7 @@ def prepared(
     config: pytest.Config, name: str, make: Callable[[Path], Engines] = choose, kind: Any = Harness
 ) -> Iterator[Any]:
     """A system on engines of its own, with databases migrated and topics made; `kind` is the class of it."""
-    with cache.throwaway(name) as folder:
+    with cache.temporary_folder(name) as folder:
         engines = make(folder)
         engines.start()
         harness = kind(engines, folder)

@@ -10,7 +10,7 @@ from confluent_kafka import KafkaException
 from chassis.events.envelope import Envelope, Outgoing, seal
 from chassis.observability import correlation
 from tests.acceptance.harness import Harness
-from tests.acceptance.topics import DEAD, Headers, Topics
+from tests.acceptance.topics import DEAD_LETTER_TOPICS, Headers, Topics
 from tests.waiting import eventually
 from users.events import UserCreated
 
@@ -67,7 +67,7 @@ def settle(
         worked_off("payments", "order.created"),
         worked_off("orders", "payment.completed"),
         sent("orderdb"),
-        *((f"all of {name} is read", partial(topics.caught_up, name)) for name in DEAD),
+        *((f"all of {name} is read", partial(topics.caught_up, name)) for name in DEAD_LETTER_TOPICS),
     ]
     eventually(quiet, within=within, every=0.2)
 
@@ -98,7 +98,10 @@ def check(
     assert {order: {"completed": "paid", "failed": "failed"}[status] for order, status in said.items()} == orders
 
     keys = {key.encode() for key in (*users, *orders)}
-    assert dead_lettered or [letter for name in DEAD for letter in topics.of(name) if letter.key in keys] == []
+    assert (
+        dead_lettered
+        or [letter for name in DEAD_LETTER_TOPICS for letter in topics.of(name) if letter.key in keys] == []
+    )
 
 
 def check_placed(system: Harness, topics: Topics, order_ids: Iterable[str]) -> None:

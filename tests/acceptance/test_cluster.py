@@ -14,7 +14,7 @@ from tests.acceptance.fixtures import prepared
 from tests.acceptance.harness import Harness
 from tests.acceptance.ledger import check, check_placed, settle
 from tests.acceptance.outages import Visitors
-from tests.acceptance.topics import DEAD, EVENTS, Topics
+from tests.acceptance.topics import DEAD_LETTER_TOPICS, EVENTS, Topics
 from tests.waiting import eventually
 
 pytestmark = pytest.mark.acceptance
@@ -50,7 +50,7 @@ class Buyers(Visitors):
 def test_topics_are_made_for_three_brokers(cluster):
     client = AdminClient({"bootstrap.servers": cluster.engines.kafka.bootstrap_servers})
     known = client.list_topics(timeout=10).topics
-    resources = [ConfigResource(ResourceType.TOPIC, name) for name in (*EVENTS, *DEAD)]
+    resources = [ConfigResource(ResourceType.TOPIC, name) for name in (*EVENTS, *DEAD_LETTER_TOPICS)]
     for resource, future in client.describe_configs(resources).items():
         config = {entry.name: entry.value for entry in future.result(10).values()}
         assert (config["min.insync.replicas"], config["unclean.leader.election.enable"]) == ("2", "false")

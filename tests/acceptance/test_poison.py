@@ -6,7 +6,7 @@ import pytest
 
 from embedded.raw_kafka import RawRecord, send_raw
 from tests.acceptance.ledger import check, new_ids, settle, user_created, wire
-from tests.acceptance.topics import Headers, Seen
+from tests.acceptance.topics import Headers, SeenRecord
 from tests.waiting import eventually
 
 pytestmark = pytest.mark.acceptance
@@ -48,7 +48,7 @@ def poisons() -> dict[str, Sent]:
     }
 
 
-def explained(letter: Seen) -> dict[str, str]:
+def explained(letter: SeenRecord) -> dict[str, str]:
     """What a dead letter says beside what the record was."""
     return {
         name.removeprefix(PREFIX): (value or b"").decode() for name, value in letter.headers if name.startswith(PREFIX)

@@ -21,8 +21,10 @@ from tests.waiting import eventually
 pytestmark = pytest.mark.acceptance
 
 EVENTS = {"user.created", "order.created", "payment.completed"}
-DEAD = {"user.created.orders.dlq", "order.created.payments.dlq", "payment.completed.orders.dlq"}
+DEAD_LETTER_TOPICS = {"user.created.orders.dlq", "order.created.payments.dlq", "payment.completed.orders.dlq"}
 GROUPS = {"orders", "payments"}
+BLUE, GREEN = "blue.", "9.." + 10 * "Green-" + "."
+"""Two prefixes; the other is as long, and as odd, as one may be."""
 YOUNG = ("--since", "1h", "--older-than", "0s")
 
 
@@ -78,13 +80,13 @@ class Environment(Harness):
 @pytest.fixture(scope="module")
 def both(request: pytest.FixtureRequest) -> Iterator[tuple[Environment, Environment]]:
     """Two whole systems, under the same CONSUMER_IDs, on one broker."""
-    with cache.throwaway("prefix") as folder:
+    with cache.temporary_folder("prefix") as folder:
         blue = choose(folder)
         green = Engines(PostgreSQL(folder / "green-postgres"), blue.kafka)
         closed, systems = ClosedKafka(blue.kafka), []
         try:
             drive(blue.kafka.starting(), blue.postgres.starting(), green.postgres.starting())
-            for name, engines, prefix in (("blue", blue, "blue."), ("green", green, "green-")):
+            for name, engines, prefix in (("blue", blue, BLUE), ("green", green, GREEN)):
                 systems.append(Environment(engines, folder / name, prefix, closed.let_in(name, prefix)))
             with shown(request.config, systems[0]):
                 for system in systems:
@@ -122,9 +124,9 @@ def test_each_has_its_own_story(both):
 def test_what_the_broker_knows_bears_a_prefix(both):
     client = AdminClient({"bootstrap.servers": both[0].engines.kafka.bootstrap_servers})
     topics = {name for name in client.list_topics(timeout=10).topics if not name.startswith("__")}
-    assert topics == {f"{system.prefix}{name}" for system in both for name in EVENTS | DEAD}
+    assert topics == {f"{system.prefix}{name}" for system in both for name in EVENTS | DEAD_LETTER_TOPICS}
     groups = {group.group_id for group in client.list_consumer_groups().result(10).valid}
-    assert {name for name in groups if not name.startswith(("blue.", "green-"))} == set()
+    assert {name for name in groups if not name.startswith((BLUE, GREEN))} == set()
     assert {f"{system.prefix}{name}" for system in both for name in GROUPS} <= groups
 
 
@@ -138,7 +140,7 @@ def test_an_account_sees_what_bears_its_prefix_and_nothing_else(both):
         "sasl.password": blue.account["KAFKA_SASL_PASSWORD"],
     }
     client = AdminClient(account)
-    assert set(client.list_topics(timeout=10).topics) == {blue.topic(name) for name in EVENTS | DEAD}
+    assert set(client.list_topics(timeout=10).topics) == {blue.topic(name) for name in EVENTS | DEAD_LETTER_TOPICS}
     producer, refused = Producer(account), []
     producer.produce(green.topic("user.created"), b"v", on_delivery=lambda error, _: refused.append(error.code()))
     assert producer.flush(20) == 0
@@ -192,7 +194,7 @@ def test_reconcile_finds_what_one_has_lost(both):
     blue.end(["payments-consume"])
     waiting = blue.register()
     eventually(lambda: blue.status(waiting) == "pending")
-    eventually(lambda: "payments has not come to it yet" in blue.manage("orders", "reconcile", *YOUNG)[1])
+    eventually(lambda: "payments has not reached it yet" in blue.manage("orders", "reconcile", *YOUNG)[1])
     blue.start("payments-consume")
     eventually(lambda: blue.settled(waiting))
     for service in ("users", "orders"):
@@ -224,7 +226,7 @@ def test_a_poison_record_of_one_is_no_letter_of_the_other(both):
     blue, green = both
     green.send("user.created", b"k", b"no event")
     [letter] = eventually(green.letters)
-    assert (letter["topic"], letter["reason"]) == ("green-user.created", "unreadable")
+    assert (letter["topic"], letter["reason"]) == (f"{GREEN}user.created", "unreadable")
     assert blue.letters() == []
     assert green.manage("orders", "deadletters", "discard", "--all")[0] == 0
     assert green.letters() == []

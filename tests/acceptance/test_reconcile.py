@@ -81,7 +81,7 @@ def test_finds_a_deleted_user_created_and_a_lost_welcome_order(system, topics):
     of_user = "SELECT id, status FROM orders WHERE user_id = %s AND is_welcome"
     _, said = system.manage("orders", "reconcile", *SINCE, "--republish")
     [found] = [line for line in lines(said) if user["id"] in line]
-    assert "orders went past it without an effect" in found
+    assert "orders has passed it without effect" in found
     assert system.rows("orderdb", of_user, user["id"]) == [(order_id, "pending")], said
 
     # It is paid for by the same payment, which the inbox knows: so that needs a second look.
@@ -89,7 +89,7 @@ def test_finds_a_deleted_user_created_and_a_lost_welcome_order(system, topics):
     _, said = system.manage("orders", "reconcile", *SINCE, "--republish")
     [found] = [line for line in lines(said) if str(order_id) in line]
     assert "payment.completed/" in found
-    assert "orders went past it without an effect" in found
+    assert "orders has passed it without effect" in found
     [(_, status)] = system.rows("orderdb", of_user, user["id"])
     assert status in {"paid", "failed"}
 

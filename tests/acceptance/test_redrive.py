@@ -13,7 +13,7 @@ from tests.waiting import eventually
 
 pytestmark = pytest.mark.acceptance
 
-DEAD = "user.created.orders.dlq"
+DEAD_LETTER_TOPIC = "user.created.orders.dlq"
 LETTERS = 200
 
 
@@ -47,7 +47,7 @@ def dead_lettered(system, topics):
 def letters_of(topics, users: list[str]) -> list:
     """Their dead letters; what was decided about these stands on the same topic, under their ids."""
     keys = {user.encode() for user in users}
-    return [record for record in topics.of(DEAD) if record.key in keys]
+    return [record for record in topics.of(DEAD_LETTER_TOPIC) if record.key in keys]
 
 
 def done(harness, *arguments: str) -> tuple[str, list[dict]]:
@@ -75,7 +75,7 @@ def check_redriven_once(topics, users: list[str]) -> None:
     redriven = Counter(record.header("deadletter-redriven") for record in back)
     assert redriven.pop("") == len(users), "as they came first"
     assert redriven == dict.fromkeys(letters, 1)
-    resolved = Counter(record.header("deadletter-resolves") for record in topics.of(DEAD))
+    resolved = Counter(record.header("deadletter-resolves") for record in topics.of(DEAD_LETTER_TOPIC))
     assert {letter: resolved[letter] for letter in letters} == dict.fromkeys(letters, 1)
 
 

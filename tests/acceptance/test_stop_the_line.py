@@ -9,7 +9,7 @@ from tests.acceptance.faults import faults
 from tests.acceptance.keyed_load import handled
 from tests.acceptance.ledger import check, settle, user_created, wire
 from tests.acceptance.outages import unready
-from tests.acceptance.topics import DEAD
+from tests.acceptance.topics import DEAD_LETTER_TOPICS
 from tests.waiting import eventually
 
 pytestmark = pytest.mark.acceptance
@@ -36,7 +36,7 @@ class Keyed:
         """All were handled, once and in the order of their keys, and none is a dead letter."""
         check(system, topics, self.users)
         keys = {key.encode() for key in self.keys}
-        assert [letter for name in DEAD for letter in topics.of(name) if letter.key in keys] == []
+        assert [letter for name in DEAD_LETTER_TOPICS for letter in topics.of(name) if letter.key in keys] == []
         at = handled(system, self.keys)
         assert len(at) == len(self.users)
         times: dict[bytes, list[float]] = {}

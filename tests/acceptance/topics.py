@@ -8,11 +8,11 @@ from confluent_kafka.admin import AdminClient, NewTopic
 
 from embedded import topics
 from embedded.positions import Partition
-from embedded.topics import EVENTS, Seen, TopicFollower
+from embedded.topics import EVENTS, SeenRecord, TopicFollower
 
-__all__ = ["DEAD", "EVENTS", "Headers", "Seen", "Topics"]
+__all__ = ["DEAD_LETTER_TOPICS", "EVENTS", "Headers", "SeenRecord", "Topics"]
 
-DEAD = tuple(topics.DEAD.values())
+DEAD_LETTER_TOPICS = tuple(topics.DEAD_LETTER_TOPICS.values())
 
 Headers = list[tuple[str, bytes | None]]
 
@@ -20,18 +20,20 @@ Headers = list[tuple[str, bytes | None]]
 class Topics(TopicFollower):
     """Reads topics from their beginning in a thread of its own, and writes to them; use as a context manager."""
 
-    def __init__(self, servers: str, names: Iterable[str] = EVENTS + DEAD, *, uncommitted: bool = False) -> None:
+    def __init__(
+        self, servers: str, names: Iterable[str] = EVENTS + DEAD_LETTER_TOPICS, *, uncommitted: bool = False
+    ) -> None:
         super().__init__(servers, names, uncommitted=uncommitted)
         self._admin = AdminClient(self.servers)
         self._producer = Producer(
             self.servers | {"acks": "all", "enable.idempotence": True, "partitioner": "murmur2_random"}
         )
 
-    def by_id(self, topic: str, event_id: str) -> list[Seen]:
+    def by_id(self, topic: str, event_id: str) -> list[SeenRecord]:
         """The records seen so far that carry this `ce_id`."""
         return [record for record in list(self.seen[topic]) if record.id == event_id]
 
-    def dead(self, topic: str, group: str, key: bytes | None) -> list[Seen]:
+    def dead(self, topic: str, group: str, key: bytes | None) -> list[SeenRecord]:
         """The dead letters of a key."""
         return [letter for letter in list(self.seen[f"{topic}.{group}.dlq"]) if letter.key == key]
 

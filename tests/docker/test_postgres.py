@@ -23,7 +23,7 @@ ROLES = [service.name for service in WITH_DATABASE]
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[PostgreSQL]:
-    with cache.throwaway("docker-postgres") as folder:
+    with cache.temporary_folder("docker-postgres") as folder:
         postgres = PostgreSQL(folder / "postgres", databases=())
         postgres.start()
         yield postgres

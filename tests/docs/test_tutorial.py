@@ -97,7 +97,7 @@ class Reader:
         eventually(lambda: text in self.shell(request), within=120, what=f"{text!r}")
 
     def start(self, command: str) -> None:
-        """Press Ctrl-C where `make up` runs already; run it, and wait until it is ready."""
+        """Press Ctrl-C where `make up` is already running; run it, and wait until it is ready."""
         self.stop()
         self._running.enter_context(self._up(command))
 

@@ -14,7 +14,7 @@ import pytest
 from tests.acceptance.faults import Faults, faults
 from tests.acceptance.keyed_load import check_order_per_key, handled
 from tests.acceptance.ledger import settle, user_created, wire
-from tests.acceptance.topics import Headers, Seen, Topics
+from tests.acceptance.topics import Headers, SeenRecord, Topics
 from tests.drills.measures import now
 from tests.waiting import eventually
 
@@ -116,7 +116,7 @@ class Bad:
                 self._topics.flush()
         self._topics.flush()
 
-    def seen(self) -> list[Seen]:
+    def seen(self) -> list[SeenRecord]:
         """Its events as they stand on the topic, in their order."""
         return [record for record in self._topics.of("user.created") if record.key == self.key.encode()]
 

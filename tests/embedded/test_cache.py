@@ -12,7 +12,7 @@ from tests.waiting import eventually
 HOLD = """
 import sys; sys.path.append("platform")
 from embedded import cache
-with cache.throwaway("held") as folder:
+with cache.temporary_folder("held") as folder:
     (folder / "data").write_text("x")
     print(folder, flush=True)
     sys.stdin.read()
@@ -42,17 +42,17 @@ def test_a_folder_is_open_to_others_only_if_all_above_it_are(tmp_path: Path) -> 
     inner.mkdir(parents=True)
     for part in (inner, inner.parent):
         part.chmod(0o755)
-    before = cache.enterable_by_others(inner)
+    before = cache.accessible_to_others(inner)
     inner.parent.chmod(0o700)
 
-    assert before == cache.enterable_by_others(tmp_path)
-    assert not cache.enterable_by_others(inner)
+    assert before == cache.accessible_to_others(tmp_path)
+    assert not cache.accessible_to_others(inner)
 
 
 class TestThrowaway:
     def test_it_is_gone_afterwards_also_after_an_error(self, own_cache: Path) -> None:
         def fail() -> None:
-            with cache.throwaway("run") as folder:
+            with cache.temporary_folder("run") as folder:
                 (folder / "file").write_text("x")
                 raise RuntimeError
 
@@ -69,7 +69,7 @@ class TestThrowaway:
         killed.kill()
         killed.wait()
         try:
-            with cache.throwaway("next") as mine:
+            with cache.temporary_folder("next") as mine:
                 left = set((own_cache / "runs").iterdir())
         finally:
             living.communicate("")

@@ -69,7 +69,7 @@ def test_the_order_came_to_an_end_and_the_repeat_to_nothing(whole: Run) -> None:
     assert "the user still has 1 order, unchanged" in whole.output
 
 
-@pytest.mark.parametrize("moment", ["Starting the system", "topics made"])
+@pytest.mark.parametrize("moment", ["Starting the system", "topics created"])
 def test_ctrl_c_at_any_moment_leaves_nothing(clone: Path, moment: str) -> None:
     with running(clone, "demo") as run:
         run.says(moment)
@@ -84,7 +84,7 @@ def test_ctrl_c_at_any_moment_leaves_nothing(clone: Path, moment: str) -> None:
 @pytest.mark.parametrize(
     ("words", "name", "moment"),
     [
-        (("manage.py", "serve"), "gateway", "PostgreSQL serves"),
+        (("manage.py", "serve"), "gateway", "PostgreSQL is ready"),
         (("manage.py", "consume"), r"(orders|payments)-consume", "all 8 processes are ready"),
     ],
 )

@@ -90,7 +90,7 @@ def test_another_file_than_the_locked_one_is_refused_and_not_kept(repository: Pa
 def test_a_jar_that_cannot_be_had_is_named(repository: Path) -> None:
     (repository / "org/example/one/1.0/one-1.0.jar").unlink()
 
-    with pytest.raises(EmbeddedError, match=r"could not fetch org\.example\.one-1\.0\.jar"):
+    with pytest.raises(EmbeddedError, match=r"could not download org\.example\.one-1\.0\.jar"):
         jars.fetch()
 
 

@@ -54,12 +54,12 @@ def test_a_port_with_a_server_is_taken(server) -> None:
 def test_a_taken_port_is_an_error_that_names_it_and_the_variable(server) -> None:
     port = server.getsockname()[1]
 
-    with pytest.raises(PortTaken, match=rf"port {port}, wanted for the gateway.*GATEWAY_PORT="):
-        ports.demand(port, variable="GATEWAY_PORT", purpose="the gateway")
+    with pytest.raises(PortTaken, match=rf"port {port}, required for the gateway.*GATEWAY_PORT="):
+        ports.require_free(port, variable="GATEWAY_PORT", purpose="the gateway")
 
 
 def test_a_free_port_is_given_as_it_is() -> None:
     (port,) = ports.free(1)
 
-    assert ports.demand(port, variable="X", purpose="x") == port
+    assert ports.require_free(port, variable="X", purpose="x") == port
     assert not ports.listens(port)

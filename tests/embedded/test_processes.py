@@ -85,7 +85,7 @@ def test_pause_and_resume(spawn) -> None:
     assert eventually(lambda: all(psutil.Process(pid).status() != psutil.STATUS_STOPPED for pid in child.family()))
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="the kernel of this system has no such leash")
+@pytest.mark.skipif(sys.platform != "linux", reason="the kernel of this system cannot do this")
 def test_a_child_ends_when_its_supervisor_is_killed(tmp_path: Path) -> None:
     supervisor = subprocess.Popen(
         [sys.executable, "-c", SUPERVISOR, str(tmp_path / "log")], cwd=ROOT, stdout=subprocess.PIPE, text=True
@@ -103,7 +103,7 @@ class TestWaiting:
     def test_a_death_says_how_and_what_was_written(self, spawn) -> None:
         child = spawn("sh", "-c", "echo out of luck; exit 3")
 
-        with pytest.raises(NotReady, match=r"child ended with exit status 3; its last lines:\n  \| out of luck"):
+        with pytest.raises(NotReady, match=r"child exited with status 3; its last lines:\n  \| out of luck"):
             drive(child.until(lambda: False, within=60))
 
     def test_a_kill_is_named(self, spawn) -> None:
@@ -118,7 +118,7 @@ class TestWaiting:
             drive(spawn("sleep", "60").until(lambda: False, within=0.1))
 
     def test_a_program_that_should_end_may_fail(self, spawn) -> None:
-        with pytest.raises(NotReady, match="exit status 1"):
+        with pytest.raises(NotReady, match="exited with status 1"):
             drive(spawn("false").until_done(within=60))
 
     def test_a_program_that_should_end_may_hang(self, spawn) -> None:
@@ -137,4 +137,4 @@ class TestWaiting:
 
 
 def test_the_tail_of_nothing_says_so(tmp_path: Path) -> None:
-    assert tail(tmp_path / "missing") == "  | (it wrote nothing)"
+    assert tail(tmp_path / "missing") == "  | (no output)"

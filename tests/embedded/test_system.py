@@ -1,6 +1,6 @@
 import pytest
 
-from embedded.system import JOBS, KNOWS, PROCESSES, ROOT, SERVICE_NAMES, environment, urls
+from embedded.system import JOBS, KNOWN_ADDRESSES, PROCESSES, ROOT, SERVICE_NAMES, environment, urls
 
 ADDRESSES = {
     **urls(dict.fromkeys(SERVICE_NAMES, 1)),
@@ -54,7 +54,7 @@ class TestEnvironment:
         for inherit_all in (False, True):
             told = of(service, inherit_all=inherit_all)
             assert {name: told[name] for name in ADDRESSES if name in told} == {
-                name: ADDRESSES[name] for name in KNOWS[service]
+                name: ADDRESSES[name] for name in KNOWN_ADDRESSES[service]
             }
 
     def test_the_terminal_does_not_say_which_service_this_is(self, monkeypatch) -> None:

@@ -110,7 +110,7 @@ class TestUp:
     def test_a_second_one_in_the_same_folder_is_refused(self, run: Run) -> None:
         with running(run.clone, "up") as second:
             assert second.ended() == 1
-            assert "runs already" in second.output
+            assert "is already running" in second.output
 
     def test_what_dies_is_started_again(self, run: Run) -> None:
         url = dev_env(run.clone)["GATEWAY_URL"]
@@ -122,7 +122,7 @@ class TestUp:
         made = user(url)
 
         assert eventually(lambda: order_status(url, made) == "paid", within=60)
-        assert eventually(lambda: run.output.count("it is started again in") >= len(killed))
+        assert eventually(lambda: run.output.count("restarting in") >= len(killed))
 
     def test_ctrl_c_ends_it_and_the_next_start_has_its_data(self, run: Run, clone: Path, variables) -> None:
         url = dev_env(clone)["GATEWAY_URL"]
@@ -162,7 +162,9 @@ class TestPorts:
             running(copy(tmp_path), "up", variables) as run,
         ):
             assert run.ended() == 1
-            assert re.search(rf"port {variables['ORDERS_PORT']}, wanted for orders, is taken.*ORDERS_PORT=", run.output)
+            assert re.search(
+                rf"port {variables['ORDERS_PORT']}, required for orders, is in use.*ORDERS_PORT=", run.output
+            )
             assert not (run.clone / "var" / "postgres").exists()
 
     def test_one_port_for_two_things_is_refused(self, monkeypatch, tmp_path) -> None:
@@ -170,7 +172,7 @@ class TestPorts:
             monkeypatch.setenv(name, value)
         monkeypatch.setenv("USERS_PORT", os.environ["ORDERS_PORT"])
 
-        with pytest.raises(EmbeddedError, match="wanted for two things"):
+        with pytest.raises(EmbeddedError, match="is used twice"):
             up._local_system({}, lambda name, line: None)
 
 

@@ -5,7 +5,7 @@ import threading
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-LIST = b'{"items": [%b]}' % b", ".join(b"%06d" % number for number in range(1_000_000))
+LIST = b'{"results": [%b]}' % b", ".join(b"%06d" % number for number in range(1_000_000))
 PIECE = 100_000
 
 _lock = threading.Lock()

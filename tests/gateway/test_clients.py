@@ -175,7 +175,7 @@ class TestThatAreSlow:
         before = gateway.memory()
         with gateway.connect() as client:
             client.send(request("PUT", "/api/users/1", body=body))
-            eventually(lambda: users.requests, within=20)
+            eventually(lambda: users.requests, within=60)
             assert gateway.memory() - before < 8 * MEGABYTE
             go.set()
             assert client.answer().status == 200
@@ -188,7 +188,7 @@ class TestThatAreSlow:
         with gateway.connect() as client:
             response = client.send(request("PUT", "/api/users/1", body=b"x" * 250_000)).answer()
             assert (response.status, response["retry-after"]) == (503, "1")
-        eventually(lambda: [line for line in gateway.log_lines() if line.get("reason") == "no_room"], within=20)
+        eventually(lambda: [line for line in gateway.log_lines() if line.get("reason") == "no_room"], within=60)
         assert not users.requests
         # It has left no trace: the next ones have all of the room.
         assert [gateway.ask("PUT", "/api/users/1", body=b"x" * 150_000).status for _ in range(3)] == [200] * 3

@@ -187,7 +187,7 @@ class TestForwarded:
 
     def test_a_trusted_proxy_in_front_can(self, users, another_gateway):
         gateway = another_gateway(
-            USERS_URL=users.url, TRUST_FORWARDED_HEADERS="true", ALLOWED_HOSTS="localhost,api.example"
+            USERS_URL=users.url, TRUSTED_PROXIES="10.0.0.0/8,127.0.0.1", ALLOWED_HOSTS="localhost,api.example"
         )
         gateway.ask(
             "GET", "/api/users", "X-Forwarded-For: 6.6.6.6, 10.0.0.1", "X-Forwarded-Proto: https",
@@ -198,6 +198,19 @@ class TestForwarded:
         assert received["x-forwarded-proto"] == "https"
         assert received["x-forwarded-host"] == "api.example"
         assert received["x-forwarded-prefix"] == "/outer/api"
+
+    def test_another_than_the_trusted_proxy_cannot(self, users, another_gateway):
+        gateway = another_gateway(USERS_URL=users.url, TRUSTED_PROXIES="10.0.0.0/8,127.0.0.2")
+        gateway.ask(
+            "GET",
+            "/api/users",
+            "X-Forwarded-For: 6.6.6.6",
+            "X-Forwarded-Proto: https",
+            "X-Forwarded-Host: evil.example",
+        )
+        received = users.requests[0]
+        assert (received["x-forwarded-for"], received["x-forwarded-proto"]) == ("127.0.0.1", "http")
+        assert received["x-forwarded-host"] == "localhost"
 
     @pytest.mark.parametrize("host", ["evil.example", "localhost/evil", "", "localhost, evil.example", "a b"])
     def test_hosts_that_are_not_served_are_refused(self, gateway, users, host):

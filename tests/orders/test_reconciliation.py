@@ -154,14 +154,14 @@ class TestUnpaidOrders:
         topics.publish(event_of(order))
         finding = self.the(order)
         assert f"{topics.created}/" in finding.where
-        assert f"{topics.payer} has not come to it yet" in finding.where
+        assert f"{topics.payer} has not reached it yet" in finding.where
         assert (finding.remedy, finding.repair) == (WAIT, None)
 
     def test_one_that_payments_went_past(self, order, topics):
         topics.publish(event_of(order))
         topics.work_off(topics.created, topics.payer)
         finding = self.the(order)
-        assert f"{topics.payer} went past it without a {topics.paid}" in finding.where
+        assert f"{topics.payer} has passed it without publishing {topics.paid}" in finding.where
         assert finding.repair()
         assert event_of(order).sent_at is None
 
@@ -177,14 +177,14 @@ class TestUnpaidOrders:
     def test_one_that_was_redriven_since_is_not_dead(self, order, topics):
         topics.dead_letter(topics.created, topics.payer, str(order.id))
         topics.publish(event_of(order))
-        assert "has not come to it yet" in self.the(order).where
+        assert "has not reached it yet" in self.the(order).where
 
     def test_one_whose_payment_orders_has_not_come_to(self, order, topics):
         topics.publish(event_of(order))
         topics.pay(order)
         finding = self.the(order)
         assert f"{topics.paid}/" in finding.where
-        assert "orders has not come to it yet" in finding.where
+        assert "orders has not reached it yet" in finding.where
         assert (finding.remedy, finding.repair) == (WAIT, None)
 
     def test_one_whose_payment_orders_went_past_is_closed_by_it(self, order, topics):
@@ -228,7 +228,7 @@ class TestMissingWelcomeOrders:
     def test_one_whose_event_orders_has_not_come_to(self, topics):
         topics.join("u-waits")
         finding = self.the("u-waits")
-        assert "orders has not come to it yet" in finding.where
+        assert "orders has not reached it yet" in finding.where
         assert finding.repair is None
 
     @pytest.mark.parametrize("known", [False, True], ids=["never seen", "in the inbox"])

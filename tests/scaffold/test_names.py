@@ -41,19 +41,19 @@ def test_a_good_name(name):
             for name in ("a", "x" * 31, "Zstock", "my_stock", "my-stock")
         ),
         *((name, "2 to 30 lower-case letters and digits") for name in ("2stock", "stöck", "a b", "../x", "x\n", "a.b")),
-        *((name, "a keyword of Python") for name in ("class", "async", "match", "trues", "nones")),
+        *((name, "a Python keyword") for name in ("class", "async", "match", "trues", "nones")),
         *((name, "standard library") for name in ("http", "platform", "queue", "json", "email")),
-        *((name, "a built-in name") for name in ("list", "filter", "exceptions")),
-        *((name, "there is a service of this name") for name in ("orders", "gateway")),
-        *((name, "every service, or the gateway, has a path") for name in ("health", "admin", "metrics", "static")),
-        *((name, "means something else") for name in ("kafka", "postgres", "worker", "default")),
+        *((name, "a Python built-in") for name in ("list", "filter", "exceptions")),
+        *((name, "a service of this name exists") for name in ("orders", "gateway")),
+        *((name, "every service, or the gateway, has the path") for name in ("health", "admin", "metrics", "static")),
+        *((name, "has another meaning") for name in ("kafka", "postgres", "worker", "default")),
         *((name, f"{name} exists") for name in ("settings", "tests", "bench", "deploy")),
         *(("gunicorn", "settings/gunicorn.py exists"), ("acceptance", "tests/acceptance exists")),
         *(("waiting", "tests/waiting.py exists"), ("kustomization", "deploy/kubernetes/kustomization.yaml exists")),
-        *((name, "is installed, or stands in platform/") for name in ("django", "pytest", "orjson")),
-        *((name, "an app of Django") for name in ("auth", "sessions", "messaging", "contenttypes")),
+        *((name, "is installed, or is in platform/") for name in ("django", "pytest", "orjson")),
+        *((name, "a Django app") for name in ("auth", "sessions", "messaging", "contenttypes")),
         *((name, "a table is called") for name in ("outbox", "inbox")),
-        *((name, "a reserved word of SQL") for name in ("group", "grant", "returning", "placing")),
+        *((name, "a reserved word in SQL") for name in ("group", "grant", "returning", "placing")),
         *(("order", "mistaken for orders"), ("payment", "mistaken for payments")),
     ],
 )
@@ -67,7 +67,7 @@ def test_a_bad_name_says_why(name, why):
 
 @pytest.mark.parametrize("name", ["request", "received", "events", "clients"])
 def test_a_class_that_the_code_of_a_service_knows_already(name):
-    with pytest.raises(ScaffoldError, match="as one that every service uses"), rendered(plan(NAME=name), ROOT):
+    with pytest.raises(ScaffoldError, match="like a class that every service uses"), rendered(plan(NAME=name), ROOT):
         pass
 
 
@@ -95,7 +95,7 @@ def test_an_event_about_the_same_things(tmp_path):
     (tmp_path / "docs" / "events").mkdir(parents=True)
     (tmp_path / "docs" / "events" / "parcel.sent.v1.json").write_text(text.replace("paymentId", "parcelId"))
 
-    with pytest.raises(ScaffoldError, match="both would have ids called parcelId"):
+    with pytest.raises(ScaffoldError, match="both would have an id called parcelId"):
         Plan.of({"NAME": "parcels", "ON": "parcel.sent"}, tmp_path)
     assert Plan.of({"NAME": "zstock", "ON": "parcel.sent"}, tmp_path).on.wire_name == "parcelId"
 
@@ -104,7 +104,7 @@ def test_a_topic_that_is_there(tmp_path):
     (tmp_path / "docs" / "events").mkdir(parents=True)
     (tmp_path / "docs" / "events" / "parcel.created.v1.json").write_text("{}")
 
-    with pytest.raises(ScaffoldError, match=r"the event parcel\.created exists"):
+    with pytest.raises(ScaffoldError, match=r"the event parcel\.created already exists"):
         names.check("parcels", (), tmp_path)
 
 

@@ -84,7 +84,7 @@ def clone(clean: Clone) -> Clone:
     """The same, with one of each kind."""
     for variables in ({"NAME": "zstock"}, {"NAME": "zaudits", "ON": "order.created", "DATABASE": "no"}):
         said = succeeded(clean.service(**variables))
-        assert f"{variables['NAME']} listens to order.created" in said
+        assert f"{variables['NAME']} consumes order.created" in said
     return clean
 
 

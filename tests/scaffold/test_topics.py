@@ -53,5 +53,5 @@ def test_its_own_id_comes_before_others(tmp_path):
 def test_an_event_without_an_id_to_go_by(tmp_path, field):
     schema(tmp_path, "thing.done.v1.json", thingId=field, note={"type": "string"})
 
-    with pytest.raises(ScaffoldError, match="no required text field that ends in Id, such as 'thingId'"):
+    with pytest.raises(ScaffoldError, match="no required text field whose name ends in Id, such as 'thingId'"):
         topics.read("thing.done", tmp_path)

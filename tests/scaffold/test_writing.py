@@ -74,7 +74,7 @@ def test_no_file_is_replaced(root, new):
     put(root, {"tests/stock/test.py": "mine"})
     before = tree(root)
 
-    with pytest.raises(ScaffoldError, match=r"tests/stock/test\.py exists"), all_or_nothing(root) as journal:
+    with pytest.raises(ScaffoldError, match=r"tests/stock/test\.py already exists"), all_or_nothing(root) as journal:
         journal.add(new)
 
     assert tree(root) == before

@@ -147,7 +147,8 @@ class TestReading:
     def test_a_prefix_that_is_none(self, env, prefix):
         """Without a separator one environment's names could begin with another's; `_` and `.` are one in Kafka's metrics."""
         env(ENVIRONMENT="development", KAFKA_PREFIX=prefix)
-        assert "  KAFKA_PREFIX: " in message(PaymentsEnvironment)
+        assert "  KAFKA_PREFIX: " in (text := message(PaymentsEnvironment))
+        assert "at most 64 letters, digits, `.` and `-`, the last of them `.` or `-`" in text
 
     def test_a_secret_does_not_show_itself(self, env):
         env(SECRET_KEY=SECRET, KAFKA_SASL_PASSWORD="hunter2")
@@ -181,6 +182,18 @@ class TestAddresses:
         assert "CORS_ALLOWED_ORIGINS" in text
         assert "hunter2" not in text
 
+    @pytest.mark.parametrize("network", ["*", "gateway", "10.0.0.1/8", "10.0.0.0/33", "fd00::/129"])
+    def test_a_trusted_proxy_is_a_network(self, env, network):
+        env(ENVIRONMENT="development", TRUSTED_PROXIES=f"10.1.0.0/16,{network}")
+        assert "TRUSTED_PROXIES: must be addresses or networks" in message(GatewayEnvironment)
+
+    def test_nobody_is_a_trusted_proxy_of_the_gateway_unless_named(self, env):
+        env(ENVIRONMENT="development", USERS_DATABASE_URL=URL)
+        assert GatewayEnvironment.read().trusted_proxies == ()
+        assert UsersEnvironment.read().trusted_proxies == ("127.0.0.0/8", "::1/128")
+        env(TRUSTED_PROXIES="192.0.2.1, FD00::/8")
+        assert GatewayEnvironment.read().trusted_proxies == ("192.0.2.1/32", "fd00::/8")
+
     def test_origins(self, env):
         env(
             ENVIRONMENT="development",
@@ -188,11 +201,3 @@ class TestAddresses:
         )
         found = GatewayEnvironment.read().cors_allowed_origins
         assert found == ("https://app.example", "http://localhost:3000", "http://[::1]:3000")
-
-    def test_a_cap_for_each_address_is_not_for_the_address_of_a_proxy(self, env):
-        env(ENVIRONMENT="development", GATEWAY_MAX_CONNECTIONS_PER_ADDRESS="50", TRUST_FORWARDED_HEADERS="true")
-        assert "  GATEWAY_MAX_CONNECTIONS_PER_ADDRESS: must be 0 with TRUST_FORWARDED_HEADERS" in message(
-            GatewayEnvironment
-        )
-        env(ENVIRONMENT="development", GATEWAY_MAX_CONNECTIONS_PER_ADDRESS="50", TRUST_FORWARDED_HEADERS="false")
-        assert GatewayEnvironment.read().gateway_max_connections_per_address == 50

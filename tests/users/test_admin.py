@@ -1,10 +1,12 @@
 """Users in the admin: the same use cases."""
 
+import uuid
+
 import pytest
 from django.contrib.auth.models import User as Person
 from django.test import Client
 
-from chassis.messaging.models import OutboxEvent
+from chassis.messaging.models import InboxEvent, OutboxEvent
 from users import services
 from users.models import User
 
@@ -95,6 +97,19 @@ def test_events_can_be_looked_at(admin):
 
     assert answer.status_code == 200
     assert "user.created" in answer.text
+
+
+@pytest.mark.parametrize("page", ["outboxevent", "inboxevent"])
+def test_lists_show_the_beginning_of_a_huge_key(admin, page):
+    OutboxEvent.objects.create(
+        event_id=uuid.uuid4(), topic="t", key="k" * 900_000, payload=b"", headers=[], request_id="r"
+    )
+    InboxEvent.objects.create(event_id="1", source="s", topic="t", key="k" * 900_000, request_id="r")
+
+    answer = admin.get(f"/admin/messaging/{page}/")
+
+    assert "k" * 80 + "…" in answer.text
+    assert len(answer.text) < 100_000
 
 
 def test_it_is_found_without_the_slash(admin):

@@ -54,7 +54,9 @@ class AdminSite(admin.AdminSite):
             response["Retry-After"] = str(wait)
         return response
 
-    def logout(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:  # type: ignore[override]
+    def logout(  # type: ignore[override]
+        self, request: HttpRequest, extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
         """Log out, and redirect to a page of the admin."""
         return _within_admin(super().logout(request, extra_context))
 

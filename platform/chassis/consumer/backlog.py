@@ -110,6 +110,13 @@ class Backlog:
         if offsets.committable is None:
             offsets.committable = self._committed[partition] = offset
 
+    def skip(self, partition: Partition, offset: int) -> bool:
+        """Note that no more records before this offset will be received. Returns whether all before it are finished."""
+        offsets = self._offsets.setdefault(partition, PartitionOffsets())
+        offsets.add(offset - 1)
+        offsets.finish(offset - 1)
+        return offsets.committable == offset
+
     def add(self, record: Record) -> None:
         """Add a record that was just received."""
         self._offsets.setdefault(record.source, PartitionOffsets()).add(record.offset)

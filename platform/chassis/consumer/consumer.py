@@ -75,7 +75,9 @@ class Consumer:
         self._missing = MissingTopics([*self._handlers, *written])
         self._topic_ids = TopicIds(self._missing)
         self._crashes = CrashGuard(self._client, self._backlog, self._topic_ids.of)
-        self._lost = lost_events.LostEvents(self._client, heartbeat, self._topic_ids.tagged, accept=accept_lost)
+        self._lost = lost_events.LostEvents(
+            self._client, heartbeat, self._backlog.skip, self._topic_ids.tagged, accept=accept_lost
+        )
         self._intake = Intake(settings.CONSUMER_BATCH_BYTES)
         self._pausing = Pausing(self._client, self._backlog)
         self._dependency = Dependency("database") if settings.SERVICE_DATABASE else self._broker
@@ -256,7 +258,8 @@ class Consumer:
         metrics.EVENTS_BATCH_SECONDS.observe(seconds)
         now = time.time()
         for record, _ in result.handled:
-            metrics.EVENTS_DELAY.labels(record.topic).observe(max(0.0, now - record.timestamp_ms / 1000))
+            if record.timestamp_ms >= 0:
+                metrics.EVENTS_DELAY.labels(record.topic).observe(max(0.0, now - record.timestamp_ms / 1000))
         for topic, number in Counter(record.topic for record, _ in result.handled).items():
             metrics.EVENTS_CONSUMED.labels(topic).inc(number)
         info_all(__name__, "event handled", map(_log_fields, result.handled))

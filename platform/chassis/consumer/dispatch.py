@@ -15,7 +15,7 @@ from chassis.deadletters.record import FailedRecord, is_for_us
 from chassis.events.envelope import Unreadable, unseal
 from chassis.events.registry import Handler, Received
 from chassis.kafka import names, raw_headers
-from chassis.kafka.records import Record
+from chassis.kafka.records import LONGEST_LOGGED, Record
 from chassis.observability import metrics, tracing
 from chassis.runtime.failures import HandlerFailed, HandlerTimeout
 from chassis.runtime.watchdog import Watchdog
@@ -87,7 +87,7 @@ def _attributes(record: Record, event: Received[Any]) -> dict[str, Any]:
         "messaging.destination.name": record.topic,
         "messaging.destination.partition.id": str(record.partition),
         "messaging.kafka.offset": record.offset,
-        "messaging.kafka.message.key": event.key,
+        "messaging.kafka.message.key": event.key[:LONGEST_LOGGED],
         "messaging.consumer.group.name": names.group(),
         "messaging.message.id": event.id,
         "request.id": event.request_id,

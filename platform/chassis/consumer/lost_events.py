@@ -6,7 +6,7 @@ CONSUMER_ON_LOST_EVENTS=wait the partition waits for an operator. See docs/adr/0
 """
 
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 import structlog
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaException, TopicPartition
@@ -34,12 +34,22 @@ INSTRUCTION = (
 
 
 class LostEvents:
-    """Watches the partitions of one consumer. `accept`: continue, even if CONSUMER_ON_LOST_EVENTS is `wait`."""
+    """Watches the partitions of one consumer. `accept`: continue, even if CONSUMER_ON_LOST_EVENTS is `wait`.
+
+    `skip` is `Backlog.skip`. Events of the partition in memory are older than the lost ones, and must still be processed.
+    """
 
     def __init__(
-        self, client: Consumer, heartbeat: Heartbeat, tagged: Tagged = untagged, *, accept: bool = False
+        self,
+        client: Consumer,
+        heartbeat: Heartbeat,
+        skip: Callable[[Partition, int], bool],
+        tagged: Tagged = untagged,
+        *,
+        accept: bool = False,
     ) -> None:
         self._client = client
+        self._skip = skip
         self._tagged = tagged
         self._heartbeat = heartbeat
         self._waits = settings.CONSUMER_ON_LOST_EVENTS == "wait" and not accept
@@ -97,7 +107,8 @@ class LostEvents:
             if self._waits and first - offset > 1:
                 self._unresolved.pop(place)
                 return
-            self._commit(place, first)
+            if self._skip(place, first):
+                self._commit(place, first)
             self._continue_at(place, first)
         else:
             log.error(

@@ -3,10 +3,11 @@
 from decimal import Decimal
 from typing import Any
 
-from django.core.validators import EmailValidator, RegexValidator
+from django.core.validators import RegexValidator
 from rest_framework import serializers
 
-from chassis.text import LOCAL_PART, TOKEN, first_refused, is_visible
+from chassis.addresses import LOCAL_PART, AddressValidator
+from chassis.text import TOKEN, first_refused, is_visible
 
 
 class TextField(serializers.CharField):
@@ -44,7 +45,7 @@ class EmailField(TextField):
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**{"max_length": 254, **kwargs})
-        self.validators.append(EmailValidator("Enter a valid email address."))
+        self.validators.append(AddressValidator())
 
     def to_internal_value(self, data: Any) -> str:
         """Validate the address, and remove surrounding whitespace."""
@@ -97,12 +98,7 @@ class MoneyField(serializers.DecimalField):
             self.fail("invalid")
         # 19.990 equals 19.99, whatever the number of trailing zeros. The size is checked before any computation, since
         # 1e999999999 is a number too.
-        if (
-            isinstance(data, Decimal)
-            and data.is_finite()
-            and -28 < data.adjusted() < 12
-            and len(data.as_tuple().digits) < 50
-        ):
+        if isinstance(data, Decimal) and data.is_finite() and (not data or -3 < data.adjusted() < 12):
             cents = data.quantize(Decimal("0.01"))
             data = cents if cents == data else data
         # Adding zero turns -0.00 into 0.00.

@@ -71,16 +71,17 @@ def _members(header: str) -> Iterator[MediaRange]:
         if found is None:
             continue
         kind, subtype = found[1].lower(), found[2].lower()
-        weight, parameters = 1.0, False
+        weight: float | None = 1.0
+        parameters = False
         for parameter in found[3].split(";"):
             name, _, value = parameter.partition("=")
             if name.strip().lower() == "q":
-                # An invalid weight counts as 0, as if the range were absent.
-                weight = float(value.strip()) if _QUALITY.fullmatch(value.strip()) else 0.0
+                weight = float(value.strip()) if _QUALITY.fullmatch(value.strip()) else None
                 break
             parameters = parameters or name.strip().lower() not in {"", "charset"}
         specificity = 0 if kind == "*" else 1 if subtype == "*" else 2 if parameters else 3
-        if kind != "*" or subtype == "*":
+        # A range with an invalid weight is ignored.
+        if weight is not None and (kind != "*" or subtype == "*"):
             yield MediaRange(kind, subtype, specificity, weight)
 
 

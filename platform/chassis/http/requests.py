@@ -5,12 +5,13 @@ an RFC 2231 parameter in an unknown character set, would result in a bare 500 wi
 """
 
 import codecs
+import re
 from collections.abc import Callable
 from http import HTTPStatus
 from typing import Any, ClassVar, NamedTuple
 
 from django.core.handlers import asgi, wsgi
-from django.http import HttpRequest
+from django.http import HttpRequest, UnreadablePostError
 from django.http.response import HttpResponseBase
 from django.utils.http import parse_header_parameters
 
@@ -32,6 +33,15 @@ class _CheckedRequest(HttpRequest):
 
     refusal: Refusal | None = None
 
+    @property
+    def body(self) -> bytes:
+        """The body. Raises UnreadablePostError if it is shorter than its Content-Length, since it may look complete."""
+        body = super().body
+        expected = self.META.get("CONTENT_LENGTH") or "0"
+        if expected.isdigit() and len(body) < int(expected):
+            raise UnreadablePostError("the body is incomplete")
+        return body
+
     def _set_content_type_params(self, meta: dict[str, Any]) -> None:
         try:
             self.content_type, self.content_params = parse_header_parameters(meta.get("CONTENT_TYPE", ""))
@@ -49,8 +59,7 @@ class WSGIRequest(_CheckedRequest, wsgi.WSGIRequest):
 
     def __init__(self, environ: dict[str, Any]) -> None:
         super().__init__(environ)
-        if environ.get("SERVER_PROTOCOL") == "HTTP/1.1" and not environ.get("HTTP_HOST"):
-            self.refusal = _NO_HOST
+        self.refusal = _check_host(self.META, environ.get("SERVER_PROTOCOL") == "HTTP/1.1") or self.refusal
 
 
 class ASGIRequest(_CheckedRequest, asgi.ASGIRequest):
@@ -58,8 +67,7 @@ class ASGIRequest(_CheckedRequest, asgi.ASGIRequest):
 
     def __init__(self, scope: Any, body_file: Any) -> None:
         super().__init__(scope, body_file)
-        if scope.get("http_version") == "1.1" and not self.META.get("HTTP_HOST"):
-            self.refusal = _NO_HOST
+        self.refusal = _check_host(self.META, scope.get("http_version") == "1.1") or self.refusal
 
 
 class WSGIHandler(wsgi.WSGIHandler):
@@ -94,10 +102,28 @@ class RefusalMiddleware:
 
 
 _NO_HOST = Refusal(HTTPStatus.BAD_REQUEST, "HTTP/1.1 requires a Host header.")
+_BAD_PORT = Refusal(HTTPStatus.BAD_REQUEST, "The port in the Host header is invalid.")
+_TRANSFER_CODING = Refusal(
+    HTTPStatus.NOT_IMPLEMENTED, "The only supported transfer coding is chunked."
+)  # RFC 9112, 6.1
 _ENCODED = Refusal(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "Send the body without a Content-Encoding.")
 
 
+_PORT = re.compile(r":0*([0-9]+)\Z")
+
+
+def _check_host(meta: dict[str, Any], is_needed: bool) -> Refusal | None:
+    host = meta.get("HTTP_HOST", "")
+    if is_needed and not host:
+        return _NO_HOST
+    port = _PORT.search(host)
+    # An invalid port would be part of every link. The length is checked first, since int() limits the number of digits.
+    return _BAD_PORT if port and (len(port[1]) > 5 or int(port[1]) > 65535) else None
+
+
 def _check_body(meta: dict[str, Any], parameters: dict[str, str]) -> Refusal | None:
+    if meta.get("HTTP_TRANSFER_ENCODING", "").strip().lower() not in {"", "chunked"}:
+        return _TRANSFER_CODING
     if meta.get("CONTENT_LENGTH") in {None, "", "0"}:
         return None
     if meta.get("HTTP_CONTENT_ENCODING", "").strip().lower() not in {"", "identity"}:

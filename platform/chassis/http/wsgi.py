@@ -1,6 +1,7 @@
 """The WSGI application of a service."""
 
 import io
+import re
 import sys
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -14,8 +15,11 @@ from chassis.database import session
 Application = Callable[[dict[str, Any], Any], Iterable[bytes]]
 
 
+_ABSOLUTE = re.compile(r"https?://([^/?#]*)", re.IGNORECASE)
+
+
 def application() -> Application:
-    """Return Django's WSGI application, with support for chunked bodies.
+    """Return Django's WSGI application, with support for chunked bodies and absolute request targets.
 
     Exits with a message if the database sessions lack the required parameters.
     """
@@ -26,22 +30,33 @@ def application() -> Application:
         session.check_at_start()
     except ImproperlyConfigured as error:
         sys.exit(str(error))
-    return _with_content_length(WSGIHandler())
+    return _normalized(WSGIHandler())
 
 
-def _with_content_length(inner: Application) -> Application:
-    """Set the length of a chunked body, since Django treats a body without a length as empty.
-
-    The server has decoded the chunks (`wsgi.input_terminated`). At most one byte more than the size limit is read, which
-    results in a 413.
-    """
+def _normalized(inner: Application) -> Application:
+    """Set what Django does not derive itself: the length of a chunked body, and the host of an absolute request target."""
 
     def serve(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
-        chunked = environ.get("HTTP_TRANSFER_ENCODING", "").lower() == "chunked"
+        chunked = environ.get("HTTP_TRANSFER_ENCODING", "").strip().lower() == "chunked"
         if chunked and environ.get("wsgi.input_terminated") and not environ.get("CONTENT_LENGTH"):
-            body = environ["wsgi.input"].read(settings.DATA_UPLOAD_MAX_MEMORY_SIZE + 1)
-            environ["wsgi.input"] = io.BytesIO(body)
-            environ["CONTENT_LENGTH"] = str(len(body))
+            _measure(environ)
+        if target := _ABSOLUTE.match(environ.get("RAW_URI", "")):
+            environ["HTTP_HOST"] = target[1]  # instead of the Host field: RFC 9112, 3.2.2
         return inner(environ, start_response)
 
     return serve
+
+
+def _measure(environ: dict[str, Any]) -> None:
+    """Set the length of a chunked body, since Django treats a body without a length as empty.
+
+    The server has decoded the chunks (`wsgi.input_terminated`). At most one byte more than the size limit is read, which
+    results in a 413. An incomplete body gets a length that exceeds its size.
+    """
+    try:
+        body = environ["wsgi.input"].read(settings.DATA_UPLOAD_MAX_MEMORY_SIZE + 1)
+        length = len(body)
+    except OSError:
+        body, length = b"", 1
+    environ["wsgi.input"] = io.BytesIO(body)
+    environ["CONTENT_LENGTH"] = str(length)

@@ -12,7 +12,7 @@ Partition = tuple[str, int]
 Headers = list[tuple[str, bytes | None]]
 
 LONGEST_LOGGED = 200
-"""Maximum number of characters of an id in a log line, since a foreign producer may have used any length."""
+"""Maximum number of characters of an id in a log line or a span, since a foreign producer may have used any length."""
 
 _headers_of = methodcaller("headers")
 """A checked `message.headers()`. For a name that is not UTF-8 it returns a broken list and sets an exception at the same time.
@@ -30,6 +30,7 @@ class Record:
     value: bytes | None
     headers: Headers
     timestamp_ms: int
+    """The producer's timestamp in milliseconds since the epoch; -1 if there is none."""
     size: int = 0
     attempts: int = 0
     """Failed attempts so far, in this process."""

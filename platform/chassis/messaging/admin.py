@@ -57,6 +57,14 @@ class ConsumedTopicFilter(TopicFilter):
         return [(topic, topic) for topic in sorted(registry.handlers())]
 
 
+SHOWN_KEY_LENGTH = 80
+
+
+def _short(key: str | None) -> str | None:
+    """Truncate a key for a list, since Kafka accepts keys of a megabyte."""
+    return key if key is None or len(key) <= SHOWN_KEY_LENGTH else f"{key[:SHOWN_KEY_LENGTH]}…"
+
+
 STATES = {
     "waiting": Q(sent_at=None, parked_at=None),
     "parked": Q(sent_at=None, parked_at__isnull=False, discarded_at=None),
@@ -70,7 +78,7 @@ class OutboxEventAdmin(ReadOnlyAdmin):
     """Published events, and whether they were sent. Parked rows can be retried or discarded."""
 
     list_display = (
-        "position", "topic", "key", "event_id", "state", "created_at", "sent_at", "request_id", "parked_reason",
+        "position", "topic", "short_key", "event_id", "state", "created_at", "sent_at", "request_id", "parked_reason",
     )  # fmt: skip
     list_filter = (StateFilter, SentTopicFilter)
     search_fields = ("key", "event_id__exact", "request_id")
@@ -112,7 +120,8 @@ class OutboxEventAdmin(ReadOnlyAdmin):
             "title": "Discard parked rows",
             "question": "These will never be sent, and later rows of their keys will be sent without them:",
             "lines": [
-                f"{row.position}  {row.topic}  key={row.key}  {row.parked_reason or 'not parked'}" for row in rows
+                f"{row.position}  {row.topic}  key={_short(row.key)}  {row.parked_reason or 'not parked'}"
+                for row in rows
             ],
             "fields": [("action", "discard_parked"), *((ACTION_CHECKBOX_NAME, row.position) for row in rows)],
             "back": request.get_full_path(),
@@ -124,6 +133,10 @@ class OutboxEventAdmin(ReadOnlyAdmin):
             self.message_user(request, f"{done} {action}.", messages.SUCCESS)
         if chosen > done:
             self.message_user(request, f"{chosen - done} not {action}: not parked.", messages.WARNING)
+
+    @admin.display(description="key", ordering="key")
+    def short_key(self, row: OutboxEvent) -> str | None:
+        return _short(row.key)
 
     @admin.display(description="state")
     def state(self, row: OutboxEvent) -> str:
@@ -146,12 +159,16 @@ class OutboxEventAdmin(ReadOnlyAdmin):
 class InboxEventAdmin(ReadOnlyAdmin):
     """Processed events, and when they were processed."""
 
-    list_display = ("event_id", "source", "topic", "key", "consumed_at", "request_id")
+    list_display = ("event_id", "source", "topic", "short_key", "consumed_at", "request_id")
     list_display_links = None  # two rows may have the same id, and a page per row would show nothing more
     list_filter = (ConsumedTopicFilter,)
     search_fields = ("key", "event_id", "request_id")
     search_help_text = "By key, event id or request id"
     ordering = ("-consumed_at",)
+
+    @admin.display(description="key", ordering="key")
+    def short_key(self, row: InboxEvent) -> str | None:
+        return _short(row.key)
 
     def get_object(self, request: HttpRequest, object_id: str, from_field: str | None = None) -> InboxEvent | None:
         return self.get_queryset(request).filter(event_id=object_id).order_by("consumed_at").first()

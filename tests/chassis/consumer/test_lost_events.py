@@ -116,6 +116,32 @@ def test_retention_overtakes_a_partition_that_is_paused(scene, key, settings):
     assert lost(scene) == 200 - taken
 
 
+def test_what_it_still_holds_is_not_committed_by_what_is_lost_behind_it(scene, key, settings):
+    """An event that fails for long, and is gone from Kafka too: when the process ends, it is told as lost."""
+    settings.CONSUMER_HELD_EVENTS, settings.CONSUMER_BATCH_SIZE = 40, 10
+    settings.RETRY_ATTEMPTS, settings.RETRY_CAP_SECONDS = 1000, 0.1
+    failing = {*range(300)}
+
+    def react(scene, received):
+        if any(one.event.number in failing for one in received):
+            raise ValueError("not yet")
+
+    scene.react = react
+    same_partition = [f"k{n}" for n in range(2_000) if zlib.crc32(f"k{n}".encode()) % 2 == 0][:300]
+    scene.send(*(scene.event(n, key=other) for n, other in enumerate(same_partition)))
+    with running(Consumer) as consumer:
+        eventually(lambda: consumer.loop and consumer.loop._pausing.paused)
+        delete_before(scene.topic, 0, 200)
+        failing &= {3}
+        eventually(lambda: len([n for _, n in scene.handled if n >= 200]) == 100)
+        eventually(lambda: committed(scene) == 3)
+    first = lost(scene)
+    with running(Consumer) as consumer:
+        eventually(lambda: f"up to 197 events of {scene.topic}/0" in consumer.heartbeat.said("events"))
+        eventually(lambda: committed(scene) == 300)
+    assert lost(scene) == first + 197
+
+
 class Untold(Consumer):
     """A consumer that is told no committed offset when a partition is assigned: its coordinator is just moving, say."""
 

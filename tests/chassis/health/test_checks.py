@@ -37,7 +37,7 @@ def forget(monkeypatch):
 @pytest.fixture(scope="module")
 def postgres() -> Iterator[PostgreSQL]:
     """A server of our own, that may be frozen and killed."""
-    with cache.throwaway("health-postgres") as folder:
+    with cache.temporary_folder("health-postgres") as folder:
         server = PostgreSQL(folder / "postgres")
         server.start()
         yield server
@@ -47,7 +47,7 @@ def postgres() -> Iterator[PostgreSQL]:
 @pytest.fixture(scope="module")
 def kafka() -> Iterator[Kafka]:
     """A broker of our own, that may be frozen and killed."""
-    with cache.throwaway("health-kafka") as folder:
+    with cache.temporary_folder("health-kafka") as folder:
         broker = Kafka(folder / "kafka")
         broker.start()
         yield broker

@@ -1,16 +1,16 @@
 """Behind a proxy: links as the client sees them, and nothing that a client could do with it."""
 
 import pytest
-from django.core.exceptions import MiddlewareNotUsed
+from django.contrib.auth.models import User
 from django.http import HttpResponse
-from django.test import RequestFactory
+from django.test import Client, RequestFactory
 from django.urls import get_script_prefix, reverse
 from rest_framework.test import APIClient
 
-from chassis.http.forwarded import ForwardedMiddleware
+from chassis.http.forwarded import ForwardedMiddleware, Proxies
 
 
-def seen(**headers):
+def seen(peer="127.0.0.1", **headers):
     """What a view sees of a request with these headers."""
     found = {}
 
@@ -18,7 +18,7 @@ def seen(**headers):
         found.update(path=request.path, link=reverse("user-list"), client=request.META["REMOTE_ADDR"])
         return HttpResponse()
 
-    ForwardedMiddleware(view)(RequestFactory().get("/users", headers=headers))
+    ForwardedMiddleware(view)(RequestFactory(REMOTE_ADDR=peer).get("/users", headers=headers))
     return found
 
 
@@ -59,7 +59,12 @@ def test_what_is_no_prefix_is_ignored(prefix):
     [
         ("203.0.113.9", "203.0.113.9"),
         ("10.0.0.1, 203.0.113.9", "203.0.113.9"),
+        ("203.0.113.9, 127.0.0.2, ::1", "203.0.113.9"),
+        ("203.0.113.9, nonsense, 127.0.0.2", "127.0.0.2"),
+        ("127.0.0.3, 127.0.0.2", "127.0.0.3"),
         ("2001:db8::1", "2001:db8::1"),
+        ("::ffff:203.0.113.9", "203.0.113.9"),
+        (",", "127.0.0.1"),
         ("nonsense", "127.0.0.1"),
         ("", "127.0.0.1"),
     ],
@@ -78,11 +83,52 @@ def test_the_prefix_goes_even_when_the_view_fails():
     assert get_script_prefix() == "/"
 
 
-def test_it_is_not_there_where_nothing_is_trusted(settings):
-    settings.TRUST_FORWARDED_HEADERS = False
+FORGED = {
+    "X-Forwarded-For": "203.0.113.9", "X-Forwarded-Prefix": "/evil", "X-Forwarded-Host": "evil.example", "X-Forwarded-Proto": "https",
+}  # fmt: skip
 
-    with pytest.raises(MiddlewareNotUsed):
-        ForwardedMiddleware(lambda request: HttpResponse())
+
+@pytest.mark.parametrize("peer", ["203.0.113.7", "10.0.0.1", "2001:db8::7", "::ffff:203.0.113.7", "", "nonsense"])
+def test_of_anybody_else_nothing_is_believed(peer, settings):
+    settings.ALLOWED_HOSTS = ["testserver", "evil.example"]
+    assert seen(peer, **FORGED) == {"path": "/users", "link": "/users", "client": peer}
+
+    answer = Client(REMOTE_ADDR=peer).get("/admin", headers=FORGED)
+
+    assert answer["Location"] == "/admin/"
+    assert (answer.wsgi_request.get_host(), answer.wsgi_request.scheme) == ("testserver", "http")
+
+
+@pytest.mark.parametrize(
+    ("networks", "peer", "trusted"),
+    [
+        ((), "127.0.0.1", False),
+        (("10.0.0.0/8",), "10.1.2.3", True),
+        (("10.0.0.0/8",), "::ffff:10.1.2.3", True),
+        (("10.0.0.0/8",), "11.0.0.1", False),
+        (("192.0.2.1/32", "fd00::/8"), "fd00::5", True),
+        (("192.0.2.1/32", "fd00::/8"), "192.0.2.2", False),
+    ],
+)
+def test_whom_one_trusts_is_a_setting(networks, peer, trusted):
+    assert Proxies(networks).trusts(peer) is trusted
+
+
+@pytest.mark.django_db(databases=["users"])
+def test_nobody_gets_around_the_throttle_by_claiming_addresses(settings):
+    settings.ADMIN_LOGIN_ATTEMPTS = 1
+    User.objects.create_superuser("root", "", "x")
+
+    def log_in(number):
+        headers = {
+            "X-Forwarded-For": f"192.0.2.{number}",
+            "Forwarded": f"for=192.0.2.{number}",
+            "X-Real-IP": f"192.0.2.{number}",
+        }
+        form = {"username": f"user-{number}", "password": "wrong"}
+        return Client(REMOTE_ADDR="203.0.113.7", headers=headers).post("/admin/login/", form).status_code
+
+    assert [log_in(number) for number in range(5)] == [200] * 4 + [429]
 
 
 @pytest.mark.django_db(databases=["users"])

@@ -174,6 +174,21 @@ def test_what_gunicorn_refuses_is_a_problem_too(users, lines, status):
     Said(users, "GET", "/users", *lines).assert_problem(status)
 
 
+@pytest.mark.parametrize(
+    "lines",
+    [
+        ["Script_Name: /evil"],
+        ["Path_Info: /evil"],
+        ["X-Forwarded-Proto: https", "X-Forwarded-Ssl: off"],
+        ["Forwarded: proto=https"],
+    ],
+)
+def test_gunicorn_itself_believes_nobody(users, lines):
+    said = Said(users, "GET", "/admin", *lines)
+
+    assert (said.status, said.headers["Location"]) == (302, "/admin/")
+
+
 def test_http_1_1_needs_a_host(users):
     for page in ("/users", "/health/live", "/metrics", "/static/rest_framework/css/bootstrap.min.css"):
         Said(users, "GET", page, host=False).assert_problem(400)

@@ -37,6 +37,8 @@ BROWSER = "text/html,application/xhtml+xml,application/xml;q=0.9,image/avif,*/*;
         ("application/json;version=2", "application/json"),
         ('text/plain;a="x,application/json;q=0", application/json', "application/json"),
         ("nonsense, ;;;, application/json", "application/json"),
+        ("*/*, application/json;q=abc", "application/json"),
+        ("*/*;q=0.1, text/html;q=2", "application/json"),
         ("text/html;level=1;q=0.9, application/json;q=0.5", "text/html"),
     ],
 )

@@ -1,7 +1,8 @@
-"""Bodies as they come over real connections."""
+"""Bodies and targets as they come over real connections."""
 
 import http.client
 import json
+import socket
 from urllib.parse import urlsplit
 
 import pytest
@@ -25,6 +26,76 @@ def send(address, chunks, **headers):
         return answer.status, json.loads(answer.read())
     finally:
         connection.close()
+
+
+BODY = b'{"email":"cut@example.org","name":"Ada"}'
+FORM = b"--x".join(
+    [b"", b'\r\nContent-Disposition: form-data; name="email"\r\n\r\ncut@example.org\r\n',
+     b'\r\nContent-Disposition: form-data; name="name"\r\n\r\nAda\r\n', b"--\r\n"]
+)  # fmt: skip
+
+
+def said(address, target, *lines, body=b""):
+    """What is answered to these bytes, after which the client sends no more."""
+    head = [f"POST {target} HTTP/1.1" if body else f"GET {target} HTTP/1.1", *lines, "Connection: close", "", ""]
+    host, _, port = address.partition(":")
+    with socket.create_connection((host, int(port)), timeout=30) as connection:
+        connection.sendall("\r\n".join(head).encode() + body)
+        connection.shutdown(socket.SHUT_WR)
+        response = http.client.HTTPResponse(connection)
+        response.begin()
+        return response.status, response.headers["Content-Type"], response.read()
+
+
+@pytest.mark.parametrize(
+    ("lines", "body"),
+    [
+        (["Content-Type: application/json", "Content-Length: 100"], BODY),
+        (["Content-Type: application/json", "Content-Length: 100", "Idempotency-Key: cut"], BODY),
+        (["Content-Type: multipart/form-data; boundary=x", "Content-Length: 1000"], FORM),
+        (["Content-Type: application/json", "Transfer-Encoding: chunked"], b"%x\r\n%b\r\n" % (len(BODY), BODY)),
+        (["Content-Type: application/json", "Transfer-Encoding: chunked"], b"%x\r\n%b" % (len(BODY) + 10, BODY)),
+    ],
+)
+def test_a_body_that_breaks_off_is_refused_although_what_came_looks_whole(address, lines, body):
+    assert said(address, "/users", f"Host: {address}", *lines, body=body)[:2] == (400, "application/problem+json")
+
+
+@pytest.mark.parametrize("coding", ["gzip, chunked", "identity, chunked", "CHUNKED , chunked"])
+def test_a_body_in_another_transfer_coding_is_not_taken_for_an_empty_one(address, coding):
+    lines = ["Content-Type: application/json", f"Transfer-Encoding: {coding}"]
+    status, kind, _ = said(
+        address, "/users", f"Host: {address}", *lines, body=b"%x\r\n%b\r\n0\r\n\r\n" % (len(BODY), BODY)
+    )
+
+    assert status in {400, 501}
+    assert kind == "application/problem+json"
+
+
+def test_an_absolute_target_says_the_host(address):
+    assert said(address, f"http://{address}/users", "Host: evil.example")[0] == 200
+    assert said(address, "http://evil.example/users", f"Host: {address}")[0] == 400
+    assert said(address, "http:///users", f"Host: {address}")[0] == 400
+
+
+@pytest.mark.parametrize("port", ["65536", "99999999", "9" * 5000])
+def test_a_host_with_a_port_that_is_none_is_in_no_link(address, port):
+    assert said(address, "/users", f"Host: localhost:{port}")[:2] == (400, "application/problem+json")
+    assert said(address, "/users", "Host: localhost:0065535")[0] == 200
+
+
+@pytest.mark.parametrize(
+    "path", ["/health/live", "/metrics", "/asyncapi", "/schema", "/static/rest_framework/css/bootstrap.min.css"]
+)
+def test_what_is_only_read_says_so(address, path):
+    connection = http.client.HTTPConnection(address, timeout=30)
+    for method in ("POST", "DELETE", "PROPFIND"):
+        connection.request(method, path)
+        answer = connection.getresponse()
+        assert json.loads(answer.read())["status"] == answer.status == 405
+        assert answer.headers["Content-Type"] == "application/problem+json"
+        assert "GET" in answer.headers["Allow"]
+    connection.close()
 
 
 def test_a_chunked_body_is_read(address):

@@ -1,0 +1,54 @@
+"""Which email addresses are taken, and that every one of them is hidden in a log."""
+
+import pytest
+from django.core.exceptions import ValidationError
+from hypothesis import assume, given
+from hypothesis import strategies as st
+
+from chassis.addresses import AddressValidator
+from chassis.observability.privacy import HIDDEN, scrub
+
+TAKEN = [
+    "ada@example.org", "O'Brien@example.org", "a+b=c/d@mail.example.org", "ADA@EXAMPLE.ORG", "a.b.c@xn--bcher-kva.example",
+    "!#$%&*+-/=?^_`{}|~@example.org", f"{'a' * 64}@example.org", "1@2.example",
+]  # fmt: skip
+REFUSED = [
+    '"ada"@example.org', '"@"@example.org', "ada@[192.0.2.1]", "ada@[IPv6:::1]", "ada@localhost", "ada@example", "ada@example.org.",
+    ".ada@example.org", "ada.@example.org", "a..b@example.org", "ada@-x.example", "ada@192.0.2.1", "a b@example.org", "ada", "@example.org",
+    "ada@example.org\n", "\u017fada@example.org",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("address", TAKEN)
+def test_taken(address):
+    AddressValidator()(address)
+
+
+@pytest.mark.parametrize("address", REFUSED)
+def test_refused(address):
+    with pytest.raises(ValidationError):
+        AddressValidator()(address)
+
+
+@given(st.emails() | st.sampled_from(TAKEN))
+def test_whatever_is_taken_is_hidden(address):
+    try:
+        AddressValidator()(address)
+    except ValidationError:
+        assume(False)
+    local, _, domain = address.rpartition("@")
+    assume(len(domain) > 3 and domain not in HIDDEN)
+
+    for text in (
+        f"from {address} to",
+        f"<{address}>",
+        f"'{address}'",
+        f"({address})",
+        f'{{"a":"{address}"}}',
+        f"at={address}",
+    ):
+        clean = scrub(text)
+        assert domain not in clean
+        assert HIDDEN in clean
+        # What may begin an address in no text: a quotation mark is the text's own.
+        assert local.lstrip("'=") not in clean or len(local) < 3
