@@ -45,7 +45,7 @@ def first_refused(text: str) -> str | None:
 
 
 def is_visible(text: str) -> bool:
-    """Whether `text` contains a visible character: a letter, number, punctuation mark or symbol."""
+    """Whether `text` contains a visible character, of the categories L, N, P or S."""
     return any(map(_is_shown, text))
 
 

@@ -18,12 +18,12 @@ from chassis.http.errors import problem_response
 
 SAFE = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})
 
-METHODS = "GET, HEAD, POST, PUT, PATCH, DELETE"
-TAKEN = (
+ALLOWED_METHODS = "GET, HEAD, POST, PUT, PATCH, DELETE"
+ALLOWED_HEADERS = (
     "Content-Type, Idempotency-Key, If-Match, If-None-Match, If-Modified-Since, If-Unmodified-Since, X-Request-Id,"
     " traceparent, tracestate"
 )
-SHOWN = "ETag, Idempotency-Replayed, Last-Modified, Location, Retry-After, X-Request-Id"
+EXPOSED_HEADERS = "ETag, Idempotency-Replayed, Last-Modified, Location, Retry-After, X-Request-Id"
 PREFLIGHT_SECONDS = 600
 
 
@@ -53,7 +53,7 @@ class CrossSiteMiddleware:
             patch_vary_headers(response, ["Origin"])
         if listed:
             response.headers["Access-Control-Allow-Origin"] = str(origin)
-            response.headers["Access-Control-Expose-Headers"] = SHOWN
+            response.headers["Access-Control-Expose-Headers"] = EXPOSED_HEADERS
         return response
 
 
@@ -77,8 +77,8 @@ def _parsable(origin: str) -> str:
 
 def _preflight() -> HttpResponse:
     response = HttpResponse(status=HTTPStatus.NO_CONTENT)
-    response["Access-Control-Allow-Methods"] = METHODS
-    response["Access-Control-Allow-Headers"] = TAKEN
+    response["Access-Control-Allow-Methods"] = ALLOWED_METHODS
+    response["Access-Control-Allow-Headers"] = ALLOWED_HEADERS
     response["Access-Control-Max-Age"] = str(PREFLIGHT_SECONDS)
     return response
 
