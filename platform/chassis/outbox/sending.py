@@ -82,7 +82,7 @@ CLIENT_ERRORS = frozenset(
 
 def judge(error: KafkaError, *, alone: bool) -> Verdict:
     """The verdict about a row for an error; `alone`: it was the only row of its request."""
-    if error.code() in clients.REFUSED_FOR_GOOD:
+    if error.code() in clients.PERMANENT_ERRORS:
         return Verdict.REFUSED if alone else Verdict.REFUSED_IN_BATCH
     return Verdict.NOT_SENT if error.fatal() or error.code() in CLIENT_ERRORS else Verdict.TOPIC
 

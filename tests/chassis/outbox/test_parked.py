@@ -136,7 +136,7 @@ class TestCommand:
         assert command("list", "--key", "other") == ""
 
     def test_retries(self, topic, row):
-        assert command("retry", str(row.position), "--by", "ada") == "1 parked rows will be tried again\n"
+        assert command("retry", str(row.position), "--by", "ada") == "1 parked rows retried\n"
         assert not parked.rows().exists()
 
     def test_discards_by_key_and_topic(self, topic, row):
