@@ -18,7 +18,7 @@ from gateway.watch import Watch
 METHOD = re.compile(r"[A-Z]{3,16}(?:-[A-Z]{1,16})?")
 """Methods that a service is asked about; gunicorn takes no others."""
 
-KNOWN = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+STANDARD_METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 
 INTERNAL = frozenset({b"/metrics", b"/health/ready"})
 """What is not shown to clients where there is an internal port for it."""
@@ -40,7 +40,7 @@ class Gateway:
             self._forwarding,
             watch,
             self._log,
-            most_body=settings.GATEWAY_MAX_BODY_BYTES,
+            max_body=settings.GATEWAY_MAX_BODY_BYTES,
         )
         self._pages = Pages(django, watch, self._log)
         self._hides_internal = bool(settings.GATEWAY_INTERNAL_PORT)
@@ -50,20 +50,20 @@ class Gateway:
         """See `edge.listening.Application`."""
         head = call.head
         call.handler = self._pages
-        call.read = headers.read(head.fields)
-        call.request_id = call.read.request_id()
-        head.understand()
+        call.header = headers.read(head.fields)
+        call.request_id = call.header.request_id()
+        head.interpret()
         if head.host is None:
             head.host = self._default_host
-        if head.method not in KNOWN:
+        if head.method not in STANDARD_METHODS:
             _check_method(head.method)
-        if call.read.content_types > 1:
+        if call.header.content_types > 1:
             raise Refused(400, "There is more than one Content-Type.")
         route = routes.find(head.path)
         if self._hides_internal:
-            _check_door(call)
+            _check_port(call)
         if options(call) is not None:
-            self._forwarding.host(call.read.ours, client=call.client.address, host=head.host)
+            self._forwarding.host(call.header.own, client=call.client.address, host=head.host)
         elif route is not None:
             call.handler = self._proxy
             call.route = route
@@ -89,12 +89,14 @@ def _check_method(method: str) -> None:
     """Raises Refused for what is not done here: no tunnels, no echo of a request with all its secrets."""
     if method in ("TRACE", "CONNECT"):
         closing = ((b"connection", b"close"),) if method == "CONNECT" else ()
-        raise Refused(405, f"{method} is not done here.", ((b"allow", ", ".join(sorted(KNOWN)).encode()), *closing))
+        raise Refused(
+            405, f"{method} is not done here.", ((b"allow", ", ".join(sorted(STANDARD_METHODS)).encode()), *closing)
+        )
     if not METHOD.fullmatch(method):
         raise Refused(501, "This method is not known here.", reason="unknown_method")
 
 
-def _check_door(call: Call) -> None:
+def _check_port(call: Call) -> None:
     """Raises Refused (404) for what is not behind this port, however its path is written."""
     path = unquote_to_bytes(call.head.path)
     if path != b"/health/live" and call.client.internal != (path in INTERNAL):

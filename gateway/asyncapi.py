@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from gateway import routes
-from gateway.documents import Copy, collect, told
+from gateway.documents import Copy, collect, notices
 
 ASYNCAPI_VERSION = "3.0.0"
 
@@ -22,7 +22,7 @@ async def document() -> Document:
 def merge(copies: Mapping[str, Copy]) -> Document:
     """Merge the services' documents; those that are missing or old are named in `info` and `x-missing-services`."""
     missing = [service for service, copy in copies.items() if copy.failing]
-    description = "\n\n".join(["The events that the services send and receive.", *told(dict(copies))])
+    description = "\n\n".join(["The events that the services send and receive.", *notices(dict(copies))])
     merged: Document = {
         "asyncapi": ASYNCAPI_VERSION,
         "info": {"title": "Events", "version": "1.0.0", "description": description},

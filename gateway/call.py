@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from gateway import problems
 from gateway.connection import Header
-from gateway.edge import answers
+from gateway.edge import responses
 from gateway.edge.outgoing import Outgoing
 from gateway.problems import Refused
 from gateway.trace import Trace
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from gateway.edge.bodies import Body
     from gateway.edge.client import Client
     from gateway.edge.heads import Head
-    from gateway.headers import Read
+    from gateway.headers import RequestHeader
     from gateway.routes import Route
 
 LEFT = 499
@@ -29,7 +29,7 @@ class ClientLeft(Exception):
 class Handler(Protocol):
     """Who answers requests: the proxy, or Django's pages."""
 
-    most_body: int
+    max_body: int
     """Bytes of the largest body that it takes."""
 
     keeps_body: bool
@@ -39,22 +39,23 @@ class Handler(Protocol):
         """Look at the head, before the body is read. Raises Refused."""
 
     def run(self, call: "Call") -> None:
-        """The whole request is here: answer it, and say `call.finished()` at the end. Does not raise."""
+        """The whole request is here: answer it, and say `call.finish()` at the end. Does not raise."""
 
     def fail(self, call: "Call", error: Exception) -> None:
         """End a call that cannot be answered as it should be: ClientLeft, Refused, or what went wrong."""
 
 
 class Call:
-    """One request of one client. Its answer is written by `answer`, or by `start`, `write` and `end`."""
+    """One request of one client. Its answer is written by `respond`, or by `start`, `write` and `end`."""
 
     __slots__ = (
-        "_chunked", "_client", "_interruption", "_outgoing", "aborted", "body", "deadline", "handler", "head", "on_gone", "on_interrupt",
-        "read", "reason", "replica", "request_id", "route", "started", "started_at", "status", "target", "task", "trace",
+        "_chunked", "_client", "_interruption", "_outgoing", "aborted", "body", "deadline", "handler", "head", "header",
+        "on_disconnect", "on_interrupt", "reason", "replica", "request_id", "route", "started", "started_at", "status",
+        "target", "task", "trace",
     )  # fmt: skip
 
     handler: Handler
-    read: "Read"
+    header: "RequestHeader"
     route: "Route"
     target: bytes
 
@@ -79,7 +80,7 @@ class Call:
         self.task: asyncio.Task[None] | None = None
         self.on_interrupt: Callable[[], None] | None = None
         """Lets go of what this call holds while no task waits for it."""
-        self.on_gone: Callable[[], None] | None = None
+        self.on_disconnect: Callable[[], None] | None = None
 
     @property
     def client(self) -> "Client":
@@ -100,15 +101,15 @@ class Call:
         else:
             self.interrupt(Refused(504, "The service did not answer in time.", reason="timeout"))
 
-    def abandon(self) -> None:
+    def abort(self) -> None:
         """It could not be ended as it should be."""
-        self._client.make_room()
+        self._client.abort()
 
-    def gone(self) -> None:
+    def disconnected(self) -> None:
         """The client has left."""
         self.interrupt(ClientLeft())
-        if self.on_gone is not None:
-            self.on_gone()
+        if self.on_disconnect is not None:
+            self.on_disconnect()
 
     def interrupt(self, reason: Exception) -> None:
         """End what is being done for this call; the first reason counts."""
@@ -127,42 +128,42 @@ class Call:
         """Why this call's task was cancelled; None when it was not us."""
         return self._interruption
 
-    def finished(self) -> None:
+    def finish(self) -> None:
         """Nothing more is done for this call: the connection may carry the next."""
-        self.task = self.on_interrupt = self.on_gone = None
+        self.task = self.on_interrupt = self.on_disconnect = None
         if self.body is not None:
             self.body.release()
             self.body = None
         if self._outgoing is not None:
             self._outgoing.close()
             self._outgoing = None
-        self._client.answered(self)
+        self._client.call_finished(self)
 
     # --- the answer ---
 
-    def answer(self, status: int, fields: list[Header], body: bytes) -> None:
+    def respond(self, status: int, fields: list[Header], body: bytes) -> None:
         """Send a whole answer with one write. What its length is stands in `fields`, or nothing does."""
         self.status = status
         self.started = True
-        head = answers.head(status, fields, close=self._client.closes(fields))
+        head = responses.head(status, fields, close=self._client.is_last(fields))
         self._client.output.write(head if self.head.method == "HEAD" else head + body)
 
     def interim(self, status: int, fields: list[Header]) -> None:
         """Send an interim answer (103, say), which HTTP/1.0 does not know."""
         if self.head.minor and not self.started:
-            self._client.output.write(answers.interim(status, fields))
+            self._client.output.write(responses.interim(status, fields))
 
     def start(self, status: int, fields: list[Header]) -> None:
         """Send the head of an answer, whose body follows by `write` and `end`."""
         self.status = status
         self.started = True
-        if not answers.bodiless(status) and not any(name == b"content-length" for name, _ in fields):
+        if not responses.bodiless(status) and not any(name == b"content-length" for name, _ in fields):
             if self.head.minor and self.head.method != "HEAD":
                 fields.append((b"transfer-encoding", b"chunked"))
                 self._chunked = True
             else:
-                self._client.keep = False
-        self._client.output.write(answers.head(status, fields, close=self._client.closes(fields)))
+                self._client.keep_alive = False
+        self._client.output.write(responses.head(status, fields, close=self._client.is_last(fields)))
         self._outgoing = Outgoing(self._client.output, self._client.edge.room)
 
     async def write(self, data: bytes) -> None:
@@ -185,16 +186,16 @@ class Call:
 
     async def _wait_for_client(self, until: Coroutine[None, None, None]) -> None:
         # It is the client's turn: its place may be needed for another.
-        self._client.edge.connections.waits(self._client)
+        self._client.edge.connections.mark_waiting(self._client)
         try:
             await until
         except asyncio.CancelledError:
             self.reason = "slow_client"
             raise
-        self._client.edge.connections.works(self._client)
+        self._client.edge.connections.mark_working(self._client)
 
     def refuse(self, refused: Refused) -> None:
-        """Answer with a problem, or, in the middle of an answer, leave it broken off so that the client can tell."""
+        """Respond with a problem, or, in the middle of an answer, leave it broken off so that the client can tell."""
         if self.started:
             self.aborted = True
             self.reason = self.reason or refused.reason
@@ -204,4 +205,4 @@ class Call:
         self.reason = refused.reason if refused.status >= 500 else ""
         origins = self._client.edge.origins.fields(self.head.fields)
         fields = [*problems.headers(content, self.request_id), *refused.headers, *origins]
-        self.answer(refused.status, fields, content)
+        self.respond(refused.status, fields, content)

@@ -1,4 +1,4 @@
-"""One HTTP/1.1 connection to a service: writes a request, parses the answer, holds back what a client is too slow for.
+"""One HTTP/1.1 connection to a service: writes a request, parses the response, holds back what a client is too slow for.
 
 A protocol and a future, no streams and no tasks: an answer that comes in one piece wakes its reader once.
 """
@@ -9,10 +9,10 @@ from typing import cast
 
 import httptools
 
-MOST_BUFFERED = 65_536
+MAX_BUFFERED = 65_536
 """Bytes of an answer that wait for the client; then the service is not read any further."""
 
-MOST_HEADER_BYTES = 65_536
+MAX_HEADER_BYTES = 65_536
 """A service that sends more header than this is broken."""
 
 Header = tuple[bytes, bytes]
@@ -30,15 +30,15 @@ class ConnectTimeout(NotConnected):
     """No connection could be made in time, so nothing was sent."""
 
 
-class ClosedUnanswered(UpstreamError):
-    """The service closed the connection before the first byte of an answer."""
+class ClosedWithoutResponse(UpstreamError):
+    """The service closed the connection before the first byte of a response."""
 
 
-class BrokenAnswer(UpstreamError):
-    """The service closed in the middle of its answer, or sent what is not HTTP."""
+class InvalidResponse(UpstreamError):
+    """The service closed in the middle of its response, or sent what is not HTTP."""
 
 
-class Answer:
+class Response:
     """What the service answers; its body grows while it is read."""
 
     __slots__ = (
@@ -99,7 +99,7 @@ class Connection(asyncio.Protocol):
         self._loop = loop
         self._parser = httptools.HttpResponseParser(self)
         self._transport: asyncio.Transport | None = None
-        self._answer: Answer | None = None
+        self._response: Response | None = None
         self._heads = 0
         self._paused = False
         self._writable: asyncio.Future[None] | None = None
@@ -112,7 +112,7 @@ class Connection(asyncio.Protocol):
     @property
     def usable(self) -> bool:
         """Whether another request may be sent on it."""
-        return self._transport is not None and self._answer is None and not self._transport.is_closing()
+        return self._transport is not None and self._response is None and not self._transport.is_closing()
 
     def begin(
         self,
@@ -121,66 +121,66 @@ class Connection(asyncio.Protocol):
         complete: bool,
         bodiless: bool,
         interim: Callable[[int, list[Header]], None] | None = None,
-    ) -> Answer:
+    ) -> Response:
         """Send the head of a request with its body; `complete` says that this is all of it, else `send` follows.
 
         `bodiless`: the answer has no body whatever its header says, as the request is a HEAD.
         """
-        answer = self._answer = Answer(bodiless=bodiless)
-        answer.interim = interim
+        response = self._response = Response(bodiless=bodiless)
+        response.interim = interim
         self._heads = 0
         self._keep = False
         self._request_sent = complete
         if self._transport is None or self._transport.is_closing():
-            answer.fail(ClosedUnanswered())
+            response.fail(ClosedWithoutResponse())
         else:
             self._transport.write(data)
-        return answer
+        return response
 
-    async def send(self, pieces: Iterable[bytes], answer: Answer) -> None:
+    async def send(self, pieces: Iterable[bytes], response: Response) -> None:
         """Send the rest of the request as fast as the service takes it, or until it answers without having it all."""
         for piece in pieces:
-            if answer.status or answer.error is not None or self._transport is None or self._transport.is_closing():
+            if response.status or response.error is not None or self._transport is None or self._transport.is_closing():
                 return
             self._transport.write(piece)
             if self._writable is not None:
                 await self._writable
         self._request_sent = True
 
-    async def head(self, answer: Answer) -> None:
+    async def head(self, response: Response) -> None:
         """Wait until status and headers are there. Raises UpstreamError."""
-        while not answer.status and answer.error is None:
-            await self._more(answer)
-        if answer.error is not None:
-            raise answer.error
+        while not response.status and response.error is None:
+            await self._more(response)
+        if response.error is not None:
+            raise response.error
 
-    async def body(self, answer: Answer) -> bytes:
+    async def body(self, response: Response) -> bytes:
         """The next piece of the body, all that is there; empty at its end. Raises UpstreamError."""
-        while not answer.chunks:
-            if answer.error is not None:
-                raise answer.error
-            if answer.complete:
+        while not response.chunks:
+            if response.error is not None:
+                raise response.error
+            if response.complete:
                 return b""
-            await self._more(answer)
-        return self.take(answer)
+            await self._more(response)
+        return self.take(response)
 
-    def take(self, answer: Answer) -> bytes:
+    def take(self, response: Response) -> bytes:
         """All of the body that is there now, without waiting."""
-        chunks = answer.chunks
+        chunks = response.chunks
         if not chunks:
             return b""
         data = chunks[0] if len(chunks) == 1 else b"".join(chunks)
-        answer.chunks = []
-        answer.buffered = 0
+        response.chunks = []
+        response.buffered = 0
         if self._paused:
             self._resume()
         return data
 
     def finished(self) -> bool:
         """Whether the exchange is over and the connection can carry another; ends the exchange."""
-        answer = self._answer
-        self._answer = None
-        if answer is None or not answer.complete or not self._keep or not self._request_sent:
+        response = self._response
+        self._response = None
+        if response is None or not response.complete or not self._keep or not self._request_sent:
             return False
         if self._paused:
             self._resume()
@@ -188,16 +188,16 @@ class Connection(asyncio.Protocol):
 
     def abort(self) -> None:
         """Close at once, whatever is under way: the service sees that nobody waits any more."""
-        self._answer = None
+        self._response = None
         if self._transport is not None:
             self._transport.abort()
 
-    async def _more(self, answer: Answer) -> None:
-        answer.waiter = self._loop.create_future()
+    async def _more(self, response: Response) -> None:
+        response.waiter = self._loop.create_future()
         try:
-            await answer.waiter
+            await response.waiter
         finally:
-            answer.waiter = None
+            response.waiter = None
 
     # --- asyncio.Protocol ---
 
@@ -207,35 +207,35 @@ class Connection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Parse what came; wake the reader once for all of it."""
-        answer = self._answer
-        if answer is None or (answer.complete and data):
+        response = self._response
+        if response is None or (response.complete and data):
             # Nobody asked for this: the connection is out of step, and the next answer on it could be another's.
             self._keep = False
             self._close()
             return
-        if not answer.status:
-            answer.head_bytes += len(data)
+        if not response.status:
+            response.head_bytes += len(data)
         try:
             self._parser.feed_data(data)
         except (httptools.HttpParserError, httptools.HttpParserUpgrade):
-            self._broken(answer)
-        if answer.status or answer.error is not None:
+            self._broken(response)
+        if response.status or response.error is not None:
             if not self._request_sent:
                 self.resume_writing()
-            answer.wake()
-        elif answer.head_bytes > MOST_HEADER_BYTES:
-            self._broken(answer)
+            response.wake()
+        elif response.head_bytes > MAX_HEADER_BYTES:
+            self._broken(response)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The service has closed, or the network has."""
-        answer = self._answer
-        if answer is not None and not answer.complete:
-            if answer.until_eof and exc is None and answer.error is None:
-                answer.complete = True
-                answer.wake()
+        response = self._response
+        if response is not None and not response.complete:
+            if response.until_eof and exc is None and response.error is None:
+                response.complete = True
+                response.wake()
             else:
-                started = self._heads or answer.status
-                answer.fail(BrokenAnswer() if started else ClosedUnanswered())
+                started = self._heads or response.status
+                response.fail(InvalidResponse() if started else ClosedWithoutResponse())
         self._transport = None
         self.resume_writing()
 
@@ -254,81 +254,81 @@ class Connection(asyncio.Protocol):
     # --- httptools ---
 
     def on_message_begin(self) -> None:
-        """A status line begins: of the answer, of an interim one before it, or of one that nobody asked for."""
+        """A status line begins: of the response, of an interim one before it, or of one that nobody asked for."""
         self._heads += 1
-        answer = self._answer
-        if answer is None or answer.complete:
+        response = self._response
+        if response is None or response.complete:
             self._keep = False
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """Keep a header; those after the body (trailers) are dropped, as nobody is told that we would take them."""
-        answer = self._answer
-        if answer is None or answer.status:
+        response = self._response
+        if response is None or response.status:
             return
-        answer.headers.append((name.lower(), value))
+        response.headers.append((name.lower(), value))
 
     def on_headers_complete(self) -> None:
         """Find out how the body is framed; refuse what two readers could read in two ways."""
-        answer = self._answer
-        if answer is None or answer.complete:
+        response = self._response
+        if response is None or response.complete:
             return
         status = self._parser.get_status_code()
         if status < 200 and status != 101:
-            if status != 100 and answer.interim is not None:
-                answer.interim(status, answer.headers)
-            answer.headers.clear()
+            if status != 100 and response.interim is not None:
+                response.interim(status, response.headers)
+            response.headers.clear()
             return
         if status == 101 or status > 599:
-            raise BrokenAnswer
-        if answer.head_bytes > MOST_HEADER_BYTES and _size(answer.headers) > MOST_HEADER_BYTES:
-            raise BrokenAnswer
-        length, coding = _framing(answer.headers)
+            raise InvalidResponse
+        if response.head_bytes > MAX_HEADER_BYTES and _size(response.headers) > MAX_HEADER_BYTES:
+            raise InvalidResponse
+        length, coding = _framing(response.headers)
         if coding is not None and coding.lower() != b"chunked":
-            raise BrokenAnswer
-        if answer.bodiless:
-            self._skip_body(answer)
+            raise InvalidResponse
+        if response.bodiless:
+            self._skip_body(response)
         elif length is None and coding is None and status not in (204, 304):
-            answer.until_eof = True
-        answer.sized = length is not None
-        answer.status = status
+            response.until_eof = True
+        response.sized = length is not None
+        response.status = status
 
     def on_body(self, body: bytes) -> None:
         """Keep a piece of the body; too much of it stops the reading until the client has taken it."""
-        answer = self._answer
-        if answer is None or answer.complete:
+        response = self._response
+        if response is None or response.complete:
             self._keep = False
             return
-        answer.chunks.append(body)
-        answer.buffered += len(body)
-        if answer.buffered > MOST_BUFFERED and not self._paused and self._transport is not None:
+        response.chunks.append(body)
+        response.buffered += len(body)
+        if response.buffered > MAX_BUFFERED and not self._paused and self._transport is not None:
             self._paused = True
             self._transport.pause_reading()
 
     def on_message_complete(self) -> None:
-        """The answer is whole, unless it was an interim one."""
-        answer = self._answer
-        if answer is not None and answer.status and not answer.complete:
-            answer.complete = True
+        """The response is whole, unless it was an interim one."""
+        response = self._response
+        if response is not None and response.status and not response.complete:
+            response.complete = True
             self._keep = self._parser.should_keep_alive()
 
     # --- within ---
 
-    def _skip_body(self, answer: Answer) -> None:
+    def _skip_body(self, response: Response) -> None:
         # The parser cannot be told that a HEAD's answer ends here, so it is replaced by a new one.
         self._keep = self._parser.should_keep_alive()
         self._parser = httptools.HttpResponseParser(self)
-        answer.complete = True
+        response.complete = True
 
     def _resume(self) -> None:
         self._paused = False
         if self._transport is not None and not self._transport.is_closing():
             self._transport.resume_reading()
 
-    def _broken(self, answer: Answer) -> None:
+    def _broken(self, response: Response) -> None:
         self._keep = False
-        if not answer.complete:
-            # What was read of a broken answer is not believed either.
-            answer.fail(BrokenAnswer())
+        if not response.complete:
+            # What was read of a broken response is not believed either.
+            response.fail(InvalidResponse())
         self._close()
 
     def _close(self) -> None:

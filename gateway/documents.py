@@ -19,10 +19,10 @@ FRESH_SECONDS = 30.0
 """A document is not fetched again for this long."""
 
 FAILED_SECONDS = 3.0
-"""A service that did not answer is not asked again for this long: who opens the docs need not wait for it each time."""
+"""A service that did not respond is not asked again for this long: who opens the docs need not wait for it each time."""
 
-PATIENCE_SECONDS = 3.0
-MOST_BYTES = 8 * 1024 * 1024
+TIMEOUT_SECONDS = 3.0
+MAX_BYTES = 8 * 1024 * 1024
 
 log = structlog.get_logger(__name__)
 
@@ -50,14 +50,14 @@ _copies: dict[tuple[str, str], Copy] = {}
 
 
 async def collect(path: str, services: Iterable[str]) -> dict[str, Copy]:
-    """The document at `path` of each service, asked at the same time. What does not answer is `failing`."""
+    """The document at `path` of each service, asked at the same time. What does not respond is `failing`."""
     services = list(services)
     copies = await asyncio.gather(*(_copy(service, path) for service in services))
     return dict(zip(services, copies, strict=True))
 
 
-def told(copies: dict[str, Copy]) -> list[str]:
-    """A sentence for each service that does not answer, for the description of a merged document."""
+def notices(copies: dict[str, Copy]) -> list[str]:
+    """A sentence for each service that does not respond, for the description of a merged document."""
     return [
         f"**{service}** does not answer at the moment; "
         + (
@@ -76,7 +76,7 @@ async def _copy(service: str, path: str) -> Copy:
     if now - copy.checked < (FAILED_SECONDS if copy.failing else FRESH_SECONDS):
         return copy
     try:
-        status, body = await fetch(service, path, within=PATIENCE_SECONDS)
+        status, body = await fetch(service, path, within=TIMEOUT_SECONDS)
         content = orjson.loads(body) if status == 200 else None
         if not isinstance(content, dict):
             raise NoDocument
@@ -100,13 +100,13 @@ async def fetch(service: str, path: str, *, within: float) -> tuple[int, bytes]:
     rest = f"Accept: application/json\r\nX-Request-Id: {request_id}\r\nConnection: close\r\n\r\n".encode()
     try:
         async with asyncio.timeout(within):
-            exchange = await upstream.answered(Request(f"GET {path} HTTP/1.1\r\n".encode(), rest, b"", True))
+            exchange = await upstream.exchange(Request(f"GET {path} HTTP/1.1\r\n".encode(), rest, b"", True))
             try:
                 body = b""
-                while len(body) <= MOST_BYTES and (piece := await exchange.connection.body(exchange.answer)):
+                while len(body) <= MAX_BYTES and (piece := await exchange.connection.body(exchange.response)):
                     body += piece
             finally:
                 exchange.end()
-            return exchange.answer.status, body
+            return exchange.response.status, body
     finally:
         upstream.close()

@@ -10,15 +10,15 @@ from dataclasses import dataclass
 from health_check.base import HealthCheck
 from health_check.exceptions import ServiceUnavailable
 
-leaving = threading.Event()
+draining = threading.Event()
 """Set once the gateway was told to end: it is not ready, and closes each connection with its next answer."""
 
 
 @dataclass
-class Door(HealthCheck):
+class Listener(HealthCheck):
     """The gateway takes requests and will go on to."""
 
     def run(self) -> None:
         """Raises ServiceUnavailable once it was told to end."""
-        if leaving.is_set():
+        if draining.is_set():
             raise ServiceUnavailable("is about to close")

@@ -17,7 +17,7 @@ from gateway.connection import Header
 from gateway.problems import Refused
 
 # Looked at one by one, and written anew or not at all.
-_OURS = frozenset(
+_OWN = frozenset(
     {
         b"host", b"content-length", b"transfer-encoding", b"expect", b"x-request-id", b"traceparent", b"tracestate",
         b"forwarded", b"x-real-ip", b"connection", b"keep-alive", b"proxy-connection", b"proxy-authenticate",
@@ -40,11 +40,11 @@ _PREFIX = re.compile(rb"(/[A-Za-z0-9_~-][A-Za-z0-9._~-]*){1,8}")
 
 
 @dataclass(slots=True)
-class Read:
+class RequestHeader:
     """A request's header: the lines that pass unchanged, and the fields that the gateway looks at."""
 
     lines: list[bytes]
-    ours: dict[bytes, bytes]
+    own: dict[bytes, bytes]
 
     @property
     def content_types(self) -> int:
@@ -58,7 +58,7 @@ class Read:
 
     def request_id(self) -> str:
         """The client's request id when it is a sane token, else a new one."""
-        offered = self.ours.get(b"x-request-id")
+        offered = self.own.get(b"x-request-id")
         if offered is not None:
             token = offered.decode("latin-1")
             if correlation.sane(token):
@@ -66,18 +66,18 @@ class Read:
         return _new_id()
 
 
-def read(headers: Iterable[Header]) -> Read:
+def read(headers: Iterable[Header]) -> RequestHeader:
     """Part a request's header into what passes and what is ours. What of ours comes twice is joined by a comma."""
     lines: list[bytes] = []
-    ours: dict[bytes, bytes] = {}
+    own: dict[bytes, bytes] = {}
     for name, value in headers:
-        if name in _OURS or name.startswith(b"x-forwarded-"):
-            ours[name] = b"%b, %b" % (ours[name], value) if name in ours else value
+        if name in _OWN or name.startswith(b"x-forwarded-"):
+            own[name] = b"%b, %b" % (own[name], value) if name in own else value
         elif b"_" not in name:
             lines.append(b"%b: %b\r\n" % (name, value))
-    if b"connection" in ours:
-        lines = _without_nominated(lines, ours[b"connection"])
-    return Read(lines, ours)
+    if b"connection" in own:
+        lines = _without_nominated(lines, own[b"connection"])
+    return RequestHeader(lines, own)
 
 
 def _without_nominated(lines: list[bytes], connection: bytes) -> list[bytes]:
@@ -102,33 +102,33 @@ class Forwarding:
         self._prefix = prefix
         self._hosts: set[bytes] = set()
 
-    def lines(self, ours: dict[bytes, bytes], *, client: str, host: bytes, minor: int) -> bytes:
+    def lines(self, own: dict[bytes, bytes], *, client: str, host: bytes, minor: int) -> bytes:
         """The X-Forwarded lines and Via. The client's own count only where it is a trusted proxy (TRUSTED_PROXIES).
 
         Raises Refused (400) for a host that is not served here.
         """
         prefix, scheme, forwarded_for = self._prefix, b"http", client.encode()
-        host = self.host(ours, client=client, host=host)
+        host = self.host(own, client=client, host=host)
         if self._proxies.trusts(client):
-            if b"x-forwarded-for" in ours:
-                forwarded_for = b"%b, %b" % (ours[b"x-forwarded-for"], forwarded_for)
-            if ours.get(b"x-forwarded-proto") in {b"http", b"https"}:
-                scheme = ours[b"x-forwarded-proto"]
-            outer = ours.get(b"x-forwarded-prefix", b"").rstrip(b"/")
+            if b"x-forwarded-for" in own:
+                forwarded_for = b"%b, %b" % (own[b"x-forwarded-for"], forwarded_for)
+            if own.get(b"x-forwarded-proto") in {b"http", b"https"}:
+                scheme = own[b"x-forwarded-proto"]
+            outer = own.get(b"x-forwarded-prefix", b"").rstrip(b"/")
             if _PREFIX.fullmatch(outer):
                 prefix = outer + prefix
         via = b"1.%d gateway" % minor
-        if b"via" in ours:
-            via = b"%b, %b" % (ours[b"via"], via)
+        if b"via" in own:
+            via = b"%b, %b" % (own[b"via"], via)
         return (
             b"X-Forwarded-For: %b\r\nX-Forwarded-Proto: %b\r\nX-Forwarded-Host: %b\r\nX-Forwarded-Prefix: %b\r\nVia: %b\r\n"
             % (forwarded_for, scheme, host, prefix, via)
         )
 
-    def host(self, ours: dict[bytes, bytes], *, client: str, host: bytes) -> bytes:
+    def host(self, own: dict[bytes, bytes], *, client: str, host: bytes) -> bytes:
         """The host that was asked for. Raises Refused (400) for one that is not served here."""
         if self._proxies.trusts(client):
-            host = ours.get(b"x-forwarded-host", host)
+            host = own.get(b"x-forwarded-host", host)
         if host not in self._hosts:
             self._check(host)
         return host

@@ -1,4 +1,4 @@
-"""Whether the gateway goes on, and which services answer.
+"""Whether the gateway goes on, and which services respond.
 
 None of these is required: without one the gateway still serves the others, and says so.
 """
@@ -13,9 +13,9 @@ from chassis.health.registry import Part
 from gateway import routes
 from gateway.connection import UpstreamError
 from gateway.documents import fetch
-from gateway.drain import Door
+from gateway.drain import Listener
 
-PATIENCE_SECONDS = 1.2
+TIMEOUT_SECONDS = 1.2
 """A service's own readiness may take that long; all parts together have 1.5 s."""
 
 
@@ -28,7 +28,7 @@ class Service(HealthCheck):
     async def run(self) -> None:
         """Ask its `/health/ready`. Raises ServiceUnavailable, or ServiceWarning when it serves but misses something."""
         try:
-            status, body = await fetch(self.service, "/health/ready", within=PATIENCE_SECONDS)
+            status, body = await fetch(self.service, "/health/ready", within=TIMEOUT_SECONDS)
         except (UpstreamError, TimeoutError) as error:
             raise ServiceUnavailable("does not answer") from error
         if status != 200:
@@ -39,13 +39,13 @@ class Service(HealthCheck):
 
 def _says(body: bytes) -> object:
     try:
-        answer = orjson.loads(body)
+        response = orjson.loads(body)
     except orjson.JSONDecodeError:
         return None
-    return answer.get("status") if isinstance(answer, dict) else None
+    return response.get("status") if isinstance(response, dict) else None
 
 
 def parts() -> list[Part]:
     """What the gateway depends on: that it is not about to close."""
     services = [Part(service, Service(service), required=False) for service in routes.SERVICE_NAMES]
-    return [Part("door", Door()), *services]
+    return [Part("listener", Listener()), *services]

@@ -49,12 +49,12 @@ Observe = tuple[Callable[[], None], Callable[[float], None]]
 _bound: dict[tuple[str, str, int], Observe] = {}
 
 
-def answered(service: str, method: str, status: int, seconds: float) -> None:
+def observe(service: str, method: str, status: int, seconds: float) -> None:
     """Count one request."""
     key = (service, method, status)
-    observe = _bound.get(key) or _bind(key)
-    observe[0]()
-    observe[1](seconds)
+    count, time = _bound.get(key) or _bind(key)
+    count()
+    time(seconds)
 
 
 def _bind(key: tuple[str, str, int]) -> Observe:

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from gateway import routes
-from gateway.documents import Copy, collect, told
+from gateway.documents import Copy, collect, notices
 
 OPENAPI_VERSION = "3.1.1"
 METHODS = frozenset({"get", "put", "post", "delete", "options", "head", "patch", "trace"})
@@ -18,7 +18,7 @@ ABOUT = """\
 Users and orders, behind one gateway. `POST /api/users` ends, some milliseconds later, in a welcome order that has been
 paid for, or whose payment failed. Errors are `application/problem+json` (RFC 9457). The events: `/api/asyncapi`."""
 
-OWN_ANSWERS = {
+GATEWAY_RESPONSES = {
     "408": "The request's body did not come in time.",
     "413": "The body is too large.",
     "414": "Path and query are too long.",
@@ -55,15 +55,15 @@ async def document() -> Document:
 def merge(copies: Mapping[str, Copy]) -> Document:
     """Merge the services' documents; those that are missing or old are named in `info` and `x-missing-services`."""
     parts = {service: copy.content for service, copy in copies.items() if copy.content}
-    parts = _told_apart(parts)
+    parts = _disambiguated(parts)
     missing = [service for service, copy in copies.items() if copy.failing]
     merged: Document = {
         "openapi": OPENAPI_VERSION,
-        "info": {"title": "API", "version": "1.0.0", "description": "\n\n".join([ABOUT, *told(dict(copies))])},
+        "info": {"title": "API", "version": "1.0.0", "description": "\n\n".join([ABOUT, *notices(dict(copies))])},
         "servers": [{"url": "/"}],
         "tags": [{"name": service} for service in copies],
         "paths": {},
-        "components": {"schemas": {"GatewayProblem": PROBLEM}, "responses": _own_responses()},
+        "components": {"schemas": {"GatewayProblem": PROBLEM}, "responses": _gateway_responses()},
     }
     if missing:
         merged["x-missing-services"] = missing
@@ -89,15 +89,18 @@ def _path_item(service: str, item: Document, operation_ids: set[str]) -> Documen
             if name in operation_ids:
                 operation["operationId"] = name = f"{service}_{name}"
             operation_ids.add(name)
-        own = {status: {"$ref": f"#/components/responses/Gateway{status}"} for status in OWN_ANSWERS}
+        own = {status: {"$ref": f"#/components/responses/Gateway{status}"} for status in GATEWAY_RESPONSES}
         operation["responses"] = own | operation.get("responses", {})
         result[method] = operation
     return result
 
 
-def _own_responses() -> Document:
+def _gateway_responses() -> Document:
     content = {"application/problem+json": {"schema": {"$ref": "#/components/schemas/GatewayProblem"}}}
-    return {f"Gateway{status}": {"description": meaning, "content": content} for status, meaning in OWN_ANSWERS.items()}
+    return {
+        f"Gateway{status}": {"description": meaning, "content": content}
+        for status, meaning in GATEWAY_RESPONSES.items()
+    }
 
 
 # --- telling names apart ---
@@ -106,12 +109,12 @@ Name = tuple[str, str]
 """Kind and name of a component: `("schemas", "Order")`."""
 
 
-def _told_apart(parts: Mapping[str, Document]) -> dict[str, Document]:
-    contested = _contested(parts)
-    return {service: _renamed(part, service, contested) for service, part in parts.items()}
+def _disambiguated(parts: Mapping[str, Document]) -> dict[str, Document]:
+    conflicting = _conflicting(parts)
+    return {service: _renamed(part, service, conflicting) for service, part in parts.items()}
 
 
-def _contested(parts: Mapping[str, Document]) -> set[Name]:
+def _conflicting(parts: Mapping[str, Document]) -> set[Name]:
     """Components that are not the same in all documents that have them, and those that refer to such."""
     meanings: dict[Name, list[Any]] = {}
     for part in parts.values():
@@ -119,14 +122,14 @@ def _contested(parts: Mapping[str, Document]) -> set[Name]:
             for name, meaning in components.items():
                 meanings.setdefault((kind, name), []).append(meaning)
     shared = {name: found for name, found in meanings.items() if len(found) > 1}
-    contested = {name for name, found in shared.items() if any(meaning != found[0] for meaning in found)}
+    conflicting = {name for name, found in shared.items() if any(meaning != found[0] for meaning in found)}
     while True:
-        drawn_in = {
-            name for name, found in shared.items() if name not in contested and contested & set(_references(found))
+        dependent = {
+            name for name, found in shared.items() if name not in conflicting and conflicting & set(_references(found))
         }
-        if not drawn_in:
-            return contested
-        contested |= drawn_in
+        if not dependent:
+            return conflicting
+        conflicting |= dependent
 
 
 _REFERENCE = re.compile(r"#/components/([^/]+)/([^/]+)")
@@ -144,9 +147,9 @@ def _references(node: Any) -> Iterator[Name]:
             yield from _references(child)
 
 
-def _renamed(part: Document, service: str, contested: set[Name]) -> Document:
+def _renamed(part: Document, service: str, conflicting: set[Name]) -> Document:
     def new(kind: str, name: str) -> str:
-        return f"{service.capitalize()}{name}" if (kind, name) in contested else name
+        return f"{service.capitalize()}{name}" if (kind, name) in conflicting else name
 
     def rewritten(node: Any) -> Any:
         if isinstance(node, dict):

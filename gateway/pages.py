@@ -11,8 +11,8 @@ from gateway import problems
 from gateway.access import AccessLog
 from gateway.call import LEFT, Call, ClientLeft
 from gateway.connection import Header
-from gateway.edge import answers, heads
-from gateway.edge.bodies import MOST_DISCARDED
+from gateway.edge import heads, responses
+from gateway.edge.bodies import MAX_DISCARDED
 from gateway.problems import Refused
 from gateway.watch import Watch
 
@@ -26,7 +26,7 @@ POLICY = (b"content-security-policy", b"default-src 'none'; frame-ancestors 'non
 
 OPTIONS = [(b"allow", b"GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"), (b"content-length", b"0")]
 
-_OF_BODIES = frozenset(
+_BODY_FIELDS = frozenset(
     {b"content-type", b"content-length", b"content-encoding", b"transfer-encoding", b"expect", b"host", b"x-request-id"}
 )
 
@@ -36,7 +36,7 @@ logger = structlog.get_logger(__name__)
 class Pages:
     """Answers what belongs to no service. Django gets no body: these pages take none."""
 
-    most_body = MOST_DISCARDED
+    max_body = MAX_DISCARDED
     keeps_body = False
 
     def __init__(self, django: Django, watch: Watch, log: AccessLog) -> None:
@@ -54,7 +54,7 @@ class Pages:
         own = options(call)
         if own is not None:
             status, fields = own
-            call.answer(status, [*fields, (b"x-request-id", call.request_id.encode())], b"")
+            call.respond(status, [*fields, (b"x-request-id", call.request_id.encode())], b"")
             self._finish(call)
             return
         call.task = self._loop.create_task(self._serve(call))
@@ -68,14 +68,14 @@ class Pages:
                 call.refuse(error)
             else:
                 logger.error("a page failed", request_id=call.request_id, error=type(error).__name__)
-                call.refuse(problems.BUG)
+                call.refuse(problems.INTERNAL_ERROR)
             self._log.write("", call, self._loop.time() - call.started_at)
         finally:
             self._finish(call)
 
     def _finish(self, call: Call) -> None:
         self._watch.remove(call)
-        call.finished()
+        call.finish()
 
     async def _serve(self, call: Call) -> None:
         try:
@@ -104,7 +104,7 @@ class _Exchange:
         self._status = 0
         self._fields: list[Header] = []
         self.ended = False
-        call.on_gone = self._left.set
+        call.on_disconnect = self._left.set
 
     async def receive(self) -> Message:
         """The request's body, which is none; then whether the client has left."""
@@ -145,7 +145,7 @@ class _Exchange:
 
     def _whole(self, body: bytes) -> None:
         fields = self._fields
-        if answers.bodiless(self._status):
+        if responses.bodiless(self._status):
             fields = [field for field in fields if field[0] != b"content-length"]
         else:
             if self._status >= 400 and not body and self._call.method != "HEAD":
@@ -156,7 +156,7 @@ class _Exchange:
                 fields.append((b"content-type", b"application/problem+json"))
             if not any(name == b"content-length" for name, _ in fields):
                 fields.append((b"content-length", b"%d" % len(body)))
-        self._call.answer(self._status, fields, body)
+        self._call.respond(self._status, fields, body)
 
 
 def options(call: Call) -> tuple[int, list[Header]] | None:
@@ -167,7 +167,7 @@ def options(call: Call) -> tuple[int, list[Header]] | None:
     """
     if call.method != "OPTIONS":
         return None
-    forwards = call.read.ours.get(b"max-forwards", b"")
+    forwards = call.header.own.get(b"max-forwards", b"")
     if call.head.path == b"*" or (forwards.isdigit() and not forwards.strip(b"0")):
         return 200, OPTIONS
     preflight = call.client.edge.origins.preflight(call.head.fields)
@@ -176,7 +176,7 @@ def options(call: Call) -> tuple[int, list[Header]] | None:
 
 def _scope(call: Call) -> dict[str, Any]:
     head, client = call.head, call.client
-    fields = [field for field in head.fields if field[0] not in _OF_BODIES and b"_" not in field[0]]
+    fields = [field for field in head.fields if field[0] not in _BODY_FIELDS and b"_" not in field[0]]
     fields.append((b"x-request-id", call.request_id.encode()))
     if head.host is not None:
         fields.append((b"host", head.host))

@@ -4,7 +4,7 @@ from http import HTTPStatus
 
 import orjson
 
-from gateway.connection import BrokenAnswer, ClosedUnanswered, ConnectTimeout, Header, NotConnected
+from gateway.connection import ClosedWithoutResponse, ConnectTimeout, Header, InvalidResponse, NotConnected
 
 
 class Refused(Exception):
@@ -19,7 +19,9 @@ class Refused(Exception):
         """Why, in one word for the log."""
 
 
-BUG = Refused(500, "Something went wrong here; the request id finds it in the logs.", reason="bug")
+INTERNAL_ERROR = Refused(
+    500, "Something went wrong here; the request id finds it in the logs.", reason="internal_error"
+)
 
 
 def of(error: Exception) -> Refused:
@@ -31,10 +33,12 @@ def of(error: Exception) -> Refused:
             return Refused(504, "The service could not be reached in time.", reason="connect_timeout")
         case NotConnected():
             return Refused(502, "The service cannot be reached.", ((b"retry-after", b"1"),), reason="not_connected")
-        case ClosedUnanswered():
-            return Refused(502, "The service closed the connection without an answer.", reason="closed_unanswered")
-        case BrokenAnswer():
-            return Refused(502, "The service's answer could not be read.", reason="broken_answer")
+        case ClosedWithoutResponse():
+            return Refused(
+                502, "The service closed the connection without an answer.", reason="closed_without_response"
+            )
+        case InvalidResponse():
+            return Refused(502, "The service's answer could not be read.", reason="invalid_response")
     raise error
 
 

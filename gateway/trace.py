@@ -23,7 +23,7 @@ _TRACEPARENT = re.compile(
 _MEMBER = re.compile(
     rb"[a-z0-9][a-z0-9_\-*/@]{0,255}=[\x20-\x2b\x2d-\x3c\x3e-\x7e]{0,255}[\x21-\x2b\x2d-\x3c\x3e-\x7e]"
 )
-_MOST_MEMBERS = 32
+_MAX_MEMBERS = 32
 _KNOWN_FLAGS = 0x03
 """Sampled, and random trace id; others are not passed on, as nobody knows what they promise."""
 
@@ -67,7 +67,7 @@ def begin(traceparent: bytes | None, tracestate: bytes | None, *, method: str, r
 def _clean(tracestate: bytes) -> bytes:
     """The members, without empty ones; nothing where one of them is broken or there are too many."""
     members = [member for part in tracestate.split(b",") if (member := part.strip(b" \t"))]
-    if len(members) > _MOST_MEMBERS or not all(_MEMBER.fullmatch(member) for member in members):
+    if len(members) > _MAX_MEMBERS or not all(_MEMBER.fullmatch(member) for member in members):
         return b""
     return b",".join(members)
 

@@ -6,12 +6,12 @@ from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
 from gateway import metrics
-from gateway.connection import Answer, ClosedUnanswered, Connection, ConnectTimeout, Header, NotConnected
+from gateway.connection import ClosedWithoutResponse, Connection, ConnectTimeout, Header, NotConnected, Response
 
 KEEP_ALIVE_SECONDS = 30.0
 """An idle connection is closed after this long: well before the service does it (75 s), so that both seldom meet."""
 
-MOST_IDLE = 128
+MAX_IDLE = 128
 """Idle connections that are kept for each replica."""
 
 COOL_DOWN_SECONDS = 1.0
@@ -58,23 +58,23 @@ class Request:
 
 @dataclass(slots=True)
 class Exchange:
-    """A request that has been sent, and its answer."""
+    """A request that has been sent, and its response."""
 
     upstream: "Upstream"
     replica: Replica
     connection: Connection
-    answer: Answer
+    response: Response
     ended: bool = False
 
     async def head(self, request: Request) -> "Exchange":
-        """Send what is left of the request, and wait for status and headers of the answer.
+        """Send what is left of the request, and wait for status and headers of the response.
 
         Raises UpstreamError; then the exchange has ended.
         """
         try:
             if request.more is not None:
-                await self.connection.send(request.more(), self.answer)
-            await self.connection.head(self.answer)
+                await self.connection.send(request.more(), self.response)
+            await self.connection.head(self.response)
         except BaseException:
             self.end()
             raise
@@ -102,7 +102,7 @@ class Upstream:
         self._sweeper: asyncio.TimerHandle | None = None
         self._loop = asyncio.get_running_loop()
 
-    async def answered(self, request: Request, begun: Exchange | None = None) -> Exchange:
+    async def exchange(self, request: Request, begun: Exchange | None = None) -> Exchange:
         """Send a request and wait for the head of its answer; once more when the connection was closed without any.
 
         Once more only what is `repeatable`, and on a new connection. `begun`: it has been sent the first time already.
@@ -111,7 +111,7 @@ class Upstream:
         exchange = begun or await self.send(request)
         try:
             return await exchange.head(request)
-        except ClosedUnanswered:
+        except ClosedWithoutResponse:
             if not request.repeatable:
                 raise
         metrics.RETRIES.labels(self.service).inc()
@@ -146,7 +146,7 @@ class Upstream:
 
     def keep(self, replica: Replica, connection: Connection) -> None:
         """Keep a connection for the next request."""
-        if not connection.usable or len(replica.idle) >= MOST_IDLE:
+        if not connection.usable or len(replica.idle) >= MAX_IDLE:
             connection.abort()
             return
         connection.idle_since = self._loop.time()
@@ -165,11 +165,11 @@ class Upstream:
     def _begin(self, request: Request, replica: Replica, connection: Connection) -> Exchange:
         data = b"%bHost: %b\r\n%b%b" % (request.start, replica.authority, request.rest, request.body)
         request.replica = replica.name
-        answer = connection.begin(
+        response = connection.begin(
             data, complete=request.more is None, bodiless=request.is_head, interim=request.interim
         )
         self._turn += 1
-        return Exchange(self, replica, connection, answer)
+        return Exchange(self, replica, connection, response)
 
     def _in_turn(self) -> list[Replica]:
         replicas = self.replicas

@@ -22,7 +22,7 @@ class Watched(Protocol):
     def expire(self) -> None:
         """Its time is over."""
 
-    def abandon(self) -> None:
+    def abort(self) -> None:
         """Close its connection."""
 
 
@@ -56,5 +56,5 @@ class Watch:
                 # The clock is everybody's: it goes on, whatever the end of one request does.
                 logger.exception("a request could not be ended")
                 self._watched.discard(watched)
-                watched.abandon()
+                watched.abort()
         self._timer = self._loop.call_later(TICK_SECONDS, self._tick) if self._watched else None

@@ -11,19 +11,19 @@ from typing import IO, Protocol
 from gateway.edge.room import PIECE, Room, make_file, write
 from gateway.problems import Refused
 
-MOST_CHUNK_LINE = 1_024
+MAX_CHUNK_LINE = 1_024
 """Bytes of the line before a chunk: its size and extensions."""
 
-MOST_EXTENSIONS = 16_384
+MAX_EXTENSIONS = 16_384
 """Bytes of all these lines beyond the size itself: nobody here reads extensions."""
 
-MOST_TRAILERS = 8_192
+MAX_TRAILERS = 8_192
 """Bytes of the fields behind a chunked body, which are dropped."""
 
-MOST_DISCARDED = 4 * 1024 * 1024
+MAX_DISCARDED = 4 * 1024 * 1024
 """Bytes that a client may go on sending after it was answered (413, say), so that it gets to read the answer."""
 
-MOST_AHEAD = 65_536
+MAX_AHEAD = 65_536
 """Bytes of further requests that are kept while one is being answered; then the client is not read any further."""
 
 _CLOSE = ((b"connection", b"close"),)
@@ -56,7 +56,7 @@ class Body:
     def append(self, piece: bytes) -> None:
         """Keep the next piece. Raises Refused (503) where a file is needed, and there is no room or it cannot be written."""
         if self._file is None:
-            if self._room.takes_memory(len(piece)):
+            if self._room.reserve_memory(len(piece)):
                 self.size += len(piece)
                 self._data += piece
                 return
@@ -85,7 +85,7 @@ class Body:
 
     def _spool(self) -> None:
         """Move what has come to a file."""
-        if not self._room.takes_file(self.size):
+        if not self._room.reserve_file(self.size):
             raise _no_room()
         try:
             file = make_file()
@@ -99,7 +99,7 @@ class Body:
 
     def _write(self, piece: bytes) -> None:
         assert self._file is not None
-        if not self._room.takes_file(len(piece)):
+        if not self._room.reserve_file(len(piece)):
             raise _no_room()
         self.size += len(piece)
         try:
@@ -156,7 +156,7 @@ class Chunked:
                 if not self._data(buffer, sink):
                     return False
                 continue
-            line = _line(buffer, MOST_CHUNK_LINE if self._trailers is None else MOST_TRAILERS)
+            line = _line(buffer, MAX_CHUNK_LINE if self._trailers is None else MAX_TRAILERS)
             if line is None:
                 return False
             if self._trailers is None:
@@ -189,8 +189,8 @@ class Chunked:
         if match is None:
             raise _broken()
         self._extensions += len(line) - len(match[1])
-        if self._extensions > MOST_EXTENSIONS:
-            raise Refused(400, f"The chunk extensions are larger than {MOST_EXTENSIONS} bytes.", _CLOSE)
+        if self._extensions > MAX_EXTENSIONS:
+            raise Refused(400, f"The chunk extensions are larger than {MAX_EXTENSIONS} bytes.", _CLOSE)
         self._left = int(match[1], 16)
         self._in_data = self._left > 0
         if not self._left:
@@ -199,15 +199,15 @@ class Chunked:
     def _trailer(self, line: bytes) -> None:
         assert self._trailers is not None
         self._trailers += len(line)
-        if self._trailers > MOST_TRAILERS or not _TRAILER.fullmatch(line):
+        if self._trailers > MAX_TRAILERS or not _TRAILER.fullmatch(line):
             raise _broken()
 
 
-def _line(buffer: bytearray, most: int) -> bytes | None:
+def _line(buffer: bytearray, limit: int) -> bytes | None:
     """Take a line from the front of the buffer; None while its end has not come."""
-    end = buffer.find(b"\n", 0, most + 2)
+    end = buffer.find(b"\n", 0, limit + 2)
     if end < 0:
-        if len(buffer) > most:
+        if len(buffer) > limit:
             raise _broken()
         return None
     line = bytes(buffer[: end + 1])
@@ -226,6 +226,6 @@ def _no_room() -> Refused:
     return Refused(503, "There is no room for this body at the moment.", headers, reason="no_room")
 
 
-def too_large(most: int) -> Refused:
+def too_large(limit: int) -> Refused:
     """The refusal of a body of more than so many bytes."""
-    return Refused(413, f"The body is larger than {most} bytes.")
+    return Refused(413, f"The body is larger than {limit} bytes.")

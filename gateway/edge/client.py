@@ -14,8 +14,8 @@ from chassis.observability import correlation
 from gateway import drain, problems
 from gateway.call import Call
 from gateway.connection import Header
-from gateway.edge import answers, heads
-from gateway.edge.bodies import MOST_AHEAD, MOST_DISCARDED, Body, Chunked, Framing, Sized, too_large
+from gateway.edge import heads, responses
+from gateway.edge.bodies import MAX_AHEAD, MAX_DISCARDED, Body, Chunked, Framing, Sized, too_large
 from gateway.edge.output import Output
 from gateway.edge.states import State
 from gateway.problems import Refused
@@ -45,9 +45,9 @@ class Client(asyncio.Protocol):
     """See above. The application behind it is `Edge.application`."""
 
     __slots__ = (
-        "_answered_some", "_buffer", "_call", "_continues", "_discarded", "_eof", "_framing", "_paused", "_probe_at",
-        "_probe_wait", "_proceeding", "_scanned", "_state", "_transport", "address", "deadline", "edge", "internal", "keep", "output",
-        "port",
+        "_buffer", "_call", "_continue_pending", "_discarded", "_eof", "_framing", "_has_responded", "_paused", "_probe_at",
+        "_probe_wait", "_proceeding", "_scanned", "_state", "_transport", "address", "deadline", "edge", "internal",
+        "keep_alive", "output", "port",
     )  # fmt: skip
 
     def __init__(self, edge: "Edge", *, internal: bool) -> None:
@@ -55,15 +55,15 @@ class Client(asyncio.Protocol):
         self.internal = internal
         self.address = ""
         self.port = 0
-        self.keep = True
+        self.keep_alive = True
         self.deadline = float("inf")
         self._state = State.IDLE
         self._buffer = bytearray()
         self._scanned = 0
         self._call: Call | None = None
         self._framing: Framing | None = None
-        self._continues = False
-        self._answered_some = False
+        self._continue_pending = False
+        self._has_responded = False
         self._discarded = 0
         self._eof = False
         self._paused = False
@@ -83,7 +83,7 @@ class Client(asyncio.Protocol):
         if not self.edge.connections.admit(self):
             self.refuse(Refused(503, "There are too many connections.", ((b"retry-after", b"1"),)))
             return
-        self.edge.connections.waits(self)
+        self.edge.connections.mark_waiting(self)
         self.deadline = self.edge.loop.time() + HEAD_SECONDS
 
     def data_received(self, data: bytes) -> None:
@@ -91,13 +91,13 @@ class Client(asyncio.Protocol):
         if self._state is State.CLOSED:
             self._discard(data)
             return
-        if self._state is State.IDLE and not self._buffer and heads.is_one(data):
+        if self._state is State.IDLE and not self._buffer and heads.is_complete(data):
             # Nearly always: one request without a body, in one piece.
             self._proceed(data)
             return
         self._buffer += data
         if self._state is State.WORK or self._state is State.FLUSH:
-            if len(self._buffer) > MOST_AHEAD and not self._paused:
+            if len(self._buffer) > MAX_AHEAD and not self._paused:
                 self._paused = True
                 self._transport.pause_reading()
             return
@@ -108,9 +108,9 @@ class Client(asyncio.Protocol):
         self._eof = True
         if self._state is State.WORK or self._state is State.FLUSH:
             self._probe_at = self.edge.loop.time() + PROBE_SECONDS
-            self.edge.connections.half_closed(self)
+            self.edge.connections.mark_half_closed(self)
             return True
-        return self._end()
+        return self._input_ended()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The client has left, or was closed."""
@@ -119,7 +119,7 @@ class Client(asyncio.Protocol):
         self.edge.connections.remove(self)
         call, self._call = self._call, None
         if call is not None:
-            call.gone()
+            call.disconnected()
         self.resume_writing()
 
     def pause_writing(self) -> None:
@@ -139,44 +139,46 @@ class Client(asyncio.Protocol):
         """Whether the request is not whole yet."""
         return self._state is State.BODY
 
-    def closes(self, fields: list[Header]) -> bool:
+    def is_last(self, fields: list[Header]) -> bool:
         """Whether the answer with these fields is the last one."""
-        if self.keep and (drain.leaving.is_set() or self._continues or (b"connection", b"close") in fields):
+        if self.keep_alive and (
+            drain.draining.is_set() or self._continue_pending or (b"connection", b"close") in fields
+        ):
             # A client that was not told to go on may send its body or not: what comes next could be either.
-            self.keep = False
-        return not self.keep
+            self.keep_alive = False
+        return not self.keep_alive
 
-    def answered(self, call: Call) -> None:
+    def call_finished(self, call: Call) -> None:
         """The call is over: go on to the next request, or close."""
         if self._call is not call:
             return
         self._call = None
-        self._answered_some = True
+        self._has_responded = True
         whole = self._state is State.WORK
         if call.aborted or not call.started:
             self._close(linger=False)
-        elif not self.keep:
+        elif not self.keep_alive:
             self._close(linger=True)
         elif not whole:
-            self._state = State.REST
+            self._state = State.DISCARD
             self.deadline = self.edge.loop.time() + CLOSE_SECONDS
-            self.edge.connections.waits(self)
+            self.edge.connections.mark_waiting(self)
             if self._buffer and not self._proceeding:
                 self._proceed()
         elif not self.output.is_writable:
             self._state = State.FLUSH
             self.deadline = self.edge.loop.time() + FLUSH_SECONDS
-            self.edge.connections.waits(self)
+            self.edge.connections.mark_waiting(self)
         else:
             self._next()
 
     # --- for all connections (`connections.py`) ---
 
-    def expired(self) -> None:
+    def expire(self) -> None:
         """The deadline is over."""
         if self._state in (State.CLOSED, State.FLUSH):
             self._transport.abort()
-        elif self._state is State.HEAD or not self._answered_some:
+        elif self._state is State.HEAD or not self._has_responded:
             self.refuse(Refused(408, "The request's header did not come in time."))
         else:
             self._close(linger=False)
@@ -194,25 +196,25 @@ class Client(asyncio.Protocol):
         elif now >= self._probe_at and call.head.minor and not call.started:
             self._probe_at = now + self._probe_wait
             self._probe_wait *= 2
-            self.output.write(answers.CONTINUE)
+            self.output.write(responses.CONTINUE)
 
-    def make_room(self) -> None:
+    def abort(self) -> None:
         """Close at once: another needs the place, or something went wrong."""
         self._transport.abort()
 
     def shut_down(self) -> None:
         """Close: at once when nothing is under way, else after the answer."""
-        self.keep = False
-        if self._state in (State.IDLE, State.REST, State.FLUSH):
+        self.keep_alive = False
+        if self._state in (State.IDLE, State.DISCARD, State.FLUSH):
             self._close(linger=False)
 
     def refuse(self, refused: Refused, head: bytes | None = None) -> None:
-        """Answer what never became a request, and close. `head`: what came of it; None is what is in the buffer."""
+        """Respond to what never became a request, and close. `head`: what came of it; None is what is in the buffer."""
         request_id = correlation.new()
         body = problems.body(refused.status, refused.detail, instance="", request_id=request_id)
         origins = self.edge.origins.fields_for(self._buffer if head is None else head)
         fields = [*problems.headers(body, request_id), *refused.headers, *origins]
-        self.output.write(answers.head(refused.status, fields, close=True) + body)
+        self.output.write(responses.head(refused.status, fields, close=True) + body)
         self._close(linger=True)
 
     # --- from one request to the next ---
@@ -221,7 +223,7 @@ class Client(asyncio.Protocol):
         """An answer is on its way: look for the next request."""
         self._state = State.IDLE
         self.deadline = self.edge.loop.time() + KEEP_ALIVE_SECONDS
-        self.edge.connections.waits(self)
+        self.edge.connections.mark_waiting(self)
         if self._paused:
             self._paused = False
             self._transport.resume_reading()
@@ -234,7 +236,7 @@ class Client(asyncio.Protocol):
         try:
             if head is not None:
                 self._request(head)
-            while self._take():
+            while self._parse():
                 pass
         except Exception:
             # Without this a task that has answered the request before would fail, and this one would never end.
@@ -242,9 +244,9 @@ class Client(asyncio.Protocol):
             self._transport.abort()
         self._proceeding = False
         if self._eof:
-            self._end()
+            self._input_ended()
 
-    def _end(self) -> bool:
+    def _input_ended(self) -> bool:
         """Nothing more comes: refuse what is not whole. Whether anything is still to be sent."""
         if self._state is State.BODY and self._call is not None:
             self._call.interrupt(Refused(400, "The body is shorter than announced.", ((b"connection", b"close"),)))
@@ -255,13 +257,13 @@ class Client(asyncio.Protocol):
             return False
         return True
 
-    def _take(self) -> bool:
+    def _parse(self) -> bool:
         """Take a head or a body; False when more has to come, or it is not the client's turn."""
         if self._state is State.IDLE or self._state is State.HEAD:
-            return self._take_head()
-        return self._state in (State.BODY, State.REST) and self._take_body()
+            return self._parse_head()
+        return self._state in (State.BODY, State.DISCARD) and self._parse_body()
 
-    def _take_head(self) -> bool:
+    def _parse_head(self) -> bool:
         buffer = self._buffer
         if self._state is State.IDLE:
             # RFC 9112 2.2: an empty line before a request is passed over; some clients end their bodies with one.
@@ -296,14 +298,14 @@ class Client(asyncio.Protocol):
         call = self._call = Call(self, head, now=edge.loop.time(), timeout=edge.timeout)
         self.deadline = float("inf")
         self._state = State.BODY
-        self._framing, self._continues = None, False
+        self._framing, self._continue_pending = None, False
         refusal = None
         try:
             edge.application.accept(call)
         except Refused as refused:
             refusal = refused
         if head.close:
-            self.keep = False
+            self.keep_alive = False
         if refusal is not None:
             self._frame(head)
             call.handler.fail(call, refusal)
@@ -314,54 +316,54 @@ class Client(asyncio.Protocol):
 
     def _expect_body(self, call: Call, head: heads.Head) -> None:
         self._frame(head)
-        if head.length is not None and head.length > call.handler.most_body:
-            call.handler.fail(call, too_large(call.handler.most_body))
+        if head.length is not None and head.length > call.handler.max_body:
+            call.handler.fail(call, too_large(call.handler.max_body))
             return
         call.body = Body(self.edge.room)
         self.edge.watch.add(call)
-        self.edge.connections.waits(self)
-        if self._continues and not self._buffer:
-            self._continues = False
-            self.output.write(answers.CONTINUE)
+        self.edge.connections.mark_waiting(self)
+        if self._continue_pending and not self._buffer:
+            self._continue_pending = False
+            self.output.write(responses.CONTINUE)
 
     def _frame(self, head: heads.Head) -> None:
         """Know where the body ends, whether it is wanted or not."""
         self._framing = Chunked() if head.chunked else Sized(head.length or 0)
-        self._continues = head.expects and head.has_body
+        self._continue_pending = head.expects and head.has_body
 
-    def _take_body(self) -> bool:
+    def _parse_body(self) -> bool:
         assert self._framing is not None
         call = self._call
         try:
-            if not self._framing.feed(self._buffer, self._keep if call is not None else self._drop):
+            if not self._framing.feed(self._buffer, self._store if call is not None else self._drop):
                 return False
         except Refused as refused:
             if call is None:
                 self._close(linger=False)
                 return False
             call.interrupt(refused)
-            return self._state is State.REST
-        if self._state is State.REST:
+            return self._state is State.DISCARD
+        if self._state is State.DISCARD:
             self._state = State.WORK
             self._next()
         elif self._state is State.BODY and call is not None:
-            self._continues = False
+            self._continue_pending = False
             self._run(call)
         return True
 
     def _run(self, call: Call) -> None:
         self._state = State.WORK
-        self.edge.connections.works(self)
+        self.edge.connections.mark_working(self)
         self.edge.watch.add(call)
         call.handler.run(call)
 
-    def _keep(self, piece: bytes) -> None:
+    def _store(self, piece: bytes) -> None:
         call = self._call
         assert call is not None
         assert call.body is not None
-        self._continues = False
-        if call.body.size + len(piece) > call.handler.most_body:
-            raise too_large(call.handler.most_body)
+        self._continue_pending = False
+        if call.body.size + len(piece) > call.handler.max_body:
+            raise too_large(call.handler.max_body)
         if call.handler.keeps_body:
             call.body.append(piece)
         else:
@@ -369,7 +371,7 @@ class Client(asyncio.Protocol):
 
     def _drop(self, piece: bytes) -> None:
         self._discarded += len(piece)
-        if self._discarded > MOST_DISCARDED:
+        if self._discarded > MAX_DISCARDED:
             raise Refused(413, "Enough.")
 
     # --- the end ---
@@ -380,7 +382,7 @@ class Client(asyncio.Protocol):
             return
         self._state = State.CLOSED
         self._buffer.clear()
-        self.edge.connections.waits(self)
+        self.edge.connections.mark_waiting(self)
         self.deadline = self.edge.loop.time() + CLOSE_SECONDS
         if self._transport.is_closing():
             return
@@ -393,5 +395,5 @@ class Client(asyncio.Protocol):
 
     def _discard(self, data: bytes) -> None:
         self._discarded += len(data)
-        if self._discarded > MOST_DISCARDED:
+        if self._discarded > MAX_DISCARDED:
             self._transport.abort()

@@ -27,15 +27,15 @@ class Connected(Protocol):
     internal: bool
     """Whether it came by the internal door, which no client reaches: it finds room always."""
     deadline: float
-    """When `expired` is to be called, on the loop's clock."""
+    """When `expire` is to be called, on the loop's clock."""
 
-    def expired(self) -> None:
+    def expire(self) -> None:
         """The deadline is over."""
 
     def probe(self, now: float) -> None:
         """It has half-closed and waits for its answer: look whether it is still there."""
 
-    def make_room(self) -> None:
+    def abort(self) -> None:
         """Close at once: another needs the place."""
 
     def shut_down(self) -> None:
@@ -43,16 +43,16 @@ class Connected(Protocol):
 
 
 class Connections:
-    """The connections of one process. A cap of 0 is none; `most_per_address` is not for an address that `exempt` is true of."""
+    """The connections of one process. A cap of 0 is none; `max_per_address` is not for an address that `exempt` is true of."""
 
-    def __init__(self, *, most: int, most_per_address: int, exempt: Callable[[str], bool]) -> None:
+    def __init__(self, *, limit: int, max_per_address: int, exempt: Callable[[str], bool]) -> None:
         self._loop = asyncio.get_running_loop()
         self._all: set[Connected] = set()
         self._waiting: OrderedDict[Connected, None] = OrderedDict()
         self._by_address: Counter[str] = Counter()
         self._half_closed: set[Connected] = set()
-        self._most = fitting(most)
-        self._most_per_address = most_per_address
+        self._max = connection_limit(limit)
+        self._max_per_address = max_per_address
         self._exempt = exempt
         self._timer: asyncio.TimerHandle | None = self._loop.call_later(TICK_SECONDS, self._tick)
 
@@ -73,12 +73,12 @@ class Connections:
             return True
         self._by_address[client.address] += 1
         # More than one may be too many: those that were refused are still there for a moment.
-        capped = self._most_per_address and not self._exempt(client.address)
-        while capped and self._by_address[client.address] > self._most_per_address:
+        capped = self._max_per_address and not self._exempt(client.address)
+        while capped and self._by_address[client.address] > self._max_per_address:
             own = next((each for each in self._waiting if each.address == client.address), None)
             if not self._evict(own):
                 return False
-        while len(self._all) > self._most:
+        while len(self._all) > self._max:
             if not self._evict(next(iter(self._waiting), None)):
                 return False
         return True
@@ -94,17 +94,17 @@ class Connections:
         if not self._by_address[client.address]:
             del self._by_address[client.address]
 
-    def waits(self, client: Connected) -> None:
+    def mark_waiting(self, client: Connected) -> None:
         """It is its client's turn: a request is not there yet, or not all of it, or its answer is not read."""
         if client in self._all:
             self._waiting[client] = None
             self._waiting.move_to_end(client)
 
-    def works(self, client: Connected) -> None:
+    def mark_working(self, client: Connected) -> None:
         """It is our turn: a request is whole."""
         self._waiting.pop(client, None)
 
-    def half_closed(self, client: Connected) -> None:
+    def mark_half_closed(self, client: Connected) -> None:
         """Its client has said that it sends no more, and waits for its answer, or has left: nobody can tell."""
         self._half_closed.add(client)
 
@@ -120,13 +120,13 @@ class Connections:
             return False
         metrics.CONNECTIONS_EVICTED.inc()
         self.remove(client)
-        client.make_room()
+        client.abort()
         return True
 
     def _tick(self) -> None:
         now = self._loop.time()
         for client in [each for each in self._all if each.deadline <= now]:
-            self._do(client, client.expired)
+            self._do(client, client.expire)
         for client in list(self._half_closed):
             self._do(client, partial(client.probe, now))
         self._timer = self._loop.call_later(TICK_SECONDS, self._tick)
@@ -137,15 +137,15 @@ class Connections:
         except Exception:
             # The clock is everybody's: it goes on.
             logger.exception("a connection failed")
-            client.make_room()
+            client.abort()
 
 
-def fitting(most: int) -> int:
+def connection_limit(limit: int) -> int:
     """`most`, or as many connections as there are descriptors for: each may need one more, to its service."""
-    return max(1, min(most, (raise_limit() - RESERVED_DESCRIPTORS) // 2))
+    return max(1, min(limit, (raise_descriptor_limit() - RESERVED_DESCRIPTORS) // 2))
 
 
-def raise_limit() -> int:
+def raise_descriptor_limit() -> int:
     """Let this process open as many files as it may; returns how many."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = 65_536 if hard == resource.RLIM_INFINITY else min(hard, 65_536)

@@ -9,12 +9,12 @@ import re
 from gateway.connection import Header
 from gateway.problems import Refused
 
-MOST_FIELDS = 90
-MOST_FIELD_BYTES = 8_000
-MOST_BYTES = 32_768
+MAX_FIELDS = 90
+MAX_FIELD_BYTES = 8_000
+MAX_BYTES = 32_768
 """Bounds of the header fields. gunicorn takes 100 fields of 8,190 bytes, and the gateway adds some of its own."""
 
-MOST_TARGET_BYTES = 8_000
+MAX_TARGET_BYTES = 8_000
 """Of a request target (RFC 9112 3 recommends to take request lines of 8,000 bytes); gunicorn takes lines of 8,190."""
 
 END = b"\r\n\r\n"
@@ -25,18 +25,18 @@ _HEAD = re.compile(
     rb"((?:\r\n" + _TOKEN + rb"++:[\t\x20-\x7e\x80-\xff]*+)*+)\r\n\r\n"
 )
 _BEGINNING = re.compile(_TOKEN + rb"{1,64}+(?: |\Z)")
-_LONG_TARGET = re.compile(_TOKEN + rb"++ [\x21-\x7e]{%d}" % (MOST_TARGET_BYTES + 1))
+_LONG_TARGET = re.compile(_TOKEN + rb"++ [\x21-\x7e]{%d}" % (MAX_TARGET_BYTES + 1))
 _BARE = re.compile(rb"(?<!\r)\n|\r(?!\n|\Z)")
 _ABSOLUTE = re.compile(rb"https?://([^/?#]*)([^?#]*)(?:\?(.*))?", re.IGNORECASE)
 _HOST = re.compile(rb"(?:[A-Za-z0-9\-._~%!$&'()*+,;=]+|\[[0-9A-Fa-f:.]+\])(?::([0-9]{0,5}))?")
 _AUTHORITY = re.compile(rb"(?:[A-Za-z0-9\-._~]+|\[[0-9A-Fa-f:.]+\]):[0-9]{1,5}")
 
-_LOOKED_AT = frozenset({b"host", b"content-length", b"transfer-encoding", b"connection", b"expect"})
+_INTERPRETED = frozenset({b"host", b"content-length", b"transfer-encoding", b"connection", b"expect"})
 _CLOSE = ((b"connection", b"close"),)
 
 
 class Head:
-    """A request's head whose grammar is right; `understand` says what it asks for."""
+    """A request's head whose grammar is right; `interpret` says what it asks for."""
 
     __slots__ = (
         "chunked", "close", "expects", "fields", "host", "length", "method", "minor", "path", "query", "special", "target",
@@ -65,7 +65,7 @@ class Head:
         """Whether anything follows the head."""
         return self.chunked or bool(self.length)
 
-    def understand(self) -> None:
+    def interpret(self) -> None:
         """Read target, host and framing. Raises Refused (400, 501); then where the message ends is not known."""
         special = self.special
         if special:
@@ -121,7 +121,7 @@ class Head:
             self.path = b"*"
 
 
-def is_one(data: bytes) -> bool:
+def is_complete(data: bytes) -> bool:
     """Whether this is a head from its first byte to its last, as far as can be seen at a glance."""
     return data.endswith(END) and data.find(END) == len(data) - 4 and data[0] != 0x0D
 
@@ -132,9 +132,9 @@ def parse(data: bytes) -> Head:
     if match is None:
         raise Refused(414, _TOO_LONG) if _LONG_TARGET.match(data) else Refused(400, "This is not HTTP/1.1.")
     method, target, minor, block = match.groups()
-    if len(target) > MOST_TARGET_BYTES:
+    if len(target) > MAX_TARGET_BYTES:
         raise Refused(414, _TOO_LONG)
-    if len(block) > MOST_BYTES:
+    if len(block) > MAX_BYTES:
         raise Refused(431, _TOO_LARGE)
     head = Head(method, target, 0 if minor == b"0" else 1)
     fields, special = head.fields, head.special
@@ -142,7 +142,7 @@ def parse(data: bytes) -> Head:
         name, _, value = line.partition(b":")
         name, value = name.lower(), value.strip(b" \t")
         fields.append((name, value))
-        if name in _LOOKED_AT:
+        if name in _INTERPRETED:
             special[name] = b"%b, %b" % (special[name], value) if name in special else value
     return head
 
@@ -156,10 +156,10 @@ def check_beginning(data: bytearray, scanned: int) -> None:
         raise Refused(400, "This is not HTTP/1.1.")
     if _BARE.search(data, max(0, scanned - 1)):
         raise Refused(400, "A line of a header ends with CR and LF.")
-    line = data.find(b"\r\n", 0, MOST_TARGET_BYTES + 100)
-    if line < 0 and len(data) > MOST_TARGET_BYTES + 90:
+    line = data.find(b"\r\n", 0, MAX_TARGET_BYTES + 100)
+    if line < 0 and len(data) > MAX_TARGET_BYTES + 90:
         raise Refused(414, _TOO_LONG)
-    if line >= 0 and len(data) - line > MOST_BYTES:
+    if line >= 0 and len(data) - line > MAX_BYTES:
         raise Refused(431, _TOO_LARGE)
 
 
@@ -169,10 +169,10 @@ def check_bounds(fields: list[Header]) -> None:
     for name, value in fields:
         size = len(name) + len(value)
         total += size
-        if size > MOST_FIELD_BYTES:
-            raise Refused(431, f"A header field is larger than {MOST_FIELD_BYTES} bytes.")
-    if total > MOST_BYTES or len(fields) > MOST_FIELDS:
-        raise Refused(431, f"The header is larger than {MOST_BYTES} bytes or has more than {MOST_FIELDS} fields.")
+        if size > MAX_FIELD_BYTES:
+            raise Refused(431, f"A header field is larger than {MAX_FIELD_BYTES} bytes.")
+    if total > MAX_BYTES or len(fields) > MAX_FIELDS:
+        raise Refused(431, f"The header is larger than {MAX_BYTES} bytes or has more than {MAX_FIELDS} fields.")
 
 
 def _not_understood(coding: bytes) -> Refused:
@@ -188,5 +188,5 @@ def _is_host(host: bytes) -> bool:
     return match is not None and int(match[1] or 0) <= 65_535
 
 
-_TOO_LONG = f"The request target is longer than {MOST_TARGET_BYTES} bytes."
-_TOO_LARGE = f"The header is larger than {MOST_BYTES} bytes."
+_TOO_LONG = f"The request target is longer than {MAX_TARGET_BYTES} bytes."
+_TOO_LARGE = f"The header is larger than {MAX_BYTES} bytes."

@@ -71,7 +71,7 @@ class Edge:
         """Close everything now."""
         self.connections.close()
         for client in self.connections.snapshot():
-            client.make_room()
+            client.abort()
 
 
 def _every_address(port: int) -> socket.socket:

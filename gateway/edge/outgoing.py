@@ -13,7 +13,7 @@ from gateway.edge.output import Output
 from gateway.edge.room import PIECE, Room, make_file, write
 
 
-class Kept:
+class Spool:
     """Bytes, taken out in the order in which they were put in."""
 
     __slots__ = ("_file", "_pieces", "_read", "_room", "_surplus", "_written")
@@ -40,7 +40,7 @@ class Kept:
         """Keep the next bytes."""
         if self._surplus:
             self._surplus += data
-        elif not self._written and self._room.takes_memory(len(data)):
+        elif not self._written and self._room.reserve_memory(len(data)):
             self._pieces.append(data)
         elif not self._spool(data):
             self._surplus = data
@@ -70,7 +70,7 @@ class Kept:
 
     def _spool(self, data: bytes) -> bool:
         """Append to the file; False where there is no room in it."""
-        if not self._room.takes_file(len(data)):
+        if not self._room.reserve_file(len(data)):
             return False
         try:
             if self._file is None:
@@ -95,11 +95,11 @@ class Kept:
 class Outgoing:
     """Gives a client what was sent to it as fast as it takes it; whoever sends does not wait for that."""
 
-    __slots__ = ("_error", "_kept", "_output", "_waiter", "_waits_for_client")
+    __slots__ = ("_error", "_output", "_spool", "_waiter", "_waits_for_client")
 
     def __init__(self, output: Output, room: Room) -> None:
         self._output = output
-        self._kept = Kept(room)
+        self._spool = Spool(room)
         self._waiter: asyncio.Future[None] | None = None
         self._waits_for_client = False
         self._error: OSError | None = None
@@ -107,29 +107,29 @@ class Outgoing:
     @property
     def is_empty(self) -> bool:
         """Whether the client has been given all of it."""
-        return not self._kept
+        return not self._spool
 
     async def send(self, data: bytes) -> None:
         """Send the next bytes: now, or when the client takes them. Waits only where there is no room to keep them.
 
         Raises OSError when what is kept in a file cannot be read.
         """
-        if not self._kept and self._output.is_writable:
+        if not self._spool and self._output.is_writable:
             self._output.write(data)
             return
-        self._kept.put(data)
+        self._spool.put(data)
         self._pump()
-        while self._kept.is_full:
+        while self._spool.is_full:
             await self._wait()
 
     async def sent(self) -> None:
         """Wait until the client has taken what is kept. Raises OSError."""
-        while self._kept:
+        while self._spool:
             await self._wait()
 
     def close(self) -> None:
         """Nothing more is sent: forget what is kept."""
-        self._kept.clear()
+        self._spool.clear()
 
     async def _wait(self) -> None:
         if self._error is not None:
@@ -143,11 +143,11 @@ class Outgoing:
     def _pump(self) -> None:
         """Write what the client takes, and come back when it takes more."""
         try:
-            while self._kept and self._output.is_writable:
-                self._output.write(self._kept.take())
+            while self._spool and self._output.is_writable:
+                self._output.write(self._spool.take())
         except OSError as error:
             self._error = error
-        if self._error is None and self._kept:
+        if self._error is None and self._spool:
             if not self._waits_for_client:
                 self._waits_for_client = True
                 self._output.when_writable(self._resumed)

@@ -10,24 +10,24 @@ PIECE = 65_536
 class Room:
     """What all bodies together take, and may take; bytes."""
 
-    __slots__ = ("files", "memory", "most_files", "most_memory")
+    __slots__ = ("files", "max_files", "max_memory", "memory")
 
-    def __init__(self, *, most_memory: int, most_files: int) -> None:
-        self.most_memory = most_memory
-        self.most_files = most_files
+    def __init__(self, *, max_memory: int, max_files: int) -> None:
+        self.max_memory = max_memory
+        self.max_files = max_files
         self.memory = 0
         self.files = 0
 
-    def takes_memory(self, size: int) -> bool:
+    def reserve_memory(self, size: int) -> bool:
         """Count `size` more bytes in memory; False where there is no room for them."""
-        if self.memory + size > self.most_memory:
+        if self.memory + size > self.max_memory:
             return False
         self.memory += size
         return True
 
-    def takes_file(self, size: int) -> bool:
+    def reserve_file(self, size: int) -> bool:
         """The same for files."""
-        if self.files + size > self.most_files:
+        if self.files + size > self.max_files:
             return False
         self.files += size
         return True

@@ -16,7 +16,7 @@ class State(Enum):
     """Ours: a request is whole, and is being answered."""
     FLUSH = auto()
     """The client's: it has been answered, and has to read that first."""
-    REST = auto()
+    DISCARD = auto()
     """The client's: it has been answered before all of its body came; the rest is read and dropped."""
     CLOSED = auto()
     """Nobody's: nothing is taken from it any more."""
