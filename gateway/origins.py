@@ -9,10 +9,10 @@ from chassis.http import origins
 from gateway.connection import Header
 
 _VARY = (b"vary", b"Origin")
-_SHOWN = (b"access-control-expose-headers", origins.SHOWN.encode())
+_SHOWN = (b"access-control-expose-headers", origins.EXPOSED_HEADERS.encode())
 _PREFLIGHT = [
-    (b"access-control-allow-methods", origins.METHODS.encode()),
-    (b"access-control-allow-headers", origins.TAKEN.encode()),
+    (b"access-control-allow-methods", origins.ALLOWED_METHODS.encode()),
+    (b"access-control-allow-headers", origins.ALLOWED_HEADERS.encode()),
     (b"access-control-max-age", b"%d" % origins.PREFLIGHT_SECONDS),
 ]
 _ORIGIN = re.compile(rb"\r\norigin:[ \t]*+([!-~]++)[ \t]*(?=\r\n)", re.IGNORECASE)

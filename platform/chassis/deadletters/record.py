@@ -75,7 +75,7 @@ class FailedRecord:
         The added headers take at most `sizes.DIAGNOSTICS` bytes, whatever was raised.
         """
         r = self.record
-        ours = {
+        added = {
             "id": self.id,
             "reason": self.reason,
             "error": privacy.scrub(f"{type(self.error).__name__}: {exceptions.message(self.error)}")[:LONGEST_ERROR],
@@ -89,9 +89,9 @@ class FailedRecord:
             "at": datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
         }
         if before := r.header(PREFIX + "redriven"):
-            ours["redriven-from"] = before
+            added["redriven-from"] = before
         kept = [(name, value) for name, value in r.headers if not name.startswith(PREFIX)]
-        return kept + [(PREFIX + name, _bytes(name, text)) for name, text in ours.items()]
+        return kept + [(PREFIX + name, _bytes(name, text)) for name, text in added.items()]
 
 
 def _bytes(name: str, text: str) -> bytes:

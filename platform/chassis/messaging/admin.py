@@ -57,12 +57,12 @@ class ConsumedTopicFilter(TopicFilter):
         return [(topic, topic) for topic in sorted(registry.handlers())]
 
 
-SHOWN_OF_KEY = 80
+SHOWN_KEY_LENGTH = 80
 
 
 def _short(key: str | None) -> str | None:
-    """As much of a key as a list shows: Kafka takes keys of a megabyte."""
-    return key if key is None or len(key) <= SHOWN_OF_KEY else f"{key[:SHOWN_OF_KEY]}…"
+    """Truncate a key for a list, since Kafka accepts keys of a megabyte."""
+    return key if key is None or len(key) <= SHOWN_KEY_LENGTH else f"{key[:SHOWN_KEY_LENGTH]}…"
 
 
 STATES = {

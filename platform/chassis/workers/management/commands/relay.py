@@ -22,7 +22,7 @@ class Command(BaseCommand):
         """Run the loop. Raises CommandError in a service without a database, and behind a pooler."""
         if settings.SERVICE_DATABASE is None:
             raise CommandError(f"{settings.SERVICE_NAME} has no database, and so no outbox: there is nothing to relay.")
-        session.go_direct()
+        session.bypass_pooler()
         stop = Stop(signal.SIGTERM, signal.SIGINT)
         with worker.serving("relay") as heartbeat:
             relay = Relay(stop, heartbeat)
