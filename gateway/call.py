@@ -1,4 +1,4 @@
-"""One request of one client: what it asks for, who answers it, and the answer on its way back."""
+"""A request of a client, with its handler and its response."""
 
 import asyncio
 from collections.abc import Callable, Coroutine
@@ -19,34 +19,34 @@ if TYPE_CHECKING:
     from gateway.routes import Route
 
 LEFT = 499
-"""What logs and metrics say of a client that left before its answer; nobody receives it."""
+"""The status in logs and metrics of requests whose client disconnected before the response. It is never sent."""
 
 
 class ClientLeft(Exception):
-    """The client has closed the connection; there is nobody to answer."""
+    """The client has closed the connection."""
 
 
 class Handler(Protocol):
-    """Who answers requests: the proxy, or Django's pages."""
+    """A handler of requests: the proxy, or Django's pages."""
 
     max_body: int
-    """Bytes of the largest body that it takes."""
+    """The size of the largest body that it accepts, in bytes."""
 
     keeps_body: bool
-    """Whether it wants to have the body; else it is counted and dropped."""
+    """Whether it needs the body; otherwise the body is counted and discarded."""
 
     def accept(self, call: "Call") -> None:
-        """Look at the head, before the body is read. Raises Refused."""
+        """Examine the head, before the body is read. Raises Refused."""
 
     def run(self, call: "Call") -> None:
-        """The whole request is here: answer it, and say `call.finish()` at the end. Does not raise."""
+        """Respond to the complete request, and call `call.finish()` at the end. Does not raise."""
 
     def fail(self, call: "Call", error: Exception) -> None:
-        """End a call that cannot be answered as it should be: ClientLeft, Refused, or what went wrong."""
+        """End a failed call. The error is ClientLeft, Refused or any other exception."""
 
 
 class Call:
-    """One request of one client. Its answer is written by `respond`, or by `start`, `write` and `end`."""
+    """A request of a client. The response is sent by `respond`, or by `start`, `write` and `end`."""
 
     __slots__ = (
         "_chunked", "_client", "_interruption", "_outgoing", "aborted", "body", "deadline", "handler", "head", "header",
@@ -74,45 +74,45 @@ class Call:
         self.started = False
         self.aborted = False
         self.reason = ""
-        """Why the gateway answers with a 5xx of its own, or breaks an answer off, for the log."""
+        """Why the gateway responded with a 5xx or aborted a response, for the log."""
         self.replica = ""
-        """Which replica was asked last, for the log."""
+        """The replica that was used last, for the log."""
         self.task: asyncio.Task[None] | None = None
         self.on_interrupt: Callable[[], None] | None = None
-        """Lets go of what this call holds while no task waits for it."""
+        """Releases the resources of this call while it has no task."""
         self.on_disconnect: Callable[[], None] | None = None
 
     @property
     def client(self) -> "Client":
-        """The connection that it came on."""
+        """The connection of the client."""
         return self._client
 
     @property
     def method(self) -> str:
-        """The request's method, in the case in which it came."""
+        """The request's method, as it was received."""
         return self.head.method
 
-    # --- its end before its time ---
+    # --- interruption ---
 
     def expire(self) -> None:
-        """Called by the clock (`watch.py`): its time is over."""
+        """The deadline has passed. Called by `watch.py`."""
         if self._client.awaits_body:
-            self.interrupt(Refused(408, "The request's body did not come in time.", ((b"connection", b"close"),)))
+            self.interrupt(Refused(408, "The request body was not received in time.", ((b"connection", b"close"),)))
         else:
-            self.interrupt(Refused(504, "The service did not answer in time.", reason="timeout"))
+            self.interrupt(Refused(504, "The service did not respond in time.", reason="timeout"))
 
     def abort(self) -> None:
-        """It could not be ended as it should be."""
+        """Close the connection, since the call could not be ended properly."""
         self._client.abort()
 
     def disconnected(self) -> None:
-        """The client has left."""
+        """The client has disconnected."""
         self.interrupt(ClientLeft())
         if self.on_disconnect is not None:
             self.on_disconnect()
 
     def interrupt(self, reason: Exception) -> None:
-        """End what is being done for this call; the first reason counts."""
+        """Stop processing this call. Only the first reason is recorded."""
         if self._interruption is not None:
             return
         self._interruption = reason
@@ -125,11 +125,11 @@ class Call:
 
     @property
     def interruption(self) -> Exception | None:
-        """Why this call's task was cancelled; None when it was not us."""
+        """Why this call's task was cancelled; None if it was cancelled otherwise."""
         return self._interruption
 
     def finish(self) -> None:
-        """Nothing more is done for this call: the connection may carry the next."""
+        """Release the resources of this call; the connection can process the next request."""
         self.task = self.on_interrupt = self.on_disconnect = None
         if self.body is not None:
             self.body.release()
@@ -139,22 +139,22 @@ class Call:
             self._outgoing = None
         self._client.call_finished(self)
 
-    # --- the answer ---
+    # --- response ---
 
     def respond(self, status: int, fields: list[Header], body: bytes) -> None:
-        """Send a whole answer with one write. What its length is stands in `fields`, or nothing does."""
+        """Send a complete response with one write. `fields` contain its length, if any."""
         self.status = status
         self.started = True
         head = responses.head(status, fields, close=self._client.is_last(fields))
         self._client.output.write(head if self.head.method == "HEAD" else head + body)
 
     def interim(self, status: int, fields: list[Header]) -> None:
-        """Send an interim answer (103, say), which HTTP/1.0 does not know."""
+        """Send an interim response, such as 103, unless the client uses HTTP/1.0."""
         if self.head.minor and not self.started:
             self._client.output.write(responses.interim(status, fields))
 
     def start(self, status: int, fields: list[Header]) -> None:
-        """Send the head of an answer, whose body follows by `write` and `end`."""
+        """Send the head of a response, followed by `write` and `end`."""
         self.status = status
         self.started = True
         if not responses.bodiless(status) and not any(name == b"content-length" for name, _ in fields):
@@ -167,17 +167,17 @@ class Call:
         self._outgoing = Outgoing(self._client.output, self._client.edge.room)
 
     async def write(self, data: bytes) -> None:
-        """Send a piece of the body, as fast as the client takes it; does not wait for that while there is room."""
+        """Send a part of the body. Does not wait for a slow client while there is room to buffer."""
         assert self._outgoing is not None
         await self._outgoing.send(b"%x\r\n%b\r\n" % (len(data), data) if self._chunked else data)
 
     async def drain(self) -> None:
-        """Wait until the client takes more."""
+        """Wait until the client accepts more data."""
         if not self._client.output.is_writable:
             await self._wait_for_client(self._client.output.drain())
 
     async def end(self) -> None:
-        """There is no more; waits until the client has taken all of it."""
+        """End the body, and wait until the client has received all of it."""
         assert self._outgoing is not None
         if self._chunked:
             await self._outgoing.send(b"0\r\n\r\n")
@@ -185,7 +185,7 @@ class Call:
             await self._wait_for_client(self._outgoing.sent())
 
     async def _wait_for_client(self, until: Coroutine[None, None, None]) -> None:
-        # It is the client's turn: its place may be needed for another.
+        # While the client is the one to act, the connection may be closed in favour of another.
         self._client.edge.connections.mark_waiting(self._client)
         try:
             await until
@@ -195,7 +195,7 @@ class Call:
         self._client.edge.connections.mark_working(self._client)
 
     def refuse(self, refused: Refused) -> None:
-        """Respond with a problem, or, in the middle of an answer, leave it broken off so that the client can tell."""
+        """Respond with a problem. After the response has started, abort it, so that the client notices."""
         if self.started:
             self.aborted = True
             self.reason = self.reason or refused.reason

@@ -1,6 +1,6 @@
-"""One HTTP/1.1 connection to a service: writes a request, parses the response, holds back what a client is too slow for.
+"""An HTTP/1.1 connection to a service: writes a request and parses the response, with backpressure for slow clients.
 
-A protocol and a future, no streams and no tasks: an answer that comes in one piece wakes its reader once.
+It uses a protocol and a future, without streams and tasks: a response that arrives in one piece wakes its reader once.
 """
 
 import asyncio
@@ -10,10 +10,10 @@ from typing import cast
 import httptools
 
 MAX_BUFFERED = 65_536
-"""Bytes of an answer that wait for the client; then the service is not read any further."""
+"""Bytes of a response that may be buffered for the client before reading from the service is paused."""
 
 MAX_HEADER_BYTES = 65_536
-"""A service that sends more header than this is broken."""
+"""The limit of a response header in bytes; a larger one is an invalid response."""
 
 Header = tuple[bytes, bytes]
 
@@ -23,11 +23,11 @@ class UpstreamError(Exception):
 
 
 class NotConnected(UpstreamError):
-    """No connection could be made, so nothing was sent."""
+    """No connection could be established, so nothing was sent."""
 
 
 class ConnectTimeout(NotConnected):
-    """No connection could be made in time, so nothing was sent."""
+    """No connection could be established in time, so nothing was sent."""
 
 
 class ClosedWithoutResponse(UpstreamError):
@@ -35,11 +35,11 @@ class ClosedWithoutResponse(UpstreamError):
 
 
 class InvalidResponse(UpstreamError):
-    """The service closed in the middle of its response, or sent what is not HTTP."""
+    """The service closed the connection within its response, or the response is not valid HTTP."""
 
 
 class Response:
-    """What the service answers; its body grows while it is read."""
+    """The response of a service. Its body grows while it is read."""
 
     __slots__ = (
         "bodiless",
@@ -70,18 +70,18 @@ class Response:
         self.error: Exception | None = None
         self.waiter: asyncio.Future[None] | None = None
         self.interim: Callable[[int, list[Header]], None] | None = None
-        """Takes interim answers (103, say) as they come."""
+        """Called with each interim response, such as 103."""
         self.listener: Callable[[], None] | None = None
-        """Called once, instead of waking the waiter, when there is something to be seen."""
+        """Called once, instead of waking the waiter, when the response changes."""
 
     def fail(self, error: Exception) -> None:
-        """Let the reader find `error` where the answer should have gone on; the first one stands."""
+        """Record the error for the reader. Only the first error is recorded."""
         if self.error is None:
             self.error = error
             self.wake()
 
     def wake(self) -> None:
-        """Let the reader look again."""
+        """Wake the reader."""
         listener = self.listener
         if listener is not None:
             self.listener = None
@@ -93,7 +93,7 @@ class Response:
 
 
 class Connection(asyncio.Protocol):
-    """A connection to one replica; carries one exchange at a time."""
+    """A connection to a replica, used by one exchange at a time."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
@@ -107,11 +107,11 @@ class Connection(asyncio.Protocol):
         self._keep = False
         self.idle_since = 0.0
 
-    # --- what the pool and the proxy use ---
+    # --- for the pool and the proxy ---
 
     @property
     def usable(self) -> bool:
-        """Whether another request may be sent on it."""
+        """Whether another request can be sent on it."""
         return self._transport is not None and self._response is None and not self._transport.is_closing()
 
     def begin(
@@ -122,9 +122,9 @@ class Connection(asyncio.Protocol):
         bodiless: bool,
         interim: Callable[[int, list[Header]], None] | None = None,
     ) -> Response:
-        """Send the head of a request with its body; `complete` says that this is all of it, else `send` follows.
+        """Send the head of a request with its body. Unless `complete`, the rest of the body follows by `send`.
 
-        `bodiless`: the answer has no body whatever its header says, as the request is a HEAD.
+        With `bodiless` the response has no body regardless of its header, since the request is a HEAD.
         """
         response = self._response = Response(bodiless=bodiless)
         response.interim = interim
@@ -138,7 +138,7 @@ class Connection(asyncio.Protocol):
         return response
 
     async def send(self, pieces: Iterable[bytes], response: Response) -> None:
-        """Send the rest of the request as fast as the service takes it, or until it answers without having it all."""
+        """Send the rest of the request as fast as the service accepts it, or until it responds early."""
         for piece in pieces:
             if response.status or response.error is not None or self._transport is None or self._transport.is_closing():
                 return
@@ -148,14 +148,14 @@ class Connection(asyncio.Protocol):
         self._request_sent = True
 
     async def head(self, response: Response) -> None:
-        """Wait until status and headers are there. Raises UpstreamError."""
+        """Wait for status and headers. Raises UpstreamError."""
         while not response.status and response.error is None:
             await self._more(response)
         if response.error is not None:
             raise response.error
 
     async def body(self, response: Response) -> bytes:
-        """The next piece of the body, all that is there; empty at its end. Raises UpstreamError."""
+        """Wait for the next part of the body; empty at its end. Raises UpstreamError."""
         while not response.chunks:
             if response.error is not None:
                 raise response.error
@@ -165,7 +165,7 @@ class Connection(asyncio.Protocol):
         return self.take(response)
 
     def take(self, response: Response) -> bytes:
-        """All of the body that is there now, without waiting."""
+        """The part of the body that has been received, without waiting."""
         chunks = response.chunks
         if not chunks:
             return b""
@@ -177,7 +177,7 @@ class Connection(asyncio.Protocol):
         return data
 
     def finished(self) -> bool:
-        """Whether the exchange is over and the connection can carry another; ends the exchange."""
+        """End the exchange. Returns whether it was complete, so that the connection can be reused."""
         response = self._response
         self._response = None
         if response is None or not response.complete or not self._keep or not self._request_sent:
@@ -187,7 +187,7 @@ class Connection(asyncio.Protocol):
         return True
 
     def abort(self) -> None:
-        """Close at once, whatever is under way: the service sees that nobody waits any more."""
+        """Close immediately, so that the service notices that the response is no longer needed."""
         self._response = None
         if self._transport is not None:
             self._transport.abort()
@@ -202,14 +202,14 @@ class Connection(asyncio.Protocol):
     # --- asyncio.Protocol ---
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """The connection stands."""
+        """The connection is established."""
         self._transport = cast("asyncio.Transport", transport)
 
     def data_received(self, data: bytes) -> None:
-        """Parse what came; wake the reader once for all of it."""
+        """Parse the data, and wake the reader once for all of it."""
         response = self._response
         if response is None or (response.complete and data):
-            # Nobody asked for this: the connection is out of step, and the next answer on it could be another's.
+            # Unsolicited data: the connection is out of sync, and the next response could belong to another request.
             self._keep = False
             self._close()
             return
@@ -227,7 +227,7 @@ class Connection(asyncio.Protocol):
             self._broken(response)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """The service has closed, or the network has."""
+        """The service or the network has closed the connection."""
         response = self._response
         if response is not None and not response.complete:
             if response.until_eof and exc is None and response.error is None:
@@ -240,12 +240,12 @@ class Connection(asyncio.Protocol):
         self.resume_writing()
 
     def pause_writing(self) -> None:
-        """The service does not take what we send."""
+        """The service does not accept more data."""
         if self._writable is None:
             self._writable = self._loop.create_future()
 
     def resume_writing(self) -> None:
-        """It does again."""
+        """The service accepts data again."""
         if self._writable is not None:
             if not self._writable.done():
                 self._writable.set_result(None)
@@ -254,21 +254,21 @@ class Connection(asyncio.Protocol):
     # --- httptools ---
 
     def on_message_begin(self) -> None:
-        """A status line begins: of the response, of an interim one before it, or of one that nobody asked for."""
+        """A status line begins: of the response, of an interim response, or of an unsolicited one."""
         self._heads += 1
         response = self._response
         if response is None or response.complete:
             self._keep = False
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """Keep a header; those after the body (trailers) are dropped, as nobody is told that we would take them."""
+        """Store a header field. Trailers are discarded, since the gateway does not announce that it accepts them."""
         response = self._response
         if response is None or response.status:
             return
         response.headers.append((name.lower(), value))
 
     def on_headers_complete(self) -> None:
-        """Find out how the body is framed; refuse what two readers could read in two ways."""
+        """Determine the framing of the body, and reject ambiguous framing."""
         response = self._response
         if response is None or response.complete:
             return
@@ -293,7 +293,7 @@ class Connection(asyncio.Protocol):
         response.status = status
 
     def on_body(self, body: bytes) -> None:
-        """Keep a piece of the body; too much of it stops the reading until the client has taken it."""
+        """Store a part of the body, and pause reading while too much is buffered."""
         response = self._response
         if response is None or response.complete:
             self._keep = False
@@ -305,16 +305,16 @@ class Connection(asyncio.Protocol):
             self._transport.pause_reading()
 
     def on_message_complete(self) -> None:
-        """The response is whole, unless it was an interim one."""
+        """The response is complete, unless it was an interim one."""
         response = self._response
         if response is not None and response.status and not response.complete:
             response.complete = True
             self._keep = self._parser.should_keep_alive()
 
-    # --- within ---
+    # --- internal ---
 
     def _skip_body(self, response: Response) -> None:
-        # The parser cannot be told that a HEAD's answer ends here, so it is replaced by a new one.
+        # The parser cannot be told that the response to a HEAD ends here, so it is replaced.
         self._keep = self._parser.should_keep_alive()
         self._parser = httptools.HttpResponseParser(self)
         response.complete = True
@@ -327,7 +327,7 @@ class Connection(asyncio.Protocol):
     def _broken(self, response: Response) -> None:
         self._keep = False
         if not response.complete:
-            # What was read of a broken response is not believed either.
+            # The part that was parsed before the error is not used either.
             response.fail(InvalidResponse())
         self._close()
 

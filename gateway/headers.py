@@ -1,7 +1,7 @@
-"""What of a header is passed on, in both directions: RFC 9110's hop-by-hop fields go, ours come.
+"""Forwards header fields in both directions: removes hop-by-hop fields (RFC 9110) and adds those of the gateway.
 
-Whoever writes to the service decides what it believes. So the X-Forwarded fields, the request id and the framing are
-always the gateway's own, and a name with an underscore is dropped: WSGI takes `X_Request_Id` for `X-Request-Id`.
+Services trust the fields that they receive. Therefore the X-Forwarded fields, the request id and the framing are always
+those of the gateway, and names with an underscore are dropped, since WSGI treats `X_Request_Id` like `X-Request-Id`.
 """
 
 import random
@@ -16,7 +16,7 @@ from chassis.observability import correlation
 from gateway.connection import Header
 from gateway.problems import Refused
 
-# Looked at one by one, and written anew or not at all.
+# Handled individually: rewritten or not forwarded.
 _OWN = frozenset(
     {
         b"host", b"content-length", b"transfer-encoding", b"expect", b"x-request-id", b"traceparent", b"tracestate",
@@ -32,7 +32,7 @@ _NOT_RETURNED = frozenset(
     }
 )  # fmt: skip
 
-_random = random.Random()  # noqa: S311  seeded by the system, as the ids must differ between processes
+_random = random.Random()  # noqa: S311  seeded by the system, since ids must differ between processes
 _UUID_MASK = ~(0xF << 76 | 0x3 << 62)
 _UUID_VERSION = 4 << 76 | 2 << 62
 
@@ -41,23 +41,23 @@ _PREFIX = re.compile(rb"(/[A-Za-z0-9_~-][A-Za-z0-9._~-]*){1,8}")
 
 @dataclass(slots=True)
 class RequestHeader:
-    """A request's header: the lines that pass unchanged, and the fields that the gateway looks at."""
+    """A request header: the lines that are forwarded unchanged, and the fields that the gateway handles itself."""
 
     lines: list[bytes]
     own: dict[bytes, bytes]
 
     @property
     def content_types(self) -> int:
-        """How many Content-Type fields there are."""
+        """The number of Content-Type fields."""
         return sum(line.startswith(b"content-type:") for line in self.lines)
 
     @property
     def has_idempotency_key(self) -> bool:
-        """Whether the client has thought of repeats itself."""
+        """Whether the client sent an Idempotency-Key."""
         return any(line.startswith(b"idempotency-key:") for line in self.lines)
 
     def request_id(self) -> str:
-        """The client's request id when it is a sane token, else a new one."""
+        """The client's request id if it is a valid token, otherwise a new one."""
         offered = self.own.get(b"x-request-id")
         if offered is not None:
             token = offered.decode("latin-1")
@@ -67,7 +67,7 @@ class RequestHeader:
 
 
 def read(headers: Iterable[Header]) -> RequestHeader:
-    """Part a request's header into what passes and what is ours. What of ours comes twice is joined by a comma."""
+    """Separate the fields that are forwarded from those of the gateway. Repeated fields of the gateway are joined by a comma."""
     lines: list[bytes] = []
     own: dict[bytes, bytes] = {}
     for name, value in headers:
@@ -88,13 +88,13 @@ def _without_nominated(lines: list[bytes], connection: bytes) -> list[bytes]:
 
 
 def _new_id() -> str:
-    # A random UUID like correlation.new()'s, without a system call for each: it must be unique, not secret.
+    # A random UUID like that of correlation.new(), but without a system call: it must be unique, not secret.
     text = f"{_random.getrandbits(128) & _UUID_MASK | _UUID_VERSION:032x}"
     return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
 
 
 class Forwarding:
-    """Writes the fields that tell a service who asked for what, and checks the host that was asked for."""
+    """Writes the fields that describe the original request to a service, and checks the requested host."""
 
     def __init__(self, *, allowed_hosts: list[str], proxies: Proxies, prefix: bytes) -> None:
         self._allowed = allowed_hosts
@@ -103,9 +103,9 @@ class Forwarding:
         self._hosts: set[bytes] = set()
 
     def lines(self, own: dict[bytes, bytes], *, client: str, host: bytes, minor: int) -> bytes:
-        """The X-Forwarded lines and Via. The client's own count only where it is a trusted proxy (TRUSTED_PROXIES).
+        """The X-Forwarded lines and Via. Those of the client are used only if it is a trusted proxy (TRUSTED_PROXIES).
 
-        Raises Refused (400) for a host that is not served here.
+        Raises Refused (400) for a host that is not served.
         """
         prefix, scheme, forwarded_for = self._prefix, b"http", client.encode()
         host = self.host(own, client=client, host=host)
@@ -126,7 +126,7 @@ class Forwarding:
         )
 
     def host(self, own: dict[bytes, bytes], *, client: str, host: bytes) -> bytes:
-        """The host that was asked for. Raises Refused (400) for one that is not served here."""
+        """The requested host. Raises Refused (400) for a host that is not served."""
         if self._proxies.trusts(client):
             host = own.get(b"x-forwarded-host", host)
         if host not in self._hosts:
@@ -136,26 +136,26 @@ class Forwarding:
     def _check(self, host: bytes) -> None:
         domain, _ = split_domain_port(host.decode("latin-1"))
         if not domain or not validate_host(domain, self._allowed):
-            raise Refused(400, "This host is not served here.")
-        # A wildcard in ALLOWED_HOSTS lets a client choose among endless names.
+            raise Refused(400, "This host is not served.")
+        # With a wildcard in ALLOWED_HOSTS there is no limit to the number of hosts.
         if len(self._hosts) < 1000:
             self._hosts.add(host)
 
 
 def interim(headers: list[Header]) -> list[Header]:
-    """The header of an interim answer as the client gets it."""
+    """The header of an interim response, for the client."""
     return [header for header in headers if header[0] not in _NOT_RETURNED and header[0] != b"content-length"]
 
 
 def returned(headers: list[Header], *, status: int, request_id: bytes) -> list[Header]:
-    """The header of an answer as the client gets it."""
+    """The header of a response, for the client."""
     bodiless = status in (204, 304)
     kept: list[Header] = []
     connection = b""
     for header in headers:
         name = header[0]
         if name not in _NOT_RETURNED:
-            # Of a body that does not come, the length is not told: a client may wait for it.
+            # Without a body there is no Content-Length: a client might wait for the body.
             if bodiless and name == b"content-length":
                 continue
             kept.append(header)

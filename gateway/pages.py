@@ -1,4 +1,4 @@
-"""The gateway's own pages: a call becomes an ASGI request to Django, which answers all that belongs to no service."""
+"""The gateway's own pages: Django handles requests that belong to no service, by ASGI."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
@@ -22,7 +22,7 @@ Django = Callable[
 ]
 
 POLICY = (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'")
-"""For answers that are no pages; Django says what a page may load."""
+"""For responses that are not pages; Django sets the policy of pages."""
 
 OPTIONS = [(b"allow", b"GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"), (b"content-length", b"0")]
 
@@ -34,7 +34,7 @@ logger = structlog.get_logger(__name__)
 
 
 class Pages:
-    """Answers what belongs to no service. Django gets no body: these pages take none."""
+    """Handles requests that belong to no service. Django gets no body, since these pages accept none."""
 
     max_body = MAX_DISCARDED
     keeps_body = False
@@ -85,37 +85,37 @@ class Pages:
             if call.interruption is None:
                 raise
             self.fail(call, call.interruption)
-        except Exception as error:  # noqa: BLE001  fail() says it
+        except Exception as error:  # noqa: BLE001  fail() logs it
             self.fail(call, error)
         else:
             if exchange.ended:
                 self._finish(call)
             else:
-                self.fail(call, call.interruption or RuntimeError("no answer"))
+                self.fail(call, call.interruption or RuntimeError("no response"))
 
 
 class _Exchange:
-    """ASGI's two functions for one call."""
+    """The two functions of ASGI, for one call."""
 
     def __init__(self, call: Call) -> None:
         self._call = call
-        self._left = asyncio.Event()
-        self._asked = False
+        self._disconnected = asyncio.Event()
+        self._body_received = False
         self._status = 0
         self._fields: list[Header] = []
         self.ended = False
-        call.on_disconnect = self._left.set
+        call.on_disconnect = self._disconnected.set
 
     async def receive(self) -> Message:
-        """The request's body, which is none; then whether the client has left."""
-        if not self._asked:
-            self._asked = True
+        """Return an empty body, then wait until the client disconnects."""
+        if not self._body_received:
+            self._body_received = True
             return {"type": "http.request", "body": b"", "more_body": False}
-        await self._left.wait()
+        await self._disconnected.wait()
         return {"type": "http.disconnect"}
 
     async def send(self, message: Message) -> None:
-        """Take a part of the answer."""
+        """Send a part of the response."""
         if message["type"] == "http.response.start":
             self._status = message["status"]
             self._fields = [(name.lower(), value) for name, value in message["headers"]]
@@ -123,7 +123,7 @@ class _Exchange:
             if b"content-security-policy" not in names:
                 self._fields.append(POLICY)
             if self._status == 405 and b"allow" not in names:
-                # A static file; RFC 9110 15.5.6 asks for it.
+                # For static files; RFC 9110 15.5.6 requires it.
                 self._fields.append((b"allow", b"GET, HEAD"))
             return
         if self.ended:
@@ -132,24 +132,24 @@ class _Exchange:
         call = self._call
         self.ended = not more
         if not call.started and not more:
-            self._whole(body)
+            self._send_complete(body)
             return
         if not call.started:
             call.start(self._status, self._fields)
         if body and call.method != "HEAD":
-            # Nobody else waits for a page: it comes as fast as the client reads it.
+            # Pages are sent as fast as the client reads them, without buffering.
             await call.drain()
             await call.write(body)
         if self.ended and call.method != "HEAD":
             await call.end()
 
-    def _whole(self, body: bytes) -> None:
+    def _send_complete(self, body: bytes) -> None:
         fields = self._fields
         if responses.bodiless(self._status):
             fields = [field for field in fields if field[0] != b"content-length"]
         else:
             if self._status >= 400 and not body and self._call.method != "HEAD":
-                # Static files say no more than the status.
+                # Responses for static files have no body.
                 path = self._call.head.path.decode("latin-1")
                 body = problems.body(self._status, "", instance=path, request_id=self._call.request_id)
                 fields = [field for field in fields if field[0] not in (b"content-length", b"content-type")]
@@ -160,10 +160,10 @@ class _Exchange:
 
 
 def options(call: Call) -> tuple[int, list[Header]] | None:
-    """Status and fields of the answer to an OPTIONS that is for the gateway itself; None for every other request.
+    """Status and fields of the response to an OPTIONS for the gateway itself; None for every other request.
 
-    That is one of everything, one that may go no further (RFC 9110 7.6.2), and the preflight of a front-end that is named:
-    its page shall see what the gateway says while a service is away.
+    These are `OPTIONS *`, OPTIONS with `Max-Forwards: 0` (RFC 9110 7.6.2), and preflights from allowed origins, whose pages
+    can then read the gateway's errors while a service is unavailable.
     """
     if call.method != "OPTIONS":
         return None

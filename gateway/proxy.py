@@ -1,7 +1,7 @@
-"""How a request gets to its service and the answer back: checked, bounded, timed, told apart by a request id.
+"""Forwards a request to its service and the response to the client, with checks, limits and a request id.
 
-A service hears of a request when all of it is here, and nothing of it waits for the client after that. This runs before
-Django, whose request cycle would take ten times as long as everything here.
+A service receives a request only when it is complete, and never waits for the client. The proxy runs before Django, whose
+request cycle would take ten times as long.
 """
 
 import asyncio
@@ -27,9 +27,9 @@ WITH_BODY = frozenset({"POST", "PUT", "PATCH"})
 
 @dataclass(slots=True)
 class DirectExchange:
-    """A request that was sent on without a task that waits for its response: the way of most of them.
+    """An exchange without a task, which most requests need not have.
 
-    Nothing here waits or tries again. As soon as any of that is called for, a task takes over.
+    It cannot wait or retry. If that becomes necessary, a task takes over.
     """
 
     proxy: "Proxy"
@@ -38,7 +38,7 @@ class DirectExchange:
     exchange: Exchange
 
     def on_response(self) -> None:
-        """Something of the response is there: when it is all of it, the client gets it."""
+        """Forward the response if it is complete; otherwise start a task."""
         call, response = self.call, self.exchange.response
         call.on_interrupt = None
         if not response.complete or response.error is not None:
@@ -48,19 +48,19 @@ class DirectExchange:
             body = b"".join(response.chunks)
             self.exchange.end()
             call.respond(response.status, _fields(call, response, body), body)
-        except Exception as error:  # noqa: BLE001  fail() says it; here it would end the connection to the service
+        except Exception as error:  # noqa: BLE001  fail() logs it; raised here, it would close the connection to the service
             self.proxy.fail(call, error)
         else:
             self.proxy.finish(call)
 
     def cancel(self) -> None:
-        """Nobody waits for the answer any more."""
+        """End the exchange: its response is no longer needed."""
         self.exchange.response.listener = None
         self.exchange.end()
 
 
 class Proxy:
-    """Answers the paths that belong to services. Holds request bodies of up to `max_body` bytes."""
+    """Handles the paths of services. Accepts request bodies of up to `max_body` bytes."""
 
     keeps_body = True
 
@@ -98,10 +98,10 @@ class Proxy:
         heads.check_bounds(call.head.fields)
 
     def run(self, call: Call) -> None:
-        """See Handler. Where an idle connection and an answer in one piece make it possible, without a task."""
+        """See Handler. Works without a task if a connection is idle and the response arrives in one piece."""
         try:
             request = self._request(call)
-        except Exception as error:  # noqa: BLE001  fail() says it
+        except Exception as error:  # noqa: BLE001  fail() logs it
             self.fail(call, error)
             return
         if request.repeatable and request.more is None:
@@ -115,7 +115,7 @@ class Proxy:
         self.start_task(call, request)
 
     def start_task(self, call: Call, request: Request, exchange: Exchange | None = None) -> None:
-        """Go on in a task; `exchange`: the request has been sent already."""
+        """Continue in a task. `exchange` is given if the request has already been sent."""
         call.task = self._loop.create_task(self._serve(call, request, exchange))
 
     def fail(self, call: Call, error: Exception) -> None:
@@ -132,13 +132,13 @@ class Proxy:
             self.finish(call)
 
     def finish(self, call: Call) -> None:
-        """The call is over, one way or the other: count and log it."""
+        """End the call: count and log it."""
         self._in_flight -= 1
         self._watch.remove(call)
         try:
             self._record(call)
         finally:
-            # Whatever fails there: the connection goes on, or is closed.
+            # Even if recording fails, the connection continues or is closed.
             call.finish()
 
     def _record(self, call: Call) -> None:
@@ -163,7 +163,7 @@ class Proxy:
             if call.interruption is None:
                 raise
             failure = call.interruption
-        except Exception as error:  # noqa: BLE001  fail() says it
+        except Exception as error:  # noqa: BLE001  fail() logs it
             failure = error
         call.replica = request.replica
         if failure is None:
@@ -200,7 +200,7 @@ class Proxy:
 
 
 def _fields(call: Call, response: Response, body: bytes) -> list[Header]:
-    """The header of the answer; where the whole body is there and nothing says how long it is, this does."""
+    """The header of the response, with Content-Length if the body is complete and its length is not given."""
     fields = headers.returned(response.headers, status=response.status, request_id=call.request_id.encode())
     if response.complete and not response.sized and response.status not in (204, 304) and call.method != "HEAD":
         fields.append((b"content-length", b"%d" % len(body)))
@@ -208,9 +208,9 @@ def _fields(call: Call, response: Response, body: bytes) -> list[Header]:
 
 
 async def _respond(call: Call, exchange: Exchange) -> None:
-    """Pass the answer on: at once when it is all there, else piece by piece, as the service sends it.
+    """Forward the response: immediately if it is complete, otherwise in parts as they arrive.
 
-    The service is free again when all of it is here, however slowly the client reads.
+    The connection to the service is released once the response is complete, however slowly the client reads.
     """
     connection, response = exchange.connection, exchange.response
     body = connection.take(response)
@@ -229,13 +229,13 @@ async def _respond(call: Call, exchange: Exchange) -> None:
 
 
 def _target(head: heads.Head) -> bytes:
-    """What the service is asked for: its own path, and the query as it came. Raises Refused (400)."""
-    if routes.climbs(head.path):
-        raise Refused(400, "The path has dot segments.")
+    """The target for the service: its own path and the unchanged query. Raises Refused (400)."""
+    if routes.has_dot_segments(head.path):
+        raise Refused(400, "The path contains dot segments.")
     path = routes.to_service(head.path)
     return b"%b?%b" % (path, head.query) if head.query else path
 
 
 def _max_forwards(value: bytes) -> bytes:
-    """The field with one less, or nothing where it is no number (RFC 9110 7.6.2)."""
+    """The decremented field; empty if it is not a number (RFC 9110 7.6.2)."""
     return b"Max-Forwards: %d\r\n" % (int(value) - 1) if value.isdigit() and len(value) < 10 else b""

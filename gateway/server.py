@@ -1,6 +1,6 @@
-"""The process that `manage.py serve` is: one event loop, listening until it is told to end, and then draining.
+"""The process of `manage.py serve`: one event loop that listens until it is stopped, and then drains.
 
-The connections themselves are in `gateway/edge/`.
+The connections are implemented in `gateway/edge/`.
 """
 
 import asyncio
@@ -23,13 +23,13 @@ from gateway.origins import Origins
 from gateway.watch import Watch
 
 SHUTDOWN_SECONDS = 12
-"""After the listeners are closed, requests under way have this long."""
+"""How long requests in progress may take after the listeners are closed."""
 
 log = structlog.get_logger(__name__)
 
 
 class Server:
-    """Serves until it is told to end. A second signal does not wait for the drain."""
+    """Serves until it is stopped. A second signal skips the drain."""
 
     def __init__(self, host: str, port: int) -> None:
         self._host = host
@@ -38,7 +38,7 @@ class Server:
         self._skip_drain = asyncio.Event()
 
     async def run(self) -> None:
-        """Serve. Raises SystemExit where it cannot listen."""
+        """Serve. Raises SystemExit if it cannot listen."""
         self._handle_signals()
         edge, application = self._edge()
         await self._listen(edge)
@@ -52,10 +52,10 @@ class Server:
         edge.shut_down()
         await _wait_closed(edge.connections)
         edge.abort()
-        # One turn of the loop, in which the tasks of connections that were cut off end.
+        # One iteration of the loop, in which the tasks of aborted connections end.
         await asyncio.sleep(0)
         application.close()
-        log.info("ended")
+        log.info("stopped")
 
     def _edge(self) -> tuple[Edge, Gateway]:
         from gateway.asgi import application as pages
@@ -86,7 +86,7 @@ class Server:
                 sys.exit(1)
 
     def _handle_signals(self) -> None:
-        # Under runserver's reloader this is another thread, and the signals are the reloader's.
+        # Under runserver's reloader this is not the main thread, and the reloader handles signals.
         if threading.current_thread() is threading.main_thread():
             loop = asyncio.get_running_loop()
             loop.add_signal_handler(signal.SIGTERM, self._stop)
@@ -103,9 +103,9 @@ class Server:
 
 
 def serve(host: str, port: int) -> None:
-    """Serve until SIGTERM or SIGINT; then requests under way are still answered, and the process ends with 0.
+    """Serve until SIGTERM or SIGINT, then complete the requests in progress and exit with 0.
 
-    After SIGTERM the gateway is not ready, and serves on for GATEWAY_DRAIN_SECONDS first (`drain.py`).
+    After SIGTERM the gateway is not ready, but keeps serving for GATEWAY_DRAIN_SECONDS (`drain.py`).
     """
 
     async def run() -> None:
@@ -116,7 +116,7 @@ def serve(host: str, port: int) -> None:
 
 
 async def _wait_at_most(event: asyncio.Event, seconds: float) -> None:
-    """Wait for the event, but not longer than this."""
+    """Wait for the event, at most this long."""
     try:
         async with asyncio.timeout(seconds):
             await event.wait()
@@ -125,17 +125,17 @@ async def _wait_at_most(event: asyncio.Event, seconds: float) -> None:
 
 
 async def _wait_closed(connections: Connections) -> None:
-    """Wait until all connections are closed, but not for too long."""
+    """Wait until all connections are closed, at most SHUTDOWN_SECONDS."""
     try:
         async with asyncio.timeout(SHUTDOWN_SECONDS):
             while len(connections):
                 await asyncio.sleep(0.02)
     except TimeoutError:
-        log.warning("requests under way are cut off", connections=len(connections), after_seconds=SHUTDOWN_SECONDS)
+        log.warning("aborting requests in progress", connections=len(connections), after_seconds=SHUTDOWN_SECONDS)
 
 
 def _tune_garbage_collection() -> None:
-    """What is loaded by now stays: to look at it again and again would cost 8 % of each request."""
+    """Exclude the loaded modules from garbage collection, which would otherwise take 8 % of each request."""
     gc.collect()
     gc.freeze()
     gc.set_threshold(10_000, 20, 20)

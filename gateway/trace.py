@@ -1,7 +1,7 @@
-"""The trace that a proxied request belongs to: continued from the client's `traceparent`, or begun here.
+"""The trace of a proxied request: continued from the client's `traceparent`, or started here.
 
-With an exporter this is a span of the SDK. Without one (`OTEL_TRACES_EXPORTER` unset) nothing would be recorded, and
-the SDK's way to two random numbers costs a tenth of the whole request: they are made by hand.
+With an exporter this is a span of the SDK. Without one (`OTEL_TRACES_EXPORTER` unset) nothing is recorded, and the ids are
+generated here, since the SDK would take a tenth of the whole request for that.
 """
 
 import random
@@ -16,7 +16,7 @@ from opentelemetry.trace import Span, SpanKind, Status, StatusCode
 
 from chassis.observability import tracing
 
-# https://www.w3.org/TR/trace-context-2/: only versions after 00 may have more behind the flags, and ff is none.
+# https://www.w3.org/TR/trace-context-2/: only versions after 00 may have more fields after the flags, and ff is not a version.
 _TRACEPARENT = re.compile(
     rb"(?!ff)([0-9a-f]{2})-(?!0{32})([0-9a-f]{32})-(?!0{16})([0-9a-f]{16})-([0-9a-f]{2})((?:-.*)?)"
 )
@@ -25,14 +25,14 @@ _MEMBER = re.compile(
 )
 _MAX_MEMBERS = 32
 _KNOWN_FLAGS = 0x03
-"""Sampled, and random trace id; others are not passed on, as nobody knows what they promise."""
+"""Sampled, and random trace id. Other flags are not forwarded, since their meaning is unknown."""
 
 _random = random.Random()  # noqa: S311  ids, not secrets
 
 
 @dataclass(slots=True)
 class Trace:
-    """Trace id and span id in hexadecimal, the headers that tell the service, and the span where one is recorded."""
+    """Trace id and span id in hexadecimal, the headers for the service, and the span if one is recorded."""
 
     trace_id: str
     span_id: str
@@ -41,7 +41,7 @@ class Trace:
     span: Span | None = None
 
     def end(self, status: int) -> None:
-        """The request has been answered with `status`."""
+        """End the span with the status of the response."""
         if self.span is not None:
             self.span.set_attribute("http.response.status_code", status)
             if status >= 500:
@@ -50,7 +50,7 @@ class Trace:
 
 
 def begin(traceparent: bytes | None, tracestate: bytes | None, *, method: str, route: str) -> Trace:
-    """The trace of one request. A broken `traceparent` begins a new trace, without the client's `tracestate`."""
+    """The trace of a request. An invalid `traceparent` starts a new trace, without the client's `tracestate`."""
     known = _TRACEPARENT.fullmatch(traceparent) if traceparent is not None else None
     if known is not None and known[1] == b"00" and known[5]:
         known = None
@@ -65,7 +65,7 @@ def begin(traceparent: bytes | None, tracestate: bytes | None, *, method: str, r
 
 
 def _clean(tracestate: bytes) -> bytes:
-    """The members, without empty ones; nothing where one of them is broken or there are too many."""
+    """The members without empty ones; empty if one of them is invalid or there are too many."""
     members = [member for part in tracestate.split(b",") if (member := part.strip(b" \t"))]
     if len(members) > _MAX_MEMBERS or not all(_MEMBER.fullmatch(member) for member in members):
         return b""
@@ -74,7 +74,7 @@ def _clean(tracestate: bytes) -> bytes:
 
 @cache
 def recording() -> bool:
-    """Whether spans go anywhere."""
+    """Whether spans are recorded."""
     provider = trace.get_tracer_provider()
     return isinstance(provider, TracerProvider) and provider.sampler is not ALWAYS_OFF
 

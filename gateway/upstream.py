@@ -1,4 +1,4 @@
-"""The replicas of one service: whose turn it is, which connections wait for further use, what may be sent twice."""
+"""The replicas of a service: load balancing, connection pooling and retries."""
 
 import asyncio
 from collections.abc import Callable, Iterable, Sequence
@@ -9,13 +9,13 @@ from gateway import metrics
 from gateway.connection import ClosedWithoutResponse, Connection, ConnectTimeout, Header, NotConnected, Response
 
 KEEP_ALIVE_SECONDS = 30.0
-"""An idle connection is closed after this long: well before the service does it (75 s), so that both seldom meet."""
+"""How long idle connections are kept: well below the 75 s of the services, to avoid races."""
 
 MAX_IDLE = 128
-"""Idle connections that are kept for each replica."""
+"""Maximum number of idle connections per replica."""
 
 COOL_DOWN_SECONDS = 1.0
-"""A replica that could not be reached comes last for this long."""
+"""How long a replica that could not be reached is tried last."""
 
 
 @dataclass(slots=True)
@@ -40,20 +40,20 @@ class Replica:
 
 @dataclass(slots=True)
 class Request:
-    """A request in the form that goes over the wire; the Host header goes between `start` and `rest`."""
+    """A request as sent to a service. The Host field is inserted between `start` and `rest`."""
 
     start: bytes
     rest: bytes
     body: bytes
     repeatable: bool
-    """Whether the service does the same when it gets it twice."""
+    """Whether the request has its effect once even if it is received twice."""
     is_head: bool = False
     more: Callable[[], Iterable[bytes]] | None = None
-    """The body piece by piece, where it is too large to go with the head."""
+    """The body in parts, if it is too large to be sent with the head."""
     interim: Callable[[int, list[Header]], None] | None = None
-    """Takes interim answers."""
+    """Called with each interim response."""
     replica: str = ""
-    """Which replica was asked last, for the log."""
+    """The replica that was used last, for the log."""
 
 
 @dataclass(slots=True)
@@ -67,9 +67,9 @@ class Exchange:
     ended: bool = False
 
     async def head(self, request: Request) -> "Exchange":
-        """Send what is left of the request, and wait for status and headers of the response.
+        """Send the rest of the request, and wait for status and headers of the response.
 
-        Raises UpstreamError; then the exchange has ended.
+        Raises UpstreamError after ending the exchange.
         """
         try:
             if request.more is not None:
@@ -81,7 +81,7 @@ class Exchange:
         return self
 
     def end(self) -> None:
-        """Give the connection back, or close it when the exchange is not over."""
+        """Return the connection to the pool, or close it if the exchange is incomplete."""
         if self.ended:
             return
         self.ended = True
@@ -92,7 +92,7 @@ class Exchange:
 
 
 class Upstream:
-    """The replicas of one service, in turn."""
+    """The replicas of a service, used in turn."""
 
     def __init__(self, service: str, urls: Sequence[str], *, connect_timeout: float) -> None:
         self.service = service
@@ -103,9 +103,9 @@ class Upstream:
         self._loop = asyncio.get_running_loop()
 
     async def exchange(self, request: Request, begun: Exchange | None = None) -> Exchange:
-        """Send a request and wait for the head of its answer; once more when the connection was closed without any.
+        """Send a request, and wait for the head of the response. Retry once if the connection was closed without a response.
 
-        Once more only what is `repeatable`, and on a new connection. `begun`: it has been sent the first time already.
+        Only `repeatable` requests are retried, on a new connection. `begun` is given if the request has already been sent.
         Raises UpstreamError.
         """
         exchange = begun or await self.send(request)
@@ -115,15 +115,15 @@ class Upstream:
             if not request.repeatable:
                 raise
         metrics.RETRIES.labels(self.service).inc()
-        # The other idle connections of that replica are as stale as this one was.
+        # The other idle connections of that replica are probably stale too.
         _close_all(exchange.replica.idle)
         return await (await self.send(request, fresh=True)).head(request)
 
     async def send(self, request: Request, *, fresh: bool = False) -> Exchange:
-        """Send a request to the replica whose turn it is; to the next one where it cannot be reached.
+        """Send a request to the next replica in turn; if it cannot be reached, to the following ones.
 
-        An idle connection may be closed by the service in the moment in which we use it, so what cannot be repeated
-        goes on a new one (`fresh`). Raises NotConnected when no replica can be reached.
+        The service may close an idle connection just as it is used, so requests that are not repeatable use a new connection
+        (`fresh`). Raises NotConnected if no replica can be reached.
         """
         fresh = fresh or not request.repeatable
         failure = NotConnected()
@@ -139,7 +139,7 @@ class Upstream:
         raise failure
 
     def send_at_once(self, request: Request) -> Exchange | None:
-        """Send a request on an idle connection to the replica whose turn it is; None when there is none."""
+        """Send a request on an idle connection to the next replica in turn; None if it has no idle connection."""
         replica = self._in_turn()[0]
         connection = self._idle(replica)
         return self._begin(request, replica, connection) if connection is not None else None

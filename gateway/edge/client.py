@@ -1,7 +1,7 @@
-"""One client's connection: its requests, one after the other, and what it may not do.
+"""The connection of a client: parses its requests, one after the other, and enforces limits.
 
-Requests are answered in the order in which they came: the next one is not looked at before the last one is answered. A
-connection is never open without a deadline, except while a request is under way, which has one itself.
+Requests are processed in order: the next one is parsed only after the response to the previous one. A connection always
+has a deadline, except while a request is in progress, which has its own.
 """
 
 import asyncio
@@ -26,23 +26,23 @@ if TYPE_CHECKING:
 logger = structlog.get_logger(__name__)
 
 HEAD_SECONDS = 10.0
-"""A request's header that takes longer is given up, and so is a new connection that stays silent."""
+"""Time limit for receiving a request header, also on a new connection."""
 
 KEEP_ALIVE_SECONDS = 65.0
-"""An idle connection of a client is closed after this long."""
+"""How long an idle connection is kept."""
 
 FLUSH_SECONDS = 10.0
-"""A client that has been answered and does not read its answers gets no further ones, and is cut off after this long."""
+"""How long a client may take to read pending responses, before the next request is processed, until it is disconnected."""
 
 CLOSE_SECONDS = 5.0
-"""A connection that is closed has this long to be gone: to read the last answer, and to stop sending."""
+"""How long a client may take to read the last response and stop sending after the connection is closed."""
 
 PROBE_SECONDS = 0.5
-"""When a client that has half-closed is looked after; then again after twice that, and so on."""
+"""Time until a half-closed connection is first probed; it doubles after each probe."""
 
 
 class Client(asyncio.Protocol):
-    """See above. The application behind it is `Edge.application`."""
+    """The connection of a client. Requests are passed to `Edge.application`."""
 
     __slots__ = (
         "_buffer", "_call", "_continue_pending", "_discarded", "_eof", "_framing", "_has_responded", "_paused", "_probe_at",
@@ -74,7 +74,7 @@ class Client(asyncio.Protocol):
     # --- asyncio.Protocol ---
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """A client has come."""
+        """A client has connected."""
         self._transport = cast("asyncio.Transport", transport)
         self.output = Output(self._transport)
         peer = transport.get_extra_info("peername")
@@ -87,12 +87,12 @@ class Client(asyncio.Protocol):
         self.deadline = self.edge.loop.time() + HEAD_SECONDS
 
     def data_received(self, data: bytes) -> None:
-        """Take what came as far as it is this connection's turn."""
+        """Parse the data, or buffer it while a request is in progress."""
         if self._state is State.CLOSED:
             self._discard(data)
             return
         if self._state is State.IDLE and not self._buffer and heads.is_complete(data):
-            # Nearly always: one request without a body, in one piece.
+            # The usual case: one request without a body, in one piece.
             self._proceed(data)
             return
         self._buffer += data
@@ -104,7 +104,7 @@ class Client(asyncio.Protocol):
         self._proceed()
 
     def eof_received(self) -> bool:
-        """The client sends no more: it gets the answers that it still waits for. Whether to keep the connection."""
+        """The client has half-closed, and receives the pending response. Returns whether to keep the connection."""
         self._eof = True
         if self._state is State.WORK or self._state is State.FLUSH:
             self._probe_at = self.edge.loop.time() + PROBE_SECONDS
@@ -113,7 +113,7 @@ class Client(asyncio.Protocol):
         return self._input_ended()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """The client has left, or was closed."""
+        """The connection is closed, by the client or by the gateway."""
         self._state = State.CLOSED
         self._buffer.clear()
         self.edge.connections.remove(self)
@@ -123,43 +123,43 @@ class Client(asyncio.Protocol):
         self.resume_writing()
 
     def pause_writing(self) -> None:
-        """The client does not take what we send."""
+        """The client does not accept more data."""
         self.output.pause()
 
     def resume_writing(self) -> None:
-        """It does again."""
+        """The client accepts data again."""
         self.output.resume()
         if self._state is State.FLUSH:
             self._next()
 
-    # --- for the call that is being answered ---
+    # --- for the current call ---
 
     @property
     def awaits_body(self) -> bool:
-        """Whether the request is not whole yet."""
+        """Whether the body of the request is incomplete."""
         return self._state is State.BODY
 
     def is_last(self, fields: list[Header]) -> bool:
-        """Whether the answer with these fields is the last one."""
+        """Whether the response with these fields is the last one on this connection."""
         if self.keep_alive and (
             drain.draining.is_set() or self._continue_pending or (b"connection", b"close") in fields
         ):
-            # A client that was not told to go on may send its body or not: what comes next could be either.
+            # A client that got no 100 Continue may or may not send its body, so the next data would be ambiguous.
             self.keep_alive = False
         return not self.keep_alive
 
     def call_finished(self, call: Call) -> None:
-        """The call is over: go on to the next request, or close."""
+        """The call has ended: continue with the next request, or close."""
         if self._call is not call:
             return
         self._call = None
         self._has_responded = True
-        whole = self._state is State.WORK
+        is_complete = self._state is State.WORK
         if call.aborted or not call.started:
             self._close(linger=False)
         elif not self.keep_alive:
             self._close(linger=True)
-        elif not whole:
+        elif not is_complete:
             self._state = State.DISCARD
             self.deadline = self.edge.loop.time() + CLOSE_SECONDS
             self.edge.connections.mark_waiting(self)
@@ -175,18 +175,18 @@ class Client(asyncio.Protocol):
     # --- for all connections (`connections.py`) ---
 
     def expire(self) -> None:
-        """The deadline is over."""
+        """The deadline has passed."""
         if self._state in (State.CLOSED, State.FLUSH):
             self._transport.abort()
         elif self._state is State.HEAD or not self._has_responded:
-            self.refuse(Refused(408, "The request's header did not come in time."))
+            self.refuse(Refused(408, "The request header was not received in time."))
         else:
             self._close(linger=False)
 
     def probe(self, now: float) -> None:
-        """Find out whether a client that has half-closed is still there: one that is not rejects what is sent to it.
+        """Check whether a half-closed client is still there, by sending data, which one that is gone rejects.
 
-        What is sent is an interim answer that every client of HTTP/1.1 passes over (RFC 9110 15.2.1).
+        The data is an interim response, which every HTTP/1.1 client ignores (RFC 9110 15.2.1).
         """
         call = self._call
         if call is None or self._state is State.CLOSED:
@@ -199,17 +199,17 @@ class Client(asyncio.Protocol):
             self.output.write(responses.CONTINUE)
 
     def abort(self) -> None:
-        """Close at once: another needs the place, or something went wrong."""
+        """Close immediately, to make room for another connection or after an error."""
         self._transport.abort()
 
     def shut_down(self) -> None:
-        """Close: at once when nothing is under way, else after the answer."""
+        """Close immediately if no request is in progress, otherwise after the response."""
         self.keep_alive = False
         if self._state in (State.IDLE, State.DISCARD, State.FLUSH):
             self._close(linger=False)
 
     def refuse(self, refused: Refused, head: bytes | None = None) -> None:
-        """Respond to what never became a request, and close. `head`: what came of it; None is what is in the buffer."""
+        """Respond to an invalid request, and close. `head` is its received part, by default the buffer."""
         request_id = correlation.new()
         body = problems.body(refused.status, refused.detail, instance="", request_id=request_id)
         origins = self.edge.origins.fields_for(self._buffer if head is None else head)
@@ -217,10 +217,10 @@ class Client(asyncio.Protocol):
         self.output.write(responses.head(refused.status, fields, close=True) + body)
         self._close(linger=True)
 
-    # --- from one request to the next ---
+    # --- parsing ---
 
     def _next(self) -> None:
-        """An answer is on its way: look for the next request."""
+        """The response has been sent: parse the next request."""
         self._state = State.IDLE
         self.deadline = self.edge.loop.time() + KEEP_ALIVE_SECONDS
         self.edge.connections.mark_waiting(self)
@@ -231,7 +231,7 @@ class Client(asyncio.Protocol):
             self._proceed()
 
     def _proceed(self, head: bytes | None = None) -> None:
-        """Take from the buffer what can be taken, after a `head` that was never there."""
+        """Parse a `head` that was not buffered, if given, and then the buffer."""
         self._proceeding = True
         try:
             if head is not None:
@@ -239,7 +239,7 @@ class Client(asyncio.Protocol):
             while self._parse():
                 pass
         except Exception:
-            # Without this a task that has answered the request before would fail, and this one would never end.
+            # Otherwise the task of the previous request would fail instead, and this request would never end.
             logger.exception("a connection failed")
             self._transport.abort()
         self._proceeding = False
@@ -247,18 +247,18 @@ class Client(asyncio.Protocol):
             self._input_ended()
 
     def _input_ended(self) -> bool:
-        """Nothing more comes: refuse what is not whole. Whether anything is still to be sent."""
+        """The client sends no more: reject an incomplete request. Returns whether a response is pending."""
         if self._state is State.BODY and self._call is not None:
-            self._call.interrupt(Refused(400, "The body is shorter than announced.", ((b"connection", b"close"),)))
+            self._call.interrupt(Refused(400, "The body is incomplete.", ((b"connection", b"close"),)))
         elif self._state is State.HEAD:
-            self.refuse(Refused(400, "The request ends within its header."))
+            self.refuse(Refused(400, "The request header is incomplete."))
         elif self._state is not State.WORK and self._state is not State.FLUSH:
             self._close(linger=False)
             return False
         return True
 
     def _parse(self) -> bool:
-        """Take a head or a body; False when more has to come, or it is not the client's turn."""
+        """Parse a head or a body. Returns False if more data is needed, or a request is in progress."""
         if self._state is State.IDLE or self._state is State.HEAD:
             return self._parse_head()
         return self._state in (State.BODY, State.DISCARD) and self._parse_body()
@@ -266,7 +266,7 @@ class Client(asyncio.Protocol):
     def _parse_head(self) -> bool:
         buffer = self._buffer
         if self._state is State.IDLE:
-            # RFC 9112 2.2: an empty line before a request is passed over; some clients end their bodies with one.
+            # RFC 9112 2.2: ignore empty lines before a request; some clients send one after a body.
             while buffer.startswith(b"\r\n"):
                 del buffer[:2]
             if not buffer or buffer == b"\r":
@@ -288,7 +288,7 @@ class Client(asyncio.Protocol):
         return True
 
     def _request(self, data: bytes) -> None:
-        """A head is whole: begin a call."""
+        """Start a call for a complete head."""
         try:
             head = heads.parse(data)
         except Refused as refused:
@@ -327,7 +327,7 @@ class Client(asyncio.Protocol):
             self.output.write(responses.CONTINUE)
 
     def _frame(self, head: heads.Head) -> None:
-        """Know where the body ends, whether it is wanted or not."""
+        """Determine where the body ends, also if it will be discarded."""
         self._framing = Chunked() if head.chunked else Sized(head.length or 0)
         self._continue_pending = head.expects and head.has_body
 
@@ -372,12 +372,12 @@ class Client(asyncio.Protocol):
     def _drop(self, piece: bytes) -> None:
         self._discarded += len(piece)
         if self._discarded > MAX_DISCARDED:
-            raise Refused(413, "Enough.")
+            raise Refused(413, "The body is too large.")
 
-    # --- the end ---
+    # --- closing ---
 
     def _close(self, *, linger: bool) -> None:
-        """Send what is queued, and close; with `linger` only after the client has, so that it can read its answer."""
+        """Send the queued data, and close; with `linger` after the client has closed, so that it can read the response."""
         if self._state is State.CLOSED:
             return
         self._state = State.CLOSED

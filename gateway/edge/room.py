@@ -1,14 +1,14 @@
-"""How much the bodies of all requests and answers may take of memory and of files, and how a file is made."""
+"""The limits of memory and files for all buffered bodies, and temporary files."""
 
 import tempfile
 from typing import IO
 
 PIECE = 65_536
-"""Bytes that are read from a file at a time."""
+"""How many bytes are read from a file at a time."""
 
 
 class Room:
-    """What all bodies together take, and may take; bytes."""
+    """The usage and limits of all bodies together, in bytes."""
 
     __slots__ = ("files", "max_files", "max_memory", "memory")
 
@@ -19,14 +19,14 @@ class Room:
         self.files = 0
 
     def reserve_memory(self, size: int) -> bool:
-        """Count `size` more bytes in memory; False where there is no room for them."""
+        """Reserve bytes of memory. Returns False if the limit would be exceeded."""
         if self.memory + size > self.max_memory:
             return False
         self.memory += size
         return True
 
     def reserve_file(self, size: int) -> bool:
-        """The same for files."""
+        """Reserve bytes in files. Returns False if the limit would be exceeded."""
         if self.files + size > self.max_files:
             return False
         self.files += size
@@ -34,12 +34,12 @@ class Room:
 
 
 def make_file() -> IO[bytes]:
-    """An empty file without a name, gone when it is closed. Raises OSError."""
+    """Create an unnamed temporary file, which is deleted when closed. Raises OSError."""
     return tempfile.TemporaryFile(buffering=0)
 
 
 def write(file: IO[bytes], data: bytes) -> None:
-    """Write all of it. Raises OSError."""
+    """Write all data. Raises OSError."""
     view = memoryview(data)
     while view:
         view = view[file.write(view) :]
