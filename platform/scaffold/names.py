@@ -47,7 +47,7 @@ def check(name: str, known: tuple[Service, ...], root: Path) -> None:
 
 def _objection(name: str, known: tuple[Service, ...], root: Path) -> str:
     if not NAME.fullmatch(name):
-        return "a name consists of 2 to 30 lower-case letters and digits, the first one a letter"
+        return "a name consists of 2 to 30 lower-case letters and digits, the first not a digit"
     return (
         _in_python(name)
         or _in_repository(name, known, root)

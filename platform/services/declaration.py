@@ -126,7 +126,7 @@ class Service:
     def __post_init__(self) -> None:
         """Raises BadDeclaration."""
         if not NAME.fullmatch(self.name):
-            self._reject("name", "must be 2 to 30 lower-case letters and digits, the first one a letter")
+            self._reject("name", "must be 2 to 30 lower-case letters and digits, the first not a digit")
         if self.port not in PORTS:
             self._reject(
                 "port", f"must be between {PORTS.start} and {PORTS.stop - 1}: workers listen at port + 10 and port + 20"
