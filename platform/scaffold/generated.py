@@ -8,9 +8,10 @@ from pathlib import Path
 from scaffold.errors import ScaffoldError
 from scaffold.writing import Journal
 from services import discover
+from services.generated import WITH_LISTS_OR_BLOCKS
 
-PLACES = (".dockerignore", "deploy", "docker", "docs", "pyproject.toml")
-"""Where they are."""
+PLACES = (*WITH_LISTS_OR_BLOCKS, "deploy/kubernetes", "docs/events", "docs/settings.md")
+"""Where they are; nothing wider, since `docker/secrets/` may be unreadable and other files may be in an editor."""
 
 
 def write(name: str, journal: Journal, root: Path) -> None:

@@ -1,7 +1,7 @@
 """Putting the files into the repository: all of them, or, when anything fails, none."""
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -38,29 +38,34 @@ class Journal:
             folder.mkdir()
 
     def watch(self, *places: str) -> None:
-        """Remember these files, and those in these folders, before a command writes there."""
-        self._watched += [self._root / place for place in places]
-        self._before |= {path: path.read_bytes() for path in self._files()}
-
-    def _files(self) -> list[Path]:
-        found = [path for place in self._watched for path in (place, *place.rglob("*"))]
-        return sorted(path for path in found if path.is_file() and "__pycache__" not in path.parts)
+        """Remember these files, and those in these folders, before a command writes there. Raises OSError."""
+        watched = [self._root / place for place in places]
+        # Watched only once all are read: undo deletes every file in a watched place that is not remembered.
+        self._before |= {path: path.read_bytes() for path in _files(watched)}
+        self._watched += watched
 
     def changed(self) -> list[Path]:
         """The files that are new, or other than before, in the places that are watched; relative to the repository."""
-        return [path.relative_to(self._root) for path in self._files() if path.read_bytes() != self._before.get(path)]
+        files = _files(self._watched)
+        return [path.relative_to(self._root) for path in files if path.read_bytes() != self._before.get(path)]
 
     def undo(self) -> None:
         """Leave the repository as it was, without the folders that were made and what Python cached in them."""
-        for path in self._files():
+        for path in _files(self._watched):
             if path not in self._before:
                 path.unlink()
-        for path in self.changed():
-            (self._root / path).write_bytes(self._before[self._root / path])
+        for path, content in self._before.items():
+            if not path.exists() or path.read_bytes() != content:
+                path.write_bytes(content)
         for path in self._added:
             path.unlink(missing_ok=True)
         for folder in reversed(self._folders):
             shutil.rmtree(folder, ignore_errors=True)
+
+
+def _files(places: Iterable[Path]) -> list[Path]:
+    found = {path for place in places for path in (place, *place.rglob("*"))}
+    return sorted(path for path in found if path.is_file() and "__pycache__" not in path.parts)
 
 
 @contextmanager
