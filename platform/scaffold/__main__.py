@@ -1,14 +1,18 @@
 """`python -m scaffold` writes a new service; `make service NAME=stock [ON=order.created] [DATABASE=no]` calls it."""
 
+import fcntl
 import os
 import signal
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 
 import django
 
 ROOT = Path(__file__).resolve().parent.parent.parent
+FAILED = 2
 INTERRUPTED = 130
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
@@ -35,15 +39,30 @@ def main() -> int:
     from scaffold.errors import ScaffoldError
 
     try:
-        _prepare()
-        _write()
+        with _one_at_a_time():
+            _prepare()
+            _write()
     except ScaffoldError as error:
         print(error, file=sys.stderr)
-        return 2
+        return FAILED
+    except OSError as error:
+        print(f"{error}; nothing was written", file=sys.stderr)
+        return FAILED
     except KeyboardInterrupt:
         print("\nstopped; nothing was written", file=sys.stderr)
         return INTERRUPTED
     return 0
+
+
+@contextmanager
+def _one_at_a_time() -> Iterator[None]:
+    """Wait for another one in this repository: two would choose the same port, and each would undo the other's files."""
+    root = os.open(ROOT, os.O_RDONLY)
+    try:
+        fcntl.flock(root, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(root)
 
 
 def _prepare() -> None:

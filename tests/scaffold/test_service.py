@@ -3,6 +3,7 @@
 import os
 import subprocess
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -81,10 +82,11 @@ def clean(tmp_path_factory) -> Clone:
 
 @pytest.fixture(scope="module")
 def clone(clean: Clone) -> Clone:
-    """The same, with one of each kind."""
-    for variables in ({"NAME": "zstock"}, {"NAME": "zaudits", "ON": "order.created", "DATABASE": "no"}):
-        said = succeeded(clean.service(**variables))
-        assert f"{variables['NAME']} listens to order.created" in said
+    """The same, with one of each kind, asked for at the same time."""
+    asked = ({"NAME": "zstock"}, {"NAME": "zaudits", "ON": "order.created", "DATABASE": "no"})
+    with ThreadPoolExecutor() as pool:
+        for variables, done in zip(asked, pool.map(lambda variables: clean.service(**variables), asked), strict=True):
+            assert f"{variables['NAME']} listens to order.created" in succeeded(done)
     return clean
 
 
@@ -101,6 +103,19 @@ def test_what_cannot_be_is_one_message_and_nothing_is_written(clean, variables):
     assert "Traceback" not in done.stderr
     assert len([line for line in done.stderr.splitlines() if not line.startswith("make")]) == 1
     assert clean.status() == before
+
+
+def test_what_cannot_be_written_is_one_message(clean):
+    (clean.root / "zstock").symlink_to("nothing")
+    before = clean.status()
+
+    done = clean.service(NAME="zstock")
+
+    assert done.returncode != 0
+    assert "zstock'; nothing was written" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert clean.status() == before
+    (clean.root / "zstock").unlink()
 
 
 def test_only_its_own_files_and_generated_ones(clone):
