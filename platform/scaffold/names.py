@@ -11,7 +11,7 @@ from django.apps import apps
 from scaffold import topics
 from scaffold.errors import ScaffoldError
 from services import Service
-from services.declaration import NAME
+from services.declaration import FOLDERS, NAME, SKIPPED, YAML
 
 PATHS = frozenset({"admin", "api", "asyncapi", "docs", "health", "metrics", "schema", "static"})
 """The first segments of paths that each service, or the gateway, has."""
@@ -47,7 +47,7 @@ def check(name: str, known: tuple[Service, ...], root: Path) -> None:
 
 def _why_not(name: str, known: tuple[Service, ...], root: Path) -> str:
     if not NAME.fullmatch(name):
-        return "a name is 2 to 30 lower-case letters and digits, a letter first"
+        return "a name is 2 to 30 characters of a-z and 0-9, the first one not a digit"
     return (
         _in_python(name)
         or _in_repository(name, known, root)
@@ -77,7 +77,10 @@ def _in_repository(name: str, known: tuple[Service, ...], root: Path) -> str:
         f"there is a database {singular(name)}db": f"{singular(name)}db" in {service.database for service in known},
         f"every service, or the gateway, has a path /{name}": name in PATHS,
         f"`{name}` means something else in this repository": name in MEANT,
+        "pytest or ruff skip a folder of this name": name in SKIPPED,
+        "YAML reads this word as a boolean or as null": name in YAML,
         **{f"{place} exists": (root / place).exists() for place in _places(name)},
+        f"{name}/ is no folder of a service": name in FOLDERS,
     }
     if why := next((why for why, is_so in taken.items() if is_so), ""):
         return why

@@ -55,12 +55,17 @@ class Plan:
         """The name of its class."""
         return self.thing.capitalize()
 
+    @property
+    def config(self) -> str:
+        """The name of the class in its `apps.py`."""
+        return f"{self.name.capitalize()}Config"
+
     def context(self) -> dict[str, Any]:
         """What the templates are rendered with, besides `app_name`."""
         return {
             "thing": self.thing,
             "model": self.model,
-            "config": f"{self.name.capitalize()}Config",
+            "config": self.config,
             "property": to_camel(f"{self.thing}_id"),
             "port": self.port,
             "database": f"{self.thing}db",

@@ -64,14 +64,15 @@ def _run(*command: str) -> None:
 
 
 def _check_class_names(plan: Plan) -> None:
-    """Raise ScaffoldError where the code of a service has another meaning for the model's name, as for `Request`."""
+    """Raise ScaffoldError where the code of a service has another meaning for a class's name, as for `Request`."""
     others = replace(plan, name=NOBODYS)
     with _files(others) as folder:
         used = {token for path in folder.rglob("*.py") for token in _names(path.read_text(encoding="utf-8"))}
-    if plan.model in used:
-        raise ScaffoldError(
-            f"NAME={plan.name}: its class would be called {plan.model}, as one that every service uses. Choose another name."
-        )
+    for name in (plan.model, plan.config):
+        if name in used:
+            raise ScaffoldError(
+                f"NAME={plan.name}: its class would be called {name}, as one that every service uses. Choose another name."
+            )
 
 
 def _names(source: str) -> Iterator[str]:

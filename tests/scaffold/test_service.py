@@ -105,6 +105,21 @@ def test_what_cannot_be_is_one_message_and_nothing_is_written(clean, variables):
     assert clean.status() == before
 
 
+def test_a_bad_declaration_is_one_message(clean):
+    path = clean.root / "users" / "service.py"
+    good = path.read_text()
+    path.write_text(good.replace("port=8001", 'port="8001"'))
+
+    started = (("manage.py", "check"), ("-m", "services"), ("-m", "scaffold"), ("-m", "embedded", "demo"))
+    done = [clean.run(PYTHON, *arguments, PYTHONPATH="platform", NAME="zstock") for arguments in started]
+
+    path.write_text(good)
+    for one in done:
+        assert one.returncode != 0
+        assert "users/service.py: port must be int, not '8001'" in one.stderr
+        assert len(one.stderr.splitlines()) == 1
+
+
 def test_what_cannot_be_written_is_one_message(clean):
     (clean.root / "zstock").symlink_to("nothing")
     before = clean.status()
