@@ -3,6 +3,8 @@
 import fcntl
 import random
 import socket
+from collections import Counter
+from collections.abc import Mapping
 from typing import IO
 
 from embedded import cache
@@ -63,11 +65,22 @@ def listens(port: int) -> bool:
         return probe.connect_ex((HOST, port)) == 0
 
 
-def demand(port: int, *, variable: str, purpose: str) -> int:
-    """The port, if it is free. Raises PortTaken, which names it and the variable that changes it."""
-    if not is_free(port):
-        raise PortTaken(
-            f"port {port}, wanted for {purpose}, is taken by another program."
-            f" Stop that program, or choose another port with {variable}, for example: {variable}={port + 10} make up"
-        )
-    return port
+def demand(wanted: Mapping[str, tuple[str, int]]) -> None:
+    """Return if every port is wanted once and free. They are given by purpose, each with the variable that changes it.
+
+    Raises PortTaken, which names all others, and a command that chooses free ones.
+    """
+    taken = {purpose: port for purpose, (_, port) in wanted.items() if not is_free(port)}
+    used = Counter(port for _, port in wanted.values())
+    shared = {purpose: port for purpose, (_, port) in wanted.items() if used[port] > 1 and purpose not in taken}
+    if not taken and not shared:
+        return
+    problems = [
+        *(f"port {port}, wanted for {purpose}, is taken by another program" for purpose, port in taken.items()),
+        *(f"port {port}, wanted for {purpose}, is wanted for something else too" for purpose, port in shared.items()),
+    ]
+    variables = [wanted[purpose][0] for purpose in (*taken, *shared)]
+    example = " ".join(f"{variable}={port}" for variable, port in zip(variables, free(len(variables)), strict=True))
+    raise PortTaken(
+        "\n  ".join(["", *problems]) + f"\nStop the other program, or choose another port: {example} make up"
+    )

@@ -59,23 +59,25 @@ async def run() -> int:
     return 0
 
 
-def port_of(variable: str, default: int, purpose: str) -> int:
-    """A fixed port, or the one that its variable says. Raises EmbeddedError for a bad number, PortTaken for a taken port."""
+def port_of(variable: str, default: int) -> int:
+    """A fixed port, or the one that its variable says. Raises EmbeddedError for a bad number."""
     text = os.environ.get(variable) or str(default)
     if not text.isdecimal() or not 0 < int(text) < 65536:
         raise EmbeddedError(f"{variable} must be a port number, not {text!r}")
-    return ports.demand(int(text), variable=variable, purpose=purpose)
+    return int(text)
 
 
 def _local_system(secret: dict[str, str], show: Show) -> LocalSystem:
-    numbers = {
-        process.name: port_of(process.port_variable, process.default_port, process.name) for process in PROCESSES
-    }
-    postgres_port = port_of("POSTGRES_PORT", POSTGRES_PORT, "PostgreSQL")
-    kafka_port = port_of("KAFKA_PORT", KAFKA_PORT, "Kafka")
-    wanted = [*numbers.values(), postgres_port, kafka_port]
-    if twice := {port for port in wanted if wanted.count(port) > 1}:
-        raise EmbeddedError(f"port {min(twice)} is wanted for two things: each needs its own")
+    numbers = {process.name: port_of(process.port_variable, process.default_port) for process in PROCESSES}
+    postgres_port = port_of("POSTGRES_PORT", POSTGRES_PORT)
+    kafka_port = port_of("KAFKA_PORT", KAFKA_PORT)
+    ports.demand(
+        {
+            **{process.name: (process.port_variable, numbers[process.name]) for process in PROCESSES},
+            "PostgreSQL": ("POSTGRES_PORT", postgres_port),
+            "Kafka": ("KAFKA_PORT", kafka_port),
+        }
+    )
     passwords = {role: secret[role] for role in ROLES}
     return LocalSystem(
         Engines(
