@@ -44,7 +44,7 @@ async def run() -> int:
         try:
             await local.start(_jobs())
             for service in WITH_DATABASE:
-                _admin_was_made(service.name).touch()
+                admin_was_made(service.name).touch()
             _write_dev_env(local, secret)
             _welcome(local, secret)
             await _keep_running(local, show)
@@ -132,13 +132,14 @@ def _jobs() -> tuple[Job, ...]:
     """The system's jobs; with an admin login in each database that has none from us yet."""
     return tuple(
         replace(job, commands=(*job.commands, "createsuperuser --noinput"))
-        if job.service in ROLES and not _admin_was_made(job.service).exists()
+        if job.service in ROLES and not admin_was_made(job.service).exists()
         else job
         for job in JOBS
     )
 
 
-def _admin_was_made(service: str) -> Path:
+def admin_was_made(service: str) -> Path:
+    """The file that says that the service's database, with its admin, is in var/."""
     # Beside the data, so that it goes when the data goes.
     return VAR / "postgres" / f"admin-of-{service}"
 

@@ -31,6 +31,10 @@ docs/services.md explains each file. Next:
   make up
 """
 
+EARLIER = """\
+var/ holds the database of an earlier service of this name, whose tables may be others. Delete var/ to begin anew.
+"""
+
 
 def main() -> int:
     """Write the service that NAME, ON and DATABASE describe. Returns the exit status; unless it is 0, nothing is written."""
@@ -91,6 +95,8 @@ def _write() -> None:
         generated.write(plan.name, journal, ROOT)
     files_changed = "\n  ".join(map(str, journal.changed()))
     print(MADE.format(name=plan.name, topic=plan.on.topic, thing=plan.thing, generated=files_changed))
+    if plan.has_database and (ROOT / "var" / "postgres" / f"admin-of-{plan.name}").exists():  # `make up` leaves this
+        print(EARLIER)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """`make service`, as a person runs it: in a clone, once with a database and once without, and then the whole system with both."""
 
 import os
+import shutil
 import subprocess
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -8,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from embedded import up
+from services.discovery import ROOT
 from tests.embedded.copies import copy
 from tests.engines import OWNER
 
@@ -84,9 +87,14 @@ def clean(tmp_path_factory) -> Clone:
 def clone(clean: Clone) -> Clone:
     """The same, with one of each kind, asked for at the same time."""
     asked = ({"NAME": "zstock"}, {"NAME": "zaudits", "ON": "order.created", "DATABASE": "no"})
+    earlier = clean.root / up.admin_was_made("zstock").relative_to(ROOT)
+    earlier.parent.mkdir(parents=True)
+    earlier.touch()
     with ThreadPoolExecutor() as pool:
         for variables, done in zip(asked, pool.map(lambda variables: clean.service(**variables), asked), strict=True):
             assert f"{variables['NAME']} listens to order.created" in succeeded(done)
+            assert ("database of an earlier service" in done.stdout) == (variables["NAME"] == "zstock")
+    shutil.rmtree(clean.root / "var")
     return clean
 
 
