@@ -1,4 +1,7 @@
-"""What becomes of events that failed: waited for, taken apart, set aside, tried again, dead-lettered, or their topic stopped."""
+"""What becomes of events that failed: waited for, taken apart, set aside, tried again, dead-lettered, or their topic stopped.
+
+Whether an error is the event's (poison) or a dependency's is decided in `chassis/runtime/failures.py`.
+"""
 
 import time
 from collections.abc import Callable, Sequence
