@@ -1,0 +1,245 @@
+"""The gunicorn worker of the services behind the gateway: threads that no client can hold for long.
+
+The gateway sends a request only when it is complete, and reads at full speed. Whoever else reaches a service's port (an admin's
+browser, a probe, a script) may be slow, or stop in the middle, and gunicorn has few threads: a client gets one when it has
+sent something, and must send the rest, and read the response, within a time limit.
+"""
+
+import contextlib
+import errno
+import json
+import logging
+import math
+import select
+import selectors
+import socket
+import time
+import uuid
+from collections.abc import Iterator
+from functools import partial
+from http import HTTPStatus
+from typing import Any
+
+from gunicorn import util
+from gunicorn.http import errors
+from gunicorn.workers.gthread import STOP_KEEPALIVE_LINGER, TConn, ThreadWorker
+
+SILENT_SECONDS = 10.0
+"""How long a client may take until it sends the first byte. It holds no thread meanwhile."""
+
+RECEIVE_SECONDS = 15.0
+"""How long a client may take to send a request."""
+
+SEND_SECONDS = 60.0
+"""How long a client may take to read a response."""
+
+LINGER_SECONDS = 2.0
+"""How long a closing connection waits for the client to close its side, so that the response is not lost (RFC 9112, 9.6)."""
+
+
+class ClientSocket(socket.socket):
+    """A client's socket whose blocking calls end at a time limit that applies to the whole request, not to each call."""
+
+    _receive_by = math.inf
+    _send_by: float | None = None
+    is_late = False
+    """Whether the client has exceeded a limit."""
+
+    @property
+    def has_answered(self) -> bool:
+        """Whether a response to the current request has begun."""
+        return self._send_by is not None
+
+    def begin(self) -> None:
+        """A request begins."""
+        self._receive_by, self._send_by = time.monotonic() + RECEIVE_SECONDS, None
+
+    def recv(self, *args: Any) -> bytes:
+        """See socket. Raises ConnectionResetError at the time limit."""
+        with self._until(self._receive_by):
+            return super().recv(*args)
+
+    def sendall(self, *args: Any) -> None:
+        """See socket. Raises ConnectionResetError at the time limit."""
+        with self._until(self._sending()):
+            super().sendall(*args)
+
+    def sendfile(self, *args: Any, **options: Any) -> int:
+        """See socket. Raises ConnectionResetError at the time limit."""
+        with self._until(self._sending()):
+            return super().sendfile(*args, **options)
+
+    def _sending(self) -> float:
+        if self._send_by is None:
+            self._send_by = time.monotonic() + SEND_SECONDS
+        return self._send_by
+
+    @contextlib.contextmanager
+    def _until(self, limit: float) -> Iterator[None]:
+        # gunicorn itself sets a shorter timeout where it reads what remains of a request.
+        before = self.gettimeout()
+        left = limit - time.monotonic()
+        if before == 0 or left == math.inf:
+            yield
+            return
+        if left <= 0:
+            raise self._too_late()
+        self.settimeout(left if before is None else min(left, before))
+        try:
+            yield
+        except TimeoutError:
+            if time.monotonic() < limit:
+                raise
+            raise self._too_late() from None
+        finally:
+            self.settimeout(before)
+
+    def _too_late(self) -> ConnectionResetError:
+        self.is_late = True
+        # The error that gunicorn expects of clients: it writes no traceback to the log.
+        return ConnectionResetError(errno.ECONNRESET, "the client is too slow")
+
+
+class Connection(TConn):
+    """A client's connection, closed without holding up others."""
+
+    def __init__(self, worker: "Worker", client: socket.socket, address: Any, server: Any) -> None:
+        super().__init__(worker.cfg, ClientSocket(fileno=client.detach()), address, server)
+        self._worker = worker
+
+    def close(self, graceful: bool = False) -> None:
+        """Close; gracefully in the main loop, which accepts connections for everybody, without waiting there."""
+        if graceful and self._worker.alive:
+            self._worker.linger(self.sock)
+        else:
+            super().close(graceful)
+
+
+class Worker(ThreadWorker):
+    """gunicorn's threaded worker, with two changes.
+
+    It closes its listening socket as soon as it shuts down. gunicorn itself keeps the socket open until the last kept-alive
+    connection is closed, but accepts no connections: a client that connects in the meantime waits for two seconds, whereas one
+    that is refused tries another replica at once.
+
+    Clients hold threads, and the main loop, only while they keep up. In gunicorn itself, a silent connection occupies a thread
+    for five seconds, half a header occupies it forever, and a client that does not close a closed connection stops the main
+    loop for two seconds.
+    """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._lingering: dict[socket.socket, float] = {}
+
+    def set_accept_enabled(self, enabled: bool) -> None:
+        """Start or stop accepting; on shutdown, accept the connections that are already queued, then close the socket."""
+        super().set_accept_enabled(enabled)
+        if enabled or self.alive:
+            return
+        for listener in self.sockets:
+            while select.select([listener], [], [], 0)[0]:
+                self.accept(listener)
+            listener.close()
+
+    def accept(self, listener: socket.socket) -> None:
+        """Accept a connection, which waits for its first bytes in the main loop, not in a thread."""
+        try:
+            client, address = listener.accept()
+        except OSError as error:
+            if error.errno not in (errno.EAGAIN, errno.ECONNABORTED, errno.EWOULDBLOCK):
+                raise
+            return
+        self.nr_conns += 1
+        connection = Connection(self, client, address, listener.getsockname())
+        connection.timeout = time.monotonic() + SILENT_SECONDS
+        self.pending_conns.append(connection)
+        waiting = partial(self.on_pending_socket_readable, connection)
+        self.poller.register(connection.sock, selectors.EVENT_READ, waiting)
+
+    def handle(self, conn: Connection) -> Any:
+        """Handle a request, in a thread. One that does not arrive in time is a 408."""
+        conn.sock.begin()
+        keeps_alive = super().handle(conn)
+        if conn.sock.is_late and not conn.sock.has_answered:
+            _refuse(conn.sock, HTTPStatus.REQUEST_TIMEOUT, "The request did not arrive in time.")
+        return keeps_alive and not conn.sock.is_late
+
+    def linger(self, client: socket.socket) -> None:
+        """Close a connection when the client has closed it, or after a while."""
+        try:
+            client.shutdown(socket.SHUT_WR)
+            client.setblocking(False)
+            self.poller.register(client, selectors.EVENT_READ, self._discard)
+        except (OSError, ValueError):
+            util.close(client)
+        else:
+            self._lingering[client] = time.monotonic() + LINGER_SECONDS
+
+    def murder_pending(self) -> None:
+        """Close the connections that have waited for too long."""
+        super().murder_pending()
+        now = time.monotonic()
+        for client in [client for client, until in self._lingering.items() if until <= now]:
+            self._drop(client)
+
+    def _discard(self, client: socket.socket) -> None:
+        try:
+            over = not client.recv(65_536)
+        except BlockingIOError:
+            return
+        except OSError:
+            over = True
+        if over:
+            self._drop(client)
+
+    def _drop(self, client: socket.socket) -> None:
+        del self._lingering[client]
+        self.poller.unregister(client)
+        util.close(client)
+
+    def _cap_keepalive(self, deadline: float) -> None:
+        # On shutdown, silent connections wait no longer than kept-alive ones.
+        super()._cap_keepalive(deadline)
+        for connection in self.pending_conns:
+            connection.timeout = min(connection.timeout, time.monotonic() + STOP_KEEPALIVE_LINGER)
+
+    def handle_error(self, req: Any, client: Any, addr: Any, exc: Exception) -> None:
+        """Reject a malformed request with a problem document (RFC 9457). The log contains nothing of the request."""
+        status = next((status for kind, status in CLIENT_ERRORS.items() if isinstance(exc, kind)), None)
+        if status is None or isinstance(exc, SERVER_ERRORS):
+            logging.getLogger("gunicorn.error").error("request failed outside the application", exc_info=exc)
+            _refuse(client, HTTPStatus.INTERNAL_SERVER_ERROR)
+            return
+        request_id = _refuse(client, status)
+        fields = {"error": type(exc).__name__, "status": int(status), "request_id": request_id}
+        logging.getLogger("gunicorn.error").warning("request rejected: %s", json.dumps(fields))
+
+
+CLIENT_ERRORS: dict[type[Exception], HTTPStatus] = {
+    errors.LimitRequestLine: HTTPStatus.REQUEST_URI_TOO_LONG,
+    errors.LimitRequestHeaders: HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE,
+    errors.ExpectationFailed: HTTPStatus.EXPECTATION_FAILED,
+    errors.UnsupportedTransferCoding: HTTPStatus.NOT_IMPLEMENTED,  # RFC 9112, 6.1
+    errors.ForbiddenProxyRequest: HTTPStatus.FORBIDDEN,
+    errors.ParseException: HTTPStatus.BAD_REQUEST,
+}
+"""The errors with which gunicorn itself rejects a request, before it reaches the application."""
+
+
+SERVER_ERRORS = (errors.InvalidResponseHeader, errors.InvalidResponseHeaderName, errors.ConfigurationProblem)
+"""Subclasses of these that the client did not cause."""
+
+
+def _refuse(client: socket.socket, status: HTTPStatus, detail: str = "This is not a valid HTTP/1.1 request.") -> str:
+    """Send a problem document. Returns its request id."""
+    request_id = str(uuid.uuid4())
+    members = {"type": "about:blank", "title": status.phrase, "status": int(status)}
+    body = json.dumps({**members, "detail": detail, "requestId": request_id})
+    head = (
+        f"HTTP/1.1 {int(status)} {status.phrase}\r\nConnection: close\r\nContent-Type: application/problem+json\r\n"
+        f"Content-Length: {len(body)}\r\nCache-Control: no-store\r\nX-Content-Type-Options: nosniff\r\n"
+        f"X-Request-Id: {request_id}\r\n\r\n"
+    )
+    with contextlib.suppress(OSError):
+        client.sendall((head + body).encode("ascii"))
+    return request_id

@@ -1,0 +1,28 @@
+"""A WSGI application, served by the services' worker with short time limits, whose lists are larger than what sockets buffer."""
+
+import socket
+from collections.abc import Iterable
+from typing import Any
+
+from settings import gunicorn_worker
+
+LIST = b"[" + b"0," * 1_000_000 + b"0]"
+
+gunicorn_worker.SILENT_SECONDS = 1.0
+gunicorn_worker.RECEIVE_SECONDS = 0.3
+gunicorn_worker.SEND_SECONDS = 0.3
+
+
+def application(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
+    """`/users/list`: a large list; else how many bytes the body had."""
+    environ["gunicorn.socket"].setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 65_536)
+    if environ["PATH_INFO"] == "/users/list":
+        start_response("200 OK", [("Content-Length", str(len(LIST)))])
+        return [LIST]
+    try:
+        body = b"%d" % len(environ["wsgi.input"].read())
+    except OSError:
+        start_response("400 Bad Request", [("Content-Length", "0")])
+        return []
+    start_response("200 OK", [("Content-Length", str(len(body)))])
+    return [body]
