@@ -84,6 +84,19 @@ def test_a_host_with_a_port_that_is_none_is_in_no_link(address, port):
     assert said(address, "/users", "Host: localhost:0065535")[0] == 200
 
 
+@pytest.mark.parametrize("path", ["/users", "/health/live", "/admin/login/", "/nothing"])
+@pytest.mark.parametrize("digits", [19, 400, 4000])
+def test_a_content_length_of_any_size_is_no_server_error(address, path, digits):
+    lines = [f"Host: {address}", "Content-Type: application/json", f"Content-Length: {'9' * digits}"]
+    assert said(address, path, *lines, body=BODY)[:2] == (413, "application/problem+json")
+    assert said(address, path, *lines)[:2] == (413, "application/problem+json")
+
+
+def test_zeros_make_no_content_length_too_large(address):
+    lines = [f"Host: {address}", "Content-Type: application/json", f"Content-Length: {'0' * 400}2"]
+    assert said(address, "/users", *lines, body=b"{}")[0] == 400
+
+
 @pytest.mark.parametrize(
     "path", ["/health/live", "/metrics", "/asyncapi", "/schema", "/static/rest_framework/css/bootstrap.min.css"]
 )
