@@ -50,7 +50,7 @@ class Call:
 
     __slots__ = (
         "_chunked", "_client", "_interruption", "_outgoing", "aborted", "body", "deadline", "handler", "head", "header",
-        "on_disconnect", "on_interrupt", "reason", "replica", "request_id", "route", "started", "started_at", "status",
+        "on_interrupt", "reason", "replica", "request_id", "route", "started", "started_at", "status",
         "target", "task", "trace",
     )  # fmt: skip
 
@@ -80,7 +80,6 @@ class Call:
         self.task: asyncio.Task[None] | None = None
         self.on_interrupt: Callable[[], None] | None = None
         """Releases the resources of this call while it has no task."""
-        self.on_disconnect: Callable[[], None] | None = None
 
     @property
     def client(self) -> "Client":
@@ -108,8 +107,6 @@ class Call:
     def disconnected(self) -> None:
         """The client has disconnected."""
         self.interrupt(ClientLeft())
-        if self.on_disconnect is not None:
-            self.on_disconnect()
 
     def interrupt(self, reason: Exception) -> None:
         """Stop processing this call. Only the first reason is recorded."""
@@ -130,7 +127,7 @@ class Call:
 
     def finish(self) -> None:
         """Release the resources of this call; the connection can process the next request."""
-        self.task = self.on_interrupt = self.on_disconnect = None
+        self.task = self.on_interrupt = None
         if self.body is not None:
             self.body.release()
             self.body = None

@@ -44,6 +44,7 @@ class Pages:
         self._django = django
         self._watch = watch
         self._log = log
+        self._tasks: set[asyncio.Task[None]] = set()
 
     def accept(self, call: Call) -> None:
         """See Handler."""
@@ -57,7 +58,12 @@ class Pages:
             call.respond(status, [*fields, (b"x-request-id", call.request_id.encode())], b"")
             self._finish(call)
             return
-        call.task = self._loop.create_task(self._serve(call))
+        # The task is not cancelled with the call: Django would leave its own tasks behind, which could still respond.
+        exchange = _Exchange(call)
+        call.on_interrupt = exchange.abandon
+        task = self._loop.create_task(self._serve(call, exchange))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
 
     def fail(self, call: Call, error: Exception) -> None:
         """See Handler."""
@@ -77,41 +83,54 @@ class Pages:
         self._watch.remove(call)
         call.finish()
 
-    async def _serve(self, call: Call) -> None:
+    async def _serve(self, call: Call, exchange: "_Exchange") -> None:
         try:
-            exchange = _Exchange(call)
             await self._django(_scope(call), exchange.receive, exchange.send)
-        except asyncio.CancelledError:
-            if call.interruption is None:
-                raise
-            self.fail(call, call.interruption)
         except Exception as error:  # noqa: BLE001  fail() logs it
-            self.fail(call, error)
+            if not exchange.is_abandoned:
+                self.fail(call, error)
         else:
+            if exchange.is_abandoned:
+                return
             if exchange.ended:
                 self._finish(call)
             else:
-                self.fail(call, call.interruption or RuntimeError("no response"))
+                self.fail(call, RuntimeError("no response"))
 
 
 class _Exchange:
-    """The two functions of ASGI, for one call."""
+    """The two functions of ASGI, for one call.
+
+    If the call is interrupted, the exchange is abandoned: Django is told that the client has disconnected, and ends what it
+    does. What it still sends is discarded, since the client may have its response and wait for the next one.
+    """
 
     def __init__(self, call: Call) -> None:
         self._call = call
-        self._disconnected = asyncio.Event()
+        self._abandoned = asyncio.Event()
+        self._waits_for_client = False
         self._body_received = False
         self._status = 0
         self._fields: list[Header] = []
         self.ended = False
-        call.on_disconnect = self._disconnected.set
+
+    @property
+    def is_abandoned(self) -> bool:
+        """Whether the call was interrupted."""
+        return self._abandoned.is_set()
+
+    def abandon(self) -> None:
+        """The call was interrupted."""
+        if self._waits_for_client:
+            self._call.reason = "slow_client"
+        self._abandoned.set()
 
     async def receive(self) -> Message:
-        """Return an empty body, then wait until the client disconnects."""
+        """Return an empty body, then wait until the call is interrupted."""
         if not self._body_received:
             self._body_received = True
             return {"type": "http.request", "body": b"", "more_body": False}
-        await self._disconnected.wait()
+        await self._abandoned.wait()
         return {"type": "http.disconnect"}
 
     async def send(self, message: Message) -> None:
@@ -126,7 +145,7 @@ class _Exchange:
                 # For static files; RFC 9110 15.5.6 requires it.
                 self._fields.append((b"allow", b"GET, HEAD"))
             return
-        if self.ended:
+        if self.ended or self.is_abandoned:
             return
         body, more = message.get("body", b""), message.get("more_body", False)
         call = self._call
@@ -138,10 +157,18 @@ class _Exchange:
             call.start(self._status, self._fields)
         if body and call.method != "HEAD":
             # Pages are sent as fast as the client reads them, without buffering.
-            await call.drain()
-            await call.write(body)
-        if self.ended and call.method != "HEAD":
-            await call.end()
+            await self._while_waiting(call.drain())
+            if not self.is_abandoned:
+                await self._while_waiting(call.write(body))
+        if self.ended and call.method != "HEAD" and not self.is_abandoned:
+            await self._while_waiting(call.end())
+
+    async def _while_waiting(self, step: Awaitable[None]) -> None:
+        self._waits_for_client = True
+        try:
+            await step
+        finally:
+            self._waits_for_client = False
 
     def _send_complete(self, body: bytes) -> None:
         fields = self._fields
