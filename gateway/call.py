@@ -49,8 +49,9 @@ class Call:
     """One request of one client. Its answer is written by `answer`, or by `start`, `write` and `end`."""
 
     __slots__ = (
-        "_chunked", "_client", "_interruption", "_outgoing", "aborted", "body", "deadline", "handler", "head", "on_gone", "on_interrupt",
-        "read", "reason", "replica", "request_id", "route", "started", "started_at", "status", "target", "task", "trace",
+        "_chunked", "_client", "_interruption", "_outgoing", "_waits_for_client", "aborted", "body", "deadline",
+        "handler", "head", "on_interrupt", "read", "reason", "replica", "request_id", "route", "started",
+        "started_at", "status", "target", "task", "trace",
     )  # fmt: skip
 
     handler: Handler
@@ -63,6 +64,7 @@ class Call:
         self._interruption: Exception | None = None
         self._outgoing: Outgoing | None = None
         self._chunked = False
+        self._waits_for_client = False
         self.head = head
         self.body: Body | None = None
         self.started_at = now
@@ -78,8 +80,7 @@ class Call:
         """Which replica was asked last, for the log."""
         self.task: asyncio.Task[None] | None = None
         self.on_interrupt: Callable[[], None] | None = None
-        """Lets go of what this call holds while no task waits for it."""
-        self.on_gone: Callable[[], None] | None = None
+        """Lets go of what this call holds while no task of its own runs that would do so."""
 
     @property
     def client(self) -> "Client":
@@ -107,8 +108,6 @@ class Call:
     def gone(self) -> None:
         """The client has left."""
         self.interrupt(ClientLeft())
-        if self.on_gone is not None:
-            self.on_gone()
 
     def interrupt(self, reason: Exception) -> None:
         """End what is being done for this call; the first reason counts."""
@@ -117,7 +116,9 @@ class Call:
         self._interruption = reason
         if self.task is not None:
             self.task.cancel()
-            return
+            if self.on_interrupt is None:
+                return
+            # One that has not begun to run never will: it cannot end the call.
         if self.on_interrupt is not None:
             self.on_interrupt()
         self.handler.fail(self, reason)
@@ -129,7 +130,7 @@ class Call:
 
     def finished(self) -> None:
         """Nothing more is done for this call: the connection may carry the next."""
-        self.task = self.on_interrupt = self.on_gone = None
+        self.task = self.on_interrupt = None
         if self.body is not None:
             self.body.release()
             self.body = None
@@ -185,19 +186,17 @@ class Call:
 
     async def _wait_for_client(self, until: Coroutine[None, None, None]) -> None:
         # It is the client's turn: its place may be needed for another.
+        self._waits_for_client = True
         self._client.edge.connections.waits(self._client)
-        try:
-            await until
-        except asyncio.CancelledError:
-            self.reason = "slow_client"
-            raise
+        await until
         self._client.edge.connections.works(self._client)
+        self._waits_for_client = False
 
     def refuse(self, refused: Refused) -> None:
         """Answer with a problem, or, in the middle of an answer, leave it broken off so that the client can tell."""
         if self.started:
             self.aborted = True
-            self.reason = self.reason or refused.reason
+            self.reason = "slow_client" if self._waits_for_client else refused.reason
             return
         path = self.head.path.decode("latin-1")
         content = problems.body(refused.status, refused.detail, instance=path, request_id=self.request_id)

@@ -42,6 +42,7 @@ class Pages:
     def __init__(self, django: Django, watch: Watch, log: AccessLog) -> None:
         self._loop = asyncio.get_running_loop()
         self._django = django
+        self._tasks: set[asyncio.Task[None]] = set()
         self._watch = watch
         self._log = log
 
@@ -57,7 +58,11 @@ class Pages:
             call.answer(status, [*fields, (b"x-request-id", call.request_id.encode())], b"")
             self._finish(call)
             return
-        call.task = self._loop.create_task(self._serve(call))
+        exchange = _Exchange(call)
+        call.on_interrupt = exchange.leave
+        task = self._loop.create_task(self._serve(call, exchange))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
 
     def fail(self, call: Call, error: Exception) -> None:
         """See Handler."""
@@ -77,21 +82,19 @@ class Pages:
         self._watch.remove(call)
         call.finished()
 
-    async def _serve(self, call: Call) -> None:
+    async def _serve(self, call: Call, exchange: "_Exchange") -> None:
+        """Let Django answer. A call that is over before that (`leave`) is Django's to end: cancelled, it would leave tasks."""
+        error: Exception | None = None
         try:
-            exchange = _Exchange(call)
             await self._django(_scope(call), exchange.receive, exchange.send)
-        except asyncio.CancelledError:
-            if call.interruption is None:
-                raise
-            self.fail(call, call.interruption)
-        except Exception as error:  # noqa: BLE001  fail() says it
-            self.fail(call, error)
+        except Exception as raised:  # noqa: BLE001  fail() says it
+            error = raised
+        if exchange.left.is_set():
+            return
+        if error is None and exchange.ended:
+            self._finish(call)
         else:
-            if exchange.ended:
-                self._finish(call)
-            else:
-                self.fail(call, call.interruption or RuntimeError("no answer"))
+            self.fail(call, error or RuntimeError("no answer"))
 
 
 class _Exchange:
@@ -99,19 +102,22 @@ class _Exchange:
 
     def __init__(self, call: Call) -> None:
         self._call = call
-        self._left = asyncio.Event()
+        self.left = asyncio.Event()
         self._asked = False
         self._status = 0
         self._fields: list[Header] = []
         self.ended = False
-        call.on_gone = self._left.set
+
+    def leave(self) -> None:
+        """Nobody waits for the answer any more: Django is told that the client has left."""
+        self.left.set()
 
     async def receive(self) -> Message:
         """The request's body, which is none; then whether the client has left."""
         if not self._asked:
             self._asked = True
             return {"type": "http.request", "body": b"", "more_body": False}
-        await self._left.wait()
+        await self.left.wait()
         return {"type": "http.disconnect"}
 
     async def send(self, message: Message) -> None:
@@ -126,7 +132,7 @@ class _Exchange:
                 # A static file; RFC 9110 15.5.6 asks for it.
                 self._fields.append((b"allow", b"GET, HEAD"))
             return
-        if self.ended:
+        if self.ended or self.left.is_set():
             return
         body, more = message.get("body", b""), message.get("more_body", False)
         call = self._call
@@ -139,6 +145,8 @@ class _Exchange:
         if body and call.method != "HEAD":
             # Nobody else waits for a page: it comes as fast as the client reads it.
             await call.drain()
+            if self.left.is_set():
+                return
             await call.write(body)
         if self.ended and call.method != "HEAD":
             await call.end()
