@@ -1,13 +1,13 @@
-# One word for each thing that a developer does; `make` alone lists them. Each makes the environment first, if need be.
+# The tasks of a developer; `make` alone lists them. Each target creates the environment first if necessary.
 
 PYTHON ?= python3
 ARGS ?=
-# Tests of one file stay together: they share servers.
+# Tests of one file run in one process, since they share servers.
 WORKERS ?= 2
 
-# Nothing here needs the environment to be activated, or minds a space in the path.
+# Works without activating the environment, and in paths with spaces.
 PY := .venv/bin/python
-# For what reads the settings and connects to nothing.
+# For commands that read the settings and connect to nothing.
 DATABASES = $(foreach name,$(shell $(SERVICES) --with-database | tr a-z A-Z),$(name)_DATABASE_URL=postgresql://x@127.0.0.1:1/x)
 ANYWHERE = ENVIRONMENT=development $(DATABASES)
 SERVICES := PYTHONPATH=platform $(PY) -m services
@@ -22,19 +22,19 @@ help:  ## List the targets
 environment:
 	@$(PYTHON) -I platform/embedded/environment.py
 
-demo: environment  ## Start everything with throw-away data, play the story once, show it
+demo: environment  ## Start everything with temporary data, play the story once, show it
 	@$(EMBEDDED) demo $(ARGS)
 
-up: environment  ## Keep the system running until Ctrl-C, with its data in var/
+up: environment  ## Run the system until Ctrl-C, with its data in var/
 	@$(EMBEDDED) up $(ARGS)
 
-engines: environment  ## Only PostgreSQL and Kafka, on free ports with throw-away data, until Ctrl-C
+engines: environment  ## Run only PostgreSQL and Kafka until Ctrl-C, on free ports with temporary data
 	@$(EMBEDDED) engines $(ARGS)
 
 test: environment  ## Run all tests on the real engines (ARGS="-k outbox" for some of them)
 	@$(PY) -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder $(ARGS)
 
-lint: environment  ## Check style and the arrows between the parts
+lint: environment  ## Check style and import contracts
 	$(PY) -m ruff check
 	$(PY) -m ruff format --check
 	PYTHONPATH=platform .venv/bin/lint-imports
@@ -42,35 +42,35 @@ lint: environment  ## Check style and the arrows between the parts
 types: environment  ## Check types
 	$(ANYWHERE) $(PY) -m mypy .
 
-bench: environment  ## Measure speed and memory beside their references
+bench: environment  ## Measure speed and memory, next to reference systems
 	@PYTHONPATH=platform $(PY) -m bench $(ARGS)
 
-chaos: environment  ## Break everything on purpose, then account for everything (USERS=1000 ORDERS=500 DURATION=60 SEED=7)
+chaos: environment  ## Inject failures everywhere, then account for every event (USERS=1000 ORDERS=500 DURATION=60 SEED=7)
 	@PYTHONPATH=platform $(PY) -m chaos
 
-drills: environment  ## Restart and kill under load, and measure how long anything stands still
+drills: environment  ## Restart and kill processes under load, and measure how long processing stops
 	@$(PY) -m pytest tests/drills -n 0 -m drill -s -q $(ARGS)
 
-docs: environment  ## Build the documentation as a site in site/, strictly: no broken link, every page in the navigation
+docs: environment  ## Build the documentation in site/, failing on broken links and pages outside the navigation
 	@NO_MKDOCS_2_WARNING=1 $(PY) -m mkdocs build --strict
 
-lock: environment  ## Lock the newest versions of all packages that the .in files allow
+lock: environment  ## Lock the newest package versions that the .in files allow
 	$(PY) -m uv pip compile -q --upgrade --universal --python-version 3.11 --generate-hashes -o requirements.txt requirements.in
 	$(PY) -m uv pip compile -q --upgrade --universal --python-version 3.11 --generate-hashes -o requirements-dev.txt requirements-dev.in
 
-locked: environment  ## Check that the lock files fit the .in files, and that every import is a declared package
+locked: environment  ## Check that the lock files match the .in files, and that every import is declared
 	@for name in requirements requirements-dev; do \
 	  cp $$name.txt .$$name.check && \
 	  $(PY) -m uv pip compile -q --no-header --universal --python-version 3.11 --generate-hashes -o .$$name.check $$name.in && \
 	  grep -v '^#' $$name.txt | diff - .$$name.check >/dev/null && rm .$$name.check || \
-	  { rm -f .$$name.check; echo "$$name.txt does not fit $$name.in: run 'make lock'"; exit 1; }; \
+	  { rm -f .$$name.check; echo "$$name.txt does not match $$name.in: run 'make lock'"; exit 1; }; \
 	done
 	.venv/bin/deptry .
 
-audit: environment  ## Ask the advisory database whether a locked package is known to be unsafe
+audit: environment  ## Check the locked packages for known vulnerabilities
 	.venv/bin/pip-audit --strict --disable-pip --require-hashes -r requirements.txt
 
-deployable: environment  ## Check that migrations are complete, and that each service is fit for production
+deployable: environment  ## Check for missing migrations, and run the deployment checks of each service
 	@for service in $$($(SERVICES) --with-database); do \
 	  $(ANYWHERE) $(PY) -W ignore manage.py makemigrations --check --dry-run --settings=settings.$$service || exit 1; \
 	done
@@ -84,7 +84,7 @@ schemas: environment  ## Write the JSON Schemas of all events to docs/events/
 	  $(ANYWHERE) $(PY) manage.py schemas --settings=settings.$$service || exit 1; \
 	done
 
-generate: schemas  ## Write everything that is generated from the declarations of the services, and the events' schemas
+generate: schemas  ## Write the files that are generated from the declarations, and the schemas of events
 	@PYTHONPATH=platform $(PY) -m services --write
 	@$(ANYWHERE) $(PY) -m settings.table --write
 

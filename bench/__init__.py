@@ -1,1 +1,1 @@
-"""What `make bench` measures, each beside its reference in the same run."""
+"""The measurements of `make bench`, each with its reference in the same run."""

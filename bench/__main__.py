@@ -1,7 +1,7 @@
-"""`make bench`: measures speed and memory beside their references, and prints the table.
+"""`make bench`: measures speed and memory, each with a reference, and prints the table.
 
-make bench ARGS="--only story drain"    some of it
-make bench ARGS=--write                 and put the table into docs/benchmarks.md
+make bench ARGS="--only story drain"    some of the measurements
+make bench ARGS=--write                 also writes the table to docs/benchmarks.md
 """
 
 import argparse
@@ -24,13 +24,13 @@ DOCUMENT = Path(__file__).resolve().parent.parent / "docs" / "benchmarks.md"
 
 
 def main() -> int:
-    """Measure what is asked for. The exit status is 0 also where a goal is missed: that depends on the machine."""
-    parser = argparse.ArgumentParser(prog="make bench", description="Measure speed and memory beside their references.")
+    """Run the chosen measurements. The exit status is 0 even if a goal is missed, since that depends on the machine."""
+    parser = argparse.ArgumentParser(prog="make bench", description="Measure speed and memory, each with a reference.")
     parser.add_argument("--only", nargs="+", choices=["gateway", *goals.SYSTEM], default=["gateway", *goals.SYSTEM])
     parser.add_argument("--rounds", type=int, default=ROUNDS)
-    parser.add_argument("--write", action="store_true", help=f"put the table into {DOCUMENT.name}")
+    parser.add_argument("--write", action="store_true", help=f"write the table to {DOCUMENT.name}")
     options = parser.parse_args()
-    busy = _say_if_busy()
+    warning = _warn_if_busy()
     rows = gateway.measure(rounds=options.rounds) if "gateway" in options.only else []
     try:
         rows += _system([name for name in goals.SYSTEM if name in options.only], options.rounds)
@@ -41,8 +41,8 @@ def main() -> int:
     print(text)
     if options.write:
         DOCUMENT.write_text(f"{HEAD}\n{text}")
-    if busy:
-        print(busy, file=sys.stderr)
+    if warning:
+        print(warning, file=sys.stderr)
     return 0
 
 
@@ -61,22 +61,22 @@ def _context(rounds: int) -> str:
         "Django": django.__version__,
         "librdkafka": confluent_kafka.libversion()[0],
     }
-    named = ", ".join(f"{name} {version}" for name, version in versions.items())
+    version_list = ", ".join(f"{name} {version}" for name, version in versions.items())
     cores = len(os.sched_getaffinity(0))
     return (
-        f"{rounds} rounds, each interleaved with its reference; ratios are the medians over the rounds. {cores} cores, {named},"
+        f"{rounds} rounds, each interleaved with its reference; ratios are the medians over the rounds. {cores} cores, {version_list},"
         " PostgreSQL 18 and Apache Kafka 4.3 as `make up` starts them (`fsync`, `acks=all`, one broker), on the same"
         " cores as all processes and the measuring program.\n"
     )
 
 
-def _say_if_busy() -> str:
+def _warn_if_busy() -> str:
     load, cores = os.getloadavg()[0], len(os.sched_getaffinity(0))
     if load < cores * BUSY:
         return ""
-    busy = f"Other programs use this machine (load {load:.1f} on {cores} cores): only the ratios mean something."
-    print(busy, file=sys.stderr, flush=True)
-    return busy
+    warning = f"Other programs use this machine (load {load:.1f} on {cores} cores): only the ratios are meaningful."
+    print(warning, file=sys.stderr, flush=True)
+    return warning
 
 
 HEAD = """\

@@ -1,4 +1,4 @@
-"""The bare steps of the story, with nothing around them: two commits, three hops, one of them in a Kafka transaction."""
+"""The bare steps of the story without any of the system: two commits and three hops, one in a Kafka transaction."""
 
 import time
 import uuid
@@ -15,30 +15,30 @@ BODY = (
     b'{"orderId":"6f1c2a9e-3b7d-4c58-9e02-d4a1b8c7f635","userId":"8f14e45f-ceea-467f-9d2c-1e2b6f0f3a55","amount":0.00}'
 )
 WITHIN = 10.0
-SET = 500
+BATCH = 500
 
 
 class Bare:
-    """Connections and clients as the services have them: `fsync`, `acks=all`, idempotence; use as a context manager."""
+    """Connections and clients configured as in the services: `fsync`, `acks=all`, idempotence; use as a context manager."""
 
     def __init__(self, engines: Engines) -> None:
         servers = {"bootstrap.servers": engines.kafka.bootstrap_servers, "log_level": 0}
         admin = AdminClient(servers)
-        for made in admin.create_topics([NewTopic(topic, 1, 1) for topic in TOPICS]).values():
-            made.result(30)
+        for future in admin.create_topics([NewTopic(topic, 1, 1) for topic in TOPICS]).values():
+            future.result(30)
         self._databases = [psycopg.connect(engines.postgres.url(name)) for name in ("userdb", "orderdb")]
         for database in self._databases:
             database.execute("CREATE TABLE bare (id uuid PRIMARY KEY, body bytea)")
             database.commit()
-        safe = {**servers, "acks": "all", "enable.idempotence": True, "linger.ms": 0}
-        self._producer = Producer(safe)
-        self._payments = Producer({**safe, "transactional.id": "bare"})
+        options = {**servers, "acks": "all", "enable.idempotence": True, "linger.ms": 0}
+        self._producer = Producer(options)
+        self._payments = Producer({**options, "transactional.id": "bare"})
         self._payments.init_transactions(30)
         self._consumers = [self._reader(servers, topic) for topic in TOPICS]
 
     @staticmethod
     def _reader(servers: dict[str, object], topic: str) -> Consumer:
-        # Assigned by hand: joining a group is no step of the story.
+        # Assigned manually: joining a group is not part of the story.
         reader = Consumer(
             {**servers, "group.id": topic, "enable.auto.commit": False, "isolation.level": "read_committed"}
         )
@@ -46,7 +46,7 @@ class Bare:
         return reader
 
     def __enter__(self) -> Self:
-        """Warm up: the first record of a topic has metadata to wait for."""
+        """Warm up: the first record of a topic waits for metadata."""
         for _ in range(5):
             self.story()
         return self
@@ -59,7 +59,7 @@ class Bare:
             database.close()
 
     def story(self) -> float:
-        """Take all steps once. Returns how long it took, in seconds."""
+        """Run all steps once, and return the duration in seconds."""
         users, orders = self._databases
         started = time.perf_counter()
         self._commit(users)
@@ -70,15 +70,15 @@ class Bare:
         return time.perf_counter() - started
 
     def drain(self, events: int) -> float:
-        """The same steps for a backlog, in sets of SET. Returns how many a second."""
+        """Run the same steps for a backlog, in batches of BATCH, and return the number of events per second."""
         users, orders = self._databases
         for _ in range(events):
             self._producer.produce(TOPICS[0], BODY)
             self._producer.poll(0)
         self._producer.flush(WITHIN)
         started = time.perf_counter()
-        for first in range(0, events, SET):
-            size = min(SET, events - first)
+        for first in range(0, events, BATCH):
+            size = min(BATCH, events - first)
             self._receive(0, size)
             self._copy(users, size)
             self._copy(orders, size)
@@ -121,4 +121,4 @@ class Bare:
             rest = self._consumers[number].consume(size - 1, 0) if size > 1 else []
             size -= sum(message is not None and message.error() is None for message in (first, *rest))
         if size:
-            raise TimeoutError(f"{size} records on {TOPICS[number]} did not come within {WITHIN:g} s")
+            raise TimeoutError(f"{size} records on {TOPICS[number]} did not arrive within {WITHIN:g} s")

@@ -1,4 +1,4 @@
-"""A backlog: user.created records wait on their topic while the consumer of orders stands still; then it may go on."""
+"""Drains a backlog: user.created records are produced while the consumer of orders is suspended, which then resumes."""
 
 import time
 import uuid
@@ -19,17 +19,17 @@ SAMPLE = f"{SETTLED} AND user_id = ANY(%s)"
 
 @dataclass(frozen=True)
 class Drain:
-    """One round: orders settled a second, and the processor time that each part spent on an event, in microseconds."""
+    """A round: settled orders per second, and the CPU time of each part per event, in microseconds."""
 
     per_second: float
     cost: dict[str, float]
 
 
 def drain(live: Live, events: int = EVENTS) -> Drain:
-    """From the moment that orders may go on to the last order paid or failed. Raises TimeoutError."""
+    """Measure from resuming the consumer to the last order paid or failed. Raises TimeoutError."""
     consumer = live.children["orders-consume"]
     with psycopg.connect(live.engines.postgres.url("orderdb"), autocommit=True) as orders:
-        wanted = _count(orders) + events
+        expected = _count(orders) + events
         consumer.pause()
         try:
             users = produce(live.engines.kafka.bootstrap_servers, events)
@@ -37,11 +37,11 @@ def drain(live: Live, events: int = EVENTS) -> Drain:
         finally:
             started = time.monotonic()
             consumer.resume()
-        # Asking for all of them would cost more than some of the work: first some of the last, then all.
-        last = users[-100::5]
-        while _count(orders, last) < len(last) or _count(orders) < wanted:
+        # Counting all orders is expensive, so check a sample of the last ones first.
+        sample = users[-100::5]
+        while _count(orders, sample) < len(sample) or _count(orders) < expected:
             if time.monotonic() - started > WITHIN:
-                raise TimeoutError(f"{wanted - _count(orders)} of {events} orders are not settled after {WITHIN:g} s")
+                raise TimeoutError(f"{expected - _count(orders)} of {events} orders are not settled after {WITHIN:g} s")
             time.sleep(0.01)
         seconds = time.monotonic() - started
     after = processes.used(live)
@@ -49,7 +49,7 @@ def drain(live: Live, events: int = EVENTS) -> Drain:
 
 
 def produce(bootstrap_servers: str, events: int) -> list[str]:
-    """Put user.created events on their topic, as the relay of users does. Returns the users' ids."""
+    """Produce user.created events, as the relay of users does. Returns the ids of the users."""
     users: list[str] = []
     producer = Producer({"bootstrap.servers": bootstrap_servers, "acks": "all", "partitioner": "murmur2_random"})
     now = datetime.now(UTC).isoformat().replace("+00:00", "Z")
@@ -73,7 +73,7 @@ def produce(bootstrap_servers: str, events: int) -> list[str]:
         producer.produce("user.created", body.encode(), user.encode(), headers=list(headers.items()))
         producer.poll(0)
     if left := producer.flush(30):
-        raise TimeoutError(f"Kafka did not take {left} of {events} events within 30 s")
+        raise TimeoutError(f"Kafka did not acknowledge {left} of {events} events within 30 s")
     return users
 
 

@@ -1,9 +1,9 @@
-"""The gateway beside nginx: proxied GETs on 32 connections, one worker each, everything on.
+"""The gateway compared to nginx: proxied GETs on 32 connections, one worker each, all features enabled.
 
     python -m bench.gateway [--seconds 5] [--rounds 3]
 
-Both stand in front of the same nginx, which answers 107 bytes of JSON from memory. They are measured in turn, so that
-whatever else the machine does falls on both. Needs `nginx` and `wrk`.
+Both proxy the same nginx, which serves 107 bytes of JSON from memory. They are measured alternately, so that other load
+on the machine affects both. Requires `nginx` and `wrk`.
 """
 
 import argparse
@@ -24,7 +24,7 @@ from bench.table import Row, markdown, ratio
 
 ROOT = Path(__file__).resolve().parent.parent
 CONNECTIONS = 32
-REACH = 0.2
+GOAL = 0.2
 BODY = '{"id":"6f1c2a9e-3b7d-4c58-9e02-d4a1b8c7f635","email":"a@b.example","name":"A","createdAt":"2026-01-01T00Z"}'
 assert len(BODY) == 107
 
@@ -57,31 +57,31 @@ PROXY = """\
 
 @dataclass(frozen=True)
 class Run:
-    """One run of wrk."""
+    """The result of one run of wrk."""
 
     per_second: float
     p99: str
 
 
 def measure(seconds: int = 5, rounds: int = 3) -> list[Row]:
-    """Measure, and return the lines for the table; one that says what is missing where nginx or wrk is."""
+    """Measure, and return a row of the table. Without nginx or wrk, the row names the missing program."""
     what = f"proxied `GET` at the gateway, one worker, {CONNECTIONS} connections"
     missing = [program for program in ("nginx", "wrk") if shutil.which(program) is None]
     if missing:
-        hint = f"not measured: `apt install {' '.join(missing)}`, which this machine has not"
-        return [Row(what, hint, "", None, f"≥ {REACH}", None)]
+        hint = f"not measured: `apt install {' '.join(missing)}`, missing on this machine"
+        return [Row(what, hint, "", None, f"≥ {GOAL}", None)]
     runs: dict[str, list[Run]] = {"nginx": [], "gateway": []}
     with _running() as urls:
         for _ in range(rounds):
             for name, url in urls.items():
                 runs[name].append(_wrk(url, seconds))
     ours, theirs = ([run.per_second for run in runs[name]] for name in ("gateway", "nginx"))
-    reached = ratio(ours, theirs)
-    reference = f"nginx as the proxy, one worker: {_told(runs['nginx'])}"
-    return [Row(what, _told(runs["gateway"]), reference, reached, f"≥ {REACH}", reached >= REACH)]
+    measured = ratio(ours, theirs)
+    reference = f"nginx as the proxy, one worker: {_summary(runs['nginx'])}"
+    return [Row(what, _summary(runs["gateway"]), reference, measured, f"≥ {GOAL}", measured >= GOAL)]
 
 
-def _told(runs: list[Run]) -> str:
+def _summary(runs: list[Run]) -> str:
     rates = " / ".join(f"{run.per_second:,.0f}" for run in runs)
     return f"{rates} requests/s, p99 {' / '.join(run.p99 for run in runs)}"
 
@@ -100,7 +100,7 @@ def _running() -> Iterator[dict[str, str]]:
             configuration.write_text(NGINX.format(folder=folder, name=server, http=http))
             stack.enter_context(_process(["nginx", "-c", str(configuration)], folder / f"{server}.out"))
         command = [sys.executable, "manage.py", "serve", "--settings=settings.gateway", "--port", str(gateway)]
-        # As in production: every line is logged, to a file.
+        # As in production, every line is logged to a file.
         variables = {"ENVIRONMENT": "development", "LOG_FORMAT": "json", "USERS_URL": f"http://127.0.0.1:{upstream}"}
         stack.enter_context(_process(command, folder / "gateway.out", variables))
         for port in (upstream, proxy, gateway):
@@ -122,12 +122,12 @@ def _process(command: list[str], log: Path, variables: dict[str, str] | None = N
 
 def _wrk(url: str, seconds: int) -> Run:
     command = ["wrk", "-t1", f"-c{CONNECTIONS}", f"-d{seconds}s", "--latency", url]
-    said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-    assert "Non-2xx" not in said, said
-    assert "Socket errors" not in said, said
-    rate, p99 = re.search(r"Requests/sec:\s+([\d.]+)", said), re.search(r"^\s+99%\s+(\S+)", said, re.MULTILINE)
-    assert rate is not None, said
-    assert p99 is not None, said
+    output = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    assert "Non-2xx" not in output, output
+    assert "Socket errors" not in output, output
+    rate, p99 = re.search(r"Requests/sec:\s+([\d.]+)", output), re.search(r"^\s+99%\s+(\S+)", output, re.MULTILINE)
+    assert rate is not None, output
+    assert p99 is not None, output
     return Run(float(rate[1]), p99[1])
 
 

@@ -1,4 +1,4 @@
-"""The goals that need the whole system, each with its reference."""
+"""The goals that require the whole system, each with its reference."""
 
 import statistics
 import sys
@@ -22,13 +22,13 @@ def measure(live: Live, names: list[str], rounds: int) -> list[Row]:
 
 def _stalled(live: Live, bare: Bare, rounds: int) -> Row:
     port = live.ports["gateway"]
-    stalled.waits(port)  # warm
+    stalled.response_times(port)  # warm
     ours, theirs = [], []
     for number in range(rounds):
-        _say(f"stalled uploads, round {number + 1}: {stalled.REQUESTS} requests without them, and as many beside them")
-        theirs.append(percentile(stalled.waits(port), 99) * 1000)
+        _report(f"stalled uploads, round {number + 1}: {stalled.REQUESTS} requests without them, and as many with them")
+        theirs.append(percentile(stalled.response_times(port), 99) * 1000)
         with stalled.uploads(port):
-            ours.append(percentile(stalled.waits(port), 99) * 1000)
+            ours.append(percentile(stalled.response_times(port), 99) * 1000)
     return Row(
         f"requests of others while {stalled.CLIENTS} clients have stopped within their uploads",
         f"p99 {each(ours)} ms",
@@ -43,7 +43,7 @@ def _story(live: Live, bare: Bare, rounds: int) -> Row:
     story.play(live, bare, 20)  # warm
     played = []
     for number in range(rounds):
-        _say(f"story, round {number + 1}: {USERS} users, one after another, each beside the bare steps")
+        _report(f"story, round {number + 1}: {USERS} users, one after another, each followed by the bare steps")
         played.append(story.play(live, bare, USERS))
     ours, theirs = (
         [percentile(x, 50) * 1000 for x in xs] for xs in ([p.stories for p in played], [p.bare for p in played])
@@ -69,7 +69,7 @@ def _drain(live: Live, bare: Bare, rounds: int) -> Row:
     drained: list[Drain] = []
     theirs: list[float] = []
     for number in range(rounds):
-        _say(f"drain, round {number + 1}: {EVENTS} events")
+        _report(f"drain, round {number + 1}: {EVENTS} events")
         drained.append(drain(live))
         theirs.append(bare.drain(EVENTS))
     ours = [one.per_second for one in drained]
@@ -78,12 +78,12 @@ def _drain(live: Live, bare: Bare, rounds: int) -> Row:
     return Row(
         f"{EVENTS:,} `user.created` waiting → all orders settled, one process of each kind",
         f"{each(ours)} orders/s",
-        f"the bare steps in sets of 500, one process: {each(theirs)}/s",
+        f"the bare steps in batches of 500, one process: {each(theirs)}/s",
         ratio(ours, theirs),
         f"≥ {DRAIN_PER_SECOND:,}/s",
         statistics.median(ours) >= DRAIN_PER_SECOND,
         [
-            f"{used:.0f} µs of processor time per order in total: two cores could process {2e6 / used:,.0f} orders per second",
+            f"{used:.0f} µs of CPU time per order in total: two cores could process {2e6 / used:,.0f} orders per second",
             *(
                 f"{micros:.0f} µs {part}"
                 for part, micros in sorted(cost.items(), key=lambda item: -item[1])
@@ -94,12 +94,12 @@ def _drain(live: Live, bare: Bare, rounds: int) -> Row:
 
 
 def _memory(live: Live, bare: Bare, rounds: int) -> Row:
-    _say("memory")
+    _report("memory")
     parts = {name: child.family() for name, child in live.children.items()}
     with live.idle_runner() as runner:
         parts["up"] = [runner.pid]
-        held = {name: processes.memory(pids) for name, pids in parts.items()}
-    pss, rss = sum(one.pss for one in held.values()), sum(one.rss for one in held.values())
+        used = {name: processes.memory(pids) for name, pids in parts.items()}
+    pss, rss = sum(one.pss for one in used.values()), sum(one.rss for one in used.values())
     count = sum(map(len, parts.values()))
     return Row(
         "memory of all Python processes of `make up` after that",
@@ -108,11 +108,11 @@ def _memory(live: Live, bare: Bare, rounds: int) -> Row:
         None,
         f"≤ {MEMORY_MIB} MiB",
         pss <= MEMORY_MIB,
-        [f"{one.pss:.0f} MiB {name} (RSS {one.rss:.0f})" for name, one in held.items()],
+        [f"{one.pss:.0f} MiB {name} (RSS {one.rss:.0f})" for name, one in used.items()],
     )
 
 
-def _say(what: str) -> None:
+def _report(what: str) -> None:
     print(what, file=sys.stderr, flush=True)
 
 

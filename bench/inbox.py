@@ -1,8 +1,8 @@
-"""What it costs a consumer to claim a batch: the inbox of today beside the one that knew events by their id alone.
+"""The cost of claiming a batch: the current inbox compared to its predecessor, whose key was the event id alone.
 
     PYTHONPATH=platform .venv/bin/python -m bench.inbox
 
-Two tables of a million rows, one of each kind; batches of 500 new events and batches of 500 repeats, in turn.
+One table of each kind with a million rows; batches of 500 new events and batches of 500 duplicates, alternately.
 """
 
 import os
@@ -20,15 +20,15 @@ from embedded import cache
 from embedded.postgres import PostgreSQL
 from embedded.system import ROOT, environment
 
-KEPT, SET, TIMES = 1_000_000, 500, 100
+ROWS, BATCH, ROUNDS = 1_000_000, 500, 100
 
-BEFORE = """
-CREATE TABLE inbox_before (event_id text PRIMARY KEY, topic text NOT NULL, key text NOT NULL, request_id text NOT NULL,
+PREVIOUS = """
+CREATE TABLE inbox_previous (event_id text PRIMARY KEY, topic text NOT NULL, key text NOT NULL, request_id text NOT NULL,
                            consumed_at timestamptz NOT NULL DEFAULT now());
-CREATE INDEX ON inbox_before (consumed_at);
+CREATE INDEX ON inbox_previous (consumed_at);
 """
-CLAIM_BEFORE = """
-INSERT INTO inbox_before (event_id, topic, key, request_id)
+CLAIM_PREVIOUS = """
+INSERT INTO inbox_previous (event_id, topic, key, request_id)
 SELECT * FROM json_to_recordset(%s) AS new (event_id text, topic text, key text, request_id text)
 ORDER BY event_id
 ON CONFLICT (event_id) DO NOTHING
@@ -41,28 +41,30 @@ SELECT gen_random_uuid(), 'user.created', {value} n::text, 'r', now() - n * inte
 
 
 def measure() -> str:
-    """The table. Django is set up, and the database migrated."""
+    """Return the table. Requires Django to be set up and the database to be migrated."""
     from django.db import connections
 
     from chassis.consumer.inbox import CLAIM
 
     with connections["orders"].cursor() as cursor:
         cursor.execute("SET statement_timeout = 0")
-        cursor.execute(BEFORE)
-        cursor.execute(FILL.format(table="inbox_before", source="", value=""), [KEPT])
-        cursor.execute(FILL.format(table="inbox", source="source,", value="'/users',"), [KEPT])
+        cursor.execute(PREVIOUS)
+        cursor.execute(FILL.format(table="inbox_previous", source="", value=""), [ROWS])
+        cursor.execute(FILL.format(table="inbox", source="source,", value="'/users',"), [ROWS])
         cursor.execute("VACUUM (ANALYZE) inbox")
-        cursor.execute("VACUUM (ANALYZE) inbox_before")
-        took: dict[str, list[float]] = {}
-        for turn in range(TIMES):
-            rows = orjson.dumps([_event() for _ in range(SET)]).decode()
-            both = [("today", CLAIM), ("by id alone", CLAIM_BEFORE)]
-            for kind, claim in both if turn % 2 else reversed(both):
-                for what in ("new", "repeats"):
-                    took.setdefault(f"{what}, {kind}", []).append(_time(lambda c=claim, r=rows: cursor.execute(c, [r])))
-    lines = [f"| {SET} events | today, ms | by id alone, ms | ratio (median of the turns') |", "|---|---|---|---|"]
-    for what in ("new", "repeats"):
-        ours, theirs = took[f"{what}, today"], took[f"{what}, by id alone"]
+        cursor.execute("VACUUM (ANALYZE) inbox_previous")
+        durations: dict[str, list[float]] = {}
+        for number in range(ROUNDS):
+            rows = orjson.dumps([_event() for _ in range(BATCH)]).decode()
+            both = [("current", CLAIM), ("by id alone", CLAIM_PREVIOUS)]
+            for kind, claim in both if number % 2 else reversed(both):
+                for what in ("new", "duplicates"):
+                    durations.setdefault(f"{what}, {kind}", []).append(
+                        _time(lambda c=claim, r=rows: cursor.execute(c, [r]))
+                    )
+    lines = [f"| {BATCH} events | current, ms | by id alone, ms | ratio (median of the rounds') |", "|---|---|---|---|"]
+    for what in ("new", "duplicates"):
+        ours, theirs = durations[f"{what}, current"], durations[f"{what}, by id alone"]
         ratio = statistics.median(one / other for one, other in zip(ours, theirs, strict=True))
         lines.append(f"| {what} | {statistics.median(ours):.1f} | {statistics.median(theirs):.1f} | {ratio:.2f} |")
     return "\n".join(lines)
@@ -75,14 +77,14 @@ def _event() -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _time(ask: Callable[[], object]) -> float:
+def _time(query: Callable[[], object]) -> float:
     started = time.perf_counter()
-    ask()
+    query()
     return (time.perf_counter() - started) * 1000
 
 
 def main() -> None:
-    """Measure on a server of its own and print the table."""
+    """Measure on a separate server, and print the table."""
     with cache.temporary_folder("bench-inbox") as folder, PostgreSQL(folder) as server:
         addresses = {"ORDERS_DATABASE_URL": server.url("orderdb"), "KAFKA_BOOTSTRAP_SERVERS": "127.0.0.1:1"}
         variables = environment("orders", addresses=addresses, secret_key="x" * 50)

@@ -1,4 +1,4 @@
-"""The whole system for measuring: both engines and every process of `make up`, each writing its log to a file."""
+"""The whole system for measurements: both engines and every process of `make up`, with logs in files."""
 
 import os
 import secrets
@@ -13,15 +13,15 @@ from embedded.processes import Child, Steps, drive
 from embedded.runner import JOB_WITHIN, READY_WITHIN, get
 from embedded.system import JOBS, PROCESSES, ROOT, Job, Process, environment, urls
 
-# As in production: every line is logged, as JSON, to a file.
-EXTRA = {"LOG_FORMAT": "json", "OUTBOX_CHECK_KEYS": "off"}  # as in production
+# As in production: every line is logged as JSON, and the check of keys is off.
+EXTRA = {"LOG_FORMAT": "json", "OUTBOX_CHECK_KEYS": "off"}
 
 
 class Live:
     """A running system; `children` are its processes by name."""
 
     def __init__(self, engines: Engines, folder: Path) -> None:
-        """The engines must serve; `folder` takes the logs."""
+        """The engines must be running; `folder` is for the logs."""
         self.engines = engines
         self.children: dict[str, Child] = {}
         self._folder = folder
@@ -31,12 +31,12 @@ class Live:
         self._secret = secrets.token_urlsafe(48)
 
     def start(self) -> None:
-        """Migrate, make the topics, start everything, and return when all is ready. Raises NotReady."""
+        """Migrate, create the topics, start everything, and return when everything is ready. Raises NotReady."""
         drive(*(self._run(job) for job in JOBS))
         drive(*(self._ready(process) for process in PROCESSES))
 
     def stop(self) -> None:
-        """End the processes gracefully."""
+        """Stop the processes gracefully."""
         for child in self.children.values():
             child.popen.terminate()
         for child in self.children.values():
@@ -44,7 +44,7 @@ class Live:
 
     @contextmanager
     def idle_runner(self) -> Iterator[Child]:
-        """The process that `make up` itself is, when it has nothing to do: it holds what it imports."""
+        """A process with the modules that `make up` itself imports, for measuring its memory."""
         code = "import embedded.up, signal; print('loaded', flush=True); signal.pause()"
         log = self._folder / "up.log"
         environment = {**os.environ, "PYTHONPATH": str(ROOT / "platform")}
@@ -71,7 +71,7 @@ class Live:
 
 @contextmanager
 def running() -> Iterator[Live]:
-    """The system on free ports with data that is thrown away; running, warm and idle inside the block."""
+    """Run the system within the block, on free ports with temporary data."""
     with cache.temporary_folder("bench") as folder, engines.temporary("bench-engines") as both:
         live = Live(both, folder)
         try:

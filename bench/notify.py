@@ -1,10 +1,10 @@
-"""What waking the relay costs the publishers of a PostgreSQL server, and how soon the relay wakes.
+"""The cost of waking the relay for the publishers of a PostgreSQL server, and the wake-up latency of the relay.
 
     PYTHONPATH=platform .venv/bin/python -m bench.notify
 
-Three kinds of trigger in turn, in each round: none (the relay finds rows by its poll), one that notifies in every commit,
-and the service's own, which notifies only while the relay sleeps. pgbench publishes; beside it runs, for each database,
-what the relay does there by its own code: take, mark, sleep. There is no broker: it would need the same two cores.
+Each round measures three kinds of trigger: none (the relay finds rows by polling), one that notifies in every commit, and
+that of the services, which notifies only while the relay sleeps. pgbench publishes. For each database, a process runs the
+database part of the relay: fetch, mark, sleep. There is no broker, which would need the same two cores.
 """
 
 import argparse
@@ -27,7 +27,7 @@ from embedded.system import ROOT, environment
 
 CONNECTIONS, SECONDS, ROUNDS = 16, 5, 5
 EVENTS = 40
-"""Published one after another in each round, to a relay that has nothing else to do."""
+"""Published one after another in each round, to an otherwise idle relay."""
 DATABASES = {"users": "userdb", "orders": "orderdb"}
 
 SCRIPT = """\\set key random(1, 1000000)
@@ -56,7 +56,7 @@ HEAD = (
 
 
 def relay() -> None:
-    """What a relay does in its database, until it is killed. Prints how many ms each event of the topic `wake` took."""
+    """Run the database part of a relay until killed. Prints the latency of each event of the topic `wake`, in ms."""
     import django
     from django.conf import settings
     from django.db import connections
@@ -87,7 +87,7 @@ def relay() -> None:
 
 
 class Bench:
-    """A server with the tables of both services, and a relay for each."""
+    """A server with the tables of both services, and one relay per service."""
 
     def __init__(self, stack: ExitStack) -> None:
         folder = stack.enter_context(cache.temporary_folder("bench-notify"))
@@ -114,7 +114,7 @@ class Bench:
 
     @contextmanager
     def trigger(self, kind: str) -> Iterator[list[subprocess.Popen[str]]]:
-        """Tables emptied, the trigger of this kind, and a relay for each database."""
+        """Empty the tables, install this kind of trigger, and run a relay for each database within the block."""
         relays = []
         for service, connection in self._databases.items():
             connection.execute(b"TRUNCATE outbox, bench_state")
@@ -133,7 +133,7 @@ class Bench:
                 one.wait()
 
     def commits(self, services: list[str]) -> float:
-        """Commits a second of CONNECTIONS publishers, shared by these databases."""
+        """The commits per second of CONNECTIONS publishers, distributed over these databases."""
         command = [
             str(self._pgbench), "-n", "-M", "prepared", "-f", str(self._script),
             "-c", str(CONNECTIONS // len(services)), "-j", "2", "-T", str(SECONDS),
@@ -142,22 +142,22 @@ class Bench:
             subprocess.Popen([*command, self._server.url(DATABASES[service])], stdout=subprocess.PIPE, text=True)
             for service in services
         ]
-        said = [one.communicate()[0] for one in running]
-        return sum(float(out.split("tps = ")[1].split()[0]) for out in said)
+        outputs = [one.communicate()[0] for one in running]
+        return sum(float(output.split("tps = ")[1].split()[0]) for output in outputs)
 
     def wake(self, relays: list[subprocess.Popen[str]]) -> list[float]:
-        """From an INSERT to the row in the hands of a relay that slept, in ms."""
-        took = []
+        """The times from an INSERT until a sleeping relay has fetched the row, in ms."""
+        latencies = []
         for _ in range(EVENTS):
             time.sleep(0.03)
             self._databases["users"].execute(WAKE, [str(time.monotonic())])
             assert relays[0].stdout is not None
-            took.append(float(relays[0].stdout.readline()))
-        return took
+            latencies.append(float(relays[0].stdout.readline()))
+        return latencies
 
 
 def measure(rounds: int) -> str:
-    """All of it, as a table."""
+    """Measure everything, and return the table."""
     one: dict[str, list[float]] = {kind: [] for kind in TRIGGERS}
     two: dict[str, list[float]] = {kind: [] for kind in TRIGGERS}
     woken: dict[str, list[float]] = {kind: [] for kind in TRIGGERS}
@@ -174,20 +174,20 @@ def measure(rounds: int) -> str:
                     two[kind].append(bench.commits(list(DATABASES)))
     lines = [HEAD.format(CONNECTIONS), "|---|---|---|---|---|---|"]
     for kind in TRIGGERS:
-        took = (
+        latency = (
             f"{statistics.median(woken[kind]):.1f} / {percentile(woken[kind], 99):.1f}"
             if woken[kind]
             else "up to 1,000"
         )
         lines.append(
             f"| {kind} | {each(one[kind])} | {ratio(one[kind], one[NONE]):.2f} | {each(two[kind])}"
-            f" | {ratio(two[kind], two[NONE]):.2f} | {took} |"
+            f" | {ratio(two[kind], two[NONE]):.2f} | {latency} |"
         )
     return "\n".join(lines)
 
 
 def main() -> None:
-    """Measure and print the table, or be the relay of a measurement."""
+    """Measure and print the table, or run as the relay of a measurement."""
     parser = argparse.ArgumentParser(prog="bench.notify")
     parser.add_argument("role", nargs="?", choices=["relay"])
     parser.add_argument("--rounds", type=int, default=ROUNDS)

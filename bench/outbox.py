@@ -1,10 +1,10 @@
-"""How large the outbox grows under load, with and without settings of its own for autovacuum.
+"""The size of the outbox under load, with and without its own autovacuum settings.
 
     PYTHONPATH=platform .venv/bin/python -m bench.outbox
 
-For each variant a fresh table with a million rows that were sent already; then, for a minute, what requests, relay and
-purge do to it, by their own statements: rows in, taken, marked, and as many old ones out. Autovacuum looks every 5 s
-instead of every minute, so that a minute shows what happens in twelve.
+For each variant it fills a new table with a million sent rows. Then, for a minute, it runs the statements of requests,
+relay and purge: rows are inserted, fetched, marked, and as many old ones deleted. Autovacuum runs every 5 s instead of
+every minute, so that one minute shows the effect of twelve.
 """
 
 import json
@@ -23,10 +23,10 @@ from embedded import cache
 from embedded.postgres import PostgreSQL
 from embedded.system import ROOT, environment
 
-KEPT = 1_000_000
-SET = 500
+SENT_ROWS = 1_000_000
+BATCH = 500
 SECONDS = 60.0
-SETS_A_SECOND = 4.0
+BATCHES_PER_SECOND = 4.0
 NAP_SECONDS = 5
 
 VARIANTS = {
@@ -58,90 +58,90 @@ SELECT n_dead_tup, autovacuum_count, n_tup_upd, n_tup_hot_upd FROM pg_stat_user_
 
 
 @dataclass
-class Found:
-    """What a variant came to."""
+class Result:
+    """The measurements of a variant."""
 
     before: tuple[int, int, int]
     after: tuple[int, int, int]
     most_dead: int
     vacuums: int
     hot: float
-    took: list[float]
-    """Seconds for each set: in, taken, marked, old ones out."""
+    durations: list[float]
+    """Seconds for each batch: inserting, fetching, marking, deleting old rows."""
     pages: int
-    """Touched at the end to find that nothing is left to send."""
+    """Read at the end to find that no row is unsent."""
 
 
-def measure(connection: psycopg.Connection, settings: str) -> Found:
-    """A minute of load on a table with these settings."""
+def measure(connection: psycopg.Connection, settings: str) -> Result:
+    """Measure a minute of load on a table with these settings."""
     fill(connection, settings)
     before = connection.execute(SIZES).fetchone()
     connection.execute("SELECT pg_stat_reset_single_table_counters('outbox'::regclass)")
-    took, most_dead, after = [], 0, 0
+    durations, most_dead, after = [], 0, 0
     started = time.monotonic()
     while (now := time.monotonic()) - started < SECONDS:
-        after = one_set(connection, after)
-        took.append(time.monotonic() - now)
-        if len(took) % 10 == 0:
+        after = one_batch(connection, after)
+        durations.append(time.monotonic() - now)
+        if len(durations) % 10 == 0:
             most_dead = max(most_dead, statistic(connection)[0])
-        time.sleep(max(0.0, started + len(took) / SETS_A_SECOND - time.monotonic()))
+        time.sleep(max(0.0, started + len(durations) / BATCHES_PER_SECOND - time.monotonic()))
     time.sleep(2)
     dead, vacuums, updated, hot = statistic(connection)
     [plan] = connection.execute(f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) {UNSENT_ROWS}", UNSENT_BOUNDS).fetchone()[0]  # type: ignore[index]
     pages = plan["Plan"]["Shared Hit Blocks"] + plan["Plan"]["Shared Read Blocks"]
     sizes = connection.execute(SIZES).fetchone()
-    return Found(before, sizes, max(dead, most_dead), vacuums, hot / max(1, updated), took, pages)  # type: ignore[arg-type]
+    return Result(before, sizes, max(dead, most_dead), vacuums, hot / max(1, updated), durations, pages)  # type: ignore[arg-type]
 
 
 def fill(connection: psycopg.Connection, settings: str) -> None:
-    """A table as it is in its everyday life: all has been sent, and vacuum has been through it."""
+    """Fill the table as in normal operation: every row is sent, and vacuum has run."""
     connection.execute("TRUNCATE outbox RESTART IDENTITY")
     connection.execute(f"ALTER TABLE outbox RESET ({RESET})")
     if settings:
         connection.execute(f"ALTER TABLE outbox SET ({settings})")
-    insert(connection, KEPT, at=OLD, sent=OLD)
+    insert(connection, SENT_ROWS, at=OLD, sent=OLD)
     connection.execute("VACUUM (ANALYZE) outbox")
     connection.execute("CHECKPOINT")
 
 
 def insert(connection: psycopg.Connection, count: int, *, at: str = "now()", sent: str = "NULL") -> None:
-    """Rows of an everyday size."""
+    """Insert rows of a typical size."""
     connection.execute(FILL.format(at=at, sent=sent), {"payload": PAYLOAD, "headers": HEADERS, "count": count})
 
 
-def one_set(connection: psycopg.Connection, after: int) -> int:
-    """What happens to the table for one set of events. Returns where the purge ended."""
-    insert(connection, SET)
+def one_batch(connection: psycopg.Connection, after: int) -> int:
+    """Run all statements for one batch of events. Returns the position up to which the purge has run."""
+    insert(connection, BATCH)
     rows = connection.execute(UNSENT_ROWS, UNSENT_BOUNDS).fetchall()
     connection.execute(MARK, [[row[0] for row in rows]])
-    values = {"after": after, "before": "now", "batch": SET}
+    values = {"after": after, "before": "now", "batch": BATCH}
     _, ended, _ = connection.execute(PURGE, values).fetchone()  # type: ignore[misc]
     return int(ended)
 
 
 def statistic(connection: psycopg.Connection) -> tuple[int, int, int, int]:
-    """Dead rows, vacuums so far, updates, and those of them that touched no index."""
+    """The numbers of dead rows, vacuums, updates, and HOT updates."""
     connection.execute("SELECT pg_stat_clear_snapshot()")
     return connection.execute(STATISTICS).fetchone()  # type: ignore[return-value]
 
 
-def report(name: str, found: Found) -> str:
+def report(name: str, result: Result) -> str:
     """One row of the table."""
 
     def size(pair: tuple[int, int, int]) -> str:
         table, indexes, unsent = (number / 1024 / 1024 for number in pair)
         return f"{table:.0f} + {indexes:.0f} ({unsent:.1f})"
 
-    middle, slow = statistics.median(found.took) * 1000, percentile(found.took, 99) * 1000
+    middle, slow = statistics.median(result.durations) * 1000, percentile(result.durations, 99) * 1000
     return (
-        f"| {name} | {size(found.before)} | {size(found.after)} | {found.most_dead:,} | {found.vacuums} |"
-        f" {found.hot:.0%} | {found.pages:,} | {middle:.0f} / {slow:.0f} |"
+        f"| {name} | {size(result.before)} | {size(result.after)} | {result.most_dead:,} | {result.vacuums} |"
+        f" {result.hot:.0%} | {result.pages:,} | {middle:.0f} / {slow:.0f} |"
     )
 
 
 HEAD = """\
 | settings | MiB before: table + indexes (`outbox_unsent`) | after | most dead rows | vacuums | HOT updates \
-| pages to find nothing unsent | a set, ms p50 / p99 |
+| pages to find nothing unsent | a batch, ms p50 / p99 |
 |---|---|---|---|---|---|---|---|"""
 
 

@@ -1,4 +1,4 @@
-"""What processes cost: processor time and memory, read from /proc."""
+"""The CPU time and memory of processes, read from /proc."""
 
 import os
 from collections.abc import Iterable, Mapping
@@ -12,14 +12,14 @@ TICKS = os.sysconf("SC_CLK_TCK")
 
 @dataclass(frozen=True)
 class Memory:
-    """In MiB. `pss` counts a page that several processes share once in all; `rss` counts it for each."""
+    """Memory in MiB. `pss` counts a page that several processes share once in total; `rss` counts it for each process."""
 
     rss: float
     pss: float
 
 
 def memory(pids: Iterable[int]) -> Memory:
-    """What these processes hold together."""
+    """The total memory of these processes."""
     fields: dict[str, int] = {"Rss:": 0, "Pss:": 0}
     for pid in pids:
         for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
@@ -30,7 +30,7 @@ def memory(pids: Iterable[int]) -> Memory:
 
 
 def seconds(pids: Iterable[int]) -> float:
-    """Processor time that these processes have used so far, their ended children included."""
+    """The total CPU time of these processes and their exited children, in seconds."""
     total = 0
     for pid in pids:
         try:
@@ -41,8 +41,8 @@ def seconds(pids: Iterable[int]) -> float:
     return total / TICKS
 
 
-def everyone(live: Live) -> Mapping[str, list[int]]:
-    """The process ids of each part of the system, the engines included, by name."""
+def process_ids(live: Live) -> Mapping[str, list[int]]:
+    """The process ids of each part of the system, including the engines, by name."""
     parts = {name: child.family() for name, child in live.children.items()}
     parts["postgres"] = live.engines.postgres.child.family()
     parts["kafka"] = [pid for node in live.engines.kafka.members for pid in node.child.family()]
@@ -50,5 +50,5 @@ def everyone(live: Live) -> Mapping[str, list[int]]:
 
 
 def used(live: Live) -> dict[str, float]:
-    """Processor time used so far by each part, in seconds."""
-    return {name: seconds(pids) for name, pids in everyone(live).items()}
+    """The CPU time that each part has used, in seconds."""
+    return {name: seconds(pids) for name, pids in process_ids(live).items()}

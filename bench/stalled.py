@@ -1,4 +1,4 @@
-"""What others wait at the gateway while many clients have stopped within their uploads, beside what they wait without."""
+"""Response times of the gateway while many clients have stalled in their uploads."""
 
 import contextlib
 import http.client
@@ -11,7 +11,7 @@ from collections.abc import Iterator
 CLIENTS = 200
 REQUESTS = 300
 SENT = 70_000
-"""Bytes of each upload that have come: more than what a socket buffers, less than what is announced."""
+"""Bytes sent of each upload: more than a socket buffers, less than Content-Length."""
 
 HEAD = (
     b"POST /api/users HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: 500000\r\n\r\n"
@@ -20,7 +20,7 @@ HEAD = (
 
 @contextlib.contextmanager
 def uploads(port: int) -> Iterator[list[socket.socket]]:
-    """Clients that have sent a part of their bodies; the gateway refuses them when their time is over, 30 s."""
+    """Clients that have sent a part of their bodies. The gateway rejects them after 30 s."""
     with contextlib.ExitStack() as stack:
         clients = []
         for _ in range(CLIENTS):
@@ -30,9 +30,9 @@ def uploads(port: int) -> Iterator[list[socket.socket]]:
         yield clients
 
 
-def waits(port: int) -> list[float]:
-    """Seconds for each of some requests on one connection: two reads, then a write. Raises RuntimeError when one fails."""
-    taken = []
+def response_times(port: int) -> list[float]:
+    """The response times of REQUESTS requests on one connection, two reads per write, in seconds. Raises RuntimeError."""
+    seconds = []
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
     with contextlib.closing(connection):
         for number in range(REQUESTS):
@@ -44,7 +44,7 @@ def waits(port: int) -> list[float]:
             connection.request(method, path, body, {"Content-Type": "application/json"})
             response = connection.getresponse()
             response.read()
-            taken.append(time.perf_counter() - started)
+            seconds.append(time.perf_counter() - started)
             if response.status not in (200, 201):
-                raise RuntimeError(f"{method} {path} was answered with {response.status}")
-    return taken
+                raise RuntimeError(f"{method} {path} returned {response.status}")
+    return seconds

@@ -1,4 +1,4 @@
-"""POST /api/users through the gateway, to the order paid or failed, one user after another on an idle system."""
+"""Measures the story, from POST /api/users to the order paid or failed, one user after another on an idle system."""
 
 import http.client
 import itertools
@@ -23,7 +23,7 @@ USERS_OUTBOX = "SELECT extract(epoch FROM created_at) FROM outbox WHERE key = %s
 ORDERS_INBOX = "SELECT topic, extract(epoch FROM consumed_at) FROM inbox WHERE key = ANY(%s)"
 
 STEPS = {
-    "the POST through the gateway, to its answer": ("asked", "answered"),
+    "the POST through the gateway, to its response": ("sent", "responded"),
     "users: outbox row, commit, the relay woken, row read": ("user outbox", "user.created"),
     "hop: user.created, from the relay of users to orders": ("user.created", "orders inbox"),
     "orders: order, outbox row, commit, the relay woken, row read": ("orders inbox", "order.created"),
@@ -31,12 +31,12 @@ STEPS = {
     "hop: payment.completed, with the end of its Kafka transaction": ("payment.completed", "payment inbox"),
     "orders: order closed, commit, seen": ("payment inbox", "settled"),
 }
-"""From where to where, in the moments of one story."""
+"""The first and the last moment of each step."""
 
 
 @dataclass(frozen=True)
 class Round:
-    """Seconds of each story and of the bare steps that were taken in between; and of each step, the median."""
+    """The durations of the stories, of the bare steps between them, and the median duration of each step, in seconds."""
 
     stories: list[float]
     bare: list[float]
@@ -44,15 +44,15 @@ class Round:
 
 
 @dataclass(frozen=True)
-class _Told:
+class _Story:
     user: str
     order: str
     moments: dict[str, float]
 
 
 def play(live: Live, bare: Bare, users: int) -> Round:
-    """Play the story of that many users, each followed by the bare steps. Raises TimeoutError."""
-    told: list[_Told] = []
+    """Play the story for this number of users, each followed by the bare steps. Raises TimeoutError."""
+    stories: list[_Story] = []
     bare_seconds: list[float] = []
     ends = _ends(live)
     with (
@@ -61,55 +61,55 @@ def play(live: Live, bare: Bare, users: int) -> Round:
     ):
         gateway = http.client.HTTPConnection(urlsplit(live.addresses["GATEWAY_URL"]).netloc, timeout=WITHIN)
         for _ in range(users):
-            told.append(_one(gateway, orders))
+            stories.append(_one(gateway, orders))
             bare_seconds.append(bare.story())
         gateway.close()
-        _add_rows(told, userdb, orders)
-    _add_records(told, live, ends)
+        _add_rows(stories, userdb, orders)
+    _add_records(stories, live, ends)
     steps = {
-        step: statistics.median(one.moments[end] - one.moments[start] for one in told)
+        step: statistics.median(one.moments[end] - one.moments[start] for one in stories)
         for step, (start, end) in STEPS.items()
     }
-    return Round([one.moments["settled"] - one.moments["asked"] for one in told], bare_seconds, steps)
+    return Round([one.moments["settled"] - one.moments["sent"] for one in stories], bare_seconds, steps)
 
 
-def _one(gateway: http.client.HTTPConnection, orders: psycopg.Connection) -> _Told:
+def _one(gateway: http.client.HTTPConnection, orders: psycopg.Connection) -> _Story:
     body = json.dumps({"email": f"{secrets.token_hex(8)}@example.org", "name": "Ada Lovelace"})
-    moments = {"asked": time.time()}
+    moments = {"sent": time.time()}
     gateway.request("POST", "/api/users", body, {"Content-Type": "application/json"})
-    answer = gateway.getresponse()
-    content = answer.read()
-    moments["answered"] = time.time()
-    if answer.status != 201:
-        raise RuntimeError(f"POST /api/users was answered with {answer.status}: {content[:500]!r}")
+    response = gateway.getresponse()
+    content = response.read()
+    moments["responded"] = time.time()
+    if response.status != 201:
+        raise RuntimeError(f"POST /api/users returned {response.status}: {content[:500]!r}")
     user = json.loads(content)["id"]
     while (row := orders.execute(SETTLED, [user]).fetchone()) is None:
-        if time.time() - moments["asked"] > WITHIN:
+        if time.time() - moments["sent"] > WITHIN:
             raise TimeoutError(f"the order of user {user} was not settled within {WITHIN:g} s")
         time.sleep(0.0005)
     moments["settled"] = time.time()
-    return _Told(user, str(row[0]), moments)
+    return _Story(user, str(row[0]), moments)
 
 
-def _add_rows(told: list[_Told], users: psycopg.Connection, orders: psycopg.Connection) -> None:
-    """When each row was written, which the tables know."""
-    for one in told:
+def _add_rows(stories: list[_Story], users: psycopg.Connection, orders: psycopg.Connection) -> None:
+    """Add the moments at which each row was written."""
+    for one in stories:
         one.moments["user outbox"] = _moment(users, USERS_OUTBOX, one.user)
         inbox = dict(orders.execute(ORDERS_INBOX, [[one.user, one.order]]).fetchall())
         one.moments["orders inbox"] = float(inbox["user.created"])
         one.moments["payment inbox"] = float(inbox["payment.completed"])
 
 
-def _moment(database: psycopg.Connection, question: str, key: str) -> float:
-    row = database.execute(question, [key]).fetchone()
+def _moment(database: psycopg.Connection, query: str, key: str) -> float:
+    row = database.execute(query, [key]).fetchone()
     assert row is not None
     return float(row[0])
 
 
-def _add_records(told: list[_Told], live: Live, ends: list[TopicPartition]) -> None:
-    """When each record was handed to Kafka's client, which its timestamp says."""
-    by_key = {key: one for one in told for key in (one.user, one.order)}
-    missing = len(told) * len(EVENTS)
+def _add_records(stories: list[_Story], live: Live, ends: list[TopicPartition]) -> None:
+    """Add the moments at which each record was given to the Kafka client, from its timestamp."""
+    by_key = {key: one for one in stories for key in (one.user, one.order)}
+    missing = len(stories) * len(EVENTS)
     for topic, key, produced in itertools.islice(_records(live, ends), missing):
         by_key[key].moments[topic] = produced
 

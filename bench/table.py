@@ -1,4 +1,4 @@
-"""The result: one row a goal, with the ratio to its reference, and where the time goes."""
+"""The resulting table: one row per goal, with the ratio to its reference, and a breakdown."""
 
 import math
 import statistics
@@ -8,20 +8,20 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True)
 class Row:
-    """One goal: what was measured, three times, beside what; `reached` is None where it could not be measured."""
+    """A goal, its measurements and their reference. `met` is None if it could not be measured."""
 
     what: str
     measured: str
     reference: str
     ratio: float | None
-    reach: str
-    reached: bool | None
-    where: list[str] = field(default_factory=list)
-    """Where the time (or the memory) goes, a line each."""
+    goal: str
+    met: bool | None
+    breakdown: list[str] = field(default_factory=list)
+    """The parts of the time or the memory, one line each."""
 
 
 def ratio(measured: Sequence[float], reference: Sequence[float]) -> float:
-    """The median of the rounds' ratios: both of a round were measured one after the other, under the same load."""
+    """The median of the ratios of each round, whose two values were measured consecutively, under the same load."""
     return statistics.median(ours / theirs for ours, theirs in zip(measured, reference, strict=True))
 
 
@@ -32,18 +32,18 @@ def percentile(values: Sequence[float], percent: float) -> float:
 
 
 def each(values: Sequence[float], show: Callable[[float], str] = "{:,.0f}".format) -> str:
-    """The rounds' values, in the order in which they were measured."""
+    """The values of all rounds, in order."""
     return " / ".join(map(show, values))
 
 
 def markdown(rows: Sequence[Row]) -> str:
-    """The table, and below it where the time goes; to be pasted into a document."""
+    """The table with the breakdowns below it, as Markdown."""
     lines = ["| what | measured | reference in the same run | ratio | goal | met |", "|---|---|---|---|---|---|"]
     for row in rows:
-        stated = "" if row.ratio is None else f"{row.ratio:.2f}"
-        reached = {True: "yes", False: "**no**", None: "not measured"}[row.reached]
-        lines.append(f"| {row.what} | {row.measured} | {row.reference} | {stated} | {row.reach} | {reached} |")
+        ratio_text = "" if row.ratio is None else f"{row.ratio:.2f}"
+        met = {True: "yes", False: "**no**", None: "not measured"}[row.met]
+        lines.append(f"| {row.what} | {row.measured} | {row.reference} | {ratio_text} | {row.goal} | {met} |")
     for row in rows:
-        if row.where:
-            lines += ["", f"Where it goes, {row.what}:", "", *(f"- {line}" for line in row.where)]
+        if row.breakdown:
+            lines += ["", f"Breakdown of {row.what}:", "", *(f"- {line}" for line in row.breakdown)]
     return "\n".join(lines) + "\n"

@@ -1,9 +1,9 @@
-"""What it costs to look for unsent rows when a million were sent that no vacuum may remove.
+"""The cost of finding unsent rows after a million rows were sent that vacuum cannot remove.
 
     PYTHONPATH=platform .venv/bin/python -m bench.take
 
-An old snapshot is open all the time, as a `pg_dump` has one. The relay's statements write and mark the rows meanwhile, and
-its floor (`chassis/outbox/floor.py`) rises as it does there.
+An old snapshot is open all the time, as in a `pg_dump`. Meanwhile rows are written and marked with the statements of the
+relay, whose floor (`chassis/outbox/floor.py`) rises.
 """
 
 import os
@@ -27,30 +27,30 @@ SNAPSHOT = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SELECT 1 FROM outbo
 
 
 def measure() -> str:
-    """The table. Django is set up, and the database migrated."""
+    """Return the table. Requires Django to be set up and the database to be migrated."""
     from django.db import connections
 
     from chassis.outbox.floor import Floor
 
     connection, dump = connections["users"], connections["users"].copy()
     connection.settings_dict["OPTIONS"]["options"] = ""
-    dump.settings_dict["OPTIONS"]["options"] = ""  # it is idle in its transaction for longer than a service may
+    dump.settings_dict["OPTIONS"]["options"] = ""  # idle in a transaction for longer than services allow
     floor = Floor()
     with dump.cursor() as old, connection.cursor() as cursor:
         old.execute(SNAPSHOT)
-        before = {name: _time(ask) for name, ask in _questions(cursor, floor).items()}
+        before = {name: _time(query) for name, query in _queries(cursor, floor).items()}
         for written in range(0, ROWS, CHUNK):
             print(f"{written:,} rows sent", file=sys.stderr, flush=True)
             cursor.execute(FILL, [CHUNK])
             _send(cursor, floor)
-        after = {name: _time(ask) for name, ask in _questions(cursor, floor).items()}
-    lines = [f"| asked under an open snapshot, ms | no row | {ROWS:,} sent rows | ratio |", "|---|---|---|---|"]
-    for name, took in before.items():
-        lines.append(f"| {name} | {took:.2f} | {after[name]:.2f} | {after[name] / took:.1f} |")
+        after = {name: _time(query) for name, query in _queries(cursor, floor).items()}
+    lines = [f"| query under an open snapshot, ms | no row | {ROWS:,} sent rows | ratio |", "|---|---|---|---|"]
+    for name, duration in before.items():
+        lines.append(f"| {name} | {duration:.2f} | {after[name]:.2f} | {after[name] / duration:.1f} |")
     return "\n".join(lines)
 
 
-def _questions(cursor: Any, floor: Any) -> dict[str, Callable[[], None]]:
+def _queries(cursor: Any, floor: Any) -> dict[str, Callable[[], None]]:
     from chassis.health.checks import Outbox
     from chassis.outbox import gauges, relay
 
@@ -70,7 +70,7 @@ def _questions(cursor: Any, floor: Any) -> dict[str, Callable[[], None]]:
 
 
 def _send(cursor: Any, floor: Any) -> None:
-    """Take and mark until nothing is left, as the relay does."""
+    """Fetch and mark rows until none is left, as the relay does."""
     from chassis.outbox import relay
 
     unsent = relay.UNSENT.format(unless_parked=relay.BEHIND_PARKED)
@@ -85,22 +85,22 @@ def _send(cursor: Any, floor: Any) -> None:
 
 
 def _rise(cursor: Any, floor: Any) -> None:
-    floor.sent(ROWS)  # it is time to
+    floor.sent(ROWS)  # so that it is due
     floor.rise(cursor)
 
 
-def _time(ask: Callable[[], None]) -> float:
+def _time(query: Callable[[], None]) -> float:
     """The median of some calls, in ms."""
-    took = []
+    durations = []
     for _ in range(TIMES):
         started = time.perf_counter()
-        ask()
-        took.append((time.perf_counter() - started) * 1000)
-    return statistics.median(took)
+        query()
+        durations.append((time.perf_counter() - started) * 1000)
+    return statistics.median(durations)
 
 
 def main() -> None:
-    """Measure on a server of its own and print the table."""
+    """Measure on a separate server, and print the table."""
     with cache.temporary_folder("bench-take") as folder, PostgreSQL(folder) as server:
         addresses = {"USERS_DATABASE_URL": server.url("userdb"), "KAFKA_BOOTSTRAP_SERVERS": "127.0.0.1:1"}
         variables = environment("users", addresses=addresses, secret_key="x" * 50)

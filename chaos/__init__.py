@@ -1,5 +1,5 @@
-"""The proof: the whole system in replicas on real engines, broken on purpose by a seeded schedule, then accounted for.
+"""Runs the whole replicated system on real engines, injects faults by a seeded schedule, and accounts for every event.
 
-Nothing that the system says of itself is believed: not its logs, not its metrics, not its exit. What counts is what a
-client was answered, what stands in both databases, and what a reader of committed records finds on Kafka.
+It trusts nothing that the system reports about itself: no logs, no metrics, no exit status. It relies only on the
+responses that clients received, the rows of both databases, and the committed records on Kafka.
 """

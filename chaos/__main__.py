@@ -1,4 +1,4 @@
-"""`python -m chaos`; `make chaos` calls it. Exit status 0 only if nothing was lost, doubled, out of order or stuck."""
+"""`python -m chaos`, which `make chaos` runs. Exits with 0 only if nothing is lost, duplicated, out of order or stuck."""
 
 import asyncio
 import signal
@@ -10,20 +10,20 @@ INTERRUPTED = 130
 
 
 def main() -> int:
-    """Do one run."""
+    """Run once."""
     try:
         plan = Plan.read()
     except BadPlan as error:
         print(error, file=sys.stderr)
         return 2
     try:
-        return asyncio.run(_until_asked_to_stop(plan))
+        return asyncio.run(_run_until_signalled(plan))
     except (KeyboardInterrupt, asyncio.CancelledError):
         print("\nstopped", file=sys.stderr)
         return INTERRUPTED
 
 
-async def _until_asked_to_stop(plan: Plan) -> int:
+async def _run_until_signalled(plan: Plan) -> int:
     from chaos.storm import run
     from embedded.display import print_error
     from embedded.engines import prepare

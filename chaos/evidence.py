@@ -1,4 +1,4 @@
-"""What is left when all is over: the rows of both databases and the records on Kafka, as plain data."""
+"""The evidence at the end of a run: the rows of both databases and the records on Kafka, as plain data."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -7,12 +7,12 @@ from typing import Any
 import psycopg
 
 from chaos.engines import Engines
-from chaos.load import Answer
+from chaos.load import Response
 from chaos.poison import Poison
 from chaos.topics import Reader
 from embedded.topics import Place, SeenRecord
 
-WITNESS = """
+AUDIT_TRIGGERS = """
 CREATE TABLE chaos_inbox (seq bigserial PRIMARY KEY, event_id text, batch bigint DEFAULT txid_current());
 CREATE TABLE chaos_settled (seq bigserial PRIMARY KEY, order_id uuid);
 CREATE FUNCTION chaos_note_inbox() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
@@ -25,9 +25,9 @@ CREATE CONSTRAINT TRIGGER chaos_inbox AFTER INSERT ON inbox DEFERRABLE INITIALLY
   FOR EACH ROW EXECUTE FUNCTION chaos_note_inbox();
 CREATE TRIGGER chaos_settled AFTER UPDATE ON orders FOR EACH ROW EXECUTE FUNCTION chaos_note_settled();
 """
-"""Witnesses in orders' database: in which order batches were committed, and each time that an order was changed.
+"""Triggers in the database of orders that record the order in which batches are committed and each change of an order.
 
-The first is deferred to the commit: only then has a consumer that was frozen got, or not got, what it claimed.
+The first is deferred to the commit, since a suspended consumer may lose the ids that it claimed until then.
 """
 
 USERS = "SELECT id::text, email FROM users"
@@ -77,33 +77,33 @@ class OutboxRow:
 
 @dataclass
 class Evidence:
-    """Everything that the account is drawn up from."""
+    """Everything that the checks examine."""
 
-    answers: Sequence[Answer] = ()
+    responses: Sequence[Response] = ()
     users: Sequence[User] = ()
     orders: Sequence[Order] = ()
     outbox: Mapping[str, Sequence[OutboxRow]] = field(default_factory=dict)
     claimed: Mapping[str, int] = field(default_factory=dict)
-    """Each event in orders' inbox, and the number of its batch in the order of their commits."""
+    """The events in the inbox of orders, each with the number of its batch in commit order."""
     settled: Sequence[str] = ()
-    """Ids of orders, one for each change of an order."""
+    """The id of the order, for each change of an order."""
     seen: Mapping[str, Sequence[SeenRecord]] = field(default_factory=dict)
     poison: Mapping[Place, Poison] = field(default_factory=dict)
     sequences: Mapping[str, Sequence[str]] = field(default_factory=dict)
     lag: Mapping[str, int] = field(default_factory=dict)
     open_transactions: Mapping[str, int] = field(default_factory=dict)
     sessions: Sequence[str] = ()
-    """Database sessions in a transaction that is older than it could honestly be."""
+    """Database sessions in a transaction that is too old."""
 
 
-def place_witnesses(engines: Engines) -> None:
-    """Put triggers into orders' database that write down what its rows alone do not tell."""
+def create_audit_triggers(engines: Engines) -> None:
+    """Create triggers in the database of orders that record what its rows do not show."""
     with psycopg.connect(engines.address("orders"), autocommit=True) as connection:
-        connection.execute(WITNESS.encode())
+        connection.execute(AUDIT_TRIGGERS.encode())
 
 
 def collect(engines: Engines, reader: Reader, **known: Any) -> Evidence:
-    """Read both databases and Kafka. `known` is what the run itself knows: answers, poison, sequences."""
+    """Read both databases and Kafka. `known` is what the run itself recorded: responses, poison, sequences."""
     reader.catch_up()
     users, orders = engines.address("users"), engines.address("orders")
     return Evidence(
@@ -124,7 +124,7 @@ def collect(engines: Engines, reader: Reader, **known: Any) -> Evidence:
 
 
 def _claimed(url: str) -> dict[str, int]:
-    """What stands in the inbox itself; 0 for what the witness did not see."""
+    """The ids in the inbox, with the number of the batch, or 0 if the trigger did not record it."""
     return dict(_rows(url, CLAIMED))
 
 
@@ -133,8 +133,8 @@ def _rows(url: str, query: str) -> list[tuple[Any, ...]]:
         return connection.execute(query.encode()).fetchall()
 
 
-def waiting(engines: Engines) -> int:
-    """How many outbox rows and orders still wait for something."""
+def count_pending(engines: Engines) -> int:
+    """The number of unsent outbox rows and pending orders."""
     unsent = "SELECT count(*) FROM outbox WHERE sent_at IS NULL AND parked_at IS NULL"
     pending = "SELECT count(*) FROM orders WHERE status = 'pending'"
     users, orders = engines.address("users"), engines.address("orders")

@@ -1,4 +1,4 @@
-"""Doing to the running system what the schedule says, and undoing it."""
+"""Injects the scheduled faults into the running system, and repairs them."""
 
 import asyncio
 from collections import defaultdict
@@ -14,8 +14,8 @@ from embedded.processes import DONE, Steps, drive
 
 
 @dataclass
-class Saboteur:
-    """Breaks a system. `done` are the faults that happened; `ignored_sigterm` the processes that had to be killed."""
+class FaultInjector:
+    """Injects faults. `done` lists the injected faults, `ignored_sigterm` the processes that had to be killed."""
 
     system: System
     done: list[Fault] = field(default_factory=list)
@@ -23,7 +23,7 @@ class Saboteur:
     _busy: dict[str, asyncio.Lock] = field(default_factory=lambda: defaultdict(asyncio.Lock))
 
     async def run(self, schedule: Iterable[Fault]) -> None:
-        """Do all of it at its time; returns when the last fault is undone."""
+        """Inject each fault at its time, and return when the last one is repaired."""
         loop = asyncio.get_running_loop()
         began = loop.time()
         async with asyncio.TaskGroup() as group:
@@ -32,13 +32,13 @@ class Saboteur:
 
     async def _at(self, seconds: float, fault: Fault) -> None:
         await asyncio.sleep(seconds)
-        # On a slow machine the last fault of this target may not be undone yet: then this one waits.
+        # On a slow machine the previous fault of this target may not be repaired yet.
         async with self._busy[fault.target]:
             self.done.append(fault)
-            await self.do(fault)
+            await self.inject(fault)
 
-    async def do(self, fault: Fault) -> None:
-        """One fault, from its beginning to its end."""
+    async def inject(self, fault: Fault) -> None:
+        """Inject a fault, and repair it."""
         if fault.target in self.system.members:
             await self._to_process(fault, self.system.members[fault.target])
         elif fault.target in self.system.links:
@@ -65,14 +65,14 @@ class Saboteur:
 
 
 async def to_link(fault: Fault, link: Link) -> None:
-    """Break a link."""
+    """Inject a fault into a link."""
     getattr(link, fault.kind)()
     await asyncio.sleep(fault.seconds)
     link.heal()
 
 
 async def to_engine(fault: Fault, engine: PostgreSQL | Kafka) -> None:
-    """Break an engine; one that was ended serves again when this returns."""
+    """Inject a fault into an engine. A stopped engine is running again when this returns."""
     if fault.kind == "freeze":
         await asyncio.to_thread(engine.pause)
         await asyncio.sleep(fault.seconds)
@@ -80,10 +80,10 @@ async def to_engine(fault: Fault, engine: PostgreSQL | Kafka) -> None:
         return
     await asyncio.to_thread(engine.kill9 if fault.kind == "kill -9" else engine.stop)
     await asyncio.sleep(fault.seconds)
-    await start_again(engine.starting())
+    await restart(engine.starting())
 
 
-async def start_again(steps: Steps) -> None:
-    """The first step forks, in the main thread, to which the child is tied; waiting is done beside the event loop."""
+async def restart(steps: Steps) -> None:
+    """Run the first step, which forks, in the main thread, since the child dies with its thread; wait in another one."""
     if next(steps, DONE) is not DONE:
         await asyncio.to_thread(drive, steps)

@@ -1,4 +1,4 @@
-"""The clients: each POST is sent once, by a client that repeats nothing, and what came of it is written down."""
+"""The clients: each POST is sent once, without retries, and its outcome is recorded."""
 
 import asyncio
 import random
@@ -7,18 +7,18 @@ from dataclasses import dataclass, field
 
 import httpx2
 
-AT_ONCE = 64
-"""Most requests under way."""
+MAX_CONCURRENT = 64
+"""Maximum number of concurrent requests."""
 
-PATIENCE_SECONDS = 10.0
-"""How long a client waits for its answer."""
+TIMEOUT_SECONDS = 10.0
+"""How long a client waits for a response."""
 
 PRODUCT = "chaos"
 
 
 @dataclass(frozen=True, slots=True)
-class Wish:
-    """A POST to be sent. `mark` tells its rows from all others: a user's email, an order's product."""
+class Request:
+    """A POST to be sent. `mark` identifies its rows: the email of a user, the product of an order."""
 
     kind: str
     mark: str
@@ -27,10 +27,10 @@ class Wish:
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
-    """What a client knows afterwards: a status (0: none came), why not, and the id that it was given."""
+class Response:
+    """What the client received: the status (0 without a response), the cause of a failure, and the new id."""
 
-    wish: Wish
+    request: Request
     status: int
     cause: str = ""
     id: str = ""
@@ -38,79 +38,79 @@ class Answer:
 
 @dataclass
 class Load:
-    """All POSTs of a run, spread evenly over its duration; later if the system is slower than that."""
+    """All POSTs of a run, spread evenly over its duration, or longer if the system is slower."""
 
     gateways: list[str]
-    wishes: list[Wish]
-    answers: list[Answer] = field(default_factory=list)
+    requests: list[Request]
+    responses: list[Response] = field(default_factory=list)
     users: list[str] = field(default_factory=list)
 
     async def run(self) -> None:
-        """Send everything; returns with the last answer."""
+        """Send everything, and return after the last response."""
         loop = asyncio.get_running_loop()
-        began, under_way = loop.time(), asyncio.Semaphore(AT_ONCE)
-        # A new connection for each: no request meets one that is just being closed, which would be the client's affair.
+        began, slots = loop.time(), asyncio.Semaphore(MAX_CONCURRENT)
+        # A new connection for each request, since reusing one that is being closed would be an error of the client.
         limits = httpx2.Limits(max_connections=None, max_keepalive_connections=0)
         async with (
-            httpx2.AsyncClient(timeout=PATIENCE_SECONDS, limits=limits, trust_env=False) as client,
+            httpx2.AsyncClient(timeout=TIMEOUT_SECONDS, limits=limits, trust_env=False) as client,
             asyncio.TaskGroup() as group,
         ):
-            for wish in self.wishes:
-                await asyncio.sleep(max(0.0, began + wish.at - loop.time()))
-                await under_way.acquire()
-                task = group.create_task(self._send(client, wish))
-                task.add_done_callback(lambda _: under_way.release())
+            for request in self.requests:
+                await asyncio.sleep(max(0.0, began + request.at - loop.time()))
+                await slots.acquire()
+                task = group.create_task(self._send(client, request))
+                task.add_done_callback(lambda _: slots.release())
 
-    async def _send(self, client: httpx2.AsyncClient, wish: Wish) -> None:
-        url = f"{self.gateways[wish.gateway]}/api/{wish.kind}s"
+    async def _send(self, client: httpx2.AsyncClient, request: Request) -> None:
+        url = f"{self.gateways[request.gateway]}/api/{request.kind}s"
         try:
-            # The client's own time limits are for each step; a client's patience is for the whole.
-            async with asyncio.timeout(PATIENCE_SECONDS):
-                response = await client.post(url, json=self._body(wish))
+            # The timeouts of httpx2 apply to each step; this one applies to the whole request.
+            async with asyncio.timeout(TIMEOUT_SECONDS):
+                response = await client.post(url, json=self._body(request))
         except (TimeoutError, httpx2.TimeoutException):
-            self.answers.append(Answer(wish, 0, f"no answer within {PATIENCE_SECONDS:g} s"))
+            self.responses.append(Response(request, 0, f"timed out after {TIMEOUT_SECONDS:g} s"))
         except httpx2.ConnectError:
-            self.answers.append(Answer(wish, 0, "connection refused"))
+            self.responses.append(Response(request, 0, "connection refused"))
         except httpx2.TransportError:
-            self.answers.append(Answer(wish, 0, "connection broken off"))
+            self.responses.append(Response(request, 0, "connection closed"))
         else:
-            self._note(wish, response)
+            self._record(request, response)
 
-    def _note(self, wish: Wish, response: httpx2.Response) -> None:
+    def _record(self, request: Request, response: httpx2.Response) -> None:
         if response.status_code != 201:
-            self.answers.append(Answer(wish, response.status_code, _reason(response)))
+            self.responses.append(Response(request, response.status_code, _reason(response)))
             return
-        given = response.json()["id"]
-        self.answers.append(Answer(wish, 201, id=given))
-        if wish.kind == "user":
-            self.users.append(given)
+        created_id = response.json()["id"]
+        self.responses.append(Response(request, 201, id=created_id))
+        if request.kind == "user":
+            self.users.append(created_id)
 
-    def _body(self, wish: Wish) -> dict[str, object]:
-        if wish.kind == "user":
-            return {"email": wish.mark, "name": "Ada"}
+    def _body(self, request: Request) -> dict[str, object]:
+        if request.kind == "user":
+            return {"email": request.mark, "name": "Ada"}
         user = self.users[-1] if self.users else str(uuid.uuid4())
         items = [
-            {"productId": wish.mark, "quantity": 2, "price": 19.99},
+            {"productId": request.mark, "quantity": 2, "price": 19.99},
             {"productId": "tea", "quantity": 1, "price": 0.01},
         ]
         return {"userId": user, "items": items}
 
 
 def plan(seed: int, *, users: int, orders: int, duration: float, gateways: list[str], first: int = 0) -> Load:
-    """The load of a run: users and orders mixed, each to the one or the other gateway. Their numbers begin at `first`."""
+    """The load of a run: users and orders mixed, each sent to a random gateway. Their numbers start at `first`."""
     rng = random.Random(f"load {seed}")  # noqa: S311
     kinds = ["user"] * users + ["order"] * orders
     rng.shuffle(kinds)
     step = duration / len(kinds)
-    wishes = [
-        Wish(kind, mark(kind, first + number), rng.randrange(len(gateways)), number * step)
+    requests = [
+        Request(kind, mark(kind, first + number), rng.randrange(len(gateways)), number * step)
         for number, kind in enumerate(kinds)
     ]
-    return Load(gateways, wishes)
+    return Load(gateways, requests)
 
 
 def mark(kind: str, number: int) -> str:
-    """What only this POST's rows carry."""
+    """A value that identifies the rows of this POST."""
     return f"chaos-{number}@example.org" if kind == "user" else f"{PRODUCT}-{number}"
 
 

@@ -1,4 +1,4 @@
-"""How big a run is, from the environment: `make chaos USERS=1000 ORDERS=500 SEED=7 DURATION=60`."""
+"""The size of a run, from the environment: `make chaos USERS=1000 ORDERS=500 SEED=7 DURATION=60`."""
 
 import os
 import random
@@ -8,12 +8,12 @@ from typing import Self
 
 
 class BadPlan(ValueError):
-    """A variable of the run is no number, or not one that makes sense."""
+    """A variable is not a number, or out of range."""
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What is sent, for how long things are broken meanwhile (in seconds), and the seed of all that is random."""
+    """The number of users and orders, the duration in seconds, and the seed of all randomness."""
 
     users: int = 10_000
     orders: int = 5_000
@@ -22,7 +22,7 @@ class Plan:
 
     @classmethod
     def read(cls, environment: Mapping[str, str] = os.environ) -> Self:
-        """From USERS, ORDERS, DURATION and SEED; without a SEED, another one each time. Raises BadPlan."""
+        """Read USERS, ORDERS, DURATION and SEED; the default of SEED is random. Raises BadPlan."""
         return cls(
             users=_number(environment, "USERS", cls.users, least=1),
             orders=_number(environment, "ORDERS", cls.orders, least=0),
@@ -35,7 +35,7 @@ class Plan:
 
 
 def _number(environment: Mapping[str, str], name: str, default: int, *, least: int) -> int:
-    said = environment.get(name) or str(default)
-    if not said.isdigit() or int(said) < least:
+    text = environment.get(name) or str(default)
+    if not text.isdigit() or int(text) < least:
         raise BadPlan(f"{name} must be a whole number, {least} or more")
-    return int(said)
+    return int(text)

@@ -1,4 +1,4 @@
-"""Records that nobody can handle, mixed in among the good ones; each remembers how it was sent and where it stands."""
+"""Records that no consumer can process, sent among the valid ones and remembered with their places."""
 
 import asyncio
 import random
@@ -21,13 +21,13 @@ OPTIONS = {
     "message.max.bytes": 2_000_000,
 }
 RAW_SECONDS = 300.0
-"""How long a raw record may take: longer than any outage of the broker."""
+"""Time limit for sending a raw record; longer than any outage of the broker."""
 UNREADABLE, FAILING = "unreadable", "handler"
 
 
 @dataclass(frozen=True)
 class Poison:
-    """One such record: why nobody can handle it, and the reason that its dead letter must give."""
+    """A record that no consumer can process, its flaw, and the reason that its dead letter must state."""
 
     topic: str
     flaw: str
@@ -38,7 +38,7 @@ class Poison:
 
     @property
     def is_raw(self) -> bool:
-        """Whether confluent-kafka cannot write it: the escaped name of a header stands for bytes that are not UTF-8."""
+        """Whether it has a header name that is not UTF-8 (escaped here), which confluent-kafka cannot write."""
         return any("\\x" in name for name, _ in self.headers)
 
     def raw(self) -> RawRecord:
@@ -48,14 +48,14 @@ class Poison:
 
 
 @dataclass
-class Poisoner:
-    """Sends poison. `sent` maps where each stands to what it is."""
+class PoisonProducer:
+    """Sends poison. `sent` maps the place of each record to the record."""
 
     servers: str
     sent: dict[Place, Poison] = field(default_factory=dict)
 
     async def run(self, seed: int, duration: float) -> None:
-        """Every topic gets every kind at least once, whatever the duration."""
+        """Send every kind to every topic at least once, regardless of the duration."""
         rng = random.Random(f"poison {seed}")  # noqa: S311
         deck = [(topic, flaw) for topic in EVENTS for flaw in FLAWS] + [("payment.completed", "unknown order")]
         rng.shuffle(deck)
@@ -70,18 +70,18 @@ class Poisoner:
                 self._send(producer, poison)
             producer.poll(0)
             await asyncio.sleep(step)
-        # All of it must stand somewhere before anyone may say what became of it.
+        # The checks need to know the place of every record.
         while await asyncio.to_thread(producer.flush, 1):
             continue
         await asyncio.gather(*raw)
 
     def _send(self, producer: Producer, poison: Poison) -> None:
-        def done(error: KafkaError | None, message: Message) -> None:
+        def on_delivery(error: KafkaError | None, message: Message) -> None:
             if error is None:
                 self.sent[message.topic(), message.partition(), message.offset()] = poison  # type: ignore[index]
 
         headers = list(poison.headers)
-        producer.produce(poison.topic, poison.value, poison.key, on_delivery=done, headers=headers)  # type: ignore[arg-type]
+        producer.produce(poison.topic, poison.value, poison.key, on_delivery=on_delivery, headers=headers)  # type: ignore[arg-type]
 
     def _send_raw(self, poison: Poison) -> None:
         record = poison.raw()
@@ -90,13 +90,13 @@ class Poisoner:
 
 
 def make(rng: random.Random, topic: str, flaw: str) -> Poison:
-    """A record of that topic with that flaw; beside it, all is as it should be."""
+    """A record of that topic that is valid except for that flaw."""
     key = str(uuid.UUID(int=rng.getrandbits(128), version=4))
-    good = _payload(topic, key)
-    said = _headers(topic, rng)
+    payload = _payload(topic, key)
+    headers = _headers(topic, rng)
     if flaw == "unknown order":
-        return Poison(topic, flaw, FAILING, key.encode(), orjson.dumps(good), said)
-    return Poison(topic, flaw, UNREADABLE, *FLAWS[flaw](key.encode(), orjson.dumps(good), said))
+        return Poison(topic, flaw, FAILING, key.encode(), orjson.dumps(payload), headers)
+    return Poison(topic, flaw, UNREADABLE, *FLAWS[flaw](key.encode(), orjson.dumps(payload), headers))
 
 
 Parts = tuple[bytes | None, bytes | None, Headers]

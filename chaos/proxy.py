@@ -1,8 +1,7 @@
-"""TCP links that can be cut, frozen and slowed: a small proxy of our own, in a thread with its own event loop.
+"""TCP links that can be cut, suspended and slowed down: a small proxy, in a thread with its own event loop.
 
-It stands between each service and its database, between each service and Kafka, and between the gateways and the
-services, so that one client can lose its server while all others keep theirs. What toxiproxy would do, without a
-program that is not a Python package.
+Links connect each service to its database, each service to Kafka, and the gateways to the services, so that one client
+can lose its server while all others keep theirs. They replace toxiproxy, which is not a Python package.
 """
 
 import asyncio
@@ -17,53 +16,53 @@ from embedded.ports import HOST
 
 CHUNK = 65_536
 RESET = struct.pack("ii", 1, 0)
-"""SO_LINGER on, for 0 s: closing sends RST, as a middlebox that has lost its state does."""
+"""SO_LINGER with 0 s: closing sends RST, like a middlebox that has lost its state."""
 
 
 class Link:
-    """One listening port whose connections lead to another. Its methods may be called from any thread."""
+    """Forwards the connections of a port to another. Its methods can be called from any thread."""
 
     def __init__(self, name: str, loop: asyncio.AbstractEventLoop, port: int, target: int) -> None:
-        """Lead from `port` to `target`, both on this machine."""
+        """Forward from `port` to `target`, both on this machine."""
         self.name = name
         self.port = port
         self._target = target
         self._loop = loop
         self._open = True
         self._delay = 0.0
-        self._flows = asyncio.Event()
-        self._flows.set()
+        self._flowing = asyncio.Event()
+        self._flowing.set()
         self._writers: set[asyncio.StreamWriter] = set()
 
     async def listen(self) -> None:
-        """Take connections from now on."""
+        """Accept connections from now on."""
         await asyncio.start_server(self._serve, HOST, self.port, limit=CHUNK)
 
     def cut(self) -> None:
-        """Reset all connections and every new one, until `heal`."""
-        self._soon(self._cut)
+        """Reset all connections, and every new one until `heal`."""
+        self._schedule(self._cut)
 
     def reset(self) -> None:
-        """Reset all connections; new ones are welcome."""
-        self._soon(self._reset)
+        """Reset all connections; new ones are accepted."""
+        self._schedule(self._reset)
 
     def hang(self) -> None:
-        """Pass nothing on until `heal`: connections stay open and nothing comes."""
-        self._soon(self._flows.clear)
+        """Forward nothing until `heal`: connections stay open but silent."""
+        self._schedule(self._flowing.clear)
 
     def slow(self, seconds: float = 0.2) -> None:
-        """Hold back each piece that long, both ways, until `heal`."""
-        self._soon(lambda: self._slow(seconds))
+        """Delay all data by this time, in both directions, until `heal`."""
+        self._schedule(lambda: self._slow(seconds))
 
-    def lead_to(self, target: int) -> None:
-        """Lead to another port from now on; connections that are open stay where they are."""
-        self._soon(lambda: setattr(self, "_target", target))
+    def redirect(self, target: int) -> None:
+        """Forward new connections to another port; open connections stay."""
+        self._schedule(lambda: setattr(self, "_target", target))
 
     def heal(self) -> None:
-        """Be a good link again. What was held back arrives."""
-        self._soon(self._heal)
+        """Work normally again. Delayed data is delivered."""
+        self._schedule(self._heal)
 
-    def _soon(self, action: Callable[[], None]) -> None:
+    def _schedule(self, action: Callable[[], None]) -> None:
         self._loop.call_soon_threadsafe(action)
 
     def _cut(self) -> None:
@@ -79,39 +78,39 @@ class Link:
 
     def _heal(self) -> None:
         self._open, self._delay = True, 0.0
-        self._flows.set()
+        self._flowing.set()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         if not self._open:
             _abort(writer)
             return
         try:
-            there, back = await asyncio.open_connection(HOST, self._target, limit=CHUNK)
+            upstream_reader, upstream_writer = await asyncio.open_connection(HOST, self._target, limit=CHUNK)
         except OSError:
             _abort(writer)
             return
-        self._writers |= {writer, back}
+        self._writers |= {writer, upstream_writer}
         try:
-            await asyncio.gather(self._pump(reader, back), self._pump(there, writer))
+            await asyncio.gather(self._pump(reader, upstream_writer), self._pump(upstream_reader, writer))
         finally:
-            self._writers -= {writer, back}
+            self._writers -= {writer, upstream_writer}
             writer.close()
-            back.close()
+            upstream_writer.close()
 
     async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with contextlib.suppress(OSError):
             while data := await reader.read(CHUNK):
                 if self._delay:
                     await asyncio.sleep(self._delay)
-                await self._flows.wait()
+                await self._flowing.wait()
                 writer.write(data)
                 await writer.drain()
-        # One end is gone, so the other is told at once; neither PostgreSQL, Kafka nor HTTP half-closes.
+        # One end has closed, so close the other: PostgreSQL, Kafka and HTTP do not half-close.
         writer.close()
 
 
 class Links:
-    """The thread that all links live in; use as a context manager."""
+    """The thread of all links; use as a context manager."""
 
     def __init__(self) -> None:
         self._loop = asyncio.new_event_loop()
@@ -133,8 +132,8 @@ class Links:
 
 
 def _abort(writer: asyncio.StreamWriter) -> None:
-    link = writer.get_extra_info("socket")
-    if link is not None:
+    connection = writer.get_extra_info("socket")
+    if connection is not None:
         with contextlib.suppress(OSError):
-            link.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
     writer.transport.abort()

@@ -1,4 +1,4 @@
-"""The table that a run ends with."""
+"""The report of a run."""
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from chaos.accounting import DEAD_LETTERED, KINDS, Check, verdict
 from chaos.evidence import Evidence
-from chaos.load import Answer
+from chaos.load import Response
 from chaos.plan import Plan
 from chaos.schedule import Fault
 from embedded.topics import DEAD_LETTER_TOPICS, EVENTS
@@ -16,7 +16,7 @@ WIDTH = 62
 
 @dataclass
 class Outcome:
-    """All that a run found out."""
+    """The result of a run."""
 
     plan: Plan
     faults: Sequence[Fault]
@@ -29,26 +29,26 @@ class Outcome:
 
     @property
     def bugs(self) -> bool:
-        """Whether a client was told of a bug: nothing is lost by it, and it is worth a look into the logs."""
-        return any(answer.status == 500 for answer in self.evidence.answers)
+        """Whether a client received a 500. Nothing is lost, but the logs should be examined."""
+        return any(response.status == 500 for response in self.evidence.responses)
 
     @property
     def as_promised(self) -> bool:
-        """Whether nothing at all is wrong, and there was something to look at."""
-        return not any(verdict(self.checks).values()) and any(a.status == 201 for a in self.evidence.answers)
+        """Whether nothing is wrong, and at least one request succeeded."""
+        return not any(verdict(self.checks).values()) and any(a.status == 201 for a in self.evidence.responses)
 
 
 def lines(outcome: Outcome) -> list[str]:
-    """The table, line by line."""
+    """The lines of the report."""
     found = verdict(outcome.checks)
     return [
         f"chaos {outcome.plan}",
         "",
         *_faults(outcome),
         "",
-        *_answers(outcome.evidence.answers),
+        *_responses(outcome.evidence.responses),
         "",
-        *_things(outcome),
+        *_result(outcome),
         "",
         *(
             _row(kind, found[kind], "" if not found[kind] else "  <-- must be 0")
@@ -70,9 +70,9 @@ def _faults(outcome: Outcome) -> list[str]:
         _row(target, ", ".join(f"{count} {kind}" for (t, kind), count in sorted(groups.items()) if t == target))
         for target in targets
     ]
-    ends = [_row("processes that exited by themselves", len(outcome.deaths)), *(f"    {d}" for d in outcome.deaths)]
+    exits = [_row("processes that exited by themselves", len(outcome.deaths)), *(f"    {d}" for d in outcome.deaths)]
     late = [_row("processes that did not exit in time after SIGTERM", len(outcome.ignored_sigterm))]
-    return [f"faults in {outcome.load_seconds:.0f} s of load", *rows, *ends, *late]
+    return [f"faults in {outcome.load_seconds:.0f} s of load", *rows, *exits, *late]
 
 
 def _group(target: str) -> str:
@@ -80,27 +80,27 @@ def _group(target: str) -> str:
     return name if number.isdigit() else target
 
 
-def _answers(answers: Sequence[Answer]) -> list[str]:
+def _responses(responses: Sequence[Response]) -> list[str]:
     rows = ["responses to clients"]
     for kind in ("user", "order"):
-        of = [answer for answer in answers if answer.wish.kind == kind]
-        rows.append(_row(f"POST /api/{kind}s", len(of)))
-        counts = Counter((a.status, a.cause) for a in of)
-        rows += [_row(f"  {_said(*what)}", count) for what, count in counts.most_common()]
+        of_kind = [response for response in responses if response.request.kind == kind]
+        rows.append(_row(f"POST /api/{kind}s", len(of_kind)))
+        counts = Counter((a.status, a.cause) for a in of_kind)
+        rows += [_row(f"  {_status(*what)}", count) for what, count in counts.most_common()]
     return rows
 
 
-def _said(status: int, cause: str) -> str:
-    return f"{status or 'no answer'} {cause}".strip()
+def _status(status: int, cause: str) -> str:
+    return f"{status or 'no response:'} {cause}".strip()
 
 
-def _things(outcome: Outcome) -> list[str]:
+def _result(outcome: Outcome) -> list[str]:
     evidence = outcome.evidence
     welcome = sum(order.product == "welcome-product" for order in evidence.orders)
     events_written = sum(len(events) for events in evidence.sequences.values())
     by_status = Counter(order.status for order in evidence.orders)
     events = {topic: evidence.seen[topic] for topic in EVENTS}
-    repeats = [f"{len(seen) - len({r.id or r.place for r in seen})} {topic}" for topic, seen in events.items()]
+    duplicates = [f"{len(seen) - len({r.id or r.place for r in seen})} {topic}" for topic, seen in events.items()]
     return [
         "result",
         _row("users", len(evidence.users)),
@@ -109,18 +109,18 @@ def _things(outcome: Outcome) -> list[str]:
         _row("other orders", len(evidence.orders) - welcome),
         _row("orders by status", ", ".join(f"{count} {status}" for status, count in sorted(by_status.items()))),
         _row("records on the topics", ", ".join(f"{len(seen)} {topic}" for topic, seen in events.items())),
-        _row("of these, duplicates of an event", ", ".join(repeats)),
+        _row("of these, duplicates of an event", ", ".join(duplicates)),
     ]
 
 
 def _poison(outcome: Outcome) -> list[str]:
-    letters = {
+    dead_letters = {
         record.header("deadletter-id") for name in DEAD_LETTER_TOPICS.values() for record in outcome.evidence.seen[name]
     }
     wrong = verdict(outcome.checks)[DEAD_LETTERED]
     return [
         _row("poison sent", len(outcome.evidence.poison)),
-        _row("dead letters", len(letters)),
+        _row("dead letters", len(dead_letters)),
         _row("poison without its dead letter and reason", wrong, "  <-- must be 0" if wrong else ""),
     ]
 

@@ -1,4 +1,4 @@
-"""What is broken when: a list that is a function of the seed, the duration and nothing else."""
+"""The schedule of faults, which depends only on the seed and the duration."""
 
 import random
 from collections.abc import Iterator, Sequence
@@ -13,18 +13,18 @@ LINK_FAULTS = ("cut", "hang", "slow", "reset")
 
 ENGINES = ("users-db", "orders-db", "kafka")
 LINKS = ("users>db", "orders>db", "users>kafka", "orders>kafka", "payments>kafka", "gateway>users", "gateway>orders")
-"""Those to a service's replicas stand for one of them, which the seed chooses."""
+"""For links to replicated services, the seed chooses the replica."""
 
 PROCESS_EVERY = 2.0
-"""Seconds from one fault of a process to the next; starting one again takes a second of a processor."""
+"""Seconds between faults of processes; restarting a process takes one second of CPU time."""
 
 SHORT, LONG = (0.5, 3.0), (7.0, 11.0)
-"""How long things stand still, in seconds: less and more than the session timeout of a consumer (6 s) and a relay (5 s)."""
+"""Durations of faults in seconds: shorter and longer than the session timeouts of consumers (6 s) and relays (5 s)."""
 
 
 @dataclass(frozen=True, order=True)
 class Fault:
-    """At `at` seconds from the start, `kind` happens to `target`; `seconds` later it is undone."""
+    """A fault of type `kind` in `target`, injected `at` seconds after the start and repaired `seconds` later."""
 
     at: float
     target: str
@@ -32,12 +32,12 @@ class Fault:
     seconds: float
 
     def __str__(self) -> str:
-        how_long = f" for {self.seconds:.1f} s" if self.seconds else ""
-        return f"{self.at:6.1f} s  {self.kind} {self.target}{how_long}"
+        duration = f" for {self.seconds:.1f} s" if self.seconds else ""
+        return f"{self.at:6.1f} s  {self.kind} {self.target}{duration}"
 
 
 def make(seed: int, duration: float) -> list[Fault]:
-    """All faults of a run, by time: processes, engines and links are broken side by side. All are undone at the end."""
+    """All faults of a run, by time. Processes, engines and links fail concurrently; all are repaired at the end."""
     faults = [
         *_processes(random.Random(f"processes {seed}"), duration),  # noqa: S311
         *_in_turn(random.Random(f"engines {seed}"), duration, ENGINES, ENGINE_FAULTS, pause=(4.0, 8.0)),  # noqa: S311
@@ -47,14 +47,14 @@ def make(seed: int, duration: float) -> list[Fault]:
 
 
 def _processes(rng: random.Random, duration: float) -> Iterator[Fault]:
-    """Every kind of process meets every kind of fault before any meets one again; which replica, the seed says."""
+    """Every kind of process has every kind of fault before any is repeated. The seed chooses the replica."""
     busy: dict[str, float] = {}
     deck = _deck(rng, [process.name for process in PROCESSES], PROCESS_FAULTS)
     at = rng.uniform(0.5, PROCESS_EVERY)
     while at < duration:
         name, kind = next(deck)
         free = [one for one in _replicas(name) if busy.get(one, 0.0) <= at]
-        target, seconds = rng.choice(free or _replicas(name)), _how_long(rng, kind)
+        target, seconds = rng.choice(free or _replicas(name)), _duration(rng, kind)
         if free and at + seconds < duration:
             busy[target] = at + seconds + 1.0
             yield Fault(at, target, kind, seconds)
@@ -64,21 +64,21 @@ def _processes(rng: random.Random, duration: float) -> Iterator[Fault]:
 def _in_turn(
     rng: random.Random, duration: float, targets: Sequence[str], kinds: Sequence[str], *, pause: tuple[float, float]
 ) -> Iterator[Fault]:
-    """One after the other, with a pause in which things can recover."""
+    """One fault after the other, with pauses for recovery."""
     deck = _deck(rng, targets, kinds)
     at = rng.uniform(*pause)
     while at < duration:
         target, kind = next(deck)
         if target.startswith("gateway>"):
             target = f"{target}-{rng.randrange(REPLICAS)}"
-        seconds = _how_long(rng, kind)
+        seconds = _duration(rng, kind)
         if at + seconds < duration:
             yield Fault(at, target, kind, seconds)
             at += seconds
         at += rng.uniform(*pause)
 
 
-def _how_long(rng: random.Random, kind: str) -> float:
+def _duration(rng: random.Random, kind: str) -> float:
     if kind == "reset":
         return 0.0
     if kind in ("freeze", "hang", "cut"):
@@ -91,7 +91,7 @@ def _replicas(name: str) -> list[str]:
 
 
 def _deck(rng: random.Random, targets: Sequence[str], kinds: Sequence[str]) -> Iterator[tuple[str, str]]:
-    """All pairs in random order, again and again."""
+    """All pairs in random order, repeated."""
     pairs = [(target, kind) for target in targets for kind in kinds]
     while True:
         rng.shuffle(pairs)

@@ -1,7 +1,7 @@
-"""Keys with many events, so that order per key can be seen to hold.
+"""Keys with many events, to test order per key.
 
-The system itself publishes one event a key and topic. So events of made-up users are written to users' outbox, one
-transaction each, the next only when the one before is committed: from there on nothing tells them from its own.
+The system itself publishes only one event per key and topic. Therefore events of artificial users are written to the
+outbox of users, each in a transaction that starts after the previous commit. The system treats them like its own.
 """
 
 import asyncio
@@ -20,22 +20,22 @@ ON CONFLICT (event_id) DO NOTHING
 
 @dataclass
 class Sequences:
-    """The events that were written, in order, by key."""
+    """The written events, in order, by key."""
 
     url: str
     written: dict[str, list[str]] = field(default_factory=dict)
 
     async def run(self, duration: float, *, keys: int = 10, events: int = 20) -> None:
-        """Write `events` events to each of `keys` keys, in turn, spread over the duration."""
+        """Write `events` events for each of `keys` keys, interleaved and spread over the duration."""
         names = [f"sequence-{uuid.uuid4()}" for _ in range(keys)]
         self.written = {name: [] for name in names}
         for number in range(events):
             for name in names:
-                await self._insist(name, number)
+                await self._write(name, number)
                 await asyncio.sleep(duration / (keys * events))
 
-    async def _insist(self, key: str, number: int) -> None:
-        """Write one event. When the database goes away its outcome is unknown, so the same event is written again."""
+    async def _write(self, key: str, number: int) -> None:
+        """Write one event, retrying until it is committed: after a lost connection the outcome is unknown."""
         event_id = str(uuid.uuid5(uuid.NAMESPACE_OID, f"{key} {number}"))
         while True:
             try:

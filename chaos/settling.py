@@ -1,4 +1,4 @@
-"""Waiting until the system has nothing left to do, asked from the outside."""
+"""Waits until the system has nothing left to do, as observed from outside."""
 
 import asyncio
 import time
@@ -13,16 +13,16 @@ from embedded.topics import NotCaughtUp
 
 WITHIN = 120.0
 QUIET = 2
-"""So often in a row must it look done: a relay that has just been started may still send something again."""
+"""How often in a row it must appear settled: a relay that has just started may still send duplicates."""
 
 
 async def settle(engines: Engines, reader: Reader, *, within: float = WITHIN) -> float:
-    """Returns after how many seconds the system was done; at most `within`, and then the account says what is stuck."""
+    """Return the seconds until the system was settled, at most `within`. After that, the checks report what is stuck."""
     began = time.monotonic()
     quiet_since: float | None = None
     in_a_row = 0
     while time.monotonic() - began < within:
-        if await asyncio.to_thread(_is_done, engines, reader):
+        if await asyncio.to_thread(_is_settled, engines, reader):
             quiet_since = quiet_since or time.monotonic()
             in_a_row += 1
             if in_a_row > QUIET:
@@ -33,11 +33,11 @@ async def settle(engines: Engines, reader: Reader, *, within: float = WITHIN) ->
     return within
 
 
-def _is_done(engines: Engines, reader: Reader) -> bool:
+def _is_settled(engines: Engines, reader: Reader) -> bool:
     try:
-        if evidence.waiting(engines):
+        if evidence.count_pending(engines):
             return False
         reader.catch_up(5)
-        return not (reader.lag() or reader.open_transactions() or evidence.waiting(engines))
+        return not (reader.lag() or reader.open_transactions() or evidence.count_pending(engines))
     except (psycopg.Error, KafkaException, NotCaughtUp):
         return False

@@ -1,4 +1,4 @@
-"""One run from beginning to end: start, load under faults, heal, settle, account."""
+"""A complete run: start, load under faults, repair, settle, account."""
 
 import asyncio
 import contextlib
@@ -10,10 +10,10 @@ from pathlib import Path
 
 from chaos import evidence, load, schedule, settling, system
 from chaos.accounting import account
-from chaos.faults import Saboteur
+from chaos.faults import FaultInjector
 from chaos.load import Load
 from chaos.plan import Plan
-from chaos.poison import Poisoner
+from chaos.poison import PoisonProducer
 from chaos.proxy import Links
 from chaos.report import Outcome, lines
 from chaos.sequences import Sequences
@@ -26,12 +26,12 @@ from embedded.system import ROOT
 
 @asynccontextmanager
 async def running(*, replicas: int = REPLICAS) -> AsyncIterator[System]:
-    """The whole system, ready, with witnesses in place; ended at once at the end of the block."""
+    """Run the whole system, with audit triggers, within the block; killed at the end."""
     with cache.temporary_folder("chaos") as folder, Links() as links:
         chosen = system.choose(folder, links, replicas=replicas)
         try:
             await chosen.start()
-            await asyncio.to_thread(evidence.place_witnesses, chosen.engines)
+            await asyncio.to_thread(evidence.create_audit_triggers, chosen.engines)
             alive = asyncio.create_task(chosen.keep_alive())
             try:
                 yield chosen
@@ -43,18 +43,20 @@ async def running(*, replicas: int = REPLICAS) -> AsyncIterator[System]:
 
 
 async def run(plan: Plan) -> bool:
-    """A whole run; says what happens, and prints the table. Returns whether all was as promised."""
+    """Run, report progress, and print the report. Returns whether everything is as promised."""
     faults = schedule.make(plan.seed, plan.duration)
-    say(f"chaos {plan}: {len(faults)} faults; the same seed and duration make the same schedule")
+    say(f"chaos {plan}: {len(faults)} faults; the same seed and duration give the same schedule")
     async with running() as chosen:
-        say(f"the system runs: {len(chosen.members)} processes, two PostgreSQL, one Kafka, {len(chosen.links)} links")
-        fine = False
+        say(
+            f"the system is running: {len(chosen.members)} processes, two PostgreSQL, one Kafka, {len(chosen.links)} links"
+        )
+        succeeded = False
         try:
             outcome = await _storm(plan, chosen, faults)
             say("\n" + "\n".join(lines(outcome)))
-            fine = outcome.as_promised and not outcome.bugs
+            succeeded = outcome.as_promised and not outcome.bugs
         finally:
-            if not fine:
+            if not succeeded:
                 say(f"the logs are kept in {_keep(chosen.folder, plan)}")
     return outcome.as_promised
 
@@ -62,37 +64,39 @@ async def run(plan: Plan) -> bool:
 async def _storm(plan: Plan, chosen: System, faults: list[schedule.Fault]) -> Outcome:
     servers = chosen.engines.kafka.bootstrap_servers
     posts = load.plan(plan.seed, users=plan.users, orders=plan.orders, duration=plan.duration, gateways=chosen.gateways)
-    saboteur, poisoner = Saboteur(chosen), Poisoner(servers)
+    injector, poison = FaultInjector(chosen), PoisonProducer(servers)
     sequences = Sequences(chosen.engines.address("users"))
     began = time.monotonic()
-    progress = asyncio.create_task(_progress(posts, saboteur))
+    progress = asyncio.create_task(_progress(posts, injector))
     async with asyncio.TaskGroup() as group:
         group.create_task(posts.run())
-        group.create_task(saboteur.run(faults))
-        group.create_task(poisoner.run(plan.seed, plan.duration))
+        group.create_task(injector.run(faults))
+        group.create_task(poison.run(plan.seed, plan.duration))
         group.create_task(sequences.run(plan.duration))
     progress.cancel()
-    spent = time.monotonic() - began
-    say(f"all is sent and all is healed after {spent:.0f} s; waiting until nothing is left to do")
+    elapsed = time.monotonic() - began
+    say(f"all requests sent and all faults repaired after {elapsed:.0f} s; waiting until the system has settled")
     with contextlib.closing(Reader(servers)) as reader:
         settled = await settling.settle(chosen.engines, reader)
         found = await asyncio.to_thread(
             evidence.collect,
             chosen.engines,
             reader,
-            answers=posts.answers,
-            poison=poisoner.sent,
+            responses=posts.responses,
+            poison=poison.sent,
             sequences=sequences.written,
         )
-    return Outcome(plan, saboteur.done, found, account(found), spent, settled, chosen.deaths, saboteur.ignored_sigterm)
+    return Outcome(
+        plan, injector.done, found, account(found), elapsed, settled, chosen.deaths, injector.ignored_sigterm
+    )
 
 
-async def _progress(posts: Load, saboteur: Saboteur) -> None:
+async def _progress(posts: Load, injector: FaultInjector) -> None:
     while True:
         await asyncio.sleep(10)
-        taken = sum(answer.status == 201 for answer in posts.answers)
+        accepted = sum(response.status == 201 for response in posts.responses)
         say(
-            f"  {len(posts.answers)} of {len(posts.wishes)} POSTs answered, {taken} with 201; {len(saboteur.done)} faults"
+            f"  {len(posts.responses)} of {len(posts.requests)} POSTs answered, {accepted} with 201; {len(injector.done)} faults"
         )
 
 

@@ -1,4 +1,4 @@
-"""The whole system with two replicas of each process, each started again when it dies, as an orchestrator would."""
+"""The whole system with two replicas of each process, restarted when they exit, as an orchestrator would do."""
 
 import asyncio
 import secrets
@@ -19,15 +19,15 @@ from embedded.system import JOBS, PROCESSES, ROOT, Job, Process, environment
 REPLICAS = 2
 RESTART_SECONDS = 0.5
 GRACE_SECONDS = 15.0
-"""How long a process has to end after SIGTERM."""
+"""How long a process may take to exit after SIGTERM."""
 
 EXTRA = {"LOG_FORMAT": "json", "RETRY_BASE_SECONDS": "0.05"}
-"""Eight tries in about ten seconds, so that an event which always fails is dead within a run."""
+"""Eight attempts in about ten seconds, so that an event that always fails is dead-lettered within a run."""
 
 
 @dataclass
 class Member:
-    """One replica of one process. While it is `held`, its death is meant and nobody starts it again."""
+    """One replica of a process. While `held`, it is stopped intentionally and not restarted."""
 
     name: str
     process: Process
@@ -40,18 +40,18 @@ class Member:
 
     @property
     def alive(self) -> bool:
-        """Whether it runs now."""
+        """Whether it is running."""
         return self.child is not None and self.child.alive
 
     def spawn(self) -> None:
-        """Start it, whatever became of the one before."""
+        """Start it, regardless of how the previous run ended."""
         self.child = Child(self.argv, log=self.log, name=self.name, cwd=ROOT, env=self.variables)
 
     def is_ready(self) -> bool:
-        """Whether it says so itself."""
+        """Whether its readiness probe succeeds."""
         return get(self.port, "/health/ready")[0] == 200
 
-    def readying(self) -> Steps:
+    def wait_ready(self) -> Steps:
         """Wait until it is ready. Raises NotReady."""
         assert self.child is not None
         yield from self.child.until(self.is_ready, within=READY_WITHIN)
@@ -59,7 +59,7 @@ class Member:
 
 @dataclass
 class System:
-    """Engines, links and processes. `deaths` says which processes ended without being told to, and how."""
+    """Engines, links and processes. `deaths` describes the unexpected exits of processes."""
 
     engines: engines.Engines
     members: dict[str, Member]
@@ -75,10 +75,10 @@ class System:
         await asyncio.gather(*(drive_async(self._run(job)) for job in JOBS))
         for member in self.members.values():
             member.spawn()
-        await asyncio.gather(*(asyncio.to_thread(drive, member.readying()) for member in self.members.values()))
+        await asyncio.gather(*(asyncio.to_thread(drive, member.wait_ready()) for member in self.members.values()))
 
     def abandon(self) -> None:
-        """End everything at once."""
+        """Kill everything immediately."""
         for member in self.members.values():
             member.held = True
             if member.child is not None:
@@ -86,23 +86,23 @@ class System:
         self.engines.abandon()
 
     async def keep_alive(self) -> None:
-        """Start again what dies without being told to, until cancelled."""
-        died: dict[str, float] = {}
+        """Restart processes that exit unexpectedly, until cancelled."""
+        exited: dict[str, float] = {}
         while True:
             now = time.monotonic()
             for member in self.members.values():
                 if member.held or member.alive:
-                    died.pop(member.name, None)
-                elif member.name not in died:
-                    died[member.name] = now
+                    exited.pop(member.name, None)
+                elif member.name not in exited:
+                    exited[member.name] = now
                     assert member.child is not None
                     self.deaths.append(f"{member.name} {describe_exit(member.child.popen.returncode)}")
-                elif now - died[member.name] > RESTART_SECONDS:
+                elif now - exited[member.name] > RESTART_SECONDS:
                     member.spawn()
             await asyncio.sleep(0.1)
 
     async def stop_member(self, member: Member, signum: int = signal.SIGTERM) -> bool:
-        """Ask a process to end, and kill it when it does not. Returns whether it ended by itself."""
+        """Stop a process, and kill it after GRACE_SECONDS. Returns whether it exited by itself."""
         member.held = True
         child = member.child
         assert child is not None
@@ -111,34 +111,34 @@ class System:
         return time.monotonic() - began < GRACE_SECONDS
 
     def _run(self, job: Job) -> Steps:
-        told = variables(self.engines, job.service, {}, self.secret)
-        child = Child(job.argv(sys.executable), log=self.folder / f"{job.name}.log", name=job.name, cwd=ROOT, env=told)
+        env = variables(self.engines, job.service, {}, self.secret)
+        child = Child(job.argv(sys.executable), log=self.folder / f"{job.name}.log", name=job.name, cwd=ROOT, env=env)
         yield from child.until_done(within=JOB_WITHIN)
 
 
 def choose(folder: Path, links: Links, *, replicas: int = REPLICAS) -> System:
-    """The system, not started yet: all addresses are known, and all links made."""
+    """Create the system without starting it: addresses are chosen, and links created."""
     chosen = engines.choose(folder, links)
     secret = secrets.token_urlsafe(48)
     names = [(process, f"{process.name}-{number}") for process in PROCESSES for number in range(replicas)]
     numbers = dict(zip((name for _, name in names), ports.free(len(names)), strict=True))
-    # The gateways reach each replica of each service through a link of its own.
+    # The gateways reach each replica of each service through its own link.
     urls: dict[str, list[str]] = {}
-    ways = dict(chosen.links)
+    links_by_name = dict(chosen.links)
     for process, name in names:
         if process.command[0] == "gunicorn":
-            ways[f"gateway>{name}"] = way = links.add(f"gateway>{name}", ports.free(1)[0], numbers[name])
-            urls.setdefault(f"{process.service.upper()}_URL", []).append(f"http://{HOST}:{way.port}")
-    told = {name: ",".join(ours) for name, ours in urls.items()}
+            links_by_name[f"gateway>{name}"] = link = links.add(f"gateway>{name}", ports.free(1)[0], numbers[name])
+            urls.setdefault(f"{process.service.upper()}_URL", []).append(f"http://{HOST}:{link.port}")
+    upstreams = {name: ",".join(addresses) for name, addresses in urls.items()}
     members = {}
     for process, name in names:
-        own = {**variables(chosen, process.service, told, secret), **process.variables(numbers[name])}
+        own = {**variables(chosen, process.service, upstreams, secret), **process.variables(numbers[name])}
         if "CONSUMER_ID" in own:
             own["CONSUMER_ID"] = f"{process.service}-{name[-1]}"
         argv = process.argv(sys.executable, numbers[name])
         members[name] = Member(name, process, numbers[name], argv, own, folder / f"{name}.log")
     gateways = [f"http://{HOST}:{numbers[name]}" for process, name in names if process.service == "gateway"]
-    return System(chosen, members, ways, folder, secret, gateways=gateways)
+    return System(chosen, members, links_by_name, folder, secret, gateways=gateways)
 
 
 def variables(chosen: engines.Engines, service: str, urls: dict[str, str], secret: str) -> dict[str, str]:

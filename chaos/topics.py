@@ -1,4 +1,4 @@
-"""What stands on Kafka, for a reader of committed records that asks the broker directly, past all links."""
+"""The committed records on Kafka, read directly from the broker, bypassing the links."""
 
 from confluent_kafka import KafkaError, KafkaException
 
@@ -7,13 +7,13 @@ from embedded.topics import DEAD_LETTER_TOPICS, EVENTS, READERS, TopicReader
 
 
 class Reader(TopicReader):
-    """Reads all topics of the system; call `catch_up` before looking at `seen`."""
+    """Reads all topics of the system; call `catch_up` before using `seen`."""
 
     def __init__(self, servers: str) -> None:
         super().__init__(servers, (*EVENTS, *DEAD_LETTER_TOPICS.values()))
 
     def open_transactions(self) -> dict[str, int]:
-        """For each topic, how many records no reader of committed records can reach because a transaction is open."""
+        """The number of records per topic that an open transaction hides from `read_committed` consumers."""
         committed, all_ends = self.positions.ends(self.seen), self.positions.ends(self.seen, uncommitted=True)
         hidden: dict[str, int] = {}
         for (topic, number), end in all_ends.items():
@@ -21,16 +21,16 @@ class Reader(TopicReader):
         return {topic: count for topic, count in hidden.items() if count}
 
     def lag(self) -> dict[str, int]:
-        """For each topic, how many records that were read here its group has not committed.
+        """The number of records per topic that were read here and that the consumer group has not committed.
 
-        Offsets that the broker does not tell, as an open transaction holds them back, are none.
+        Offsets that the broker withholds because of an open transaction count as not committed.
         """
         found = {}
         for topic, group in READERS.items():
-            done = self._committed(group, topic)
-            waiting = sum(record.offset >= done.get((topic, record.partition), 0) for record in self.seen[topic])
-            if waiting:
-                found[topic] = waiting
+            committed = self._committed(group, topic)
+            pending = sum(record.offset >= committed.get((topic, record.partition), 0) for record in self.seen[topic])
+            if pending:
+                found[topic] = pending
         return found
 
     def _committed(self, group: str, topic: str) -> dict[Partition, int]:

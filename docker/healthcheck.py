@@ -1,7 +1,7 @@
-"""`python -I docker/healthcheck.py live|ready`: exit 0 when the process of this container says so.
+"""`python -I docker/healthcheck.py live|ready`: exits with 0 if the process of this container is live or ready.
 
-Web processes have a port for this alone, which answers whatever clients do; others are asked on their own.
-Only the standard library's smallest parts: this runs every few seconds.
+Web processes have a separate port for probes, which responds regardless of load; the others are probed on their own port.
+It runs every few seconds, so it imports only small modules.
 """
 
 import socket
@@ -11,8 +11,8 @@ PORTS = (8001, 8000)
 SECONDS = 3.0
 
 
-def answers(probe: str, *ports: int) -> bool:
-    """Whether /health/PROBE is answered with 200, on the first of these ports that is listened on."""
+def responds(probe: str, *ports: int) -> bool:
+    """Whether /health/PROBE returns 200, on the first of these ports that accepts connections."""
     request = f"GET /health/{probe} HTTP/1.0\r\nHost: localhost\r\nConnection: close\r\n\r\n"
     for port in ports or PORTS:
         try:
@@ -28,4 +28,4 @@ def answers(probe: str, *ports: int) -> bool:
 
 
 if __name__ == "__main__":
-    sys.exit(not answers(sys.argv[1], *map(int, sys.argv[2:])))
+    sys.exit(not responds(sys.argv[1], *map(int, sys.argv[2:])))

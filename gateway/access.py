@@ -1,7 +1,7 @@
-"""The access log: one line a proxied request, of the same form as every other line (`chassis.observability.logging`).
+"""The access log: one line per proxied request, in the format of all log lines (`chassis.observability.logging`).
 
-Measured: a line through structlog's processors costs half of what the whole rest of a proxied request does. So in JSON,
-the form of production, lines are made here, in one go and with one write for all that were answered in 50 ms.
+A line that passes through structlog's processors takes half as long as the rest of a proxied request. Therefore JSON lines,
+the format of production, are formatted here, and written every 50 ms with a single write.
 """
 
 import asyncio
@@ -22,7 +22,7 @@ log = structlog.get_logger("access")
 
 
 class AccessLog:
-    """Writes what was answered: route, method, status, duration; never path or query, which may hold personal data."""
+    """Logs route, method, status and duration; never the path or the query, which may contain personal data."""
 
     def __init__(self, *, service: str, level: str, as_json: bool) -> None:
         self._loop = asyncio.get_running_loop()
@@ -33,7 +33,7 @@ class AccessLog:
         self._timer: asyncio.TimerHandle | None = None
 
     def write(self, route: str, call: Call, seconds: float) -> None:
-        """Log one request; a failure of ours or of the service as a warning."""
+        """Log one request, as a warning if the gateway or the service failed."""
         warn = call.status >= 500 or call.aborted
         if self._lowest > (logging.WARNING if warn else logging.INFO):
             return
@@ -45,24 +45,24 @@ class AccessLog:
             self._timer = self._loop.call_later(FLUSH_SECONDS, self.flush)
 
     def flush(self) -> None:
-        """Write the lines that wait."""
+        """Write the buffered lines."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
         lines, self._lines = self._lines, []
-        # Nobody reads the log any more: no reason to fail.
+        # The reader of the log is gone, which is no reason to fail.
         with contextlib.suppress(OSError, ValueError):
             sys.stderr.write("".join(lines))
 
     def _line(self, route: str, call: Call, seconds: float, level: str) -> str:
-        # Nothing here needs escaping: a method and a request id that got this far are letters, digits and `._:-`.
+        # Nothing needs escaping: methods and request ids that get this far consist of letters, digits and `._:-`.
         trace = call.trace
-        why = ""
+        failure = ""
         if call.status >= 500 or call.aborted:
-            why = f'"reason":"{call.reason}","replica":"{call.replica}",'
+            failure = f'"reason":"{call.reason}","replica":"{call.replica}",'
         return (
             f'{{"event":"request","method":"{call.method}","route":"{route}","status":{call.status},'
-            f'"duration_ms":{seconds * 1000:.2f},"aborted":{"true" if call.aborted else "false"},{why}'
+            f'"duration_ms":{seconds * 1000:.2f},"aborted":{"true" if call.aborted else "false"},{failure}'
             f'"logger":"access","level":"{level}","timestamp":"{_timestamp(time.time())}","service":"{self._service}",'
             f'"request_id":"{call.request_id}","trace_id":"{trace.trace_id if trace else ""}",'
             f'"span_id":"{trace.span_id if trace else ""}"}}\n'
@@ -70,9 +70,9 @@ class AccessLog:
 
 
 def _fields(route: str, call: Call, seconds: float) -> dict[str, Any]:
-    why = {"reason": call.reason, "replica": call.replica} if call.status >= 500 or call.aborted else {}
+    failure = {"reason": call.reason, "replica": call.replica} if call.status >= 500 or call.aborted else {}
     return {
-        **why,
+        **failure,
         "method": call.method,
         "route": route,
         "status": call.status,

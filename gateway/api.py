@@ -1,4 +1,4 @@
-"""The gateway's own pages: the merged documents, Swagger UI, and an index of what there is."""
+"""The gateway's own pages: the merged documents, Swagger UI, and an index."""
 
 from typing import Any
 
@@ -12,19 +12,19 @@ from chassis.http.negotiation import prefers_html
 from gateway import asyncapi, openapi, routes
 
 PAGES = {
-    "/api/docs": "the API, to read and to try out",
-    "/api/schema": "the same as an OpenAPI document",
-    "/api/asyncapi": "the events, as an AsyncAPI document",
-    **{route.path.decode(): f"the API of {route.service}, to be browsed" for route in routes.ROUTES},
-    "/health/live": "whether the gateway lives",
-    "/health/ready": "whether it can serve, and which services are down",
-    "/metrics": "in Prometheus' format",
+    "/api/docs": "API documentation with Swagger UI",
+    "/api/schema": "the API as an OpenAPI document",
+    "/api/asyncapi": "the events as an AsyncAPI document",
+    **{route.path.decode(): f"the browsable API of {route.service}" for route in routes.ROUTES},
+    "/health/live": "liveness of the gateway",
+    "/health/ready": "readiness of the gateway and of each service",
+    "/metrics": "metrics in the format of Prometheus",
 }
 
 
 @require_safe
 def index(request: HttpRequest) -> HttpResponse:
-    """What there is; a page for people, JSON for programs."""
+    """The index, as HTML for browsers and as JSON for programs."""
     if prefers_html(request.headers.get("Accept")):
         return render(request, "gateway/index.html", {"pages": PAGES})
     return _json({"pages": PAGES})
@@ -43,7 +43,7 @@ async def events(request: HttpRequest) -> HttpResponse:
 
 
 class Docs(SpectacularSwaggerSplitView):
-    """Swagger UI, from local files; its script is one too, as the pages' policy wants it."""
+    """Swagger UI from local files, including its script, as the content security policy requires."""
 
     url = "/api/schema"
     url_self = "/api/docs"

@@ -1,4 +1,4 @@
-"""Who answers a request: the proxy or Django's pages; and what of it neither of them takes."""
+"""Routes each request to the proxy or to Django's pages, and rejects what neither of them accepts."""
 
 import re
 from urllib.parse import unquote_to_bytes
@@ -16,16 +16,16 @@ from gateway.upstream import Upstream
 from gateway.watch import Watch
 
 METHOD = re.compile(r"[A-Z]{3,16}(?:-[A-Z]{1,16})?")
-"""Methods that a service is asked about; gunicorn takes no others."""
+"""Methods that are forwarded to services; gunicorn accepts no others."""
 
-KNOWN = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+STANDARD_METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 
 INTERNAL = frozenset({b"/metrics", b"/health/ready"})
-"""What is not shown to clients where there is an internal port for it."""
+"""Paths that are served on the internal port alone, if there is one."""
 
 
 class Gateway:
-    """Finds for each call who answers it. `django` is the ASGI application of the gateway's own pages."""
+    """Selects the handler of each call. `django` is the ASGI application of the gateway's own pages."""
 
     def __init__(self, django: Django, watch: Watch) -> None:
         self._log = AccessLog(
@@ -34,13 +34,16 @@ class Gateway:
         self._forwarding = headers.Forwarding(
             allowed_hosts=settings.ALLOWED_HOSTS, proxies=Proxies(settings.TRUSTED_PROXIES), prefix=routes.PREFIX
         )
-        patience = settings.GATEWAY_CONNECT_TIMEOUT_SECONDS
+        connect_timeout = settings.GATEWAY_CONNECT_TIMEOUT_SECONDS
         self._proxy = Proxy(
-            {service: Upstream(service, urls, connect_timeout=patience) for service, urls in service_urls().items()},
+            {
+                service: Upstream(service, urls, connect_timeout=connect_timeout)
+                for service, urls in service_urls().items()
+            },
             self._forwarding,
             watch,
             self._log,
-            most_body=settings.GATEWAY_MAX_BODY_BYTES,
+            max_body=settings.GATEWAY_MAX_BODY_BYTES,
         )
         self._pages = Pages(django, watch, self._log)
         self._hides_internal = bool(settings.GATEWAY_INTERNAL_PORT)
@@ -50,52 +53,54 @@ class Gateway:
         """See `edge.listening.Application`."""
         head = call.head
         call.handler = self._pages
-        call.read = headers.read(head.fields)
-        call.request_id = call.read.request_id()
-        head.understand()
+        call.header = headers.read(head.fields)
+        call.request_id = call.header.request_id()
+        head.interpret()
         if head.host is None:
             head.host = self._default_host
-        if head.method not in KNOWN:
+        if head.method not in STANDARD_METHODS:
             _check_method(head.method)
-        if call.read.content_types > 1:
+        if call.header.content_types > 1:
             raise Refused(400, "There is more than one Content-Type.")
         route = routes.find(head.path)
         if self._hides_internal:
-            _check_door(call)
+            _check_port(call)
         if options(call) is not None:
-            self._forwarding.host(call.read.ours, client=call.client.address, host=head.host)
+            self._forwarding.host(call.header.own, client=call.client.address, host=head.host)
         elif route is not None:
             call.handler = self._proxy
             call.route = route
         call.handler.accept(call)
 
     def close(self) -> None:
-        """Close what is open to the services, and write what waits for the log."""
+        """Close the connections to services, and write the buffered log lines."""
         self._proxy.close()
         self._log.flush()
 
 
 def service_urls() -> dict[str, tuple[str, ...]]:
-    """Where the replicas of each service are: USERS_URL and its neighbours."""
+    """The URLs of the replicas of each service: USERS_URL and so on."""
     return {service: getattr(settings, f"{service.upper()}_URL") for service in routes.SERVICE_NAMES}
 
 
 def default_host(allowed: list[str]) -> bytes:
-    """Whom a request of HTTP/1.0 without a host is for: the first of the hosts that are served here, by name."""
+    """The host of an HTTP/1.0 request that names none: the first name in ALLOWED_HOSTS that is not a wildcard."""
     return next((name for name in allowed if not name.startswith(("*", "."))), "localhost").encode()
 
 
 def _check_method(method: str) -> None:
-    """Raises Refused for what is not done here: no tunnels, no echo of a request with all its secrets."""
+    """Raises Refused for methods that are not supported: no tunnels, and no echo of a request with its secrets."""
     if method in ("TRACE", "CONNECT"):
         closing = ((b"connection", b"close"),) if method == "CONNECT" else ()
-        raise Refused(405, f"{method} is not done here.", ((b"allow", ", ".join(sorted(KNOWN)).encode()), *closing))
+        raise Refused(
+            405, f"{method} is not supported.", ((b"allow", ", ".join(sorted(STANDARD_METHODS)).encode()), *closing)
+        )
     if not METHOD.fullmatch(method):
-        raise Refused(501, "This method is not known here.", reason="unknown_method")
+        raise Refused(501, "This method is not supported.", reason="unknown_method")
 
 
-def _check_door(call: Call) -> None:
-    """Raises Refused (404) for what is not behind this port, however its path is written."""
+def _check_port(call: Call) -> None:
+    """Raises Refused (404) for paths that are not served on this port, however they are encoded."""
     path = unquote_to_bytes(call.head.path)
     if path != b"/health/live" and call.client.internal != (path in INTERNAL):
-        raise Refused(404, "There is nothing at this path.")
+        raise Refused(404, "There is no resource at this path.")

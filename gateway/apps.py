@@ -2,12 +2,12 @@ from django.apps import AppConfig
 
 
 class GatewayConfig(AppConfig):
-    """The one door for clients."""
+    """The entry point for clients."""
 
     name = "gateway"
 
     def ready(self) -> None:
-        """Say what this process depends on, where it is the gateway."""
+        """Declare the parts of readiness, if this process is the gateway."""
         from django.conf import settings
 
         if self.name == settings.SERVICE_NAME:

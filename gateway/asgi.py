@@ -1,8 +1,7 @@
 """The ASGI application of the gateway's own pages: docs, schema, health, metrics.
 
-What belongs to a service never comes here: the proxy answers it before Django (`application.py`). Django's ASGI handler
-moves every request to another thread and back, and answers some hundreds of requests a second where the proxy passes on
-thousands.
+Requests for services never get here: the proxy handles them before Django (`application.py`). Django's ASGI handler moves
+every request to another thread and back. It handles some hundreds of requests per second, the proxy thousands.
 """
 
 import os

@@ -1,13 +1,14 @@
-"""One AsyncAPI document of all events, merged from what each service says of itself.
+"""One AsyncAPI document of all events, merged from the documents of the services.
 
-Sender and receiver each describe a message: the receiver only what it reads of it. The sender's word counts.
+The sender and the receiver both describe a message, the receiver only the fields that it reads. The description of the
+sender is used.
 """
 
 from collections.abc import Mapping
 from typing import Any
 
 from gateway import routes
-from gateway.documents import Copy, collect, told
+from gateway.documents import Copy, collect, notices
 
 ASYNCAPI_VERSION = "3.0.0"
 
@@ -15,14 +16,14 @@ Document = dict[str, Any]
 
 
 async def document() -> Document:
-    """The merged document, of what can be had now."""
+    """The merged document, from the available documents."""
     return merge(await collect("/asyncapi", routes.SERVICE_NAMES))
 
 
 def merge(copies: Mapping[str, Copy]) -> Document:
-    """Merge the services' documents; those that are missing or old are named in `info` and `x-missing-services`."""
+    """Merge the documents of the services. Missing and outdated ones are named in `info` and `x-missing-services`."""
     missing = [service for service, copy in copies.items() if copy.failing]
-    description = "\n\n".join(["The events that the services send and receive.", *told(dict(copies))])
+    description = "\n\n".join(["The events that the services send and receive.", *notices(dict(copies))])
     merged: Document = {
         "asyncapi": ASYNCAPI_VERSION,
         "info": {"title": "Events", "version": "1.0.0", "description": description},

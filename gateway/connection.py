@@ -1,6 +1,6 @@
-"""One HTTP/1.1 connection to a service: writes a request, parses the answer, holds back what a client is too slow for.
+"""An HTTP/1.1 connection to a service: writes a request and parses the response, with backpressure for slow clients.
 
-A protocol and a future, no streams and no tasks: an answer that comes in one piece wakes its reader once.
+It uses a protocol and a future, without streams and tasks: a response that arrives in one piece wakes its reader once.
 """
 
 import asyncio
@@ -9,11 +9,11 @@ from typing import cast
 
 import httptools
 
-MOST_BUFFERED = 65_536
-"""Bytes of an answer that wait for the client; then the service is not read any further."""
+MAX_BUFFERED = 65_536
+"""Bytes of a response that may be buffered for the client before reading from the service is paused."""
 
-MOST_HEADER_BYTES = 65_536
-"""A service that sends more header than this is broken."""
+MAX_HEADER_BYTES = 65_536
+"""The limit of a response header in bytes; a larger one is an invalid response."""
 
 Header = tuple[bytes, bytes]
 
@@ -23,23 +23,23 @@ class UpstreamError(Exception):
 
 
 class NotConnected(UpstreamError):
-    """No connection could be made, so nothing was sent."""
+    """No connection could be established, so nothing was sent."""
 
 
 class ConnectTimeout(NotConnected):
-    """No connection could be made in time, so nothing was sent."""
+    """No connection could be established in time, so nothing was sent."""
 
 
-class ClosedUnanswered(UpstreamError):
-    """The service closed the connection before the first byte of an answer."""
+class ClosedWithoutResponse(UpstreamError):
+    """The service closed the connection before the first byte of a response."""
 
 
-class BrokenAnswer(UpstreamError):
-    """The service closed in the middle of its answer, or sent what is not HTTP."""
+class InvalidResponse(UpstreamError):
+    """The service closed the connection within its response, or the response is not valid HTTP."""
 
 
-class Answer:
-    """What the service answers; its body grows while it is read."""
+class Response:
+    """The response of a service. Its body grows while it is read."""
 
     __slots__ = (
         "bodiless",
@@ -70,18 +70,18 @@ class Answer:
         self.error: Exception | None = None
         self.waiter: asyncio.Future[None] | None = None
         self.interim: Callable[[int, list[Header]], None] | None = None
-        """Takes interim answers (103, say) as they come."""
+        """Called with each interim response, such as 103."""
         self.listener: Callable[[], None] | None = None
-        """Called once, instead of waking the waiter, when there is something to be seen."""
+        """Called once, instead of waking the waiter, when the response changes."""
 
     def fail(self, error: Exception) -> None:
-        """Let the reader find `error` where the answer should have gone on; the first one stands."""
+        """Record the error for the reader. Only the first error is recorded."""
         if self.error is None:
             self.error = error
             self.wake()
 
     def wake(self) -> None:
-        """Let the reader look again."""
+        """Wake the reader."""
         listener = self.listener
         if listener is not None:
             self.listener = None
@@ -93,13 +93,13 @@ class Answer:
 
 
 class Connection(asyncio.Protocol):
-    """A connection to one replica; carries one exchange at a time."""
+    """A connection to a replica, used by one exchange at a time."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
         self._parser = httptools.HttpResponseParser(self)
         self._transport: asyncio.Transport | None = None
-        self._answer: Answer | None = None
+        self._response: Response | None = None
         self._heads = 0
         self._paused = False
         self._writable: asyncio.Future[None] | None = None
@@ -107,12 +107,12 @@ class Connection(asyncio.Protocol):
         self._keep = False
         self.idle_since = 0.0
 
-    # --- what the pool and the proxy use ---
+    # --- for the pool and the proxy ---
 
     @property
     def usable(self) -> bool:
-        """Whether another request may be sent on it."""
-        return self._transport is not None and self._answer is None and not self._transport.is_closing()
+        """Whether another request can be sent on it."""
+        return self._transport is not None and self._response is None and not self._transport.is_closing()
 
     def begin(
         self,
@@ -121,131 +121,131 @@ class Connection(asyncio.Protocol):
         complete: bool,
         bodiless: bool,
         interim: Callable[[int, list[Header]], None] | None = None,
-    ) -> Answer:
-        """Send the head of a request with its body; `complete` says that this is all of it, else `send` follows.
+    ) -> Response:
+        """Send the head of a request with its body. Unless `complete`, the rest of the body follows by `send`.
 
-        `bodiless`: the answer has no body whatever its header says, as the request is a HEAD.
+        With `bodiless` the response has no body regardless of its header, since the request is a HEAD.
         """
-        answer = self._answer = Answer(bodiless=bodiless)
-        answer.interim = interim
+        response = self._response = Response(bodiless=bodiless)
+        response.interim = interim
         self._heads = 0
         self._keep = False
         self._request_sent = complete
         if self._transport is None or self._transport.is_closing():
-            answer.fail(ClosedUnanswered())
+            response.fail(ClosedWithoutResponse())
         else:
             self._transport.write(data)
-        return answer
+        return response
 
-    async def send(self, pieces: Iterable[bytes], answer: Answer) -> None:
-        """Send the rest of the request as fast as the service takes it, or until it answers without having it all."""
+    async def send(self, pieces: Iterable[bytes], response: Response) -> None:
+        """Send the rest of the request as fast as the service accepts it, or until it responds early."""
         for piece in pieces:
-            if answer.status or answer.error is not None or self._transport is None or self._transport.is_closing():
+            if response.status or response.error is not None or self._transport is None or self._transport.is_closing():
                 return
             self._transport.write(piece)
             if self._writable is not None:
                 await self._writable
         self._request_sent = True
 
-    async def head(self, answer: Answer) -> None:
-        """Wait until status and headers are there. Raises UpstreamError."""
-        while not answer.status and answer.error is None:
-            await self._more(answer)
-        if answer.error is not None:
-            raise answer.error
+    async def head(self, response: Response) -> None:
+        """Wait for status and headers. Raises UpstreamError."""
+        while not response.status and response.error is None:
+            await self._more(response)
+        if response.error is not None:
+            raise response.error
 
-    async def body(self, answer: Answer) -> bytes:
-        """The next piece of the body, all that is there; empty at its end. Raises UpstreamError."""
-        while not answer.chunks:
-            if answer.error is not None:
-                raise answer.error
-            if answer.complete:
+    async def body(self, response: Response) -> bytes:
+        """Wait for the next part of the body; empty at its end. Raises UpstreamError."""
+        while not response.chunks:
+            if response.error is not None:
+                raise response.error
+            if response.complete:
                 return b""
-            await self._more(answer)
-        return self.take(answer)
+            await self._more(response)
+        return self.take(response)
 
-    def take(self, answer: Answer) -> bytes:
-        """All of the body that is there now, without waiting."""
-        chunks = answer.chunks
+    def take(self, response: Response) -> bytes:
+        """The part of the body that has been received, without waiting."""
+        chunks = response.chunks
         if not chunks:
             return b""
         data = chunks[0] if len(chunks) == 1 else b"".join(chunks)
-        answer.chunks = []
-        answer.buffered = 0
+        response.chunks = []
+        response.buffered = 0
         if self._paused:
             self._resume()
         return data
 
     def finished(self) -> bool:
-        """Whether the exchange is over and the connection can carry another; ends the exchange."""
-        answer = self._answer
-        self._answer = None
-        if answer is None or not answer.complete or not self._keep or not self._request_sent:
+        """End the exchange. Returns whether it was complete, so that the connection can be reused."""
+        response = self._response
+        self._response = None
+        if response is None or not response.complete or not self._keep or not self._request_sent:
             return False
         if self._paused:
             self._resume()
         return True
 
     def abort(self) -> None:
-        """Close at once, whatever is under way: the service sees that nobody waits any more."""
-        self._answer = None
+        """Close immediately, so that the service notices that the response is no longer needed."""
+        self._response = None
         if self._transport is not None:
             self._transport.abort()
 
-    async def _more(self, answer: Answer) -> None:
-        answer.waiter = self._loop.create_future()
+    async def _more(self, response: Response) -> None:
+        response.waiter = self._loop.create_future()
         try:
-            await answer.waiter
+            await response.waiter
         finally:
-            answer.waiter = None
+            response.waiter = None
 
     # --- asyncio.Protocol ---
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """The connection stands."""
+        """The connection is established."""
         self._transport = cast("asyncio.Transport", transport)
 
     def data_received(self, data: bytes) -> None:
-        """Parse what came; wake the reader once for all of it."""
-        answer = self._answer
-        if answer is None or (answer.complete and data):
-            # Nobody asked for this: the connection is out of step, and the next answer on it could be another's.
+        """Parse the data, and wake the reader once for all of it."""
+        response = self._response
+        if response is None or (response.complete and data):
+            # Unsolicited data: the connection is out of sync, and the next response could belong to another request.
             self._keep = False
             self._close()
             return
-        if not answer.status:
-            answer.head_bytes += len(data)
+        if not response.status:
+            response.head_bytes += len(data)
         try:
             self._parser.feed_data(data)
         except (httptools.HttpParserError, httptools.HttpParserUpgrade):
-            self._broken(answer)
-        if answer.status or answer.error is not None:
+            self._broken(response)
+        if response.status or response.error is not None:
             if not self._request_sent:
                 self.resume_writing()
-            answer.wake()
-        elif answer.head_bytes > MOST_HEADER_BYTES:
-            self._broken(answer)
+            response.wake()
+        elif response.head_bytes > MAX_HEADER_BYTES:
+            self._broken(response)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """The service has closed, or the network has."""
-        answer = self._answer
-        if answer is not None and not answer.complete:
-            if answer.until_eof and exc is None and answer.error is None:
-                answer.complete = True
-                answer.wake()
+        """The service or the network has closed the connection."""
+        response = self._response
+        if response is not None and not response.complete:
+            if response.until_eof and exc is None and response.error is None:
+                response.complete = True
+                response.wake()
             else:
-                started = self._heads or answer.status
-                answer.fail(BrokenAnswer() if started else ClosedUnanswered())
+                started = self._heads or response.status
+                response.fail(InvalidResponse() if started else ClosedWithoutResponse())
         self._transport = None
         self.resume_writing()
 
     def pause_writing(self) -> None:
-        """The service does not take what we send."""
+        """The service does not accept more data."""
         if self._writable is None:
             self._writable = self._loop.create_future()
 
     def resume_writing(self) -> None:
-        """It does again."""
+        """The service accepts data again."""
         if self._writable is not None:
             if not self._writable.done():
                 self._writable.set_result(None)
@@ -254,81 +254,81 @@ class Connection(asyncio.Protocol):
     # --- httptools ---
 
     def on_message_begin(self) -> None:
-        """A status line begins: of the answer, of an interim one before it, or of one that nobody asked for."""
+        """A status line begins: of the response, of an interim response, or of an unsolicited one."""
         self._heads += 1
-        answer = self._answer
-        if answer is None or answer.complete:
+        response = self._response
+        if response is None or response.complete:
             self._keep = False
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """Keep a header; those after the body (trailers) are dropped, as nobody is told that we would take them."""
-        answer = self._answer
-        if answer is None or answer.status:
+        """Store a header field. Trailers are discarded, since the gateway does not announce that it accepts them."""
+        response = self._response
+        if response is None or response.status:
             return
-        answer.headers.append((name.lower(), value))
+        response.headers.append((name.lower(), value))
 
     def on_headers_complete(self) -> None:
-        """Find out how the body is framed; refuse what two readers could read in two ways."""
-        answer = self._answer
-        if answer is None or answer.complete:
+        """Determine the framing of the body, and reject ambiguous framing."""
+        response = self._response
+        if response is None or response.complete:
             return
         status = self._parser.get_status_code()
         if status < 200 and status != 101:
-            if status != 100 and answer.interim is not None:
-                answer.interim(status, answer.headers)
-            answer.headers.clear()
+            if status != 100 and response.interim is not None:
+                response.interim(status, response.headers)
+            response.headers.clear()
             return
         if status == 101 or status > 599:
-            raise BrokenAnswer
-        if answer.head_bytes > MOST_HEADER_BYTES and _size(answer.headers) > MOST_HEADER_BYTES:
-            raise BrokenAnswer
-        length, coding = _framing(answer.headers)
+            raise InvalidResponse
+        if response.head_bytes > MAX_HEADER_BYTES and _size(response.headers) > MAX_HEADER_BYTES:
+            raise InvalidResponse
+        length, coding = _framing(response.headers)
         if coding is not None and coding.lower() != b"chunked":
-            raise BrokenAnswer
-        if answer.bodiless:
-            self._skip_body(answer)
+            raise InvalidResponse
+        if response.bodiless:
+            self._skip_body(response)
         elif length is None and coding is None and status not in (204, 304):
-            answer.until_eof = True
-        answer.sized = length is not None
-        answer.status = status
+            response.until_eof = True
+        response.sized = length is not None
+        response.status = status
 
     def on_body(self, body: bytes) -> None:
-        """Keep a piece of the body; too much of it stops the reading until the client has taken it."""
-        answer = self._answer
-        if answer is None or answer.complete:
+        """Store a part of the body, and pause reading while too much is buffered."""
+        response = self._response
+        if response is None or response.complete:
             self._keep = False
             return
-        answer.chunks.append(body)
-        answer.buffered += len(body)
-        if answer.buffered > MOST_BUFFERED and not self._paused and self._transport is not None:
+        response.chunks.append(body)
+        response.buffered += len(body)
+        if response.buffered > MAX_BUFFERED and not self._paused and self._transport is not None:
             self._paused = True
             self._transport.pause_reading()
 
     def on_message_complete(self) -> None:
-        """The answer is whole, unless it was an interim one."""
-        answer = self._answer
-        if answer is not None and answer.status and not answer.complete:
-            answer.complete = True
+        """The response is complete, unless it was an interim one."""
+        response = self._response
+        if response is not None and response.status and not response.complete:
+            response.complete = True
             self._keep = self._parser.should_keep_alive()
 
-    # --- within ---
+    # --- internal ---
 
-    def _skip_body(self, answer: Answer) -> None:
-        # The parser cannot be told that a HEAD's answer ends here, so it is replaced by a new one.
+    def _skip_body(self, response: Response) -> None:
+        # The parser cannot be told that the response to a HEAD ends here, so it is replaced.
         self._keep = self._parser.should_keep_alive()
         self._parser = httptools.HttpResponseParser(self)
-        answer.complete = True
+        response.complete = True
 
     def _resume(self) -> None:
         self._paused = False
         if self._transport is not None and not self._transport.is_closing():
             self._transport.resume_reading()
 
-    def _broken(self, answer: Answer) -> None:
+    def _broken(self, response: Response) -> None:
         self._keep = False
-        if not answer.complete:
-            # What was read of a broken answer is not believed either.
-            answer.fail(BrokenAnswer())
+        if not response.complete:
+            # The part that was parsed before the error is not used either.
+            response.fail(InvalidResponse())
         self._close()
 
     def _close(self) -> None:

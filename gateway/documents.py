@@ -1,4 +1,4 @@
-"""The services' own documents: fetched live, kept for a while, and kept longer when their service is away."""
+"""The documents of the services: fetched on request, cached for a while, and longer if a service is unavailable."""
 
 import asyncio
 import time
@@ -16,24 +16,24 @@ from gateway.connection import UpstreamError
 from gateway.upstream import Request, Upstream
 
 FRESH_SECONDS = 30.0
-"""A document is not fetched again for this long."""
+"""How long a document is cached."""
 
 FAILED_SECONDS = 3.0
-"""A service that did not answer is not asked again for this long: who opens the docs need not wait for it each time."""
+"""How long a failure is cached, so that readers of the documentation do not wait for it each time."""
 
-PATIENCE_SECONDS = 3.0
-MOST_BYTES = 8 * 1024 * 1024
+TIMEOUT_SECONDS = 3.0
+MAX_BYTES = 8 * 1024 * 1024
 
 log = structlog.get_logger(__name__)
 
 
 class NoDocument(Exception):
-    """The service answered, but not with a document."""
+    """The service responded, but not with a document."""
 
 
 @dataclass(slots=True)
 class Copy:
-    """What is known of one document. `content` is the last good one, `since` when it came (seconds since the epoch)."""
+    """A cached document. `content` is the last valid one, fetched at `since` (seconds since the epoch)."""
 
     content: dict[str, Any] | None = None
     since: float = 0.0
@@ -42,7 +42,7 @@ class Copy:
 
     @property
     def known_as_of(self) -> str:
-        """When the content came, RFC 3339."""
+        """When the content was fetched, in RFC 3339 format."""
         return datetime.fromtimestamp(self.since, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
@@ -50,20 +50,20 @@ _copies: dict[tuple[str, str], Copy] = {}
 
 
 async def collect(path: str, services: Iterable[str]) -> dict[str, Copy]:
-    """The document at `path` of each service, asked at the same time. What does not answer is `failing`."""
+    """Fetch the document at `path` from all services concurrently. Those of services that do not respond are `failing`."""
     services = list(services)
     copies = await asyncio.gather(*(_copy(service, path) for service in services))
     return dict(zip(services, copies, strict=True))
 
 
-def told(copies: dict[str, Copy]) -> list[str]:
-    """A sentence for each service that does not answer, for the description of a merged document."""
+def notices(copies: dict[str, Copy]) -> list[str]:
+    """A notice for each service that does not respond, for the description of a merged document."""
     return [
-        f"**{service}** does not answer at the moment; "
+        f"**{service}** is currently unavailable; "
         + (
-            f"what is said of it here is as of {copy.known_as_of}."
+            f"this document describes it as of {copy.known_as_of}."
             if copy.content
-            else "nothing can be said of it here."
+            else "this document does not include it."
         )
         for service, copy in copies.items()
         if copy.failing
@@ -76,7 +76,7 @@ async def _copy(service: str, path: str) -> Copy:
     if now - copy.checked < (FAILED_SECONDS if copy.failing else FRESH_SECONDS):
         return copy
     try:
-        status, body = await fetch(service, path, within=PATIENCE_SECONDS)
+        status, body = await fetch(service, path, within=TIMEOUT_SECONDS)
         content = orjson.loads(body) if status == 200 else None
         if not isinstance(content, dict):
             raise NoDocument
@@ -90,7 +90,7 @@ async def _copy(service: str, path: str) -> Copy:
 
 
 async def fetch(service: str, path: str, *, within: float) -> tuple[int, bytes]:
-    """GET a path of a service, on a connection of its own, so that it may be called from any event loop.
+    """GET a path of a service on a new connection, so that this can be called from any event loop.
 
     Returns the status and the body. Raises UpstreamError, TimeoutError.
     """
@@ -100,13 +100,13 @@ async def fetch(service: str, path: str, *, within: float) -> tuple[int, bytes]:
     rest = f"Accept: application/json\r\nX-Request-Id: {request_id}\r\nConnection: close\r\n\r\n".encode()
     try:
         async with asyncio.timeout(within):
-            exchange = await upstream.answered(Request(f"GET {path} HTTP/1.1\r\n".encode(), rest, b"", True))
+            exchange = await upstream.exchange(Request(f"GET {path} HTTP/1.1\r\n".encode(), rest, b"", True))
             try:
                 body = b""
-                while len(body) <= MOST_BYTES and (piece := await exchange.connection.body(exchange.answer)):
+                while len(body) <= MAX_BYTES and (piece := await exchange.connection.body(exchange.response)):
                     body += piece
             finally:
                 exchange.end()
-            return exchange.answer.status, body
+            return exchange.response.status, body
     finally:
         upstream.close()

@@ -1,7 +1,7 @@
-"""The gateway's end, in two steps: it says that it is leaving and serves on, and only then stops listening.
+"""Draining: before the gateway stops listening, it reports that it is not ready and keeps serving for a while.
 
-A connection that is made in the moment in which a listener closes is reset, and no client can tell whether its request
-was read. So whoever sends requests here (a load balancer) is told first, by `/health/ready`, and has time to go elsewhere.
+A connection that is established just as a listener closes is reset, and the client cannot know whether its request was
+read. Therefore `/health/ready` first tells the load balancer, which then has time to use another gateway.
 """
 
 import threading
@@ -10,15 +10,15 @@ from dataclasses import dataclass
 from health_check.base import HealthCheck
 from health_check.exceptions import ServiceUnavailable
 
-leaving = threading.Event()
-"""Set once the gateway was told to end: it is not ready, and closes each connection with its next answer."""
+draining = threading.Event()
+"""Set when the gateway is stopping: it is not ready, and closes each connection after the next response."""
 
 
 @dataclass
-class Door(HealthCheck):
-    """The gateway takes requests and will go on to."""
+class Listener(HealthCheck):
+    """The gateway accepts requests and is not draining."""
 
     def run(self) -> None:
-        """Raises ServiceUnavailable once it was told to end."""
-        if leaving.is_set():
-            raise ServiceUnavailable("is about to close")
+        """Raises ServiceUnavailable when the gateway is stopping."""
+        if draining.is_set():
+            raise ServiceUnavailable("is draining")

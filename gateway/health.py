@@ -1,6 +1,6 @@
-"""Whether the gateway goes on, and which services answer.
+"""Readiness: whether the gateway accepts requests, and which services respond.
 
-None of these is required: without one the gateway still serves the others, and says so.
+No service is required: the gateway serves the others, and reports that it is degraded.
 """
 
 from dataclasses import dataclass
@@ -13,39 +13,39 @@ from chassis.health.registry import Part
 from gateway import routes
 from gateway.connection import UpstreamError
 from gateway.documents import fetch
-from gateway.drain import Door
+from gateway.drain import Listener
 
-PATIENCE_SECONDS = 1.2
-"""A service's own readiness may take that long; all parts together have 1.5 s."""
+TIMEOUT_SECONDS = 1.2
+"""Time limit for the readiness of a service; all parts together have 1.5 s."""
 
 
 @dataclass
 class Service(HealthCheck):
-    """A replica of the service says that it is ready."""
+    """A replica of the service is ready."""
 
     service: str
 
     async def run(self) -> None:
-        """Ask its `/health/ready`. Raises ServiceUnavailable, or ServiceWarning when it serves but misses something."""
+        """Request its `/health/ready`. Raises ServiceUnavailable, or ServiceWarning if it is degraded."""
         try:
-            status, body = await fetch(self.service, "/health/ready", within=PATIENCE_SECONDS)
+            status, body = await fetch(self.service, "/health/ready", within=TIMEOUT_SECONDS)
         except (UpstreamError, TimeoutError) as error:
-            raise ServiceUnavailable("does not answer") from error
+            raise ServiceUnavailable("does not respond") from error
         if status != 200:
             raise ServiceUnavailable("is not ready")
-        if _says(body) == "degraded":
+        if _status(body) == "degraded":
             raise ServiceWarning("is degraded")
 
 
-def _says(body: bytes) -> object:
+def _status(body: bytes) -> object:
     try:
-        answer = orjson.loads(body)
+        response = orjson.loads(body)
     except orjson.JSONDecodeError:
         return None
-    return answer.get("status") if isinstance(answer, dict) else None
+    return response.get("status") if isinstance(response, dict) else None
 
 
 def parts() -> list[Part]:
-    """What the gateway depends on: that it is not about to close."""
+    """The parts of readiness: the listener and the services."""
     services = [Part(service, Service(service), required=False) for service in routes.SERVICE_NAMES]
-    return [Part("door", Door()), *services]
+    return [Part("listener", Listener()), *services]

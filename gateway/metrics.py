@@ -1,4 +1,4 @@
-"""Every metric of the gateway's proxy: name, type, labels, unit and meaning. Times are in seconds.
+"""The metrics of the gateway's proxy: name, type, labels, unit and meaning. Times are in seconds.
 
 The gateway's own pages are counted by django-prometheus (`django_*`).
 """
@@ -9,24 +9,26 @@ from prometheus_client import Counter, Gauge, Histogram
 
 REQUESTS = Counter(
     "gateway_requests",
-    "Requests that were sent on, or refused, by service, method and class of status.",
+    "Requests that were forwarded or rejected, by service, method and class of status.",
     ["service", "method", "status"],
 )
-"""`status` is 2xx to 5xx as the client saw it; 499 is a client that left before its answer."""
+"""`status` is the class sent to the client, 2xx to 5xx, or 499 if the client disconnected before the response."""
 
 SECONDS = Histogram(
     "gateway_request_seconds",
-    "From the request's head in hand to the end of its answer.",
+    "Time from the complete request head to the end of the response.",
     ["service"],
     buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0),
 )
 
 ABORTED = Counter(
-    "gateway_aborted_answers", "Answers that ended in the middle, as the service or the time did.", ["service"]
+    "gateway_aborted_answers",
+    "Responses aborted after they had started, because the service failed or time ran out.",
+    ["service"],
 )
 
 RETRIES = Counter(
-    "gateway_retries", "Requests sent again as their connection was closed without an answer.", ["service"]
+    "gateway_retries", "Requests that were resent after their connection was closed without a response.", ["service"]
 )
 
 CONNECT_FAILURES = Counter(
@@ -34,14 +36,14 @@ CONNECT_FAILURES = Counter(
 )
 
 CONNECTIONS_REFUSED = Counter(
-    "gateway_connections_refused", "Connections that found no room: all others were waiting for an answer."
+    "gateway_connections_refused", "Connections rejected at the limit, when all others had a request in progress."
 )
 
 CONNECTIONS_EVICTED = Counter(
-    "gateway_connections_evicted", "Connections that waited for their client, and made room for a new one."
+    "gateway_connections_evicted", "Connections waiting for their client that were closed in favour of a new one."
 )
 
-IN_FLIGHT = Gauge("gateway_in_flight", "Requests that are under way now.")
+IN_FLIGHT = Gauge("gateway_in_flight", "Requests in progress.")
 
 METHODS = frozenset({"GET", "HEAD", "OPTIONS", "POST", "PUT", "PATCH", "DELETE"})
 
@@ -49,20 +51,20 @@ Observe = tuple[Callable[[], None], Callable[[float], None]]
 _bound: dict[tuple[str, str, int], Observe] = {}
 
 
-def answered(service: str, method: str, status: int, seconds: float) -> None:
-    """Count one request."""
+def observe(service: str, method: str, status: int, seconds: float) -> None:
+    """Count a request."""
     key = (service, method, status)
-    observe = _bound.get(key) or _bind(key)
-    observe[0]()
-    observe[1](seconds)
+    count, time = _bound.get(key) or _bind(key)
+    count()
+    time(seconds)
 
 
 def _bind(key: tuple[str, str, int]) -> Observe:
     service, method, status = key
-    # A client may invent methods, but not time series.
+    # Clients can invent methods, which must not create time series.
     label = method if method in METHODS else "other"
     group = "499" if status == 499 else f"{status // 100}xx"
-    observe = REQUESTS.labels(service, label, group).inc, SECONDS.labels(service).observe
+    observers = REQUESTS.labels(service, label, group).inc, SECONDS.labels(service).observe
     if label == method:
-        _bound[key] = observe
-    return observe
+        _bound[key] = observers
+    return observers

@@ -1,7 +1,7 @@
-"""One OpenAPI document of the whole API, merged from what each service says of itself.
+"""One OpenAPI document of the whole API, merged from the documents of the services.
 
-Paths come under the prefix and only where a route leads to them. Names that two services give to different things are
-told apart by the service's name; those that mean the same are kept once.
+Paths get the prefix, and are included only if they have a route. Components of different services with the same name but
+different content are prefixed with the name of the service; identical ones are included once.
 """
 
 import re
@@ -9,36 +9,36 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from gateway import routes
-from gateway.documents import Copy, collect, told
+from gateway.documents import Copy, collect, notices
 
 OPENAPI_VERSION = "3.1.1"
 METHODS = frozenset({"get", "put", "post", "delete", "options", "head", "patch", "trace"})
 
 ABOUT = """\
-Users and orders, behind one gateway. `POST /api/users` ends, some milliseconds later, in a welcome order that has been
-paid for, or whose payment failed. Errors are `application/problem+json` (RFC 9457). The events: `/api/asyncapi`."""
+Users and orders, behind one gateway. Some milliseconds after `POST /api/users`, the user has a welcome order that is paid,
+or whose payment failed. Errors are `application/problem+json` (RFC 9457). `/api/asyncapi` describes the events."""
 
-OWN_ANSWERS = {
-    "408": "The request's body did not come in time.",
+GATEWAY_RESPONSES = {
+    "408": "The request body was not received in time.",
     "413": "The body is too large.",
-    "414": "Path and query are too long.",
+    "414": "The path and query are too long.",
     "431": "The header is too large.",
-    "502": "The service cannot be reached, or broke off.",
-    "503": "There is no room for the body, or for the connection.",
-    "504": "The service did not answer in time.",
+    "502": "The service cannot be reached, or its response is invalid or incomplete.",
+    "503": "There is no capacity for the body or for the connection.",
+    "504": "The service did not respond in time.",
 }
-"""Answers of the gateway itself, possible everywhere."""
+"""Responses of the gateway itself, possible for every operation."""
 
 PROBLEM = {
     "type": "object",
-    "description": "An error, as RFC 9457 has it.",
+    "description": "An error, as defined by RFC 9457.",
     "properties": {
         "type": {"type": "string"},
         "title": {"type": "string"},
         "status": {"type": "integer"},
         "detail": {"type": "string"},
         "instance": {"type": "string"},
-        "requestId": {"type": "string", "description": "Finds the request in the logs and traces."},
+        "requestId": {"type": "string", "description": "Identifies the request in logs and traces."},
     },
     "required": ["type", "title", "status", "requestId"],
 }
@@ -47,23 +47,23 @@ Document = dict[str, Any]
 
 
 async def document() -> Document:
-    """The merged document, of what can be had now."""
+    """The merged document, from the available documents."""
     copies = await collect("/schema", dict.fromkeys(route.service for route in routes.ROUTES))
     return merge(copies)
 
 
 def merge(copies: Mapping[str, Copy]) -> Document:
-    """Merge the services' documents; those that are missing or old are named in `info` and `x-missing-services`."""
+    """Merge the documents of the services. Missing and outdated ones are named in `info` and `x-missing-services`."""
     parts = {service: copy.content for service, copy in copies.items() if copy.content}
-    parts = _told_apart(parts)
+    parts = _disambiguated(parts)
     missing = [service for service, copy in copies.items() if copy.failing]
     merged: Document = {
         "openapi": OPENAPI_VERSION,
-        "info": {"title": "API", "version": "1.0.0", "description": "\n\n".join([ABOUT, *told(dict(copies))])},
+        "info": {"title": "API", "version": "1.0.0", "description": "\n\n".join([ABOUT, *notices(dict(copies))])},
         "servers": [{"url": "/"}],
         "tags": [{"name": service} for service in copies],
         "paths": {},
-        "components": {"schemas": {"GatewayProblem": PROBLEM}, "responses": _own_responses()},
+        "components": {"schemas": {"GatewayProblem": PROBLEM}, "responses": _gateway_responses()},
     }
     if missing:
         merged["x-missing-services"] = missing
@@ -80,7 +80,7 @@ def merge(copies: Mapping[str, Copy]) -> Document:
 
 
 def _path_item(service: str, item: Document, operation_ids: set[str]) -> Document:
-    """A path's operations, with unique ids and with the answers that the gateway itself may give."""
+    """The operations of a path, with unique ids and with the responses of the gateway itself."""
     result = dict(item)
     for method in METHODS & item.keys():
         operation = dict(item[method])
@@ -89,44 +89,47 @@ def _path_item(service: str, item: Document, operation_ids: set[str]) -> Documen
             if name in operation_ids:
                 operation["operationId"] = name = f"{service}_{name}"
             operation_ids.add(name)
-        own = {status: {"$ref": f"#/components/responses/Gateway{status}"} for status in OWN_ANSWERS}
+        own = {status: {"$ref": f"#/components/responses/Gateway{status}"} for status in GATEWAY_RESPONSES}
         operation["responses"] = own | operation.get("responses", {})
         result[method] = operation
     return result
 
 
-def _own_responses() -> Document:
+def _gateway_responses() -> Document:
     content = {"application/problem+json": {"schema": {"$ref": "#/components/schemas/GatewayProblem"}}}
-    return {f"Gateway{status}": {"description": meaning, "content": content} for status, meaning in OWN_ANSWERS.items()}
+    return {
+        f"Gateway{status}": {"description": meaning, "content": content}
+        for status, meaning in GATEWAY_RESPONSES.items()
+    }
 
 
-# --- telling names apart ---
+# --- name conflicts ---
 
 Name = tuple[str, str]
 """Kind and name of a component: `("schemas", "Order")`."""
 
 
-def _told_apart(parts: Mapping[str, Document]) -> dict[str, Document]:
-    contested = _contested(parts)
-    return {service: _renamed(part, service, contested) for service, part in parts.items()}
+def _disambiguated(parts: Mapping[str, Document]) -> dict[str, Document]:
+    conflicting = _conflicting(parts)
+    return {service: _renamed(part, service, conflicting) for service, part in parts.items()}
 
 
-def _contested(parts: Mapping[str, Document]) -> set[Name]:
-    """Components that are not the same in all documents that have them, and those that refer to such."""
+def _conflicting(parts: Mapping[str, Document]) -> set[Name]:
+    """Components that differ between the documents, and those that refer to them."""
     meanings: dict[Name, list[Any]] = {}
     for part in parts.values():
         for kind, components in part.get("components", {}).items():
             for name, meaning in components.items():
                 meanings.setdefault((kind, name), []).append(meaning)
     shared = {name: found for name, found in meanings.items() if len(found) > 1}
-    contested = {name for name, found in shared.items() if any(meaning != found[0] for meaning in found)}
+    conflicting = {name for name, found in shared.items() if any(meaning != found[0] for meaning in found)}
     while True:
-        drawn_in = {
-            name for name, found in shared.items() if name not in contested and contested & set(_references(found))
+        dependent = {
+            name for name, found in shared.items() if name not in conflicting and conflicting & set(_references(found))
         }
-        if not drawn_in:
-            return contested
-        contested |= drawn_in
+        if not dependent:
+            return conflicting
+        conflicting |= dependent
 
 
 _REFERENCE = re.compile(r"#/components/([^/]+)/([^/]+)")
@@ -144,9 +147,9 @@ def _references(node: Any) -> Iterator[Name]:
             yield from _references(child)
 
 
-def _renamed(part: Document, service: str, contested: set[Name]) -> Document:
+def _renamed(part: Document, service: str, conflicting: set[Name]) -> Document:
     def new(kind: str, name: str) -> str:
-        return f"{service.capitalize()}{name}" if (kind, name) in contested else name
+        return f"{service.capitalize()}{name}" if (kind, name) in conflicting else name
 
     def rewritten(node: Any) -> Any:
         if isinstance(node, dict):

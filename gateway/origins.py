@@ -1,6 +1,6 @@
-"""What the gateway's own answers tell a browser: that a page of CORS_ALLOWED_ORIGINS may read them.
+"""CORS fields of the gateway's own responses, which pages of CORS_ALLOWED_ORIGINS may read.
 
-The answers of services and of Django's pages say so themselves (`chassis.http.origins`).
+Services and Django's pages add these fields themselves (`chassis.http.origins`).
 """
 
 import re
@@ -9,17 +9,17 @@ from chassis.http import origins
 from gateway.connection import Header
 
 _VARY = (b"vary", b"Origin")
-_SHOWN = (b"access-control-expose-headers", origins.SHOWN.encode())
+_SHOWN = (b"access-control-expose-headers", origins.EXPOSED_HEADERS.encode())
 _PREFLIGHT = [
-    (b"access-control-allow-methods", origins.METHODS.encode()),
-    (b"access-control-allow-headers", origins.TAKEN.encode()),
+    (b"access-control-allow-methods", origins.ALLOWED_METHODS.encode()),
+    (b"access-control-allow-headers", origins.ALLOWED_HEADERS.encode()),
     (b"access-control-max-age", b"%d" % origins.PREFLIGHT_SECONDS),
 ]
 _ORIGIN = re.compile(rb"\r\norigin:[ \t]*+([!-~]++)[ \t]*(?=\r\n)", re.IGNORECASE)
 
 
 class Origins:
-    """The front-ends that may read answers; `allowed` in lower case."""
+    """The origins that may read responses; `allowed` is in lower case."""
 
     __slots__ = ("_allowed",)
 
@@ -27,17 +27,17 @@ class Origins:
         self._allowed = frozenset(origin.encode() for origin in allowed)
 
     def fields(self, request: list[Header]) -> list[Header]:
-        """The fields for an answer to a request with these."""
+        """The fields of the response to a request with these fields."""
         named = [value for name, value in request if name == b"origin"]
         return self._fields(named[0] if len(named) == 1 else b"")
 
     def fields_for(self, head: bytes | bytearray) -> list[Header]:
-        """The same for what could not be read, or not all of it is here."""
+        """The fields of the response to a head that is incomplete or could not be parsed."""
         found = _ORIGIN.findall(head) if self._allowed else []
         return self._fields(found[0] if len(found) == 1 else b"")
 
     def preflight(self, request: list[Header]) -> list[Header] | None:
-        """The fields of the answer to a preflight of a front-end that is named; None for any other OPTIONS."""
+        """The fields of the response to a preflight from an allowed origin; None for any other OPTIONS."""
         if not any(name == b"access-control-request-method" for name, _ in request):
             return None
         fields = self.fields(request)

@@ -1,4 +1,4 @@
-"""The gateway's own pages: a call becomes an ASGI request to Django, which answers all that belongs to no service."""
+"""The gateway's own pages: Django handles requests that belong to no service, by ASGI."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
@@ -11,8 +11,8 @@ from gateway import problems
 from gateway.access import AccessLog
 from gateway.call import LEFT, Call, ClientLeft
 from gateway.connection import Header
-from gateway.edge import answers, heads
-from gateway.edge.bodies import MOST_DISCARDED
+from gateway.edge import heads, responses
+from gateway.edge.bodies import MAX_DISCARDED
 from gateway.problems import Refused
 from gateway.watch import Watch
 
@@ -22,11 +22,11 @@ Django = Callable[
 ]
 
 POLICY = (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'")
-"""For answers that are no pages; Django says what a page may load."""
+"""For responses that are not pages; Django sets the policy of pages."""
 
 OPTIONS = [(b"allow", b"GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"), (b"content-length", b"0")]
 
-_OF_BODIES = frozenset(
+_BODY_FIELDS = frozenset(
     {b"content-type", b"content-length", b"content-encoding", b"transfer-encoding", b"expect", b"host", b"x-request-id"}
 )
 
@@ -34,9 +34,9 @@ logger = structlog.get_logger(__name__)
 
 
 class Pages:
-    """Answers what belongs to no service. Django gets no body: these pages take none."""
+    """Handles requests that belong to no service. Django gets no body, since these pages accept none."""
 
-    most_body = MOST_DISCARDED
+    max_body = MAX_DISCARDED
     keeps_body = False
 
     def __init__(self, django: Django, watch: Watch, log: AccessLog) -> None:
@@ -55,11 +55,11 @@ class Pages:
         own = options(call)
         if own is not None:
             status, fields = own
-            call.answer(status, [*fields, (b"x-request-id", call.request_id.encode())], b"")
+            call.respond(status, [*fields, (b"x-request-id", call.request_id.encode())], b"")
             self._finish(call)
             return
         exchange = _Exchange(call)
-        call.on_interrupt = exchange.leave
+        call.on_interrupt = exchange.disconnected.set
         task = self._loop.create_task(self._serve(call, exchange))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
@@ -73,55 +73,52 @@ class Pages:
                 call.refuse(error)
             else:
                 logger.error("a page failed", request_id=call.request_id, error=type(error).__name__)
-                call.refuse(problems.BUG)
+                call.refuse(problems.INTERNAL_ERROR)
             self._log.write("", call, self._loop.time() - call.started_at)
         finally:
             self._finish(call)
 
     def _finish(self, call: Call) -> None:
         self._watch.remove(call)
-        call.finished()
+        call.finish()
 
     async def _serve(self, call: Call, exchange: "_Exchange") -> None:
-        """Let Django answer. A call that is over before that (`leave`) is Django's to end: cancelled, it would leave tasks."""
+        """Let Django respond. An interrupted call is not cancelled: Django would leave its own tasks behind."""
         error: Exception | None = None
         try:
             await self._django(_scope(call), exchange.receive, exchange.send)
-        except Exception as raised:  # noqa: BLE001  fail() says it
+        except Exception as raised:  # noqa: BLE001  fail() logs it
             error = raised
-        if exchange.left.is_set():
+        if exchange.disconnected.is_set():
             return
         if error is None and exchange.ended:
             self._finish(call)
         else:
-            self.fail(call, error or RuntimeError("no answer"))
+            self.fail(call, error or RuntimeError("no response"))
 
 
 class _Exchange:
-    """ASGI's two functions for one call."""
+    """The two functions of ASGI, for one call."""
 
     def __init__(self, call: Call) -> None:
         self._call = call
-        self.left = asyncio.Event()
-        self._asked = False
+        self.disconnected = asyncio.Event()
+        """Set when the client has disconnected or has got another response; Django then stops."""
+        self._body_received = False
         self._status = 0
         self._fields: list[Header] = []
         self.ended = False
 
-    def leave(self) -> None:
-        """Nobody waits for the answer any more: Django is told that the client has left."""
-        self.left.set()
-
     async def receive(self) -> Message:
-        """The request's body, which is none; then whether the client has left."""
-        if not self._asked:
-            self._asked = True
+        """Return an empty body, then wait until the client disconnects."""
+        if not self._body_received:
+            self._body_received = True
             return {"type": "http.request", "body": b"", "more_body": False}
-        await self.left.wait()
+        await self.disconnected.wait()
         return {"type": "http.disconnect"}
 
     async def send(self, message: Message) -> None:
-        """Take a part of the answer."""
+        """Send a part of the response."""
         if message["type"] == "http.response.start":
             self._status = message["status"]
             self._fields = [(name.lower(), value) for name, value in message["headers"]]
@@ -129,53 +126,53 @@ class _Exchange:
             if b"content-security-policy" not in names:
                 self._fields.append(POLICY)
             if self._status == 405 and b"allow" not in names:
-                # A static file; RFC 9110 15.5.6 asks for it.
+                # For static files; RFC 9110 15.5.6 requires it.
                 self._fields.append((b"allow", b"GET, HEAD"))
             return
-        if self.ended or self.left.is_set():
+        if self.ended or self.disconnected.is_set():
             return
         body, more = message.get("body", b""), message.get("more_body", False)
         call = self._call
         self.ended = not more
         if not call.started and not more:
-            self._whole(body)
+            self._send_complete(body)
             return
         if not call.started:
             call.start(self._status, self._fields)
         if body and call.method != "HEAD":
-            # Nobody else waits for a page: it comes as fast as the client reads it.
+            # Pages are sent as fast as the client reads them, without buffering.
             await call.drain()
-            if self.left.is_set():
+            if self.disconnected.is_set():
                 return
             await call.write(body)
         if self.ended and call.method != "HEAD":
             await call.end()
 
-    def _whole(self, body: bytes) -> None:
+    def _send_complete(self, body: bytes) -> None:
         fields = self._fields
-        if answers.bodiless(self._status):
+        if responses.bodiless(self._status):
             fields = [field for field in fields if field[0] != b"content-length"]
         else:
             if self._status >= 400 and not body and self._call.method != "HEAD":
-                # Static files say no more than the status.
+                # Responses for static files have no body.
                 path = self._call.head.path.decode("latin-1")
                 body = problems.body(self._status, "", instance=path, request_id=self._call.request_id)
                 fields = [field for field in fields if field[0] not in (b"content-length", b"content-type")]
                 fields.append((b"content-type", b"application/problem+json"))
             if not any(name == b"content-length" for name, _ in fields):
                 fields.append((b"content-length", b"%d" % len(body)))
-        self._call.answer(self._status, fields, body)
+        self._call.respond(self._status, fields, body)
 
 
 def options(call: Call) -> tuple[int, list[Header]] | None:
-    """Status and fields of the answer to an OPTIONS that is for the gateway itself; None for every other request.
+    """Status and fields of the response to an OPTIONS for the gateway itself; None for every other request.
 
-    That is one of everything, one that may go no further (RFC 9110 7.6.2), and the preflight of a front-end that is named:
-    its page shall see what the gateway says while a service is away.
+    These are `OPTIONS *`, OPTIONS with `Max-Forwards: 0` (RFC 9110 7.6.2), and preflights from allowed origins, whose pages
+    can then read the gateway's errors while a service is unavailable.
     """
     if call.method != "OPTIONS":
         return None
-    forwards = call.read.ours.get(b"max-forwards", b"")
+    forwards = call.header.own.get(b"max-forwards", b"")
     if call.head.path == b"*" or (forwards.isdigit() and not forwards.strip(b"0")):
         return 200, OPTIONS
     preflight = call.client.edge.origins.preflight(call.head.fields)
@@ -184,7 +181,7 @@ def options(call: Call) -> tuple[int, list[Header]] | None:
 
 def _scope(call: Call) -> dict[str, Any]:
     head, client = call.head, call.client
-    fields = [field for field in head.fields if field[0] not in _OF_BODIES and b"_" not in field[0]]
+    fields = [field for field in head.fields if field[0] not in _BODY_FIELDS and b"_" not in field[0]]
     fields.append((b"x-request-id", call.request_id.encode()))
     if head.host is not None:
         fields.append((b"host", head.host))

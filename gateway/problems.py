@@ -1,14 +1,14 @@
-"""Refusals of the proxy, as RFC 9457 problems. They name no address, no replica and no exception."""
+"""Errors of the gateway, as RFC 9457 problems. They name no address, no replica and no exception."""
 
 from http import HTTPStatus
 
 import orjson
 
-from gateway.connection import BrokenAnswer, ClosedUnanswered, ConnectTimeout, Header, NotConnected
+from gateway.connection import ClosedWithoutResponse, ConnectTimeout, Header, InvalidResponse, NotConnected
 
 
 class Refused(Exception):
-    """The gateway answers in place of the service: `status` and a `detail` that may be shown to anybody."""
+    """The gateway responds instead of the service, with `status` and a `detail` that is safe to show to anyone."""
 
     def __init__(self, status: int, detail: str, headers: tuple[Header, ...] = (), *, reason: str = "") -> None:
         super().__init__(detail)
@@ -16,30 +16,34 @@ class Refused(Exception):
         self.detail = detail
         self.headers = headers
         self.reason = reason
-        """Why, in one word for the log."""
+        """The reason in the log, in one word."""
 
 
-BUG = Refused(500, "Something went wrong here; the request id finds it in the logs.", reason="bug")
+INTERNAL_ERROR = Refused(
+    500, "An internal error occurred; the request id identifies it in the logs.", reason="internal_error"
+)
 
 
 def of(error: Exception) -> Refused:
-    """What a client is told about a failed exchange."""
+    """The response to the client after a failed exchange."""
     match error:
         case Refused():
             return error
         case ConnectTimeout():
-            return Refused(504, "The service could not be reached in time.", reason="connect_timeout")
+            return Refused(504, "Connecting to the service timed out.", reason="connect_timeout")
         case NotConnected():
             return Refused(502, "The service cannot be reached.", ((b"retry-after", b"1"),), reason="not_connected")
-        case ClosedUnanswered():
-            return Refused(502, "The service closed the connection without an answer.", reason="closed_unanswered")
-        case BrokenAnswer():
-            return Refused(502, "The service's answer could not be read.", reason="broken_answer")
+        case ClosedWithoutResponse():
+            return Refused(
+                502, "The service closed the connection without a response.", reason="closed_without_response"
+            )
+        case InvalidResponse():
+            return Refused(502, "The service sent an invalid response.", reason="invalid_response")
     raise error
 
 
 def body(status: int, detail: str, *, instance: str, request_id: str) -> bytes:
-    """The problem as JSON. `instance` is the path that the client asked for, as it asked for it."""
+    """The problem as JSON. `instance` is the requested path, as it was received."""
     return orjson.dumps(
         {
             "type": "about:blank",

@@ -1,7 +1,7 @@
-"""How a request gets to its service and the answer back: checked, bounded, timed, told apart by a request id.
+"""Forwards a request to its service and the response to the client, with checks, limits and a request id.
 
-A service hears of a request when all of it is here, and nothing of it waits for the client after that. This runs before
-Django, whose request cycle would take ten times as long as everything here.
+A service receives a request only when it is complete, and never waits for the client. The proxy runs before Django, whose
+request cycle would take ten times as long.
 """
 
 import asyncio
@@ -13,7 +13,7 @@ import structlog
 from gateway import headers, metrics, problems, routes, trace
 from gateway.access import AccessLog
 from gateway.call import LEFT, Call, ClientLeft
-from gateway.connection import Answer, Header, UpstreamError
+from gateway.connection import Header, Response, UpstreamError
 from gateway.edge import heads
 from gateway.problems import Refused
 from gateway.upstream import Exchange, Request, Upstream
@@ -26,10 +26,10 @@ WITH_BODY = frozenset({"POST", "PUT", "PATCH"})
 
 
 @dataclass(slots=True)
-class Begun:
-    """A request that was sent on without a task that waits for its answer: the way of most of them.
+class DirectExchange:
+    """An exchange without a task, which most requests need not have.
 
-    Nothing here waits or tries again. As soon as any of that is called for, a task takes over.
+    It cannot wait or retry. If that becomes necessary, a task takes over.
     """
 
     proxy: "Proxy"
@@ -37,30 +37,30 @@ class Begun:
     request: Request
     exchange: Exchange
 
-    def arrived(self) -> None:
-        """Something of the answer is there: when it is all of it, the client gets it."""
-        call, answer = self.call, self.exchange.answer
+    def on_response(self) -> None:
+        """Forward the response if it is complete; otherwise start a task."""
+        call, response = self.call, self.exchange.response
         call.on_interrupt = None
-        if not answer.complete or answer.error is not None:
+        if not response.complete or response.error is not None:
             self.proxy.start_task(call, self.request, self.exchange)
             return
         try:
-            body = b"".join(answer.chunks)
+            body = b"".join(response.chunks)
             self.exchange.end()
-            call.answer(answer.status, _fields(call, answer, body), body)
-        except Exception as error:  # noqa: BLE001  fail() says it; here it would end the connection to the service
+            call.respond(response.status, _fields(call, response, body), body)
+        except Exception as error:  # noqa: BLE001  fail() logs it; raised here, it would close the connection to the service
             self.proxy.fail(call, error)
         else:
             self.proxy.finish(call)
 
-    def interrupted(self) -> None:
-        """Nobody waits for the answer any more."""
-        self.exchange.answer.listener = None
+    def cancel(self) -> None:
+        """End the exchange: its response is no longer needed."""
+        self.exchange.response.listener = None
         self.exchange.end()
 
 
 class Proxy:
-    """Answers the paths that belong to services. Holds request bodies of up to `most_body` bytes."""
+    """Handles the paths of services. Accepts request bodies of up to `max_body` bytes."""
 
     keeps_body = True
 
@@ -71,11 +71,11 @@ class Proxy:
         watch: Watch,
         log: AccessLog,
         *,
-        most_body: int,
+        max_body: int,
     ) -> None:
-        self.most_body = most_body
-        self._under_way = 0
-        metrics.IN_FLIGHT.set_function(lambda: self._under_way)
+        self.max_body = max_body
+        self._in_flight = 0
+        metrics.IN_FLIGHT.set_function(lambda: self._in_flight)
         self._loop = asyncio.get_running_loop()
         self._upstreams = upstreams
         self._forwarding = forwarding
@@ -89,34 +89,34 @@ class Proxy:
 
     def accept(self, call: Call) -> None:
         """See Handler."""
-        self._under_way += 1
-        ours = call.read.ours
+        self._in_flight += 1
+        own = call.header.own
         call.trace = trace.begin(
-            ours.get(b"traceparent"), ours.get(b"tracestate"), method=call.method, route=call.route.label
+            own.get(b"traceparent"), own.get(b"tracestate"), method=call.method, route=call.route.label
         )
         call.target = _target(call.head)
         heads.check_bounds(call.head.fields)
 
     def run(self, call: Call) -> None:
-        """See Handler. Where an idle connection and an answer in one piece make it possible, without a task."""
+        """See Handler. Works without a task if a connection is idle and the response arrives in one piece."""
         try:
             request = self._request(call)
-        except Exception as error:  # noqa: BLE001  fail() says it
+        except Exception as error:  # noqa: BLE001  fail() logs it
             self.fail(call, error)
             return
         if request.repeatable and request.more is None:
             exchange = self._upstreams[call.route.service].send_at_once(request)
             if exchange is not None:
-                begun = Begun(self, call, request, exchange)
-                call.on_interrupt = begun.interrupted
-                exchange.answer.listener = begun.arrived
+                direct = DirectExchange(self, call, request, exchange)
+                call.on_interrupt = direct.cancel
+                exchange.response.listener = direct.on_response
                 call.replica = request.replica
                 return
         self.start_task(call, request)
 
     def start_task(self, call: Call, request: Request, exchange: Exchange | None = None) -> None:
-        """Go on in a task; `exchange`: the request has been sent already."""
-        call.on_interrupt = exchange.end if exchange is not None else _nothing
+        """Continue in a task. `exchange` is given if the request has already been sent."""
+        call.on_interrupt = exchange.end if exchange is not None else _release_nothing
         call.task = self._loop.create_task(self._serve(call, request, exchange))
 
     def fail(self, call: Call, error: Exception) -> None:
@@ -128,24 +128,24 @@ class Proxy:
                 call.refuse(problems.of(error))
             else:
                 logger.error("the proxy failed", request_id=call.request_id, exc_info=error)
-                call.refuse(problems.BUG)
+                call.refuse(problems.INTERNAL_ERROR)
         finally:
             self.finish(call)
 
     def finish(self, call: Call) -> None:
-        """The call is over, one way or the other: count and log it."""
-        self._under_way -= 1
+        """End the call: count and log it."""
+        self._in_flight -= 1
         self._watch.remove(call)
         try:
             self._record(call)
         finally:
-            # Whatever fails there: the connection goes on, or is closed.
-            call.finished()
+            # Even if recording fails, the connection continues or is closed.
+            call.finish()
 
     def _record(self, call: Call) -> None:
         seconds = self._loop.time() - call.started_at
         service = call.route.service
-        metrics.answered(service, call.method, call.status, seconds)
+        metrics.observe(service, call.method, call.status, seconds)
         if call.aborted:
             metrics.ABORTED.labels(service).inc()
         if call.trace is not None:
@@ -156,16 +156,16 @@ class Proxy:
         call.on_interrupt = None
         failure: Exception | None = None
         try:
-            exchange = await self._upstreams[call.route.service].answered(request, exchange)
+            exchange = await self._upstreams[call.route.service].exchange(request, exchange)
             try:
-                await _answer(call, exchange)
+                await _respond(call, exchange)
             finally:
                 exchange.end()
         except asyncio.CancelledError:
             if call.interruption is None:
                 raise
             failure = call.interruption
-        except Exception as error:  # noqa: BLE001  fail() says it
+        except Exception as error:  # noqa: BLE001  fail() logs it
             failure = error
         call.replica = request.replica
         if failure is None:
@@ -174,18 +174,18 @@ class Proxy:
             self.fail(call, failure)
 
     def _request(self, call: Call) -> Request:
-        head, read, method, body = call.head, call.read, call.method, call.body
+        head, header, method, body = call.head, call.header, call.method, call.body
         assert call.trace is not None
-        lines = read.lines
+        lines = header.lines
         lines.append(
-            self._forwarding.lines(read.ours, client=call.client.address, host=head.host or b"", minor=head.minor)
+            self._forwarding.lines(header.own, client=call.client.address, host=head.host or b"", minor=head.minor)
         )
         lines.append(b"X-Request-Id: %b\r\ntraceparent: %b\r\n" % (call.request_id.encode(), call.trace.traceparent))
         if call.trace.tracestate:
             lines.append(b"tracestate: %b\r\n" % call.trace.tracestate)
-        if method == "OPTIONS" and b"max-forwards" in read.ours:
-            lines.append(_max_forwards(read.ours[b"max-forwards"]))
-        if method == "POST" and not read.has_idempotency_key:
+        if method == "OPTIONS" and b"max-forwards" in header.own:
+            lines.append(_max_forwards(header.own[b"max-forwards"]))
+        if method == "POST" and not header.has_idempotency_key:
             lines.append(b"Idempotency-Key: %b\r\n" % str(uuid.uuid4()).encode())
         if body is not None or method in WITH_BODY:
             lines.append(b"Content-Length: %d\r\n" % (body.size if body is not None else 0))
@@ -201,47 +201,47 @@ class Proxy:
         )
 
 
-def _fields(call: Call, answer: Answer, body: bytes) -> list[Header]:
-    """The header of the answer; where the whole body is there and nothing says how long it is, this does."""
-    fields = headers.returned(answer.headers, status=answer.status, request_id=call.request_id.encode())
-    if answer.complete and not answer.sized and answer.status not in (204, 304) and call.method != "HEAD":
+def _fields(call: Call, response: Response, body: bytes) -> list[Header]:
+    """The header of the response, with Content-Length if the body is complete and its length is not given."""
+    fields = headers.returned(response.headers, status=response.status, request_id=call.request_id.encode())
+    if response.complete and not response.sized and response.status not in (204, 304) and call.method != "HEAD":
         fields.append((b"content-length", b"%d" % len(body)))
     return fields
 
 
-def _nothing() -> None:
-    """Lets go of nothing."""
+def _release_nothing() -> None:
+    """The `on_interrupt` of a call that holds no resources."""
 
 
-async def _answer(call: Call, exchange: Exchange) -> None:
-    """Pass the answer on: at once when it is all there, else piece by piece, as the service sends it.
+async def _respond(call: Call, exchange: Exchange) -> None:
+    """Forward the response: immediately if it is complete, otherwise in parts as they arrive.
 
-    The service is free again when all of it is here, however slowly the client reads.
+    The connection to the service is released once the response is complete, however slowly the client reads.
     """
-    connection, answer = exchange.connection, exchange.answer
-    body = connection.take(answer)
-    fields = _fields(call, answer, body)
-    if answer.complete:
+    connection, response = exchange.connection, exchange.response
+    body = connection.take(response)
+    fields = _fields(call, response, body)
+    if response.complete:
         exchange.end()
-        call.answer(answer.status, fields, body)
+        call.respond(response.status, fields, body)
         return
-    call.start(answer.status, fields)
-    while body or not answer.complete:
+    call.start(response.status, fields)
+    while body or not response.complete:
         if body:
             await call.write(body)
-        body = await connection.body(answer)
+        body = await connection.body(response)
     exchange.end()
     await call.end()
 
 
 def _target(head: heads.Head) -> bytes:
-    """What the service is asked for: its own path, and the query as it came. Raises Refused (400)."""
-    if routes.climbs(head.path):
-        raise Refused(400, "The path has dot segments.")
+    """The target for the service: its own path and the unchanged query. Raises Refused (400)."""
+    if routes.has_dot_segments(head.path):
+        raise Refused(400, "The path contains dot segments.")
     path = routes.to_service(head.path)
     return b"%b?%b" % (path, head.query) if head.query else path
 
 
 def _max_forwards(value: bytes) -> bytes:
-    """The field with one less, or nothing where it is no number (RFC 9110 7.6.2)."""
+    """The decremented field; empty if it is not a number (RFC 9110 7.6.2)."""
     return b"Max-Forwards: %d\r\n" % (int(value) - 1) if value.isdigit() and len(value) < 10 else b""

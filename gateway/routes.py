@@ -1,6 +1,6 @@
-"""Where each path goes: what services declare as their `route`, in their `service.py`.
+"""The routes: each service declares its `route` in its `service.py`.
 
-A path that is of none of them is the gateway's own (`urls.py`): docs, schema, health, metrics, static files.
+Other paths belong to the gateway itself (`urls.py`): docs, schema, health, metrics, static files.
 """
 
 from dataclasses import dataclass
@@ -9,21 +9,21 @@ from urllib.parse import unquote_to_bytes
 import services
 
 PREFIX = b"/api"
-"""What a path has at the gateway and not at its service, which is told of it as X-Forwarded-Prefix."""
+"""The prefix that paths have at the gateway but not at the service, which receives it as X-Forwarded-Prefix."""
 
 _BELOW = PREFIX + b"/"
 
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """Everything at and below `path` goes to the replicas of `service`."""
+    """Requests at and below `path` go to the replicas of `service`."""
 
     path: bytes
     service: str
 
     @property
     def label(self) -> str:
-        """How logs and traces call it; never the whole path, which may hold personal data."""
+        """Its name in logs and traces; never the whole path, which may contain personal data."""
         return self.path.decode()
 
 
@@ -32,15 +32,15 @@ ROUTES = tuple(
 )
 
 SERVICE_NAMES = tuple(service.name for service in services.BEHIND_GATEWAY)
-"""Every service behind the gateway: whose documents are merged and whose health is told."""
+"""The services behind the gateway, whose documents are merged and whose readiness is reported."""
 
 _BY_SEGMENT = {route.path.removeprefix(_BELOW): route for route in ROUTES}
 
 
 def find(raw_path: bytes) -> Route | None:
-    """The route of a path as it came over the wire (undecoded, without the query), or None.
+    """The route of a path as received (not decoded, without the query), or None.
 
-    Whole segments are compared, byte by byte: `/api/usersx`, `/api//users` and `/api/%75sers` are nobody's.
+    Whole segments are compared byte by byte: `/api/usersx`, `/api//users` and `/api/%75sers` have no route.
     """
     if not raw_path.startswith(_BELOW):
         return None
@@ -48,20 +48,20 @@ def find(raw_path: bytes) -> Route | None:
 
 
 def to_service(raw_path: bytes) -> bytes:
-    """The service's own path for a path that has a route: without PREFIX, and otherwise unchanged."""
+    """The service's own path for a path with a route: without PREFIX, otherwise unchanged."""
     return raw_path.removeprefix(PREFIX)
 
 
 def to_gateway(path: str) -> str:
-    """The path at the gateway for a service's own path: the inverse of `to_service`."""
+    """The path at the gateway for a service's own path; the inverse of `to_service`."""
     return PREFIX.decode() + path
 
 
-def climbs(raw_path: bytes) -> bool:
-    """Whether somebody who reads this path could find a dot segment in it, and so end elsewhere than it was sent.
+def has_dot_segments(raw_path: bytes) -> bool:
+    """Whether a reader of this path could see a dot segment in it, and thus resolve it to another path.
 
-    Encoded dots and slashes count (`%2e%2e`, `..%2f`), also twice encoded ones, backslashes, and `..;`, since the
-    gateway does not know how the service, or what stands in front of it, decodes.
+    Encoded dots and slashes count (`%2e%2e`, `..%2f`), also if encoded twice, as do backslashes and `..;`, since the
+    gateway does not know how the service, or a proxy in front of it, decodes.
     """
     if b"." not in raw_path and b"%" not in raw_path:
         return False

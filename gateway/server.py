@@ -1,6 +1,6 @@
-"""The process that `manage.py serve` is: one event loop, listening until it is told to end, and then draining.
+"""The process of `manage.py serve`: one event loop that listens until it is stopped, and then drains.
 
-The connections themselves are in `gateway/edge/`.
+The connections are implemented in `gateway/edge/`.
 """
 
 import asyncio
@@ -23,39 +23,39 @@ from gateway.origins import Origins
 from gateway.watch import Watch
 
 SHUTDOWN_SECONDS = 12
-"""After the listeners are closed, requests under way have this long."""
+"""How long requests in progress may take after the listeners are closed."""
 
 log = structlog.get_logger(__name__)
 
 
 class Server:
-    """Serves until it is told to end. A second signal does not wait for the drain."""
+    """Serves until it is stopped. A second signal skips the drain."""
 
     def __init__(self, host: str, port: int) -> None:
         self._host = host
         self._port = port
-        self._told = asyncio.Event()
-        self._hurry = asyncio.Event()
+        self._stopping = asyncio.Event()
+        self._skip_drain = asyncio.Event()
 
     async def run(self) -> None:
-        """Serve. Raises SystemExit where it cannot listen."""
-        self._take_signals()
+        """Serve. Raises SystemExit if it cannot listen."""
+        self._handle_signals()
         edge, application = self._edge()
         await self._listen(edge)
-        _settle_garbage()
+        _tune_garbage_collection()
         log.info(f"serving at {self._host} port {self._port}")
-        await self._told.wait()
-        drain.leaving.set()
-        await _either(self._hurry, settings.GATEWAY_DRAIN_SECONDS)
+        await self._stopping.wait()
+        drain.draining.set()
+        await _wait_at_most(self._skip_drain, settings.GATEWAY_DRAIN_SECONDS)
         log.info("shutting down")
         edge.stop_listening()
         edge.shut_down()
-        await _gone(edge.connections)
+        await _wait_closed(edge.connections)
         edge.abort()
-        # One turn of the loop, in which the tasks of connections that were cut off end.
+        # One iteration of the loop, in which the tasks of aborted connections end.
         await asyncio.sleep(0)
         application.close()
-        log.info("ended")
+        log.info("stopped")
 
     def _edge(self) -> tuple[Edge, Gateway]:
         from gateway.asgi import application as pages
@@ -65,11 +65,11 @@ class Server:
         edge = Edge(
             application,
             connections=Connections(
-                most=settings.GATEWAY_MAX_CONNECTIONS,
-                most_per_address=settings.GATEWAY_MAX_CONNECTIONS_PER_ADDRESS,
+                limit=settings.GATEWAY_MAX_CONNECTIONS,
+                max_per_address=settings.GATEWAY_MAX_CONNECTIONS_PER_ADDRESS,
                 exempt=Proxies(settings.TRUSTED_PROXIES).trusts,
             ),
-            room=Room(most_memory=settings.GATEWAY_BODY_MEMORY_BYTES, most_files=settings.GATEWAY_BODY_FILE_BYTES),
+            room=Room(max_memory=settings.GATEWAY_BODY_MEMORY_BYTES, max_files=settings.GATEWAY_BODY_FILE_BYTES),
             watch=watch,
             origins=Origins(settings.CORS_ALLOWED_ORIGINS),
             timeout=settings.GATEWAY_TIMEOUT_SECONDS,
@@ -85,27 +85,27 @@ class Server:
                 log.error("cannot listen", host=self._host, port=port, reason=(error.strerror or str(error)).lower())
                 sys.exit(1)
 
-    def _take_signals(self) -> None:
-        # Under runserver's reloader this is another thread, and the signals are the reloader's.
+    def _handle_signals(self) -> None:
+        # Under runserver's reloader this is not the main thread, and the reloader handles signals.
         if threading.current_thread() is threading.main_thread():
             loop = asyncio.get_running_loop()
-            loop.add_signal_handler(signal.SIGTERM, self._told_to_end)
-            loop.add_signal_handler(signal.SIGINT, self._told_to_end_now)
+            loop.add_signal_handler(signal.SIGTERM, self._stop)
+            loop.add_signal_handler(signal.SIGINT, self._stop_now)
 
-    def _told_to_end(self) -> None:
-        if self._told.is_set():
-            self._hurry.set()
-        self._told.set()
+    def _stop(self) -> None:
+        if self._stopping.is_set():
+            self._skip_drain.set()
+        self._stopping.set()
 
-    def _told_to_end_now(self) -> None:
-        self._hurry.set()
-        self._told.set()
+    def _stop_now(self) -> None:
+        self._skip_drain.set()
+        self._stopping.set()
 
 
 def serve(host: str, port: int) -> None:
-    """Serve until SIGTERM or SIGINT; then requests under way are still answered, and the process ends with 0.
+    """Serve until SIGTERM or SIGINT, then complete the requests in progress and exit with 0.
 
-    After SIGTERM the gateway is not ready, and serves on for GATEWAY_DRAIN_SECONDS first (`drain.py`).
+    After SIGTERM the gateway is not ready, but keeps serving for GATEWAY_DRAIN_SECONDS (`drain.py`).
     """
 
     async def run() -> None:
@@ -115,8 +115,8 @@ def serve(host: str, port: int) -> None:
         runner.run(run())
 
 
-async def _either(event: asyncio.Event, seconds: float) -> None:
-    """Wait for the event, but not longer than this."""
+async def _wait_at_most(event: asyncio.Event, seconds: float) -> None:
+    """Wait for the event, at most this long."""
     try:
         async with asyncio.timeout(seconds):
             await event.wait()
@@ -124,18 +124,18 @@ async def _either(event: asyncio.Event, seconds: float) -> None:
         return
 
 
-async def _gone(connections: Connections) -> None:
-    """Wait until all connections are closed, but not for too long."""
+async def _wait_closed(connections: Connections) -> None:
+    """Wait until all connections are closed, at most SHUTDOWN_SECONDS."""
     try:
         async with asyncio.timeout(SHUTDOWN_SECONDS):
             while len(connections):
                 await asyncio.sleep(0.02)
     except TimeoutError:
-        log.warning("requests under way are cut off", connections=len(connections), after_seconds=SHUTDOWN_SECONDS)
+        log.warning("aborting requests in progress", connections=len(connections), after_seconds=SHUTDOWN_SECONDS)
 
 
-def _settle_garbage() -> None:
-    """What is loaded by now stays: to look at it again and again would cost 8 % of each request."""
+def _tune_garbage_collection() -> None:
+    """Exclude the loaded modules from garbage collection, which would otherwise take 8 % of each request."""
     gc.collect()
     gc.freeze()
     gc.set_threshold(10_000, 20, 20)

@@ -1,4 +1,4 @@
-"""What the repository knows of the gateway; everything else is derived from it."""
+"""The declaration of the gateway, from which everything outside of this folder is derived."""
 
 from services import Process, Service
 

@@ -1,7 +1,7 @@
-"""The trace that a proxied request belongs to: continued from the client's `traceparent`, or begun here.
+"""The trace of a proxied request: continued from the client's `traceparent`, or started here.
 
-With an exporter this is a span of the SDK. Without one (`OTEL_TRACES_EXPORTER` unset) nothing would be recorded, and
-the SDK's way to two random numbers costs a tenth of the whole request: they are made by hand.
+With an exporter this is a span of the SDK. Without one (`OTEL_TRACES_EXPORTER` unset) nothing is recorded, and the ids are
+generated here, since the SDK would take a tenth of the whole request for that.
 """
 
 import random
@@ -16,23 +16,23 @@ from opentelemetry.trace import Span, SpanKind, Status, StatusCode
 
 from chassis.observability import tracing
 
-# https://www.w3.org/TR/trace-context-2/: only versions after 00 may have more behind the flags, and ff is none.
+# https://www.w3.org/TR/trace-context-2/: only versions after 00 may have more fields after the flags, and ff is not a version.
 _TRACEPARENT = re.compile(
     rb"(?!ff)([0-9a-f]{2})-(?!0{32})([0-9a-f]{32})-(?!0{16})([0-9a-f]{16})-([0-9a-f]{2})((?:-.*)?)"
 )
 _MEMBER = re.compile(
     rb"[a-z0-9][a-z0-9_\-*/@]{0,255}=[\x20-\x2b\x2d-\x3c\x3e-\x7e]{0,255}[\x21-\x2b\x2d-\x3c\x3e-\x7e]"
 )
-_MOST_MEMBERS = 32
+_MAX_MEMBERS = 32
 _KNOWN_FLAGS = 0x03
-"""Sampled, and random trace id; others are not passed on, as nobody knows what they promise."""
+"""Sampled, and random trace id. Other flags are not forwarded, since their meaning is unknown."""
 
 _random = random.Random()  # noqa: S311  ids, not secrets
 
 
 @dataclass(slots=True)
 class Trace:
-    """Trace id and span id in hexadecimal, the headers that tell the service, and the span where one is recorded."""
+    """Trace id and span id in hexadecimal, the headers for the service, and the span if one is recorded."""
 
     trace_id: str
     span_id: str
@@ -41,7 +41,7 @@ class Trace:
     span: Span | None = None
 
     def end(self, status: int) -> None:
-        """The request has been answered with `status`."""
+        """End the span with the status of the response."""
         if self.span is not None:
             self.span.set_attribute("http.response.status_code", status)
             if status >= 500:
@@ -50,7 +50,7 @@ class Trace:
 
 
 def begin(traceparent: bytes | None, tracestate: bytes | None, *, method: str, route: str) -> Trace:
-    """The trace of one request. A broken `traceparent` begins a new trace, without the client's `tracestate`."""
+    """The trace of a request. An invalid `traceparent` starts a new trace, without the client's `tracestate`."""
     known = _TRACEPARENT.fullmatch(traceparent) if traceparent is not None else None
     if known is not None and known[1] == b"00" and known[5]:
         known = None
@@ -65,16 +65,16 @@ def begin(traceparent: bytes | None, tracestate: bytes | None, *, method: str, r
 
 
 def _clean(tracestate: bytes) -> bytes:
-    """The members, without empty ones; nothing where one of them is broken or there are too many."""
+    """The members without empty ones; empty if one of them is invalid or there are too many."""
     members = [member for part in tracestate.split(b",") if (member := part.strip(b" \t"))]
-    if len(members) > _MOST_MEMBERS or not all(_MEMBER.fullmatch(member) for member in members):
+    if len(members) > _MAX_MEMBERS or not all(_MEMBER.fullmatch(member) for member in members):
         return b""
     return b",".join(members)
 
 
 @cache
 def recording() -> bool:
-    """Whether spans go anywhere."""
+    """Whether spans are recorded."""
     provider = trace.get_tracer_provider()
     return isinstance(provider, TracerProvider) and provider.sampler is not ALWAYS_OFF
 

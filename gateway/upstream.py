@@ -1,4 +1,4 @@
-"""The replicas of one service: whose turn it is, which connections wait for further use, what may be sent twice."""
+"""The replicas of a service: load balancing, connection pooling and retries."""
 
 import asyncio
 from collections.abc import Callable, Iterable, Sequence
@@ -6,16 +6,16 @@ from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
 from gateway import metrics
-from gateway.connection import Answer, ClosedUnanswered, Connection, ConnectTimeout, Header, NotConnected
+from gateway.connection import ClosedWithoutResponse, Connection, ConnectTimeout, Header, NotConnected, Response
 
 KEEP_ALIVE_SECONDS = 30.0
-"""An idle connection is closed after this long: well before the service does it (75 s), so that both seldom meet."""
+"""How long idle connections are kept: well below the 75 s of the services, to avoid races."""
 
-MOST_IDLE = 128
-"""Idle connections that are kept for each replica."""
+MAX_IDLE = 128
+"""Maximum number of idle connections per replica."""
 
 COOL_DOWN_SECONDS = 1.0
-"""A replica that could not be reached comes last for this long."""
+"""How long a replica that could not be reached is tried last."""
 
 
 @dataclass(slots=True)
@@ -40,48 +40,48 @@ class Replica:
 
 @dataclass(slots=True)
 class Request:
-    """A request in the form that goes over the wire; the Host header goes between `start` and `rest`."""
+    """A request as sent to a service. The Host field is inserted between `start` and `rest`."""
 
     start: bytes
     rest: bytes
     body: bytes
     repeatable: bool
-    """Whether the service does the same when it gets it twice."""
+    """Whether the request has its effect once even if it is received twice."""
     is_head: bool = False
     more: Callable[[], Iterable[bytes]] | None = None
-    """The body piece by piece, where it is too large to go with the head."""
+    """The body in parts, if it is too large to be sent with the head."""
     interim: Callable[[int, list[Header]], None] | None = None
-    """Takes interim answers."""
+    """Called with each interim response."""
     replica: str = ""
-    """Which replica was asked last, for the log."""
+    """The replica that was used last, for the log."""
 
 
 @dataclass(slots=True)
 class Exchange:
-    """A request that has been sent, and its answer."""
+    """A request that has been sent, and its response."""
 
     upstream: "Upstream"
     replica: Replica
     connection: Connection
-    answer: Answer
+    response: Response
     ended: bool = False
 
     async def head(self, request: Request) -> "Exchange":
-        """Send what is left of the request, and wait for status and headers of the answer.
+        """Send the rest of the request, and wait for status and headers of the response.
 
-        Raises UpstreamError; then the exchange has ended.
+        Raises UpstreamError after ending the exchange.
         """
         try:
             if request.more is not None:
-                await self.connection.send(request.more(), self.answer)
-            await self.connection.head(self.answer)
+                await self.connection.send(request.more(), self.response)
+            await self.connection.head(self.response)
         except BaseException:
             self.end()
             raise
         return self
 
     def end(self) -> None:
-        """Give the connection back, or close it when the exchange is not over."""
+        """Return the connection to the pool, or close it if the exchange is incomplete."""
         if self.ended:
             return
         self.ended = True
@@ -92,7 +92,7 @@ class Exchange:
 
 
 class Upstream:
-    """The replicas of one service, in turn."""
+    """The replicas of a service, used in turn."""
 
     def __init__(self, service: str, urls: Sequence[str], *, connect_timeout: float) -> None:
         self.service = service
@@ -102,28 +102,28 @@ class Upstream:
         self._sweeper: asyncio.TimerHandle | None = None
         self._loop = asyncio.get_running_loop()
 
-    async def answered(self, request: Request, begun: Exchange | None = None) -> Exchange:
-        """Send a request and wait for the head of its answer; once more when the connection was closed without any.
+    async def exchange(self, request: Request, begun: Exchange | None = None) -> Exchange:
+        """Send a request, and wait for the head of the response. Retry once if the connection was closed without a response.
 
-        Once more only what is `repeatable`, and on a new connection. `begun`: it has been sent the first time already.
+        Only `repeatable` requests are retried, on a new connection. `begun` is given if the request has already been sent.
         Raises UpstreamError.
         """
         exchange = begun or await self.send(request)
         try:
             return await exchange.head(request)
-        except ClosedUnanswered:
+        except ClosedWithoutResponse:
             if not request.repeatable:
                 raise
         metrics.RETRIES.labels(self.service).inc()
-        # The other idle connections of that replica are as stale as this one was.
+        # The other idle connections of that replica are probably stale too.
         _close_all(exchange.replica.idle)
         return await (await self.send(request, fresh=True)).head(request)
 
     async def send(self, request: Request, *, fresh: bool = False) -> Exchange:
-        """Send a request to the replica whose turn it is; to the next one where it cannot be reached.
+        """Send a request to the next replica in turn; if it cannot be reached, to the following ones.
 
-        An idle connection may be closed by the service in the moment in which we use it, so what cannot be repeated
-        goes on a new one (`fresh`). Raises NotConnected when no replica can be reached.
+        The service may close an idle connection just as it is used, so requests that are not repeatable use a new connection
+        (`fresh`). Raises NotConnected if no replica can be reached.
         """
         fresh = fresh or not request.repeatable
         failure = NotConnected()
@@ -139,14 +139,14 @@ class Upstream:
         raise failure
 
     def send_at_once(self, request: Request) -> Exchange | None:
-        """Send a request on an idle connection to the replica whose turn it is; None when there is none."""
+        """Send a request on an idle connection to the next replica in turn; None if it has no idle connection."""
         replica = self._in_turn()[0]
         connection = self._idle(replica)
         return self._begin(request, replica, connection) if connection is not None else None
 
     def keep(self, replica: Replica, connection: Connection) -> None:
         """Keep a connection for the next request."""
-        if not connection.usable or len(replica.idle) >= MOST_IDLE:
+        if not connection.usable or len(replica.idle) >= MAX_IDLE:
             connection.abort()
             return
         connection.idle_since = self._loop.time()
@@ -165,11 +165,11 @@ class Upstream:
     def _begin(self, request: Request, replica: Replica, connection: Connection) -> Exchange:
         data = b"%bHost: %b\r\n%b%b" % (request.start, replica.authority, request.rest, request.body)
         request.replica = replica.name
-        answer = connection.begin(
+        response = connection.begin(
             data, complete=request.more is None, bodiless=request.is_head, interim=request.interim
         )
         self._turn += 1
-        return Exchange(self, replica, connection, answer)
+        return Exchange(self, replica, connection, response)
 
     def _in_turn(self) -> list[Replica]:
         replicas = self.replicas

@@ -1,4 +1,4 @@
-"""The gateway's own paths. Those of the services are in `routes.py` and never come here."""
+"""URL patterns of the gateway's own pages. The paths of services are in `routes.py` and never get here."""
 
 from django.urls import include, path
 

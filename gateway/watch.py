@@ -1,7 +1,7 @@
-"""One clock for all requests under way: ends those whose time is over.
+"""One timer for all requests in progress, which ends those whose deadline has passed.
 
-A timer for each request would cost as much as much of the request itself; nearly all are answered before this clock
-first looks at them.
+A timer per request would take a considerable part of the time of a request. Nearly all requests complete before the first
+tick.
 """
 
 import asyncio
@@ -15,19 +15,19 @@ logger = structlog.get_logger(__name__)
 
 
 class Watched(Protocol):
-    """A request under way."""
+    """A request in progress."""
 
     deadline: float
 
     def expire(self) -> None:
-        """Its time is over."""
+        """Its deadline has passed."""
 
-    def abandon(self) -> None:
+    def abort(self) -> None:
         """Close its connection."""
 
 
 class Watch:
-    """Ticks while requests are under way, and stands still otherwise."""
+    """Ticks while requests are in progress."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
@@ -38,13 +38,13 @@ class Watch:
         return len(self._watched)
 
     def add(self, watched: Watched) -> None:
-        """Begin to watch."""
+        """Start watching a request."""
         self._watched.add(watched)
         if self._timer is None:
             self._timer = self._loop.call_later(TICK_SECONDS, self._tick)
 
     def remove(self, watched: Watched) -> None:
-        """Watch no more."""
+        """Stop watching a request."""
         self._watched.discard(watched)
 
     def _tick(self) -> None:
@@ -53,8 +53,8 @@ class Watch:
             try:
                 watched.expire()
             except Exception:
-                # The clock is everybody's: it goes on, whatever the end of one request does.
+                # The timer is shared, so it continues whatever happens to one request.
                 logger.exception("a request could not be ended")
                 self._watched.discard(watched)
-                watched.abandon()
+                watched.abort()
         self._timer = self._loop.call_later(TICK_SECONDS, self._tick) if self._watched else None

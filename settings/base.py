@@ -172,7 +172,7 @@ def security(env: Environment) -> dict[str, Any]:
         "SECURE_HSTS_SECONDS": 31_536_000 if env.https_only else 0,
         "SECURE_HSTS_INCLUDE_SUBDOMAINS": env.https_only,
         "SECURE_HSTS_PRELOAD": env.https_only,
-        # ForwardedMiddleware has taken them out where no trusted proxy wrote them.
+        # ForwardedMiddleware removes these headers unless a trusted proxy has sent them.
         "SECURE_PROXY_SSL_HEADER": ("HTTP_X_FORWARDED_PROTO", "https"),
         "USE_X_FORWARDED_HOST": True,
         "SECURE_REDIRECT_EXEMPT": [r"^health/", r"^(metrics|schema|asyncapi)$"],

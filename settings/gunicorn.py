@@ -94,8 +94,8 @@ worker_class = Worker
 # The application is loaded once, before the workers are forked: they share its memory, and an invalid setting stops startup.
 preload_app = True
 
-# gunicorn itself trusts nobody's X-Forwarded-Proto or Script_Name. Whose X-Forwarded-* count is decided by Django
-# (TRUSTED_PROXIES).
+# gunicorn itself trusts no X-Forwarded-Proto or Script_Name header. Django decides which proxies' X-Forwarded-* headers to
+# trust (TRUSTED_PROXIES).
 forwarded_allow_ips = ""
 
 # After SIGTERM, requests in progress have ten seconds to finish.
@@ -136,6 +136,6 @@ def when_ready(server: Any) -> None:
     if health_port:
         from chassis.health import worker_server
 
-        worker_server.bequeath(health_port)
+        worker_server.listen_before_fork(health_port)
     gc.collect()
     gc.freeze()

@@ -31,7 +31,7 @@ class UserForm(forms.ModelForm):  # type: ignore[type-arg]
         if (refused := first_refused(name)) is not None:
             raise ValidationError(f"The character U+{ord(refused):04X} is not allowed.")
         if not is_visible(name):
-            raise ValidationError("Nothing of it can be seen.")
+            raise ValidationError("This text has no visible characters.")
         return name
 
     def clean_email(self) -> str:

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Run by the PostgreSQL image at its first start: one role and one database a service, and no way from one to another.
+# Run by the PostgreSQL image at its first start: creates one role and one database per service, isolated from each other.
 set -eu
 
 # services: databases, generated
@@ -8,7 +8,7 @@ databases="users:userdb orders:orderdb"
 
 secrets=${SECRETS:-/run/secrets}
 
-make_database() { # role, database
+create_database() { # role, database
     # The password goes from file to server without passing a command line.
     psql --no-psqlrc --quiet --set ON_ERROR_STOP=1 --username "$POSTGRES_USER" --dbname postgres \
         --set role="$1" --set database="$2" --set file="$secrets/${1}_database_password" <<'SQL'
@@ -20,7 +20,7 @@ SQL
 }
 
 for pair in $databases; do
-    make_database "${pair%:*}" "${pair#*:}"
+    create_database "${pair%:*}" "${pair#*:}"
 done
 
 psql --no-psqlrc --quiet --set ON_ERROR_STOP=1 --username "$POSTGRES_USER" --dbname postgres <<'SQL'

@@ -1,7 +1,7 @@
-"""The body of a request: where it ends (RFC 9112 6 and 7), and where it is kept until all of it is here.
+"""Request bodies: finds the end of a body (RFC 9112, 6 and 7) and buffers it until it is complete.
 
-A body is complete before a service hears of it, so that no client's speed holds one of the service's threads. What all
-bodies together may take of memory is bounded (`room.py`); a body that goes beyond it waits in a file without a name.
+A service receives only complete bodies, so that no slow client blocks one of its threads. The memory of all bodies together
+is limited (`room.py`); a body that exceeds the limit is buffered in a temporary file.
 """
 
 import re
@@ -11,20 +11,20 @@ from typing import IO, Protocol
 from gateway.edge.room import PIECE, Room, make_file, write
 from gateway.problems import Refused
 
-MOST_CHUNK_LINE = 1_024
-"""Bytes of the line before a chunk: its size and extensions."""
+MAX_CHUNK_LINE = 1_024
+"""Limit of the line before a chunk, with its size and extensions, in bytes."""
 
-MOST_EXTENSIONS = 16_384
-"""Bytes of all these lines beyond the size itself: nobody here reads extensions."""
+MAX_EXTENSIONS = 16_384
+"""Limit of all chunk extensions of a body, which are ignored, in bytes."""
 
-MOST_TRAILERS = 8_192
-"""Bytes of the fields behind a chunked body, which are dropped."""
+MAX_TRAILERS = 8_192
+"""Limit of the trailers of a chunked body, which are discarded, in bytes."""
 
-MOST_DISCARDED = 4 * 1024 * 1024
-"""Bytes that a client may go on sending after it was answered (413, say), so that it gets to read the answer."""
+MAX_DISCARDED = 4 * 1024 * 1024
+"""Bytes that are read from a client after an early response, such as 413, so that it can read the response."""
 
-MOST_AHEAD = 65_536
-"""Bytes of further requests that are kept while one is being answered; then the client is not read any further."""
+MAX_AHEAD = 65_536
+"""Bytes of pipelined requests that may be buffered before reading from the client is paused."""
 
 _CLOSE = ((b"connection", b"close"),)
 _TOKEN = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+"
@@ -38,7 +38,7 @@ Sink = Callable[[bytes], None]
 
 
 class Body:
-    """What has come of a request's body."""
+    """The received part of a request body."""
 
     __slots__ = ("_data", "_file", "_room", "size")
 
@@ -54,9 +54,9 @@ class Body:
         return self._file is not None
 
     def append(self, piece: bytes) -> None:
-        """Keep the next piece. Raises Refused (503) where a file is needed, and there is no room or it cannot be written."""
+        """Append the next part. Raises Refused (503) if a file is needed but there is no room for it, or writing fails."""
         if self._file is None:
-            if self._room.takes_memory(len(piece)):
+            if self._room.reserve_memory(len(piece)):
                 self.size += len(piece)
                 self._data += piece
                 return
@@ -64,18 +64,18 @@ class Body:
         self._write(piece)
 
     def whole(self) -> bytes:
-        """All of it, of a body that is in memory."""
+        """The whole body, if it is in memory."""
         return bytes(self._data)
 
     def pieces(self) -> Iterator[bytes]:
-        """All of it, piece by piece, of a body that is in a file; may be read more than once."""
+        """The body in parts, if it is in a file. Can be called more than once."""
         assert self._file is not None
         self._file.seek(0)
         while piece := self._file.read(PIECE):
             yield piece
 
     def release(self) -> None:
-        """It is needed no more."""
+        """Release its memory or its file."""
         if self._file is not None:
             self._file.close()
             self._room.files -= self.size
@@ -84,8 +84,8 @@ class Body:
             self._data = bytearray()
 
     def _spool(self) -> None:
-        """Move what has come to a file."""
-        if not self._room.takes_file(self.size):
+        """Move the received part to a file."""
+        if not self._room.reserve_file(self.size):
             raise _no_room()
         try:
             file = make_file()
@@ -99,7 +99,7 @@ class Body:
 
     def _write(self, piece: bytes) -> None:
         assert self._file is not None
-        if not self._room.takes_file(len(piece)):
+        if not self._room.reserve_file(len(piece)):
             raise _no_room()
         self.size += len(piece)
         try:
@@ -109,14 +109,14 @@ class Body:
 
 
 class Framing(Protocol):
-    """Finds the end of a body in what a client sends."""
+    """Finds the end of a body in the data from a client."""
 
     def feed(self, buffer: bytearray, sink: Sink) -> bool:
-        """Take from the front of `buffer` what belongs to the body; whether the body ends here. Raises Refused (400)."""
+        """Move the data of the body from `buffer` to `sink`. Returns whether the body is complete. Raises Refused (400)."""
 
 
 class Sized:
-    """A body of so many bytes."""
+    """A body of known length."""
 
     __slots__ = ("_left",)
 
@@ -138,7 +138,7 @@ class Sized:
 
 
 class Chunked:
-    """A body in chunks; extensions and trailers are checked, bounded and dropped."""
+    """A chunked body. Extensions and trailers are validated, limited and discarded."""
 
     __slots__ = ("_extensions", "_in_data", "_left", "_trailers")
 
@@ -156,7 +156,7 @@ class Chunked:
                 if not self._data(buffer, sink):
                     return False
                 continue
-            line = _line(buffer, MOST_CHUNK_LINE if self._trailers is None else MOST_TRAILERS)
+            line = _line(buffer, MAX_CHUNK_LINE if self._trailers is None else MAX_TRAILERS)
             if line is None:
                 return False
             if self._trailers is None:
@@ -168,7 +168,7 @@ class Chunked:
         return False
 
     def _data(self, buffer: bytearray, sink: Sink) -> bool:
-        """The bytes of a chunk, and the CRLF behind them; whether it is over."""
+        """Read the data of a chunk and the CRLF after it. Returns whether the chunk is complete."""
         if self._left:
             piece = bytes(buffer[: self._left])
             del buffer[: len(piece)]
@@ -176,10 +176,10 @@ class Chunked:
             sink(piece)
         if self._left or len(buffer) < 2:
             if buffer and buffer[0] != 0x0D:
-                raise _broken()
+                raise _malformed()
             return False
         if buffer[:2] != b"\r\n":
-            raise _broken()
+            raise _malformed()
         del buffer[:2]
         self._in_data = False
         return True
@@ -187,10 +187,10 @@ class Chunked:
     def _size(self, line: bytes) -> None:
         match = _CHUNK_LINE.fullmatch(line)
         if match is None:
-            raise _broken()
+            raise _malformed()
         self._extensions += len(line) - len(match[1])
-        if self._extensions > MOST_EXTENSIONS:
-            raise Refused(400, f"The chunk extensions are larger than {MOST_EXTENSIONS} bytes.", _CLOSE)
+        if self._extensions > MAX_EXTENSIONS:
+            raise Refused(400, f"The chunk extensions are larger than {MAX_EXTENSIONS} bytes.", _CLOSE)
         self._left = int(match[1], 16)
         self._in_data = self._left > 0
         if not self._left:
@@ -199,33 +199,33 @@ class Chunked:
     def _trailer(self, line: bytes) -> None:
         assert self._trailers is not None
         self._trailers += len(line)
-        if self._trailers > MOST_TRAILERS or not _TRAILER.fullmatch(line):
-            raise _broken()
+        if self._trailers > MAX_TRAILERS or not _TRAILER.fullmatch(line):
+            raise _malformed()
 
 
-def _line(buffer: bytearray, most: int) -> bytes | None:
-    """Take a line from the front of the buffer; None while its end has not come."""
-    end = buffer.find(b"\n", 0, most + 2)
+def _line(buffer: bytearray, limit: int) -> bytes | None:
+    """Remove a line from the front of the buffer; None if it is incomplete."""
+    end = buffer.find(b"\n", 0, limit + 2)
     if end < 0:
-        if len(buffer) > most:
-            raise _broken()
+        if len(buffer) > limit:
+            raise _malformed()
         return None
     line = bytes(buffer[: end + 1])
     if not line.endswith(b"\r\n"):
-        raise _broken()
+        raise _malformed()
     del buffer[: end + 1]
     return line[:-2]
 
 
-def _broken() -> Refused:
-    return Refused(400, "The body is not chunked as RFC 9112 has it.", _CLOSE)
+def _malformed() -> Refused:
+    return Refused(400, "The chunked body is malformed (RFC 9112).", _CLOSE)
 
 
 def _no_room() -> Refused:
     headers = ((b"retry-after", b"1"), *_CLOSE)
-    return Refused(503, "There is no room for this body at the moment.", headers, reason="no_room")
+    return Refused(503, "There is currently no capacity for this body.", headers, reason="no_room")
 
 
-def too_large(most: int) -> Refused:
-    """The refusal of a body of more than so many bytes."""
-    return Refused(413, f"The body is larger than {most} bytes.")
+def too_large(limit: int) -> Refused:
+    """The error for a body that exceeds the limit."""
+    return Refused(413, f"The body is larger than {limit} bytes.")

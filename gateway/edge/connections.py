@@ -1,4 +1,4 @@
-"""All connections of clients: how many there may be, who makes room for a new one, and one clock for their deadlines."""
+"""All client connections: their limits, eviction in favour of new ones, and one timer for their deadlines."""
 
 import asyncio
 import resource
@@ -14,45 +14,45 @@ from gateway import metrics
 logger = structlog.get_logger(__name__)
 
 TICK_SECONDS = 0.5
-"""How often the deadlines of all connections are looked at."""
+"""How often the deadlines of all connections are checked."""
 
 RESERVED_DESCRIPTORS = 56
-"""Files that the process needs beside connections: listeners, logs, spooled bodies, documents."""
+"""File descriptors for other purposes: listeners, logs, buffered bodies, documents."""
 
 
 class Connected(Protocol):
-    """A client's connection."""
+    """The connection of a client."""
 
     address: str
     internal: bool
-    """Whether it came by the internal door, which no client reaches: it finds room always."""
+    """Whether it is on the internal port, which clients cannot access and which has no limits."""
     deadline: float
-    """When `expired` is to be called, on the loop's clock."""
+    """When to call `expire`, by the clock of the event loop."""
 
-    def expired(self) -> None:
-        """The deadline is over."""
+    def expire(self) -> None:
+        """The deadline has passed."""
 
     def probe(self, now: float) -> None:
-        """It has half-closed and waits for its answer: look whether it is still there."""
+        """Check whether a half-closed connection with a pending response is still open."""
 
-    def make_room(self) -> None:
-        """Close at once: another needs the place."""
+    def abort(self) -> None:
+        """Close immediately, in favour of another connection."""
 
     def shut_down(self) -> None:
-        """Close when nothing is under way any more."""
+        """Close when no request is in progress."""
 
 
 class Connections:
-    """The connections of one process. A cap of 0 is none; `most_per_address` is not for an address that `exempt` is true of."""
+    """The connections of a process. `max_per_address` 0 means no limit, and does not apply to addresses that are `exempt`."""
 
-    def __init__(self, *, most: int, most_per_address: int, exempt: Callable[[str], bool]) -> None:
+    def __init__(self, *, limit: int, max_per_address: int, exempt: Callable[[str], bool]) -> None:
         self._loop = asyncio.get_running_loop()
         self._all: set[Connected] = set()
         self._waiting: OrderedDict[Connected, None] = OrderedDict()
         self._by_address: Counter[str] = Counter()
         self._half_closed: set[Connected] = set()
-        self._most = fitting(most)
-        self._most_per_address = most_per_address
+        self._max = connection_limit(limit)
+        self._max_per_address = max_per_address
         self._exempt = exempt
         self._timer: asyncio.TimerHandle | None = self._loop.call_later(TICK_SECONDS, self._tick)
 
@@ -60,31 +60,31 @@ class Connections:
         return len(self._all)
 
     def snapshot(self) -> list[Connected]:
-        """All that are open now."""
+        """The open connections."""
         return list(self._all)
 
     def admit(self, client: Connected) -> bool:
-        """Count a new connection; False when there is no room for it, and nobody who would make room.
+        """Add a new connection. Returns False at a limit if no other connection can be closed in its favour.
 
-        Room is made by the connection that has waited for its client for the longest: none whose request is whole.
+        The connection that has waited longest for its client is closed, but none with a request in progress.
         """
         self._all.add(client)
         if client.internal:
             return True
         self._by_address[client.address] += 1
-        # More than one may be too many: those that were refused are still there for a moment.
-        capped = self._most_per_address and not self._exempt(client.address)
-        while capped and self._by_address[client.address] > self._most_per_address:
+        # There can be several too many, since rejected connections are still open for a moment.
+        capped = self._max_per_address and not self._exempt(client.address)
+        while capped and self._by_address[client.address] > self._max_per_address:
             own = next((each for each in self._waiting if each.address == client.address), None)
             if not self._evict(own):
                 return False
-        while len(self._all) > self._most:
+        while len(self._all) > self._max:
             if not self._evict(next(iter(self._waiting), None)):
                 return False
         return True
 
     def remove(self, client: Connected) -> None:
-        """It is closed."""
+        """Remove a closed connection."""
         if client not in self._all:
             return
         self._all.discard(client)
@@ -94,22 +94,22 @@ class Connections:
         if not self._by_address[client.address]:
             del self._by_address[client.address]
 
-    def waits(self, client: Connected) -> None:
-        """It is its client's turn: a request is not there yet, or not all of it, or its answer is not read."""
+    def mark_waiting(self, client: Connected) -> None:
+        """Mark a connection that waits for its client to send a request or to read a response."""
         if client in self._all:
             self._waiting[client] = None
             self._waiting.move_to_end(client)
 
-    def works(self, client: Connected) -> None:
-        """It is our turn: a request is whole."""
+    def mark_working(self, client: Connected) -> None:
+        """Mark a connection with a request in progress."""
         self._waiting.pop(client, None)
 
-    def half_closed(self, client: Connected) -> None:
-        """Its client has said that it sends no more, and waits for its answer, or has left: nobody can tell."""
+    def mark_half_closed(self, client: Connected) -> None:
+        """Mark a connection whose client has half-closed: it waits for the response, or is gone."""
         self._half_closed.add(client)
 
     def close(self) -> None:
-        """Look at no deadlines any more."""
+        """Stop checking deadlines."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -120,36 +120,36 @@ class Connections:
             return False
         metrics.CONNECTIONS_EVICTED.inc()
         self.remove(client)
-        client.make_room()
+        client.abort()
         return True
 
     def _tick(self) -> None:
         now = self._loop.time()
         for client in [each for each in self._all if each.deadline <= now]:
-            self._do(client, client.expired)
+            self._call(client, client.expire)
         for client in list(self._half_closed):
-            self._do(client, partial(client.probe, now))
+            self._call(client, partial(client.probe, now))
         self._timer = self._loop.call_later(TICK_SECONDS, self._tick)
 
-    def _do(self, client: Connected, act: Callable[[], None]) -> None:
+    def _call(self, client: Connected, method: Callable[[], None]) -> None:
         try:
-            act()
+            method()
         except Exception:
-            # The clock is everybody's: it goes on.
+            # The timer is shared, so it continues.
             logger.exception("a connection failed")
-            client.make_room()
+            client.abort()
 
 
-def fitting(most: int) -> int:
-    """`most`, or as many connections as there are descriptors for: each may need one more, to its service."""
-    return max(1, min(most, (raise_limit() - RESERVED_DESCRIPTORS) // 2))
+def connection_limit(limit: int) -> int:
+    """The limit, or as many connections as there are file descriptors: each may need a second one, to its service."""
+    return max(1, min(limit, (raise_descriptor_limit() - RESERVED_DESCRIPTORS) // 2))
 
 
-def raise_limit() -> int:
-    """Let this process open as many files as it may; returns how many."""
+def raise_descriptor_limit() -> int:
+    """Raise the limit of open files of this process as far as possible, and return it."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = 65_536 if hard == resource.RLIM_INFINITY else min(hard, 65_536)
-    if soft < wanted:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
-        soft = wanted
+    target = 65_536 if hard == resource.RLIM_INFINITY else min(hard, 65_536)
+    if soft < target:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (target, hard))
+        soft = target
     return soft

@@ -1,7 +1,7 @@
-"""The head of a request: request line and header fields, by the grammar of RFC 9112, strictly.
+"""Request heads: request line and header fields, strictly by the grammar of RFC 9112.
 
-A head that two readers could read in two ways is refused. So are the tolerances that RFC 9112 allows a server but does
-not ask of it: bare LF, several blanks in the request line, folded fields, blanks before a colon.
+Ambiguous heads are rejected. So are the deviations that RFC 9112 permits but does not require a server to accept: bare LF,
+several spaces in the request line, folded fields, and whitespace before a colon.
 """
 
 import re
@@ -9,13 +9,13 @@ import re
 from gateway.connection import Header
 from gateway.problems import Refused
 
-MOST_FIELDS = 90
-MOST_FIELD_BYTES = 8_000
-MOST_BYTES = 32_768
-"""Bounds of the header fields. gunicorn takes 100 fields of 8,190 bytes, and the gateway adds some of its own."""
+MAX_FIELDS = 90
+MAX_FIELD_BYTES = 8_000
+MAX_BYTES = 32_768
+"""Limits of the header fields. gunicorn accepts 100 fields of 8,190 bytes, and the gateway adds some."""
 
-MOST_TARGET_BYTES = 8_000
-"""Of a request target (RFC 9112 3 recommends to take request lines of 8,000 bytes); gunicorn takes lines of 8,190."""
+MAX_TARGET_BYTES = 8_000
+"""Limit of a request target. RFC 9112 3 recommends accepting request lines of 8,000 bytes; gunicorn accepts 8,190."""
 
 END = b"\r\n\r\n"
 
@@ -25,18 +25,18 @@ _HEAD = re.compile(
     rb"((?:\r\n" + _TOKEN + rb"++:[\t\x20-\x7e\x80-\xff]*+)*+)\r\n\r\n"
 )
 _BEGINNING = re.compile(_TOKEN + rb"{1,64}+(?: |\Z)")
-_LONG_TARGET = re.compile(_TOKEN + rb"++ [\x21-\x7e]{%d}" % (MOST_TARGET_BYTES + 1))
+_LONG_TARGET = re.compile(_TOKEN + rb"++ [\x21-\x7e]{%d}" % (MAX_TARGET_BYTES + 1))
 _BARE = re.compile(rb"(?<!\r)\n|\r(?!\n|\Z)")
 _ABSOLUTE = re.compile(rb"https?://([^/?#]*)([^?#]*)(?:\?(.*))?", re.IGNORECASE)
 _HOST = re.compile(rb"(?:[A-Za-z0-9\-._~%!$&'()*+,;=]+|\[[0-9A-Fa-f:.]+\])(?::([0-9]{0,5}))?")
 _AUTHORITY = re.compile(rb"(?:[A-Za-z0-9\-._~]+|\[[0-9A-Fa-f:.]+\]):[0-9]{1,5}")
 
-_LOOKED_AT = frozenset({b"host", b"content-length", b"transfer-encoding", b"connection", b"expect"})
+_INTERPRETED = frozenset({b"host", b"content-length", b"transfer-encoding", b"connection", b"expect"})
 _CLOSE = ((b"connection", b"close"),)
 
 
 class Head:
-    """A request's head whose grammar is right; `understand` says what it asks for."""
+    """A syntactically valid head; `interpret` determines its meaning."""
 
     __slots__ = (
         "chunked", "close", "expects", "fields", "host", "length", "method", "minor", "path", "query", "special", "target",
@@ -47,26 +47,26 @@ class Head:
         self.target = target
         self.minor = minor
         self.fields: list[Header] = []
-        """Names in lower case, values without blanks around them."""
+        """Names in lower case, values without surrounding whitespace."""
         self.special: dict[bytes, bytes] = {}
         self.path = target
         self.query = b""
         self.host: bytes | None = None
-        """Whom the request is for: the target's authority where it has one, else the Host field; HTTP/1.0 may say neither."""
+        """The authority of the target if it has one, otherwise the Host field; HTTP/1.0 may have neither."""
         self.length: int | None = None
-        """Bytes of the body; None when it is chunked, or when there is none."""
+        """The length of the body in bytes; None if it is chunked or absent."""
         self.chunked = False
         self.close = minor == 0
         self.expects = False
-        """Whether the client waits for 100 Continue before it sends the body."""
+        """Whether the client waits for 100 Continue before sending the body."""
 
     @property
     def has_body(self) -> bool:
-        """Whether anything follows the head."""
+        """Whether a body follows the head."""
         return self.chunked or bool(self.length)
 
-    def understand(self) -> None:
-        """Read target, host and framing. Raises Refused (400, 501); then where the message ends is not known."""
+    def interpret(self) -> None:
+        """Determine target, host and framing. After Refused (400, 501) the end of the message is unknown."""
         special = self.special
         if special:
             connection = special.get(b"connection")
@@ -79,62 +79,64 @@ class Head:
     def _frame(self, length: bytes | None, coding: bytes | None) -> None:
         if coding is not None:
             if length is not None:
-                raise Refused(400, "A body has a length or is chunked, not both.", _CLOSE)
+                raise Refused(400, "A request cannot have both Content-Length and Transfer-Encoding.", _CLOSE)
             if self.minor == 0:
-                raise Refused(400, "A message of HTTP/1.0 has no transfer coding.", _CLOSE)
+                raise Refused(400, "Transfer-Encoding is not allowed in HTTP/1.0.", _CLOSE)
             if coding.lower() != b"chunked":
-                raise _not_understood(coding.lower())
+                raise _unsupported_coding(coding.lower())
             self.chunked = True
         elif length is not None:
             if not length.isdigit() or len(length) > 18:
-                raise Refused(400, "The Content-Length is no number.", _CLOSE)
+                raise Refused(400, "Content-Length must be a number.", _CLOSE)
             self.length = int(length)
 
     def _address(self, host: bytes | None) -> None:
         if host is None:
             if self.minor > 0:
-                raise Refused(400, "A request of HTTP/1.1 has a Host field.", _CLOSE)
+                raise Refused(400, "HTTP/1.1 requires a Host field.", _CLOSE)
         elif not _is_host(host):
-            raise Refused(400, "The Host field is not one host and port.", _CLOSE)
+            raise Refused(400, "The Host field is invalid.", _CLOSE)
         self.host = host
         target = self.target
         if b"#" in target:
-            raise Refused(400, "A request target has no fragment.", _CLOSE)
+            raise Refused(400, "The request target must not contain a fragment.", _CLOSE)
         if self.method == "CONNECT":
             if not _AUTHORITY.fullmatch(target):
-                raise Refused(400, "This is not a target for CONNECT.", _CLOSE)
+                raise Refused(400, "The target of CONNECT is invalid.", _CLOSE)
         elif target[0] == 0x2F:
             self.path, _, self.query = target.partition(b"?")
         elif not (target == b"*" and self.method == "OPTIONS"):
             self._read_absolute(target)
         if self.host is not None:
-            # RFC 9110 4.2.3: an empty port is none.
+            # RFC 9110 4.2.3: an empty port is omitted.
             self.host = self.host.removesuffix(b":")
 
     def _read_absolute(self, target: bytes) -> None:
         absolute = _ABSOLUTE.fullmatch(target)
         if absolute is None or not _is_host(absolute[1]):
-            raise Refused(400, "This is not a request target.", _CLOSE)
+            raise Refused(400, "The request target is invalid.", _CLOSE)
         self.host, self.path, self.query = absolute[1], absolute[2] or b"/", absolute[3] or b""
         if self.method == "OPTIONS" and not absolute[2] and absolute[3] is None:
-            # RFC 9112 3.2.4: in this form that is what a proxy is asked for.
+            # RFC 9112 3.2.4: the absolute form of `OPTIONS *`.
             self.path = b"*"
 
 
-def is_one(data: bytes) -> bool:
-    """Whether this is a head from its first byte to its last, as far as can be seen at a glance."""
+def is_complete(data: bytes) -> bool:
+    """Whether the data appears to be exactly one head."""
     return data.endswith(END) and data.find(END) == len(data) - 4 and data[0] != 0x0D
 
 
 def parse(data: bytes) -> Head:
-    """Read a whole head, up to and with its empty line. Raises Refused (400, 414, 431)."""
+    """Parse a complete head, including its empty line. Raises Refused (400, 414, 431)."""
     match = _HEAD.fullmatch(data)
     if match is None:
-        raise Refused(414, _TOO_LONG) if _LONG_TARGET.match(data) else Refused(400, "This is not HTTP/1.1.")
+        raise (
+            Refused(414, _TOO_LONG) if _LONG_TARGET.match(data) else Refused(400, "The request is not valid HTTP/1.1.")
+        )
     method, target, minor, block = match.groups()
-    if len(target) > MOST_TARGET_BYTES:
+    if len(target) > MAX_TARGET_BYTES:
         raise Refused(414, _TOO_LONG)
-    if len(block) > MOST_BYTES:
+    if len(block) > MAX_BYTES:
         raise Refused(431, _TOO_LARGE)
     head = Head(method, target, 0 if minor == b"0" else 1)
     fields, special = head.fields, head.special
@@ -142,45 +144,45 @@ def parse(data: bytes) -> Head:
         name, _, value = line.partition(b":")
         name, value = name.lower(), value.strip(b" \t")
         fields.append((name, value))
-        if name in _LOOKED_AT:
+        if name in _INTERPRETED:
             special[name] = b"%b, %b" % (special[name], value) if name in special else value
     return head
 
 
 def check_beginning(data: bytearray, scanned: int) -> None:
-    """Refuse early what cannot become a head, whatever follows; up to `scanned` it has been looked at already.
+    """Reject data early that cannot become a valid head. The data up to `scanned` has already been checked.
 
     Raises Refused (400, 414, 431).
     """
     if not scanned and not _BEGINNING.match(data[:65]):
-        raise Refused(400, "This is not HTTP/1.1.")
+        raise Refused(400, "The request is not valid HTTP/1.1.")
     if _BARE.search(data, max(0, scanned - 1)):
-        raise Refused(400, "A line of a header ends with CR and LF.")
-    line = data.find(b"\r\n", 0, MOST_TARGET_BYTES + 100)
-    if line < 0 and len(data) > MOST_TARGET_BYTES + 90:
+        raise Refused(400, "Header lines must end with CRLF.")
+    line = data.find(b"\r\n", 0, MAX_TARGET_BYTES + 100)
+    if line < 0 and len(data) > MAX_TARGET_BYTES + 90:
         raise Refused(414, _TOO_LONG)
-    if line >= 0 and len(data) - line > MOST_BYTES:
+    if line >= 0 and len(data) - line > MAX_BYTES:
         raise Refused(431, _TOO_LARGE)
 
 
 def check_bounds(fields: list[Header]) -> None:
-    """Raises Refused (431) for header fields that are larger than the services take."""
+    """Raises Refused (431) for header fields that are larger than services accept."""
     total = 0
     for name, value in fields:
         size = len(name) + len(value)
         total += size
-        if size > MOST_FIELD_BYTES:
-            raise Refused(431, f"A header field is larger than {MOST_FIELD_BYTES} bytes.")
-    if total > MOST_BYTES or len(fields) > MOST_FIELDS:
-        raise Refused(431, f"The header is larger than {MOST_BYTES} bytes or has more than {MOST_FIELDS} fields.")
+        if size > MAX_FIELD_BYTES:
+            raise Refused(431, f"A header field is larger than {MAX_FIELD_BYTES} bytes.")
+    if total > MAX_BYTES or len(fields) > MAX_FIELDS:
+        raise Refused(431, f"The header is larger than {MAX_BYTES} bytes or has more than {MAX_FIELDS} fields.")
 
 
-def _not_understood(coding: bytes) -> Refused:
-    """RFC 9112 6.1 and 6.3: without chunked as the last coding, once, nobody knows where the body ends."""
+def _unsupported_coding(coding: bytes) -> Refused:
+    """The error for a transfer coding. RFC 9112 6.1, 6.3: unless chunked comes last, and once, the end of the body is unknown."""
     codings = [each.strip(b" \t") for each in coding.split(b",")]
     if codings[-1] != b"chunked" or codings.count(b"chunked") > 1 or b"" in codings:
-        return Refused(400, "The last transfer coding of a request is chunked.", _CLOSE)
-    return Refused(501, "The only transfer coding that is understood is chunked.", _CLOSE, reason="unknown_coding")
+        return Refused(400, "The last transfer coding must be chunked.", _CLOSE)
+    return Refused(501, "Only the chunked transfer coding is supported.", _CLOSE, reason="unknown_coding")
 
 
 def _is_host(host: bytes) -> bool:
@@ -188,5 +190,5 @@ def _is_host(host: bytes) -> bool:
     return match is not None and int(match[1] or 0) <= 65_535
 
 
-_TOO_LONG = f"The request target is longer than {MOST_TARGET_BYTES} bytes."
-_TOO_LARGE = f"The header is larger than {MOST_BYTES} bytes."
+_TOO_LONG = f"The request target is longer than {MAX_TARGET_BYTES} bytes."
+_TOO_LARGE = f"The header is larger than {MAX_BYTES} bytes."

@@ -1,4 +1,4 @@
-"""What all connections share, and where they come from."""
+"""The listeners, and the state that all connections share."""
 
 import asyncio
 import socket
@@ -15,14 +15,14 @@ BACKLOG = 2048
 
 
 class Application(Protocol):
-    """What answers requests."""
+    """The application that handles requests."""
 
     def accept(self, call: Call) -> None:
-        """Find a handler for the call, and let it look at the head. Raises Refused; `call.handler` is set then too."""
+        """Select a handler for the call, and let it examine the head. Sets `call.handler` even if it raises Refused."""
 
 
 class Edge:
-    """Listens, and holds what the connections have in common. `timeout`: seconds for a request and its answer."""
+    """Listens, and holds the shared state of connections. `timeout` limits a request with its response, in seconds."""
 
     def __init__(
         self,
@@ -45,33 +45,33 @@ class Edge:
         self._servers: list[asyncio.Server] = []
 
     async def listen(self, host: str, port: int, *, internal: bool = False) -> None:
-        """Accept connections at an address; `::` is every address, of IPv4 too. Raises OSError.
+        """Accept connections at an address; `::` means every address, including IPv4. Raises OSError.
 
-        Who comes by an `internal` door may see metrics and readiness.
+        Only `internal` listeners serve metrics and readiness.
         """
         self.address = (host, port)
-        make = lambda: Client(self, internal=internal)  # noqa: E731
+        factory = lambda: Client(self, internal=internal)  # noqa: E731
         if host == "::":
             sock = _every_address(port)
-            self._servers.append(await self.loop.create_server(make, sock=sock, backlog=BACKLOG))
+            self._servers.append(await self.loop.create_server(factory, sock=sock, backlog=BACKLOG))
         else:
-            self._servers.append(await self.loop.create_server(make, host, port, backlog=BACKLOG))
+            self._servers.append(await self.loop.create_server(factory, host, port, backlog=BACKLOG))
 
     def stop_listening(self) -> None:
-        """Accept no further connections."""
+        """Stop accepting connections."""
         for server in self._servers:
             server.close()
 
     def shut_down(self) -> None:
-        """Close what is idle, and everything else after its answer."""
+        """Close idle connections immediately, and the others after their response."""
         for client in self.connections.snapshot():
             client.shut_down()
 
     def abort(self) -> None:
-        """Close everything now."""
+        """Close all connections immediately."""
         self.connections.close()
         for client in self.connections.snapshot():
-            client.make_room()
+            client.abort()
 
 
 def _every_address(port: int) -> socket.socket:

@@ -1,8 +1,8 @@
-"""An answer's body on its way to a client that may read it more slowly than its service sends it.
+"""Response bodies for clients that may read more slowly than the service sends.
 
-A service's thread is held until the last byte of its answer is taken from it. So that is done at the service's speed,
-and what the client does not take yet is kept here: in memory, and beyond what all bodies may take of that, in a file
-without a name. Only where neither has room is the service held back.
+A thread of the service is blocked until its whole response has been read. Therefore responses are read at the speed of the
+service and buffered for the client: in memory, and beyond the limit of all bodies, in a temporary file. Only if there is no
+room in either, the service has to wait.
 """
 
 import asyncio
@@ -13,40 +13,40 @@ from gateway.edge.output import Output
 from gateway.edge.room import PIECE, Room, make_file, write
 
 
-class Kept:
-    """Bytes, taken out in the order in which they were put in."""
+class Spool:
+    """A FIFO buffer of bytes, in memory and in a file."""
 
-    __slots__ = ("_file", "_pieces", "_read", "_room", "_surplus", "_written")
+    __slots__ = ("_file", "_overflow", "_pieces", "_read", "_room", "_written")
 
     def __init__(self, room: Room) -> None:
         self._room = room
         self._pieces: deque[bytes] = deque()
         self._file: IO[bytes] | None = None
-        """What came when there was no room in memory, and all that came after that."""
+        """The data after memory was exhausted."""
         self._read = 0
         self._written = 0
-        self._surplus = b""
-        """What found no room at all."""
+        self._overflow = b""
+        """Data for which there was no room at all."""
 
     def __bool__(self) -> bool:
-        return bool(self._pieces) or self._written > self._read or bool(self._surplus)
+        return bool(self._pieces) or self._written > self._read or bool(self._overflow)
 
     @property
     def is_full(self) -> bool:
-        """Whether nothing more should be put in until it is empty."""
-        return bool(self._surplus)
+        """Whether the writer should wait until the buffer is empty."""
+        return bool(self._overflow)
 
     def put(self, data: bytes) -> None:
-        """Keep the next bytes."""
-        if self._surplus:
-            self._surplus += data
-        elif not self._written and self._room.takes_memory(len(data)):
+        """Append bytes."""
+        if self._overflow:
+            self._overflow += data
+        elif not self._written and self._room.reserve_memory(len(data)):
             self._pieces.append(data)
-        elif not self._spool(data):
-            self._surplus = data
+        elif not self._append_to_file(data):
+            self._overflow = data
 
     def take(self) -> bytes:
-        """The next bytes; empty when there are none. Raises OSError."""
+        """Remove and return the next bytes; empty if there are none. Raises OSError."""
         if self._pieces:
             piece = self._pieces.popleft()
             self._room.memory -= len(piece)
@@ -58,19 +58,19 @@ class Kept:
             if self._read == self._written:
                 self._drop_file()
             return piece
-        piece, self._surplus = self._surplus, b""
+        piece, self._overflow = self._overflow, b""
         return piece
 
     def clear(self) -> None:
-        """Forget what is left."""
+        """Discard the content."""
         self._room.memory -= sum(map(len, self._pieces))
         self._pieces.clear()
-        self._surplus = b""
+        self._overflow = b""
         self._drop_file()
 
-    def _spool(self, data: bytes) -> bool:
-        """Append to the file; False where there is no room in it."""
-        if not self._room.takes_file(len(data)):
+    def _append_to_file(self, data: bytes) -> bool:
+        """Append to the file. Returns False if there is no room."""
+        if not self._room.reserve_file(len(data)):
             return False
         try:
             if self._file is None:
@@ -78,7 +78,7 @@ class Kept:
             self._file.seek(self._written)
             write(self._file, data)
         except OSError:
-            # The disk is full: what was written of this does not count, and is written over.
+            # The disk is full. A partial write is not counted, and will be overwritten.
             self._room.files -= len(data)
             return False
         self._written += len(data)
@@ -93,43 +93,43 @@ class Kept:
 
 
 class Outgoing:
-    """Gives a client what was sent to it as fast as it takes it; whoever sends does not wait for that."""
+    """Sends data to a client as fast as it reads, without making the sender wait."""
 
-    __slots__ = ("_error", "_kept", "_output", "_waiter", "_waits_for_client")
+    __slots__ = ("_error", "_output", "_spool", "_waiter", "_waits_for_client")
 
     def __init__(self, output: Output, room: Room) -> None:
         self._output = output
-        self._kept = Kept(room)
+        self._spool = Spool(room)
         self._waiter: asyncio.Future[None] | None = None
         self._waits_for_client = False
         self._error: OSError | None = None
 
     @property
     def is_empty(self) -> bool:
-        """Whether the client has been given all of it."""
-        return not self._kept
+        """Whether everything has been written to the client."""
+        return not self._spool
 
     async def send(self, data: bytes) -> None:
-        """Send the next bytes: now, or when the client takes them. Waits only where there is no room to keep them.
+        """Send bytes now, or when the client accepts them. Waits only if there is no room to buffer them.
 
-        Raises OSError when what is kept in a file cannot be read.
+        Raises OSError if the file cannot be read.
         """
-        if not self._kept and self._output.is_writable:
+        if not self._spool and self._output.is_writable:
             self._output.write(data)
             return
-        self._kept.put(data)
+        self._spool.put(data)
         self._pump()
-        while self._kept.is_full:
+        while self._spool.is_full:
             await self._wait()
 
     async def sent(self) -> None:
-        """Wait until the client has taken what is kept. Raises OSError."""
-        while self._kept:
+        """Wait until all buffered data has been written to the client. Raises OSError."""
+        while self._spool:
             await self._wait()
 
     def close(self) -> None:
-        """Nothing more is sent: forget what is kept."""
-        self._kept.clear()
+        """Stop sending, and discard the buffer."""
+        self._spool.clear()
 
     async def _wait(self) -> None:
         if self._error is not None:
@@ -141,13 +141,13 @@ class Outgoing:
             self._waiter = None
 
     def _pump(self) -> None:
-        """Write what the client takes, and come back when it takes more."""
+        """Write as much as the client accepts, and continue when it accepts more."""
         try:
-            while self._kept and self._output.is_writable:
-                self._output.write(self._kept.take())
+            while self._spool and self._output.is_writable:
+                self._output.write(self._spool.take())
         except OSError as error:
             self._error = error
-        if self._error is None and self._kept:
+        if self._error is None and self._spool:
             if not self._waits_for_client:
                 self._waits_for_client = True
                 self._output.when_writable(self._resumed)

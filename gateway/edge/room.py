@@ -1,45 +1,45 @@
-"""How much the bodies of all requests and answers may take of memory and of files, and how a file is made."""
+"""The limits of memory and files for all buffered bodies, and temporary files."""
 
 import tempfile
 from typing import IO
 
 PIECE = 65_536
-"""Bytes that are read from a file at a time."""
+"""How many bytes are read from a file at a time."""
 
 
 class Room:
-    """What all bodies together take, and may take; bytes."""
+    """The usage and limits of all bodies together, in bytes."""
 
-    __slots__ = ("files", "memory", "most_files", "most_memory")
+    __slots__ = ("files", "max_files", "max_memory", "memory")
 
-    def __init__(self, *, most_memory: int, most_files: int) -> None:
-        self.most_memory = most_memory
-        self.most_files = most_files
+    def __init__(self, *, max_memory: int, max_files: int) -> None:
+        self.max_memory = max_memory
+        self.max_files = max_files
         self.memory = 0
         self.files = 0
 
-    def takes_memory(self, size: int) -> bool:
-        """Count `size` more bytes in memory; False where there is no room for them."""
-        if self.memory + size > self.most_memory:
+    def reserve_memory(self, size: int) -> bool:
+        """Reserve bytes of memory. Returns False if the limit would be exceeded."""
+        if self.memory + size > self.max_memory:
             return False
         self.memory += size
         return True
 
-    def takes_file(self, size: int) -> bool:
-        """The same for files."""
-        if self.files + size > self.most_files:
+    def reserve_file(self, size: int) -> bool:
+        """Reserve bytes in files. Returns False if the limit would be exceeded."""
+        if self.files + size > self.max_files:
             return False
         self.files += size
         return True
 
 
 def make_file() -> IO[bytes]:
-    """An empty file without a name, gone when it is closed. Raises OSError."""
+    """Create an unnamed temporary file, which is deleted when closed. Raises OSError."""
     return tempfile.TemporaryFile(buffering=0)
 
 
 def write(file: IO[bytes], data: bytes) -> None:
-    """Write all of it. Raises OSError."""
+    """Write all data. Raises OSError."""
     view = memoryview(data)
     while view:
         view = view[file.write(view) :]

@@ -1,22 +1,22 @@
-"""Whose turn it is on a client's connection."""
+"""The states of a client's connection."""
 
 from enum import Enum, auto
 
 
 class State(Enum):
-    """Whose turn it is on a connection."""
+    """The state of a connection. Except in WORK and CLOSED, it waits for the client."""
 
     IDLE = auto()
-    """The client's: no byte of a request is here."""
+    """No byte of a request has been received."""
     HEAD = auto()
-    """The client's: the head of a request has begun."""
+    """A part of a head has been received."""
     BODY = auto()
-    """The client's: a request waits for its body."""
+    """A head is complete, its body is not."""
     WORK = auto()
-    """Ours: a request is whole, and is being answered."""
+    """A request is complete and being processed."""
     FLUSH = auto()
-    """The client's: it has been answered, and has to read that first."""
-    REST = auto()
-    """The client's: it has been answered before all of its body came; the rest is read and dropped."""
+    """The client has to read the response before the next request is processed."""
+    DISCARD = auto()
+    """The response was sent before the body was complete; the rest of the body is discarded."""
     CLOSED = auto()
-    """Nobody's: nothing is taken from it any more."""
+    """The connection is closed; received data is discarded."""

@@ -1,4 +1,4 @@
-"""Which email addresses are taken: by the API and by the admin's forms, and known to the mask of logs and spans."""
+"""Which email addresses the API and the admin's forms accept, and the masking of logs and spans recognises."""
 
 import re
 
@@ -6,14 +6,14 @@ from django.core.validators import EmailValidator
 from django.utils.deconstruct import deconstructible
 
 LOCAL_PART = 64
-"""Octets of an email address before its `@` (RFC 5321, 4.5.3.1.1)."""
+"""Maximum number of octets of an email address before its `@` (RFC 5321, 4.5.3.1.1)."""
 
 
 @deconstructible
 class AddressValidator(EmailValidator):
-    """Django's, for addresses that mail is delivered to: a dot-atom (RFC 5322, 3.2.3) at a domain with a dot.
+    """Django's validator, limited to a dot-atom (RFC 5322, 3.2.3) at a domain with a dot.
 
-    Neither `"a b"@example.org`, nor `a@[192.0.2.1]`, nor `a@localhost`.
+    It rejects `"a b"@example.org`, `a@[192.0.2.1]` and `a@localhost`.
     """
 
     message = "Enter a valid email address."

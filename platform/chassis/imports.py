@@ -1,4 +1,4 @@
-"""Keeps out of memory what libraries load only because it happens to be installed."""
+"""Saves memory by hiding optional dependencies that a library would import only because they are installed."""
 
 import sys
 from collections.abc import Iterator
@@ -7,12 +7,12 @@ from contextlib import contextmanager
 
 @contextmanager
 def without(*names: str) -> Iterator[None]:
-    """Import, in the body, a library as if these optional dependencies of it were not installed.
+    """Make imports in the body behave as if these optional dependencies were not installed.
 
-    What is loaded already stays; what is hidden here can be imported again afterwards.
+    Modules that are already loaded remain; the hidden ones can be imported afterwards.
     """
     hidden = [name for name in names if name not in sys.modules]
-    sys.modules.update(dict.fromkeys(hidden))  # type: ignore[arg-type]  # None is Python's own mark for "not to be found"
+    sys.modules.update(dict.fromkeys(hidden))  # type: ignore[arg-type]  # with None, Python raises ModuleNotFoundError
     try:
         yield
     finally:

@@ -1,4 +1,4 @@
-"""JSON as the system speaks it: UTF-8, no NaN, money as a number with two decimals, a Decimal inside."""
+"""The system's JSON: UTF-8, no NaN, money as a number with two decimals and as a Decimal in Python."""
 
 import json
 from decimal import Decimal
@@ -8,18 +8,18 @@ import orjson
 
 
 def dumps(value: Any, *, indent: bool = False) -> bytes:
-    """The value as JSON. A Decimal is money: a number with two decimals; times in UTC end in Z."""
+    """Encode a value. A Decimal is money, and becomes a number with two decimals; times in UTC end in Z."""
     option = orjson.OPT_UTC_Z | (orjson.OPT_INDENT_2 if indent else 0)
     return orjson.dumps(value, default=_default, option=option)
 
 
 def loads(text: bytes) -> Any:
-    """The value of a JSON text; numbers with a point or an exponent are Decimals, digit for digit.
+    """Decode JSON; numbers with a point or an exponent become Decimals with the same digits.
 
-    Raises ValueError for anything that is not JSON: NaN, a lone surrogate, another encoding than UTF-8, nesting or
-    integers beyond all reason.
+    Raises ValueError for anything that is not JSON: NaN, a lone surrogate, an encoding other than UTF-8, excessive nesting or
+    integers.
     """
-    # orjson is strict about what JSON is, but makes floats of all numbers; json keeps their digits, but is lenient.
+    # orjson is strict, but converts numbers to floats; json can preserve their digits, but is lenient.
     orjson.loads(text)
     try:
         return json.loads(text.decode(), parse_float=Decimal)
@@ -30,5 +30,5 @@ def loads(text: bytes) -> Any:
 def _default(value: Any) -> Any:
     if isinstance(value, Decimal):
         return orjson.Fragment(f"{value:.2f}")
-    # Texts that are translated late, and the like.
+    # For example, lazily translated strings.
     return str(value)

@@ -111,7 +111,7 @@ class Environment(BaseSettings):
         try:
             return tuple(str(ip_network(network)) for network in value)
         except ValueError:
-            raise ValueError("must be addresses or networks in CIDR form, without bits behind the prefix") from None
+            raise ValueError("must be addresses or networks in CIDR notation, without host bits") from None
 
     @field_validator("cors_allowed_origins")
     @classmethod
@@ -182,7 +182,7 @@ def _explain(cls: type[Environment], error: ValidationError) -> str:
     for problem in error.errors(include_input=False, include_url=False, include_context=False):
         name = ".".join(str(part) for part in problem["loc"]).upper()
         message = problem["msg"].removeprefix("Value error, ")
-        if problem["type"] == "string_pattern_mismatch":  # few read a pattern
+        if problem["type"] == "string_pattern_mismatch":  # the description is easier to read than the pattern
             message += f". {cls.model_fields[str(problem['loc'][0])].description}"
         lines.append(f"  {name}: {message}" if name else f"  {message}")
     return "\n".join(

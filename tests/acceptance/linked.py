@@ -121,7 +121,7 @@ class LinkedEngines:
             os.chown(path, there.st_uid, there.st_gid)
         new.start()
         self._chosen.databases[service] = new
-        self.links[f"{service}>db"].lead_to(new.port)
+        self.links[f"{service}>db"].redirect(new.port)
 
     def let_in(self, client: str, password: str = "") -> None:
         """Have Kafka know a client by this password; by default by the one that the client has."""

@@ -15,7 +15,7 @@ __all__ = ["harness", "topics"]
 
 pytestmark = pytest.mark.acceptance
 
-LONGER = "the broker allows no session this short, using a longer one"
+LONGER = "the broker rejects this session timeout, using a longer one"
 DEFAULTS = {
     "auto.create.topics.enable": "true",
     "group.min.session.timeout.ms": "6000",
@@ -58,7 +58,10 @@ def test_a_session_that_was_chosen_and_is_refused_is_an_error(system):
 
     assert member.ended(within=60) == 1
     [line] = [line for line in member.child.log.read_text().splitlines() if "CommandError" in line]
-    assert "no session of 4 s: set CONSUMER_SESSION_TIMEOUT_SECONDS to its group.min.session.timeout.ms" in line
+    assert (
+        "rejects a session timeout of 4 s: set CONSUMER_SESSION_TIMEOUT_SECONDS to its group.min.session.timeout.ms"
+        in line
+    )
 
 
 def test_a_killed_consumer_is_replaced(system, topics):

@@ -138,7 +138,7 @@ class Trial:
         hung = [
             line
             for name in set(died)
-            for line in self.system[name].logged("a call does not come back, ending the process")
+            for line in self.system[name].logged("a call does not return, terminating the process")
         ]
         assert {name.rpartition("-consume")[0] for name in died} <= {"payments"}
         assert len(hung) >= len(died)

@@ -131,7 +131,7 @@ def test_payments_whose_name_another_has_taken(system, topics, raw):
     [other] = system.start("payments-consume-1", CONSUMER_ID="payments-0")
     settle(system, topics)
     wake(worker)
-    eventually(lambda: worker.logged("fenced, beginning anew") or not worker.alive)
+    eventually(lambda: worker.logged("fenced, starting over") or not worker.alive)
     eventually(lambda: worker.alive != other.alive, what="one of them leaves the place to the other")
     users = send(topics, 30)
     settle(system, topics)

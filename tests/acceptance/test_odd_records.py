@@ -5,7 +5,7 @@ import uuid
 import pytest
 
 from embedded.raw_kafka import RawRecord, send_raw
-from tests.acceptance.books import check, settle, user_created, wire
+from tests.acceptance.ledger import check, settle, user_created, wire
 from tests.acceptance.test_poison import died_at
 
 pytestmark = pytest.mark.acceptance

@@ -32,7 +32,7 @@ def test_kafka_stopped_during_posts(system, topics, visitors, kafka):
     check(system, topics, [user_id for _, user_id in visitors.answers])
     # A transaction's call into the Kafka client may hang for ever when the broker goes: its process ends, and says so.
     assert set(supervisor.died) <= {"payments-consume"}
-    hung = system["payments-consume"].logged("a call does not come back, ending the process")
+    hung = system["payments-consume"].logged("a call does not return, terminating the process")
     assert len(supervisor.died) == len(hung)
     for member in system.members.values():
         eventually(

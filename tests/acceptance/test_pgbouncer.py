@@ -232,7 +232,7 @@ class TestSessionsWithoutTheirParameters:
 
         def says_so() -> bool:
             status, said = system["orders"].readiness()
-            return status == 503 and "sessions with other parameters" in str(said)
+            return status == 503 and "sessions do not have the required parameters" in str(said)
 
         eventually(says_so, what="orders is not ready")
         assert system.client.get("/api/orders").status_code == 503

@@ -118,7 +118,7 @@ def test_each_has_its_own_story(both):
     for system, before in zip(both, pids, strict=True):
         assert {member.name: member.pid for member in system.members.values()} == before
         assert all(member.alive for member in system.members.values())
-        assert system["payments-consume"].logged("fenced, beginning anew") == []
+        assert system["payments-consume"].logged("fenced, starting over") == []
 
 
 def test_what_the_broker_knows_bears_a_prefix(both):

@@ -44,7 +44,7 @@ def test_a_replay_from_the_beginning_changes_nothing(system, topics):
     assert len(again) > len(payments), "payments did not pay again"
     assert {record.id for record in again} == {record.id for record in payments}, "a payment became another one"
     for consumer in replayed:
-        assert re.search(r"/0: was at \d+, goes on at 0 of \d+", consumer.child.log.read_text())
+        assert re.search(r"/0: was at \d+, continues at 0 of \d+", consumer.child.log.read_text())
     inbox = system.rows("orderdb", "SELECT count(*) FROM inbox WHERE key = ANY(%s)", users)
     assert inbox == [(len(users),)], "they were not consumed again"
 

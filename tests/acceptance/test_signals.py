@@ -61,7 +61,7 @@ def test_after_a_handler_of_events_took_the_signal_away(system, topics):
         topics.send(*wire(user_created(users[-1])))
         settle(system, topics)
     for member in members:
-        lines = member.logged("a signal was taken from this process, which needs it to stop; taken back")
+        lines = member.logged("the handling of a signal was changed; restored, since this process needs it to stop")
         wanted = ["SIG_DFL", "SIG_IGN", "handlers_take_signals.<locals>.<lambda>.<locals>.<lambda>", "blocked"]
         assert [(line["signal"], line["was"]) for line in lines] == [("SIGTERM", was) for was in wanted]
         eventually(lambda member=member: member.handles(signal.SIGTERM))

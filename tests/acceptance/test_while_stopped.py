@@ -6,8 +6,8 @@ import pytest
 from confluent_kafka import TopicPartition
 from confluent_kafka.admin import AdminClient
 
-from tests.acceptance.books import check, settle, user_created, wire
 from tests.acceptance.faults import faults
+from tests.acceptance.ledger import check, settle, user_created, wire
 from tests.acceptance.outages import unready
 from tests.acceptance.test_redrive import check_redriven_once, letters_of
 from tests.waiting import eventually
@@ -52,7 +52,7 @@ def test_a_redrive(system, topics):
         eventually(system["orders-consume"].ready, what="it resumes")
     settle(system, topics)
     check(system, topics, [*stopped, *good])
-    check(system, topics, dead, buried=True)
+    check(system, topics, dead, dead_lettered=True)
     check_redriven_once(topics, dead)
 
 

@@ -50,7 +50,7 @@ class TestMarkdown:
 
     def test_where_it_goes_stands_below(self):
         text = markdown([Row("a", "", "", None, "", False, ["3 ms here", "4 ms there"])])
-        assert text.endswith("\nWhere it goes, a:\n\n- 3 ms here\n- 4 ms there\n")
+        assert text.endswith("\nBreakdown of a:\n\n- 3 ms here\n- 4 ms there\n")
 
     def test_the_rounds_stand_in_their_order(self):
         assert each([1234.4, 0.6]) == "1,234 / 1"
@@ -74,5 +74,5 @@ def test_the_gateways_row_says_what_is_missing(monkeypatch):
 
     monkeypatch.setenv("PATH", "")
     (row,) = gateway.measure()
-    assert row.measured == "not measured: `apt install nginx wrk`, which this machine has not"
-    assert row.reached is None
+    assert row.measured == "not measured: `apt install nginx wrk`, missing on this machine"
+    assert row.met is None

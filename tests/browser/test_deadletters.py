@@ -176,7 +176,7 @@ def choose(page, site, key: str, action: str) -> None:
 
 def test_a_parked_row_is_retried(admin, site, parked):
     choose(admin, site, parked, "retry_parked")
-    expect(admin.locator(".messagelist .success")).to_have_text("1 will be tried again.")
+    expect(admin.locator(".messagelist .success")).to_have_text("1 retried.")
 
     admin.goto(f"{site.orders}/admin/messaging/outboxevent/?state=waiting&q={parked}")
     expect(rows(admin, parked)).to_have_count(1)

@@ -13,7 +13,7 @@ from confluent_kafka import Producer
 
 from chaos import evidence, load, settling
 from chaos.accounting import account
-from chaos.load import Answer, Load
+from chaos.load import Load, Response
 from chaos.storm import running
 from chaos.system import Member, System
 from chaos.topics import Reader
@@ -33,7 +33,7 @@ class Stage:
 
     system: System
     reader: Reader
-    answers: list[Answer] = field(default_factory=list)
+    responses: list[Response] = field(default_factory=list)
     known: Wrong = field(default_factory=dict)
     numbers: count = field(default_factory=lambda: count(step=USERS))
 
@@ -43,8 +43,8 @@ class Stage:
             0, users=USERS, orders=0, duration=0.5, gateways=self.system.gateways, first=next(self.numbers)
         )
         await posts.run()
-        assert [answer.status for answer in posts.answers] == [201] * USERS
-        self.answers += posts.answers
+        assert [response.status for response in posts.responses] == [201] * USERS
+        self.responses += posts.responses
 
     async def go_through(self, *drills: "Drill", fault: str = "", process: str = "") -> Wrong:
         """Do these drills, with a fault in a process if one is named. Returns what is wrong now and was not before."""
@@ -64,10 +64,10 @@ class Stage:
         assert await self.system.stop_member(member)
         member.argv = argv
         _start(member)
-        await asyncio.to_thread(drive, member.readying())
+        await asyncio.to_thread(drive, member.wait_ready())
 
     def _newly_wrong(self) -> Wrong:
-        found = evidence.collect(self.system.engines, self.reader, answers=self.answers)
+        found = evidence.collect(self.system.engines, self.reader, responses=self.responses)
         assert all(found.seen[topic] for topic in EVENTS)
         wrong = {(check.kind, check.what): set(check.wrong) for check in account(found)}
         new = {what: things - self.known.get(what, set()) for what, things in wrong.items()}

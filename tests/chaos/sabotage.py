@@ -23,14 +23,14 @@ def offsets_before_the_work():
 
     from chassis.consumer.consumer import Consumer
 
-    work = Consumer._work
+    work = Consumer._process
 
     def commit_then_work(self, batch):
         ends = [TopicPartition(record.topic, record.partition, record.offset + 1) for record in batch]
         self._client.commit(offsets=ends, asynchronous=False)
         work(self, batch)
 
-    Consumer._work = commit_then_work
+    Consumer._process = commit_then_work
 
 
 @fault

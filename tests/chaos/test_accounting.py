@@ -4,9 +4,9 @@ from dataclasses import replace
 
 import pytest
 
-from chaos.accounting import DEAD_LETTERED, DISORDER, DOUBLED, LOST, STUCK, account, verdict
+from chaos.accounting import DEAD_LETTERED, DISORDER, DUPLICATED, LOST, STUCK, account, verdict
 from chaos.evidence import Evidence, Order, OutboxRow, User
-from chaos.load import Answer, Wish
+from chaos.load import Request, Response
 from chaos.poison import Poison
 from embedded.topics import DEAD_LETTER_TOPICS, EVENTS, SeenRecord
 
@@ -50,9 +50,9 @@ def world():
     events = ["s1", "s2", "s3"]
     causes = {SEQUENCE_ORDER: "s1"}
     return Evidence(
-        answers=[
-            Answer(Wish("user", "ann@example.org", 0, 0), 201, id=ANN),
-            Answer(Wish("order", "chaos-1", 0, 0), 201, id=ORDER),
+        responses=[
+            Response(Request("user", "ann@example.org", 0, 0), 201, id=ANN),
+            Response(Request("order", "chaos-1", 0, 0), 201, id=ORDER),
         ],
         users=[User(ANN, "ann@example.org")],
         orders=[Order(id, user, product, "paid", f"payment-of-{id}") for id, (user, product) in orders.items()],
@@ -147,12 +147,12 @@ def two_events_of_an_order(evidence):
 
 
 BROKEN = {
-    "a user is gone": (lambda w: without(w, "users", 0), LOST, "users answered 201 that are not there"),
-    "an order is gone": (lambda w: without(w, "orders", 1), LOST, "orders answered 201 that are not there"),
+    "a user is gone": (lambda w: without(w, "users", 0), LOST, "users answered 201 that do not exist"),
+    "an order is gone": (lambda w: without(w, "orders", 1), LOST, "orders answered 201 that do not exist"),
     "a good POST is refused": (
-        lambda w: changed(w, "answers", 0, status=409, id=""),
+        lambda w: changed(w, "responses", 0, status=409, id=""),
         LOST,
-        "good POSTs refused with 4xx",
+        "valid POSTs rejected with 4xx",
     ),
     "no welcome": (lambda w: without(w, "orders", 0), LOST, "users without welcome order"),
     "a user's event is gone": (lambda w: without_record(w, "user.created", 0), LOST, "users without user.created"),
@@ -165,72 +165,72 @@ BROKEN = {
     "marked and not sent": (
         lambda w: without_record(w, "user.created", 2),
         LOST,
-        "users' outbox rows marked as sent that are on no topic",
+        "outbox rows of users marked as sent that are on no topic",
     ),
     "a good event is dead-lettered": (
         lambda w: more(w, DEAD_LETTER_TOPICS["user.created"], letter(offset="77")),
         LOST,
-        "good events in a dead-letter topic",
+        "valid events in a dead-letter topic",
     ),
     "two users": (
         lambda w: replace(w, users=[*w.users, User("other", "ANN@example.org")]),
-        DOUBLED,
+        DUPLICATED,
         "emails with two users",
     ),
     "two orders": (
         lambda w: replace(w, orders=[*w.orders, replace(w.orders[1], id="other")]),
-        DOUBLED,
-        "orders made twice by one POST",
+        DUPLICATED,
+        "orders created twice by one POST",
     ),
-    "nobody asked": (lambda w: changed(w, "orders", 1, product="chaos-9"), DOUBLED, "rows that nobody asked for"),
+    "nobody asked": (lambda w: changed(w, "orders", 1, product="chaos-9"), DUPLICATED, "rows that no request caused"),
     "two welcome orders": (
         lambda w: replace(w, orders=[*w.orders, replace(w.orders[0], id="other")]),
-        DOUBLED,
+        DUPLICATED,
         "users with two welcome orders",
     ),
     "a stranger's welcome order": (
         lambda w: changed(w, "orders", 0, user_id="nobody"),
-        DOUBLED,
-        "welcome orders of users who are not there",
+        DUPLICATED,
+        "welcome orders of users that do not exist",
     ),
     "an order's events against the outbox": (
         two_events_of_an_order,
         DISORDER,
-        "keys of order.created not in the outbox's order",
+        "keys of order.created not in the order of the outbox",
     ),
     "two events of one user": (
         lambda w: more(w, "user.created", seen("user.created", 9, ANN, "another")),
-        DOUBLED,
+        DUPLICATED,
         "users with two different user.created",
     ),
     "two events of one order": (
         lambda w: more(w, "order.created", seen("order.created", 9, ORDER, "another")),
-        DOUBLED,
+        DUPLICATED,
         "orders with two different order.created",
     ),
     "two payments": (
         lambda w: more(w, "payment.completed", payment(ORDER, 9, payment_id="another")),
-        DOUBLED,
+        DUPLICATED,
         "orders with two different payment.completed",
     ),
     "paid once too often": (
         lambda w: more(w, "payment.completed", payment(ORDER, 9)),
-        DOUBLED,
+        DUPLICATED,
         "orders with more payments than order events",
     ),
     "another's payment": (
         lambda w: changed(w, "orders", 1, status="failed"),
-        DOUBLED,
-        "orders whose payment is another's",
+        DUPLICATED,
+        "orders whose payment was never published",
     ),
-    "settled twice": (lambda w: replace(w, settled=[*w.settled, ORDER]), DOUBLED, "orders settled twice"),
-    "no inbox": (lambda w: replace(w, claimed={}), DOUBLED, "handled events that the inbox does not know"),
+    "settled twice": (lambda w: replace(w, settled=[*w.settled, ORDER]), DUPLICATED, "orders settled twice"),
+    "no inbox": (lambda w: replace(w, claimed={}), DUPLICATED, "processed events that are not in the inbox"),
     "sent out of order": (swapped, DISORDER, "sequences out of order on the topic"),
-    "against the outbox": (swapped, DISORDER, "keys of user.created not in the outbox's order"),
+    "against the outbox": (swapped, DISORDER, "keys of user.created not in the order of the outbox"),
     "handled out of order": (
         lambda w: replace(w, claimed={**w.claimed, "s3": 1}),
         DISORDER,
-        "sequences handled out of order",
+        "sequences processed out of order",
     ),
     "caused by a later one": (
         lambda w: topic(
@@ -245,13 +245,17 @@ BROKEN = {
         "welcome orders not caused by the first event",
     ),
     "pending": (lambda w: changed(w, "orders", 1, status="pending", payment_id=None), STUCK, "orders pending"),
-    "unsent": (lambda w: outbox(w, "orders", 0, sent=False), STUCK, "orders' outbox rows not sent, or parked"),
+    "unsent": (lambda w: outbox(w, "orders", 0, sent=False), STUCK, "outbox rows of orders that are unsent or parked"),
     "parked": (
         lambda w: outbox(w, "users", 0, sent=False, parked="too large"),
         STUCK,
-        "users' outbox rows not sent, or parked",
+        "outbox rows of users that are unsent or parked",
     ),
-    "lag": (lambda w: replace(w, lag={"user.created": 2}), STUCK, "records that their group has not committed"),
+    "lag": (
+        lambda w: replace(w, lag={"user.created": 2}),
+        STUCK,
+        "records that their consumer group has not committed",
+    ),
     "an open Kafka transaction": (
         lambda w: replace(w, open_transactions={"payment.completed": 1}),
         STUCK,

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import psycopg
 import pytest
 
-from chaos.accounting import DOUBLED, LOST
+from chaos.accounting import DUPLICATED, LOST
 from tests.chaos import drills
 
 pytestmark = pytest.mark.acceptance
@@ -60,7 +60,7 @@ def test_rows_marked_before_the_acknowledgement_are_found(theatre):
         drills.rows_taken_while_the_broker_is_away, fault="marked-before-the-ack", process="users-relay-0"
     )
 
-    lost = wrong[LOST, "users' outbox rows marked as sent that are on no topic"]
+    lost = wrong[LOST, "outbox rows of users marked as sent that are on no topic"]
     assert lost >= 1
     assert wrong[LOST, "users without user.created"] == wrong[LOST, "users without welcome order"] == lost
 
@@ -68,8 +68,8 @@ def test_rows_marked_before_the_acknowledgement_are_found(theatre):
 def test_an_inbox_that_is_switched_off_is_found(theatre):
     wrong = theatre.wrong_after(drills.every_event_comes_twice, fault="inbox-off", process="orders-consume-0")
 
-    assert wrong.keys() == {(DOUBLED, "handled events that the inbox does not know")}
-    assert wrong[DOUBLED, "handled events that the inbox does not know"] >= 2 * drills.USERS
+    assert wrong.keys() == {(DUPLICATED, "processed events that are not in the inbox")}
+    assert wrong[DUPLICATED, "processed events that are not in the inbox"] >= 2 * drills.USERS
 
 
 def test_what_an_inbox_that_is_switched_off_does_where_no_natural_key_helps_is_found(theatre):
@@ -80,4 +80,4 @@ def test_what_an_inbox_that_is_switched_off_does_where_no_natural_key_helps_is_f
         drills.every_event_comes_twice, fault="inbox-off-and-no-natural-key", process="orders-consume-0"
     )
 
-    assert wrong[DOUBLED, "users with two welcome orders"] >= drills.USERS
+    assert wrong[DUPLICATED, "users with two welcome orders"] >= drills.USERS

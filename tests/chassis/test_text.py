@@ -85,7 +85,7 @@ def by_form(text):
     [
         ("Ada\u202ecalm", "The character U+202E is not allowed."),
         ("Ada\U000e0041", "The character U+E0041 is not allowed."),
-        ("\u0301\u0302", "Nothing of it can be seen."),
+        ("\u0301\u0302", "This text has no visible characters."),
     ],
 )
 def test_the_message_names_the_character(text, error):

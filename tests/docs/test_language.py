@@ -1,6 +1,9 @@
-"""Pages use the terms of the field: words that readers stumbled over do not come back."""
+"""Pages and code use the terms of the field: words that readers stumbled over do not come back."""
 
 import re
+import tokenize
+from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -21,17 +24,45 @@ INSTEAD = {
     r"\bhas been by\b|closes its door|serves on\b": "has run, stops listening, keeps serving",
     r"\bthe house\b": "the code",
 }
-# What was written at the time of a change stays as it was; the text of settings.md is that of settings/environment/.
-OTHERS = {"CHANGELOG.md", "settings.md"}
-OWN_WORDS = [page for page in PAGES if page.name not in OTHERS]
+# The changelog keeps the words that were used at the time of a change.
+OWN_WORDS = [page for page in PAGES if page.name != "CHANGELOG.md"]
+
+CODE = ("settings", "platform", "gateway", "users", "orders", "payments", "chaos", "bench")
+IN_CODE = INSTEAD | {
+    r"\bfor ever\b|\bfor good\b": "forever, permanently",
+    r"\bnobody\b|\bsomebody\b|\beverybody\b": "no process, another client, all users",
+    r"\bhearsay\b": "the client's input",
+    r"\banew\b|made again": "starts over, is recreated",
+}
+TEXT = {tokenize.COMMENT, tokenize.STRING, getattr(tokenize, "FSTRING_MIDDLE", tokenize.STRING)}
+
+
+def check(text: str, words: dict[str, str], where: str = "") -> None:
+    text = re.sub(r"`[^`]*`", "", text)
+    for pattern, better in words.items():
+        found = re.search(pattern, text, re.IGNORECASE)
+        assert not found, f"{where}{found and found.group()!r}: write {better!r}"
+
+
+def texts(file: Path) -> Iterator[tuple[int, str]]:
+    """The comments, docstrings and messages of a file, each with its line. Strings of a single word are values."""
+    with file.open("rb") as source:
+        tokens = [one for one in tokenize.tokenize(source.readline) if one.type in TEXT and " " in one.string]
+    yield from ((one.start[0], one.string) for one in tokens)
 
 
 @pytest.mark.parametrize("page", OWN_WORDS, ids=name)
 def test_words_that_readers_stumbled_over(page):
-    text = re.sub(r"`[^`]*`", "", prose(page))
-    for pattern, better in INSTEAD.items():
-        found = re.search(pattern, text, re.IGNORECASE)
-        assert not found, f"{found and found.group()!r}: write {better!r}"
+    check(prose(page), INSTEAD)
+
+
+@pytest.mark.parametrize("folder", CODE)
+def test_words_that_readers_of_code_stumbled_over(folder):
+    files = sorted((ROOT / folder).rglob("*.py"))
+    assert files
+    for file in files:
+        for line, text in texts(file):
+            check(text, IN_CODE, f"{file.relative_to(ROOT)}:{line}: ")
 
 
 def test_the_glossary_defines_terms_once_and_in_one_line():

@@ -39,7 +39,7 @@ def _target(call: Call) -> bytes:
 PLACES = {
     "in-parse": (heads, "parse", lambda data: data),
     "in-accept": (Gateway, "accept", lambda _, call: _target(call)),
-    "in-body": (client.Client, "_keep", lambda own, _: _target(own._call)),
+    "in-body": (client.Client, "_store", lambda own, _: _target(own._call)),
     "in-page": (pages.Pages, "run", lambda _, call: _target(call)),
     "in-scope": (pages, "_scope", _target),
     "in-request": (proxy.Proxy, "_request", lambda _, call: _target(call)),
@@ -48,7 +48,7 @@ PLACES = {
     "in-log": (AccessLog, "write", lambda _, __, call, ___: _target(call)),
     "in-record": (proxy.Proxy, "_record", lambda _, call: _target(call)),
     "in-expire": (Call, "expire", _target),
-    "in-expired": (client.Client, "expired", lambda own: bytes(own._buffer)),
+    "in-expired": (client.Client, "expire", lambda own: bytes(own._buffer)),
 }
 
 
@@ -63,8 +63,8 @@ def leave() -> None:
     def start_task(own: proxy.Proxy, call: Call, *others: Any) -> None:
         sound(own, call, *others)
         if LEAVES.encode() in _target(call):
-            call.client.make_room()
-            call.gone()
+            call.client.abort()
+            call.disconnected()
 
     proxy.Proxy.start_task = start_task  # type: ignore[method-assign]
 

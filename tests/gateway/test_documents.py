@@ -96,7 +96,7 @@ class TestOpenAPI:
     def test_what_is_missing_is_said(self):
         document = openapi.merge({"users": Copy(service("users")), "orders": Copy(failing=True)})
         assert document["x-missing-services"] == ["orders"]
-        assert "**orders** does not answer" in document["info"]["description"]
+        assert "**orders** is currently unavailable" in document["info"]["description"]
         assert set(document["paths"]) == {"/api/users", "/api/users/{id}"}
 
     def test_an_old_copy_stands_in_and_says_how_old_it_is(self):

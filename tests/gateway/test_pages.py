@@ -82,7 +82,7 @@ class TestHealth:
         response = gateway.ask("GET", "/health/ready")
         assert (response.status, response.json["status"]) == (200, "degraded")
         assert {name: part["status"] for name, part in response.json["parts"].items()} == {
-            "door": "up", "users": "up", "orders": "down", "payments": "down",
+            "listener": "up", "users": "up", "orders": "down", "payments": "down",
         }  # fmt: skip
 
     def test_ready_within_two_seconds_whatever_hangs(self, gateway, users):

@@ -70,7 +70,7 @@ class TestClimbs:
         ],
     )  # fmt: skip
     def test_dot_segments_however_they_are_written(self, path):
-        assert routes.climbs(path)
+        assert routes.has_dot_segments(path)
 
     @pytest.mark.parametrize(
         "path",
@@ -84,17 +84,17 @@ class TestClimbs:
         ],
     )
     def test_dots_in_names_are_just_dots(self, path):
-        assert not routes.climbs(path)
+        assert not routes.has_dot_segments(path)
 
     @given(st.lists(st.text(min_size=1, max_size=8), max_size=5), st.integers(0, 2), st.sampled_from([".", ".."]))
     def test_hidden_in_any_path_and_encoding(self, segments, times, dots):
         path = "/".join([*segments, dots, "admin"])
         for _ in range(times):
             path = quote(path, safe="/").replace(".", "%2e")
-        assert routes.climbs(path.encode())
+        assert routes.has_dot_segments(path.encode())
 
     @given(st.lists(st.text("abc.%-_~", min_size=1, max_size=8).filter(lambda s: s.strip(".")), max_size=5))
     def test_a_path_that_is_let_through_has_none(self, segments):
         path = "/".join(["", "api", "users", *segments]).encode()
-        if not routes.climbs(path):
+        if not routes.has_dot_segments(path):
             assert not {b".", b".."} & set(path.split(b"/"))

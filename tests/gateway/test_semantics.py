@@ -162,9 +162,9 @@ class TestLogOfFailures:
     @pytest.mark.parametrize(
         ("behave", "status", "reason"),
         [
-            (closes, 502, "closed_unanswered"),
+            (closes, 502, "closed_without_response"),
             (hangs, 504, "timeout"),
-            (sends(b"garbage\r\n\r\n", then="close"), 502, "broken_answer"),
+            (sends(b"garbage\r\n\r\n", then="close"), 502, "invalid_response"),
         ],
     )
     @pytest.mark.parametrize("connection", ["new", "idle"])

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.edge.bodies import Chunked
-from gateway.edge.outgoing import Kept
+from gateway.edge.outgoing import Spool
 from gateway.edge.room import Room
 from tests.gateway.clients import request, running
 from tests.gateway.large_lists import LIST
@@ -122,18 +122,18 @@ def test_are_cut_off_when_their_time_is_over(service, another_gateway):
     st.integers(0, 200),
     st.integers(0, 400),
 )
-def test_what_is_kept_comes_out_as_it_went_in(actions, most_memory, most_files):
+def test_what_is_kept_comes_out_as_it_went_in(actions, max_memory, max_files):
     """None takes something out."""
-    room = Room(most_memory=most_memory, most_files=most_files)
-    kept, put, taken = Kept(room), b"", b""
+    room = Room(max_memory=max_memory, max_files=max_files)
+    kept, put, taken = Spool(room), b"", b""
     for action in actions:
         if action is None:
             taken += kept.take()
         else:
             kept.put(action)
             put += action
-        assert room.memory <= most_memory
-        assert room.files <= most_files
+        assert room.memory <= max_memory
+        assert room.files <= max_files
         assert bool(kept) == (len(taken) < len(put))
         assert put.startswith(taken)
     if actions and actions[-1] is None:

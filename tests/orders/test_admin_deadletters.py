@@ -138,7 +138,7 @@ def test_what_the_inbox_may_have_forgotten_is_for_the_command(topic, ids, settin
     answer = login(*EVERYTHING).post(DECIDE, {**CONFIRMED, "action": "redrive", "id": [ids[0], ids[2]]}, follow=True)
 
     [done, left] = sorted(said(answer))
-    assert done.startswith("1 died longer ago than the inbox remembers (INBOX_RETENTION_HOURS)")
+    assert done.startswith("1 not redriven: they are older than INBOX_RETENTION_HOURS.")
     assert done.endswith("then use `manage.py deadletters redrive --force`.")
     assert left == "1 redriven."
     assert dead_letters.redriven(topic) == {ids[2]: 1}
@@ -150,7 +150,7 @@ def test_discarding_several_and_again(topic, ids):
     assert said(client.post(DECIDE, {**CONFIRMED, "action": "discard", "id": ids[:2]}, follow=True)) == ["2 discarded."]
     again = client.post(DECIDE, {**CONFIRMED, "action": "redrive", "id": ids[:2]}, follow=True)
 
-    assert said(again) == ["2 not redriven: somebody may have decided about them already."]
+    assert said(again) == ["2 not redriven: they may have been resolved already."]
     assert unresolved() == ids[2:]
     assert dead_letters.everything(topic) == []
     page = client.get(link(ids[0])).text
@@ -161,7 +161,7 @@ def test_discarding_several_and_again(topic, ids):
 def test_choosing_none_does_nothing(ids):
     answer = login(*EVERYTHING).post(DECIDE, {"action": "redrive"}, follow=True)
 
-    assert said(answer) == ["No dead letter was chosen."]
+    assert said(answer) == ["No dead letter was selected."]
     assert sorted(unresolved()) == sorted(ids)
 
 
@@ -231,7 +231,7 @@ def test_without_a_broker_each_page_says_so_in_time(ids, settings):
         started = time.monotonic()
         page = ask()
         assert time.monotonic() - started < 20, "a person's patience, not a command's"
-        assert (page.status_code, "Kafka does not answer" in page.text) == (503, True)
+        assert (page.status_code, "Kafka does not respond" in page.text) == (503, True)
     started = time.monotonic()
     answer = client.post(DECIDE, {**CONFIRMED, "action": "redrive", "id": ids})
     assert time.monotonic() - started < 20
@@ -268,7 +268,7 @@ class TestParkedRows:
 
     def test_are_retried(self, row):
         answer = self.decide(login("view_outboxevent", "retry_outboxevent"), "retry_parked", row)
-        assert said(answer) == ["1 will be tried again."]
+        assert said(answer) == ["1 retried."]
         row.refresh_from_db()
         assert (row.parked_at, row.parked_reason, row.discarded_at) == (None, None, None)
 

@@ -8,13 +8,13 @@ from gateway import server
 
 
 class Command(BaseCommand):
-    """Serves the gateway: one process, one event loop."""
+    """Serves the gateway with one process and one event loop."""
 
-    help = "Serve the gateway until SIGTERM; requests under way are still answered."
+    help = "Serve the gateway until SIGTERM, then complete the requests in progress."
     requires_system_checks = ()
 
     def add_arguments(self, parser: CommandParser) -> None:
-        """Where to listen."""
+        """Add the address."""
         parser.add_argument("--host", default="127.0.0.1", help="Address to listen on (127.0.0.1).")
         parser.add_argument("--port", type=int, default=8000, help="Port to listen on (8000).")
 

@@ -1,1 +1,1 @@
-"""Django's admin, as strangers may meet it: no query or id makes it fail, and passwords cannot be guessed in a row."""
+"""Django's admin, hardened: invalid queries and ids do not cause errors, and login attempts are throttled."""

@@ -3,7 +3,7 @@ from django.contrib.admin.apps import AdminConfig as DjangoAdminConfig
 
 
 class AdminConfig(AppConfig):
-    """What Django's admin lacks to stand before strangers."""
+    """The additions to Django's admin, with the table of login attempts."""
 
     name = "chassis.admin"
     label = "chassis_admin"
@@ -11,7 +11,7 @@ class AdminConfig(AppConfig):
 
 
 class DjangoAdmin(DjangoAdminConfig):
-    """Django's admin, with our site; in INSTALLED_APPS in place of `django.contrib.admin`."""
+    """Django's admin with the site of this project; in INSTALLED_APPS in place of `django.contrib.admin`."""
 
     default = False
     default_site = "chassis.admin.site.AdminSite"

@@ -1,8 +1,8 @@
-"""The admin's login form: a password may be tried some times in a row, by account and by address, then one waits.
+"""The admin's login form, which throttles failed attempts by account and by address.
 
-The attempts are rows in the service's database, so that all its processes count together. An attempt is written before
-the password is looked at: many at the same moment are many. One that is refused is not written, so that whoever goes on
-trying does not lock the account's owner out for ever.
+Attempts are rows in the service's database, so that all of its processes share the count. An attempt is stored before the
+password is checked, so that concurrent attempts count too. A throttled attempt is not stored: otherwise repeated attempts would
+lock out the account's owner indefinitely.
 """
 
 import math
@@ -18,11 +18,11 @@ from django.utils.crypto import salted_hmac
 log = structlog.get_logger(__name__)
 
 ADDRESS_FACTOR = 4
-"""An address may be that of many people: it may try as many times more."""
+"""The limit of an address is this many times that of an account, since many people may share an address."""
 
 
 class LoginForm(AdminAuthenticationForm):
-    """Django's form, throttled. `wait` is how many seconds to wait where it was refused for that."""
+    """Django's form with throttling. `wait` is the number of seconds to wait if an attempt was throttled."""
 
     wait = 0
 
@@ -42,18 +42,18 @@ class LoginForm(AdminAuthenticationForm):
 
 
 def admit(username: str, address: str) -> int:
-    """Count an attempt. Returns 0, or how many seconds to wait where there were too many."""
+    """Count an attempt. Returns 0, or the number of seconds to wait if there were too many."""
     window, most = settings.ADMIN_LOGIN_WINDOW_SECONDS, settings.ADMIN_LOGIN_ATTEMPTS
     account, address = _hashed("account", username), _hashed("address", address)
     database = settings.SERVICE_DATABASE
     with transaction.atomic(using=database), connections[database].cursor() as cursor:
-        # In this order, account before address, so that two never wait for each other.
+        # Always account before address, so that two attempts cannot deadlock.
         for kind, value in ((1, account), (2, address)):
             cursor.execute("SELECT pg_advisory_xact_lock(%s, hashtext(%s))", [kind, value])
         cursor.execute("DELETE FROM admin_login_attempts WHERE at < now() - make_interval(secs => %s)", [window])
         waits = []
         for column, value, limit in (("account", account, most), ("address", address, most * ADDRESS_FACTOR)):
-            # The oldest of the last `limit` attempts: when it is out of the window, there is room for one more.
+            # The oldest of the last `limit` attempts: when it leaves the window, another attempt is allowed.
             cursor.execute(
                 f"SELECT extract(epoch FROM at - now()) + %s FROM admin_login_attempts WHERE {column} = %s"  # noqa: S608
                 " ORDER BY at DESC OFFSET %s LIMIT 1",
@@ -67,7 +67,7 @@ def admit(username: str, address: str) -> int:
 
 
 def forget(username: str, address: str) -> None:
-    """The password was right: what this address tried on this account does not count."""
+    """Delete the attempts of this address on this account, after a correct password."""
     with connections[settings.SERVICE_DATABASE].cursor() as cursor:
         cursor.execute(
             "DELETE FROM admin_login_attempts WHERE account = %s AND address = %s",
@@ -76,5 +76,5 @@ def forget(username: str, address: str) -> None:
 
 
 def _hashed(kind: str, value: str) -> str:
-    # Neither is kept as it is: an account may be tried that is a password, typed into the wrong field.
+    # Neither is stored in plain text: a user may have typed the password into the field of the account.
     return salted_hmac(f"chassis.admin.login.{kind}", value.casefold()).hexdigest()

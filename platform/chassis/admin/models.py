@@ -1,11 +1,11 @@
-"""Attempts to log in."""
+"""Failed login attempts."""
 
 from django.db import models
 from django.db.models.functions import Now
 
 
 class LoginAttempt(models.Model):
-    """A password that was tried within the last minutes, and was not right. Account and address are hashes."""
+    """A recent login attempt with a wrong password. Account and address are hashes."""
 
     account = models.TextField()
     address = models.TextField()

@@ -1,4 +1,4 @@
-"""Lists of tables of any size: what would read a whole table to be shown is not shown."""
+"""Admin lists for tables of any size: no list reads a whole table."""
 
 from typing import Any
 
@@ -10,19 +10,19 @@ from django.http import HttpRequest
 from django.utils.functional import cached_property
 
 MOST_COUNTED = 10_000
-"""So many rows are counted exactly."""
+"""Maximum number of rows that are counted exactly."""
 
 
 class EstimatingPaginator(Paginator):  # type: ignore[type-arg]
-    """Counts no more than MOST_COUNTED rows, whatever the table's size.
+    """Counts at most MOST_COUNTED rows, whatever the size of the table.
 
-    Beyond, a whole table is as large as PostgreSQL's own estimate; of a filtered list the first MOST_COUNTED rows can be
-    turned to, and a narrower filter shows the rest.
+    Beyond that, the count of a whole table is PostgreSQL's estimate. Of a filtered list only the first MOST_COUNTED rows are
+    accessible; a narrower filter shows the rest.
     """
 
     @cached_property
     def count(self) -> int:
-        """How many rows there are to turn to."""
+        """The number of accessible rows."""
         rows: Any = self.object_list
         counted: int = rows.order_by()[:MOST_COUNTED].count()
         if counted < MOST_COUNTED or rows.query.where:
@@ -36,27 +36,27 @@ class EstimatingPaginator(Paginator):  # type: ignore[type-arg]
 
 
 class ModelAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
-    """For tables that grow. Subclasses have no `date_hierarchy` and no filter by a column's distinct values: both read all."""
+    """For tables that grow. Subclasses must not use `date_hierarchy` or filters by distinct values, which read the whole table."""
 
     paginator = EstimatingPaginator
     show_full_result_count = False
 
 
 class ReadOnlyAdmin(ModelAdmin):
-    """Shows rows: none is added, changed or deleted here. The subclass says where they come from, and what changes them."""
+    """Shows rows, but cannot add, change or delete them. Subclasses may have actions of their own."""
 
     def has_add_permission(self, request: HttpRequest) -> bool:
-        """Nobody."""
+        """Return False: no user can add rows."""
         return False
 
     def has_change_permission(self, request: HttpRequest, obj: object = None) -> bool:
-        """Nobody."""
+        """Return False: no user can change rows."""
         return False
 
     def has_delete_permission(self, request: HttpRequest, obj: object = None) -> bool:
-        """Nobody."""
+        """Return False: no user can delete rows."""
         return False
 
     def may(self, request: HttpRequest, action: str) -> bool:
-        """Whether the user has the model's permission for an action of the subclass's own."""
+        """Whether the user has the model's permission for an action of the subclass."""
         return request.user.has_perm(f"{self.opts.app_label}.{get_permission_codename(action, self.opts)}")

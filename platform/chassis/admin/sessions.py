@@ -1,4 +1,4 @@
-"""Sessions in the database (SESSION_ENGINE), of which only a key that Django could have made is looked up."""
+"""Database sessions (SESSION_ENGINE) that look up only valid session keys."""
 
 import re
 
@@ -8,7 +8,7 @@ _KEY = re.compile(r"[a-z0-9]{8,40}")
 
 
 class SessionStore(db.SessionStore):
-    """Django's. A cookie may hold anything, NUL included, which PostgreSQL refuses."""
+    """Django's session store, with a strict check of the key: a cookie may contain a NUL character, which PostgreSQL rejects."""
 
     def _validate_session_key(self, key: str | None) -> bool:
         return key is not None and _KEY.fullmatch(key) is not None

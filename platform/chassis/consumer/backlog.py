@@ -111,7 +111,7 @@ class Backlog:
             offsets.committable = self._committed[partition] = offset
 
     def skip(self, partition: Partition, offset: int) -> bool:
-        """Nothing more of a partition before this offset will be received. Returns whether all before it is finished."""
+        """Note that no more records before this offset will be received. Returns whether all before it are finished."""
         offsets = self._offsets.setdefault(partition, PartitionOffsets())
         offsets.add(offset - 1)
         offsets.finish(offset - 1)

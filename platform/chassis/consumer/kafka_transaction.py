@@ -137,9 +137,9 @@ class KafkaTransaction:
         refused: list[str] = []
 
         def done(failed: FailedRecord, error: KafkaError | None, _: Message | None) -> None:
-            if error is not None and error.code() in clients.TOPIC_REFUSES:
+            if error is not None and error.code() in clients.TOPIC_ERRORS:
                 refused.append(f"{error.name()}: {error.str()}")
-                if error.code() in clients.REFUSED_FOR_GOOD:
+                if error.code() in clients.PERMANENT_ERRORS:
                     self._shortened.add(failed.id)
 
         for failed in dead:
@@ -177,6 +177,6 @@ class KafkaTransaction:
                     self._producer.send_offsets(positions, self._consumer.consumer_group_metadata())
         except KafkaException as exception:
             error = exception.args[0]
-            if error.code() in clients.REFUSED_FOR_GOOD:
+            if error.code() in clients.PERMANENT_ERRORS:
                 raise EventRefused(f"{error.name()}: {error.str()}") from exception
             raise DependencyDown(error.str()) from exception

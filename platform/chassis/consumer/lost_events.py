@@ -36,7 +36,7 @@ INSTRUCTION = (
 class LostEvents:
     """Watches the partitions of one consumer. `accept`: continue, even if CONSUMER_ON_LOST_EVENTS is `wait`.
 
-    `skip` is `Backlog.skip`. Events of the partition that are in memory are older than the lost ones, and still to be handled.
+    `skip` is `Backlog.skip`. Events of the partition in memory are older than the lost ones, and must still be processed.
     """
 
     def __init__(

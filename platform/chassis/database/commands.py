@@ -1,4 +1,4 @@
-"""Django's own commands take `--database default`; a service has no such database, but its own."""
+"""Django's commands use the alias `default`; a service has no such database, only its own."""
 
 from typing import Any
 
@@ -7,7 +7,7 @@ from django.core.management.base import CommandError, CommandParser
 
 
 class OnServiceDatabase:
-    """Mixin for a Django command: `--database` is the service's alias unless said otherwise."""
+    """Mixin for a Django command: the default of `--database` is the service's alias."""
 
     def create_parser(self, *args: Any, **kwargs: Any) -> CommandParser:
         """The command's parser, with the alias of the running service as the default."""
@@ -16,7 +16,7 @@ class OnServiceDatabase:
         return parser
 
     def execute(self, *args: Any, **options: Any) -> str | None:
-        """Run the command. Raises CommandError in a service that has no database."""
+        """Run the command. Raises CommandError in a service without a database."""
         if settings.SERVICE_DATABASE is None:
-            raise CommandError(f"{settings.SERVICE_NAME} has no database: there is nothing to do for this command.")
+            raise CommandError(f"{settings.SERVICE_NAME} has no database, which this command requires.")
         return super().execute(*args, **options)  # type: ignore[misc,no-any-return]

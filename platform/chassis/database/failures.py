@@ -1,15 +1,15 @@
-"""Whether a database error is about the database and not about what was asked of it: then it is worth asking again later."""
+"""Whether a database error is about the database and not about the statement, so that a later retry may succeed."""
 
 from django.conf import settings
 from django.db import DatabaseError, InterfaceError, OperationalError, connections
 
 UNAVAILABLE = ("08", "28", "40", "53", "55", "57", "58")
-"""SQLSTATE classes that say nothing about the statement: connection, credentials, serialization, resources, locks, operator,
-system. https://www.postgresql.org/docs/current/errcodes-appendix.html"""
+"""SQLSTATE classes that are not related to the statement: connection, credentials, serialization, resources, locks, operator
+intervention, system errors. https://www.postgresql.org/docs/current/errcodes-appendix.html"""
 
 READ_ONLY = "25006"
-"""The server takes no writes: a failover is under way, or its disk is being saved. Of class 25 this one only: the others
-say that the program has lost track of its transaction."""
+"""The server is read-only: a failover is in progress, or it is protected from a full disk. It is the only code of class 25 here;
+the others are programming errors."""
 
 STATEMENT_TIMEOUT = "57014"
 IDLE_TIMEOUT = "25P03"
@@ -17,24 +17,24 @@ LOCK_TIMEOUT = "55P03"
 
 
 def sqlstate(error: BaseException) -> str:
-    """PostgreSQL's code for a Django database error; empty where the server gave none, as when it could not be reached."""
+    """PostgreSQL's code for a Django database error; empty if there is none, for example if the server was unreachable."""
     return getattr(error.__cause__, "sqlstate", None) or ""
 
 
 def is_statement_timeout(error: BaseException) -> bool:
-    """Whether PostgreSQL ended a statement for its time: a slow database, or a statement that asks too much of it."""
+    """Whether PostgreSQL cancelled a statement because of `statement_timeout`: the database or the statement is slow."""
     return isinstance(error, DatabaseError) and sqlstate(error) == STATEMENT_TIMEOUT
 
 
 def is_idle_timeout(error: BaseException) -> bool:
-    """Whether PostgreSQL ended the session as its transaction was idle: the program did something else for too long."""
+    """Whether PostgreSQL terminated the session because its transaction was idle for too long."""
     return isinstance(error, DatabaseError) and sqlstate(error) == IDLE_TIMEOUT
 
 
 def is_unavailable(error: BaseException) -> bool:
-    """Whether the database cannot do now what it could do later; both timeouts included.
+    """Whether a later retry may succeed; this includes both timeouts.
 
-    The code decides, not the class of the exception: a value that is too large for an index is an OperationalError too.
+    The code is decisive, not the class of the exception: a value that is too large for an index is an OperationalError too.
     """
     if not isinstance(error, DatabaseError | InterfaceError):
         return False
@@ -43,10 +43,10 @@ def is_unavailable(error: BaseException) -> bool:
     return isinstance(error, OperationalError | InterfaceError)
 
 
-def let_go() -> None:
-    """Close this thread's connection, so that the next one is made to whatever server is the right one then.
+def close_connection() -> None:
+    """Close this thread's connection, so that the next one reaches the current primary.
 
-    One that has become read-only in a failover still answers, and so looks healthy for ever.
+    A connection to a server that became read-only in a failover still responds, and would be reused indefinitely.
     """
     connection = connections[settings.SERVICE_DATABASE]
     if not connection.in_atomic_block:

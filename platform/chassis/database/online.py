@@ -1,4 +1,4 @@
-"""Schema changes while the service runs: a lock that cannot be had soon is asked for again, and nobody queues behind it."""
+"""Online schema changes: locks are requested with a timeout and retried, so that no other transaction queues behind them."""
 
 import time
 from typing import Any
@@ -12,10 +12,10 @@ LOCK_NOT_AVAILABLE = "55P03"
 
 
 def briefly(schema_editor: Any, sql: str) -> None:
-    """Run statements in one transaction that waits at most LOCK_TIMEOUT for each lock; up to TRIES times.
+    """Run statements in one transaction that waits at most LOCK_TIMEOUT for each lock; retry up to TRIES times.
 
-    A strong lock that waits holds up everybody who comes after it, for as long as the oldest transaction takes. Needs a
-    migration with `atomic = False`. Raises OperationalError when a transaction is in the way for all that time.
+    A waiting strong lock blocks all later transactions, for as long as the oldest transaction runs. Requires a migration with
+    `atomic = False`. Raises OperationalError if every attempt times out.
     """
     connection = schema_editor.connection
     for left in reversed(range(TRIES)):
@@ -32,7 +32,7 @@ def briefly(schema_editor: Any, sql: str) -> None:
 
 
 def run_briefly(sql: str, reverse_sql: str) -> RunPython:
-    """`RunSQL` for statements that need a strong lock for a moment."""
+    """`RunSQL` for statements that need a strong lock briefly."""
     return RunPython(
         lambda _, schema_editor: briefly(schema_editor, sql),
         lambda _, schema_editor: briefly(schema_editor, reverse_sql),

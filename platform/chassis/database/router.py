@@ -1,4 +1,4 @@
-"""Which database a model lives in: the one of the service that runs."""
+"""The database router: all models are in the database of the running service."""
 
 from typing import Any
 
@@ -7,7 +7,7 @@ from django.db.models import Model
 
 
 class ServiceRouter:
-    """Sends every query to the service's own database alias, and to no other."""
+    """Routes every query to the database alias of the service."""
 
     def db_for_read(self, model: type[Model], **hints: Any) -> str:
         """The alias of the running service."""
@@ -18,5 +18,5 @@ class ServiceRouter:
         return str(settings.SERVICE_DATABASE)
 
     def allow_migrate(self, db: str, app_label: str, **hints: Any) -> bool:
-        """A service's tables are made in its own database only; those of the chassis and of Django in each."""
+        """Create a service's tables only in its own database; those of the chassis and of Django in each."""
         return app_label == db or app_label not in settings.DATABASES

@@ -1,7 +1,7 @@
-"""Each session has the parameters that the service relies on (DATABASE_SESSION), whatever stands in between.
+"""Database sessions: each has the parameters that the service requires (DATABASE_SESSION), with or without a pooler.
 
-A direct connection brings them itself. Behind a pooler in transaction mode each transaction may be in another session, so
-they are defaults of the role, set by `manage.py migrate`. Either way they are looked at when a connection is made.
+A direct connection sets them at startup. Behind a pooler in transaction mode, each transaction may run in a different session,
+so they are defaults of the role, which `manage.py migrate` sets. In both cases they are checked on each new connection.
 """
 
 from typing import Any
@@ -15,17 +15,17 @@ MILLISECONDS = "(extract(epoch FROM current_setting(%s)::interval) * 1000)::bigi
 
 
 class WrongSession(OperationalError):
-    """A database session has other parameters than DATABASE_SESSION: a database that cannot be used as it is."""
+    """A database session does not have the parameters in DATABASE_SESSION, so the database cannot be used."""
 
 
 class Pooled(ImproperlyConfigured):
-    """A pooler stands between this process and PostgreSQL, where a session of its own is needed."""
+    """The connection leads through a pooler, although this process requires its own session."""
 
 
 def check(*, connection: BaseDatabaseWrapper, **_: Any) -> None:
     """Compare the session of a new connection with DATABASE_SESSION, in one statement.
 
-    A receiver of `connection_created`. Raises WrongSession, and closes the connection, so that nobody uses it.
+    A receiver of `connection_created`. Raises WrongSession, and closes the connection, so that it is not used.
     """
     try:
         found = _found(connection)
@@ -39,11 +39,11 @@ def check(*, connection: BaseDatabaseWrapper, **_: Any) -> None:
 
 
 def _found(connection: BaseDatabaseWrapper) -> dict[str, str]:
-    from psycopg import Cursor  # only where there is a database
+    from psycopg import Cursor  # only in a service with a database
 
     names = list(settings.DATABASE_SESSION)
     asked = ", ".join("current_setting(%s)" if name == "timezone" else MILLISECONDS for name in names)
-    # psycopg's own cursor: this is neither a query of the request nor a span of its trace.
+    # psycopg's own cursor, so that this is not counted or traced as a query of the request.
     with connection.wrap_database_errors, Cursor(connection.connection) as cursor:
         row = cursor.execute(f"SELECT {asked}".encode(), names).fetchone()
     assert row is not None
@@ -56,7 +56,7 @@ def _explain(wrong: dict[str, str]) -> str:
         hint = "run `manage.py migrate`, which sets them for the role, then RECONNECT in PgBouncer's console"
     else:
         hint = f"if it leads through a pooler, set {_variable(direct=True)} too"
-    return f"sessions of {_variable()} have other parameters than this service needs ({differs}): {hint}"
+    return f"sessions of {_variable()} do not have the required parameters ({differs}): {hint}"
 
 
 def _is_pooled() -> bool:
@@ -65,17 +65,16 @@ def _is_pooled() -> bool:
 
 
 def _variable(*, direct: bool | None = None) -> str:
-    """The variable that holds the address of this process's connection, or that of a direct one."""
+    """The name of the variable with the URL of this process's connection, or of a direct one."""
     if direct is None:
         direct = bool(settings.DATABASE_DIRECT) and not _is_pooled()
     return f"{settings.SERVICE_NAME}_DATABASE_{'DIRECT_' if direct else ''}URL".upper()
 
 
 def check_at_start() -> None:
-    """Make one connection and look at it, so that a wrong configuration ends the start.
+    """Check one connection at startup, so that the process does not start with an invalid configuration.
 
-    A database that is away is no reason to end: it is waited for, and looked at when it is there. Raises
-    ImproperlyConfigured.
+    If the database is down, the process starts and waits for it, and checks it on connecting. Raises ImproperlyConfigured.
     """
     if settings.SERVICE_DATABASE is None:
         return
@@ -87,22 +86,22 @@ def check_at_start() -> None:
     except DatabaseError as error:
         if "unsupported startup parameter" in str(error):
             raise ImproperlyConfigured(
-                f"{_variable()} leads through a pooler, which refuses the parameters of our sessions: set"
+                f"{_variable()} leads through a pooler, which rejects session parameters: set"
                 f" {_variable(direct=True)} to the same database without it (docs/runbook.md, A pooler)"
             ) from None
     finally:
         connection.close()
 
 
-def go_direct() -> None:
-    """Have this process's connections go past the pooler, if there is one: for what needs a session of its own."""
+def bypass_pooler() -> None:
+    """Let this process's connections bypass the pooler, if there is one, since it requires its own session."""
     if settings.DATABASE_DIRECT:
         connections[settings.SERVICE_DATABASE].close()
         connections.settings[settings.SERVICE_DATABASE].update(settings.DATABASE_DIRECT)
 
 
 def require_direct(connection: BaseDatabaseWrapper) -> None:
-    """Make sure that PostgreSQL itself is at the other end: a pooler answers with the id of another process than it named.
+    """Check that the connection is direct: a pooler reports a different backend id on connecting than the session has.
 
     Raises Pooled.
     """
@@ -117,8 +116,8 @@ def require_direct(connection: BaseDatabaseWrapper) -> None:
 
 
 def set_role_defaults(connection: BaseDatabaseWrapper) -> None:
-    """Make DATABASE_SESSION the defaults of our role in this database: every session that begins from now on has them."""
-    from psycopg import sql  # only where there is a database
+    """Set DATABASE_SESSION as the defaults of the current role in this database, for all new sessions."""
+    from psycopg import sql  # only in a service with a database
 
     with connection.cursor() as cursor:
         cursor.execute("SELECT current_database()")

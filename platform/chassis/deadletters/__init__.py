@@ -1,1 +1,1 @@
-"""Dead letters: their record, reading them, and redriving them."""
+"""Dead letters: writing, reading and redriving them."""

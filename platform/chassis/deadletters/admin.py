@@ -1,4 +1,4 @@
-"""Dead letters in Django's admin: they are read from Kafka, and decided about by the same functions as the command's."""
+"""Dead letters in Django's admin: read from Kafka, and redriven or discarded by the same functions as the command uses."""
 
 from typing import Any
 
@@ -19,7 +19,7 @@ from chassis.messaging.models import DeadLetter
 from chassis.runtime.failures import DependencyDown
 
 NEWEST = 1_000
-"""So many records of each partition of a dead-letter topic are looked at; the command looks at all."""
+"""Maximum number of records to read from each partition of a dead-letter topic; the command reads all."""
 
 SHOWN = 500
 LOOK_SECONDS = 2.0
@@ -28,13 +28,13 @@ DECIDE_SECONDS = 20.0
 ACTIONS: dict[str, Action] = {"redrive": "redriven", "discard": "discarded"}
 
 QUESTIONS = {
-    "redrive": "These go back to their topics, behind what has come there since, and are handled again:",
-    "discard": "Nobody will handle these any more, and they leave the list:",
+    "redrive": "These are sent to their original topics again, after later events, and are processed again:",
+    "discard": "These will not be processed, and are removed from the list:",
 }
 
 
 class FilterForm(forms.Form):
-    """What narrows the list."""
+    """The filters of the list."""
 
     topic = forms.ChoiceField(required=False)
     reason = forms.ChoiceField(required=False, choices=[("", "any reason"), *((r, r) for r in REASONS)])
@@ -49,7 +49,7 @@ class FilterForm(forms.Form):
         topics.choices = [("", "any topic"), *((topic, topic) for topic in sorted(sources().values()))]
 
     def wanted(self) -> Wanted:
-        """The filter that was filled in."""
+        """The filter that the form describes."""
 
         def one(name: str) -> frozenset[str]:
             value = self.cleaned_data[name]
@@ -67,13 +67,13 @@ class FilterForm(forms.Form):
 
 @admin.register(DeadLetter)
 class DeadLetterAdmin(ReadOnlyAdmin):
-    """A list with filters, a page for each letter, and two buttons. Nothing of it is stored in the database.
+    """A list with filters, a page for each dead letter, and two buttons. Nothing is stored in the database.
 
-    They come from events, Kafka deletes them, and what is in an event is not changed here.
+    Dead letters cannot be added, changed or deleted here: consumers write them, and Kafka's retention deletes them.
     """
 
     def get_urls(self) -> list[Any]:
-        """The list, the decision about some of it, and one letter; none of a model's other pages."""
+        """The list, the confirmation page, and the page of one dead letter, instead of a model's usual pages."""
         view = self.admin_site.admin_view
         return [
             path("", view(self.changelist_view), name="messaging_deadletter_changelist"),
@@ -82,7 +82,7 @@ class DeadLetterAdmin(ReadOnlyAdmin):
         ]
 
     def has_module_permission(self, request: HttpRequest) -> bool:
-        """Only a service that consumes something has dead letters."""
+        """Only a service that consumes events has dead letters."""
         return bool(sources()) and super().has_module_permission(request)
 
     def _context(self, request: HttpRequest, **more: Any) -> dict[str, Any]:
@@ -90,7 +90,7 @@ class DeadLetterAdmin(ReadOnlyAdmin):
         return {**self.admin_site.each_context(request), "opts": self.opts, "may": may, **more}
 
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
-        """The newest letters that nobody has decided about, newest first. 503 when Kafka does not answer in 2 s."""
+        """The newest unresolved dead letters, newest first. 503 if Kafka does not respond within 2 s."""
         if not self.has_view_permission(request):
             raise PermissionDenied
         form = FilterForm(request.GET)
@@ -109,7 +109,7 @@ class DeadLetterAdmin(ReadOnlyAdmin):
         return TemplateResponse(request, "admin/messaging/deadletter/list.html", context, status=status)
 
     def letter_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
-        """All about one letter, and what was decided about it."""
+        """One dead letter in full, and its resolution."""
         if not self.has_view_permission(request):
             raise PermissionDenied
         try:
@@ -120,7 +120,7 @@ class DeadLetterAdmin(ReadOnlyAdmin):
             context = self._context(request, title="Dead letter", down=str(error))
             return TemplateResponse(request, "admin/messaging/deadletter/letter.html", context, status=503)
         if letter is None:
-            raise Http404("Not among the newest: `manage.py deadletters show` finds every one.")
+            raise Http404("Not among the newest dead letters: `manage.py deadletters show` finds all of them.")
         context = self._context(
             request,
             title="Dead letter",
@@ -133,7 +133,7 @@ class DeadLetterAdmin(ReadOnlyAdmin):
         return TemplateResponse(request, "admin/messaging/deadletter/letter.html", context)
 
     def decide_view(self, request: HttpRequest) -> HttpResponse:
-        """Redrive or discard the letters whose ids were posted, in the name of whoever is logged in, once he has confirmed it."""
+        """Redrive or discard the dead letters with the posted ids, in the user's name, after a confirmation."""
         if request.method != "POST":
             return HttpResponseNotAllowed(["POST"])
         action = request.POST.get("action", "")
@@ -141,7 +141,7 @@ class DeadLetterAdmin(ReadOnlyAdmin):
             raise PermissionDenied
         ids = frozenset(request.POST.getlist("id")[:SHOWN])
         if not ids:
-            messages.warning(request, "No dead letter was chosen.")
+            messages.warning(request, "No dead letter was selected.")
         elif "confirmed" not in request.POST:
             return self._ask(request, action, ids)
         else:
@@ -149,14 +149,14 @@ class DeadLetterAdmin(ReadOnlyAdmin):
         return redirect("admin:messaging_deadletter_changelist")
 
     def _ask(self, request: HttpRequest, action: str, ids: frozenset[str]) -> HttpResponse:
-        """What would be done, to be confirmed."""
+        """The confirmation page."""
         try:
             store = Store(Patience(LOOK_SECONDS, LOOK_SECONDS), newest=NEWEST)
             letters = list(store.unresolved(Wanted(ids=ids)))
         except (DependencyDown, NoTopic) as error:
             messages.error(request, f"{error}. Nothing was done.")
             return redirect("admin:messaging_deadletter_changelist")
-        unseen = sorted(ids - {letter.id for letter in letters})  # decided about meanwhile, or not among the newest
+        unseen = sorted(ids - {letter.id for letter in letters})  # resolved meanwhile, or not among the newest
         context = self._context(
             request,
             title=f"{action.capitalize()} dead letters",
@@ -171,22 +171,22 @@ class DeadLetterAdmin(ReadOnlyAdmin):
         by = request.user.get_username()
         result = redrive.Result()
         try:
-            Store(Patience(LOOK_SECONDS, LOOK_SECONDS), newest=0)  # is anybody there?
+            Store(Patience(LOOK_SECONDS, LOOK_SECONDS), newest=0)  # fails early if Kafka does not respond
             patience = Patience(DECIDE_SECONDS, DECIDE_SECONDS)
             redrive.Run(action=action, wanted=Wanted(ids=ids), by=by, patience=patience, result=result).run()
         except (DependencyDown, NoTopic) as error:
-            messages.error(request, f"{error}. Look again before you repeat it.")
+            messages.error(request, f"{error}. Check the list before you repeat this.")
         except Fenced:
-            messages.error(request, "Another run about dead letters is under way; try again when it is done.")
+            messages.error(request, "Dead letters are being redriven or discarded elsewhere; try again afterwards.")
         else:
             if result.forgotten:
                 messages.warning(
                     request,
-                    f"{len(result.forgotten)} died longer ago than the inbox remembers (INBOX_RETENTION_HOURS): look at their"
-                    " aggregates, then use `manage.py deadletters redrive --force`.",
+                    f"{len(result.forgotten)} not {action}: they are older than INBOX_RETENTION_HOURS. Check their aggregates,"
+                    " then use `manage.py deadletters redrive --force`.",
                 )
             if gone := len(ids) - len(result.done) - len(result.refused) - len(result.forgotten):
-                messages.warning(request, f"{gone} not {action}: somebody may have decided about them already.")
+                messages.warning(request, f"{gone} not {action}: they may have been resolved already.")
         if result.done:
             messages.success(request, f"{len(result.done)} {action}.")
         for letter_id, reason in result.refused.items():

@@ -1,4 +1,4 @@
-"""Dead letters: an event that nobody could handle, kept whole, with all that is needed to understand and redrive it."""
+"""The record of a dead letter: the original record, with everything that is needed to understand and redrive it."""
 
 import traceback
 import uuid
@@ -20,25 +20,25 @@ PREFIX = "deadletter-"
 LONGEST_ERROR = 2_000
 LONGEST_TRACEBACK = 8_000
 LONGEST_OTHER = 300
-"""In characters, and in twice as many bytes: with them a letter of any record fits its topic, see `sizes.DIAGNOSTICS`."""
+"""Limits in characters, and twice as many bytes, so that the dead letter of any record fits: see `sizes.DIAGNOSTICS`."""
 
 REDRIVEN = PREFIX + "redriven"
-"""On an event that was redriven: the dead letter's id."""
+"""Header of a redriven event: the id of the dead letter."""
 REDRIVEN_FOR = PREFIX + "redriven-for"
-"""On an event that was redriven: the consumer group that could not handle it. No other group has any use for it."""
+"""Header of a redriven event: the consumer group that could not process it, and for which alone it is redriven."""
 
 
 def is_for_us(record: Record) -> bool:
-    """Whether the running service is to handle this record: not if it was redriven for another group.
+    """Whether the running service must process this record, which is not the case if it was redriven for another group.
 
-    The others have met it as it came first, and may have forgotten that by now: dead letters outlive the inbox.
+    Other groups received the original record. Their inboxes may no longer contain it, since dead letters outlive the inbox.
     """
     redriven_for = record.header(REDRIVEN_FOR)
     return redriven_for is None or redriven_for == names.group()
 
 
 def without_diagnostics(headers: Headers) -> Headers:
-    """The headers of a dead letter without its traceback, and with the beginning of its error only."""
+    """Remove the traceback from the headers of a dead letter, and truncate its error."""
     error, trace = f"{PREFIX}error", f"{PREFIX}traceback"
     kept = [(name, value) for name, value in headers if name != trace]
     return [(name, _first(value or b"", LONGEST_OTHER) if name == error else value) for name, value in kept]
@@ -46,7 +46,7 @@ def without_diagnostics(headers: Headers) -> Headers:
 
 @dataclass(frozen=True, slots=True)
 class FailedRecord:
-    """A record that could not be processed, and why: what a dead letter is made of."""
+    """A record that could not be processed, and the error: the content of a dead letter."""
 
     record: Record
     error: BaseException
@@ -54,7 +54,7 @@ class FailedRecord:
 
     @property
     def id(self) -> str:
-        """The same for the same death: a repeat after a crash is recognised."""
+        """The id of the dead letter. It is deterministic, so that a duplicate that a crash causes is recognised."""
         r = self.record
         return str(
             uuid.uuid5(NAMESPACE, f"{settings.SERVICE_NAME}/{r.topic}/{r.partition}/{r.offset}/{r.timestamp_ms}")
@@ -62,7 +62,7 @@ class FailedRecord:
 
     @property
     def reason(self) -> str:
-        """One of few words: unreadable, timeout, crash, handler."""
+        """The reason: `unreadable`, `timeout`, `crash` or `handler`."""
         if isinstance(self.error, Unreadable):
             return "unreadable"
         if isinstance(self.error, Crashed):
@@ -70,12 +70,12 @@ class FailedRecord:
         return "timeout" if isinstance(self.error, HandlerTimeout) else "handler"
 
     def headers(self) -> Headers:
-        """The record's own headers, unchanged, and ours behind them. Where it died before, only the last death counts.
+        """The record's own headers, unchanged, followed by those of dead-lettering, which replace earlier ones.
 
-        Ours take `sizes.DIAGNOSTICS` bytes at most, whatever was raised.
+        The added headers take at most `sizes.DIAGNOSTICS` bytes, whatever was raised.
         """
         r = self.record
-        ours = {
+        added = {
             "id": self.id,
             "reason": self.reason,
             "error": privacy.scrub(f"{type(self.error).__name__}: {exceptions.message(self.error)}")[:LONGEST_ERROR],
@@ -89,13 +89,13 @@ class FailedRecord:
             "at": datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
         }
         if before := r.header(PREFIX + "redriven"):
-            ours["redriven-from"] = before
+            added["redriven-from"] = before
         kept = [(name, value) for name, value in r.headers if not name.startswith(PREFIX)]
-        return kept + [(PREFIX + name, _bytes(name, text)) for name, text in ours.items()]
+        return kept + [(PREFIX + name, _bytes(name, text)) for name, text in added.items()]
 
 
 def _bytes(name: str, text: str) -> bytes:
-    """Of a traceback the end tells most."""
+    """Encode and truncate a header value. A traceback is truncated at its beginning, since its end is the most useful part."""
     encoded = text.encode("utf-8", "backslashreplace")
     if name == "traceback":
         return encoded[-2 * LONGEST_TRACEBACK :].decode("utf-8", "ignore").encode()
@@ -103,13 +103,13 @@ def _bytes(name: str, text: str) -> bytes:
 
 
 def _first(encoded: bytes, most: int) -> bytes:
-    """So many bytes at most, and no half character."""
+    """Truncate UTF-8 text to this many bytes, at a character boundary."""
     return encoded[:most].decode("utf-8", "ignore").encode()
 
 
 def _traceback(error: BaseException) -> str:
-    """Where it was raised: lines of code, no values."""
+    """The traceback of an error: lines of code, without values."""
     try:
         return "".join(traceback.format_exception(error, chain=False))
-    except Exception:  # noqa: BLE001  one that cannot say what it is
+    except Exception:  # noqa: BLE001  formatting a foreign exception may raise anything
         return "".join(traceback.format_tb(error.__traceback__))

@@ -1,9 +1,9 @@
-"""Deciding about dead letters: back to the topic that they came from, or done with; each exactly once.
+"""Redriving dead letters to their original topics, or discarding them; each exactly once.
 
-What is written about a letter, its event on the original topic and the resolution on the dead-letter topic, is one Kafka
-transaction, under a name of which there is one a group. Whoever begins takes that name, which ends what others had open
-and fences them off; only then it reads what is left to decide. So it is once each, also after kill -9 in the middle, and
-when two run at once. See docs/adr/0017-redrive.md.
+For each dead letter, the event on the original topic and the resolution on the dead-letter topic are written in one Kafka
+transaction, under a transactional id that exists once per group. A run first takes over that id, which aborts the open
+transactions of other runs and fences them, and only then reads the unresolved dead letters. So each is resolved once, also
+after kill -9, and if two runs are concurrent. See docs/adr/0017-redrive.md.
 """
 
 import os
@@ -28,28 +28,28 @@ from chassis.runtime.retries import RetryPolicy
 log = structlog.get_logger(__name__)
 
 BATCH = 100
-"""Most letters in one transaction; while it is open, readers of the original topic wait."""
+"""Maximum number of dead letters in one transaction; while it is open, readers of the original topic wait."""
 
 TICKS = 10
-"""With a rate, so many transactions a second at most, so that it is smooth."""
+"""Maximum number of transactions per second if there is a rate limit, so that the rate is even."""
 
 FENCED_AGAIN = RetryPolicy(attempts=8, base=0.5, cap=8.0)
-"""For a run that another one took over: it stands back for a moment and goes on with what is then left."""
+"""For a run that was fenced by another one: it waits, and then continues with the remaining dead letters."""
 
 
 def whoami() -> str:
-    """The operating system's name of whoever runs this process."""
+    """The name of the operating system's user that runs this process."""
     try:
         return pwd.getpwuid(os.getuid()).pw_name
-    except KeyError:  # in a container a user may be but a number
+    except KeyError:  # in a container, a user may have no name
         return f"uid {os.getuid()}"
 
 
 def is_forgotten(letter: StoredDeadLetter) -> bool:
-    """Whether the event died so long ago that the service's inbox may have forgotten it.
+    """Whether the event was dead-lettered so long ago that the service's inbox may no longer contain it.
 
-    A consumer that ended between a death and its offset tries the event once more, and may have handled it then: within
-    INBOX_RETENTION_HOURS the inbox knows that, and a redrive changes nothing. Later nobody does.
+    A consumer that was killed between writing a dead letter and committing its offset tries the event again, and may have
+    processed it then. Within INBOX_RETENTION_HOURS the inbox recognises this, and a redrive has no effect.
     """
     if not settings.SERVICE_DATABASE or letter.died_at is None:
         return False
@@ -58,62 +58,62 @@ def is_forgotten(letter: StoredDeadLetter) -> bool:
 
 @dataclass(slots=True)
 class Result:
-    """What became of a run."""
+    """The result of a run."""
 
     done: list[str] = field(default_factory=list)
-    """Ids of the letters that were decided about."""
+    """Ids of the dead letters that were resolved."""
     refused: dict[str, str] = field(default_factory=dict)
-    """Ids of those that the broker would not take back, and why; nothing was decided about them."""
+    """Ids of those that the broker refused, and why; they remain unresolved."""
     forgotten: list[str] = field(default_factory=list)
-    """Ids of those that died before the inbox's memory begins; nothing was decided about them."""
+    """Ids of those that are older than the inbox's retention time; they remain unresolved."""
     stopped: bool = False
     """Whether it was told to stop before the end."""
 
 
 @dataclass(kw_only=True)
 class Run:
-    """One redrive, or one discarding, of the wanted letters by a person."""
+    """A run that redrives or discards the wanted dead letters."""
 
     action: Action
     wanted: Wanted
     by: str
     rate: float | None = None
-    """Most letters a second; None is no limit."""
+    """Maximum number of dead letters per second; None is no limit."""
     limit: int | None = None
-    """Most letters in all."""
+    """Maximum number of dead letters."""
     force: bool = False
-    """Also redrive what died before the inbox's memory begins (see `is_forgotten`)."""
+    """Also redrive those that are older than the inbox's retention time (see `is_forgotten`)."""
     patience: Patience
     stop: Callable[[], object] = lambda: False
     result: Result = field(default_factory=Result)
 
     def run(self) -> Result:
-        """Decide about all of them.
+        """Redrive or discard all of them.
 
-        Raises DependencyDown when Kafka does not answer, and Fenced when other runs keep taking over; either way what
-        was decided stays so, and another run goes on with what is left.
+        Raises DependencyDown if Kafka does not respond, and Fenced if other runs keep taking over. In both cases, the dead
+        letters resolved so far remain resolved, and another run continues with the rest.
         """
         tries = 0
         while True:
             before = len(self.result.done)
             try:
-                self._go()
+                self._run_once()
             except Fenced:
                 tries = 1 if len(self.result.done) > before else tries + 1
                 delay = FENCED_AGAIN.delay(tries)
                 if delay is None:
                     raise
-                log.info("another run about dead letters took over, will go on after it", retry_in=round(delay, 1))
+                log.info("another run took over, will continue after it", retry_in=round(delay, 1))
                 self._sleep_until(time.monotonic() + delay)
             else:
                 return self.result
 
-    def _go(self) -> None:
+    def _run_once(self) -> None:
         with Writer(names.redrive_id(), self.patience) as writer:
             letters = (
                 letter
                 for letter in Store(self.patience, settled=True).unresolved(self.wanted)
-                if letter.id not in self.result.refused and not self._is_left(letter)
+                if letter.id not in self.result.refused and not self._is_skipped(letter)
             )
             begun, already = time.monotonic(), len(self.result.done)
             while not self._stopped() and (batch := list(islice(letters, self._room()))):
@@ -121,19 +121,19 @@ class Run:
                 if self.rate:
                     self._sleep_until(begun + (len(self.result.done) - already) / self.rate)
 
-    def _is_left(self, letter: StoredDeadLetter) -> bool:
-        left = self.action == "redriven" and not self.force and is_forgotten(letter)
-        if left and letter.id not in self.result.forgotten:
+    def _is_skipped(self, letter: StoredDeadLetter) -> bool:
+        skipped = self.action == "redriven" and not self.force and is_forgotten(letter)
+        if skipped and letter.id not in self.result.forgotten:
             self.result.forgotten.append(letter.id)
-        return left
+        return skipped
 
     def _room(self) -> int:
-        """How many letters the next transaction may hold."""
+        """How many dead letters the next transaction may contain."""
         size = BATCH if not self.rate else max(1, min(BATCH, int(self.rate / TICKS)))
         return size if self.limit is None else min(size, self.limit - len(self.result.done))
 
     def _decide(self, writer: Writer, batch: list[StoredDeadLetter]) -> None:
-        """One transaction; once more without it if the broker refuses one of them."""
+        """Write one transaction; if the broker refuses one of its dead letters, repeat it without that one."""
         now = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
         while batch:
             owners: list[StoredDeadLetter] = []

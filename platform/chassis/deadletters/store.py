@@ -1,7 +1,7 @@
-"""Reading dead letters where they are kept, on their topics: the letters, and behind each what was decided about it.
+"""Reading dead letters and their resolutions from the dead-letter topics.
 
-A decision is a record too, a `Resolution`, in the partition of its letter. Kafka deletes from the front of a partition, so
-no letter outlives its resolution.
+A `Resolution` is a record in the partition of its dead letter, after it. Kafka's retention deletes the oldest records first,
+so no dead letter outlives its resolution.
 """
 
 import time
@@ -29,14 +29,14 @@ REASONS = ("unreadable", "timeout", "crash", "handler")
 Action = Literal["redriven", "discarded"]
 
 MOMENT_SECONDS = 0.5
-"""How long whoever only looks waits for open transactions."""
+"""How long a reader without `settled` waits for open transactions."""
 
 Span = Mapping[Partition, tuple[int, int]]
-"""Which part of each partition: the first offset, and the one behind the last."""
+"""A range per partition: the first offset, and the one after the last."""
 
 
 class NoTopic(Exception):
-    """A dead-letter topic is not there: `manage.py topics` makes it."""
+    """A dead-letter topic does not exist: `manage.py topics` creates it."""
 
 
 def sources() -> dict[str, str]:
@@ -46,7 +46,7 @@ def sources() -> dict[str, str]:
 
 @dataclass(frozen=True, slots=True)
 class Resolution:
-    """What was decided about a letter, by whom and when."""
+    """Whether a dead letter was redriven or discarded, by whom and when."""
 
     letter_id: str
     action: str
@@ -54,42 +54,42 @@ class Resolution:
     at: str
 
     def value(self) -> bytes:
-        """The record's content."""
+        """The value of its record."""
         return orjson.dumps({"id": self.letter_id, "action": self.action, "by": self.by, "at": self.at})
 
     @classmethod
     def of(cls, record: Record) -> "Resolution | None":
-        """The resolution that a record is, or None: then it is a letter."""
+        """Parse a record as a resolution; None if it is a dead letter."""
         letter_id = record.header(RESOLVES)
         if letter_id is None:
             return None
         try:
-            said: Any = orjson.loads(record.value or b"")
-            action, by, at = said["action"], said["by"], said["at"]
+            content: Any = orjson.loads(record.value or b"")
+            action, by, at = content["action"], content["by"], content["at"]
         except (orjson.JSONDecodeError, KeyError, TypeError, IndexError):
             action = by = at = None
-        if not all(isinstance(one, str) for one in (action, by, at)):  # somebody else has put it here
+        if not all(isinstance(one, str) for one in (action, by, at)):  # a foreign record
             return cls(letter_id, "resolved", "unknown", "")
         return cls(letter_id, action, by, at)
 
 
 @dataclass(frozen=True, slots=True)
 class StoredDeadLetter:
-    """A dead letter as it stands on its topic."""
+    """A dead letter as read from its topic."""
 
     record: Record
     topic: str
-    """The topic that it came from, and goes back to."""
+    """The original topic, to which it is redriven."""
 
-    def said(self, name: str) -> str:
-        """What one of our own headers says; empty if there is none."""
+    def header(self, name: str) -> str:
+        """A header that dead-lettering added, without its prefix; empty if there is none."""
         return self.record.header(PREFIX + name) or ""
 
     @property
     def id(self) -> str:
-        """The id of this death; for a record that somebody else has put here, its place."""
-        said = self.said("id")
-        return said if correlation.sane(said) else f"{self.record.topic}:{self.record.partition}:{self.record.offset}"
+        """The id of the dead letter; for a foreign record, its position."""
+        own = self.header("id")
+        return own if correlation.sane(own) else f"{self.record.topic}:{self.record.partition}:{self.record.offset}"
 
     @property
     def key(self) -> str | None:
@@ -98,62 +98,62 @@ class StoredDeadLetter:
 
     @property
     def at(self) -> str:
-        """When it died, RFC 3339."""
-        return self.said("at")
+        """When it was dead-lettered, in RFC 3339."""
+        return self.header("at")
 
     @property
     def died_at(self) -> datetime | None:
-        """When it died, with its zone; None if it says no such time."""
+        """When it was dead-lettered, with a time zone; None if the header has no such time."""
         try:
-            said = datetime.fromisoformat(self.at)
+            time = datetime.fromisoformat(self.at)
         except ValueError:
             return None
-        return said if said.tzinfo else None
+        return time if time.tzinfo else None
 
     @property
     def error(self) -> str:
         """The error, without secrets."""
-        return privacy.scrub(self.said("error"))
+        return privacy.scrub(self.header("error"))
 
     @property
     def traceback(self) -> str:
-        """Where in the code it failed, without values and secrets."""
-        return privacy.scrub(self.said("traceback"))
+        """The traceback, without values and secrets."""
+        return privacy.scrub(self.header("traceback"))
 
     @property
     def trace_id(self) -> str:
-        """The trace that the event belongs to; empty if it says none."""
+        """The id of the event's trace; empty if it has none."""
         if trace_id := self.record.header("traceId"):
             return trace_id
         parts = (self.record.header("traceparent") or "").split("-")
         return parts[1] if len(parts) == 4 else ""
 
     def original_headers(self) -> Headers:
-        """The headers that the event came with."""
+        """The headers of the original event."""
         return [(name, value) for name, value in self.record.headers if not name.startswith(PREFIX)]
 
     def summary(self) -> dict[str, Any]:
-        """All about it but payload, headers and traceback."""
+        """Everything except payload, headers and traceback."""
         return {
             "id": self.id,
             "at": self.at,
-            "reason": self.said("reason"),
+            "reason": self.header("reason"),
             "error": self.error,
             "topic": self.topic,
-            "partition": self.said("partition"),
-            "offset": self.said("offset"),
+            "partition": self.header("partition"),
+            "offset": self.header("offset"),
             "key": self.key,
-            "attempts": self.said("attempts"),
+            "attempts": self.header("attempts"),
             "event_id": self.record.header("ce_id"),
             "request_id": self.record.header("requestId"),
             "trace_id": self.trace_id,
-            "redriven_before": self.said("redriven-from") or None,
+            "redriven_before": self.header("redriven-from") or None,
         }
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wanted:
-    """Which letters: those that fit everything that is said here."""
+    """A filter: dead letters that match all of its fields."""
 
     ids: frozenset[str] = frozenset()
     topics: frozenset[str] = frozenset()
@@ -164,16 +164,16 @@ class Wanted:
 
     @property
     def everything(self) -> bool:
-        """Whether nothing was said."""
+        """Whether the filter is empty."""
         return self == Wanted()
 
     def fits(self, letter: StoredDeadLetter) -> bool:
-        """Whether a letter is wanted. One that does not say when it died fits no time."""
+        """Whether a dead letter matches. One without a time matches no time filter."""
         return (
             (not self.ids or letter.id in self.ids)
             and (not self.topics or letter.topic in self.topics)
             and (not self.keys or letter.key in self.keys)
-            and (not self.reasons or letter.said("reason") in self.reasons)
+            and (not self.reasons or letter.header("reason") in self.reasons)
             and self._fits_time(letter.died_at)
         )
 
@@ -186,11 +186,11 @@ class Wanted:
 
 
 class Store:
-    """The dead-letter topics of the running service, as far as they reached when this was made.
+    """The dead-letter topics of the running service, up to their ends at the time of creation.
 
-    `settled`: also what stands in transactions that are still open, once they have ended. Without it a decision that was
-    just made may be missing, behind the open transaction of another writer: good enough to look, not to decide.
-    `newest`: only the last so many records of each partition. Raises DependencyDown and NoTopic, as do its methods.
+    `settled`: wait for open transactions and include their records. Without it, a resolution that was just written may be
+    missing, after the open transaction of another writer: sufficient for display, but not for redriving or discarding.
+    `newest`: read only this many last records of each partition. Raises DependencyDown and NoTopic, as do its methods.
     """
 
     def __init__(self, patience: Patience, *, settled: bool = False, newest: int | None = None) -> None:
@@ -198,15 +198,15 @@ class Store:
         self._topics = sources()
         self._span = span(self._topics, patience, settled=settled, newest=newest)
         self.partly = newest is not None and any(end - start >= newest for start, end in self._span.values())
-        """Whether there are older records than `newest` allowed to read."""
+        """Whether `newest` excluded older records."""
 
     def resolutions(self) -> dict[str, Resolution]:
-        """What was decided, by the letter's id."""
+        """The resolutions, by the id of their dead letters."""
         found = (Resolution.of(record) for record in read(self._span, self._patience))
         return {resolution.letter_id: resolution for resolution in found if resolution}
 
     def letters(self, wanted: Wanted, without: Iterable[str]) -> Iterator[StoredDeadLetter]:
-        """The wanted letters but those `without`, each once, in the order in which those of a key died."""
+        """The wanted dead letters except those in `without`, each once, in order per key."""
         seen = set(without)
         for record in read(self._span, self._patience):
             letter = StoredDeadLetter(record, self._topics[record.topic])
@@ -216,19 +216,19 @@ class Store:
             yield letter
 
     def unresolved(self, wanted: Wanted) -> Iterator[StoredDeadLetter]:
-        """The wanted letters about which nothing was decided."""
+        """The wanted dead letters without a resolution."""
         return self.letters(wanted, self.resolutions())
 
 
 def span(names: Iterable[str], patience: Patience, *, settled: bool, newest: int | None) -> Span:
-    """From where to where these topics reach now."""
+    """The current range of offsets of each partition of these topics."""
     client = clients.admin()
     try:
         places = _places(client, names, patience)
         first = _offsets(client, places, OffsetSpec.earliest(), patience)  # type: ignore[no-untyped-call]
         last = _ends(client, places, patience, settled=settled)
     except (KafkaException, TimeoutError) as error:
-        raise DependencyDown(f"Kafka does not answer: {error}") from error
+        raise DependencyDown(f"Kafka does not respond: {error}") from error
     if newest is not None:
         first = {place: max(start, last[place] - newest) for place, start in first.items()}
     return {place: (start, last[place]) for place, start in first.items()}
@@ -238,17 +238,17 @@ def _places(client: AdminClient, names: Iterable[str], patience: Patience) -> li
     known = client.list_topics(timeout=patience.left()).topics
     missing = sorted(name for name in names if name not in known)
     if missing:
-        raise NoTopic(f"{', '.join(missing)}: not there; `manage.py topics` makes them")
+        raise NoTopic(f"{', '.join(missing)}: missing; `manage.py topics` creates them")
     return [TopicPartition(name, number) for name in names for number in known[name].partitions]
 
 
 def _ends(
     client: AdminClient, places: list[TopicPartition], patience: Patience, *, settled: bool
 ) -> dict[Partition, int]:
-    """Where the partitions end; without `settled`, for readers of committed records.
+    """The ends of the partitions; without `settled`, as visible to readers of committed records.
 
-    A transaction that was just committed becomes visible a moment later: that moment is waited for, so that who has
-    decided about a letter does not see it again.
+    A committed transaction becomes visible with a short delay, for which this waits, so that a user does not see a dead letter
+    again after resolving it.
     """
 
     def ends(level: IsolationLevel) -> dict[Partition, int]:
@@ -277,7 +277,7 @@ def _offsets(
 
 
 def read(wanted: Span, patience: Patience) -> Iterator[Record]:
-    """The committed records of a span, those of a partition in their order."""
+    """The committed records in these ranges, in order per partition."""
     unfinished = {place: end for place, (start, end) in wanted.items() if start < end}
     if not unfinished:
         return
@@ -297,7 +297,7 @@ def read(wanted: Span, patience: Patience) -> Iterator[Record]:
                 if offset + (error is None) >= end:  # type: ignore[operator]
                     unfinished.pop(place, None)  # type: ignore[arg-type]
                 patience.heard()
-            raw_headers.complete(found)  # names that are not UTF-8: somebody else has put such a record here
+            raw_headers.complete(found)  # a foreign record may have header names that are not UTF-8
             yield from found
     finally:
         client.close()

@@ -1,4 +1,4 @@
-"""Dead letters as a person reads them: a line in a list, or a page."""
+"""Dead letters as text: a line in a list, or a page."""
 
 import json
 
@@ -8,13 +8,13 @@ LONGEST_BINARY = 10_000
 
 
 def line(letter: StoredDeadLetter, resolution: Resolution | None = None) -> str:
-    """One letter in one line."""
+    """A dead letter in one line."""
     parts = [
         letter.id,
         letter.at or "-",
-        f"{letter.topic}/{letter.said('partition')}/{letter.said('offset')}",
+        f"{letter.topic}/{letter.header('partition')}/{letter.header('offset')}",
         f"key={shown(letter.key or '-')[:80]}",
-        f"{letter.said('reason')} after {letter.said('attempts')}",
+        f"{letter.header('reason')} after {letter.header('attempts')}",
         shown(letter.error)[:120],
     ]
     if resolution:
@@ -23,12 +23,12 @@ def line(letter: StoredDeadLetter, resolution: Resolution | None = None) -> str:
 
 
 def shown(text: str) -> str:
-    """The text without what a terminal would obey."""
+    """Replace characters that a terminal would interpret."""
     return "".join(character if character.isprintable() else " " for character in text)
 
 
 def details(letter: StoredDeadLetter, resolution: Resolution | None = None) -> str:
-    """All about one letter."""
+    """A dead letter in full."""
     facts = [f"{name + ':':17}{'' if value is None else shown(str(value))}" for name, value in letter.summary().items()]
     facts.append(f"{'kept at:':17}{letter.record.topic}/{letter.record.partition}/{letter.record.offset}")
     if resolution:
@@ -37,17 +37,17 @@ def details(letter: StoredDeadLetter, resolution: Resolution | None = None) -> s
 
 
 def trace(letter: StoredDeadLetter) -> str:
-    """Where in the code it failed."""
+    """The traceback."""
     return "\n".join(shown(text) for text in letter.traceback.splitlines())
 
 
 def headers(letter: StoredDeadLetter) -> str:
-    """The event's own headers, one a line."""
+    """The event's own headers, one per line."""
     return "\n".join(f"  {name}: {_text(value)}" for name, value in letter.original_headers())
 
 
 def payload(letter: StoredDeadLetter) -> str:
-    """The payload: JSON if it is that, else as Python would write the bytes."""
+    """The payload: formatted JSON if it is JSON, otherwise a bytes literal."""
     value = letter.record.value
     if value is None:
         return "(none)"
@@ -69,7 +69,7 @@ def _text(value: bytes | None) -> str:
 
 
 def _escaped(text: str) -> str:
-    """The text with escapes for what cannot be written (half of a surrogate pair) or what a terminal would obey."""
+    """Escape characters that cannot be encoded (half of a surrogate pair), or that a terminal would interpret."""
     if text.isprintable():
         return text
     return "".join(one if one.isprintable() else one.encode("unicode_escape").decode() for one in text)

@@ -1,4 +1,4 @@
-"""What a service's own code needs of events: it imports these names, and nothing from the modules behind them."""
+"""The public API for events: the code of a service imports these names, and nothing from the modules in this package."""
 
 from chassis.events.envelope import Outgoing, Unreadable, unseal
 from chassis.events.event import Event, Money

@@ -1,4 +1,4 @@
-"""How an event travels: CloudEvents 1.0 in Kafka's binary binding, W3C trace context, and the original's three headers."""
+"""The format of an event on Kafka: CloudEvents 1.0 in binary mode, W3C trace context, and requestId, traceId and spanId."""
 
 import uuid
 from collections.abc import Iterable, Iterator
@@ -22,31 +22,31 @@ E = TypeVar("E", bound=Event)
 SCHEMA = "urn:events:{topic}:v{version}"
 
 LONGEST_ID = 1_024
-"""Bytes of `ce_id`, and of `ce_source`: with a topic's name they fit into an entry of a PostgreSQL index (2,704 bytes)."""
+"""Maximum size of `ce_id` and of `ce_source`, in bytes: with a topic name they fit an index entry of PostgreSQL (2,704 bytes)."""
 
 
 class Unreadable(Exception):
-    """The record is no event that this service can read; no second try can change that."""
+    """The record is not an event that this service can read; a retry would not help."""
 
 
 @dataclass(frozen=True, slots=True)
 class Outgoing:
-    """An event to publish, under its aggregate's id, and the event that caused it (None: the request at hand)."""
+    """An event to publish, its key (the aggregate's id), and the event that caused it (None: the current request)."""
 
     event: Event
     key: str
     cause: Received[Any] | None = None
     event_id: str | None = None
-    """None makes a new one. Set it where a repeat must be the same event."""
+    """None generates a new id. Set it if publishing again must result in the same event."""
 
 
 @dataclass(frozen=True, slots=True)
 class Envelope:
-    """What is written to Kafka, byte for byte."""
+    """A record as it is written to Kafka, byte for byte."""
 
     event_id: str
     topic: str
-    """By its name on the wire."""
+    """The name on the wire."""
     key: str
     payload: bytes
     headers: list[tuple[str, str]]
@@ -54,12 +54,12 @@ class Envelope:
 
 
 def seal(outgoing: Iterable[Outgoing]) -> list[Envelope]:
-    """Put events into their envelopes, each with the trace and the request that it belongs to."""
+    """Build the envelopes of events, each with its trace and its request id."""
     return list(seal_each(outgoing))
 
 
 def seal_each(outgoing: Iterable[Outgoing]) -> Iterator[Envelope]:
-    """The same, one at a time, as they are asked for."""
+    """Build the envelopes of events lazily, one at a time."""
     now = datetime.now(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
     for one in outgoing:
         yield _seal(one, now)
@@ -90,15 +90,15 @@ def _seal(outgoing: Outgoing, now: str) -> Envelope:
 
 
 def unseal(record: Record, model: type[E]) -> Received[E]:
-    """Read a record as `model`. Raises Unreadable, with what is wrong, never with what the payload holds."""
+    """Parse a record as `model`. Raises Unreadable, whose message never contains values of the payload."""
     if record.misnamed:
-        gone = "" if record.headers_read else "; its headers are lost, as it is not on its topic any more"
-        raise Unreadable(f"the name of a header is not UTF-8{gone}")
+        lost = "" if record.headers_read else "; its headers are lost, since it is no longer on its topic"
+        raise Unreadable(f"the name of a header is not UTF-8{lost}")
     event_id = _identifier(record, "ce_id")
     if not event_id:
-        raise Unreadable("no ce_id header: a repeat of this event could not be recognised")
+        raise Unreadable("no ce_id header: a duplicate of this event could not be recognised")
     if not record.key:
-        raise Unreadable("no key: the order of this event is not known")
+        raise Unreadable("no key: the order of this event is unknown")
     if record.value is None:
         raise Unreadable("no value: this topic has no tombstones")
     if record.size > settings.KAFKA_MAX_MESSAGE_BYTES:
@@ -112,30 +112,30 @@ def unseal(record: Record, model: type[E]) -> Received[E]:
     except UnicodeDecodeError:
         raise Unreadable("the key is not UTF-8") from None
     if "\0" in key:
-        raise Unreadable("the key holds a NUL character, which PostgreSQL's text cannot")
+        raise Unreadable("the key contains a NUL character, which PostgreSQL cannot store as text")
     source = _identifier(record, "ce_source") or NO_SOURCE
     return Received(event, event_id, key, _request_id(record), _parent(record), source)
 
 
 def _identifier(record: Record, name: str) -> str:
-    """A header that the inbox has to remember as it is: nothing replaced, as two ids must not become one."""
-    said = record.raw_header(name) or b""
-    if len(said) > LONGEST_ID:
-        raise Unreadable(f"{name} has {len(said)} bytes; {LONGEST_ID} is the limit")
+    """A header that the inbox stores. It is decoded strictly, since different ids must stay different."""
+    value = record.raw_header(name) or b""
+    if len(value) > LONGEST_ID:
+        raise Unreadable(f"{name} has {len(value)} bytes; {LONGEST_ID} is the limit")
     try:
-        text = said.decode()
+        text = value.decode()
     except UnicodeDecodeError:
         raise Unreadable(f"{name} is not UTF-8") from None
     if "\0" in text:
-        raise Unreadable(f"{name} holds a NUL character, which PostgreSQL's text cannot")
+        raise Unreadable(f"{name} contains a NUL character, which PostgreSQL cannot store as text")
     return text
 
 
 def _check_version(record: Record, model: type[Event]) -> None:
     expected = SCHEMA.format(topic=model.topic, version=model.version)
-    said = record.header("ce_dataschema") or expected
-    if said != expected:
-        raise Unreadable(f"its schema is {said[:200]}; this service reads {expected}")
+    found = record.header("ce_dataschema") or expected
+    if found != expected:
+        raise Unreadable(f"its schema is {found[:200]}; this service reads {expected}")
 
 
 def _explain(error: ValidationError) -> str:
@@ -144,8 +144,8 @@ def _explain(error: ValidationError) -> str:
 
 
 def _request_id(record: Record) -> str:
-    said = record.header("requestId") or ""
-    return said if correlation.sane(said) else correlation.new()
+    request_id = record.header("requestId") or ""
+    return request_id if correlation.sane(request_id) else correlation.new()
 
 
 def _parent(record: Record) -> Context:

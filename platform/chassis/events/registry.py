@@ -1,4 +1,4 @@
-"""Which event a service reacts to, with which function: `@handles` in its handlers.py fills this."""
+"""The registry of handlers: which function of a service handles which event. `@handles` in its handlers.py fills it."""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -18,32 +18,32 @@ from chassis.runtime.retries import RetryPolicy
 E_co = TypeVar("E_co", bound=Event, covariant=True)
 
 NO_SOURCE = "no source"
-"""The source of an event that names none. CloudEvents demands one; this is no URI, so no producer has it for its own."""
+"""The source of an event that has none. CloudEvents requires a source; this is not a URI, so no producer can have it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Received(Generic[E_co]):
-    """One event as it was read, and as a handler gets it: its content, and where it came from."""
+    """A received event, as it is passed to a handler: its content and its origin."""
 
     event: E_co
     id: str
     key: str
     request_id: str
     context: Context
-    """The trace that the event belongs to: what it causes is traced under it."""
+    """The trace context of the event, which the events that it causes continue."""
     source: str = NO_SOURCE
 
     @property
     def identity(self) -> tuple[str, str, str]:
-        """What makes two records the same event to one service: id, topic, source.
+        """What identifies an event within a service: id, topic and source.
 
-        CloudEvents promises that source and id together are unique; another topic has another handler.
+        CloudEvents guarantees that source and id together are unique; another topic has another handler.
         """
         return (self.id, self.event.topic, self.source)
 
     @contextmanager
     def bound(self) -> Iterator[None]:
-        """Run the body under this event's request id and trace, so that its log lines say whose they are."""
+        """Run the body with this event's request id and trace, so that its log lines contain them."""
         token = attach(self.context)
         try:
             with correlation.bind_request_id(self.request_id):
@@ -58,29 +58,29 @@ F = TypeVar("F", bound=HandlerFunction)
 
 @dataclass(frozen=True, slots=True)
 class Handler:
-    """A function, the event that it reads, and how long and how often it is tried."""
+    """A handler function, its event model, its retry policy and its time limit."""
 
     event: type[Event]
     function: HandlerFunction
     retry: RetryPolicy | None = None
-    """None: the service's own policy, from its settings."""
+    """None: the policy from the service's settings."""
     timeout: float | None = None
-    """Seconds; None: HANDLER_TIMEOUT_SECONDS."""
+    """In seconds; None: HANDLER_TIMEOUT_SECONDS."""
 
 
 class DuplicateHandler(Exception):
-    """Two functions handle the same topic: give each topic one handler that calls what is to happen."""
+    """Two functions handle the same topic: write one handler that calls both."""
 
 
 _handlers: dict[tuple[str, str], Handler] = {}
-"""By service and topic: in a test process several services are loaded, and may react to the same event."""
+"""By service and topic: in tests, several services in one process may handle the same event."""
 
 
 def handles(event: type[Event], *, retry: RetryPolicy | None = None, timeout: float | None = None) -> Callable[[F], F]:
-    """Register a function for all events of `event.topic`.
+    """Register a function as the handler for all events of `event.topic`.
 
-    It is given the new events of a batch, in the order of each key, and runs in one transaction: either all of them
-    happened, with what they published, or none. It must therefore touch nothing that the transaction cannot undo.
+    It receives the new events of a batch, in order per key, and runs in one transaction: either all of its effects and the
+    events that it publishes are committed, or none. It must therefore do nothing that the transaction cannot roll back.
     """
 
     def register(function: F) -> F:
@@ -95,7 +95,7 @@ def handles(event: type[Event], *, retry: RetryPolicy | None = None, timeout: fl
 
 
 def handlers() -> dict[str, Handler]:
-    """All handlers of the running service, by the name of their topic on the wire."""
+    """The handlers of the running service, by their topic's name on the wire."""
     module = f"{settings.SERVICE_NAME}.handlers"
     if find_spec(module) is None:
         return {}
@@ -109,7 +109,7 @@ def _service(function: HandlerFunction) -> str:
 
 
 def published() -> tuple[type[Event], ...]:
-    """The events that the running service publishes: `PUBLISHES` of its events.py."""
+    """The events that the running service publishes: `PUBLISHES` in its events.py."""
     module = f"{settings.SERVICE_NAME}.events"
     if find_spec(module) is None:
         return ()

@@ -1,4 +1,4 @@
-"""The JSON Schema of an event, made from its model; the committed ones stand in docs/events/ and are held against it."""
+"""The JSON Schema of an event, generated from its model. A test compares it with the committed one in docs/events/."""
 
 from typing import Any
 
@@ -9,12 +9,12 @@ Schema = dict[str, Any]
 
 
 def file_name(event: type[Event]) -> str:
-    """Where an event's schema is committed, under docs/events/."""
+    """The name of the file in docs/events/ that contains an event's schema."""
     return f"{event.topic}.v{event.version}.json"
 
 
 def schema(event: type[Event]) -> Schema:
-    """The JSON Schema of an event's payload as it stands on Kafka."""
+    """The JSON Schema of an event's payload on Kafka."""
     made = event.model_json_schema(by_alias=True, mode="validation")
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
@@ -24,10 +24,10 @@ def schema(event: type[Event]) -> Schema:
 
 
 def breaks(old: Schema, new: Schema) -> list[str]:
-    """What in `new` a reader of `old` could not read, a line each; empty if it could read all of it.
+    """The changes in `new` that break a reader of `old`, one line each; empty if there are none.
 
-    A writer may add a field, or promise more about one. It may not take a field away, make it optional, or let it hold
-    what it could not hold before: for that there is a new version, beside the old one.
+    A writer may add a field, or restrict one. It may not remove a field, make it optional, or allow values that were not
+    allowed before: that requires a new version beside the old one.
     """
     return _breaks(old, new, old.get("$defs", {}), new.get("$defs", {}), "payload")
 
@@ -42,14 +42,12 @@ def _breaks(old: Schema, new: Schema, old_defs: Schema, new_defs: Schema, at: st
     if "enum" in old and (more := set(new.get("enum", ["anything"])) - set(old["enum"])):
         found.append(f"{at}: may now be {', '.join(sorted(map(str, more)))}")
     found += _wider(old, new, at)
-    found += [
-        f"{at}.{name}: was always there" for name in old.get("required", []) if name not in new.get("required", [])
-    ]
+    found += [f"{at}.{name}: was required" for name in old.get("required", []) if name not in new.get("required", [])]
     for name, field in old.get("properties", {}).items():
         if name in new.get("properties", {}):
             found += _breaks(field, new["properties"][name], old_defs, new_defs, f"{at}.{name}")
         elif name not in old.get("required", []):
-            found.append(f"{at}.{name}: is gone")
+            found.append(f"{at}.{name}: was removed")
     if "items" in old:
         found += _breaks(old["items"], new.get("items", {}), old_defs, new_defs, f"{at}[]")
     return found

@@ -1,1 +1,1 @@
-"""Whether a process lives and is ready to work, said to load balancers, supervisors and people."""
+"""Health checks: whether a process is live and ready, for load balancers, supervisors and operators."""

@@ -2,7 +2,7 @@ from django.apps import AppConfig
 
 
 class HealthConfig(AppConfig):
-    """Live and ready."""
+    """Liveness and readiness."""
 
     name = "chassis.health"
     label = "chassis_health"

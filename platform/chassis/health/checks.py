@@ -1,7 +1,7 @@
-"""What can be asked whether it works: checks of django-health-check, dataclasses whose `run` raises when it does not.
+"""Health checks, in the form of django-health-check: dataclasses whose `run` raises if a part does not work.
 
-ServiceUnavailable means that the part is down, ServiceWarning that it limps. Their messages are shown to whoever may
-see `/health/ready`, so they name no host and quote no exception.
+ServiceUnavailable means that the part is down, ServiceWarning that it is degraded. `/health/ready` shows their messages, so
+they contain no host names and no text of exceptions.
 """
 
 from collections.abc import Callable
@@ -21,38 +21,38 @@ from chassis.health.heartbeat import Heartbeat
 
 @dataclass
 class Database(HealthCheck):
-    """The service's database answers on a new connection. Its own connect timeout holds; the prober waits no longer.
+    """The service's database responds on a new connection. The connect timeout applies, but a probe does not wait that long.
 
-    One that takes no writes is down for who can do nothing without (`must_write`), else it limps.
+    A read-only database is down for a process that must write (`must_write`), otherwise degraded.
     """
 
     alias: str
     must_write: bool = False
 
     def run(self) -> None:
-        """Ask the database whether it takes writes. Raises ServiceUnavailable, ServiceWarning."""
+        """Query whether the database is read-only. Raises ServiceUnavailable, ServiceWarning."""
         try:
             with connections[self.alias].cursor() as cursor:
                 cursor.execute("SELECT current_setting('transaction_read_only')")
                 (read_only,) = cursor.fetchone()
         except WrongSession as error:
-            raise ServiceUnavailable("gives sessions with other parameters than this service needs") from error
+            raise ServiceUnavailable("its sessions do not have the required parameters") from error
         except DatabaseError as error:
-            raise ServiceUnavailable("does not answer") from error
+            raise ServiceUnavailable("does not respond") from error
         if read_only == "on":
             raise (ServiceUnavailable if self.must_write else ServiceWarning)("is read-only")
 
 
 @dataclass
 class Outbox(HealthCheck):
-    """Events leave: none waits in the outbox for longer than `late_after`."""
+    """The outbox is being sent: no event has waited in it for longer than `late_after`."""
 
     alias: str
     late_after: timedelta = timedelta(seconds=30)
 
     def run(self) -> None:
-        """Look at the oldest unsent row. Raises ServiceWarning."""
-        from chassis.outbox.gauges import oldest_age  # only processes with a database pay for it
+        """Query the oldest unsent row. Raises ServiceWarning."""
+        from chassis.outbox.gauges import oldest_age  # only in processes with a database
 
         try:
             with connections[self.alias].cursor() as cursor:
@@ -60,14 +60,14 @@ class Outbox(HealthCheck):
         except DatabaseError as error:
             raise ServiceWarning("cannot be read") from error
         if age is not None and age > self.late_after.total_seconds():
-            raise ServiceWarning(f"events wait for {age:.0f} s to be sent")
+            raise ServiceWarning(f"events have waited for {age:.0f} s to be sent")
 
 
 class KafkaClient(Protocol):
-    """A producer or an admin client that lives on after the check."""
+    """A producer or an admin client that is kept after the check."""
 
     def list_topics(self, topic: str = ..., timeout: float = ...) -> Any:
-        """The cluster's metadata; raises KafkaException when no broker answers in time."""
+        """The cluster's metadata; raises KafkaException if no broker responds in time."""
 
     def poll(self, timeout: float = ...) -> int:
         """Serve callbacks."""
@@ -75,7 +75,7 @@ class KafkaClient(Protocol):
 
 @cache
 def _admin() -> KafkaClient:
-    from chassis.kafka import clients  # only processes that ask for the broker pay for its client
+    from chassis.kafka import clients  # only in processes that check the broker
 
     client: KafkaClient = clients.admin()
     return client
@@ -83,13 +83,13 @@ def _admin() -> KafkaClient:
 
 @dataclass
 class Broker(HealthCheck):
-    """A broker answers. Asks a client that lives anyway, else one that is made once; never opens a consumer."""
+    """A broker responds. Uses an existing client, or creates one client once; never creates a consumer."""
 
     client: Callable[[], KafkaClient] = field(default=_admin, repr=False)
     patience: float = 1.0
 
     def run(self) -> None:
-        """Ask for the metadata of one topic. Raises ServiceUnavailable."""
+        """Request the metadata of one topic. Raises ServiceUnavailable."""
         from confluent_kafka import KafkaException
 
         from chassis.kafka import authentication
@@ -99,41 +99,41 @@ class Broker(HealthCheck):
         try:
             client.list_topics(ANY_TOPIC, timeout=self.patience)
         except KafkaException as error:
-            client.poll(0)  # it tells why
+            client.poll(0)  # delivers the reason to the error callback
             rejected = authentication.is_rejected()
-            reason = f"rejects the credentials: {authentication.CHECK}" if rejected else "does not answer"
+            reason = f"rejects the credentials: {authentication.CHECK}" if rejected else "does not respond"
             raise ServiceUnavailable(reason) from error
         finally:
-            # librdkafka queues what it wants to log until someone polls.
+            # librdkafka queues its log messages until it is polled.
             client.poll(0)
 
 
 @dataclass
 class Loop(HealthCheck):
-    """The worker's loop turns."""
+    """The worker's loop is not stuck."""
 
     heartbeat: Heartbeat = field(repr=False)
     within: float | None = None
 
     def run(self) -> None:
-        """Look at the last beat. Raises ServiceUnavailable."""
-        # A handler may take its time; what takes twice as long is stuck.
+        """Check the time of the last beat. Raises ServiceUnavailable."""
+        # A handler may use its whole time limit; a loop that takes twice as long is stuck.
         within = self.within or max(30.0, 2 * settings.HANDLER_TIMEOUT_SECONDS)
         age = self.heartbeat.age()
         if age > within:
-            raise ServiceUnavailable(f"has not turned for {age:.0f} s")
+            raise ServiceUnavailable(f"has been stuck for {age:.0f} s")
 
 
 @dataclass
 class Awaited(HealthCheck):
-    """A part that answers a question from outside, and does for the loop what it needs."""
+    """A dependency that responds to a check, and for which the loop does not wait."""
 
     part: str
     check: HealthCheck = field(repr=False)
     heartbeat: Heartbeat = field(repr=False)
 
     def run(self) -> None:
-        """Ask it, then look at the loop. Raises ServiceUnavailable."""
+        """Check the dependency, then the loop. Raises ServiceUnavailable."""
         self.check.run()
         if self.heartbeat.waits_for(self.part):
             raise ServiceUnavailable(self.heartbeat.why(self.part) or "the loop waits for it")
@@ -141,38 +141,38 @@ class Awaited(HealthCheck):
 
 @dataclass
 class Membership(HealthCheck):
-    """The worker has joined its group. A member without partitions is a member: it stands by."""
+    """The worker has joined its group. A member without partitions counts as joined: it stands by."""
 
     heartbeat: Heartbeat = field(repr=False)
 
     def run(self) -> None:
-        """Look whether the loop has said so. Raises ServiceUnavailable."""
+        """Check whether the loop has reported it. Raises ServiceUnavailable."""
         if not self.heartbeat.joined.is_set():
-            raise ServiceUnavailable(self.heartbeat.said("group") or "has not joined yet")
+            raise ServiceUnavailable(self.heartbeat.reported("group") or "has not joined yet")
 
 
 @dataclass
 class Handlers(HealthCheck):
-    """No topic is stopped because key after key of it fails. One that is stopped is a broken deployment, as a rule: a
-    rolling update must not go on with it.
+    """No topic is stopped because key after key fails. A stopped topic usually indicates a bad deployment, and a rolling
+    update must not continue with it.
     """
 
     heartbeat: Heartbeat = field(repr=False)
 
     def run(self) -> None:
-        """Look whether the loop has said so. Raises ServiceUnavailable."""
-        if said := self.heartbeat.said("handlers"):
-            raise ServiceUnavailable(said)
+        """Check whether the loop has reported one. Raises ServiceUnavailable."""
+        if reason := self.heartbeat.reported("handlers"):
+            raise ServiceUnavailable(reason)
 
 
 @dataclass
 class Warned(HealthCheck):
-    """The loop has said of nothing here that it needs a person."""
+    """The loop has reported nothing that requires an operator."""
 
     part: str
     heartbeat: Heartbeat = field(repr=False)
 
     def run(self) -> None:
-        """Look what it has said. Raises ServiceWarning."""
-        if reason := self.heartbeat.said(self.part):
+        """Check what it has reported. Raises ServiceWarning."""
+        if reason := self.heartbeat.reported(self.part):
             raise ServiceWarning(reason)

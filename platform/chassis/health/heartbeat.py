@@ -1,4 +1,4 @@
-"""The heartbeat of a worker: its loop beats at every turn, and a loop that turns is what "live" means."""
+"""The heartbeat of a worker: its loop beats in each iteration, and the worker is live as long as it does."""
 
 import threading
 import time
@@ -8,42 +8,42 @@ from chassis.runtime.shutdown import Awaited
 
 
 class Heartbeat:
-    """When a loop last turned, and whether it has what it needs to work."""
+    """When a loop last ran, and whether it waits for a dependency."""
 
     def __init__(self, name: str) -> None:
         self.name = name
         self.joined = threading.Event()
         self._last = time.monotonic()
         self._dependencies: tuple[Awaited, ...] = ()
-        self._said: dict[str, str] = {}
+        self._reported: dict[str, str] = {}
 
     def watch(self, *dependencies: Awaited) -> None:
-        """Say what the loop depends on."""
+        """Register the loop's dependencies."""
         self._dependencies = dependencies
 
     def waits_for(self, part: str) -> bool:
-        """Whether the loop waits for this part: it may answer others, and yet not do what the loop asks of it."""
+        """Whether the loop waits for this part, which may respond to a check and still fail the loop's requests."""
         return any(one.part == part and not one.up for one in self._dependencies)
 
     def report(self, part: str, reason: str) -> None:
-        """Say what is the matter with a part of this worker; an empty reason is that nothing is."""
-        self._said[part] = reason
+        """Report why a check of this worker fails; an empty reason means that it passes."""
+        self._reported[part] = reason
 
-    def said(self, part: str) -> str:
-        """What the loop has said about a part, or nothing."""
-        return self._said.get(part, "")
+    def reported(self, part: str) -> str:
+        """The reason that the loop has reported for a part; may be empty."""
+        return self._reported.get(part, "")
 
     def why(self, part: str) -> str:
-        """What a person has to know about this part while the loop waits for it; may be empty."""
+        """A hint for the operator about this part while the loop waits for it; may be empty."""
         return "; ".join(one.why for one in self._dependencies if one.part == part and not one.up and one.why)
 
     def beat(self) -> None:
-        """Say that the loop turned. Cheap: call it every turn, and between the steps of a long one."""
+        """Note that the loop is running. Cheap: call it in each iteration, and between the steps of a long one."""
         self._last = time.monotonic()
         metrics.LOOP_LAST_TURN.labels(self.name).set_to_current_time()
 
     def age(self) -> float:
-        """Seconds since the last beat, or since the start."""
+        """The seconds since the last beat, or since the start."""
         return time.monotonic() - self._last
 
 
@@ -52,4 +52,4 @@ loop = Heartbeat("main")
 
 beat = loop.beat
 joined = loop.joined
-"""Set when the worker has joined its group (or leads, or stands by), cleared when it has lost that."""
+"""Set while the worker is a member of its group, or, as a relay, is active or stands by."""

@@ -1,4 +1,4 @@
-"""Asking all parts at once, with a deadline: an answer within two seconds whatever hangs."""
+"""Running all checks concurrently, with a deadline: a probe responds within two seconds, even if a check hangs."""
 
 import asyncio
 import inspect
@@ -20,14 +20,14 @@ from chassis.observability import tracing
 log = structlog.get_logger(__name__)
 
 DEADLINE = 1.5
-"""Seconds for all checks together; with what the HTTP server needs, an answer takes less than two."""
+"""Seconds for all checks; including the HTTP server's time, a response takes less than two."""
 
 State = Literal["up", "degraded", "down"]
 
 
 @dataclass(frozen=True)
 class Finding:
-    """What a check found."""
+    """The result of a check."""
 
     state: State
     reason: str = ""
@@ -35,46 +35,46 @@ class Finding:
 
 @dataclass(frozen=True)
 class Answer:
-    """What a probe is told: an HTTP status and a JSON object."""
+    """The response to a probe: an HTTP status and a JSON object."""
 
     status: int
     body: dict[str, Any]
 
 
 def live() -> Answer:
-    """Whether this process works at all: a web process that answers does, a worker whose loop turns."""
+    """Whether this process is live: a web process that responds, or a worker whose loop is not stuck."""
     return _answer([part for part in registry.parts() if part.name == "loop"], good="live")
 
 
 def ready() -> Answer:
-    """Whether this process can do its work now: 503 names what is missing, 200 may still say "degraded"."""
+    """Whether this process can do its work now: 503 names the failed checks, 200 may still report "degraded"."""
     return _answer(registry.parts(), good="ready")
 
 
 def _answer(parts: list[Part], *, good: str) -> Answer:
     findings = examine(parts)
-    missing = any(part.required and findings[part.name].state == "down" for part in parts)
-    limping = any(finding.state != "up" for finding in findings.values())
+    unavailable = any(part.required and findings[part.name].state == "down" for part in parts)
+    degraded = any(finding.state != "up" for finding in findings.values())
     body = {
-        "status": "unavailable" if missing else "degraded" if limping else good,
+        "status": "unavailable" if unavailable else "degraded" if degraded else good,
         "service": settings.SERVICE_NAME,
         "parts": {
             name: {"status": finding.state} | ({"reason": finding.reason} if finding.reason else {})
             for name, finding in findings.items()
         },
     }
-    return Answer(503 if missing else 200, body)
+    return Answer(503 if unavailable else 200, body)
 
 
 def examine(parts: Iterable[Part], within: float = DEADLINE) -> dict[str, Finding]:
-    """Run the checks of all parts at once; one that has not ended in `within` seconds is down."""
+    """Run the checks of all parts concurrently; one that does not finish within `within` seconds is down."""
     running = {part.name: _run(part) for part in parts}
     wait(running.values(), timeout=within)
     findings = {
-        name: future.result() if future.done() else Finding("down", "gives no answer in time")
+        name: future.result() if future.done() else Finding("down", "does not respond in time")
         for name, future in running.items()
     }
-    _tell_changes(findings)
+    _log_changes(findings)
     return findings
 
 
@@ -83,27 +83,27 @@ _lock = threading.Lock()
 
 
 def _run(part: Part) -> "Future[Finding]":
-    """Start the check of a part, or join the run under way: a check that hangs costs one thread, not one a probe."""
+    """Start the check of a part, or return the run in progress: a check that hangs uses one thread, not one per probe."""
     with _lock:
         known = _runs.get(part.name)
         if known is not None and known[0] == part and not known[1].done():
             return known[1]
         future: Future[Finding] = Future()
         _runs[part.name] = (part, future)
-    threading.Thread(target=_work, args=(part, future), name=f"health-{part.name}", daemon=True).start()
+    threading.Thread(target=_run_check, args=(part, future), name=f"health-{part.name}", daemon=True).start()
     return future
 
 
-def _work(part: Part, future: "Future[Finding]") -> None:
+def _run_check(part: Part, future: "Future[Finding]") -> None:
     try:
         with tracing.suppressed():
-            future.set_result(_find(part))
+            future.set_result(_check(part))
     finally:
-        # The thread's own connections: nobody else would close them.
+        # Nothing else closes the connections of this thread.
         connections.close_all()
 
 
-def _find(part: Part) -> Finding:
+def _check(part: Part) -> Finding:
     try:
         if inspect.iscoroutinefunction(part.check.run):
             asyncio.run(part.check.run())
@@ -114,8 +114,8 @@ def _find(part: Part) -> Finding:
     except HealthCheckException as error:
         return Finding("down", error.message)
     except Exception:
-        # Its text may hold an address or a password: it goes to the log, which masks, not into the answer.
-        log.warning("health check broke", part=part.name, exc_info=True)
+        # Its text may contain an address or a password: it is logged, with masking, but not returned.
+        log.warning("health check raised an unexpected error", part=part.name, exc_info=True)
         return Finding("down", "cannot be checked")
     return Finding("up")
 
@@ -123,8 +123,8 @@ def _find(part: Part) -> Finding:
 _told: dict[str, State] = {}
 
 
-def _tell_changes(findings: dict[str, Finding]) -> None:
-    """Log a part when its state changes, not at every probe."""
+def _log_changes(findings: dict[str, Finding]) -> None:
+    """Log changes of a part's state, but not every probe."""
     for name, finding in findings.items():
         if _told.get(name, "up") != finding.state:
             write = log.info if finding.state == "up" else log.warning

@@ -1,4 +1,4 @@
-"""Which parts a process depends on. A web process need not say: it follows from its settings."""
+"""The parts that a process depends on. Those of a web process follow from its settings; a worker declares them."""
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from chassis.health.heartbeat import Heartbeat
 
 @dataclass(frozen=True)
 class Part:
-    """One thing that a process depends on: without a required one it is not ready, without another it is degraded."""
+    """A dependency of a process: without a required one it is not ready, without an optional one it is degraded."""
 
     name: str
     check: HealthCheck
@@ -23,18 +23,18 @@ _declared: list[Part] | None = None
 
 
 def declare(parts: Iterable[Part]) -> None:
-    """Say what this process depends on, in place of what would be assumed."""
-    global _declared  # noqa: PLW0603  one process, one answer
+    """Declare the parts that this process depends on, in place of the default."""
+    global _declared  # noqa: PLW0603  a process declares them once
     _declared = list(parts)
 
 
 def parts() -> list[Part]:
-    """What this process depends on."""
+    """The parts that this process depends on."""
     return web() if _declared is None else _declared
 
 
 def web() -> list[Part]:
-    """What a web process depends on: its database. Without a broker it still serves; its events wait in the outbox."""
+    """The parts of a web process: its database is required. Without a broker it works, and events wait in the outbox."""
     alias = settings.SERVICE_DATABASE
     found = []
     if alias:
@@ -47,9 +47,9 @@ def web() -> list[Part]:
 def worker(
     heartbeat: Heartbeat, client: Callable[[], checks.KafkaClient] | None = None, *, handles: bool = False
 ) -> list[Part]:
-    """What a relay or a consumer (which `handles` events) depends on: all of it.
+    """The parts of a relay, or of a consumer (`handles`). All are required except `events`.
 
-    A consumer is degraded where events were lost that it should have handled.
+    A consumer is degraded if events were deleted before it processed them.
     """
     alias = settings.SERVICE_DATABASE
     asked = {"database": checks.Database(alias, must_write=True)} if alias else {}
@@ -64,5 +64,5 @@ def worker(
 
 
 def _has_events() -> bool:
-    # Only services that consume or publish read these settings; the gateway does not.
+    # Only services that publish or consume have this setting; the gateway does not.
     return hasattr(settings, "KAFKA_TOPIC_PARTITIONS")

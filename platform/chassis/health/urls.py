@@ -9,12 +9,12 @@ from django.views.decorators.http import require_safe
 from chassis.health import probe
 
 
-# Exempt, so that another method is a 405: without its token a POST would be said to be a form.
+# Exempt, so that a POST is rejected with 405, not with 403 because of a missing CSRF token.
 @csrf_exempt
 @never_cache
 @require_safe
 def live(request: HttpRequest) -> JsonResponse:
-    """Liveness, for supervisors: 200, or 503 when the process should be started again."""
+    """Liveness, for supervisors: 200, or 503 if the process should be restarted."""
     return _json(probe.live())
 
 
@@ -22,7 +22,7 @@ def live(request: HttpRequest) -> JsonResponse:
 @never_cache
 @require_safe
 def ready(request: HttpRequest) -> JsonResponse:
-    """Readiness, for load balancers: 200 when requests may come, 503 and the failing part when not."""
+    """Readiness, for load balancers: 200 if the process accepts requests, otherwise 503 with the failed parts."""
     return _json(probe.ready())
 
 

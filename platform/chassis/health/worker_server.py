@@ -1,6 +1,6 @@
-"""The small HTTP port of a worker: `/health/live`, `/health/ready` and `/metrics`, and nothing else.
+"""The HTTP server of a worker, which serves only `/health/live`, `/health/ready` and `/metrics`.
 
-A web process has one too (WEB_HEALTH_PORT), beside its own: it answers whatever the threads that serve requests do.
+A web process can run it too, on a second port (WEB_HEALTH_PORT), which responds even if all request threads are busy.
 """
 
 import os
@@ -29,11 +29,11 @@ PROBES: dict[str, Callable[[], probe.Answer]] = {"/health/live": probe.live, "/h
 
 
 class PortTaken(SystemExit):
-    """The port of WORKER_PORT is taken: choose another, or 0 for any free one."""
+    """The port in WORKER_PORT is in use: choose another one, or 0 for any free port."""
 
 
 class Server(ThreadingMixIn, WSGIServer):
-    """A running server on a socket that listens."""
+    """A server on a listening socket."""
 
     daemon_threads = True
 
@@ -46,56 +46,56 @@ class Server(ThreadingMixIn, WSGIServer):
 
     @property
     def port(self) -> int:
-        """The port that it listens on."""
+        """The port on which it listens."""
         return int(self.server_address[1])
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """A prober that hung up is no error of ours."""
-        log.debug("a prober left early")
+        """Ignore errors of connections that the client closed early."""
+        log.debug("a client closed its connection early")
 
     def stop(self) -> None:
-        """Stop listening; requests under way end by themselves."""
+        """Stop listening; requests in progress finish."""
         self.shutdown()
         self.server_close()
 
 
 class _Handler(WSGIRequestHandler):
-    timeout = 5  # seconds that a client may take to send its request
+    timeout = 5  # seconds within which a client must send its request
 
     def log_message(self, format: str, *args: Any) -> None:
-        """Probes come every few seconds: they are not logged."""
+        """Log nothing, since probes arrive every few seconds."""
 
 
 def start(parts: Iterable[registry.Part]) -> Server:
-    """Serve this worker's health and metrics on WORKER_HOST:WORKER_PORT from a thread of its own.
+    """Serve this worker's health checks and metrics on WORKER_HOST:WORKER_PORT, in a separate thread.
 
-    `parts` is what the worker depends on. Raises PortTaken.
+    `parts` are the worker's dependencies. Raises PortTaken.
     """
     registry.declare(parts)
     host, port = settings.WORKER_HOST, settings.WORKER_PORT
     try:
         listener = listen(host, port)
     except OSError as error:
-        raise PortTaken(f"WORKER_PORT {port} cannot be listened on: {error.strerror}") from None
+        raise PortTaken(f"cannot listen on WORKER_PORT {port}: {error.strerror}") from None
     server = serve(listener)
-    log.info("worker serves health and metrics", host=host, port=server.port)
+    log.info("serving health checks and metrics", host=host, port=server.port)
     return server
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """A socket that listens; `::` is every address, of IPv4 too, also on a machine without IPv6. Raises OSError."""
+    """Create a listening socket; `::` means every address, including IPv4, also on a machine without IPv6. Raises OSError."""
     if host == "::" and not socket.has_dualstack_ipv6():
         host = "0.0.0.0"
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    # With SO_REUSEADDR: who is started again finds its port in use for a minute otherwise, by probes that have ended.
+    # create_server sets SO_REUSEADDR: otherwise closed connections of probes block the port for a minute after a restart.
     listener = socket.create_server((host, port), family=family, backlog=128, dualstack_ipv6=host == "::")
-    # Several processes may share it, and of one connection only one of them is to wait for a request.
+    # Several processes may share the socket, and only one of them gets each connection, so accept() must not block.
     listener.setblocking(False)
     return listener
 
 
 def serve(listener: socket.socket) -> Server:
-    """Serve this process's health and metrics on a socket that listens, from a thread of its own."""
+    """Serve this process's health checks and metrics on a listening socket, in a separate thread."""
     server = Server(listener)
     server.set_app(application())
     threading.Thread(target=server.serve_forever, args=(0.1,), name="worker-server", daemon=True).start()
@@ -105,23 +105,23 @@ def serve(listener: socket.socket) -> Server:
 _inherited: list[socket.socket] = []
 
 
-def bequeath(port: int) -> None:
-    """Listen on WORKER_HOST in the process that will fork the web processes: they serve one port together.
+def listen_before_fork(port: int) -> None:
+    """Listen on WORKER_HOST in the process that forks the web processes, which then share the port.
 
-    Once, whatever is reloaded. Raises OSError.
+    Only the first call has an effect, so a reload does not listen again. Raises OSError.
     """
     if not _inherited:
         _inherited.append(listen(settings.WORKER_HOST, port))
 
 
 def serve_inherited() -> None:
-    """In a web process: serve what was inherited, if anything."""
+    """In a web process: serve on the inherited socket, if there is one."""
     for listener in _inherited:
         serve(listener)
 
 
 def application() -> "WSGIApplication":
-    """The WSGI application of the worker's port."""
+    """The WSGI application of this server."""
     metrics_app: WSGIApplication = make_wsgi_app(_registry())
 
     def answer(environ: dict[str, Any], start_response: "StartResponse") -> Iterable[bytes]:

@@ -6,8 +6,8 @@ import django
 
 
 def application() -> Any:
-    """Django, as an ASGI application."""
+    """Return Django's ASGI application."""
     django.setup(set_prefix=False)
-    from chassis.http.requests import ASGIHandler  # REST framework wants the settings first
+    from chassis.http.requests import ASGIHandler  # REST framework needs the settings
 
     return ASGIHandler()

@@ -1,7 +1,7 @@
-"""Conditional requests, by RFC 9110, 13: validators on what is read, preconditions on what is written.
+"""Conditional requests (RFC 9110, 13): validators for reads, preconditions for writes.
 
-The ETag is strong: a hash of the JSON representation, byte for byte. A write looks at its precondition inside the
-transaction of the use case, with the row locked, so of two that saw the same version one is a 412.
+The ETag is strong: a hash of the bytes of the JSON representation. A write checks its precondition in the transaction of the
+use case, with the row locked, so of two writes based on the same version one is rejected with 412.
 """
 
 import hashlib
@@ -31,39 +31,39 @@ _ETAG = re.compile(r'(?:W/)?"[!#-~\x80-\xff]*"')
 
 
 class PreconditionFailed(exceptions.APIException):
-    """What the client has seen is not what there is."""
+    """The resource does not match the precondition of the request."""
 
     status_code = HTTPStatus.PRECONDITION_FAILED
-    default_detail = "It has changed, or is not as the precondition says: read it again."
+    default_detail = "The resource does not match the precondition, for example because it has changed: read it again."
     default_code = "precondition_failed"
 
 
 @dataclass(frozen=True, slots=True)
 class Validators:
-    """By what a representation is told from another: a strong ETag, and when it was last changed, where that is known."""
+    """The validators of a representation: a strong ETag, and the time of the last change, if it is known."""
 
     etag: str
     modified: datetime | None = None
 
     @classmethod
     def of(cls, data: Any, modified: datetime | None = None) -> "Validators":
-        """Those of a representation that is `data` as JSON."""
+        """The validators of `data` as JSON."""
         digest = hashlib.sha256(json.dumps(data)).digest()
         return cls(f'"{urlsafe_b64encode(digest[:18]).decode()}"', modified)
 
     @property
     def seconds(self) -> int | None:
-        """The last change in whole seconds, as an HTTP date has it."""
+        """The time of the last change in whole seconds, the resolution of an HTTP date."""
         return None if self.modified is None else int(self.modified.timestamp())
 
     def headers(self) -> dict[str, str]:
-        """The header fields that say them."""
+        """The header fields for these validators."""
         date = {} if self.seconds is None else {"Last-Modified": http_date(self.seconds)}
         return {"ETag": self.etag, **date}
 
 
 def is_modified(request: Request, now: Validators) -> bool:
-    """Whether a GET is answered in full; False is a 304. Raises PreconditionFailed."""
+    """Whether a GET requires a full response; if not, the response is 304. Raises PreconditionFailed."""
     _check_match(request, now)
     if (listed := request.headers.get(NONE_MATCH)) is not None:
         return not _is_listed(now.etag, listed, weakly=True)
@@ -72,7 +72,7 @@ def is_modified(request: Request, now: Validators) -> bool:
 
 
 def check(request: Request, now: Validators) -> None:
-    """For a write. Raises PreconditionFailed."""
+    """Check the precondition of a write. Raises PreconditionFailed."""
     _check_match(request, now)
     listed = request.headers.get(NONE_MATCH)
     if listed is not None and _is_listed(now.etag, listed, weakly=True):
@@ -81,7 +81,7 @@ def check(request: Request, now: Validators) -> None:
 
 def _check_match(request: Request, now: Validators) -> None:
     if (listed := request.headers.get(MATCH)) is not None:
-        # What is no entity tag matches none.
+        # A value that is not an entity tag matches nothing.
         if not _is_listed(now.etag, listed, weakly=False):
             raise PreconditionFailed
         return
@@ -98,16 +98,16 @@ def _is_listed(etag: str, listed: str, *, weakly: bool) -> bool:
 
 
 class ConditionalViewSet(GenericViewSet[Any]):
-    """For views over models with `modified_at`: ETag and Last-Modified out, preconditions in.
+    """For views of models with `modified_at`: sends ETag and Last-Modified, and checks preconditions.
 
-    A use case that writes is given `self.precondition`, and calls it with the row that it has locked.
+    Pass `self.precondition` to a use case that writes, which calls it with the locked row.
     """
 
     conditional = True
 
     @property
     def precondition(self) -> Callable[[Any], None]:
-        """Raises PreconditionFailed for a row that is not the one which the client has seen."""
+        """A function that raises PreconditionFailed if a row does not match the request's precondition."""
         return self._check
 
     def _check(self, instance: Any) -> None:
@@ -115,13 +115,13 @@ class ConditionalViewSet(GenericViewSet[Any]):
             check(self.request, Validators.of(self.get_serializer(instance).data, instance.modified_at))
 
     def get_object(self) -> Any:
-        """The row, remembered for its time of change."""
+        """Return the row, and remember its time of change."""
         found = super().get_object()
         self._modified = found.modified_at
         return found
 
     def finalize_response(self, request: Request, response: Response, *args: Any, **kwargs: Any) -> Response:
-        """Add the validators of a JSON representation; a GET that has it already is a 304."""
+        """Add the validators of a JSON representation; if the client already has it, respond with 304."""
         if self._is_representation(request, response):
             now = Validators.of(response.data, self._modified_at(request))
             headers = now.headers()
@@ -137,7 +137,7 @@ class ConditionalViewSet(GenericViewSet[Any]):
         return super().finalize_response(request, response, *args, **kwargs)
 
     def _is_representation(self, request: Request, response: Response) -> bool:
-        # After a PUT a validator would say that the body was kept as it was sent (RFC 9110, 9.3.4); ours gets an id.
+        # In a response to PUT, a validator would mean that the body was stored unchanged (RFC 9110, 9.3.4); here it gets an id.
         renderer = getattr(request, "accepted_renderer", None)
         return (
             response.status_code in {HTTPStatus.OK, HTTPStatus.CREATED}

@@ -1,7 +1,7 @@
-"""Every error is a problem: RFC 9457 `application/problem+json`, with the request id, and with errors by field.
+"""Every error response is a problem document (RFC 9457, `application/problem+json`) with the request id and errors by field.
 
-Three doors lead here: exceptions in an API view (`exception_handler`), Django's own error views (`bad_request` and its
-neighbours, named in each service's urls.py), and answers that say an error without a body (`ProblemMiddleware`).
+There are three sources: exceptions in an API view (`exception_handler`), Django's own error views (`bad_request` and the
+functions after it, which each service's urls.py names), and error responses without a body (`ProblemMiddleware`).
 """
 
 from collections.abc import Callable, Mapping
@@ -29,15 +29,15 @@ log = structlog.get_logger(__name__)
 
 
 class Conflict(exceptions.APIException):
-    """The request contradicts the state of things."""
+    """The request conflicts with the current state."""
 
     status_code = HTTPStatus.CONFLICT
-    default_detail = "The request contradicts the present state."
+    default_detail = "The request conflicts with the current state."
     default_code = "conflict"
 
 
 class Unprocessable(exceptions.APIException):
-    """Well-formed, but it cannot be done."""
+    """The request is well-formed, but cannot be processed."""
 
     status_code = HTTPStatus.UNPROCESSABLE_ENTITY
     default_detail = "The request cannot be processed."
@@ -45,7 +45,7 @@ class Unprocessable(exceptions.APIException):
 
 
 class TooLarge(exceptions.APIException):
-    """The body is larger than the service takes."""
+    """The body is larger than the service accepts."""
 
     status_code = HTTPStatus.REQUEST_ENTITY_TOO_LARGE
     default_detail = "The body is too large."
@@ -53,16 +53,16 @@ class TooLarge(exceptions.APIException):
 
 
 class Unavailable(exceptions.APIException):
-    """Something that the service needs does not answer."""
+    """A dependency of the service does not respond."""
 
     status_code = HTTPStatus.SERVICE_UNAVAILABLE
-    default_detail = "The service cannot answer at the moment; try again."
+    default_detail = "The service is temporarily unavailable; try again."
     default_code = "unavailable"
     wait = 1
 
 
 def problem(status: int, detail: str = "", errors: Mapping[str, list[str]] | None = None) -> dict[str, Any]:
-    """The members of a problem; `errors` maps the path of a field (`items.0.price`) to what is wrong with it."""
+    """The members of a problem document; `errors` maps the path of a field (`items.0.price`) to its error messages."""
     body: dict[str, Any] = {"type": "about:blank", "title": HTTPStatus(status).phrase, "status": int(status)}
     if detail:
         body["detail"] = detail
@@ -73,27 +73,27 @@ def problem(status: int, detail: str = "", errors: Mapping[str, list[str]] | Non
 
 
 def problem_response(status: int, detail: str = "", errors: Mapping[str, list[str]] | None = None) -> HttpResponse:
-    """A problem as a plain Django response."""
+    """A problem document as a plain Django response."""
     return HttpResponse(json.dumps(problem(status, detail, errors)), status=status, content_type=CONTENT_TYPE)
 
 
 class ProblemResponse(Response):
-    """A problem in an API view; the browsable API shows it as a page."""
+    """A problem document from an API view; the browsable API shows it as a page."""
 
     @property
     def rendered_content(self) -> Any:
-        """The body, and with it the content type."""
+        """The body; also sets the content type."""
         if isinstance(self.accepted_renderer, BrowsableAPIRenderer):
             return super().rendered_content
-        # Whatever form the answer would have had: one that only makes pages has none for errors.
+        # Independently of the negotiated format, since some renderers cannot render errors.
         self["Content-Type"] = CONTENT_TYPE
         return json.dumps(self.data)
 
 
 def by_field(detail: Any, path: str = "") -> dict[str, list[str]]:
-    """REST framework's nested validation errors as one mapping from a field's path to its messages.
+    """Flatten REST framework's nested validation errors into a mapping from a field's path to its messages.
 
-    What is wrong with the whole of a list or a body stands at its own path; at `body` for the outermost.
+    Errors of a list or an object as a whole have its own path; those of the outermost one have the path `body`.
     """
     if isinstance(detail, Mapping):
         children = detail.items()
@@ -112,7 +112,7 @@ def by_field(detail: Any, path: str = "") -> dict[str, list[str]]:
 
 
 def exception_handler(exception: Exception, context: Mapping[str, Any]) -> Response | None:
-    """REST framework's hook: the problem for an exception in an API view; None leaves a bug to `server_error`."""
+    """REST framework's hook: the response for an exception in an API view; None leaves a bug to `server_error`."""
     known = _as_api_exception(exception)
     if known is None:
         return None
@@ -124,7 +124,7 @@ def exception_handler(exception: Exception, context: Mapping[str, Any]) -> Respo
         body = problem(status, str(known.detail))
     else:
         body = problem(status, _summary(known), by_field(known.detail))
-        # The browsable API takes the form, with its values and messages, from here.
+        # The browsable API takes the form, with its values and error messages, from here.
         if serializer := getattr(known.detail, "serializer", None):
             body = ReturnDict(body, serializer=serializer)
     return ProblemResponse(body, status=status, headers=headers)
@@ -146,24 +146,24 @@ def _as_api_exception(exception: Exception) -> exceptions.APIException | None:
         case RequestDataTooBig():
             known = TooLarge()
         case SuspiciousOperation() | UnreadablePostError():
-            known = exceptions.ParseError("The request cannot be read.")
+            known = exceptions.ParseError("The request is malformed.")
         case DatabaseError() | InterfaceError() if failures.is_unavailable(exception):
             known = _unavailable(exception)
     return known
 
 
 def _unavailable(error: Exception) -> Unavailable:
-    failures.let_go()
-    # Its text may hold values of the row; its kind says enough.
+    failures.close_connection()
+    # Its text may contain values of the row, so only its type is logged.
     log.error("database unavailable", error=type(error.__cause__ or error).__name__)
     return Unavailable()
 
 
 def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:
-    """Django's 400: a host that is not served, a body that is too large, a path that cannot be."""
+    """Django's 400: an unknown host, a body that is too large, an invalid path."""
     if isinstance(exception, RequestDataTooBig):
         return problem_response(TooLarge.status_code, TooLarge.default_detail)
-    return problem_response(HTTPStatus.BAD_REQUEST, "The request cannot be read, or its host is not served here.")
+    return problem_response(HTTPStatus.BAD_REQUEST, "The request is malformed, or its host is not served here.")
 
 
 def permission_denied(request: HttpRequest, exception: Exception) -> HttpResponse:
@@ -172,8 +172,8 @@ def permission_denied(request: HttpRequest, exception: Exception) -> HttpRespons
 
 
 def csrf_failure(request: HttpRequest, reason: str = "") -> HttpResponse:
-    """Django's 403 for a form without its token (CSRF_FAILURE_VIEW)."""
-    return problem_response(HTTPStatus.FORBIDDEN, "The form's token is missing or old: load the page again.")
+    """Django's 403 for a form without a valid CSRF token (CSRF_FAILURE_VIEW)."""
+    return problem_response(HTTPStatus.FORBIDDEN, "The form's CSRF token is missing or expired: reload the page.")
 
 
 def page_not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
@@ -182,14 +182,16 @@ def page_not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
 
 
 def server_error(request: HttpRequest) -> HttpResponse:
-    """Django's 500; the log has the exception, the client the request id to find it by."""
-    return problem_response(HTTPStatus.INTERNAL_SERVER_ERROR, "A bug; the request id finds it in the logs.")
+    """Django's 500; the log contains the exception, and the response the request id to find it."""
+    return problem_response(
+        HTTPStatus.INTERNAL_SERVER_ERROR, "An internal error; the request id identifies it in the logs."
+    )
 
 
 class ProblemMiddleware:
-    """Gives error answers without a body (Django's own 405, say) the problem that belongs in it.
+    """Adds a problem document to error responses without a body, such as Django's own 405.
 
-    A page that is no API view (the admin's, say) is a 503, as an API view is, when the database cannot be asked.
+    Pages that are not API views, such as the admin's, also respond with 503 if the database is unavailable.
     """
 
     async_capable: ClassVar[bool] = False
@@ -198,10 +200,10 @@ class ProblemMiddleware:
         self.get_response = get_response
 
     def __call__(self, request: HttpRequest) -> HttpResponseBase:
-        """Answer the request."""
+        """Process the request."""
         response = self.get_response(request)
         if response.status_code in {HTTPStatus.NO_CONTENT, HTTPStatus.NOT_MODIFIED}:
-            # Django writes 0: a 304's would be that of the whole answer, a 204 has none (RFC 9110, 8.6).
+            # Django sends 0, but a 304's length would be that of the full response, and a 204 has none (RFC 9110, 8.6).
             del response["Content-Length"]
         if response.status_code >= 400 and isinstance(response, HttpResponse) and not response.content:
             response.content = json.dumps(problem(response.status_code))
@@ -211,7 +213,7 @@ class ProblemMiddleware:
         return response
 
     def process_exception(self, request: HttpRequest, exception: Exception) -> HttpResponse | None:
-        """Django's hook for what a view raises."""
+        """Django's hook for exceptions of views."""
         if not failures.is_unavailable(exception):
             return None
         known = _unavailable(exception)

@@ -1,4 +1,4 @@
-"""Serializer fields that take what their schema says and nothing else: no number for a text, no text for a number."""
+"""Serializer fields that accept exactly what their schema describes: no number in place of a string, or the reverse."""
 
 from decimal import Decimal
 from typing import Any
@@ -11,18 +11,18 @@ from chassis.text import TOKEN, first_refused, is_visible
 
 
 class TextField(serializers.CharField):
-    """One line of text with something visible in it, by the rule of `chassis.text`; spaces around it are taken off."""
+    """One line of text with a visible character, by the rule of `chassis.text`; surrounding spaces are removed."""
 
     default_error_messages = {
         "character": "The character {codepoint} is not allowed.",
-        "invisible": "Nothing of it can be seen.",
+        "invisible": "This text has no visible characters.",
     }
 
     def __init__(self, *, max_length: int, **kwargs: Any) -> None:
         super().__init__(max_length=max_length, **kwargs)
 
     def to_internal_value(self, data: Any) -> str:
-        """The text. Its length counts before anything is taken off."""
+        """Validate the text. The maximum length applies before spaces are removed."""
         if not isinstance(data, str):
             self.fail("invalid")
         if self.max_length is not None and len(data) > self.max_length:
@@ -36,7 +36,7 @@ class TextField(serializers.CharField):
 
 
 class EmailField(TextField):
-    """An email address, in ASCII: an international domain in its `xn--` form."""
+    """An email address in ASCII; an international domain is written in its `xn--` form."""
 
     default_error_messages = {
         "ascii": "Write the address in ASCII, an international domain as xn--…",
@@ -48,7 +48,7 @@ class EmailField(TextField):
         self.validators.append(AddressValidator())
 
     def to_internal_value(self, data: Any) -> str:
-        """The address as it was written, without white space around it."""
+        """Validate the address, and remove surrounding whitespace."""
         text = super().to_internal_value(data)
         if not text.isascii():
             self.fail("ascii")
@@ -58,34 +58,34 @@ class EmailField(TextField):
 
 
 class TokenField(serializers.CharField):
-    """An id that another service gave: visible ASCII characters, without white space."""
+    """An id that another service assigned: visible ASCII characters without whitespace."""
 
     def __init__(self, *, max_length: int = 100, **kwargs: Any) -> None:
         super().__init__(max_length=max_length, trim_whitespace=False, **kwargs)
-        self.validators.append(RegexValidator(TOKEN, "Only visible ASCII characters, without white space."))
+        self.validators.append(RegexValidator(TOKEN, "Only visible ASCII characters without whitespace are allowed."))
 
     def to_internal_value(self, data: Any) -> str:
-        """The id."""
+        """Validate the id."""
         if not isinstance(data, str):
             self.fail("invalid")
         return data
 
 
 class IntegerField(serializers.IntegerField):
-    """A whole number; `1.0` is one, `"1"` and `true` are not."""
+    """An integer. `1.0` is accepted; `"1"` and `true` are not."""
 
     def to_internal_value(self, data: Any) -> int:
-        """The number."""
+        """Validate the integer."""
         if isinstance(data, bool) or not isinstance(data, int | Decimal):
             self.fail("invalid")
-        # Looked at before it is converted: int(Decimal("1e999999999")) would take all memory.
+        # Checked before the conversion: int(Decimal("1e999999999")) would exhaust the memory.
         if isinstance(data, Decimal) and (data.adjusted() > 15 or data != data.to_integral_value()):
             self.fail("invalid")
         return super().to_internal_value(int(data))
 
 
 class MoneyField(serializers.DecimalField):
-    """An amount of money: a JSON number with at most two decimals, never a text, NaN or a float's approximation."""
+    """An amount of money: a JSON number with at most two decimals, never a string, NaN or a float's approximation."""
 
     def __init__(self, *, max_value: Decimal | None = None, **kwargs: Any) -> None:
         super().__init__(
@@ -93,13 +93,13 @@ class MoneyField(serializers.DecimalField):
         )
 
     def to_internal_value(self, data: Any) -> Decimal:
-        """The amount."""
+        """Validate the amount."""
         if isinstance(data, bool) or not isinstance(data, int | Decimal):
             self.fail("invalid")
-        # 19.990 is 19.99: what counts is the amount, not how many zeros it is written with. Looked at before anything is
-        # computed, as 1e999999999 is a number too.
+        # 19.990 equals 19.99, whatever the number of trailing zeros. The size is checked before any computation, since
+        # 1e999999999 is a number too.
         if isinstance(data, Decimal) and data.is_finite() and (not data or -3 < data.adjusted() < 12):
             cents = data.quantize(Decimal("0.01"))
             data = cents if cents == data else data
-        # -0.00 is a Decimal too; plus zero it is 0.00.
+        # Adding zero turns -0.00 into 0.00.
         return super().to_internal_value(data) + Decimal(0)

@@ -1,8 +1,8 @@
-"""Behind the gateway: links carry the prefix that it takes off, and the client's address is the client's.
+"""X-Forwarded-Prefix and X-Forwarded-For: links contain the prefix that the gateway strips, and REMOTE_ADDR is the client's.
 
-X-Forwarded-* are believed of the proxies in TRUSTED_PROXIES. Of anybody else they are taken out of the request, so that
-nobody chooses his own address, which the throttle of the admin's login counts by, or the host and scheme that links lead to
-(Django's USE_X_FORWARDED_HOST and SECURE_PROXY_SSL_HEADER). `Forwarded` (RFC 7239) is not read at all.
+X-Forwarded-* headers are trusted if they come from the proxies in TRUSTED_PROXIES. From any other peer they are removed from the
+request, so that a client cannot choose its own address, by which admin logins are throttled, or the host and scheme of links
+(Django's USE_X_FORWARDED_HOST and SECURE_PROXY_SSL_HEADER). `Forwarded` (RFC 7239) is ignored.
 """
 
 import ipaddress
@@ -17,7 +17,7 @@ from django.http.response import HttpResponseBase
 from django.urls import get_script_prefix, set_script_prefix
 
 PREFIX = re.compile(r"(/[A-Za-z0-9_~-][A-Za-z0-9._~-]*){1,8}")
-"""`//host` would make every link lead somewhere else; a prefix that is not plain is none."""
+"""Any other prefix is ignored: `//host`, for example, would make every link lead to another host."""
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
@@ -35,7 +35,7 @@ class Proxies:
         return parsed is not None and any(parsed in network for network in self._networks)
 
     def client(self, peer: str, forwarded_for: str) -> str:
-        """The address of the client: the last one that is no trusted proxy's. Those before it are hearsay."""
+        """The address of the client: the last one that is not a trusted proxy's. The client may have sent those before it."""
         client = peer
         for hop in reversed(forwarded_for.split(",")):
             if not self.trusts(client) or (parsed := _address(hop.strip())) is None:
@@ -49,12 +49,12 @@ def _address(text: str) -> Address | None:
         address = ipaddress.ip_address(text)
     except ValueError:
         return None
-    # A socket of both families shows an address of IPv4 as `::ffff:192.0.2.1`.
+    # A dual-stack socket reports an IPv4 address as `::ffff:192.0.2.1`.
     return getattr(address, "ipv4_mapped", None) or address
 
 
 class ForwardedMiddleware:
-    """Take X-Forwarded-Prefix and X-Forwarded-For from a trusted proxy, and all X-Forwarded-* from anybody else's request."""
+    """Applies X-Forwarded-Prefix and X-Forwarded-For of a trusted proxy, and removes X-Forwarded-* of any other peer."""
 
     async_capable: ClassVar[bool] = False
 
@@ -63,7 +63,7 @@ class ForwardedMiddleware:
         self.proxies = Proxies(settings.TRUSTED_PROXIES)
 
     def __call__(self, request: HttpRequest) -> HttpResponseBase:
-        """Answer the request."""
+        """Process the request."""
         peer = request.META.get("REMOTE_ADDR", "")
         if not self.proxies.trusts(peer):
             for name in [name for name in request.META if name.startswith("HTTP_X_FORWARDED_")]:

@@ -1,8 +1,8 @@
-"""`Idempotency-Key`: a POST, PUT or PATCH that is sent again, by a person, a proxy or a bad network, happens once.
+"""`Idempotency-Key`: a POST, PUT or PATCH that a user, a proxy or a client library repeats takes effect once.
 
-The key is a row in the transaction of the use case. A twin that comes at the same time waits at the unique index: when
-the first commits, it gets that answer; when the first fails or dies, its row is gone with it, and the twin runs itself.
-It waits for IDEMPOTENCY_WAIT_SECONDS at most, as it holds a thread and a connection meanwhile; then it is a 409.
+The key is a row in the transaction of the use case. A concurrent request with the same key waits at the unique index: if the
+first commits, it receives the first one's response; if the first fails, its row is rolled back, and the second runs. It waits
+at most IDEMPOTENCY_WAIT_SECONDS, since it occupies a thread and a connection, and is then rejected with 409.
 """
 
 import hashlib
@@ -28,20 +28,20 @@ REPLAYED = "Idempotency-Replayed"
 
 _BARE = re.compile(r'(?!")[!-+\--~]{1,255}')
 _STRING = re.compile(r'"((?:[ !#-\[\]-~]|\\["\\])*)"')
-"""A string of RFC 8941, which the draft of the header asks for; most clients send the bare key, which is the same one. A
-comma is in no bare key: it stands between two fields of this name."""
+"""A string as in RFC 8941, which the draft of the header requires; most clients send the bare key, which is equivalent. A bare
+key cannot contain a comma, which separates several fields of this name."""
 
 PATTERN = r'^(?:[!#-+\-.-~][!-+\-.-~]{0,254}|"(?:[ !#-\[\]-~]|\\["\\]){1,255}")$'
-"""Both, for the OpenAPI document."""
+"""Both forms, for the OpenAPI document."""
 
 View = TypeVar("View", bound=Callable[..., Response])
 
 
 def idempotent(create: View) -> View:
-    """Let a view's method take an Idempotency-Key; without one nothing changes.
+    """Make a view's method accept an Idempotency-Key; requests without one are not affected.
 
-    The same key and body get the first answer again; the same key with another body is a 422. Only success is
-    remembered: after an error the same key may try again.
+    A request with the same key and body receives the first response again; with another body it is rejected with 422. Only
+    successful responses are stored: after an error the key can be used again.
     """
 
     @wraps(create)
@@ -49,15 +49,15 @@ def idempotent(create: View) -> View:
         field = request.headers.get(HEADER)
         if field is None:
             return create(view, request, *args, **kwargs)
-        key = _read(field)
+        key = _parse(field)
         fingerprint = _fingerprint(request)
         with transaction.atomic(using=settings.SERVICE_DATABASE):
             while not _claim(key, fingerprint):
                 if (earlier := IdempotencyKey.objects.filter(pk=key).first()) is not None:
-                    return _answer_again(earlier, fingerprint)
-                # Its retention time ended between the two statements, and it was purged: the key is new again.
+                    return _replay(earlier, fingerprint)
+                # The row was purged between the two statements, since its retention time ended: the key is new again.
             response = create(view, request, *args, **kwargs)
-            _remember(key, response)
+            _store(key, response)
         return response
 
     create_once.idempotent = True  # type: ignore[attr-defined]
@@ -65,15 +65,15 @@ def idempotent(create: View) -> View:
 
 
 class InProgress(Conflict):
-    """The same request is being answered at this moment: try again, and get its answer."""
+    """A request with the same key is in progress: try again to receive its response."""
 
-    default_detail = f"A request with this {HEADER} is being answered; try again."
+    default_detail = f"A request with this {HEADER} is in progress; try again."
     default_code = "in_progress"
     wait = 1
 
 
-def _read(field: str) -> str:
-    """The key that a header field holds. Raises ValidationError for a field that holds none, or for several."""
+def _parse(field: str) -> str:
+    """Parse the header field. Raises ValidationError if it contains no valid key, or several."""
     if quoted := _STRING.fullmatch(field):
         key = re.sub(r"\\(.)", r"\1", quoted[1])
         if 1 <= len(key) <= 255:
@@ -81,27 +81,27 @@ def _read(field: str) -> str:
     elif _BARE.fullmatch(field):
         return field
     raise ValidationError(
-        {HEADER: ["One key: 1 to 255 visible ASCII characters without comma, or a string in quotes."]}
+        {HEADER: ["Must be a single key: 1 to 255 visible ASCII characters without a comma, or a quoted string."]}
     )
 
 
 def _fingerprint(request: Request) -> bytes:
-    # The body comes first: once it is read, every parser can read it again.
+    # Reading `body` first caches it, so that every parser can read it again.
     body: bytes = request._request.body
-    asked = f"{request.method} {request._request.path_info} {request._request.content_type}\n"
-    return hashlib.sha256(asked.encode(errors="surrogateescape") + body).digest()
+    request_line = f"{request.method} {request._request.path_info} {request._request.content_type}\n"
+    return hashlib.sha256(request_line.encode(errors="surrogateescape") + body).digest()
 
 
 def _claim(key: str, fingerprint: bytes) -> bool:
-    """Whether the key is new. Waits a while when another transaction holds it, then raises InProgress."""
-    patience = int(settings.IDEMPOTENCY_WAIT_SECONDS * 1000)
+    """Insert the key, and return whether it is new. Waits for another transaction that holds it, then raises InProgress."""
+    timeout_ms = int(settings.IDEMPOTENCY_WAIT_SECONDS * 1000)
     with connections[settings.SERVICE_DATABASE].cursor() as cursor:
         try:
-            # Three statements in one message: the limit is for this wait alone, and costs no round trip.
+            # Three statements in one message: the timeout applies only to this wait, without another round trip.
             cursor.execute(
                 "SET LOCAL lock_timeout = %s; INSERT INTO idempotency_keys (key, fingerprint) VALUES (%s, %s)"
                 " ON CONFLICT DO NOTHING; SET LOCAL lock_timeout = 0",
-                [patience, key, fingerprint],
+                [timeout_ms, key, fingerprint],
             )
         except OperationalError as error:
             if failures.sqlstate(error) == failures.LOCK_TIMEOUT:
@@ -111,17 +111,17 @@ def _claim(key: str, fingerprint: bytes) -> bool:
         return bool(cursor.rowcount)
 
 
-def _answer_again(earlier: IdempotencyKey, fingerprint: bytes) -> Response:
+def _replay(earlier: IdempotencyKey, fingerprint: bytes) -> Response:
     if bytes(earlier.fingerprint) != fingerprint:
-        raise Unprocessable(f"This {HEADER} was used for another request.")
+        raise Unprocessable(f"This {HEADER} was used for a different request.")
     metrics.IDEMPOTENT_REPLAYS.inc()
     headers = {REPLAYED: "true"} | ({"Location": earlier.location} if earlier.location else {})
     assert earlier.body is not None
     return Response(json.loads(bytes(earlier.body)), status=earlier.status, headers=headers)
 
 
-def _remember(key: str, response: Response) -> None:
-    assert 200 <= response.status_code < 300, "an error is raised, not returned: it must undo the key as well"
+def _store(key: str, response: Response) -> None:
+    assert 200 <= response.status_code < 300, "errors must be raised, not returned, so that the key is rolled back"
     with connections[settings.SERVICE_DATABASE].cursor() as cursor:
         cursor.execute(
             "UPDATE idempotency_keys SET status = %s, location = %s, body = %s WHERE key = %s",

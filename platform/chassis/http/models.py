@@ -1,14 +1,14 @@
-"""The answers that were given to Idempotency-Keys."""
+"""The responses to requests with an Idempotency-Key."""
 
 from django.db import models
 from django.db.models.functions import Now
 
 
 class IdempotencyKey(models.Model):
-    """A key that a client sent with a POST, and the answer, written in the transaction that the answer is about."""
+    """A key that a client sent, and the response, stored in the transaction of the request."""
 
     key = models.TextField(primary_key=True)
-    fingerprint = models.BinaryField(help_text="SHA-256 of the request: the same key for another is an error.")
+    fingerprint = models.BinaryField(help_text="SHA-256 of the request, to detect the same key with another request.")
     status = models.SmallIntegerField(null=True)
     location = models.TextField(null=True)
     body = models.BinaryField(null=True)

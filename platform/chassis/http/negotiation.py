@@ -1,6 +1,6 @@
-"""Which form of an answer a client wants: RFC 9110, 12.5.1, with qualities and precedence by specificity.
+"""Content negotiation (RFC 9110, 12.5.1): the client's preferred format, with quality values and precedence by specificity.
 
-A member that is not a media range is passed over: half a header is no reason to refuse a client.
+A member that is not a media range is ignored, instead of rejecting the whole request.
 """
 
 import re
@@ -19,7 +19,7 @@ ACCEPT = "Accept"
 PROBLEM, JSON, HTML = "application/problem+json", "application/json", "text/html"
 
 _NAME = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
-# One that does not end goes on to the header's end: to look for its end from each quote would take the square of the length.
+# An unterminated string extends to the end of the header: searching for the end from each quote would take quadratic time.
 _QUOTED = r'"(?:[^"\\]|\\.)*+(?:"|\\?\Z)'
 _MEMBER = re.compile(rf"(?:{_QUOTED}|[^,\"])++")
 _RANGE = re.compile(rf"\s*+({_NAME})/({_NAME})\s*+((?:;[^;]*)*+)")
@@ -30,8 +30,7 @@ _QUALITY = re.compile(r"(?:0(?:\.[0-9]{0,3})?|1(?:\.0{0,3})?)")
 class MediaRange:
     """One member of an Accept header.
 
-    `specificity` is 3 for a media type, 2 for one with parameters of its own (which none of our answers has), 1 for
-    `type/*`, 0 for `*/*`.
+    `specificity` is 3 for a media type, 2 for one with parameters (which no response has), 1 for `type/*`, 0 for `*/*`.
     """
 
     kind: str
@@ -46,14 +45,14 @@ class MediaRange:
 
 
 def parse(header: str) -> list[MediaRange]:
-    """The media ranges of an Accept header, in its order."""
+    """The media ranges of an Accept header, in order."""
     return list(_members(header))
 
 
 def quality(media_type: str, ranges: Iterable[MediaRange]) -> tuple[float, int]:
-    """How much a media type is wanted, from 0 to 1: the most specific range that it is in decides; and how specific that is.
+    """The quality of a media type, from 0 to 1, by the most specific range that matches it; and the specificity of that range.
 
-    So of two that are wanted as much, the one that was named comes before the one that is merely not excluded.
+    So of two media types with the same quality, the one that is named takes precedence over one that a wildcard matches.
     """
     matching = [(one.specificity, one.quality) for one in ranges if one.matches(media_type)]
     specificity, wanted = max(matching, default=(0, 0.0))
@@ -61,7 +60,7 @@ def quality(media_type: str, ranges: Iterable[MediaRange]) -> tuple[float, int]:
 
 
 def prefers_html(header: str | None) -> bool:
-    """Whether a page is wanted rather than JSON; without a preference it is JSON."""
+    """Whether the client prefers a page over JSON; without a preference it is JSON."""
     ranges = parse(header or "*/*")
     return quality(HTML, ranges) > _json_quality(ranges)
 
@@ -81,26 +80,26 @@ def _members(header: str) -> Iterator[MediaRange]:
                 break
             parameters = parameters or name.strip().lower() not in {"", "charset"}
         specificity = 0 if kind == "*" else 1 if subtype == "*" else 2 if parameters else 3
-        # A weight that is none makes the range as good as absent.
+        # A range with an invalid weight is ignored.
         if weight is not None and (kind != "*" or subtype == "*"):
             yield MediaRange(kind, subtype, specificity, weight)
 
 
 class ContentNegotiation(BaseContentNegotiation):
-    """REST framework's hook. `?format=` decides for itself, as in REST framework.
+    """REST framework's hook. `?format=` takes precedence, as in REST framework.
 
-    Whoever takes `application/problem+json` takes JSON: errors are that, and answers its plainer kind.
+    A client that accepts `application/problem+json`, the format of errors, also accepts JSON.
     """
 
     def select_parser(self, request: Request, parsers: Iterable[Any]) -> Any:
-        """The parser whose media type the body has; None for none."""
+        """The parser for the media type of the body, or None."""
         kind = request._request.content_type or ""
         return next((parser for parser in parsers if parser.media_type == kind), None)
 
     def select_renderer(
         self, request: Request, renderers: Iterable[BaseRenderer], format_suffix: str | None = None
     ) -> tuple[BaseRenderer, str]:
-        """The renderer that is wanted most, the first of several. Raises NotAcceptable, Http404 for an unknown format."""
+        """The preferred renderer, the first of several. Raises NotAcceptable, and Http404 for an unknown format."""
         candidates = list(renderers)
         if wanted := format_suffix or request.query_params.get("format"):
             candidates = [one for one in candidates if one.format == wanted]

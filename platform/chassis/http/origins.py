@@ -1,7 +1,7 @@
-"""Other sites' pages: what a browser sends for them is refused, unless the site is named in CORS_ALLOWED_ORIGINS.
+"""Cross-site requests: a browser's writes on behalf of other sites are rejected, unless CORS_ALLOWED_ORIGINS lists the origin.
 
-The API asks nobody who he is: whoever reaches it may write. Without this any page on the internet could write through the
-browser of somebody inside, by a form, which needs no permission of ours (CORS-simple).
+The API has no authentication, so any client that can connect to it can write. Without this check, any page on the internet
+could write through the browser of a user inside the network, with a form, which needs no CORS preflight.
 """
 
 from collections.abc import Callable
@@ -18,20 +18,20 @@ from chassis.http.errors import problem_response
 
 SAFE = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})
 
-METHODS = "GET, HEAD, POST, PUT, PATCH, DELETE"
-TAKEN = (
+ALLOWED_METHODS = "GET, HEAD, POST, PUT, PATCH, DELETE"
+ALLOWED_HEADERS = (
     "Content-Type, Idempotency-Key, If-Match, If-None-Match, If-Modified-Since, If-Unmodified-Since, X-Request-Id,"
     " traceparent, tracestate"
 )
-SHOWN = "ETag, Idempotency-Replayed, Last-Modified, Location, Retry-After, X-Request-Id"
+EXPOSED_HEADERS = "ETag, Idempotency-Replayed, Last-Modified, Location, Retry-After, X-Request-Id"
 PREFLIGHT_SECONDS = 600
 
 
 class CrossSiteMiddleware:
-    """Refuses what other sites' pages would change, and tells a browser what the named ones may read.
+    """Rejects writes of other sites' pages, and tells browsers what pages of listed origins may read.
 
-    A browser says where a request comes from: by Sec-Fetch-Site, which no page can write, or else by Origin. What says
-    neither is no browser's. Safe methods change nothing, and their answers are not shown to other sites' pages.
+    Browsers send the origin of a request in Sec-Fetch-Site, which pages cannot set, or else in Origin. A request with neither
+    is not a browser's. Safe methods change nothing, and browsers do not show their responses to other sites' pages.
     """
 
     async_capable: ClassVar[bool] = False
@@ -40,34 +40,34 @@ class CrossSiteMiddleware:
         self.get_response = get_response
 
     def __call__(self, request: HttpRequest) -> HttpResponseBase:
-        """Answer the request."""
+        """Process the request."""
         origin = request.headers.get("Origin")
-        named = origin is not None and origin.lower() in settings.CORS_ALLOWED_ORIGINS
-        if named and request.method == "OPTIONS" and "Access-Control-Request-Method" in request.headers:
+        listed = origin is not None and origin.lower() in settings.CORS_ALLOWED_ORIGINS
+        if listed and request.method == "OPTIONS" and "Access-Control-Request-Method" in request.headers:
             response: HttpResponseBase = _preflight()
-        elif not named and request.method not in SAFE and _is_from_elsewhere(request, origin):
+        elif not listed and request.method not in SAFE and _is_cross_site(request, origin):
             return problem_response(HTTPStatus.FORBIDDEN, "Pages of other sites may not change anything here.")
         else:
             response = self.get_response(request)
         if settings.CORS_ALLOWED_ORIGINS:
             patch_vary_headers(response, ["Origin"])
-        if named:
+        if listed:
             response.headers["Access-Control-Allow-Origin"] = str(origin)
-            response.headers["Access-Control-Expose-Headers"] = SHOWN
+            response.headers["Access-Control-Expose-Headers"] = EXPOSED_HEADERS
         return response
 
 
-def _is_from_elsewhere(request: HttpRequest, origin: str | None) -> bool:
+def _is_cross_site(request: HttpRequest, origin: str | None) -> bool:
     site = request.headers.get("Sec-Fetch-Site")
     if site is not None:
-        # `none` is a person's own doing; `same-site` is another host of this domain, which is not ours to trust.
+        # `none` is a request that the user initiated; `same-site` is another host of this domain, which is not trusted.
         return site.strip().lower() not in {"same-origin", "none"}
-    # The host alone: TLS may end in front of us. Behind the gateway it is the one that the browser asked for.
-    return origin is not None and urlsplit(_sane(origin)).netloc.lower() != request.get_host().lower()
+    # Only the host is compared, since TLS may be terminated before this service. The gateway forwards the browser's host.
+    return origin is not None and urlsplit(_parsable(origin)).netloc.lower() != request.get_host().lower()
 
 
-def _sane(origin: str) -> str:
-    # `null` is the origin of what has none; and `urlsplit` raises for `http://[`.
+def _parsable(origin: str) -> str:
+    # The origin may be `null`, and `urlsplit` raises for values such as `http://[`.
     try:
         urlsplit(origin)
     except ValueError:
@@ -77,8 +77,8 @@ def _sane(origin: str) -> str:
 
 def _preflight() -> HttpResponse:
     response = HttpResponse(status=HTTPStatus.NO_CONTENT)
-    response["Access-Control-Allow-Methods"] = METHODS
-    response["Access-Control-Allow-Headers"] = TAKEN
+    response["Access-Control-Allow-Methods"] = ALLOWED_METHODS
+    response["Access-Control-Allow-Headers"] = ALLOWED_HEADERS
     response["Access-Control-Max-Age"] = str(PREFLIGHT_SECONDS)
     return response
 
@@ -87,11 +87,11 @@ POLICY = (
     "default-src 'self'; img-src 'self' data:; style-src 'self' 'unsafe-inline'; object-src 'none'; base-uri 'none';"
     " form-action 'self'; frame-ancestors 'none'"
 )
-"""For every page: scripts are files of ours. Styles may stand in a page, as Swagger UI and REST framework write them so."""
+"""For every page: scripts only from this host's files. Swagger UI and REST framework require inline styles."""
 
 
 class ContentSecurityPolicyMiddleware:
-    """Tells browsers to run nothing on our pages but our own files."""
+    """Restricts pages to scripts from this host."""
 
     async_capable: ClassVar[bool] = False
 
@@ -99,7 +99,7 @@ class ContentSecurityPolicyMiddleware:
         self.get_response = get_response
 
     def __call__(self, request: HttpRequest) -> HttpResponseBase:
-        """Answer the request."""
+        """Process the request."""
         response = self.get_response(request)
         if response.headers.get("Content-Type", "").startswith("text/html"):
             response.headers.setdefault("Content-Security-Policy", POLICY)

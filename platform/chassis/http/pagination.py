@@ -1,4 +1,4 @@
-"""Lists in pages, newest first, by a cursor that names a row: nothing is skipped or shown twice as rows are added."""
+"""Cursor pagination, newest first: a cursor identifies a row, so that no row is skipped or repeated when rows are added."""
 
 import re
 import uuid
@@ -18,28 +18,28 @@ from rest_framework.views import APIView
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 CURSOR = re.compile(r"^[on][0-9a-f]{46}\Z")
-"""Older or newer, 14 hexadecimal digits of microseconds (until the year 4253), 32 of the id. Clients need not know, but
-whatever looks like a cursor is one, so that the OpenAPI document can say what is accepted."""
+"""The direction (older or newer), 14 hexadecimal digits of microseconds (until the year 4253), 32 of the id. Cursors are opaque
+to clients, but every text of this form is valid, so that the OpenAPI document can describe what is accepted."""
 
 LIMIT = re.compile(r"[0-9]{1,4}")
 
 
 @dataclass(frozen=True, slots=True)
 class Cursor:
-    """A place in a list that is ordered by (created_at, id): next to this row, towards older or newer ones."""
+    """A position in a list that is ordered by (created_at, id): after this row, in the direction of older or newer ones."""
 
     created_at: datetime
     id: uuid.UUID
     newer: bool
 
     @classmethod
-    def beside(cls, row: Any, *, newer: bool) -> Self:
-        """The place next to `row`."""
+    def after(cls, row: Any, *, newer: bool) -> Self:
+        """The position after `row`."""
         return cls(row.created_at, row.id, newer)
 
     @classmethod
     def decode(cls, text: str) -> Self:
-        """Read what `encode` wrote: a text that CURSOR matches."""
+        """Decode a text that CURSOR matches."""
         created_at = EPOCH + timedelta(microseconds=int(text[1:15], 16))
         return cls(created_at, uuid.UUID(text[15:]), text[0] == "n")
 
@@ -49,18 +49,18 @@ class Cursor:
         return f"{'n' if self.newer else 'o'}{microseconds:014x}{self.id.hex}"
 
     def filter(self) -> Q:
-        """The rows beyond this place."""
+        """The rows after this position."""
         side = "gt" if self.newer else "lt"
-        # The first half looks redundant, but is what lets PostgreSQL start in the middle of the index.
+        # The first condition looks redundant, but lets PostgreSQL start in the middle of the index.
         return Q(**{f"created_at__{side}e": self.created_at}) & (
             Q(**{f"created_at__{side}": self.created_at}) | Q(**{f"id__{side}": self.id})
         )
 
 
 class CursorPagination(BasePagination):
-    """`?limit=` and `?cursor=` in, `{"results": […], "next": url|null, "previous": url|null}` out.
+    """Accepts `?limit=` and `?cursor=`, and returns `{"results": […], "next": url|null, "previous": url|null}`.
 
-    For models with `created_at` and a UUID `id`. A wrong parameter is a 400.
+    For models with `created_at` and a UUID `id`. An invalid parameter is rejected with 400.
     """
 
     default_limit = 50
@@ -69,9 +69,9 @@ class CursorPagination(BasePagination):
     display_page_controls = False
 
     def paginate_queryset(self, queryset: Any, request: Request, view: APIView | None = None) -> list[Any]:
-        """The rows of the page that the request asks for, of a QuerySet."""
+        """The rows of the requested page of a QuerySet."""
         self.base_url = request.build_absolute_uri()
-        limit, cursor = self._place(request.query_params)
+        limit, cursor = self._parse(request.query_params)
         newer = cursor is not None and cursor.newer
         order = ("created_at", "id") if newer else ("-created_at", "-id")
         rows = list((queryset.filter(cursor.filter()) if cursor else queryset).order_by(*order)[: limit + 1])
@@ -79,21 +79,21 @@ class CursorPagination(BasePagination):
         rows = rows[:limit]
         if newer:
             rows.reverse()
-        self.next = Cursor.beside(rows[-1], newer=False) if rows and (more or newer) else None
-        self.previous = Cursor.beside(rows[0], newer=True) if rows and cursor and (more or not newer) else None
-        # The browsable API shows its buttons where there is somewhere to go.
+        self.next = Cursor.after(rows[-1], newer=False) if rows and (more or newer) else None
+        self.previous = Cursor.after(rows[0], newer=True) if rows and cursor and (more or not newer) else None
+        # The browsable API shows its buttons only if there is another page.
         self.display_page_controls = bool(self.next or self.previous)
         return rows
 
-    def _place(self, parameters: Mapping[str, str]) -> tuple[int, Cursor | None]:
-        """What the parameters ask for. Raises ValidationError, with all that is wrong."""
+    def _parse(self, parameters: Mapping[str, str]) -> tuple[int, Cursor | None]:
+        """Parse the parameters. Raises ValidationError with all errors."""
         limit = parameters.get("limit", str(self.default_limit))
         cursor = parameters.get("cursor")
         errors = {}
         if not LIMIT.fullmatch(limit) or not 1 <= int(limit) <= self.max_limit:
-            errors["limit"] = [f"A whole number from 1 to {self.max_limit}."]
+            errors["limit"] = [f"Must be an integer from 1 to {self.max_limit}."]
         if cursor is not None and not CURSOR.match(cursor):
-            errors["cursor"] = ["Not a cursor of this list: take `next` or `previous` as they came."]
+            errors["cursor"] = ["Not a cursor of this list: use the URLs in `next` and `previous` unchanged."]
         if errors:
             raise ValidationError(errors)
         return int(limit), None if cursor is None else Cursor.decode(cursor)
@@ -102,11 +102,11 @@ class CursorPagination(BasePagination):
         return None if cursor is None else replace_query_param(self.base_url, "cursor", cursor.encode())
 
     def get_paginated_response(self, data: Any) -> Response:
-        """The page with the links to its neighbours."""
+        """The page, with links to the next and the previous one."""
         return Response({"results": data, "next": self._link(self.next), "previous": self._link(self.previous)})
 
     def get_results(self, data: Any) -> Any:
-        """The rows in an answer, for the browsable API."""
+        """The rows of a response, for the browsable API."""
         return data["results"]
 
     def to_html(self) -> str:
@@ -115,15 +115,23 @@ class CursorPagination(BasePagination):
         return loader.get_template(self.template).render(context)
 
     def get_paginated_response_schema(self, schema: dict[str, Any]) -> dict[str, Any]:
-        """The answer in the OpenAPI document."""
+        """The response in the OpenAPI document."""
         link = {"type": ["string", "null"], "format": "uri"}
         return {
             "type": "object",
             "required": ["results", "next", "previous"],
             "properties": {
                 "results": schema,
-                "next": {**link, "description": "Older ones; null at the end.", "example": None},
-                "previous": {**link, "description": "Newer ones; null at the start.", "example": None},
+                "next": {
+                    **link,
+                    "description": "URL of the page with older ones; null on the last page.",
+                    "example": None,
+                },
+                "previous": {
+                    **link,
+                    "description": "URL of the page with newer ones; null on the first page.",
+                    "example": None,
+                },
             },
         }
 
@@ -133,13 +141,13 @@ class CursorPagination(BasePagination):
             {
                 "name": "limit",
                 "in": "query",
-                "description": "The largest number of results in a page.",
+                "description": "The maximum number of results per page.",
                 "schema": {"type": "integer", "minimum": 1, "maximum": self.max_limit, "default": self.default_limit},
             },
             {
                 "name": "cursor",
                 "in": "query",
-                "description": "A place in the list, opaque: follow `next` and `previous`.",
+                "description": "An opaque position in the list: follow the URLs in `next` and `previous`.",
                 "schema": {"type": "string", "pattern": "^[on][0-9a-f]{46}$"},
             },
         ]

@@ -1,4 +1,4 @@
-"""Reading bodies: strictly, within a bound, with every digit of every number."""
+"""Body parsers: strict, limited in size, and without loss of precision in numbers."""
 
 import io
 from collections.abc import Mapping
@@ -12,7 +12,7 @@ from chassis.http.renderers import JSONRenderer
 
 
 class JSONParser(parsers.BaseParser):
-    """JSON in UTF-8 (RFC 8259); numbers with a point are Decimals. A body over DATA_UPLOAD_MAX_MEMORY_SIZE is a 413."""
+    """Parses JSON in UTF-8 (RFC 8259); numbers with a point are Decimals. A body over DATA_UPLOAD_MAX_MEMORY_SIZE is a 413."""
 
     media_type = "application/json"
     renderer_class = JSONRenderer
@@ -20,26 +20,26 @@ class JSONParser(parsers.BaseParser):
     def parse(
         self, stream: IO[Any], media_type: str | None = None, parser_context: Mapping[str, Any] | None = None
     ) -> Any:
-        """The parsed body. Raises ParseError and Django's RequestDataTooBig."""
+        """Parse the body. Raises ParseError and Django's RequestDataTooBig."""
         try:
             return json.loads(_body(parser_context))
         except ValueError:
-            # The parser's own message would quote the body.
+            # The exception's own message may quote the body.
             raise ParseError("The body is not valid JSON.") from None
 
 
 class FormParser(parsers.MultiPartParser):
-    """The browsable API's HTML forms, within the same bound."""
+    """Parses the HTML forms of the browsable API, with the same size limit."""
 
     def parse(
         self, stream: IO[Any], media_type: str | None = None, parser_context: Mapping[str, Any] | None = None
     ) -> Any:
-        """The fields. Raises ParseError and Django's RequestDataTooBig."""
+        """Parse the fields. Raises ParseError and Django's RequestDataTooBig."""
         return super().parse(io.BytesIO(_body(parser_context)), media_type, parser_context)
 
 
 def _body(parser_context: Mapping[str, Any] | None) -> bytes:
-    # `body`, unlike the stream's `read()`, knows the bound.
+    # `body`, unlike the stream's `read()`, enforces the size limit.
     assert parser_context is not None
     body: bytes = parser_context["request"]._request.body
     return body

@@ -1,4 +1,4 @@
-"""How answers look: JSON for programs, pages for people who open the address in a browser."""
+"""Renderers: JSON for programs, and pages for browsers."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -19,11 +19,11 @@ class JSONRenderer(renderers.BaseRenderer):
     def render(
         self, data: Any, accepted_media_type: str | None = None, renderer_context: Mapping[str, Any] | None = None
     ) -> bytes:
-        """The body; indented where the browsable API shows it."""
+        """Render the body, indented if the browsable API shows it."""
         if data is None:
             return b""
         return json.dumps(data, indent=bool((renderer_context or {}).get("indent")))
 
 
 class BrowsableAPIRenderer(renderers.BrowsableAPIRenderer):
-    """The same API as pages with links and forms."""
+    """Renders the API as pages with links and forms."""

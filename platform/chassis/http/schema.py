@@ -1,4 +1,4 @@
-"""OpenAPI that tells the whole truth: errors, headers and the bounds of every field, not only the happy path."""
+"""Complete OpenAPI documents: including errors, headers and the constraints of every field."""
 
 from http import HTTPStatus
 from typing import Any
@@ -17,51 +17,52 @@ EVERYWHERE = (400, 404, 406, 500, 503)
 WITH_BODY = (413, 415)
 
 MEANING = {
-    400: "The request is not valid; `errors` says which field, and why.",
-    404: "There is no such thing.",
-    406: "Only JSON (and HTML, for people) can be had here.",
-    409: "It contradicts the present state; `errors` says which field, and why. Or the same request is being answered.",
-    412: "It is not as the precondition says: read it again.",
+    400: "The request is not valid; `errors` names the fields and the reasons.",
+    404: "The resource does not exist.",
+    406: "Only JSON, and HTML for browsers, is available.",
+    409: "The request conflicts with the current state; `errors` names the fields and the reasons. Or a request with the same"
+    " Idempotency-Key is in progress.",
+    412: "The resource does not match the precondition: read it again.",
     413: "The body is too large.",
     415: "The body must be JSON.",
-    422: "The Idempotency-Key was used for another request.",
-    500: "A bug; the request id finds it in the logs.",
-    503: "Something that the service needs does not answer; try again.",
+    422: "The Idempotency-Key was used for a different request.",
+    500: "An internal error; the request id identifies it in the logs.",
+    503: "A dependency of the service does not respond; try again.",
 }
 
 
 class ProblemSerializer(serializers.Serializer[Any]):
-    """An error, as RFC 9457 has it."""
+    """A problem document (RFC 9457)."""
 
-    type = serializers.CharField(help_text="What kind of problem; `about:blank` says no more than the status.")
+    type = serializers.CharField(help_text="The type of the problem; `about:blank` means the same as the status.")
     title = serializers.CharField()
     status = serializers.IntegerField()
     detail = serializers.CharField(required=False)
-    requestId = serializers.CharField(help_text="Finds the request in the logs and traces.")  # noqa: N815
+    requestId = serializers.CharField(help_text="Identifies the request in logs and traces.")  # noqa: N815
     errors = serializers.DictField(  # type: ignore[assignment]
         child=serializers.ListField(child=serializers.CharField()),
         required=False,
-        help_text="What is wrong, by the path of the field: `email`, `items.0.price`.",
+        help_text="Error messages by the path of the field: `email`, `items.0.price`.",
     )
 
 
 class AutoSchema(openapi.AutoSchema):
-    """drf-spectacular, plus the problems that an operation can answer with and the headers that it knows.
+    """drf-spectacular's schema, with the errors and the headers of an operation.
 
-    A method that takes an Idempotency-Key is `@idempotent`: it can answer 409 and 422.
+    A method that accepts an Idempotency-Key is decorated with `@idempotent`, and can respond with 409 and 422.
     """
 
     def get_tags(self) -> list[str]:
-        """Operations are grouped by their first path segment."""
+        """Group operations by their first path segment."""
         return [self.path.strip("/").split("/")[0]]
 
     def get_override_parameters(self) -> list[Any]:
-        """The headers: X-Request-Id everywhere, Idempotency-Key where it is taken, Location where something is made."""
-        described = "Who asked: sent on with everything that this request causes, logged, and returned."
+        """The headers: X-Request-Id everywhere, Idempotency-Key where it is accepted, Location where a resource is created."""
+        description = "The id of the request: logged, returned, and passed on with everything that the request causes."
         parameters = [
-            OpenApiParameter(correlation.HEADER, OpenApiTypes.STR, OpenApiParameter.HEADER, description=described),
+            OpenApiParameter(correlation.HEADER, OpenApiTypes.STR, OpenApiParameter.HEADER, description=description),
             OpenApiParameter(
-                correlation.HEADER, OpenApiTypes.STR, OpenApiParameter.HEADER, description=described, response=True
+                correlation.HEADER, OpenApiTypes.STR, OpenApiParameter.HEADER, description=description, response=True
             ),
         ]
         if self._is_idempotent():
@@ -74,7 +75,7 @@ class AutoSchema(openapi.AutoSchema):
                     "Location",
                     OpenApiTypes.URI_REF,
                     OpenApiParameter.HEADER,
-                    description="Where the new thing is.",
+                    description="The URL of the new resource.",
                     response=[201],
                 )
             )
@@ -111,7 +112,7 @@ class AutoSchema(openapi.AutoSchema):
             )
         if getattr(self.view, "conditional", False) and self.method == "GET":
             responses["304"] = {
-                "description": "What the client has is what there is.",
+                "description": "The client's representation is current.",
                 "headers": self._get_response_headers_for_code("304", direction),
             }
         if self.method == "DELETE":
@@ -125,14 +126,14 @@ def _idempotency(status: int) -> list[OpenApiParameter]:
             idempotency.HEADER,
             {"type": "string", "pattern": idempotency.PATTERN},
             OpenApiParameter.HEADER,
-            description="The same key and body again: the first answer again. The same key with another body: 422. In quotes"
-            " (RFC 8941) or not, it is the same key.",
+            description="A request with the same key and body receives the first response again; with another body it is rejected"
+            " with 422. The key may be quoted (RFC 8941); this does not change it.",
         ),
         OpenApiParameter(
             idempotency.REPLAYED,
             {"type": "string", "const": "true"},
             OpenApiParameter.HEADER,
-            description="`true` where this answer was given before.",
+            description="`true` if this is the response to an earlier request.",
             response=[status],
         ),
     ]
@@ -140,34 +141,37 @@ def _idempotency(status: int) -> list[OpenApiParameter]:
 
 _WRITES = frozenset({"PUT", "PATCH", "DELETE"})
 
-_ASKED = {
-    "If-None-Match": "The ETags that the client has: one of them is a 304.",
-    "If-Modified-Since": "When the client has read it: unchanged since is a 304.",
-    "If-Match": "The ETag that the client has seen: anything else is a 412.",
-    "If-Unmodified-Since": "When the client has seen it: changed since is a 412.",
+_PRECONDITIONS = {
+    "If-None-Match": "The client's ETags: if one of them is current, the response is 304.",
+    "If-Modified-Since": "The date of the client's representation: if it has not changed since, the response is 304.",
+    "If-Match": "The client's ETag: if it is not current, the response is 412.",
+    "If-Unmodified-Since": "The date of the client's representation: if it has changed since, the response is 412.",
 }
-_SAID = {"ETag": "Of this JSON, byte for byte.", "Last-Modified": "When it was changed, to the second; not of a list."}
+_VALIDATORS = {
+    "ETag": "The strong ETag of this JSON representation.",
+    "Last-Modified": "The time of the last change, in seconds; not for lists.",
+}
 
 
 def _conditional(method: str) -> list[OpenApiParameter]:
-    """The header fields of RFC 9110, 13, that this method takes and answers with."""
-    asked = list(_ASKED)[:2] if method == "GET" else list(_ASKED)[2:] if method in _WRITES else []
-    said = {"GET": [200, 304], "POST": [201], "PATCH": [200]}.get(method)
+    """The header fields of RFC 9110, 13, that this method accepts and returns."""
+    accepted = list(_PRECONDITIONS)[:2] if method == "GET" else list(_PRECONDITIONS)[2:] if method in _WRITES else []
+    returned = {"GET": [200, 304], "POST": [201], "PATCH": [200]}.get(method)
     return [
-        *(OpenApiParameter(name, str, OpenApiParameter.HEADER, description=_ASKED[name]) for name in asked),
+        *(OpenApiParameter(name, str, OpenApiParameter.HEADER, description=_PRECONDITIONS[name]) for name in accepted),
         *(
-            OpenApiParameter(name, str, OpenApiParameter.HEADER, description=meaning, response=said)
-            for name, meaning in _SAID.items()
-            if said and (name == "ETag" or method == "GET")
+            OpenApiParameter(name, str, OpenApiParameter.HEADER, description=meaning, response=returned)
+            for name, meaning in _VALIDATORS.items()
+            if returned and (name == "ETag" or method == "GET")
         ),
     ]
 
 
 RULE_OF_TEXT = (
-    "One line of letters, marks, numbers, punctuation, symbols and spaces (Unicode's general categories), of which something"
-    " can be seen: not spaces and combining marks alone. Of format characters only the zero-width joiner and non-joiner and"
-    " the marks U+200E, U+200F and U+061C; no control characters, overrides of direction, private use, surrogates or"
-    " unassigned characters. Spaces around it are taken off."
+    "One line of letters, marks, numbers, punctuation, symbols and spaces (Unicode's general categories) that contains a visible"
+    " character, not only spaces and combining marks. The only format characters that are allowed are the zero-width joiner"
+    " and non-joiner and the marks U+200E, U+200F and U+061C. Control characters, direction overrides, private-use characters,"
+    " surrogates and unassigned characters are not allowed. Surrounding spaces are removed."
 )
 
 

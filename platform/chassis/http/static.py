@@ -1,4 +1,4 @@
-"""Styles and scripts of the pages."""
+"""Static files: the styles and scripts of the pages."""
 
 from collections.abc import AsyncIterator
 from typing import IO, Any, cast
@@ -8,29 +8,29 @@ from django.http import HttpRequest, HttpResponseNotAllowed
 from django.http.response import HttpResponseBase
 from whitenoise.middleware import WhiteNoiseFileResponse, WhiteNoiseMiddleware
 
-PIECE = 65_536
+CHUNK = 65_536
 
 
 class StaticFilesMiddleware(WhiteNoiseMiddleware):
-    """WhiteNoise's, whose files come whole: it would answer HEAD with a range, and one of a file that If-Range says is another.
+    """WhiteNoise's middleware without ranges, since it responds to HEAD with a range, and ignores If-Range.
 
-    A server may pass over Range (RFC 9110, 14.2), but not over If-Range (13.1.5).
+    A server may ignore Range (RFC 9110, 14.2), but not If-Range (13.1.5).
     """
 
     @staticmethod
     def serve(static_file: Any, request: HttpRequest) -> HttpResponseBase:
-        """Answer with a file."""
+        """Respond with the whole file."""
         if request.method not in {"GET", "HEAD"}:
-            return HttpResponseNotAllowed(["GET", "HEAD"])  # WhiteNoise's own has no body, and no type
+            return HttpResponseNotAllowed(["GET", "HEAD"])  # WhiteNoise's own response has no body and no content type
         request.META.pop("HTTP_RANGE", None)
         response: WhiteNoiseFileResponse = WhiteNoiseMiddleware.serve(static_file, request)
         if isinstance(request, ASGIRequest) and response.file_to_stream is not None:
-            # Else Django would read the whole file first, and hold it for as long as the client takes to read it.
-            response.streaming_content = _pieces(response.file_to_stream)
+            # Otherwise Django reads the whole file first, and keeps it in memory while the client reads the response.
+            response.streaming_content = _chunks(response.file_to_stream)
         return cast("HttpResponseBase", response)
 
 
-async def _pieces(file: IO[bytes]) -> AsyncIterator[bytes]:
-    # The system has it in memory: to hop to a thread would take longer.
-    while piece := file.read(PIECE):
-        yield piece
+async def _chunks(file: IO[bytes]) -> AsyncIterator[bytes]:
+    # The file is in the page cache, so reading it in a thread would take longer.
+    while chunk := file.read(CHUNK):
+        yield chunk

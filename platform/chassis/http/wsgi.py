@@ -19,22 +19,22 @@ _ABSOLUTE = re.compile(r"https?://([^/?#]*)", re.IGNORECASE)
 
 
 def application() -> Application:
-    """Django, taking chunked bodies and absolute targets too.
+    """Return Django's WSGI application, with support for chunked bodies and absolute request targets.
 
-    Ends the process, with a message, where its database sessions would be wrong.
+    Exits with a message if the database sessions lack the required parameters.
     """
     django.setup(set_prefix=False)
-    from chassis.http.requests import WSGIHandler  # REST framework wants the settings first
+    from chassis.http.requests import WSGIHandler  # REST framework needs the settings
 
     try:
         session.check_at_start()
     except ImproperlyConfigured as error:
         sys.exit(str(error))
-    return _understood(WSGIHandler())
+    return _normalized(WSGIHandler())
 
 
-def _understood(inner: Application) -> Application:
-    """Show Django what it does not look at itself: the length of a chunked body, and the host of an absolute target."""
+def _normalized(inner: Application) -> Application:
+    """Set what Django does not derive itself: the length of a chunked body, and the host of an absolute request target."""
 
     def serve(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
         chunked = environ.get("HTTP_TRANSFER_ENCODING", "").strip().lower() == "chunked"
@@ -48,10 +48,10 @@ def _understood(inner: Application) -> Application:
 
 
 def _measure(environ: dict[str, Any]) -> None:
-    """Give a chunked body a length: Django takes a body without one to be empty.
+    """Set the length of a chunked body, since Django treats a body without a length as empty.
 
-    The server has undone the chunks (`wsgi.input_terminated`); what is over the bound stays unread, and is a 413. A body that
-    breaks off is one that is shorter than its length.
+    The server has decoded the chunks (`wsgi.input_terminated`). At most one byte more than the size limit is read, which
+    results in a 413. An incomplete body gets a length that exceeds its size.
     """
     try:
         body = environ["wsgi.input"].read(settings.DATA_UPLOAD_MAX_MEMORY_SIZE + 1)

@@ -1,1 +1,1 @@
-"""Kafka: clients, records, names and sizes at the broker. The only place that makes Kafka clients."""
+"""Kafka: clients, records, names and sizes at the broker. The only package that creates Kafka clients."""

@@ -1,4 +1,4 @@
-"""Whether the broker rejects this process's credentials. librdkafka's words for it differ with the moment; what to check does not."""
+"""Whether the broker rejects this process's credentials. librdkafka's messages vary; the instructions logged here do not."""
 
 import time
 
@@ -12,14 +12,14 @@ CHECK = (
     " and the account at the broker"
 )
 EPISODE_SECONDS = 15.0
-"""A client tries again every two seconds, and fails every time: after so long without an error it is let in."""
+"""A rejected client retries every two seconds; after this time without an error, its credentials are accepted."""
 
 _rejected_at = float("-inf")
 
 
 def note(error: KafkaError) -> None:
-    """Hear an error of any client of this process; the first rejection of an episode is logged, with what to check."""
-    global _rejected_at  # noqa: PLW0603  all clients of a process have the same credentials
+    """Note an error of any client of this process; the first rejection of an episode is logged with instructions."""
+    global _rejected_at  # noqa: PLW0603  all clients of a process use the same credentials
     if error.code() != KafkaError._AUTHENTICATION:
         return
     if not is_rejected():
@@ -28,5 +28,5 @@ def note(error: KafkaError) -> None:
 
 
 def is_rejected() -> bool:
-    """Whether a client of this process was rejected a moment ago."""
+    """Whether a client of this process was rejected within EPISODE_SECONDS."""
     return time.monotonic() - _rejected_at < EPISODE_SECONDS

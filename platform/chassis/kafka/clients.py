@@ -1,4 +1,4 @@
-"""The only place that makes Kafka clients: every option that a guarantee rests on stands here."""
+"""The only module that creates Kafka clients. It contains every option on which a guarantee depends."""
 
 import time
 import uuid
@@ -17,7 +17,7 @@ from chassis.runtime.failures import DependencyDown
 
 log = structlog.get_logger(__name__)
 
-REFUSED_FOR_GOOD = frozenset(
+PERMANENT_ERRORS = frozenset(
     {
         KafkaError.MSG_SIZE_TOO_LARGE,
         KafkaError.RECORD_LIST_TOO_LARGE,
@@ -28,14 +28,14 @@ REFUSED_FOR_GOOD = frozenset(
         KafkaError._INVALID_ARG,
     }
 )
-"""What no later try could change, where the record was alone in its request: the broker refuses whole batches.
+"""Errors that a retry cannot change if the record was alone in its request: the broker refuses whole batches.
 
-Everything else (no such topic, no permission, no broker) is waited for."""
+All other errors (a missing topic, no permission, no broker) are retried."""
 
 UNWRITABLE = (TypeError, ValueError, OverflowError)
-"""What produce() raises about arguments that are no record; UnicodeError is a ValueError."""
+"""The exceptions of produce() for arguments that are not a valid record; UnicodeError is a ValueError."""
 
-TOPIC_REFUSES = REFUSED_FOR_GOOD | {
+TOPIC_ERRORS = PERMANENT_ERRORS | {
     KafkaError._UNKNOWN_TOPIC,
     KafkaError._UNKNOWN_PARTITION,
     KafkaError.UNKNOWN_TOPIC_OR_PART,
@@ -44,17 +44,17 @@ TOPIC_REFUSES = REFUSED_FOR_GOOD | {
     KafkaError.TOPIC_EXCEPTION,
     KafkaError.POLICY_VIOLATION,
 }
-"""What is about one topic and no other: the broker answers, and does not take this record there, as things are."""
+"""Errors about a single topic: the broker responds, but does not accept this record there at present."""
 
 SESSION_SECONDS = (4.0, 6.0)
-"""Sessions of a consumer that CONSUMER_SESSION_TIMEOUT_SECONDS says nothing about: the shorter is preferred, and refused by a
-broker with Kafka's default for group.min.session.timeout.ms, which allows the longer."""
+"""Session timeouts if CONSUMER_SESSION_TIMEOUT_SECONDS is unset. The shorter one is preferred; a broker with Kafka's default for
+group.min.session.timeout.ms rejects it and accepts the longer one."""
 
 UNREACHABLE = frozenset({KafkaError._ALL_BROKERS_DOWN, KafkaError._AUTHENTICATION})
-"""What a client says when it has no broker to talk to."""
+"""The errors that a client reports if it can connect to no broker."""
 
 ANY_TOPIC = "__consumer_offsets"
-"""A topic that every cluster has, to ask for: the answer stays small. Whether it may be seen does not matter."""
+"""A topic that exists in every cluster, for small requests. Permission to access it is not required."""
 
 
 def _common() -> dict[str, Any]:
@@ -83,31 +83,31 @@ def _common() -> dict[str, Any]:
 
 
 class _LibrdkafkaLog:
-    """librdkafka repeats itself at every attempt to connect; what it says is kept at debug level."""
+    """Logs librdkafka's messages at debug level, since they are repeated at every connection attempt."""
 
     def log(self, level: int, message: str, *args: Any) -> None:
-        log.debug("librdkafka", said=message % args if args else message)
+        log.debug("librdkafka", text=message % args if args else message)
 
 
 def on_error(error: KafkaError) -> None:
-    """What a client says at every attempt: for those who look for it. Rejected credentials are for everybody."""
+    """Log a client's error at debug level, since it is repeated at every attempt. Rejected credentials are logged as an error."""
     log.debug("kafka client error", code=error.name(), reason=error.str())
     authentication.note(error)
 
 
 def producer(**more: Any) -> Producer:
-    """An idempotent producer: a record is acknowledged by all in-sync replicas, once, in order, and never given up."""
+    """An idempotent producer: records are acknowledged by all in-sync replicas, once and in order, and never time out."""
     return Producer(
         _common()
         | {
             "enable.idempotence": True,
             "acks": "all",
-            # Fewer, fuller requests; a flush, which ends every batch of ours, does not wait for it.
+            # Fewer, larger requests. A flush, which ends every batch, does not wait for it.
             "linger.ms": 5,
             "compression.type": "lz4",
             "partitioner": "murmur2_random",
             "message.timeout.ms": 0,
-            # A topic that is missing fails its own records soon, and holds up those of others only so long.
+            # Records of a missing topic fail after this time, and delay those of other topics no longer than that.
             "topic.metadata.propagation.max.ms": 3_000,
             "message.max.bytes": sizes.largest_record(),
             "batch.size": sizes.largest_batch(),
@@ -119,15 +119,15 @@ def producer(**more: Any) -> Producer:
 
 
 def gapless_producer(**more: Any) -> Producer:
-    """A producer that sends nothing behind a record that the broker has refused: it is fatal, and another one must be made.
+    """A producer that writes nothing after a record that the broker has refused: the error is fatal, and it must be replaced.
 
-    Without it later batches of the partition would be written, and what is tried again would come behind them.
+    Otherwise later batches of the partition would be written, and retried records would follow them.
     """
     return producer(**{"enable.gapless.guarantee": True} | more)
 
 
 def checked(headers: Sequence[tuple[str, str | bytes | None]]) -> list[tuple[str, str | bytes | None]]:
-    """Headers that produce() can be given: a name that is no text ends the process in confluent-kafka's C code.
+    """Check headers before they are passed to produce(): a name that is not valid text crashes confluent-kafka's C code.
 
     Raises UnicodeEncodeError.
     """
@@ -138,12 +138,12 @@ def checked(headers: Sequence[tuple[str, str | bytes | None]]) -> list[tuple[str
 
 
 FLUSH_SECONDS = 0.1
-"""Longest flush at a time. confluent-kafka cuts a longer one into slices, and one in which the client learns that it was
-fenced ends in an error that is no Python exception: `except Exception` does not catch it (seen with 2.16.1)."""
+"""Maximum duration of a single flush. confluent-kafka divides a longer one into slices, and if the client is fenced during a
+slice, the resulting error is not a regular exception: `except Exception` does not catch it (seen with 2.16.1)."""
 
 
 def flush(producer: Producer, seconds: float) -> int:
-    """Wait at most so long until all records are answered for; returns how many are not. Serves delivery reports."""
+    """Wait up to `seconds` for the delivery of all records, and serve delivery reports. Returns how many are undelivered."""
     deadline = time.monotonic() + seconds
     while True:
         left = deadline - time.monotonic()
@@ -160,16 +160,16 @@ def transactional_producer(transactional_id: str) -> Producer:
             "transactional.id": transactional_id,
             "transaction.timeout.ms": timeout,
             "message.timeout.ms": timeout,
-            # Records are on their way while the offsets are sent; by then a set is complete anyway.
+            # Records are sent at once, while the offsets are being sent; the batch is complete by then.
             "linger.ms": 0,
         }
     )
 
 
 def open_transactional(check: Callable[[], None], broker: Dependency) -> Producer:
-    """The transactional producer of this worker, ready: what a dead predecessor of the same id left open is aborted.
+    """Create and initialise this worker's transactional producer, which aborts an open transaction of a predecessor.
 
-    Waits for the broker as long as it takes; `check` is called meanwhile and may raise to give up.
+    Waits for the broker without a limit; `check` is called meanwhile and may raise to give up.
     """
     made = transactional_producer(names.transactional_id(settings.CONSUMER_ID or str(uuid.uuid4())))
     until_answered(lambda: made.init_transactions(2.0), check, broker)
@@ -177,9 +177,9 @@ def open_transactional(check: Callable[[], None], broker: Dependency) -> Produce
 
 
 def until_answered(ask: Callable[[], None], check: Callable[[], None], broker: Dependency) -> None:
-    """Ask the broker until it answers, however long it is away.
+    """Repeat a request until the broker responds, without a limit.
 
-    `check` is called before each try and may raise to give up. Raises KafkaException when the client is ended for good.
+    `check` is called before each attempt and may raise to give up. Raises KafkaException if the client has failed fatally.
     """
     while True:
         check()
@@ -196,32 +196,32 @@ def until_answered(ask: Callable[[], None], check: Callable[[], None], broker: D
 
 
 def sessions() -> tuple[float, ...]:
-    """Session timeouts of a consumer in seconds, in the order in which to try them: the next one where the broker refuses one."""
+    """Session timeouts of a consumer in seconds, in the order in which to try them if the broker rejects one."""
     chosen: float | None = settings.CONSUMER_SESSION_TIMEOUT_SECONDS
     return SESSION_SECONDS if chosen is None else (chosen,)
 
 
 def consumer(session_seconds: float, **more: Any) -> Consumer:
-    """A member of the service's consumer group that commits only what it is told, and reads only committed records.
+    """A member of the service's consumer group that commits only explicitly, and reads only committed records.
 
-    `session_seconds` is one of `sessions()`; a broker that refuses it says INVALID_SESSION_TIMEOUT at the first poll.
+    `session_seconds` is one of `sessions()`; if the broker rejects it, the first poll returns INVALID_SESSION_TIMEOUT.
     """
     session = int(session_seconds * 1000)
     options = _common() | {
         "group.id": names.group(),
         "enable.auto.commit": False,
         "enable.auto.offset.store": False,
-        # An offset that is gone is lost events, which lost_events.py has to know of.
+        # An offset that no longer exists means lost events, which lost_events.py must detect.
         "auto.offset.reset": "error",
         "isolation.level": "read_committed",
         "partition.assignment.strategy": "cooperative-sticky",
         "session.timeout.ms": session,
-        # Only the answer to a heartbeat tells a member of a rebalance: a dead one is replaced that much later.
+        # A member learns of a rebalance from the response to a heartbeat, so this delays the replacement of a dead member.
         "heartbeat.interval.ms": min(500, session // 6),
         "max.poll.interval.ms": 300_000,
         "fetch.wait.max.ms": 500,
         "fetch.error.backoff.ms": 100,
-        # What waits in the client, beside what the loop has in hand: one answer to a fetch may come on top.
+        # The queue of the client, in addition to the backlog; one fetch response may exceed it.
         "queued.max.messages.kbytes": 8_192,
         "fetch.max.bytes": 8_388_608,
         "receive.message.max.bytes": _largest_response(),
@@ -232,16 +232,16 @@ def consumer(session_seconds: float, **more: Any) -> Consumer:
 
 
 def reader(group: str | None = None) -> Consumer:
-    """Reads the partitions that it is told, committed records only, as a member of no group; says where each ends.
+    """A consumer that reads assigned partitions, committed records only, without joining a group; it reports their ends.
 
-    Of `group`, by default the service's own, it can tell the committed offsets.
+    It can read the committed offsets of `group`, by default the service's own.
     """
     return Consumer(_reader_options(group))
 
 
 def _reader_options(group: str | None) -> dict[str, Any]:
     return _common() | {
-        "group.id": group or names.group(),  # never joined, and nothing is committed in it
+        "group.id": group or names.group(),  # never joined, and without commits
         "enable.auto.commit": False,
         "auto.offset.reset": "earliest",
         "isolation.level": "read_committed",
@@ -253,7 +253,7 @@ def _reader_options(group: str | None) -> dict[str, Any]:
 
 
 def plain_reader_options() -> dict[str, str]:
-    """What `reader` is made of, as librdkafka itself takes it: values are text, and nothing is called back."""
+    """The options of `reader` in librdkafka's own form: values are strings, and there are no callbacks."""
     options = _reader_options(None) | {"queued.max.messages.kbytes": 1_024, "log_level": 0}
     return {
         name: str(value).lower() if isinstance(value, bool) else str(value)
@@ -263,7 +263,7 @@ def plain_reader_options() -> dict[str, str]:
 
 
 def _largest_response() -> int:
-    """Bytes of the largest answer to a fetch: a record comes whole, however large, also a dead letter."""
+    """Maximum size of a fetch response in bytes: a record is always returned whole, including the largest dead letter."""
     return max(100_000_000, 2 * sizes.largest_record())
 
 
@@ -280,7 +280,7 @@ def offsets(
     timeout: float,
     isolation: IsolationLevel = IsolationLevel.READ_UNCOMMITTED,
 ) -> dict[Partition, int]:
-    """Where `spec` is in each of these partitions; `timeout` in seconds. Raises KafkaException."""
+    """The offset of `spec` in each of these partitions; `timeout` is in seconds. Raises KafkaException."""
     if not places:
         return {}
     asked = client.list_offsets(dict.fromkeys(places, spec), isolation_level=isolation, request_timeout=timeout)

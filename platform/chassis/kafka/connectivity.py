@@ -1,4 +1,4 @@
-"""Whether a Kafka client has a broker to talk to: it says when it has lost the last one, and not when it has one again."""
+"""Whether a Kafka client is connected to a broker. The client reports when it loses the last one, but not when it reconnects."""
 
 import math
 import time
@@ -9,13 +9,13 @@ from chassis.kafka import clients
 from chassis.runtime.dependency import Dependency
 
 LOOK_AFTER_SECONDS = 1.0
-"""After this long a client that has lost its brokers has one again, or has said why it gets none."""
+"""How long after a client lost its brokers to check: by then it has reconnected, or has reported why it cannot."""
 PATIENCE_SECONDS = 0.5
-"""How long the answer may take."""
+"""Timeout of the check."""
 
 
 class Connectivity:
-    """What a client tells of its brokers (`on_error` is its `error_cb`), and what it finds when it looks."""
+    """The connection state of a client, from its errors (`on_error` is its `error_cb`) and from checks."""
 
     def __init__(self, broker: Dependency) -> None:
         self._broker = broker
@@ -23,11 +23,11 @@ class Connectivity:
 
     @property
     def in_doubt(self) -> bool:
-        """Whether the client has lost its brokers, and has not found one since."""
+        """Whether the client has lost its brokers and has not been seen to reconnect."""
         return self._look_at < math.inf
 
     def on_error(self, error: KafkaError) -> None:
-        """The client has lost every broker, or none lets it in; it goes on trying by itself, and says so each time."""
+        """Note that the client has lost every broker, or is rejected. It keeps retrying, and reports each failure."""
         clients.on_error(error)
         if error.code() not in clients.UNREACHABLE:
             return
@@ -36,7 +36,7 @@ class Connectivity:
         self._look_at = min(self._look_at, time.monotonic() + LOOK_AFTER_SECONDS)
 
     def found(self, client: Consumer) -> bool:
-        """Look whether there is a broker again, if it is time to. Returns whether there is, since this very moment."""
+        """Check the connection if it is due. Returns True if the client has just reconnected."""
         now = time.monotonic()
         if now < self._look_at or not self._broker.may_try(now):
             return False

@@ -1,9 +1,9 @@
-"""What ends a transactional producer: another one has its name, or it cannot tell how its last transaction ended."""
+"""Errors after which a client must be replaced: it is fenced, or the result of its last transaction is unknown."""
 
 
 class Fenced(Exception):
-    """Another process has taken this one's place: it must end, and may start anew."""
+    """Another process has taken this one's place: it must stop, and may start over with new clients."""
 
 
 class Unsure(Fenced):
-    """Nobody has this one's place, but it cannot tell how its last transaction ended: it must start anew, which finds out."""
+    """No other process has taken over, but the result of its last transaction is unknown: starting over resolves this."""

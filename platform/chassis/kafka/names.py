@@ -1,7 +1,7 @@
-"""Names on the wire: what topics, consumer groups and transactional ids are called at the broker.
+"""Names on the wire: the names of topics, consumer groups and transactional ids at the broker.
 
-Code and documents speak of an event by its logical name, `user.created`. At the broker every name begins with KAFKA_PREFIX,
-so that several environments can share one cluster, each closed in by access rules on its prefix.
+Code and documentation use the logical name of an event, such as `user.created`. At the broker every name begins with
+KAFKA_PREFIX, so that several environments can share a cluster, separated by access rules on their prefixes.
 """
 
 import re
@@ -11,7 +11,7 @@ from typing import Protocol
 from django.conf import settings
 
 _DEAD_LETTERS = ".dlq"
-"""How the name of every dead-letter topic ends."""
+"""The suffix of every dead-letter topic."""
 
 
 _LEGAL = re.compile(r"(?!\.{1,2}\Z)[A-Za-z0-9._-]{1,249}\Z")
@@ -19,16 +19,16 @@ _INTERNAL = ("__consumer_offsets", "__transaction_state", "__share_group_state",
 
 
 def is_legal(topic: str) -> bool:
-    """Whether there can be a topic of this name that we may write to (Kafka's own rule, and not one of its internal topics)."""
+    """Whether a topic can have this name: it follows Kafka's rule, and is not an internal topic."""
     return _LEGAL.match(topic) is not None and topic not in _INTERNAL
 
 
 class Named(Protocol):
-    """An event, or its class: what has a logical name."""
+    """An event or its class, which has a logical name."""
 
     @property
     def topic(self) -> str:
-        """The logical name, `user.created`."""
+        """The logical name, such as `user.created`."""
 
 
 def topic(event: Named) -> str:
@@ -42,12 +42,12 @@ def group(service: str | None = None) -> str:
 
 
 def service(group: str) -> str:
-    """The service whose consumer group this is."""
+    """The service that has this consumer group."""
     return group.removeprefix(settings.KAFKA_PREFIX)
 
 
 def dead_letter_topic(topic: str, service: str | None = None) -> str:
-    """Where a service, by default the running one, puts what it cannot handle of a topic, given by its name on the wire."""
+    """The dead-letter topic of a service, by default the running one, for a topic, given by its name on the wire."""
     return f"{topic}.{service or settings.SERVICE_NAME}{_DEAD_LETTERS}"
 
 
@@ -59,16 +59,18 @@ def is_dead_letter_topic(topic: str) -> bool:
 def transactional_id(slot: str) -> str:
     """The transactional id of one of the service's workers.
 
-    `slot` is unique among the workers of the service only. A colon is in no prefix, service or slot: no two of these meet.
+    `slot` is unique among the workers of the service. Prefixes, services and slots contain no colon, so ids cannot collide.
     """
     return f"{group()}:{slot}"
 
 
 def redrive_id() -> str:
-    """The transactional id of whoever decides about the service's dead letters: one at a time."""
+    """The transactional id for redriving and discarding the service's dead letters: one run at a time."""
     return f"{group()}-deadletters"
 
 
-def wanted(said: str, known: Collection[str]) -> str:
-    """The topic among the `known` ones that a person means, who may leave out the prefix; what was said, if there is none."""
-    return said if said in known else next((name for name in known if name == f"{settings.KAFKA_PREFIX}{said}"), said)
+def resolve(topic: str, known: Collection[str]) -> str:
+    """Add the prefix to a topic that an operator named without it, if that is one of the `known` topics."""
+    return (
+        topic if topic in known else next((name for name in known if name == f"{settings.KAFKA_PREFIX}{topic}"), topic)
+    )

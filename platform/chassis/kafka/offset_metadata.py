@@ -1,7 +1,7 @@
-"""The metadata of a committed offset: what a consumer leaves for the one that has the partition next.
+"""The metadata of a committed offset, with which a consumer informs the next owner of the partition.
 
-A JSON object. Kafka keeps 4,096 bytes with each offset (`offset.metadata.max.bytes`). Whatever else stands there, from
-another tool or a version before, says nothing.
+It is a JSON object. Kafka stores up to 4,096 bytes with each offset (`offset.metadata.max.bytes`). Anything else, from another
+tool or an earlier version, is ignored.
 """
 
 from typing import Any
@@ -9,15 +9,15 @@ from typing import Any
 import orjson
 
 
-def dump(said: dict[str, Any]) -> str:
-    """The text of what is to be said; empty where that is nothing."""
-    return orjson.dumps(said).decode() if said else ""
+def dump(values: dict[str, Any]) -> str:
+    """Encode values as metadata; empty if there are none."""
+    return orjson.dumps(values).decode() if values else ""
 
 
 def load(metadata: str | None) -> dict[str, Any]:
-    """What a consumer has said; empty where it said nothing that can be read."""
+    """Decode metadata; empty if there is none, or if it has another format."""
     try:
-        said = orjson.loads(metadata or "{}")
+        values = orjson.loads(metadata or "{}")
     except orjson.JSONDecodeError:
         return {}
-    return said if isinstance(said, dict) else {}
+    return values if isinstance(values, dict) else {}

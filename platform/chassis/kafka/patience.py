@@ -9,45 +9,45 @@ from chassis.runtime.failures import DependencyDown
 
 
 class Waiting(Protocol):
-    """Decides how long whoever calls Kafka repeats what was not answered."""
+    """Decides how long unanswered requests to Kafka are repeated."""
 
     def heard(self) -> None:
-        """Kafka said something."""
+        """Note a response of Kafka."""
 
     def left(self) -> float:
-        """The seconds that are left, more than 0. Raises something to give up."""
+        """The remaining seconds, more than 0. Raises an exception to give up."""
 
 
 class Endless:
-    """Kafka is waited for without end; `check` is called before each call, and may raise to give up."""
+    """Waits for Kafka without a limit; `check` is called before each request, and may raise to give up."""
 
     def __init__(self, check: Callable[[], None]) -> None:
         self._check = check
 
     def heard(self) -> None:
-        """Changes nothing."""
+        """Do nothing."""
 
     def left(self) -> float:
-        """Infinity, once `check` has nothing against it."""
+        """Infinity, unless `check` raises."""
         self._check()
         return math.inf
 
 
 class Patience:
-    """How long Kafka is waited for: `silence` seconds without a word from it, and `whole` seconds in all."""
+    """Waits for Kafka: at most `silence` seconds between two responses, and `total` seconds altogether."""
 
-    def __init__(self, silence: float, whole: float = math.inf) -> None:
+    def __init__(self, silence: float, total: float = math.inf) -> None:
         self._silence = silence
-        self._end = time.monotonic() + whole
+        self._end = time.monotonic() + total
         self._heard = time.monotonic()
 
     def heard(self) -> None:
-        """Kafka said something, or was not asked."""
+        """Note a response of Kafka, or a time without a request to it."""
         self._heard = time.monotonic()
 
     def left(self) -> float:
-        """The seconds that are left, more than 0. Raises DependencyDown when there are none."""
+        """The remaining seconds, more than 0. Raises DependencyDown if there are none."""
         left = min(self._heard + self._silence, self._end) - time.monotonic()
         if left <= 0:
-            raise DependencyDown("Kafka does not answer in time, or somebody's transaction is open")
+            raise DependencyDown("Kafka does not respond in time, or another transaction is open")
         return left

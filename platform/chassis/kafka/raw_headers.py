@@ -1,8 +1,8 @@
-"""The headers of a record, read once more where confluent-kafka cannot tell them: a header's name need not be UTF-8.
+"""Reading headers that confluent-kafka cannot return, because the name of a header is not UTF-8.
 
-Kafka's protocol says that a name is text, and no broker checks it. `Message.headers()` raises SystemError for such a
-record, and has freed its headers by then. So they are read again, from where the record stands, by librdkafka itself:
-the same library that confluent-kafka brings, called by ctypes. Only what is poison already comes here.
+Kafka's protocol defines a name as text, but brokers do not check it. For such a record `Message.headers()` raises SystemError,
+after it has freed the headers. They are therefore read again from the topic, with the librdkafka that confluent-kafka
+contains, called through ctypes. This happens only for records that will be dead-lettered.
 """
 
 import ctypes
@@ -17,7 +17,7 @@ from chassis.kafka.records import Headers, Partition, Record
 from chassis.runtime.failures import DependencyDown
 
 PATIENCE_SECONDS = 5.0
-"""How long the broker may give nothing."""
+"""How long to wait for the broker's next response."""
 
 _CONSUMER = 1  # rd_kafka_type_t
 _NO_ERROR = 0
@@ -25,7 +25,7 @@ _TEXT = 512
 
 
 class _Message(ctypes.Structure):
-    """rd_kafka_message_t, the fields that librdkafka documents."""
+    """The documented fields of rd_kafka_message_t."""
 
     _fields_ = [
         ("err", ctypes.c_int),
@@ -41,7 +41,7 @@ class _Message(ctypes.Structure):
 
 
 def _library() -> ctypes.CDLL:
-    """The librdkafka that this process has loaded already."""
+    """The librdkafka that this process has already loaded."""
     pointer, number, text = ctypes.c_void_p, ctypes.c_int, ctypes.c_char_p
     library = ctypes.CDLL(cimpl.__file__)
     for name, result, arguments in (
@@ -83,11 +83,11 @@ def _library() -> ctypes.CDLL:
 
 
 def complete(records: Iterable[Record]) -> None:
-    r"""Give those of these records whose headers could not be told the headers that they have.
+    r"""Read the headers of those of these records whose headers the client could not return.
 
-    A name stands there as text with backslash escapes (the bytes `caf` and 0xE9 are `caf\xe9`), as no client of ours could
-    write it otherwise; values are byte for byte. What is not on its topic any more stays without headers.
-    Raises DependencyDown when the broker gives nothing for PATIENCE_SECONDS.
+    A name is stored as text with backslash escapes (the bytes `caf` and 0xE9 become `caf\xe9`), since the clients here cannot
+    write it otherwise; values are kept byte for byte. A record that is no longer on its topic stays without headers.
+    Raises DependencyDown if the broker does not respond for PATIENCE_SECONDS.
     """
     wanted: dict[Partition, dict[int, Record]] = {}
     for record in records:
@@ -102,13 +102,13 @@ def complete(records: Iterable[Record]) -> None:
 
 @contextmanager
 def _client(library: ctypes.CDLL) -> Iterator[int]:
-    """A reader of the same options as all others."""
+    """A reader with the same options as `clients.reader`."""
     reason = ctypes.create_string_buffer(_TEXT)
     options = library.rd_kafka_conf_new()
     for name, value in clients.plain_reader_options().items():
         if library.rd_kafka_conf_set(options, name.encode(), value.encode(), reason, _TEXT) != _NO_ERROR:
             library.rd_kafka_conf_destroy(options)
-            raise ValueError(f"librdkafka refuses {name}")  # its reason quotes the value, which may be a password
+            raise ValueError(f"librdkafka rejects {name}")  # its reason quotes the value, which may be a password
     client = library.rd_kafka_new(_CONSUMER, options, reason, _TEXT)
     if not client:
         library.rd_kafka_conf_destroy(options)
@@ -131,7 +131,7 @@ def _assign(library: ctypes.CDLL, client: int, starts: dict[Partition, int]) -> 
 
 
 def _read(library: ctypes.CDLL, client: int, wanted: dict[Partition, dict[int, Record]]) -> None:
-    """Read each partition as far as something is wanted of it."""
+    """Read each partition up to the last wanted record."""
     heard = time.monotonic()
     while wanted:
         message = library.rd_kafka_consumer_poll(client, 100)
@@ -143,7 +143,7 @@ def _read(library: ctypes.CDLL, client: int, wanted: dict[Partition, dict[int, R
             finally:
                 library.rd_kafka_message_destroy(message)
         if time.monotonic() - heard > PATIENCE_SECONDS:
-            raise DependencyDown("the broker does not give records once more, to read their headers")
+            raise DependencyDown("the broker does not return the records whose headers must be read again")
 
 
 def _take(
@@ -155,7 +155,7 @@ def _take(
     if found.err == _NO_ERROR and (record := records.pop(found.offset, None)):
         record.give_headers(_headers(library, message))
     if found.err != _NO_ERROR or not records or found.offset >= max(records):
-        wanted.pop(place, None)  # what was wanted and has not come is not there any more
+        wanted.pop(place, None)  # wanted records that were not returned no longer exist
 
 
 def _headers(library: ctypes.CDLL, message: "ctypes._Pointer[_Message]") -> Headers:
@@ -170,7 +170,7 @@ def _headers(library: ctypes.CDLL, message: "ctypes._Pointer[_Message]") -> Head
         )
         == _NO_ERROR
     ):
-        # An empty value has an address, a value that is none has not.
+        # An empty value has an address; a null value does not.
         content = None if value.value is None else ctypes.string_at(value.value, size.value)
         found.append(((name.value or b"").decode("utf-8", "backslashreplace"), content))
     return found

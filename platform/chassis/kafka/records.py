@@ -1,4 +1,4 @@
-"""A record as it came from Kafka, before anything about it is believed."""
+"""A record as received from Kafka, before any validation."""
 
 from dataclasses import dataclass, field
 from operator import methodcaller
@@ -12,16 +12,16 @@ Partition = tuple[str, int]
 Headers = list[tuple[str, bytes | None]]
 
 LONGEST_LOGGED = 200
-"""Characters of an id that a log line or a span shows: whoever writes to a topic may have made it as long as he likes."""
+"""Maximum number of characters of an id in a log line or a span, since a foreign producer may have used any length."""
 
 _headers_of = methodcaller("headers")
-"""`message.headers()`, checked. For a name that is not UTF-8 it gives a broken list and an exception at the same time; a call
-written out, in code that ran often, gets the list (Python leaves the check out when it specializes), and reading it crashes."""
+"""A checked `message.headers()`. For a name that is not UTF-8 it returns a broken list and sets an exception at the same time.
+A direct call in frequently executed code returns the list (specialized bytecode omits the check), and reading it crashes."""
 
 
 @dataclass(slots=True, eq=False)
 class Record:
-    """One record: bytes, and where they stood."""
+    """A record: its bytes, its position, and the state of its processing."""
 
     topic: str
     partition: int
@@ -30,41 +30,41 @@ class Record:
     value: bytes | None
     headers: Headers
     timestamp_ms: int
-    """When it was written, as its writer said; -1 where that said nothing."""
+    """The producer's timestamp in milliseconds since the epoch; -1 if there is none."""
     size: int = 0
     attempts: int = 0
-    """Failed tries so far, in this process."""
+    """Failed attempts so far, in this process."""
     split: int = 0
-    """Largest batch that this record may be tried in; 0 is no limit. Halved each time that a batch with it fails."""
+    """Maximum size of a batch with this record; 0 is no limit. Halved each time such a batch fails."""
     failed_at: float = 0.0
     """When it last failed, by `time.monotonic()`."""
     held: int = 0
-    """How often in a row it failed in a way that is not counted as a try."""
+    """How often in a row it failed without counting an attempt."""
     cost: float = 0.0
-    """How long trying it alone is expected to take, in seconds: as long as the last time, or its time limit."""
+    """How long an attempt with this record alone is expected to take, in seconds: as long as the last one, or its time limit."""
     misnamed: bool = False
-    """Whether the name of a header is not UTF-8: the client could not tell its headers, `raw_headers.complete` reads them."""
+    """Whether the name of a header is not UTF-8: the client could not return its headers, `raw_headers.complete` reads them."""
     headers_read: bool = True
     _by_name: dict[str, bytes | None] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
-        """Where a name comes twice, the last one counts."""
+        """Index the headers by name; of several with the same name, the last one counts."""
         self._by_name = dict(self.headers)
 
     def give_headers(self, headers: Headers) -> None:
-        """These are its headers, read once more."""
+        """Set headers that were read again."""
         self.headers, self._by_name = headers, dict(headers)
         self.size += _size(headers)
         self.headers_read = True
 
     @property
     def source(self) -> Partition:
-        """The partition that the record came from."""
+        """The partition of the record."""
         return (self.topic, self.partition)
 
     @property
     def key_queue(self) -> tuple[str, int, bytes | None]:
-        """What keeps its order: the key, within its partition."""
+        """The key queue of the record: its key within its partition."""
         return (self.topic, self.partition, self.key)
 
     def header(self, name: str) -> str | None:
@@ -73,11 +73,11 @@ class Record:
         return None if value is None else value.decode("utf-8", "replace")
 
     def raw_header(self, name: str) -> bytes | None:
-        """The last value of a header as it came, or None."""
+        """The last value of a header in bytes, or None."""
         return self._by_name.get(name)
 
     def log_fields(self) -> dict[str, Any]:
-        """What a log line about this record says of it. A key is an aggregate's id, never personal data."""
+        """The log fields of this record. A key is an aggregate's id, never personal data."""
         return {
             "topic": self.topic,
             "partition": self.partition,
@@ -88,13 +88,13 @@ class Record:
 
 
 def from_message(message: Message) -> Record:
-    """The record of a message that carries no error. It raises nothing, whatever the record holds."""
+    """Convert a message without an error. Raises nothing, whatever the record contains."""
     key, value = message.key(), message.value()
     headers: Any = []
     misnamed = False
     try:
         headers = _headers_of(message) or []
-    except (SystemError, UnicodeDecodeError):  # a name that is not UTF-8; by now they are gone from the message
+    except (SystemError, UnicodeDecodeError):  # a name is not UTF-8; the message has no headers any more
         misnamed = True
     return Record(
         topic=message.topic(),  # type: ignore[arg-type]

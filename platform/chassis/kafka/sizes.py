@@ -1,13 +1,13 @@
-"""How large a record may be, where: the arithmetic of every size limit, once.
+"""The size limits of records, and how they are computed.
 
     largest_event         key + value + headers of an event that this system publishes, and that its consumers read
-    event_topic           what the broker takes on the topic of an event; a foreign producer may use all of it
-    dead_letter_topic     what the broker takes on a dead-letter topic: any record of the event's topic, and our headers
-    largest_record        what our own Kafka client takes
+    event_topic           the limit of the topic of an event; a foreign producer may use all of it
+    dead_letter_topic     the limit of a dead-letter topic: any record of the event's topic, plus the added headers
+    largest_record        the limit of the Kafka clients here
 
-A broker holds a whole batch, compressed, against `max.message.bytes`; a record alone in its batch adds about 70 bytes to
-its key, value and headers. librdkafka holds each record, uncompressed, with 36 bytes and up to 5 a header of its own,
-against `message.max.bytes`: so its limit is larger than every topic's, for records that compress well.
+A broker compares the size of a whole compressed batch with `max.message.bytes`; a record alone in its batch adds about 70
+bytes to its key, value and headers. librdkafka compares the size of each uncompressed record, plus 36 bytes and up to 5 per
+header, with `message.max.bytes`. Its limit is therefore larger than that of every topic, for records that compress well.
 """
 
 from collections.abc import Iterable
@@ -15,21 +15,21 @@ from collections.abc import Iterable
 from django.conf import settings
 
 HEADROOM = 65_536
-"""Bytes that a topic allows over the largest event, and a dead-letter topic over the event's topic."""
+"""By how many bytes a topic's limit exceeds the largest event, and a dead-letter topic's limit that of the event's topic."""
 
 DIAGNOSTICS = 32_768
-"""Most bytes that a dead letter's own headers may take. With what the larger record costs in framing it is below HEADROOM."""
+"""Maximum size, in bytes, of the headers that dead-lettering adds. Including additional framing, it is less than HEADROOM."""
 
 UNPACKED = 16_000_000
-"""A record that was compressed by somebody else may be this large when it is not, even where topics take less. A relay
-holds a few copies of it for a moment: see the memory limits in deploy/kubernetes."""
+"""Maximum uncompressed size, in bytes, of a record that a foreign producer compressed, even if topics accept less. A relay
+briefly holds a few copies of such a record: see the memory limits in deploy/kubernetes."""
 
 QUEUED = 33_554_432
-"""Bytes that may wait in a Kafka client to be sent; then it takes no more until some are confirmed."""
+"""Maximum number of bytes in the queue of a Kafka client; beyond it, the client accepts no more until some are acknowledged."""
 
 
 def largest_event() -> int:
-    """Key, value and headers of one event, in bytes."""
+    """Maximum size of key, value and headers of one event, in bytes."""
     return int(settings.KAFKA_MAX_MESSAGE_BYTES)
 
 
@@ -44,17 +44,17 @@ def dead_letter_topic() -> int:
 
 
 def largest_record() -> int:
-    """`message.max.bytes` of our producers."""
+    """`message.max.bytes` of producers."""
     return max(UNPACKED, dead_letter_topic() + HEADROOM)
 
 
 def largest_batch() -> int:
-    """`batch.size` of our producers: the broker holds a batch against the topic's limit, so it must not outgrow one event."""
+    """`batch.size` of producers: the topic's limit applies to a batch, so a batch must not be larger than the largest event."""
     return max(16_384, largest_event() - HEADROOM)
 
 
 def queued_kbytes() -> int:
-    """`queue.buffering.max.kbytes` of our producers: room for two of the largest records at least."""
+    """`queue.buffering.max.kbytes` of producers: at least two of the largest records fit."""
     return max(QUEUED, 2 * largest_record()) // 1024 + 1
 
 

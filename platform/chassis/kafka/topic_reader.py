@@ -1,4 +1,4 @@
-"""What the topics still tell: records read once more by a reader that joins no group, commits nothing and disturbs nobody."""
+"""Reading topics again, with a reader that joins no group and commits nothing, and so does not affect any consumer."""
 
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -13,7 +13,7 @@ from chassis.kafka.records import Partition, Record, from_message
 from chassis.runtime.failures import DependencyDown
 
 PATIENCE_SECONDS = 15.0
-"""A broker that gives nothing for this long is down."""
+"""A broker that does not respond for this long is down."""
 BATCH = 1_000
 
 MOVING = {
@@ -23,15 +23,15 @@ MOVING = {
     KafkaError.LEADER_NOT_AVAILABLE,
     KafkaError.NOT_LEADER_FOR_PARTITION,
 }
-"""What a broker says while a group's coordinator or a partition's leader moves, or is made: it knows better in a moment."""
+"""Temporary errors while a group's coordinator or a partition's leader moves or is elected."""
 
 T = TypeVar("T")
 
 
 def scan(topics: Iterable[str], since: datetime | None = None) -> Iterator[Record]:
-    """Every committed record of these topics from `since` (None: the beginning) up to now, each partition in its order.
+    """Every committed record of these topics from `since` (None: the beginning) up to now, in order per partition.
 
-    Topics that do not exist have none. Raises KafkaException and DependencyDown when the broker does not answer.
+    Topics that do not exist have none. Raises KafkaException and DependencyDown if the broker does not respond.
     """
     client = clients.reader()
     try:
@@ -51,11 +51,11 @@ def _starts(client: Consumer, topics: Iterable[str], since: datetime | None) -> 
     moment = int(since.timestamp() * 1000)
     wanted = [Place(*place, moment) for place in there]
     found = settled(lambda: client.offsets_for_times(wanted, timeout=PATIENCE_SECONDS))
-    return [place for place in found if place.offset >= 0]  # else it has nothing so young
+    return [place for place in found if place.offset >= 0]  # otherwise it has no record since then
 
 
 def _read(client: Consumer, places: list[Place]) -> Iterator[Record]:
-    """Up to where the partitions end now: by offset, as a record's own time may be any."""
+    """Read up to the current end of each partition. It is compared by offset, since a record's timestamp may be arbitrary."""
     open_ = {(place.topic, place.partition): _end(client, place) for place in places}
     heard = time.monotonic()
     while open_:
@@ -63,7 +63,7 @@ def _read(client: Consumer, places: list[Place]) -> Iterator[Record]:
         if messages:
             heard = time.monotonic()
         elif time.monotonic() - heard > PATIENCE_SECONDS:
-            raise DependencyDown(f"the broker gave nothing for {PATIENCE_SECONDS:g} s")
+            raise DependencyDown(f"the broker did not respond for {PATIENCE_SECONDS:g} s")
         for message in messages:
             error, place = message.error(), (str(message.topic()), int(message.partition() or 0))
             if error is not None and error.code() != KafkaError._PARTITION_EOF:
@@ -76,7 +76,7 @@ def _read(client: Consumer, places: list[Place]) -> Iterator[Record]:
 
 
 def _end(client: Consumer, place: Place) -> int:
-    """The offset behind the last record of a partition."""
+    """The offset after the last record of a partition."""
 
     def ask() -> int:
         _, end = client.get_watermark_offsets(Place(place.topic, place.partition), timeout=PATIENCE_SECONDS)
@@ -93,7 +93,7 @@ def last(
 
 
 def positions(group: str, topic: str) -> dict[int, int]:
-    """How far a consumer group has worked a topic off: its committed offset for each partition that has one."""
+    """The progress of a consumer group in a topic: its committed offset for each partition that has one."""
     client = clients.reader(group)
     try:
         known = client.list_topics(timeout=PATIENCE_SECONDS).topics
@@ -106,8 +106,8 @@ def positions(group: str, topic: str) -> dict[int, int]:
 def committed(client: Consumer, places: Iterable[Partition]) -> dict[Partition, int]:
     """The committed offsets of the client's group, where it has any. Raises KafkaException.
 
-    Asked of a consumer: it waits for a coordinator that is just moving, which librdkafka's admin client does not survive
-    (2.16.0 dies of it with a segmentation fault).
+    This uses a consumer, which waits for a coordinator that is moving; librdkafka's admin client does not (2.16.0 crashes with
+    a segmentation fault).
     """
     wanted = [Place(*place) for place in places]
     found = settled(lambda: client.committed(wanted, timeout=PATIENCE_SECONDS))
@@ -115,7 +115,7 @@ def committed(client: Consumer, places: Iterable[Partition]) -> dict[Partition, 
 
 
 def settled(ask: Callable[[], T]) -> T:
-    """Ask again while what was asked is just moving. Raises KafkaException for anything else, and when it never settles."""
+    """Repeat a request while its error is temporary. Raises KafkaException for other errors, and after PATIENCE_SECONDS."""
     deadline = time.monotonic() + PATIENCE_SECONDS
     while True:
         try:

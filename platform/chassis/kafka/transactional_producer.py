@@ -1,6 +1,6 @@
 """A producer whose records, and a consumer's offsets, are committed together or not at all.
 
-Whoever opened one under a transactional id last has it; all others are Fenced.
+The producer that was opened last under a transactional id owns it; all others are Fenced.
 """
 
 import contextlib
@@ -15,23 +15,24 @@ from chassis.kafka import clients
 from chassis.kafka.errors import Fenced, Unsure
 from chassis.kafka.patience import Waiting
 
-# A producer that was fenced has nothing to abort when it is closed; that is no news.
+# A fenced producer has nothing to abort when it is closed, so this warning is not useful.
 warnings.filterwarnings("ignore", message="Producer abort_transaction failed during close", category=RuntimeWarning)
 
 CALL_SECONDS = 2.0
-"""How long one call to the broker may take before it is looked whether anybody still waits."""
+"""Timeout of one call to the broker, after which `waiting` is checked and the call is repeated."""
 
 UNFINISHED = KafkaError._CONFLICT
-"""Another call has not ended: until it is repeated this one is refused, and called retriable, for ever."""
+"""A different call is unfinished. Until that one is repeated, this one keeps failing, although the error claims to be
+retriable."""
 
 FENCES = frozenset({KafkaError._FENCED, KafkaError.PRODUCER_FENCED, KafkaError.INVALID_PRODUCER_EPOCH})
 
 
 class TransactionalProducer:
-    """Runs one transaction after the other with a client that has a transactional id (`clients.transactional_producer`).
+    """Runs transactions one after the other with a client that has a transactional id (`clients.transactional_producer`).
 
-    What the broker does not answer is asked again, for as long as `waiting` allows: it is asked before each call, and told of
-    each answer. `watchdog` is entered around each call that may hang.
+    Unanswered calls are repeated for as long as `waiting` allows, which is checked before each call and notified of each
+    response. `watchdog` is entered around each call that may hang.
     """
 
     def __init__(
@@ -43,26 +44,26 @@ class TransactionalProducer:
         self._end_was_repeated = False
 
     def open(self) -> None:
-        """Take the transactional id: aborts what a dead producer left open, and fences off a living one.
+        """Take over the transactional id: aborts an open transaction of a dead producer, and fences a running one.
 
-        Raises KafkaException where the broker refuses that.
+        Raises KafkaException if the broker refuses.
         """
-        self._insist(self._client.init_transactions)
+        self._retry(self._client.init_transactions)
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
-        """Commit what the body wrote; abort it when the body or the commit fails.
+        """Commit what the body writes, or abort it if the body or the commit fails.
 
-        Raises what the body raises, or KafkaException for what the broker refuses, once that is aborted. Raises Fenced where
-        this producer can do nothing any more.
+        After an abort, raises the exception of the body, or KafkaException if the broker refuses. Raises Fenced if this
+        producer must be replaced.
         """
         with self._begun():
             yield
-            self._insist(self._client.commit_transaction, ends=True)
+            self._retry(self._client.commit_transaction, ends=True)
 
     @contextmanager
     def aborted_transaction(self) -> Iterator[None]:
-        """Abort what the body wrote in any case. Raises what `transaction` raises."""
+        """Abort what the body writes, in any case. Raises the same exceptions as `transaction`."""
         with self._begun():
             yield
         self._abort()
@@ -86,7 +87,7 @@ class TransactionalProducer:
 
     def _abort(self) -> None:
         try:
-            self._insist(self._client.abort_transaction, ends=True)
+            self._retry(self._client.abort_transaction, ends=True)
         except KafkaException as exception:
             raise _ended(exception.args[0]) from exception
 
@@ -101,7 +102,7 @@ class TransactionalProducer:
     ) -> None:
         """Add a record to the transaction; partition -1 is the one of its key.
 
-        Raises KafkaException for what the client refuses at once, and one of `clients.UNWRITABLE` for what is no record.
+        Raises KafkaException if the client refuses it at once, and one of `clients.UNWRITABLE` if it is not a valid record.
         """
         checked = clients.checked(headers)
         while True:
@@ -113,22 +114,22 @@ class TransactionalProducer:
                 return
 
     def flush(self, enough: Callable[[], bool] = lambda: False) -> None:
-        """Wait until every record is acknowledged or refused, or `enough` is."""
+        """Wait until every record is acknowledged or refused, or until `enough` returns True."""
         while not enough() and clients.flush(self._client, self._seconds()):
             pass
 
     def send_offsets(self, positions: list[TopicPartition], member: Any) -> None:
         """Commit these offsets with the transaction, for a consumer's `consumer_group_metadata()`. Raises KafkaException."""
-        self._insist(lambda seconds: self._client.send_offsets_to_transaction(positions, member, seconds))
+        self._retry(lambda seconds: self._client.send_offsets_to_transaction(positions, member, seconds))
 
     def raise_if_unsure(self) -> None:
-        """Raise Unsure when the broker had to be asked twice to end a transaction: it may have forgotten to."""
+        """Raise Unsure if ending a transaction required a second request: the broker may have left it open."""
         if self._end_was_repeated:
-            raise Unsure("the broker was away while a transaction ended")
+            raise Unsure("the broker did not respond while a transaction ended")
 
     def close(self) -> None:
-        """Let go of the client, and of what is not sent."""
-        # One that was fenced raises that here once more; whoever had to know it does.
+        """Close the client and drop unsent records."""
+        # A fenced client raises the error again here; it has already been handled.
         with contextlib.suppress(KafkaException, SystemError):
             self._client.purge()
             self._client.close()
@@ -136,11 +137,10 @@ class TransactionalProducer:
     def _seconds(self) -> float:
         return min(CALL_SECONDS, self._waiting.left())
 
-    def _insist(self, step: Callable[[float], None], *, ends: bool = False) -> None:
-        """Repeat a step that only timed out: its outcome is open until it says yes or no. `ends`: it ends the transaction.
+    def _retry(self, step: Callable[[float], None], *, ends: bool = False) -> None:
+        """Repeat a call that timed out until its result is known. `ends`: it ends the transaction.
 
-        SystemError: when confluent-kafka learns that it was fenced while it serves delivery reports, it trips over its own
-        exception. Asked again, it says so.
+        confluent-kafka raises SystemError if it is fenced while it serves delivery reports; the repeated call reports the fencing.
         """
         while True:
             seconds = self._seconds()
@@ -151,9 +151,8 @@ class TransactionalProducer:
                 continue
             except KafkaException as exception:
                 error = exception.args[0]
-                if (
-                    error.code() in FENCES and not error.txn_requires_abort()
-                ):  # else aborting says whether it was fenced
+                # If an abort is required, the abort shows whether this producer was fenced.
+                if error.code() in FENCES and not error.txn_requires_abort():
                     raise Fenced(error.str()) from exception
                 if error.fatal() or error.txn_requires_abort() or not error.retriable() or error.code() == UNFINISHED:
                     raise
@@ -164,5 +163,5 @@ class TransactionalProducer:
 
 
 def _ended(error: KafkaError) -> Fenced:
-    """What a producer that can do nothing any more was ended by."""
+    """The exception for a fatal error of a producer."""
     return Fenced(error.str()) if error.code() in FENCES else Unsure(error.str())

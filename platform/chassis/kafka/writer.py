@@ -1,4 +1,4 @@
-"""Writing records to Kafka all or none, under a name that one process at a time can have."""
+"""Writing sets of records to Kafka, all or none, under a transactional id that one process at a time can own."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,12 +16,12 @@ from chassis.runtime.failures import DependencyDown
 
 
 class RecordRefused(Exception):
-    """The broker will never take a record of the set (it is too large, say); nothing of the set was written."""
+    """The broker will never accept a record of the set, for example because it is too large; none of the set was written."""
 
     def __init__(self, index: int, reason: str) -> None:
         super().__init__(reason)
         self.index = index
-        """Which one of the set."""
+        """The index of that record in the set."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,13 +33,13 @@ class Outbound:
     value: bytes | None
     headers: Headers
     partition: int = -1
-    """-1: the one of its key."""
+    """-1: the partition of its key."""
 
 
 class Writer:
-    """Writes sets of records. Whoever opened one under this name last is the one that writes; all others are Fenced.
+    """Writes sets of records. The writer that was opened last under this name can write; all others are Fenced.
 
-    What a dead one left open is aborted when the next opens. Raises DependencyDown when Kafka does not answer.
+    Opening a writer aborts an open transaction of a dead one. Raises DependencyDown if Kafka does not respond.
     """
 
     def __init__(self, name: str, patience: Patience) -> None:
@@ -49,7 +49,7 @@ class Writer:
         self._refused_size = 0
         self._after_refusal = False
         self._undelivered: KafkaError | None = None
-        """Why the first record that did not arrive did not."""
+        """The error of the first record that was not delivered."""
         self._undelivered_to = ""
 
     def __enter__(self) -> Self:
@@ -70,16 +70,16 @@ class Writer:
         self._producer.close()
 
     def write(self, records: Sequence[Outbound]) -> None:
-        """Write all of these, or none. Raises RecordRefused, Fenced.
+        """Write all of these records, or none. Raises RecordRefused, Fenced.
 
-        After DependencyDown it is not known which of both; another Writer of this name finds out.
+        After DependencyDown it is not known whether they were written; opening another Writer of this name resolves this.
         """
-        # When the broker has refused a record, the Kafka client drops its next transaction too.
+        # After the broker has refused a record, the Kafka client also drops the next transaction.
         if not self._try(records):
             self._try(records)
 
     def _try(self, records: Sequence[Outbound]) -> bool:
-        """Whether all was written; False where the client took it back for what was refused before."""
+        """Whether all was written; False if the client dropped the transaction because of an earlier refusal."""
         self._patience.heard()
         after_refusal, self._after_refusal = self._after_refusal, False
         self._refused = self._undelivered = None
@@ -87,9 +87,7 @@ class Writer:
         try:
             with self._producer.transaction():
                 for index, record in enumerate(records):
-                    self._produce(
-                        index, record
-                    )  # the broker refuses whole batches: the largest is taken to be the cause
+                    self._produce(index, record)
                 self._producer.flush()
                 if self._refused is not None:
                     raise self._refused
@@ -126,5 +124,6 @@ class Writer:
         if self._undelivered is None:
             self._undelivered, self._undelivered_to = error, record.topic
         size = sizes.of(record.key, record.value, record.headers)
-        if error.code() in clients.REFUSED_FOR_GOOD and (self._refused is None or size > self._refused_size):
+        # The broker refuses whole batches; the largest record is assumed to be the cause.
+        if error.code() in clients.PERMANENT_ERRORS and (self._refused is None or size > self._refused_size):
             self._refused, self._refused_size = RecordRefused(index, f"{error.name()}: {error.str()}"), size

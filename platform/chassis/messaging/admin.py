@@ -1,4 +1,4 @@
-"""The outbox and the inbox in Django's admin, to see what happened to an event, and to decide about parked ones."""
+"""The outbox and the inbox in Django's admin, to see what happened to an event, and to retry or discard parked rows."""
 
 import json
 from typing import Any
@@ -20,7 +20,7 @@ __all__ = ["InboxEventAdmin", "OutboxEventAdmin", "admin_deadletters"]
 
 
 class StateFilter(admin.SimpleListFilter):
-    """By what became of a row."""
+    """Filters rows by their state."""
 
     title = "state"
     parameter_name = "state"
@@ -34,7 +34,7 @@ class StateFilter(admin.SimpleListFilter):
 
 
 class TopicFilter(admin.SimpleListFilter):
-    """By topic: those that the service knows, as to look which ones occur would be to read the table."""
+    """Filters by topic. The choices are the service's declared topics, since finding those in use would read the whole table."""
 
     title = "topic"
     parameter_name = "topic"
@@ -44,25 +44,25 @@ class TopicFilter(admin.SimpleListFilter):
 
 
 class SentTopicFilter(TopicFilter):
-    """Its events' topics and its dead-letter topics."""
+    """Filters by the topics of published events and of dead letters."""
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
         return [(topic, topic) for topic in sorted([*(event.topic for event in registry.published()), *sources()])]
 
 
 class ConsumedTopicFilter(TopicFilter):
-    """The topics that it consumes."""
+    """Filters by consumed topics."""
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
         return [(topic, topic) for topic in sorted(registry.handlers())]
 
 
-SHOWN_OF_KEY = 80
+SHOWN_KEY_LENGTH = 80
 
 
 def _short(key: str | None) -> str | None:
-    """As much of a key as a list shows: Kafka takes keys of a megabyte."""
-    return key if key is None or len(key) <= SHOWN_OF_KEY else f"{key[:SHOWN_OF_KEY]}…"
+    """Truncate a key for a list, since Kafka accepts keys of a megabyte."""
+    return key if key is None or len(key) <= SHOWN_KEY_LENGTH else f"{key[:SHOWN_KEY_LENGTH]}…"
 
 
 STATES = {
@@ -75,7 +75,7 @@ STATES = {
 
 @admin.register(OutboxEvent)
 class OutboxEventAdmin(ReadOnlyAdmin):
-    """What was published, and whether it was sent. Parked rows can be tried again, or discarded."""
+    """Published events, and whether they were sent. Parked rows can be retried or discarded."""
 
     list_display = (
         "position", "topic", "short_key", "event_id", "state", "created_at", "sent_at", "request_id", "parked_reason",
@@ -100,7 +100,7 @@ class OutboxEventAdmin(ReadOnlyAdmin):
     def retry_parked(self, request: HttpRequest, queryset: QuerySet[OutboxEvent]) -> None:
         chosen = list(queryset.values_list("position", flat=True))
         done = parked.retry(chosen, by=request.user.get_username())
-        self._say(request, "will be tried again", len(done), len(chosen))
+        self._report(request, "retried", len(done), len(chosen))
 
     @admin.action(description="Discard parked rows", permissions=["discard"])
     def discard_parked(self, request: HttpRequest, queryset: QuerySet[OutboxEvent]) -> HttpResponse | None:
@@ -108,17 +108,17 @@ class OutboxEventAdmin(ReadOnlyAdmin):
             return self._ask(request, queryset)
         chosen = list(queryset.values_list("position", flat=True))
         done = parked.discard(chosen, by=request.user.get_username())
-        self._say(request, "discarded", len(done), len(chosen))
+        self._report(request, "discarded", len(done), len(chosen))
         return None
 
     def _ask(self, request: HttpRequest, queryset: QuerySet[OutboxEvent]) -> HttpResponse:
-        """What would be discarded, to be confirmed."""
+        """The confirmation page."""
         rows = list(queryset)
         context = {
             **self.admin_site.each_context(request),
             "opts": self.opts,
             "title": "Discard parked rows",
-            "question": "These are never sent, and later rows of their keys go on without them:",
+            "question": "These will never be sent, and later rows of their keys will be sent without them:",
             "lines": [
                 f"{row.position}  {row.topic}  key={_short(row.key)}  {row.parked_reason or 'not parked'}"
                 for row in rows
@@ -128,11 +128,11 @@ class OutboxEventAdmin(ReadOnlyAdmin):
         }
         return TemplateResponse(request, "admin/messaging/confirm.html", context)
 
-    def _say(self, request: HttpRequest, what: str, done: int, chosen: int) -> None:
+    def _report(self, request: HttpRequest, action: str, done: int, chosen: int) -> None:
         if done:
-            self.message_user(request, f"{done} {what}.", messages.SUCCESS)
+            self.message_user(request, f"{done} {action}.", messages.SUCCESS)
         if chosen > done:
-            self.message_user(request, f"{chosen - done} not {what}: not parked.", messages.WARNING)
+            self.message_user(request, f"{chosen - done} not {action}: not parked.", messages.WARNING)
 
     @admin.display(description="key", ordering="key")
     def short_key(self, row: OutboxEvent) -> str | None:
@@ -157,10 +157,10 @@ class OutboxEventAdmin(ReadOnlyAdmin):
 
 @admin.register(InboxEvent)
 class InboxEventAdmin(ReadOnlyAdmin):
-    """Which events were consumed, and when."""
+    """Processed events, and when they were processed."""
 
     list_display = ("event_id", "source", "topic", "short_key", "consumed_at", "request_id")
-    list_display_links = None  # two rows may have the same id, and a page of its own would show no more
+    list_display_links = None  # two rows may have the same id, and a page per row would show nothing more
     list_filter = (ConsumedTopicFilter,)
     search_fields = ("key", "event_id", "request_id")
     search_help_text = "By key, event id or request id"

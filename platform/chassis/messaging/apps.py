@@ -2,7 +2,7 @@ from django.apps import AppConfig
 
 
 class MessagingConfig(AppConfig):
-    """Outbox, relay, inbox, consumer, dead letters: how events get from one service to the other."""
+    """Outbox, relay, inbox, consumer and dead letters, which transport events between services."""
 
     name = "chassis.messaging"
     label = "messaging"

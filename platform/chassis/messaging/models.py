@@ -1,7 +1,4 @@
-"""The two tables that make events safe: the outbox remembers what is still to be said, the inbox what was already heard.
-
-And a name for what stands on Kafka, for the admin.
-"""
+"""The outbox and the inbox, and a model without a table for the dead letters in the admin."""
 
 from django.db import models
 from django.db.models import Q
@@ -9,13 +6,13 @@ from django.db.models.functions import Left, Now
 
 
 class OutboxEvent(models.Model):
-    """An event, written in the transaction that made it true; `manage.py relay` sends it."""
+    """An event, written in the transaction of its cause; `manage.py relay` sends it."""
 
     position = models.BigAutoField(primary_key=True)
     event_id = models.UUIDField(unique=True)
     topic = models.TextField()
     key = models.TextField(null=True)
-    raw_key = models.BinaryField(null=True, help_text="Only where the key is not text: a dead letter keeps its bytes.")
+    raw_key = models.BinaryField(null=True, help_text="The bytes of a dead letter's key, if it is not text.")
     payload = models.BinaryField(null=True)
     headers = models.JSONField()
     request_id = models.TextField()
@@ -23,19 +20,19 @@ class OutboxEvent(models.Model):
     sent_at = models.DateTimeField(null=True)
     parked_at = models.DateTimeField(null=True)
     parked_reason = models.TextField(null=True)
-    discarded_at = models.DateTimeField(null=True, help_text="Parked, and a person decided that it is never sent.")
+    discarded_at = models.DateTimeField(null=True, help_text="When a parked row was discarded; it is never sent.")
     discarded_by = models.TextField(null=True)
 
     class Meta:
         db_table = "outbox"
         verbose_name = "outbox event"
         permissions = [
-            ("retry_outboxevent", "Can have parked outbox events tried again"),
+            ("retry_outboxevent", "Can retry parked outbox events"),
             ("discard_outboxevent", "Can discard parked outbox events"),
         ]
         indexes = [
             models.Index("position", name="outbox_unsent", condition=Q(sent_at__isnull=True, parked_at__isnull=True)),
-            # Of the beginnings: Kafka's keys may be longer than an index entry.
+            # Of prefixes: keys in Kafka may be longer than an index entry.
             models.Index(
                 Left("topic", 249),
                 Left("key", 200),
@@ -49,14 +46,14 @@ class OutboxEvent(models.Model):
 
 
 class InboxEvent(models.Model):
-    """An event whose effects are committed; the same source, id and topic again changes nothing.
+    """An event whose effects are committed. A record with the same source, id and topic is a duplicate.
 
-    These three are the table's key (migration 0008). Django's admin knows no key of several columns, so to Django the
-    key is the first of them, and only what needs no more may be done by it: find rows, add one.
+    These three columns are the table's key (migration 0008). Django's admin does not support composite keys, so Django treats
+    the first one as the key, and must only be used to select and to insert rows.
     """
 
     event_id = models.TextField(primary_key=True)
-    source = models.TextField(db_default="", help_text="Empty: consumed before the inbox knew sources.")
+    source = models.TextField(db_default="", help_text="Empty if processed before the inbox stored sources.")
     topic = models.TextField()
     key = models.TextField()
     request_id = models.TextField()
@@ -75,7 +72,7 @@ class InboxEvent(models.Model):
 
 
 class DeadLetter(models.Model):
-    """A dead letter in the admin: it lives on its Kafka topic and in no table; this is the name of it, and who may do what."""
+    """A dead letter in the admin. It is stored on its Kafka topic; this model provides only its name and permissions."""
 
     class Meta:
         managed = False

@@ -1,1 +1,1 @@
-"""What a service tells about itself: logs, traces and metrics, all of which say which request they belong to."""
+"""Observability: logs, traces and metrics, with the request id in every log line."""

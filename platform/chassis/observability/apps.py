@@ -2,13 +2,13 @@ from django.apps import AppConfig
 
 
 class ObservabilityConfig(AppConfig):
-    """Logs, traces and metrics; tracing starts when Django is ready."""
+    """Logs, traces and metrics; tracing is configured when Django is ready."""
 
     name = "chassis.observability"
     label = "chassis_observability"
 
     def ready(self) -> None:
-        """Configure tracing, once a process."""
+        """Configure tracing, once per process."""
         from django.conf import settings
 
         from chassis.observability import tracing

@@ -1,4 +1,4 @@
-"""The request id: one token that a request carries through HTTP, the outbox, Kafka and every log line."""
+"""The request id: a token that is passed with a request through HTTP, the outbox, Kafka and every log line."""
 
 import re
 import uuid
@@ -13,26 +13,26 @@ _request_id: ContextVar[str] = ContextVar("request_id", default="")
 
 
 def new() -> str:
-    """Make a request id, a random UUID."""
+    """Generate a request id, a random UUID."""
     return str(uuid.uuid4())
 
 
 def sane(token: str) -> bool:
-    """Whether a request id that came from outside may be taken over: 1 to 128 letters, digits or `._:-`.
+    """Whether a request id of a client is accepted: 1 to 128 letters, digits or `._:-`.
 
-    Anything else could break a log line or a header, or carry what does not belong into a log.
+    Anything else could break a log line or a header, or put unwanted content into a log.
     """
     return _SANE.fullmatch(token) is not None
 
 
 def current_request_id() -> str:
-    """The request id that this code runs for, or `""` outside any request or event."""
+    """The current request id, or `""` outside of a request or event."""
     return _request_id.get()
 
 
 @contextmanager
 def bind_request_id(request_id: str) -> Iterator[str]:
-    """Run the body for this request: its logs and events carry the id. What was bound before is bound again after."""
+    """Run the body with this request id, which its logs and events contain. Afterwards the previous id applies again."""
     token = _request_id.set(request_id)
     try:
         yield request_id

@@ -1,10 +1,8 @@
-"""Logs, one line an event: JSON in production, readable in development, on standard error.
+"""Logging to standard error, one line per event: JSON in production, human-readable in development.
 
-`structlog.get_logger(__name__).info("order paid", order_id=…)` and the standard library's loggers end in the same
-lines. Each carries the service, the request id, the trace id and the span id, and whatever
-`structlog.contextvars.bind_contextvars` has bound. `chassis.observability.privacy` keeps personal data and secrets out.
-
-librdkafka writes here too when its client is made with `logger=logging.getLogger("librdkafka")`.
+`structlog.get_logger(__name__).info("order paid", order_id=…)` and the standard library's loggers write the same format.
+Each line contains the service, the request id, the trace id, the span id, and the values that
+`structlog.contextvars.bind_contextvars` has bound. `chassis.observability.privacy` removes personal data and secrets.
 """
 
 import contextlib
@@ -29,17 +27,17 @@ from chassis import exceptions
 from chassis.imports import without
 from chassis.observability import correlation, privacy, tracing
 
-with without("rich", "greenlet"):  # several MiB in every process, for a look that we do not use
+with without("rich", "greenlet"):  # saves several MiB in every process
     import structlog
     from structlog.tracebacks import ExceptionDictTransformer
 
 EventDict = MutableMapping[str, Any]
 ExcInfo = tuple[type[BaseException], BaseException, TracebackType | None]
 
-# Loggers that say the same for as long as something is down: one line a minute is enough.
+# Loggers that repeat the same message while something is down, of which one line per minute is sufficient.
 REPETITIVE = ("opentelemetry", "librdkafka")
 
-# Lowest levels of loggers that are noisy, or that show data: SQL comes with its parameters, 404s with their path.
+# Levels of loggers that are noisy, or that log data: SQL with its parameters, 404s with their paths.
 LEVELS = {
     "django.db.backends": "WARNING",
     "django.request": "ERROR",
@@ -52,11 +50,11 @@ _chain: list[Any] = []
 
 
 def configure(config: dict[str, Any]) -> None:
-    """Set up all logging of this process; Django's LOGGING_CONFIG. `config["level"]` is the lowest level."""
+    """Configure the logging of this process; Django's LOGGING_CONFIG. `config["level"]` is the lowest level."""
     level: str = config.get("level", "INFO")
     as_json = settings.LOG_FORMAT == "json"
     prepare, render = _processors(as_json=as_json)
-    # In place, so that loggers made before this call follow as well.
+    # Changed in place, so that it also applies to loggers that were created before this call.
     _chain[:] = [*prepare, *render]
     structlog.configure(
         processors=_chain,
@@ -71,10 +69,10 @@ def configure(config: dict[str, Any]) -> None:
 
 
 def info_all(logger: str, event: str, rows: Iterable[EventDict]) -> None:
-    """Write the same event once for each of `rows`, its fields, which must say their own request_id, trace_id and span_id.
+    """Log the same event once for each of `rows`, its fields, which must include request_id, trace_id and span_id.
 
-    What `structlog.get_logger(logger).info(event, **row)` would write for each; for many rows at the fraction of the
-    price. No field may have a name that is to be masked.
+    Writes the same lines as `structlog.get_logger(logger).info(event, **row)`, but for many rows at a fraction of the cost. No
+    field may have a name that must be masked.
     """
     if not logging.root.isEnabledFor(logging.INFO):
         return
@@ -120,11 +118,11 @@ def _stdlib(level: str, prepare: list[Any], render: list[Any]) -> dict[str, Any]
                 "processors": [structlog.stdlib.ProcessorFormatter.remove_processors_meta, *render],
             }
         },
-        "filters": {"seldom": {"()": Seldom}, "hearsay": {"()": Hearsay}},
-        "handlers": {"line": {"()": _StandardError, "formatter": "line", "filters": ["seldom", "hearsay"]}},
+        "filters": {"rate_limit": {"()": RateLimitFilter}, "client_input": {"()": ClientInputFilter}},
+        "handlers": {"line": {"()": _StandardError, "formatter": "line", "filters": ["rate_limit", "client_input"]}},
         "root": {"level": level, "handlers": ["line"]},
         "loggers": {
-            # Django and the servers come with handlers of their own: those go.
+            # Remove the handlers that Django and the servers install.
             **{name: dict(through) for name in ("django", "gunicorn.error", "gunicorn.access")},
             **{name: {**through, "level": lowest} for name, lowest in LEVELS.items()},
         },
@@ -132,13 +130,13 @@ def _stdlib(level: str, prepare: list[Any], render: list[Any]) -> dict[str, Any]
 
 
 class _Stream:
-    """Where structlog's own lines end: one write a line on whatever standard error is at that moment."""
+    """Writes structlog's lines to the current standard error, one write per line."""
 
     def __init__(self, name: str = "") -> None:
         self.name = name
 
     def msg(self, line: str) -> None:
-        # Nobody reads the log any more: no reason to fail the request that wrote it.
+        # If standard error is closed, the request that logs must not fail.
         with contextlib.suppress(OSError, ValueError):
             sys.stderr.write(line + "\n")
 
@@ -146,7 +144,7 @@ class _Stream:
 
 
 class _StandardError(logging.StreamHandler[Any]):
-    """Where the standard library's lines end: the same."""
+    """Writes the standard library's lines to the current standard error."""
 
     def __init__(self) -> None:
         logging.Handler.__init__(self)
@@ -156,15 +154,15 @@ class _StandardError(logging.StreamHandler[Any]):
         return sys.stderr
 
 
-class Hearsay(logging.Filter):
-    """Takes out of Django's lines about requests what the client wrote.
+class ClientInputFilter(logging.Filter):
+    """Removes the client's input from Django's log lines about requests.
 
-    Of one that is suspicious it leaves the logger's name, which says of what kind it is; of one that failed the exception,
-    without the path.
+    The line about a suspicious request keeps the logger's name, which shows its kind; that about a failed request keeps the
+    exception, without the path.
     """
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Yes; without its text."""
+        """Return True, after the text was replaced."""
         if record.name.startswith("django.security."):
             record.msg, record.args = "suspicious request", ()
             record.exc_info = record.exc_text = None
@@ -173,31 +171,31 @@ class Hearsay(logging.Filter):
         return True
 
 
-class Seldom(logging.Filter):
-    """Lets the same line of a REPETITIVE logger pass once in a while, and of Django's lines about answers only exceptions.
+class RateLimitFilter(logging.Filter):
+    """Limits repeated lines of REPETITIVE loggers to one per minute, and Django's lines about responses to exceptions.
 
-    `Service Unavailable: /path` is written when the request's id is gone already, and the access line has said it with it.
+    Django logs `Service Unavailable: /path` after the request id is unbound; the access log already contains it.
     """
 
     seconds = 60.0
-    most_remembered = 500
+    max_entries = 500
 
     def __init__(self) -> None:
         super().__init__()
         self._last: dict[tuple[str, str], float] = {}
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Whether this line is to be written."""
+        """Whether to log this line."""
         if record.name == "django.request" and not record.exc_info:
             return False
         if not record.name.startswith(REPETITIVE):
             return True
-        # Addresses, durations and counts differ in lines that say the same.
+        # Equivalent lines differ in addresses, durations and counts.
         key = (record.name, re.sub(r"[\d.:]+", "#", record.getMessage())[:100])
         now = time.monotonic()
         if now - self._last.get(key, -self.seconds) < self.seconds:
             return False
-        if len(self._last) >= self.most_remembered:
+        if len(self._last) >= self.max_entries:
             self._last.clear()
         self._last[key] = now
         return True
@@ -211,16 +209,16 @@ def _identify(logger: Any, method: str, event: EventDict) -> EventDict:
     return event
 
 
-# Local variables are never shown: passwords and personal data live in them.
+# Local variables are never shown, since they may contain passwords and personal data.
 _transform = ExceptionDictTransformer(show_locals=False, max_frames=40)
 
 
 def _exception_as_data(exc_info: ExcInfo) -> list[dict[str, Any]]:
     try:
         return _parts(exc_info)
-    except Exception as error:  # noqa: BLE001  a line about an exception must not raise another
-        why = f"(cannot be shown: {type(error).__name__})"
-        return [{"type": exc_info[0].__name__, "message": why, "stack": []}]
+    except Exception as error:  # noqa: BLE001  logging an exception must not raise another
+        reason = f"(cannot be shown: {type(error).__name__})"
+        return [{"type": exc_info[0].__name__, "message": reason, "stack": []}]
 
 
 def _parts(exc_info: ExcInfo) -> list[dict[str, Any]]:
@@ -237,7 +235,7 @@ def _parts(exc_info: ExcInfo) -> list[dict[str, Any]]:
 def _exception_as_text(exc_info: ExcInfo) -> str:
     try:
         text = "".join(traceback.format_exception(*exc_info)).rstrip()
-    except Exception as error:  # noqa: BLE001  a line about an exception must not raise another
+    except Exception as error:  # noqa: BLE001  logging an exception must not raise another
         text = f"{exc_info[0].__name__}: (cannot be shown: {type(error).__name__})"
     return privacy.scrub_error(text[-exceptions.MOST_READ :])
 
@@ -246,7 +244,7 @@ def _dumps(event: EventDict, **_: Any) -> str:
     try:
         return orjson.dumps(event, default=repr, option=orjson.OPT_NON_STR_KEYS).decode()
     except TypeError:
-        # orjson refuses integers over 64 bits and broken unicode; a log line is too precious for that.
+        # orjson rejects integers over 64 bits and invalid Unicode, but no log line may be lost.
         return json.dumps(event, default=repr, skipkeys=True)
 
 

@@ -1,4 +1,4 @@
-"""Each request's id and trace, and one line in the log about it."""
+"""The id and the trace of each request, and its line in the access log."""
 
 import time
 from collections.abc import Awaitable, Callable
@@ -18,7 +18,7 @@ PROBES = ("/health/", "/metrics")
 
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT"})
 OTHER = "_OTHER"
-"""Of a method that is none, as OpenTelemetry has it: a client may write anything there."""
+"""Logged in place of an unknown method, as in OpenTelemetry, since a client may send any text."""
 
 log = structlog.get_logger("access")
 
@@ -26,10 +26,10 @@ GetResponse = Callable[[HttpRequest], HttpResponseBase | Awaitable[HttpResponseB
 
 
 class CorrelationMiddleware:
-    """Give every request an id (the client's when it is sane) and a trace, and say both in the logs and the answer.
+    """Gives every request an id (the client's, if it is valid) and a trace. Both are logged, and the id is returned.
 
-    Where the OpenTelemetry instrumentation has made a span already, that one counts. The access line holds the route,
-    never the path or the query string: those may hold personal data.
+    If the OpenTelemetry instrumentation has already started a span, that one is used. The access log contains the route, but
+    not the path or the query string, which may contain personal data.
     """
 
     sync_capable = True
@@ -42,7 +42,7 @@ class CorrelationMiddleware:
             markcoroutinefunction(self)
 
     def __call__(self, request: HttpRequest) -> HttpResponseBase | Awaitable[HttpResponseBase]:
-        """Answer the request."""
+        """Process the request."""
         if self.is_async:
             return self._answer_async(request)
         started = time.perf_counter()
@@ -69,7 +69,7 @@ class CorrelationMiddleware:
     def _leave(self, request: HttpRequest, response: HttpResponseBase, started: float) -> HttpResponseBase:
         response.headers[correlation.HEADER] = correlation.current_request_id()
         failed = response.status_code >= HTTPStatus.INTERNAL_SERVER_ERROR
-        # Probes come every few seconds; a change of health has a line of its own.
+        # Probes arrive every few seconds; changes of health are logged separately.
         write = log.debug if request.path_info.startswith(PROBES) else log.warning if failed else log.info
         match = request.resolver_match
         write(

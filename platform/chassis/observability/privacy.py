@@ -1,4 +1,4 @@
-"""What must not reach a log: personal data and secrets."""
+"""Keeping personal data and secrets out of logs."""
 
 import re
 from collections.abc import Mapping, MutableMapping
@@ -7,7 +7,7 @@ from typing import Any
 
 HIDDEN = "[hidden]"
 
-# Names of values, in lower case with underscores, that are masked wherever they stand in a log line.
+# Names of values that are masked anywhere in a log line, in lower case with underscores.
 MASKED = frozenset(
     {
         "address", "api_key", "apikey", "authorization", "body", "cookie", "cookies", "customer_name", "data", "email",
@@ -20,7 +20,7 @@ MASKED = frozenset(
 _PATTERNS = (
     # postgresql://user:password@host
     (re.compile(r"://[^/\s@]*@"), f"://{HIDDEN}@"),
-    # A bound, as the part before the @ is looked for at each character of a long word.
+    # The length is limited, since the regular expression searches for the @ from each character of a long word.
     (re.compile(r"[^\s@\"'<>(),;:=\[\]][^\s@\"<>(),;:\[\]]{0,255}@[\w-]+(?:\.[\w-]+)+"), HIDDEN),
     # PostgreSQL: DETAIL:  Key (email)=(…) already exists.
     (re.compile(r"\n(?:DETAIL|CONTEXT):.*?(?=\n\n|\nTraceback|\Z)", re.DOTALL), f"\nDETAIL: {HIDDEN}"),
@@ -63,7 +63,7 @@ _VALUES = (
 
 
 def scrub(text: str) -> str:
-    """Take e-mail addresses, credentials in URLs, and the values that PostgreSQL and pydantic quote out of `text`."""
+    """Remove email addresses, credentials in URLs, and the values that PostgreSQL and pydantic quote from `text`."""
     if "@" in text or "\n" in text or "input_value=" in text:
         for pattern, replacement in _PATTERNS:
             text = pattern.sub(replacement, text)
@@ -71,7 +71,7 @@ def scrub(text: str) -> str:
 
 
 def scrub_error(text: str) -> str:
-    """`scrub`, and take the values out that PostgreSQL, Python and Django quote in their errors. For messages and tracebacks."""
+    """`scrub`, and remove the values that PostgreSQL, Python and Django quote in errors. For messages and tracebacks."""
     text = scrub(text)
     for pattern, replacement in _VALUES:
         text = pattern.sub(replacement, text)
@@ -79,7 +79,7 @@ def scrub_error(text: str) -> str:
 
 
 def mask(logger: Any, method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
-    """Hide what MASKED names, at any depth, and scrub all text; a processor of structlog."""
+    """Hide values with names in MASKED, at any depth, and scrub all text; a structlog processor."""
     for key, value in event.items():
         if is_masked(key):
             event[key] = HIDDEN

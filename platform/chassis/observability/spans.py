@@ -1,4 +1,4 @@
-"""What of a span leaves the process: the same as of a log line, nothing personal and no secrets."""
+"""Masking spans before they are exported: like log lines, they contain no personal data and no secrets."""
 
 import re
 import sys
@@ -14,22 +14,22 @@ from opentelemetry.util.types import Attributes
 
 from chassis.observability import privacy
 
-HEARSAY = frozenset(
+CLIENT_INPUT = frozenset(
     {
         "url.query", "url.fragment", "http.request.method_original", "http.user_agent", "user_agent.original", "http.host", "net.host.name",
         "client.address", "http.client_ip", "net.peer.ip", "net.peer.name", "net.sock.peer.addr", "network.peer.address",
     }
 )  # fmt: skip
-"""Whatever a client wrote, and where it is: no log line has it either. The route says what was asked."""
+"""Attributes with the client's input or address, which are not logged either. The route identifies the request."""
 
-WRITTEN = (
+CAPTURED = (
     "http.request.header.",
     "http.response.header.",
     "db.query.parameter.",
     "db.operation.parameter.",
     "db.statement.parameters",
 )
-"""Beginnings of the names of attributes that repeat what was sent, should somebody switch them on."""
+"""Prefixes of attributes that contain transmitted values, if their capture is enabled."""
 
 TARGETS = frozenset({"http.target", "http.url", "url.full", "url.path", "url.original"})
 STATEMENTS = frozenset({"db.statement", "db.query.text"})
@@ -51,29 +51,29 @@ CONVENTIONS = (
     "telemetry.",
     "url.",
 )
-"""What the semantic conventions name (`db.name`) is no person's: only what is above, and what is written in its text."""
+"""Prefixes of names from the semantic conventions, such as `db.name`, which are not masked because of their last part."""
 
 
 class Masked(SpanProcessor):
-    """Hands each span that ends on to another processor, masked."""
+    """Passes each finished span to another processor, masked."""
 
     def __init__(self, inner: SpanProcessor) -> None:
         self._inner = inner
 
     def on_start(self, span: Span, parent_context: Context | None = None) -> None:
-        """A span begins."""
+        """Pass on the start of a span."""
         self._inner.on_start(span, parent_context)
 
     def on_end(self, span: ReadableSpan) -> None:
-        """A span has ended."""
+        """Pass on a finished span, masked."""
         self._inner.on_end(masked(span))
 
     def shutdown(self) -> None:
-        """The process ends."""
+        """Shut down the other processor."""
         self._inner.shutdown()
 
     def force_flush(self, timeout_millis: int = 30_000) -> bool:
-        """Hand over what waits."""
+        """Flush the other processor."""
         return self._inner.force_flush(timeout_millis)
 
 
@@ -98,7 +98,7 @@ def masked(span: ReadableSpan) -> ReadableSpan:
 
 
 def _context(context: SpanContext | None) -> SpanContext | None:
-    # `tracestate` is what a client wrote for others: it is passed on to them, and says nothing to whoever gets our spans.
+    # `tracestate` is a client's data for other systems: it is passed on to them, but not exported.
     if context is None or not context.trace_state:
         return context
     return SpanContext(context.trace_id, context.span_id, context.is_remote, context.trace_flags)
@@ -108,21 +108,21 @@ def _description(span: ReadableSpan) -> str | None:
     text = span.status.description
     if text is None:
         return None
-    if any(_is_hearsay(event.attributes or {}) for event in span.events):
-        # `KindOfError: what it says`
+    if any(_quotes_request(event.attributes or {}) for event in span.events):
+        # `TypeOfError: message`
         return text.partition(":")[0]
     return privacy.scrub_error(text)
 
 
 def _event(attributes: Mapping[str, Any]) -> Attributes:
-    said = ("exception.message", "exception.stacktrace")
-    if _is_hearsay(attributes):
-        attributes = {**attributes, **{name: privacy.HIDDEN for name in said if name in attributes}}
+    names = ("exception.message", "exception.stacktrace")
+    if _quotes_request(attributes):
+        attributes = {**attributes, **{name: privacy.HIDDEN for name in names if name in attributes}}
     return _attributes(attributes)
 
 
-def _is_hearsay(attributes: Mapping[str, Any]) -> bool:
-    """Whether an exception quotes a request: Django's SuspiciousOperation and its kinds, whose text the log drops as well."""
+def _quotes_request(attributes: Mapping[str, Any]) -> bool:
+    """Whether an exception quotes a request: Django's SuspiciousOperation and its subclasses, whose text is not logged either."""
     module, _, name = str(attributes.get("exception.type", "")).rpartition(".")
     kind = getattr(sys.modules.get(module), name, None)
     return isinstance(kind, type) and issubclass(kind, SuspiciousOperation)
@@ -134,7 +134,7 @@ def _attributes(attributes: Mapping[str, Any]) -> Attributes:
 
 
 def _value(name: str, value: Any, route: str) -> Any:
-    if name in HEARSAY or name.startswith(WRITTEN):
+    if name in CLIENT_INPUT or name.startswith(CAPTURED):
         return privacy.HIDDEN if value else value
     if isinstance(value, str):
         return _text(name, value, route)
@@ -160,7 +160,7 @@ def _is_masked(name: str) -> bool:
 
 
 def _target(url: str, route: str) -> str:
-    """A URL, of whose path the route's own words and the ids are left."""
+    """Mask a URL, except ids and the parts of its path that the route contains."""
     parts = _URL.fullmatch(url)
     assert parts is not None, "it matches any text"
     words = set(route.split("/"))

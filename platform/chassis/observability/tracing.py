@@ -1,8 +1,8 @@
 """Distributed tracing: one trace from the gateway through HTTP, outbox and Kafka to the last service.
 
-The SDK is always there, so every request has a trace id and passes it on. Only with an exporter
-(`OTEL_TRACES_EXPORTER=console` or `otlp`, and the other standard OTEL_* variables) are spans recorded, and only then
-are the exporter and the instrumentations imported. Without one a span costs some microseconds and keeps nothing.
+The SDK is always active, so every request has a trace id, which is propagated. Spans are recorded only with an exporter
+(`OTEL_TRACES_EXPORTER=console` or `otlp`, and the other standard OTEL_* variables), and only then are the exporter and the
+instrumentations imported. Without one, a span costs a few microseconds and stores nothing.
 """
 
 import os
@@ -30,7 +30,7 @@ with without("psutil"):
 EXPORTERS = ("none", "console", "otlp")
 UNTRACED_PATHS = "health/,metrics$"
 
-# Trace context only: baggage is whatever a client cares to send, and must not end up in the events.
+# Trace context only: baggage may contain anything that a client sends, and must not become part of events.
 _propagator = TraceContextTextMapPropagator()
 _PLAIN = re.compile(r"00-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})", re.ASCII)
 _ids = RandomIdGenerator()
@@ -41,10 +41,10 @@ class UnknownExporter(SystemExit):
 
 
 def configure(service: str, *, processor: SpanProcessor | None = None) -> TracerProvider:
-    """Set up tracing for this process and return the provider; a second call changes nothing.
+    """Configure tracing for this process and return the provider; a second call has no effect.
 
-    `processor` receives the spans instead of the exporter that the environment names.
-    Raises UnknownExporter when the environment names one that we do not have.
+    `processor` receives the spans in place of the exporter in the environment.
+    Raises UnknownExporter if the environment names an unknown exporter.
     """
     installed = trace.get_tracer_provider()
     if isinstance(installed, TracerProvider):
@@ -55,7 +55,7 @@ def configure(service: str, *, processor: SpanProcessor | None = None) -> Tracer
         provider = TracerProvider(sampler=ALWAYS_OFF, resource=resource, shutdown_on_exit=False)
     else:
         processor = spans.Masked(processor)
-        # Without a sampler of ours the standard variables OTEL_TRACES_SAMPLER and _ARG choose one.
+        # Without a sampler here, the standard variables OTEL_TRACES_SAMPLER and _ARG choose one.
         provider = TracerProvider(resource=resource)
         provider.add_span_processor(processor)
         _instrument(provider, processor, resource)
@@ -67,13 +67,13 @@ def _processor(exporter: str) -> SpanProcessor | None:
     if exporter == "none":
         return None
     if exporter == "console":
-        # One line a span, at once: made to be read beside the log, or by a test.
+        # One line per span, immediately, to be read together with the log or by a test.
         return SimpleSpanProcessor(ConsoleSpanExporter(formatter=lambda span: span.to_json(indent=None) + "\n"))
     if exporter == "otlp":
         from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 
-        # Exports from a thread of its own, which starts again after a fork; a full queue drops spans. The library's
-        # patience of 10 s with a collector that hangs would be added to every stop of a process.
+        # Exports in a separate thread, which restarts after a fork; a full queue drops spans. The library's default timeout
+        # of 10 s would delay the shutdown of a process if the collector hangs.
         return BatchSpanProcessor(OTLPSpanExporter(timeout=None if _has_timeout() else 2.0))
     raise UnknownExporter(f"OTEL_TRACES_EXPORTER must be one of {', '.join(EXPORTERS)}, not {exporter!r}")
 
@@ -83,20 +83,20 @@ def _has_timeout() -> bool:
 
 
 def _instrument(provider: TracerProvider, processor: SpanProcessor, resource: Resource) -> None:
-    """Let the libraries make their spans; only called with an exporter, as they cost time even when nothing records."""
+    """Instrument the libraries; only with an exporter, since instrumentation costs time even if nothing is recorded."""
     os.environ.setdefault("OTEL_PYTHON_DJANGO_EXCLUDED_URLS", UNTRACED_PATHS)
     from opentelemetry.instrumentation.django import DjangoInstrumentor
     from opentelemetry.instrumentation.psycopg import PsycopgInstrumentor
 
     DjangoInstrumentor().instrument(tracer_provider=provider)
-    # A statement belongs to a trace, it does not start one: else probes and polls would be traces of one SELECT.
+    # A statement must not start a trace, otherwise each probe and each poll would be a trace of a single SELECT.
     statements = TracerProvider(sampler=ParentBased(root=ALWAYS_OFF), resource=resource, shutdown_on_exit=False)
     statements.add_span_processor(processor)
     PsycopgInstrumentor().instrument(tracer_provider=statements)
 
 
 def tracer(name: str) -> Tracer:
-    """The tracer of one module: `tracer(__name__)`."""
+    """The tracer of a module: `tracer(__name__)`."""
     return trace.get_tracer(name)
 
 
@@ -106,8 +106,8 @@ def inject(carrier: dict[str, str]) -> None:
 
 
 def extract(carrier: Mapping[str, str]) -> Context:
-    """Read a trace context from `carrier` (lower-case keys); an empty context when there is none or a broken one."""
-    # The usual form is read here: every event has one, and the library takes ten times as long.
+    """Read a trace context from `carrier` (lower-case keys); an empty context if there is none, or an invalid one."""
+    # The usual form is parsed here, since every event has one and the library takes ten times as long.
     plain = None if "tracestate" in carrier else _PLAIN.fullmatch(carrier.get("traceparent", ""))
     if plain is None:
         return _propagator.extract(carrier, context=Context())
@@ -117,9 +117,9 @@ def extract(carrier: Mapping[str, str]) -> Context:
 
 
 def begin(name: str, parent: Context, kind: SpanKind) -> tuple[Span, Context]:
-    """Start a span under `parent`, and return it with the context that has it as its own; the caller ends it.
+    """Start a span under `parent`, and return it with a context in which it is current. The caller ends it.
 
-    Without an exporter nothing is recorded, but ids are made: what is sent on names the span that it comes from.
+    Without an exporter nothing is recorded, but ids are generated, so that propagated contexts contain the span's id.
     """
     if getattr(trace.get_tracer_provider(), "sampler", None) is not ALWAYS_OFF:
         span = tracer(__name__).start_span(name, context=parent, kind=kind)
@@ -132,14 +132,14 @@ def begin(name: str, parent: Context, kind: SpanKind) -> tuple[Span, Context]:
 
 
 def current_ids(context: Context | None = None) -> tuple[str, str]:
-    """Trace id and span id in hexadecimal, of `context` or the current one; two empty strings outside any span."""
+    """The hexadecimal trace id and span id of `context`, or the current one; two empty strings outside of a span."""
     span = trace.get_current_span(context).get_span_context()
     return (f"{span.trace_id:032x}", f"{span.span_id:016x}") if span.is_valid else ("", "")
 
 
 @contextmanager
 def continued(carrier: Mapping[str, str], name: str, *, kind: SpanKind = SpanKind.SERVER) -> Iterator[Span]:
-    """Run the body in a span whose parent stands in `carrier`, or in a new trace when none does."""
+    """Run the body in a span whose parent is in `carrier`, or in a new trace if there is none."""
     span = tracer(__name__).start_span(name, context=extract(carrier), kind=kind)
     with trace.use_span(span, end_on_exit=True):
         yield span
@@ -147,7 +147,7 @@ def continued(carrier: Mapping[str, str], name: str, *, kind: SpanKind = SpanKin
 
 @contextmanager
 def untraced() -> Iterator[None]:
-    """Run the body outside any trace: what it does belongs to no request."""
+    """Run the body outside of any trace, since it belongs to no request."""
     token = attach(trace.set_span_in_context(trace.INVALID_SPAN))
     try:
         yield
@@ -157,8 +157,8 @@ def untraced() -> Iterator[None]:
 
 @contextmanager
 def suppressed() -> Iterator[None]:
-    """Run the body without spans from the instrumentations: probes, polls, and other noise."""
-    # Without an exporter nothing is instrumented, and nothing of it is imported.
+    """Run the body without spans of the instrumentations, for probes and polls."""
+    # Without an exporter, no instrumentation is imported.
     utils = sys.modules.get("opentelemetry.instrumentation.utils")
     with utils.suppress_instrumentation() if utils else nullcontext():
         yield

@@ -1,4 +1,4 @@
-"""`/metrics`, in Prometheus' format; of all workers together where PROMETHEUS_MULTIPROC_DIR is set."""
+"""`/metrics`, in the Prometheus format; of all processes combined if PROMETHEUS_MULTIPROC_DIR is set."""
 
 from django.urls import path
 from django.views.decorators.csrf import csrf_exempt

@@ -1,16 +1,16 @@
-"""Where the relay begins to look for unsent rows: below its floor none is left, and none can come.
+"""The floor: the position above which the relay searches for unsent rows. Below it none is left, and none can be committed.
 
-Sent rows leave dead entries at the front of the index `outbox_unsent`. While an old snapshot is open (a `pg_dump`) vacuum
-cannot remove them, and a search from the front reads all of them, each time. A search from the floor does not.
+Sent rows leave dead entries at the front of the index `outbox_unsent`. While an old snapshot is open (such as that of a
+`pg_dump`), vacuum cannot remove them, and every search from the front reads all of them. A search from the floor does not.
 
-The floor must never pass a row that is committed late. Positions are drawn by statements that have locked the table
-(ROW EXCLUSIVE) before, and keep that lock to the end of their transaction. So, if H is the highest position that is seen,
-and after that the transactions that hold such a lock are noted: once all of those have ended, each row up to H is
-committed or never will be, and whoever looks from then on sees it. The floor rises to H, or to the place before the first
-row that is not sent. What rows that were sent need to be sent again is a rescan from 0 (`wakeup.RESCAN`).
+The floor must never pass a row that is committed late. A statement that draws positions has locked the table before (ROW
+EXCLUSIVE), and keeps that lock until its transaction ends. So the relay first reads the highest visible position H, and then
+the transactions that hold such a lock. Once all of these have ended, each row up to H is either committed, and visible to
+later statements, or never will be. The floor then rises to H, or to the position before the first unsent row. To send rows
+again, the relay rescans from 0 (`wakeup.RESCAN`).
 
-This holds for positions as the table's own sequence gives them. After somebody has set the sequence back, or inserted rows
-with positions of his own, the relay must be started again; a database that was restored ends its session anyway.
+This holds for positions from the table's own sequence. If the sequence is reset, or rows are inserted with explicit
+positions, the relay must be restarted. Restoring the database ends the relay's session anyway.
 """
 
 import time
@@ -18,10 +18,10 @@ from typing import Any
 
 EVERY_SECONDS = 1.0
 EVERY_ROWS = 2_000
-"""The floor is moved after so long, or so many rows, whichever comes first."""
+"""The floor is moved after this time or this number of rows, whichever comes first."""
 
-# The snapshot of a statement is older than what pg_locks says: H first, then the transactions.
-LOOK = """
+# A statement's snapshot is older than its reading of pg_locks: so H is read before the transactions.
+HIGHEST_AND_INSERTING = """
 SELECT (SELECT max(position) FROM outbox),
        ARRAY(SELECT virtualtransaction FROM pg_locks
              WHERE locktype = 'relation' AND relation = 'outbox'::regclass AND granted
@@ -36,32 +36,32 @@ SELECT min(position) FROM (
 """
 CACHED = "SELECT seqcache > 1 FROM pg_sequence WHERE seqrelid = pg_get_serial_sequence('outbox', 'position')::regclass"
 PREPARED = "-1/"
-"""So begins the virtual transaction of one that was prepared for a two-phase commit: it had another before."""
+"""Prefix of the virtual transaction id of a prepared transaction, which had a different one before."""
 
 
 class Floor:
-    """The highest position up to which no row waits to be sent. It belongs to a session that is told of rescans."""
+    """The highest position up to which no row waits to be sent. It belongs to a session that is notified of rescans."""
 
     def __init__(self) -> None:
         self.position = 0
         self._usable: bool | None = None
         self._decided = 0
-        """Each row up to here is committed, or never will be."""
+        """Every row up to this position is committed, or never will be."""
         self._seen: tuple[int, frozenset[str]] | None = None
-        """A highest position, and those that may still insert below it."""
+        """The highest position, and the transactions that may still insert below it."""
         self._moved_at = 0.0
         self._rows = 0
 
     def reset(self) -> None:
-        """Begin at the start again: rows may wait anywhere."""
+        """Start at 0 again, since rows may wait at any position."""
         self.__init__()  # type: ignore[misc]
 
     def sent(self, rows: int) -> None:
-        """So many rows were sent: they leave entries that the next search shall not meet."""
+        """Note that rows were sent, whose dead index entries the next search should skip."""
         self._rows += rows
 
     def rise(self, cursor: Any) -> None:
-        """Move up if it is time to, in two steps: note who may still insert below; when these are gone, move."""
+        """Raise the floor if it is due, in two steps: note the inserting transactions, and raise it once they have ended."""
         now = time.monotonic()
         if now - self._moved_at < EVERY_SECONDS and self._rows < EVERY_ROWS:
             return
@@ -69,25 +69,25 @@ class Floor:
         if self._usable is None:
             cursor.execute(CACHED)
             found = cursor.fetchone()
-            # A session that caches numbers draws some that are lower than what others have used already.
+            # A session that caches sequence values may use values that are lower than those of others.
             self._usable = found is not None and not found[0]
         if self._usable:
             self._rise(cursor)
 
     def _rise(self, cursor: Any) -> None:
-        cursor.execute(LOOK)
+        cursor.execute(HIGHEST_AND_INSERTING)
         highest, inserting = cursor.fetchone()
         if self._seen is None and highest is not None and highest > self._decided:
             self._seen = highest, frozenset(inserting)
         if self._seen is not None and not self._still_there(inserting):
             self._decided, self._seen = self._seen[0], None
         if self._decided > self.position:
-            # A statement that begins now sees whatever of these was committed.
+            # A statement that begins now sees all of these rows that were committed.
             cursor.execute(FIRST, [self.position])
             (first,) = cursor.fetchone()
             self.position = self._decided if first is None else min(self._decided, first - 1)
 
     def _still_there(self, inserting: list[str]) -> bool:
-        """Whether one that may insert below what was seen has not ended."""
+        """Whether a transaction that may insert below the noted position is still open."""
         assert self._seen is not None
         return not self._seen[1].isdisjoint(inserting) or any(one.startswith(PREPARED) for one in inserting)

@@ -1,7 +1,7 @@
-"""How much waits in the outbox, and for how long: measured beside the relay, in a thread and a session of its own.
+"""The gauges of the outbox: the number of waiting rows and the age of the oldest, measured in a separate thread and session.
 
-So it costs the sending loop nothing, and goes on while that waits for a broker. What is asked is bounded: rows are looked
-for above the relay's floor (floor.py) and counted up to COUNTED; beyond that their number is estimated.
+Measuring does not delay the relay's loop, and continues while that waits for a broker. The cost of the queries is bounded:
+they search above the relay's floor (floor.py) and count up to COUNTED rows; beyond that the number is estimated.
 """
 
 import threading
@@ -15,18 +15,18 @@ from django.conf import settings
 from django.db import Error, connections
 
 from chassis.observability import metrics
-from chassis.runtime.background import beside
+from chassis.runtime.background import in_background
 
 EVERY_SECONDS = 5.0
 COUNTED = metrics.COUNTED_EXACTLY
 
-# A hint: what a restored or emptied table has not reached again is no place to begin.
+# The stored floor is only a hint: it is ignored if it is beyond the last row, as in a restored or truncated table.
 FLOOR = "coalesce((SELECT position FROM outbox_floor WHERE position <= (SELECT max(position) FROM outbox)), 0)"
 OLDEST = f"""
 SELECT extract(epoch FROM clock_timestamp() - created_at)::float8 FROM outbox
 WHERE position > {FLOOR} AND sent_at IS NULL AND parked_at IS NULL ORDER BY position LIMIT 1
 """  # noqa: S608  constants
-# If there are more than are counted: nearly all that come after those wait, too.
+# If there are more rows than are counted, nearly all rows after those wait too.
 WAITING = f"""
 SELECT CASE WHEN count(*) <= %(counted)s THEN count(*)
             ELSE %(counted)s + (SELECT max(position) FROM outbox) - max(position) + 1 END
@@ -38,7 +38,7 @@ SELECT count(*) FROM (SELECT 1 FROM outbox
 WHERE sent_at IS NULL AND parked_at IS NOT NULL AND discarded_at IS NULL LIMIT %(counted)s) AS parked
 """
 BY_INDEX = "SET enable_seqscan = off"
-"""This session only. Statistics from a moment when most rows waited would make the planner read the whole table."""
+"""For this session only. With statistics from a time at which most rows waited, the planner would read the whole table."""
 KEEP_FLOOR = """
 INSERT INTO outbox_floor (position) VALUES (%s)
 ON CONFLICT (only_row) DO UPDATE SET position = excluded.position WHERE outbox_floor.position <> excluded.position
@@ -46,29 +46,29 @@ ON CONFLICT (only_row) DO UPDATE SET position = excluded.position WHERE outbox_f
 
 
 class Sending(Protocol):
-    """The relay, as its gauges see it."""
+    """What the gauges need to know about the relay."""
 
     @property
     def floor(self) -> int | None:
-        """The position up to which no row waits, if this relay is the one that sends."""
+        """The position up to which no row waits, if this relay is the active one."""
 
 
 def oldest_age(cursor: Any) -> float | None:
-    """Seconds since the oldest row that waits to be sent was written; None if none does. Costs the same in any table."""
+    """The age of the oldest unsent row in seconds, or None if there is none. The cost does not depend on the table's size."""
     cursor.execute(OLDEST)
     found = cursor.fetchone()
     return None if found is None else max(0.0, found[0])
 
 
 class OutboxGauges:
-    """Sets the gauges of the outbox. What the database cannot be asked stays as it was, but for the age, which grows."""
+    """Sets the gauges of the outbox. If the database does not respond they keep their values, except the age, which grows."""
 
     def __init__(self, relay: Sending) -> None:
         self._relay = relay
         self._oldest: float | None = None
 
     def measure(self) -> None:
-        """Ask the database; a dead one is the relay's to complain about."""
+        """Query the database. Errors are ignored, since the relay reports them."""
         connection = connections[settings.SERVICE_DATABASE]
         try:
             with connection.cursor() as cursor:
@@ -91,8 +91,8 @@ class OutboxGauges:
 
 @contextmanager
 def measuring(relay: Sending) -> Iterator[None]:
-    """Measure every EVERY_SECONDS while the body runs. Every relay does, also one that stands by: an outage has no gaps."""
-    with beside("outbox-gauges", partial(_keep_measuring, relay)):
+    """Measure every EVERY_SECONDS while the body runs. Standbys measure too, so that the metrics have no gaps in an outage."""
+    with in_background("outbox-gauges", partial(_keep_measuring, relay)):
         yield
 
 

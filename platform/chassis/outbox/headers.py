@@ -1,4 +1,4 @@
-"""Headers of a record as the outbox keeps them: JSON that gives every byte back."""
+"""The headers of a record as the outbox stores them: JSON that preserves every byte."""
 
 import base64
 from typing import Any
@@ -9,7 +9,7 @@ from chassis.kafka.records import Headers
 
 
 def headers_to_json(headers: Headers) -> str:
-    """The column's text: names with text as text, and with other bytes as {"base64": …}, so that none is changed."""
+    """Encode headers for the column: values that are text as text, and other bytes as {"base64": …}."""
     return orjson.dumps([(name, _to_json(value)) for name, value in headers]).decode()
 
 
@@ -24,7 +24,7 @@ def _to_json(value: bytes | None) -> Any:
 
 
 def headers_from_json(text: str) -> Headers:
-    """The headers that `headers_to_json` kept, byte for byte, from the column's text."""
+    """Decode the column into the headers that `headers_to_json` encoded, byte for byte."""
     return [(name, _from_json(value)) for name, value in orjson.loads(text)]
 
 

@@ -1,4 +1,4 @@
-"""Publishing in a service with a database: an event is written to the outbox in the transaction that makes it true."""
+"""Publishing in a service with a database: an event is written to the outbox in the transaction of its cause."""
 
 from collections.abc import Iterable, Iterator, Sequence
 
@@ -11,26 +11,26 @@ from chassis.observability import metrics
 from chassis.outbox import key_check
 
 CHUNK = 2_000
-"""Most events in one COPY."""
+"""Maximum number of events in one COPY."""
 
 
 class OutboxPublisher:
-    """A `chassis.events.publishing.Publisher`: the relay sends what it has written."""
+    """A `chassis.events.publishing.Publisher` that writes outbox rows, which the relay sends."""
 
     def in_transaction(self) -> bool:
         """Whether a transaction is open on the service's database."""
         return connections[settings.SERVICE_DATABASE].in_atomic_block
 
     def write(self, envelopes: Iterable[Envelope]) -> None:
-        """Add events to the outbox, a few at a time. Raises UnlockedAggregate."""
-        # What fails half-way leaves a transaction that can only be rolled back.
+        """Write events to the outbox, in chunks. Raises UnlockedAggregate."""
+        # Without a savepoint, a failure leaves a transaction that can only be rolled back.
         with transaction.atomic(using=settings.SERVICE_DATABASE, savepoint=False):
             for chunk in _chunks(envelopes):
                 _copy(chunk)
 
 
 def _chunks(envelopes: Iterable[Envelope]) -> Iterator[list[Envelope]]:
-    """Some thousand at a time, or fewer that are large."""
+    """Split events into chunks, limited in number and in bytes."""
     chunk: list[Envelope] = []
     size = 0
     for envelope in envelopes:
@@ -44,11 +44,11 @@ def _chunks(envelopes: Iterable[Envelope]) -> Iterator[list[Envelope]]:
 
 
 def _copy(envelopes: Sequence[Envelope]) -> None:
-    """By COPY: a set costs little more than a row."""
+    """Insert rows with COPY, which costs little more for many rows than for one."""
     connection = connections[settings.SERVICE_DATABASE]
     key_check.check(connection, envelopes)
     command = "COPY outbox (event_id, topic, key, payload, headers, request_id) FROM STDIN"
-    # COPY is psycopg's own: its errors are not Django's, and only Django's are known as a database that is away.
+    # COPY is psycopg's own, so its errors must be converted to Django's, which `is_unavailable` recognises.
     with connection.wrap_database_errors, connection.cursor() as cursor, cursor.copy(command) as copy:
         for e in envelopes:
             copy.write_row((e.event_id, e.topic, e.key, e.payload, orjson.dumps(e.headers).decode(), e.request_id))

@@ -1,8 +1,8 @@
-"""Old rows go: outbox rows sent or discarded, ids in the inbox, answers to Idempotency-Keys. In batches that no writer notices.
+"""Purging old rows: sent or discarded outbox rows, inbox ids, and idempotency keys, in batches that block no writer.
 
-A batch is one statement and one short transaction. It finds its rows by an index, where the batch before it ended, and
-deletes them by their place in the table: its cost depends on the batch, not on the table. It locks old rows only, which
-nobody writes any more, and passes over those that another purge holds: any number may run at once. See docs/adr/.
+A batch is one statement and one short transaction. It finds its rows along an index, starting where the previous batch
+ended, and deletes them by `ctid`, so its cost does not depend on the size of the table. It locks only old rows, which are
+no longer written, and skips those that another purge has locked, so several can run concurrently. See docs/adr/.
 """
 
 import time
@@ -18,7 +18,7 @@ from chassis.observability import metrics
 BATCH = 1_000
 PAUSE_SECONDS = 0.01
 
-# By age, along the index of that column. Rows that another purge holds are not counted, so a batch that is not full is the last.
+# By age, along the index on that column. Rows that another purge has locked are skipped; a batch that is not full is the last.
 BY_AGE = """
 WITH gone AS (
     DELETE FROM {table} WHERE ctid = ANY(ARRAY(
@@ -29,8 +29,8 @@ WITH gone AS (
 SELECT count(*), max({column}), count(*) = %(batch)s FROM gone
 """
 
-# Along the primary key, as an index on sent_at would cost every mark a write. Positions rise with created_at, and a row is
-# sent after it is made: behind a page that holds no old row there is none that was sent long ago.
+# Along the primary key, since an index on sent_at would make every mark more expensive. Positions rise with created_at, and a
+# row is sent after it was created: after a page without old rows, no row can have been sent long ago.
 OUTBOX = """
 WITH page AS MATERIALIZED (
     SELECT position, created_at FROM outbox WHERE position > %(after)s ORDER BY position LIMIT %(batch)s
@@ -47,10 +47,10 @@ SELECT (SELECT count(*) FROM gone), max(position), coalesce(bool_or(created_at <
 
 @dataclass(frozen=True, slots=True)
 class Expiry:
-    """What of a table is old after `hours`, by a statement that deletes one batch.
+    """The retention time of a table's rows, and the statement that deletes one batch of older ones.
 
-    It takes where the last batch ended (`after`), the moment before which rows are old (`before`) and the size of a
-    `batch`; it returns how many rows it deleted, where it ended, and whether there may be more.
+    Its parameters are the end of the previous batch (`after`), the time before which rows are old (`before`) and the `batch`
+    size. It returns the number of deleted rows, the end of this batch, and whether there may be more.
     """
 
     table: str
@@ -60,7 +60,7 @@ class Expiry:
 
 
 def expiries() -> list[Expiry]:
-    """What the running service purges, and after how many hours."""
+    """The tables that the running service purges."""
     inbox = BY_AGE.format(table="inbox", column="consumed_at")
     keys = BY_AGE.format(table="idempotency_keys", column="created_at")
     return [
@@ -71,7 +71,7 @@ def expiries() -> list[Expiry]:
 
 
 def purge(expiry: Expiry, *, pause: float = PAUSE_SECONDS, stop: Callable[[], object] = lambda: False) -> int:
-    """Delete what is older than its retention time and return how many rows that were; between batches `stop` may end it."""
+    """Delete rows that are older than their retention time, and return their number. `stop` is called between batches."""
     total, more = 0, True
     with connections[settings.SERVICE_DATABASE].cursor() as cursor:
         cursor.execute("SELECT now() - make_interval(secs => %s)", [expiry.hours * 3600])

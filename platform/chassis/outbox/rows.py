@@ -1,4 +1,4 @@
-"""What the relay reads and writes in the outbox: rows to send, marks, parked rows."""
+"""The relay's statements on the outbox: taking unsent rows, marking them as sent, and parking them."""
 
 from collections.abc import Collection, Sequence
 from typing import Any
@@ -22,7 +22,7 @@ FROM (SELECT *, sum(least(size, %(largest)s)) OVER (ORDER BY position ROWS UNBOU
             ORDER BY position LIMIT %(rows)s) AS o) AS o
 WHERE before < %(bytes)s ORDER BY position
 """  # noqa: S608  constants
-"""Of large values only the size is looked up, which stands beside the pointer to them, until it is known how many are taken."""
+"""Large values are read only for the rows that are taken; before that, only their size, which PostgreSQL stores separately."""
 
 ALL_BUT = "AND topic <> ALL(%(besides)s)"
 ONE = "AND topic = %(topic)s"
@@ -33,25 +33,25 @@ AND NOT EXISTS (SELECT 1 FROM outbox AS p
                 AND p.sent_at IS NULL AND p.parked_at IS NOT NULL AND p.discarded_at IS NULL
                 AND p.position < o.position)
 """
-"""Its first condition is what the index `outbox_parked_key` holds: a key may be longer than an index entry."""
+"""The first condition matches the index `outbox_parked_key`, since a key may be longer than an index entry."""
 
 MARK = "UPDATE outbox SET sent_at = clock_timestamp() WHERE position = ANY(%s)"
 MARK_LATE = "UPDATE outbox SET sent_at = clock_timestamp() WHERE event_id = ANY(%s) AND sent_at IS NULL"
-"""By the event's id: a position may be another event's in a database that a failover, or a restore, has set back."""
+"""By event id: after a failover or a restore, a position may belong to another event."""
 PARK = "UPDATE outbox SET parked_at = clock_timestamp(), parked_reason = %s WHERE event_id = %s AND sent_at IS NULL"
 
 
 def unsent(*, wait: bool, topics: str = "") -> str:
-    """The statement for unsent rows; `wait`: those behind a parked row of their key are not among them."""
+    """The statement that selects unsent rows; `wait`: except those behind a parked row of their key."""
     return UNSENT.format(topics=topics, unless_parked=BEHIND_PARKED if wait else "")
 
 
 def take(
     cursor: Any, floor: int, *, besides: Collection[str] = (), topic: str | None = None, most: int | None = None
 ) -> list[Row]:
-    """The first unsent rows above the position `floor`, in order: of all topics but `besides`, or of one.
+    """The first unsent rows above the position `floor`, in order: of all topics except `besides`, or of one topic.
 
-    At most OUTBOX_BATCH_SIZE, or `most`, and about OUTBOX_BATCH_BYTES: one row is taken however large it is.
+    At most OUTBOX_BATCH_SIZE rows, or `most`, and about OUTBOX_BATCH_BYTES; a single row is taken whatever its size.
     """
     topics = ONE if topic is not None else ALL_BUT if besides else ""
     values = {
@@ -67,7 +67,7 @@ def take(
 
 
 def mark(cursor: Any, rows: Sequence[Row], *, late: bool) -> None:
-    """These were confirmed. `late`: they were taken in an earlier session."""
+    """Mark acknowledged rows as sent. `late`: they were taken in an earlier session."""
     if late:
         cursor.execute(MARK_LATE, [[row.event_id for row in rows]])
     else:
@@ -75,5 +75,5 @@ def mark(cursor: Any, rows: Sequence[Row], *, late: bool) -> None:
 
 
 def park(cursor: Any, row: Row, reason: str) -> None:
-    """Have a row wait for a person, with what is said against it."""
+    """Park a row, with the reason for which it was refused."""
     cursor.execute(PARK, [reason.replace("\0", "")[:1_000], row.event_id])

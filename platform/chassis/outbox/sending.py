@@ -1,8 +1,8 @@
-"""Outbox rows on their way to Kafka, and what became of each. Knows no database and decides nothing about a topic.
+"""Sending outbox rows to Kafka, and collecting the result of each. Has no access to the database, and no policy about topics.
 
-Most rows go through a client that is *gapless*: when the broker refuses a batch, nothing behind it is written, so the
-order of a key holds whatever is tried again. A row of which something is in doubt goes through a second client, alone in
-its request: what is refused there is refused for its own sake.
+Most rows are sent by a *gapless* producer: if the broker refuses a batch, nothing after it is written, so the order of a key
+holds whatever is retried. A row that may be the cause of a refusal is sent by a second producer, alone in its request: if it
+is refused there, it is the cause.
 """
 
 import time
@@ -20,16 +20,16 @@ from chassis.kafka import clients, names, sizes
 from chassis.outbox.headers import headers_from_json
 
 PATIENCE_SECONDS = 1.0
-"""When nothing was confirmed for this long, rows without an answer are left on their way, and other topics' go on."""
+"""If nothing is acknowledged for this long, the relay continues with other topics while these rows remain in transit."""
 
 
 CALL_SECONDS = 0.1
-"""Longest call into the client. confluent-kafka divides a call of more than 0.2 s, and when the client fails in one of the
-parts the delivery reports of the next ones are lost: their callbacks run while its exception is set."""
+"""Maximum duration of one call into the client. confluent-kafka divides calls of more than 0.2 s into parts, and if the client
+fails in one of them, the delivery reports of the next parts are lost: their callbacks run while its exception is set."""
 
 
 class Row(NamedTuple):
-    """An outbox row; payload and headers are None where the row is larger than any record."""
+    """An outbox row; payload and headers are None if the row is larger than any record."""
 
     position: int
     event_id: UUID
@@ -39,29 +39,29 @@ class Row(NamedTuple):
     payload: bytes | memoryview | None
     headers: str | None
     created_at: float
-    """Seconds since the epoch; infinite where somebody wrote so."""
+    """Seconds since the epoch; infinite if the column contains `infinity`."""
     size: int
 
 
 class Verdict(Enum):
-    """What an answer says about its row."""
+    """The result of sending a row."""
 
-    CONFIRMED = "confirmed"
-    REFUSED = "refused for good"
-    IN_COMPANY = "refused with others: one of them is to blame"
-    TOPIC = "not now, as the topic is"
-    AGAIN = "not sent, for no fault of its own"
+    CONFIRMED = "acknowledged"
+    REFUSED = "will never be accepted"
+    REFUSED_IN_BATCH = "refused in a batch, of which any row may be the cause"
+    TOPIC = "cannot be written to the topic at present"
+    NOT_SENT = "not sent, for a reason unrelated to the row"
 
 
 class Answer(NamedTuple):
-    """A row, and what became of it."""
+    """A row and its result."""
 
     row: Row
     verdict: Verdict
     reason: str = ""
 
 
-OF_THE_CLIENT = frozenset(
+CLIENT_ERRORS = frozenset(
     {
         KafkaError._PURGE_QUEUE,
         KafkaError._PURGE_INFLIGHT,
@@ -77,39 +77,39 @@ OF_THE_CLIENT = frozenset(
         KafkaError.INVALID_PRODUCER_EPOCH,
     }
 )
-"""Errors that say nothing about the row, nor about its topic."""
+"""Errors that are related neither to the row nor to its topic."""
 
 
 def judge(error: KafkaError, *, alone: bool) -> Verdict:
-    """What an error says about a row; `alone`: no other row was in its request."""
-    if error.code() in clients.REFUSED_FOR_GOOD:
-        return Verdict.REFUSED if alone else Verdict.IN_COMPANY
-    return Verdict.AGAIN if error.fatal() or error.code() in OF_THE_CLIENT else Verdict.TOPIC
+    """The verdict about a row for an error; `alone`: it was the only row of its request."""
+    if error.code() in clients.PERMANENT_ERRORS:
+        return Verdict.REFUSED if alone else Verdict.REFUSED_IN_BATCH
+    return Verdict.NOT_SENT if error.fatal() or error.code() in CLIENT_ERRORS else Verdict.TOPIC
 
 
 class Sending:
-    """Hands rows to Kafka, in order, and collects the answers in `answers` until somebody has dealt with them.
+    """Sends rows to Kafka, in order, and collects the results in `answers` until `take_answers` is called.
 
-    `alive` is called at least every quarter of a second while something is waited for, and may raise.
+    `keep_alive` is called at least every quarter of a second while waiting, and may raise.
     """
 
-    def __init__(self, on_error: Callable[[KafkaError], None], alive: Callable[[], None]) -> None:
+    def __init__(self, on_error: Callable[[KafkaError], None], keep_alive: Callable[[], None]) -> None:
         self._on_error = on_error
-        self._alive = alive
+        self._keep_alive = keep_alive
         self._client = self._make()
         self._single: Producer | None = None
         self._fresh: set[UUID] = set()
-        self._since = self._given_at = 0.0
+        self._since = self._sent_at = 0.0
         self._large = sizes.largest_event() // 2
-        """Rows that the database says are larger are measured exactly."""
+        """Rows that are larger than this according to the database are measured exactly."""
         self._shortened: set[UUID] = set()
-        """Dead letters that are tried without their diagnostics."""
+        """Dead letters that are sent without their diagnostics."""
         self._failure: KafkaError | None = None
         self.answers: list[Answer] = []
         self.unanswered: dict[UUID, Row] = {}
-        """Rows that were given to the gapless client."""
+        """Rows in transit through the gapless producer."""
         self.alone: dict[str, Row] = {}
-        """By topic, the row that is tried alone."""
+        """The row in transit through the second producer, by topic."""
 
     def _make(self) -> Producer:
         return clients.gapless_producer(error_cb=self._on_client_error)
@@ -119,16 +119,16 @@ class Sending:
             self._failure = error
         self._on_error(error)
 
-    # --- giving ---
+    # --- sending ---
 
-    def give(self, rows: Iterable[Row]) -> None:
-        """Hand rows to the client until it takes no more; those that it has not taken are still in the outbox.
+    def send(self, rows: Iterable[Row]) -> None:
+        """Pass rows to the client until it accepts no more; the others remain in the outbox.
 
-        Behind a row that is refused at once its key waits (OUTBOX_PARKED_KEY), behind one of a topic in trouble the topic.
+        After a row that is refused at once, its key waits (OUTBOX_PARKED_KEY); after an error of a topic, the topic waits.
         """
-        self._given_at = time.monotonic()
+        self._sent_at = time.monotonic()
         if not self.unanswered:
-            self._since = self._given_at
+            self._since = self._sent_at
         stopped: set[object] = set()
         for row in rows:
             if row.topic in stopped or (row.topic, row.key) in stopped:
@@ -139,17 +139,17 @@ class Sending:
                 self._fresh.add(row.event_id)
                 continue
             self.answers.append(answer)
-            if answer.verdict is Verdict.AGAIN:
+            if answer.verdict is Verdict.NOT_SENT:
                 return
             if answer.verdict is not Verdict.REFUSED:
                 stopped.add(row.topic)
             elif settings.OUTBOX_PARKED_KEY == "wait":
                 stopped.add((row.topic, row.key))
 
-    def give_alone(self, row: Row, within: float) -> Answer | None:
-        """Try one row in a request of its own. None: there is no answer yet after `within` seconds, it stays on its way.
+    def send_alone(self, row: Row, within: float) -> Answer | None:
+        """Send one row in its own request. Returns None if there is no result after `within` seconds; it remains in transit.
 
-        A dead letter that is too large is tried once more when it is given again, without its error and traceback.
+        If a dead letter is too large, the next call with it sends it without its error and traceback.
         """
         if self._single is None:
             self._single = clients.producer(error_cb=self._on_error)
@@ -160,40 +160,40 @@ class Sending:
         self.alone[row.topic] = row
         deadline = time.monotonic() + within
         while row.topic in self.alone and (left := deadline - time.monotonic()) > 0:
-            # A flush waits for the rows of other topics, too.
+            # A flush also waits for the rows of other topics.
             self._collect(self._single.flush, left if len(self.alone) == 1 else 0.01)
-            self._alive()
+            self._keep_alive()
         return None if row.topic in self.alone else self.answers[-1]
 
     def _produce(self, client: Producer, row: Row, *, alone: bool = False) -> Answer | None:
-        """Hand over one row. An answer at once is what the client itself has against it."""
-        if reason := self._never(row):
+        """Pass one row to the client. Returns a result only if the row is refused before it is sent."""
+        if reason := self._rejection(row):
             return Answer(row, Verdict.REFUSED, reason)
         try:
             record = self._record(row)
             if row.size > self._large and not _is_dead_letter(row) and sizes.of(*record) > sizes.largest_event():
                 reason = f"{sizes.of(*record)} bytes; KAFKA_MAX_MESSAGE_BYTES is {sizes.largest_event()}"
                 return Answer(row, Verdict.REFUSED, reason)  # its readers would not accept it
-        except Exception as error:  # noqa: BLE001  a row that somebody else wrote may be anything
+        except Exception as error:  # noqa: BLE001  a row that was not written by this code may contain anything
             return Answer(row, Verdict.REFUSED, f"not a valid Kafka record: {type(error).__name__}: {error}")
         try:
-            return self._insist(client, row, *record, alone)
+            return self._produce_with_retries(client, row, *record, alone)
         except KafkaException as exception:
-            said: KafkaError = exception.args[0]
-            if said.fatal() and not alone:
-                self._failure = said
-            return self._answer(row, said, alone=True)  # what the client itself refuses was in nobody's company
-        except clients.UNWRITABLE as error:
-            return Answer(row, Verdict.REFUSED, f"not a valid Kafka record: {type(error).__name__}: {error}")
+            kafka_error: KafkaError = exception.args[0]
+            if kafka_error.fatal() and not alone:
+                self._failure = kafka_error
+            return self._answer(row, kafka_error, alone=True)  # the client itself refused it, not as part of a batch
+        except clients.UNWRITABLE as exception:
+            return Answer(row, Verdict.REFUSED, f"not a valid Kafka record: {type(exception).__name__}: {exception}")
 
     @staticmethod
-    def _never(row: Row) -> str:
-        """Why no such row can be sent, ever; empty if it may be."""
+    def _rejection(row: Row) -> str:
+        """Why this row can never be sent; empty if it can."""
         if row.headers is None:
             most = sizes.largest_event()
             return f"{row.size} bytes, more than any record may have: KAFKA_MAX_MESSAGE_BYTES is {most}"
         if not names.is_legal(row.topic):
-            return "no topic can have this name: letters, digits, '.', '_' and '-', 249 at most"
+            return "no topic can have this name: at most 249 letters, digits, '.', '_' and '-'"
         return ""
 
     def _record(self, row: Row) -> tuple[bytes | None, bytes | None, Any]:
@@ -206,23 +206,23 @@ class Sending:
             headers = deadletters.without_diagnostics(headers)
         return key, value, clients.checked(headers)
 
-    def _insist(
+    def _produce_with_retries(
         self, client: Producer, row: Row, key: bytes | None, value: bytes | None, headers: Any, alone: bool
     ) -> Answer | None:
-        done = partial(self._done, row, alone)
+        done = partial(self._on_delivery, row, alone)
         began = time.monotonic()
         while True:
             try:
                 client.produce(row.topic, value, key, headers=headers, on_delivery=done)
             except BufferError:
                 self._collect(client.poll, CALL_SECONDS)
-                self._alive()
+                self._keep_alive()
                 if time.monotonic() - max(began, self._since) > PATIENCE_SECONDS:
-                    return Answer(row, Verdict.AGAIN, "the Kafka client is full")
+                    return Answer(row, Verdict.NOT_SENT, "the Kafka client is full")
             else:
                 return None
 
-    def _done(self, row: Row, alone: bool, error: KafkaError | None, _: Message) -> None:
+    def _on_delivery(self, row: Row, alone: bool, error: KafkaError | None, _: Message) -> None:
         if alone:
             self.alone.pop(row.topic, None)
         else:
@@ -236,74 +236,74 @@ class Sending:
             self.answers.append(self._answer(row, error, alone=alone))
 
     def _answer(self, row: Row, error: KafkaError, *, alone: bool) -> Answer:
-        """A dead letter is not refused for good before it was tried without diagnostics."""
+        """The result for an error. A dead letter is only refused after it has been sent without diagnostics."""
         verdict = judge(error, alone=alone)
         if verdict is Verdict.REFUSED and _is_dead_letter(row) and row.event_id not in self._shortened:
             self._shortened.add(row.event_id)
-            verdict = Verdict.IN_COMPANY
+            verdict = Verdict.REFUSED_IN_BATCH
         elif verdict is Verdict.REFUSED:
             self._shortened.discard(row.event_id)
         return Answer(row, verdict, f"{error.name()}: {error.str()}")
 
-    # --- answers ---
+    # --- results ---
 
     def wait(self) -> None:
-        """Wait until what was given last has its answers, or nothing was confirmed for PATIENCE_SECONDS."""
+        """Wait until the rows of the last call have results, or nothing was acknowledged for PATIENCE_SECONDS."""
         old = len(self.unanswered) > len(self._fresh)
-        while self._fresh and time.monotonic() - max(self._since, self._given_at) < PATIENCE_SECONDS:
-            self.serve(0.02 if old else CALL_SECONDS)  # a flush waits for the old ones, too
+        while self._fresh and time.monotonic() - max(self._since, self._sent_at) < PATIENCE_SECONDS:
+            self.serve(0.02 if old else CALL_SECONDS)  # a flush also waits for older rows
         self._fresh.clear()
 
     def serve(self, seconds: float) -> None:
-        """Collect answers for up to so many seconds, CALL_SECONDS at most."""
+        """Collect results for up to this many seconds, at most CALL_SECONDS."""
         waits = bool(self.unanswered)
         if self._single is not None:
             self._collect(self._single.poll, 0 if waits else seconds)
         self._collect(self._client.flush if waits else self._client.poll, seconds if waits else 0)
-        self._alive()
+        self._keep_alive()
 
     def _collect(self, call: Callable[[float], int], seconds: float) -> None:
-        """One call into a client, which runs the callbacks. A client that has failed for good says so here."""
+        """Make one call into a client, which runs the callbacks. A client that has failed permanently raises here."""
         try:
             call(min(seconds, CALL_SECONDS))
         except KafkaException as exception:
             self._failure = exception.args[0]
 
-    def quiet(self) -> float:
-        """For how many seconds nothing was confirmed, though something waits for it; 0 when nothing does."""
+    def unacknowledged_for(self) -> float:
+        """The seconds since the last acknowledgement while rows are in transit; 0 if none is."""
         return time.monotonic() - self._since if self.unanswered else 0.0
 
     def take_answers(self) -> list[Answer]:
-        """The answers so far, to be dealt with; `put_back` those that could not be."""
+        """Take the results so far; `put_back` those that could not be stored."""
         answers, self.answers = self.answers, []
         return answers
 
     def put_back(self, answers: list[Answer]) -> None:
-        """These are not dealt with yet."""
+        """Put back results that could not be stored."""
         self.answers = answers + self.answers
 
     @property
     def topics(self) -> set[str]:
-        """Of which topics rows are on their way: no further ones may be given, they would be written twice."""
+        """The topics with rows in transit: further rows of these must not be sent, since they would be written twice."""
         return {row.topic for row in self.unanswered.values()} | set(self.alone)
 
     # --- the client ---
 
-    def ask(self, topic: str, timeout: float) -> KafkaError | None:
-        """Ask a broker about a topic: what it says against it, if anything. Raises KafkaException when none answers."""
+    def check_topic(self, topic: str, timeout: float) -> KafkaError | None:
+        """Request a topic's metadata; returns the broker's error about it, if any. Raises KafkaException if none responds."""
         client = self._single or self._client
         known = client.list_topics(topic, timeout=timeout).topics.get(topic)
         return known.error if known else None
 
     def renew_if_failed(self) -> KafkaError | None:
-        """Make another client in place of one that has ended for good; returns why it had."""
+        """Replace a client that has failed permanently; returns its error."""
         failure = self._failure
         if failure is not None:
             self.renew()
         return failure
 
     def renew(self) -> None:
-        """Take back what has no answer, so that it cannot arrive at any later time, and begin with another client."""
+        """Cancel rows in transit, so that they cannot arrive later, and create new clients."""
         for client in filter(None, (self._client, self._single)):
             client.purge()
             self._collect(client.poll, 0)
@@ -313,7 +313,7 @@ class Sending:
         self._fresh.clear()
 
     def forget(self) -> None:
-        """Somebody else sends from here on: nothing is on its way any more, and no answer matters."""
+        """Cancel rows in transit and drop results, since another relay sends from now on."""
         if self.unanswered or self.alone:
             self.renew()
         self.answers.clear()

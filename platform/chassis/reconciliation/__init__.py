@@ -1,1 +1,1 @@
-"""Comparing what services know of each other, and republishing what is missing."""
+"""Comparing a service's tables with the events on Kafka, and republishing missing events."""

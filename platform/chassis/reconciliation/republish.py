@@ -1,7 +1,7 @@
-"""Republishing and reprocessing: the same event once more, sent or handled.
+"""Republishing and reprocessing: the same event is sent or processed again.
 
-For a person who repairs something (`manage.py reconcile --republish`). Whoever has had the event knows it by its id; the
-handlers of this system also know their effects by natural keys.
+For repairs by an operator (`manage.py reconcile --republish`). Services that have processed the event recognise it by its id;
+the handlers of this system also recognise their effects by natural keys.
 """
 
 import structlog
@@ -18,14 +18,14 @@ from chassis.runtime.failures import HandlerFailed
 log = structlog.get_logger(__name__)
 
 RESEND = "UPDATE outbox SET sent_at = NULL WHERE event_id = %s AND sent_at IS NOT NULL"
-IS_THERE = "SELECT 1 FROM outbox WHERE event_id = %s"
+EXISTS = "SELECT 1 FROM outbox WHERE event_id = %s"
 
 
 def republish(event: Event, *, key: str, event_id: str) -> bool:
-    """Publish an event under the id that it was, or should have been, published under; in the open transaction.
+    """Publish an event in the open transaction, with the id with which it was, or should have been, published.
 
-    Where its outbox row is still there, that very row is sent again. False if it waits there, to be sent or for a
-    person's decision: then there is nothing to add. Raises NotInTransaction.
+    If its outbox row still exists, that row is sent again. Returns False if the row is unsent or parked: then there is nothing
+    to do. Raises NotInTransaction.
     """
     connection = connections[settings.SERVICE_DATABASE]
     if not connection.in_atomic_block:
@@ -33,20 +33,20 @@ def republish(event: Event, *, key: str, event_id: str) -> bool:
     with connection.cursor() as cursor:
         cursor.execute(RESEND, [event_id])
         resent = bool(cursor.rowcount)
-        cursor.execute(IS_THERE, [event_id])
-        there = cursor.fetchone() is not None
-    if not there:
+        cursor.execute(EXISTS, [event_id])
+        exists = cursor.fetchone() is not None
+    if not exists:
         publish(event, key=key, event_id=event_id)
-    done = resent or not there
+    done = resent or not exists
     if done:
-        log.info("event republished", topic=event.topic, key=key, event_id=event_id, row=there)
+        log.info("event republished", topic=event.topic, key=key, event_id=event_id, row=exists)
     return done
 
 
 def reprocess(record: Record) -> None:
-    """Give a record to its handler in one transaction, whether or not the inbox knows it; then the inbox does.
+    """Process a record in one transaction, whether or not it is in the inbox, and add it to the inbox.
 
-    Raises Unreadable, and what the handler raises.
+    Raises Unreadable, and the exceptions of the handler.
     """
     known = handlers()
     event = unseal(record, known[record.topic].event)

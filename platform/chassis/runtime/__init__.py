@@ -1,1 +1,1 @@
-"""What a long-lived worker has around its loop: shutdown, waiting, watchdog, and whose fault an error is."""
+"""The runtime of long-lived workers: shutdown, dependencies, retries, the watchdog, and the classification of errors."""

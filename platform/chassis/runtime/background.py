@@ -1,4 +1,4 @@
-"""A thread beside the loop of a long-lived command, for as long as that runs."""
+"""A background thread that runs as long as the loop of a long-lived command."""
 
 import threading
 from collections.abc import Callable, Iterator
@@ -11,8 +11,8 @@ ENDS_WITHIN_SECONDS = 2.0
 
 
 @contextmanager
-def beside(name: str, run: Callable[[threading.Event], None]) -> Iterator[None]:
-    """Call `run` in a thread of this name while the body runs, untraced; the event that it is given is set at the end."""
+def in_background(name: str, run: Callable[[threading.Event], None]) -> Iterator[None]:
+    """Call `run` in an untraced thread of this name while the body runs; its argument is an event that is set at the end."""
     ended = threading.Event()
 
     def work() -> None:

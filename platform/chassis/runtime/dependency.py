@@ -1,4 +1,4 @@
-"""A dependency as a loop sees it: up, or down and tried again with backoff; said once a change, not once a try."""
+"""The state of a dependency: up, or down and retried with backoff. Changes are logged, attempts are not."""
 
 import time
 
@@ -10,37 +10,37 @@ log = structlog.get_logger(__name__)
 
 
 class Dependency:
-    """The database or the broker. A loop asks `may_try`, and reports `answered` or `failed`.
+    """The database or the broker. A loop checks `may_try`, and then calls `answered` or `failed`.
 
-    `part` is what `/health/ready` says is down meanwhile, where that is not its name.
+    `part` is the name of the check in `/health/ready`, by default `name`.
     """
 
     def __init__(self, name: str, part: str = "") -> None:
         self.name = name
         self.part = part or name
         self.why = ""
-        """What a person has to know about it while it is down; without an address, as `/health/ready` shows it."""
+        """A hint for the operator while it is down. `/health/ready` shows it, so it must not contain an address."""
         self.next_try = 0.0
         self.confirmed_down = False
-        """Whether it did not answer when it was asked itself; else it is down only as far as one can tell from events."""
+        """Whether a probe failed; otherwise it is only assumed to be down, because events failed."""
         self._failures = 0
         self._since = 0.0
 
     @property
     def up(self) -> bool:
-        """Whether the last try succeeded, or none was made yet."""
+        """Whether the last attempt succeeded, or there has been none."""
         return self._failures == 0
 
     def may_try(self, now: float) -> bool:
-        """Whether it is time for a try; `now` is `time.monotonic()`."""
+        """Whether the next attempt is due; `now` is `time.monotonic()`."""
         return self.up or now >= self.next_try
 
     def down_for(self, now: float) -> float:
-        """How long it is down, in seconds."""
+        """How long it has been down, in seconds."""
         return 0.0 if self.up else now - self._since
 
     def failed(self, error: BaseException) -> None:
-        """It did not answer; the next try is in at most two seconds."""
+        """Note that it did not respond; the next attempt is in at most two seconds."""
         now = time.monotonic()
         if self.up:
             self._since = now
@@ -49,14 +49,14 @@ class Dependency:
         self.next_try = now + (RECONNECT.delay(self._failures) or 0.0)
 
     def forget(self) -> None:
-        """Nobody needs anything of it any more, so nobody will find out that it is back."""
+        """Stop waiting for it, since nothing needs it any more."""
         if not self.up:
             log.info(f"no longer waiting for the {self.name}")
         self._failures = 0
         self.confirmed_down = False
 
     def answered(self) -> None:
-        """It answered."""
+        """Note that it responded."""
         if not self.up:
             log.info(f"the {self.name} is back", seconds=round(time.monotonic() - self._since, 1), tries=self._failures)
         self._failures = 0

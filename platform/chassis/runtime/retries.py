@@ -1,4 +1,4 @@
-"""When to try again: a value that answers, and does nothing itself."""
+"""When to try again: a retry policy is a value that computes delays, and does nothing itself."""
 
 import random
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ from django.conf import settings
 
 @dataclass(frozen=True, slots=True)
 class RetryPolicy:
-    """Exponential backoff with full jitter over its upper half, and an end. Times are in seconds."""
+    """Exponential backoff with jitter, and a maximum number of attempts. Times are in seconds."""
 
     attempts: int
     base: float
@@ -16,9 +16,9 @@ class RetryPolicy:
     cap: float = 30.0
 
     def delay(self, attempt: int) -> float | None:
-        """How long to wait after failed try number `attempt` (from 1), or None if that was the last.
+        """How long to wait after failed attempt number `attempt` (from 1), or None if that was the last.
 
-        The jitter keeps at least half of the wait: replicas spread out, and the bound on the whole stays predictable.
+        The jitter keeps at least half of the delay: replicas spread out, and the total time stays predictable.
         """
         if attempt >= self.attempts:
             return None
@@ -37,4 +37,4 @@ def service_policy() -> RetryPolicy:
 
 
 RECONNECT = RetryPolicy(attempts=1_000_000_000, base=0.1, factor=1.6, cap=2.0)
-"""For a dead dependency: for ever, and never more than two seconds apart."""
+"""For a dependency that is down: without end, at most two seconds apart."""

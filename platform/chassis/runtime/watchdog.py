@@ -1,4 +1,4 @@
-"""Ends the process when a call into a library does not come back: a thread that hangs in C hears no signal and no exception."""
+"""Terminates the process if a call into a library does not return: a thread that hangs in C handles no signal or exception."""
 
 import os
 import threading
@@ -14,9 +14,9 @@ TICK_SECONDS = 0.5
 
 
 class Watchdog:
-    """A context manager around one call at a time. When the body takes longer than `limit` seconds the process ends, status 1.
+    """A context manager around one call at a time. If the body takes longer than `limit` seconds, the process exits with status 1.
 
-    Time in which the whole process stood still (SIGSTOP, a machine that slept) does not count: nothing hung then.
+    Time during which the whole process was stopped (SIGSTOP, a suspended machine) does not count.
     """
 
     def __init__(self, what: str, limit: float) -> None:
@@ -27,12 +27,12 @@ class Watchdog:
         self._thread: threading.Thread | None = None
 
     def within(self, limit: float) -> Self:
-        """Watch the next call with another limit."""
+        """Set the limit of the next call."""
         self._ticks = int(limit / TICK_SECONDS) + 1
         return self
 
     def __enter__(self) -> None:
-        """Begin to watch."""
+        """Start watching."""
         self._ticks_left = self._ticks
         self._watching = True
         if self._thread is None:
@@ -42,7 +42,7 @@ class Watchdog:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """It came back."""
+        """Stop watching."""
         self._watching = False
 
     def _watch(self) -> None:
@@ -50,5 +50,5 @@ class Watchdog:
             time.sleep(TICK_SECONDS)
             self._ticks_left -= 1
             if self._watching and self._ticks_left < 0:
-                log.critical("a call does not come back, ending the process", call=self._what)
+                log.critical("a call does not return, terminating the process", call=self._what)
                 os._exit(1)

@@ -1,4 +1,4 @@
-"""The AsyncAPI 3 document of a service: the events that it sends and receives, from the models that it runs on."""
+"""The AsyncAPI 3 document of a service: the events that it sends and receives, generated from its event models."""
 
 from typing import Any
 
@@ -10,14 +10,14 @@ from chassis.events.schemas import schema
 from chassis.kafka import names
 
 HEADERS = {
-    "ce_id": "The event's id; a repeat has the same.",
+    "ce_id": "The event's id; a duplicate has the same id.",
     "ce_specversion": "1.0",
     "ce_type": "The event's name: its topic without KAFKA_PREFIX.",
     "ce_source": "The service that published it.",
-    "ce_time": "When it was published, RFC 3339.",
-    "ce_dataschema": "Which event, in which version.",
+    "ce_time": "When it was published, in RFC 3339.",
+    "ce_dataschema": "The event's name and version.",
     "content-type": "application/json",
-    "requestId": "The request that it all began with.",
+    "requestId": "The id of the request that caused the event.",
     "traceId": "Trace id, hexadecimal.",
     "spanId": "Span id, hexadecimal.",
     "traceparent": "W3C trace context.",
@@ -44,7 +44,7 @@ def _operation(action: str, event: type[Event]) -> dict[str, Any]:
     operation: dict[str, Any] = {"action": action, "channel": {"$ref": f"#/channels/{event.topic}"}}
     if action == "receive":
         dead = names.dead_letter_topic(names.topic(event))
-        operation["description"] = f"Consumer group `{names.group()}`. What cannot be handled goes to `{dead}`."
+        operation["description"] = f"Consumer group `{names.group()}`. Dead letters are written to `{dead}`."
     return operation
 
 

@@ -1,4 +1,7 @@
-"""The topics of a service: those it publishes, and the dead-letter topics of those it consumes. Nothing makes topics by itself."""
+"""The topics of a service: those that it publishes, and the dead-letter topics of those that it consumes.
+
+Only `manage.py topics` creates topics.
+"""
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -19,7 +22,7 @@ REPLICATION = "replication factor"
 
 @dataclass(frozen=True, slots=True)
 class Topic:
-    """A topic as it should be."""
+    """The desired state of a topic."""
 
     name: str
     partitions: int
@@ -27,7 +30,7 @@ class Topic:
     config: dict[str, str]
 
     def as_new(self) -> NewTopic:
-        """The request that makes it."""
+        """The request to create it."""
         return NewTopic(
             self.name,
             num_partitions=self.partitions,
@@ -38,22 +41,22 @@ class Topic:
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """What is otherwise on an existing topic than this service would make it."""
+    """Configuration drift: a setting of an existing topic that differs from the desired one."""
 
     topic: str
     what: str
-    """A configuration's name, or PARTITIONS, or REPLICATION."""
+    """The name of a topic setting, or PARTITIONS, or REPLICATION."""
     there: str
     wanted: str
 
     @property
     def is_config(self) -> bool:
-        """Whether it can be changed at any time, without moving a record."""
+        """Whether it can be corrected at any time, without moving records."""
         return self.what not in {PARTITIONS, REPLICATION}
 
     @property
     def is_more_partitions(self) -> bool:
-        """Whether it asks for more partitions: that can be done, but keys move to others (see docs/runbook.md)."""
+        """Whether it requires more partitions, which is possible, but moves keys to other partitions (see docs/runbook.md)."""
         return self.what == PARTITIONS and int(self.there) < int(self.wanted)
 
     def __str__(self) -> str:
@@ -61,7 +64,7 @@ class Difference:
 
 
 def wanted(brokers: int) -> list[Topic]:
-    """The topics of the running service on a cluster of `brokers`."""
+    """The desired topics of the running service on a cluster with this number of brokers."""
     own = [names.topic(event) for event in published()]
     dead = [names.dead_letter_topic(topic) for topic in handlers()]
     return [_topic(name, brokers, dead=False) for name in own] + [_topic(name, brokers, dead=True) for name in dead]
@@ -74,26 +77,26 @@ def _topic(name: str, brokers: int, *, dead: bool) -> Topic:
     config = {
         "min.insync.replicas": str(in_sync),
         "retention.ms": str(hours * HOUR_MS),
-        # Only whole segments are deleted, each when its youngest record is old. The broker's default, a week, would double
-        # the life of a record; it may still begin one earlier, when this one is full (segment.bytes).
+        # Kafka deletes only whole segments, when their youngest record is old enough. The broker's default, a week, would double
+        # the lifetime of a record. A segment that is full (segment.bytes) is closed earlier.
         "segment.ms": str(settings.KAFKA_TOPIC_SEGMENT_HOURS * HOUR_MS),
         "max.message.bytes": str(sizes.dead_letter_topic() if dead else sizes.event_topic()),
         "cleanup.policy": "delete",
         "unclean.leader.election.enable": "false",
-        # Our producers compress with lz4; the broker keeps what it gets, and need not pack each small batch again.
+        # Producers compress with lz4; the broker stores their batches unchanged, instead of compressing each again.
         "compression.type": "producer",
     }
     return Topic(name, settings.KAFKA_TOPIC_PARTITIONS, replication, config)
 
 
 def ensure(client: AdminClient, *, timeout: float = 30.0) -> tuple[list[str], list[str]]:
-    """Make the topics that are missing. Returns the names that were made and those that were there.
+    """Create missing topics. Returns the names of created topics, and of those that existed.
 
-    Raises KafkaException when the broker does not answer within `timeout` seconds, or refuses.
+    Raises KafkaException if the broker does not respond within `timeout` seconds, or refuses.
     """
     cluster = client.list_topics(timeout=timeout)
     missing = [topic for topic in wanted(len(cluster.brokers)) if topic.name not in cluster.topics]
-    made = []
+    created = []
     if missing:
         for name, future in client.create_topics([t.as_new() for t in missing], operation_timeout=timeout).items():
             try:
@@ -102,15 +105,15 @@ def ensure(client: AdminClient, *, timeout: float = 30.0) -> tuple[list[str], li
                 if exception.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:
                     raise
             else:
-                made.append(name)
-    there = [topic.name for topic in wanted(len(cluster.brokers)) if topic.name not in made]
-    return made, there
+                created.append(name)
+    existing = [topic.name for topic in wanted(len(cluster.brokers)) if topic.name not in created]
+    return created, existing
 
 
 def differences(client: AdminClient, existing: Iterable[str], *, timeout: float = 30.0) -> list[Difference]:
-    """What is otherwise on these existing topics of ours than we would make them, in order. Raises KafkaException."""
+    """The configuration drift of these existing topics, in order. Raises KafkaException."""
     cluster = client.list_topics(timeout=timeout)
-    known = set(existing) & set(cluster.topics)  # one that another has just made may not be known everywhere yet
+    known = set(existing) & set(cluster.topics)  # not every broker may know a topic that was just created
     topics = [topic for topic in wanted(len(cluster.brokers)) if topic.name in known]
     if not topics:
         return []
@@ -122,11 +125,11 @@ def differences(client: AdminClient, existing: Iterable[str], *, timeout: float 
         copies = min((len(partition.replicas) for partition in partitions.values()), default=0)
         shape = ((PARTITIONS, len(partitions), topic.partitions), (REPLICATION, copies, topic.replication_factor))
         found += [Difference(topic.name, what, str(is_), str(should)) for what, is_, should in shape if is_ != should]
-        said = configs[resource].result()
+        current = configs[resource].result()
         found += [
-            Difference(topic.name, name, said[name].value, value)
+            Difference(topic.name, name, current[name].value, value)
             for name, value in topic.config.items()
-            if said[name].value != value
+            if current[name].value != value
         ]
     return found
 
@@ -134,9 +137,10 @@ def differences(client: AdminClient, existing: Iterable[str], *, timeout: float 
 def apply(
     client: AdminClient, found: Iterable[Difference], *, add_partitions: bool = False, timeout: float = 30.0
 ) -> list[Difference]:
-    """Change what can be changed in place, and return what was: configurations, and with `add_partitions` these too.
+    """Correct the drift that can be corrected in place: settings and, with `add_partitions`, the number of partitions.
 
-    A replication factor cannot be changed like this, and partitions can never be taken away. Raises KafkaException.
+    Returns the corrected differences. A replication factor cannot be changed like this, and partitions can never be removed.
+    Raises KafkaException.
     """
     configs = [difference for difference in found if difference.is_config]
     more = [difference for difference in found if add_partitions and difference.is_more_partitions]
@@ -154,6 +158,6 @@ def apply(
     return [*configs, *more]
 
 
-def _all(request: Callable[..., dict[Any, Any]], things: list[Any], timeout: float) -> None:
-    for future in request(things, request_timeout=timeout).values():
+def _all(request: Callable[..., dict[Any, Any]], items: list[Any], timeout: float) -> None:
+    for future in request(items, request_timeout=timeout).values():
         future.result()

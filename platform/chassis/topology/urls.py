@@ -1,4 +1,4 @@
-"""`/asyncapi`: what this service says and hears."""
+"""`/asyncapi`: the AsyncAPI document of this service."""
 
 from django.http import HttpRequest, JsonResponse
 from django.urls import path

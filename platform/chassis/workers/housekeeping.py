@@ -1,4 +1,4 @@
-"""Old rows go while the relay runs: in a thread and a session of its own, so that no event waits for it."""
+"""Purging old rows while the relay runs, in a separate thread and session, so that no event waits for it."""
 
 import random
 import threading
@@ -12,38 +12,38 @@ from django.db import DatabaseError, connections
 
 from chassis.consumer import inbox_key
 from chassis.outbox import retention
-from chassis.runtime.background import beside
+from chassis.runtime.background import in_background
 
 log = structlog.get_logger(__name__)
 
 
 @contextmanager
-def housekeeping(is_our_turn: Callable[[], bool]) -> Iterator[None]:
-    """Purge every PURGE_EVERY_SECONDS while the body runs, in one process of the service: where `is_our_turn`. 0 is never."""
+def housekeeping(is_active: Callable[[], bool]) -> Iterator[None]:
+    """Purge every PURGE_EVERY_SECONDS while the body runs, if `is_active` returns True. With 0, never purge."""
     if not settings.PURGE_EVERY_SECONDS:
         yield
         return
-    with beside("housekeeping", partial(_keep_house, is_our_turn)):
+    with in_background("housekeeping", partial(_purge_periodically, is_active)):
         yield
 
 
-def _keep_house(is_our_turn: Callable[[], bool], ended: threading.Event) -> None:
-    # Not all relays of a restart at the same moment.
+def _purge_periodically(is_active: Callable[[], bool], ended: threading.Event) -> None:
+    # The jitter prevents relays that were started together from purging at the same time.
     every: float = settings.PURGE_EVERY_SECONDS
     wait = every * random.uniform(0.5, 1.0)  # noqa: S311
     while not ended.wait(wait):
         wait = every
-        if is_our_turn():
+        if is_active():
             purge(ended.is_set)
 
 
 def purge(stop: Callable[[], bool]) -> None:
-    """Purge every table once. A database that fails is no reason to end: the next turn finds what is left."""
+    """Purge every table once. An error of the database is logged: the next purge deletes the rest."""
     try:
         gone = {expiry.table: retention.purge(expiry, stop=stop) for expiry in retention.expiries()}
         inbox_key.replace()
     except DatabaseError as error:
-        log.warning("purge failed, will be tried again", reason=str(error).strip()[:300])
+        log.warning("purge failed, will retry", reason=str(error).strip()[:300])
     else:
         if any(gone.values()):
             log.info("old rows purged", **gone)

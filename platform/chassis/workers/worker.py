@@ -1,4 +1,4 @@
-"""What surrounds the loop of a worker: its HTTP port for probes and metrics, and the words at start and end."""
+"""The environment of a worker's loop: its HTTP port for health checks and metrics, and its checks at startup."""
 
 import gc
 from collections.abc import Iterator
@@ -17,21 +17,21 @@ from chassis.observability import metrics
 log = structlog.get_logger(__name__)
 
 GARBAGE = (50_000, 20, 20)
-"""Python looks for cycles after this many new objects, not after 700: a batch makes thousands, and hardly a cycle."""
+"""Thresholds of Python's garbage collector, which by default runs every 700 objects: a batch creates thousands, and few cycles."""
 
 
 @contextmanager
 def serving(process: str) -> Iterator[Heartbeat]:
-    """Serve health and metrics on WORKER_PORT while the body, the loop of `process`, runs. Gives it its heartbeat.
+    """Serve health checks and metrics on WORKER_PORT while the body, the loop of `process`, runs. Yields its heartbeat.
 
-    Raises CommandError where the worker's database sessions would not be what it needs.
+    Raises CommandError if the worker's database sessions lack the required parameters.
     """
     try:
         session.check_at_start()
     except ImproperlyConfigured as error:
         raise CommandError(str(error)) from None
     gc.collect()
-    gc.freeze()  # what is loaded now stays: no reason to look at it again
+    gc.freeze()  # objects that exist now are permanent, so exclude them from collections
     gc.set_threshold(*GARBAGE)
     server = worker_server.start(registry.worker(loop, handles=process == "consume"))
     metrics.PROCESS_UP.labels(settings.SERVICE_NAME, process).set(1)

@@ -40,7 +40,7 @@ def test_it_says_how_many_and_continues(scene, key, away):
     with running(Consumer) as consumer:
         eventually(lambda: scene.numbers(key)[-1:] == [199])
         eventually(lambda: committed(scene) == 200)
-        assert consumer.heartbeat.said("events") == (
+        assert consumer.heartbeat.reported("events") == (
             f"up to 100 events of {scene.topic}/0 were deleted before they were processed"
         )
     assert scene.numbers(key) == [*range(50), *range(150, 200)]
@@ -48,14 +48,14 @@ def test_it_says_how_many_and_continues(scene, key, away):
     with running(Consumer) as consumer:
         scene.send(scene.event(200, key=key))
         eventually(lambda: scene.numbers(key)[-1:] == [200])
-        assert not consumer.heartbeat.said("events")
+        assert not consumer.heartbeat.reported("events")
     assert lost(scene) == 100
 
 
 def test_nothing_new_comes_and_it_says_so_too(scene, key, away):
     delete_before(scene.topic, 0, 200)
     with running(Consumer) as consumer:
-        eventually(lambda: "up to 150 events" in consumer.heartbeat.said("events"))
+        eventually(lambda: "up to 150 events" in consumer.heartbeat.reported("events"))
         eventually(lambda: committed(scene) == 200)
     assert lost(scene) == 150
 
@@ -64,7 +64,7 @@ def test_it_waits_for_a_person_where_that_is_set_and_other_partitions_go_on(scen
     settings.CONSUMER_ON_LOST_EVENTS = "wait"
     other = next(f"o{n}" for n in range(100) if zlib.crc32(f"o{n}".encode()) % 2 == 1)
     with running(Consumer) as consumer:
-        eventually(lambda: consumer.heartbeat.said("events"))
+        eventually(lambda: consumer.heartbeat.reported("events"))
         scene.send(scene.event(1, key=other))
         eventually(lambda: scene.numbers(other) == [1])
         scene.send(scene.event(200, key=key))
@@ -79,7 +79,7 @@ def test_a_replay_is_no_loss(scene, key, away):
     replay.rewind(clients.admin(), scene.group, [scene.topic], replay.Start(offset=0))
     with running(Consumer) as consumer:
         eventually(lambda: committed(scene) == 200)
-        assert not consumer.heartbeat.said("events")
+        assert not consumer.heartbeat.reported("events")
     assert lost(scene) == 0
 
 
@@ -88,7 +88,7 @@ def test_a_new_group_begins_at_the_beginning_and_has_lost_nothing(scene, key):
     delete_before(scene.topic, 0, 60)
     with running(Consumer) as consumer:
         eventually(lambda: scene.numbers(key) == list(range(60, 100)))
-        assert not consumer.heartbeat.said("events")
+        assert not consumer.heartbeat.reported("events")
     assert lost(scene) == 0
 
 
@@ -107,7 +107,7 @@ def test_retention_overtakes_a_partition_that_is_paused(scene, key, settings):
     with running(Consumer) as consumer:
         eventually(lambda: consumer.loop and consumer.loop._pausing.paused)
         delete_before(scene.topic, 0, 200)
-        eventually(lambda: consumer.heartbeat.said("events"))
+        eventually(lambda: consumer.heartbeat.reported("events"))
         failing.clear()
         eventually(lambda: scene.numbers(key)[-1:] == [299])
         handled = scene.numbers(key)
@@ -159,5 +159,5 @@ def test_offsets_that_are_not_told_on_assignment_are_asked_for_later(scene, key)
     delete_before(scene.topic, 0, 150)
     with running(Untold) as consumer:
         eventually(lambda: scene.numbers(key)[-1:] == [199])
-        assert consumer.heartbeat.said("events")
+        assert consumer.heartbeat.reported("events")
     assert lost(scene) == 100

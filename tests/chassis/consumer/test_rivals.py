@@ -73,4 +73,4 @@ def test_of_two_that_take_the_place_from_each_other_one_says_what_to_do_and_one_
 
 def test_who_has_no_name_has_no_rival(scene, settings):
     settings.CONSUMER_ID = ""
-    assert "look at the broker" in _instruction(Fenced("by the broker"))
+    assert "check the broker" in _instruction(Fenced("by the broker"))

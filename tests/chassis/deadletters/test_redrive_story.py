@@ -44,7 +44,7 @@ def test_with_a_database_the_effect_comes_once(scene, settings):
     with running(Consumer), running(Relay):
         dead = eventually(lambda: found if len(found := unresolved()) == 6 else None)
         assert InboxEvent.objects.count() == 5
-        assert {one.said("reason") for one in dead} == {"handler", "unreadable"}
+        assert {one.header("reason") for one in dead} == {"handler", "unreadable"}
 
         scene.react = lambda scene, received: None  # repaired
         assert len(redrive_all()) == 6
@@ -55,7 +55,7 @@ def test_with_a_database_the_effect_comes_once(scene, settings):
     [junk] = again
     assert junk.record.value == b"\xff junk"
     assert junk.id not in {one.id for one in dead}, "another death, another letter"
-    assert junk.said("redriven-from") in {one.id for one in dead}
+    assert junk.header("redriven-from") in {one.id for one in dead}
     assert [name for name, _ in junk.original_headers()] == ["ce_id"]
 
 

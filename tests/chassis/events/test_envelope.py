@@ -106,7 +106,7 @@ def without(envelope, name):
         (lambda e: {"key": None}, "no key"),
         (lambda e: {"key": b""}, "no key"),
         (lambda e: {"key": b"\xff"}, "not UTF-8"),
-        (lambda e: {"key": b"a\0b"}, "key holds a NUL"),
+        (lambda e: {"key": b"a\0b"}, "key contains a NUL"),
         (lambda e: {"headers": without(e, "ce_id")}, "no ce_id"),
         (lambda e: {"headers": [*without(e, "ce_id"), ("ce_id", b"")]}, "no ce_id"),
         (
@@ -114,10 +114,10 @@ def without(envelope, name):
             "ce_id has 3000 bytes; 1024 is the limit",
         ),
         (lambda e: {"headers": [*without(e, "ce_id"), ("ce_id", b"caf\xe9")]}, "ce_id is not UTF-8"),
-        (lambda e: {"headers": [*without(e, "ce_id"), ("ce_id", b"a\0b")]}, "ce_id holds a NUL"),
+        (lambda e: {"headers": [*without(e, "ce_id"), ("ce_id", b"a\0b")]}, "ce_id contains a NUL"),
         (lambda e: {"headers": [*without(e, "ce_source"), ("ce_source", b"/" * 1_025)]}, "ce_source has 1025 bytes"),
         (lambda e: {"headers": [*without(e, "ce_source"), ("ce_source", b"\xff")]}, "ce_source is not UTF-8"),
-        (lambda e: {"headers": [*without(e, "ce_source"), ("ce_source", b"/\0")]}, "ce_source holds a NUL"),
+        (lambda e: {"headers": [*without(e, "ce_source"), ("ce_source", b"/\0")]}, "ce_source contains a NUL"),
         (lambda e: {"headers": [*without(e, "ce_dataschema"), ("ce_dataschema", b"urn:events:paid:v2")]}, "v2"),
     ],
 )

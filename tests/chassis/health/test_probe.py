@@ -107,7 +107,7 @@ class TestDeadline:
         answer = probe.ready()
         assert time.monotonic() - began < 60, "it hangs for much longer"
         assert answer.status == 503
-        assert answer.body["parts"]["hangs"] == {"status": "down", "reason": "gives no answer in time"}
+        assert answer.body["parts"]["hangs"] == {"status": "down", "reason": "does not respond in time"}
         assert answer.body["parts"]["fine"] == {"status": "up"}
 
     def test_a_check_that_hangs_is_not_started_again_by_every_probe(self, hanging):

@@ -67,9 +67,9 @@ class TestWithPrefix:
 
     def test_a_person_may_leave_the_prefix_out(self, prefix):
         known = list(registry.handlers())
-        assert names.wanted("user.created", known) == f"{prefix}user.created"
-        assert names.wanted(f"{prefix}user.created", known) == f"{prefix}user.created"
-        assert names.wanted("user.deleted", known) == "user.deleted"
+        assert names.resolve("user.created", known) == f"{prefix}user.created"
+        assert names.resolve(f"{prefix}user.created", known) == f"{prefix}user.created"
+        assert names.resolve("user.deleted", known) == "user.deleted"
 
 
 @given(PLACES, PLACES)

@@ -74,7 +74,7 @@ class TestEndpoint:
         assert text.startswith("text/plain; version=")
         assert 'events_consumed_total{topic="user.created"} 3.0' in text
         assert (
-            "# HELP outbox_pending Outbox rows that wait to be sent. Counted up to 10,000; more are estimated" in text
+            "# HELP outbox_pending Outbox rows that wait to be sent. Exact up to 10,000; beyond that, estimated" in text
         )
 
     def test_several_processes_add_up(self, tmp_path):

@@ -67,7 +67,7 @@ def test_retried_after_the_limit_was_raised_its_key_goes_on_in_order(topic, row,
         assert numbers(read(topic, 3)) == [1, 2, 3]
         eventually(lambda: not OutboxEvent.objects.filter(sent_at=None).exists())
     [line] = [one for one in logs if one.get("position")]
-    assert (line["event"], line["by"], line["position"]) == ("parked outbox row is tried again", "ada", row.position)
+    assert (line["event"], line["by"], line["position"]) == ("parked outbox row retried", "ada", row.position)
 
 
 def test_retried_too_early_it_is_parked_again(topic, row):
@@ -136,7 +136,7 @@ class TestCommand:
         assert command("list", "--key", "other") == ""
 
     def test_retries(self, topic, row):
-        assert command("retry", str(row.position), "--by", "ada") == "1 parked rows will be tried again\n"
+        assert command("retry", str(row.position), "--by", "ada") == "1 parked rows retried\n"
         assert not parked.rows().exists()
 
     def test_discards_by_key_and_topic(self, topic, row):

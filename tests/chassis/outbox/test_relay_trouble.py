@@ -225,5 +225,5 @@ def test_every_error_of_the_client_has_a_verdict(alone):
     ]
     found = Counter(judge(KafkaError(code), alone=alone) for code in codes)
     assert found[Verdict.CONFIRMED] == 0
-    assert found[Verdict.TOPIC] > found[Verdict.AGAIN] > 0
-    assert (found[Verdict.REFUSED] > 0, found[Verdict.IN_COMPANY] > 0) == (alone, not alone)
+    assert found[Verdict.TOPIC] > found[Verdict.NOT_SENT] > 0
+    assert (found[Verdict.REFUSED] > 0, found[Verdict.REFUSED_IN_BATCH] > 0) == (alone, not alone)

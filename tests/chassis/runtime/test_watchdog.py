@@ -29,5 +29,5 @@ def test_only_a_call_that_hangs_ends_the_process():
     assert ended.returncode == 1
     said = ended.stdout.splitlines()
     assert said[0] == "came back"
-    assert "a call does not come back" in said[1]
+    assert "a call does not return" in said[1]
     assert len(said) == 2

@@ -50,8 +50,8 @@ def partitions(name: str) -> int:
 
 
 def test_makes_it_and_then_finds_nothing_to_say(name):
-    assert run() == f"{name}: made\n"
-    assert run() == f"{name}: there\n"
+    assert run() == f"{name}: created\n"
+    assert run() == f"{name}: exists\n"
     assert (partitions(name), config(name)["retention.ms"]) == (2, str(168 * 3_600_000))
 
 
@@ -73,7 +73,7 @@ def test_a_topic_of_an_earlier_version_is_told_to_begin_segments_earlier(name):
 def test_says_what_differs_and_leaves_it(name):
     make_topic(name, partitions=1, **{"retention.ms": "1000"})
     said = run()
-    assert f"{name}: there\n" in said
+    assert f"{name}: exists\n" in said
     assert "retention.ms is 1000, would be 604800000 (--apply changes it)" in said
     assert "partitions is 1, would be 2 (--apply --add-partitions changes it" in said
     assert (config(name)["retention.ms"], partitions(name)) == ("1000", 1)

@@ -16,7 +16,7 @@ class Migration(migrations.Migration):
             name='IdempotencyKey',
             fields=[
                 ('key', models.TextField(primary_key=True, serialize=False)),
-                ('fingerprint', models.BinaryField(help_text='SHA-256 of the request: the same key for another is an error.')),
+                ('fingerprint', models.BinaryField(help_text='SHA-256 of the request, to detect the same key with another request.')),
                 ('status', models.SmallIntegerField(null=True)),
                 ('location', models.TextField(null=True)),
                 ('body', models.BinaryField(null=True)),

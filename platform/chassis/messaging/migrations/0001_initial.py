@@ -35,7 +35,7 @@ class Migration(migrations.Migration):
                 ('event_id', models.UUIDField(unique=True)),
                 ('topic', models.TextField()),
                 ('key', models.TextField(null=True)),
-                ('raw_key', models.BinaryField(help_text='Only where the key is not text: a dead letter keeps its bytes.', null=True)),
+                ('raw_key', models.BinaryField(help_text="The bytes of a dead letter's key, if it is not text.", null=True)),
                 ('payload', models.BinaryField(null=True)),
                 ('headers', models.JSONField()),
                 ('request_id', models.TextField()),

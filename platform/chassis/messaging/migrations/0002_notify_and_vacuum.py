@@ -1,7 +1,7 @@
-"""What Django's migrations have no words for.
+"""SQL that Django's migration operations do not cover.
 
-Wake the relays when rows were added, and keep the outbox small: what its many updates leave behind goes early.
-The inbox is only ever asked for whole ids: it needs no second index for prefixes."""
+Notify relays of new rows, and vacuum the outbox more often, because of its many updates. The inbox is searched only for whole
+ids, so the second index for prefixes is dropped."""
 
 from django.db import migrations
 
@@ -25,7 +25,7 @@ ALTER TABLE outbox RESET (autovacuum_vacuum_scale_factor, autovacuum_vacuum_thre
 """
 
 
-# Its name ends in a hash, so it is looked up.
+# The name of the index contains a hash, so it is looked up.
 NO_PREFIX_INDEX = r"""
 DO $$ DECLARE name text; BEGIN
     FOR name IN SELECT indexname FROM pg_indexes WHERE tablename = 'inbox' AND indexname LIKE '%\_like' LOOP

@@ -24,12 +24,12 @@ class Migration(migrations.Migration):
         ),
         migrations.AlterModelOptions(
             name='outboxevent',
-            options={'permissions': [('retry_outboxevent', 'Can have parked outbox events tried again'), ('discard_outboxevent', 'Can discard parked outbox events')], 'verbose_name': 'outbox event'},
+            options={'permissions': [('retry_outboxevent', 'Can retry parked outbox events'), ('discard_outboxevent', 'Can discard parked outbox events')], 'verbose_name': 'outbox event'},
         ),
         migrations.AddField(
             model_name='outboxevent',
             name='discarded_at',
-            field=models.DateTimeField(help_text='Parked, and a person decided that it is never sent.', null=True),
+            field=models.DateTimeField(help_text='When a parked row was discarded; it is never sent.', null=True),
         ),
         migrations.AddField(
             model_name='outboxevent',

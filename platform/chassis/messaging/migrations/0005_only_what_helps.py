@@ -1,4 +1,4 @@
-"""The outbox keeps the setting of autovacuum that helps, and loses the one that was measured to change nothing: see ADR 0018."""
+"""Remove the outbox's autovacuum setting that was measured to have no effect: see ADR 0018."""
 
 from django.db import migrations
 

@@ -1,4 +1,4 @@
-"""A parked row may have any key that Kafka takes, and an index entry holds 2,700 bytes: the index is of its beginning."""
+"""Index only the beginning of a parked row's key: Kafka accepts any length, but an index entry is limited to 2,700 bytes."""
 
 import django.db.models.functions.text
 from django.contrib.postgres.operations import AddIndexConcurrently, RemoveIndexConcurrently
@@ -6,7 +6,7 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-    atomic = False  # indexes are made and dropped while rows are written
+    atomic = False  # indexes are created and dropped while rows are written
 
     dependencies = [("messaging", "0005_only_what_helps")]
 

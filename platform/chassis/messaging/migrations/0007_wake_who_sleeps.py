@@ -1,7 +1,8 @@
-"""Publishers notify the relay only while it sleeps; rows to be sent again make it look from the start; its floor has a place.
+"""Notify the relay only while it sleeps, make it rescan if rows must be sent again, and store its floor.
 
-Safe while the service runs, old code included: an old relay never takes the lock that says that it sleeps (`SLEEPING` in
-`wakeup.py`, the number below), so until it is replaced it finds new rows by its poll (OUTBOX_POLL_SECONDS).
+Safe while the service runs, including processes of the previous version: an old relay never takes the lock that shows that it
+sleeps (`SLEEPING` in `wakeup.py`, the number below), so until it is replaced it finds new rows by polling
+(OUTBOX_POLL_SECONDS).
 """
 
 from django.db import migrations
@@ -37,7 +38,7 @@ CREATE TRIGGER outbox_rescan AFTER UPDATE ON outbox FOR EACH ROW
 """
 NO_RESCAN = "DROP TRIGGER outbox_rescan ON outbox; DROP FUNCTION outbox_rescan();"
 
-# One row at most. A hint for gauges and health checks; the relay itself never begins there.
+# At most one row. It is a hint for gauges and health checks; the relay itself never starts there.
 FLOOR = """
 CREATE TABLE outbox_floor (only_row boolean PRIMARY KEY DEFAULT true CHECK (only_row), position bigint NOT NULL);
 """

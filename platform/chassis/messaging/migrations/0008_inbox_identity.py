@@ -1,12 +1,12 @@
-"""The inbox knows an event by its source, id and topic, and no longer by its id alone.
+"""The inbox identifies an event by its source, id and topic, instead of by its id alone.
 
-Online: the column has a constant default, so the table is not rewritten; the indexes are made beside readers and writers,
-which takes minutes on a table of millions; strong locks are held for a moment only, and are not waited for in line.
+The migration runs online: the column has a constant default, so the table is not rewritten; the indexes are created
+concurrently, which takes minutes on a table of millions of rows; strong locks are held briefly, with a lock timeout.
 
-Consumers of the version before go on while this runs and after it: their rows have no source (''), and `ON CONFLICT
-(event_id)` finds the old key, which stays. Where the inbox is empty the new key takes its place here; else the relay, or
-`manage.py purge`, does that as soon as no consumer of the version before has written for an hour (inbox_key.py). So deploy
-as always: migrate, then replace the processes, within that hour. See docs/runbook.md.
+Consumers of the previous version keep working during and after it: their rows have no source (''), and `ON CONFLICT
+(event_id)` finds the old key, which remains. If the inbox is empty, this migration replaces the key. Otherwise the relay, or
+`manage.py purge`, replaces it when no consumer of the previous version has written for an hour (inbox_key.py). So deploy as
+usual: migrate, then replace the processes, within an hour. See docs/runbook.md.
 """
 
 from django.db import migrations, models
@@ -22,7 +22,7 @@ WHERE indrelid = 'inbox'::regclass AND relname IN ('inbox_identity', 'inbox_with
 """
 MAKE_INDEXES = (
     "CREATE UNIQUE INDEX CONCURRENTLY IF NOT EXISTS inbox_identity ON inbox (event_id, topic, source)",
-    # Tells whether there still are rows from before, and finds them; new rows never get into it.
+    # Shows whether there are still rows without a source, and finds them; new rows are never in it.
     "CREATE INDEX CONCURRENTLY IF NOT EXISTS inbox_without_source ON inbox (event_id, topic) WHERE source = ''",
 )
 REPLACE_WHERE_EMPTY = """
@@ -35,7 +35,7 @@ DO $$ BEGIN
     END IF;
 END $$;
 """
-# Fails, and says so, where two events have the same id by now.
+# Fails with an error if two events have the same id by now.
 OLD_KEY_AGAIN = """
 DO $$ BEGIN
     IF EXISTS (SELECT 1 FROM pg_constraint WHERE conrelid = 'inbox'::regclass AND conname = 'inbox_identity') THEN
@@ -49,7 +49,7 @@ DROP INDEX inbox_without_source;
 
 
 def make_indexes(apps, schema_editor):
-    """However long it takes; what an earlier try has left behind is of no use, and is made again."""
+    """Create the indexes without a time limit; invalid ones that an interrupted attempt left are replaced."""
     with schema_editor.connection.cursor() as cursor:
         cursor.execute("SELECT current_setting('statement_timeout')")
         [(limit,)] = cursor.fetchall()
@@ -80,7 +80,7 @@ class Migration(migrations.Migration):
                 migrations.AddField(
                     "inboxevent",
                     "source",
-                    models.TextField(db_default="", help_text="Empty: consumed before the inbox knew sources."),
+                    models.TextField(db_default="", help_text="Empty if processed before the inbox stored sources."),
                 ),
             ],
         ),

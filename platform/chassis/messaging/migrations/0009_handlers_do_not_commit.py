@@ -1,7 +1,7 @@
-"""No transaction commits inbox rows while handlers work in it: they would be marked as handled without their work.
+"""Prevent handlers from committing inbox rows: their events would be recorded as processed before their handlers returned.
 
-The consumer marks its transaction by a setting, `chassis.batch` (chassis/consumer/one_transaction.py), and unmarks it when the
-handlers have returned. Consumers of the version before set nothing, and are not affected.
+The consumer marks its transaction with a setting, `chassis.batch` (chassis/consumer/one_transaction.py), and removes the mark
+after the handlers have returned. Consumers of the previous version set nothing, and are not affected.
 """
 
 from django.db import migrations

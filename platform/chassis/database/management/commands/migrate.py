@@ -9,11 +9,11 @@ from chassis.database.commands import OnServiceDatabase
 
 
 class Command(OnServiceDatabase, migrate.Command):
-    """`migrate` on the service's own database, past a pooler; if there is one, it sets the role's parameters too."""
+    """`migrate` on the service's own database. With a pooler, it bypasses it and sets the defaults of the role."""
 
     def handle(self, *args: Any, **options: Any) -> None:
-        """Migrate."""
-        session.go_direct()
+        """Run the migrations."""
+        session.bypass_pooler()
         super().handle(*args, **options)
         if settings.DATABASE_DIRECT and not (options["plan"] or options["check_unapplied"]):
             session.set_role_defaults(connections[options["database"]])

@@ -12,7 +12,7 @@ from chassis.outbox import parked
 
 
 class Command(BaseCommand):
-    """`parked`: look at the outbox rows that the broker refused; have them tried again, or discard them."""
+    """`parked`: list, retry or discard parked outbox rows."""
 
     help = "List this service's parked outbox rows, retry them, or discard them."
     requires_system_checks = []
@@ -20,39 +20,43 @@ class Command(BaseCommand):
     def add_arguments(self, parser: ArgumentParser) -> None:
         actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
         for name, text in (
-            ("list", "those that wait for a decision"),
-            ("retry", "have the relay try them again"),
+            ("list", "list parked rows"),
+            ("retry", "let the relay send them again"),
             ("discard", "never send them"),
         ):
             action = actions.add_parser(name, help=text)
-            # What Django takes in front of the action is taken behind it, too.
+            # Accept Django's own options after the action too.
             action.add_argument("--settings", default=SUPPRESS, help=SUPPRESS)
             action.add_argument("--traceback", action="store_true", default=SUPPRESS, help=SUPPRESS)
-            action.add_argument("position", type=int, nargs="*", help="of the row in the outbox")
+            action.add_argument("position", type=int, nargs="*", help="position of the row in the outbox")
             action.add_argument("--topic", action="append", default=[])
             action.add_argument("--key", action="append", default=[])
             if name != "list":
-                action.add_argument("--all", action="store_true", help="really all of them")
                 action.add_argument(
-                    "--by", default=redrive.whoami(), metavar="NAME", help="who decides; you by default"
+                    "--all", action="store_true", help="confirm that all are meant; required without a filter"
+                )
+                action.add_argument(
+                    "--by",
+                    default=redrive.whoami(),
+                    metavar="NAME",
+                    help="your name for the log (default: your account)",
                 )
 
     def handle(self, *args: Any, action: str, **options: Any) -> None:
-        """Do it. Raises CommandError in a service without a database, or when a row is not parked."""
+        """Run the action. Raises CommandError in a service without a database, or if a row is not parked."""
         if settings.SERVICE_DATABASE is None:
-            raise CommandError(f"{settings.SERVICE_NAME} has no database and so no outbox: nothing can be parked.")
+            raise CommandError(f"{settings.SERVICE_NAME} has no database, and so no outbox.")
         chosen = self._chosen(**options)
         if action == "list":
             self._list(chosen)
             return
         if not (options["position"] or options["topic"] or options["key"] or options["all"]):
-            raise CommandError("say which (positions, --topic, --key), or --all")
+            raise CommandError("specify which (positions, --topic, --key), or --all")
         decide = parked.retry if action == "retry" else parked.discard
         done = decide(list(chosen.values_list("position", flat=True)), by=options["by"])
-        word = "will be tried again" if action == "retry" else "discarded"
-        self.stdout.write(f"{len(done)} parked rows {word}")
+        self.stdout.write(f"{len(done)} parked rows {'retried' if action == 'retry' else 'discarded'}")
         if missing := sorted(set(options["position"]) - set(done)):
-            raise CommandError(f"not parked, or not there: {', '.join(map(str, missing))}")
+            raise CommandError(f"not parked, or missing: {', '.join(map(str, missing))}")
 
     @staticmethod
     def _chosen(*, position: list[int], topic: list[str], key: list[str], **_: Any) -> QuerySet[OutboxEvent]:

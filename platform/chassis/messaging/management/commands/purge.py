@@ -8,16 +8,16 @@ from chassis.outbox import retention
 
 
 class Command(BaseCommand):
-    """`purge`: delete now what is older than its retention time. The relay does so by itself, every PURGE_EVERY_SECONDS."""
+    """`purge`: delete expired rows now. The active relay does so by itself, every PURGE_EVERY_SECONDS."""
 
-    help = "Delete outbox rows that were sent or discarded, inbox ids and idempotency keys that are older than their retention time."
+    help = "Delete sent and discarded outbox rows, inbox ids and idempotency keys that are older than their retention time."
 
     def handle(self, *args: Any, **options: Any) -> None:
-        """Purge each table, and say how many rows went. Raises CommandError in a service without a database."""
+        """Purge each table, and print the number of deleted rows. Raises CommandError in a service without a database."""
         if settings.SERVICE_DATABASE is None:
-            raise CommandError(f"{settings.SERVICE_NAME} has no database, and so nothing to purge.")
+            raise CommandError(f"{settings.SERVICE_NAME} has no database: there is nothing to purge.")
         for expiry in retention.expiries():
             rows = retention.purge(expiry)
             self.stdout.write(f"{expiry.table}: {rows} rows older than {expiry.hours:g} h deleted")
         if inbox_key.replace():
-            self.stdout.write("inbox: events are known by source, id and topic from now on")
+            self.stdout.write("inbox: events are now identified by source, id and topic")

@@ -20,31 +20,34 @@ UNITS = {"": "seconds", "s": "seconds", "m": "minutes", "h": "hours", "d": "days
 
 
 def duration(text: str) -> timedelta:
-    """`90`, `90s`, `15m`, `24h` or `7d`."""
+    """Parse a duration: `90`, `90s`, `15m`, `24h` or `7d`."""
     found = re.fullmatch(r"(\d+(?:\.\d+)?)([smhd]?)", text)
     if not found:
-        raise ArgumentTypeError(f"{text!r} is no duration such as 90s, 15m, 24h or 7d")
+        raise ArgumentTypeError(f"{text!r} is not a duration such as 90s, 15m, 24h or 7d")
     return timedelta(**{UNITS[found[2]]: float(found[1])})
 
 
 def moment(text: str) -> datetime:
-    """A duration before now, or a time in ISO 8601 with its zone."""
+    """Parse a duration before now, or an ISO 8601 time with a time zone."""
     try:
         return datetime.now(UTC) - duration(text)
     except ArgumentTypeError:
         try:
             time = datetime.fromisoformat(text)
         except ValueError:
-            raise ArgumentTypeError(f"{text!r} is neither a duration such as 24h nor a time in ISO 8601") from None
+            raise ArgumentTypeError(f"{text!r} is neither a duration such as 24h nor an ISO 8601 time") from None
         if time.tzinfo is None:
             raise ArgumentTypeError(f"{text!r} has no time zone: append Z for UTC") from None
         return time
 
 
 class Command(BaseCommand):
-    """`reconcile`: find what should have happened and has not, say where it was last seen, and repair it on request."""
+    """`reconcile`: find missing events and effects, report where they were last seen, and repair them on request."""
 
-    help = "Find what never came, say where it was last seen. Exit status 0: nothing was found; 1: something was."
+    help = (
+        "Find missing events and effects, and report where each was last seen."
+        " Exit status 0: nothing was found; 1: something was found; 2: the broker did not respond."
+    )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument(
@@ -52,7 +55,7 @@ class Command(BaseCommand):
             type=duration,
             default="60s",
             metavar="DURATION",
-            help="what is younger may still be on its way (default 60s)",
+            help="how long an event may be in transit (default 60s)",
         )
         parser.add_argument(
             "--since",
@@ -61,13 +64,13 @@ class Command(BaseCommand):
             metavar="DURATION|TIME",
             help="how far back events are read (default 24h)",
         )
-        parser.add_argument("--republish", action="store_true", help="publish, or handle, again what was lost")
+        parser.add_argument("--republish", action="store_true", help="publish or process lost events again")
 
     def handle(self, *args: Any, older_than: timedelta, since: datetime, republish: bool, **options: Any) -> None:
-        """Say each finding in a line. Raises CommandError, exit status 1, when there was one, or no answer."""
+        """Print the findings. Raises CommandError if there are any (exit status 1), or the broker does not respond (2)."""
         module = f"{settings.SERVICE_NAME}.reconciliation"
         if find_spec(module) is None:
-            raise CommandError(f"{settings.SERVICE_NAME} keeps nothing that events could have missed.")
+            raise CommandError(f"{settings.SERVICE_NAME} has no reconciliation.py: there is nothing to reconcile.")
         find = import_module(module).find
         try:
             with correlation.bind_request_id(correlation.new()):
@@ -92,7 +95,7 @@ class Command(BaseCommand):
         return found, repaired
 
     def _repair(self, repair: Callable[[], bool]) -> bool:
-        """One that fails leaves the others their turn."""
+        """Repair one finding. An error of its handler is printed, so that the others are still repaired."""
         try:
             return repair()
         except (KafkaException, DependencyDown, OperationalError):

@@ -13,16 +13,16 @@ from chassis.events.schemas import file_name, schema
 class Command(BaseCommand):
     """`schemas`: write the JSON Schema of each event that the service publishes."""
 
-    help = "Write the JSON Schemas of this service's events, by default to docs/events/."
+    help = "Write the JSON Schemas of the events that this service publishes, by default to docs/events/."
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("--to", type=Path, default=Path("docs/events"), metavar="FOLDER")
 
     def handle(self, *args: Any, to: Path, **options: Any) -> None:
-        """Write them, and say where."""
+        """Write the schemas, and print their file names."""
         for event in published():
             target = to / file_name(event)
             target.write_text(json.dumps(schema(event), indent=2) + "\n")
             self.stdout.write(str(target))
         if not published():
-            self.stdout.write(f"{settings.SERVICE_NAME} publishes nothing.")
+            self.stdout.write(f"{settings.SERVICE_NAME} publishes no events.")

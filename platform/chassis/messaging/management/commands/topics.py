@@ -19,45 +19,44 @@ NOT_UP_YET = frozenset(
 
 
 class Command(BaseCommand):
-    """`topics`: make the service's topics, dead-letter topics included. Safe to run again, and by two at once.
+    """`topics`: create the service's topics and dead-letter topics. It can be repeated, and run concurrently.
 
-    A topic that is there stays as it is; what is otherwise on it than it would be made today is said, and changed only
-    on request.
+    Existing topics are not changed. Configuration drift is reported, and corrected only on request.
     """
 
-    help = "Make the topics that this service publishes, and the dead-letter topics of those it consumes."
+    help = "Create the topics that this service publishes, and the dead-letter topics of those that it consumes."
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument(
-            "--wait", type=float, default=30.0, metavar="SECONDS", help="for a broker that is not up yet"
+            "--wait", type=float, default=30.0, metavar="SECONDS", help="how long to wait for the broker (default 30)"
         )
-        parser.add_argument("--apply", action="store_true", help="change the configuration of topics that are there")
+        parser.add_argument("--apply", action="store_true", help="correct the configuration of existing topics")
         parser.add_argument(
             "--add-partitions",
             action="store_true",
-            help="with --apply, add partitions too: keys move to other partitions, so first let the consumers finish",
+            help="with --apply, also add partitions: keys move to other partitions, so let the consumers finish first",
         )
 
     def handle(self, *args: Any, wait: float, apply: bool, add_partitions: bool, **options: Any) -> None:
-        """Make them, and say which were made. Raises CommandError when the broker cannot be reached, or refuses."""
+        """Create the topics, and print the result. Raises CommandError if the broker is unreachable, or refuses."""
         if add_partitions and not apply:
-            raise CommandError("--add-partitions goes with --apply.")
+            raise CommandError("--add-partitions requires --apply.")
         if not topics.wanted(1):
             self.stdout.write(f"{settings.SERVICE_NAME} publishes and consumes nothing: it has no topics.")
             return
         client, deadline = clients.admin(), time.monotonic() + wait
-        made, there = self._insist(deadline, lambda timeout: topics.ensure(client, timeout=timeout))
-        found = self._insist(deadline, lambda timeout: topics.differences(client, there, timeout=timeout))
+        created, existing = self._retry(deadline, lambda timeout: topics.ensure(client, timeout=timeout))
+        found = self._retry(deadline, lambda timeout: topics.differences(client, existing, timeout=timeout))
         changed = topics.apply(client, found, add_partitions=add_partitions) if apply else []
-        for name in made:
-            self.stdout.write(f"{name}: made")
-        for name in there:
-            self.stdout.write(f"{name}: there")
+        for name in created:
+            self.stdout.write(f"{name}: created")
+        for name in existing:
+            self.stdout.write(f"{name}: exists")
             for difference in found:
                 if difference.topic == name:
                     self.stdout.write(f"  {difference}{self._remark(difference, changed)}")
         if left := len(found) - len(changed):
-            self.stdout.write(f"{left} of {len(found)} differences left as they are.")
+            self.stdout.write(f"{left} of {len(found)} differences remain.")
 
     @staticmethod
     def _remark(difference: Difference, changed: list[Difference]) -> str:
@@ -70,10 +69,10 @@ class Command(BaseCommand):
         return " (this command cannot change it: see docs/runbook.md)"
 
     @staticmethod
-    def _insist(deadline: float, ask: Callable[[float], T]) -> T:
+    def _retry(deadline: float, request: Callable[[float], T]) -> T:
         while True:
             try:
-                return ask(max(1.0, min(10.0, deadline - time.monotonic())))
+                return request(max(1.0, min(10.0, deadline - time.monotonic())))
             except KafkaException as exception:
                 error = exception.args[0]
                 if time.monotonic() > deadline or not (error.retriable() or error.code() in NOT_UP_YET):

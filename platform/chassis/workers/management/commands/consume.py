@@ -20,33 +20,33 @@ from chassis.workers import worker
 log = structlog.get_logger(__name__)
 
 RIVAL_SECONDS = 30.0
-"""Fenced twice within this long, it is by another process."""
+"""A worker that is fenced twice within this time is fenced by another process."""
 
 
 class Command(BaseCommand):
-    """`consume`: react to events, until SIGTERM; then finish what is in hand, commit, leave the group, exit 0."""
+    """`consume`: process events until SIGTERM; then finish the current batch, commit, leave the group, and exit with status 0."""
 
-    help = "Consume the events that this service's handlers.py names. Any number of replicas may run."
+    help = "Consume the events for which this service's handlers.py has handlers. Any number of replicas may run."
     requires_system_checks = []
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument(
             "--replay-from",
             metavar="START",
-            help="first set the group back: to `beginning`, to a time (2026-11-23T12:00:00Z), or to an offset;"
-            " no consumer of the group may run",
+            help="first reset the group's offsets to `beginning`, a time (2026-11-23T12:00:00Z), or an offset;"
+            " no consumer of the group may be running",
         )
         parser.add_argument(
             "--topic",
             action="append",
             metavar="TOPIC",
-            help="with --replay-from, set back this topic only (again for a second one)",
+            help="with --replay-from, reset only this topic (can be repeated)",
         )
 
         parser.add_argument(
             "--accept-lost",
             action="store_true",
-            help="go on behind events that retention deleted before they were handled, in spite of CONSUMER_ON_LOST_EVENTS=wait",
+            help="continue after events that retention deleted before they were processed, even if CONSUMER_ON_LOST_EVENTS=wait",
         )
 
     def handle(
@@ -54,34 +54,34 @@ class Command(BaseCommand):
     ) -> None:
         """Run the loop.
 
-        Raises CommandError when the service reacts to nothing, another process took its place, or the broker refuses it.
+        Raises CommandError if the service has no handlers, another process took its place, or the broker refuses it.
         """
         if not handlers():
-            raise CommandError(f"{settings.SERVICE_NAME} reacts to no events: there is nothing to consume.")
+            raise CommandError(f"{settings.SERVICE_NAME} has no handlers: there is nothing to consume.")
         stop = Stop(signal.SIGTERM, signal.SIGINT)
         if replay_from is not None:
             self._rewind(replay_from, topic or sorted(handlers()))
         elif topic:
-            raise CommandError("--topic goes with --replay-from.")
+            raise CommandError("--topic requires --replay-from.")
         with worker.serving("consume") as heartbeat:
             try:
                 self._consume(stop, heartbeat, accept_lost=accept_lost)
             except Overdue:
                 raise CommandError(
-                    "told to stop, but the broker did not answer: what was open will be delivered again"
+                    "told to stop, but the broker did not respond: unfinished events will be delivered again"
                 ) from None
             except SessionTooShort:
                 raise CommandError(
-                    f"the broker allows no session of {clients.sessions()[-1]:g} s: set CONSUMER_SESSION_TIMEOUT_SECONDS to its"
-                    " group.min.session.timeout.ms (6 s by default), or lower that"
+                    f"the broker rejects a session timeout of {clients.sessions()[-1]:g} s: set CONSUMER_SESSION_TIMEOUT_SECONDS"
+                    " to its group.min.session.timeout.ms (6 s by default), or lower that"
                 ) from None
 
     @staticmethod
     def _consume(stop: Stop, heartbeat: Heartbeat, *, accept_lost: bool = False) -> None:
-        """Consume until told to stop; once fenced, begin anew with new clients.
+        """Consume until told to stop; after being fenced, start over with new clients.
 
-        A broker that was away fences those whose transaction or session it ended meanwhile, and nobody else has their
-        place. Who is fenced again soon after has a rival, and leaves the place to it.
+        A broker that was down fences workers whose transaction or session it ended in the meantime, although no other process
+        has their place. A worker that is fenced again soon afterwards has a rival, and exits.
         """
         fenced_at = -math.inf
         sessions = list(clients.sessions())
@@ -96,12 +96,12 @@ class Command(BaseCommand):
                     raise CommandError(_instruction(error)) from error
                 fenced_at = time.monotonic()
                 heartbeat.joined.clear()
-                log.warning("fenced, beginning anew", reason=str(error)[:300], consumer_id=settings.CONSUMER_ID or None)
+                log.warning("fenced, starting over", reason=str(error)[:300], consumer_id=settings.CONSUMER_ID or None)
             else:
                 return
 
     def _rewind(self, replay_from: str, topics: list[str]) -> None:
-        topics = [names.wanted(topic, handlers()) for topic in topics]
+        topics = [names.resolve(topic, handlers()) for topic in topics]
         if strange := set(topics) - set(handlers()):
             consumed = ", ".join(sorted(handlers()))
             raise CommandError(
@@ -116,26 +116,26 @@ class Command(BaseCommand):
                 f"{exception.args[0].str()} (KAFKA_BOOTSTRAP_SERVERS is {settings.KAFKA_BOOTSTRAP_SERVERS})"
             ) from exception
         for one in done:
-            before = "nowhere" if one.before is None else one.before
-            self.stdout.write(f"{one.topic}/{one.partition}: was at {before}, goes on at {one.now} of {one.end}")
+            before = "no offset" if one.before is None else one.before
+            self.stdout.write(f"{one.topic}/{one.partition}: was at {before}, continues at {one.now} of {one.end}")
 
 
 def _instruction(error: Fenced) -> str:
-    """What a person has to do about a worker that was fenced twice within RIVAL_SECONDS."""
-    often = f"fenced twice within {RIVAL_SECONDS:g} s"
+    """What an operator must do if a worker was fenced twice within RIVAL_SECONDS."""
+    fenced = f"fenced twice within {RIVAL_SECONDS:g} s"
     if not settings.CONSUMER_ID:
-        return f"{often} by the broker, without a rival, as CONSUMER_ID is empty: look at the broker, start again ({error})"
+        return f"{fenced} by the broker, not by a rival, since CONSUMER_ID is empty: check the broker, then start again ({error})"
     return (
-        f"{often}: another running process has the same CONSUMER_ID ({settings.CONSUMER_ID!r} of {settings.SERVICE_NAME})."
+        f"{fenced}: another running process has the same CONSUMER_ID ({settings.CONSUMER_ID!r} of {settings.SERVICE_NAME})."
         f" Give each consumer of the service its own CONSUMER_ID, or stop the other process, then start this one again."
         f" No event is lost: the other process continues ({error})"
     )
 
 
 def _run(stop: Stop, heartbeat: Heartbeat, sessions: list[float], *, accept_lost: bool) -> None:
-    """Run a consumer to its end with the first of these session timeouts that the broker allows; those refused are removed.
+    """Run a consumer with the first of these session timeouts that the broker accepts; rejected ones are removed.
 
-    Raises Fenced, and SessionTooShort when the broker refuses the last one too.
+    Raises Fenced, and SessionTooShort if the broker rejects the last one too.
     """
     while True:
         try:
@@ -145,10 +145,10 @@ def _run(stop: Stop, heartbeat: Heartbeat, sessions: list[float], *, accept_lost
                 raise
             refused = sessions.pop(0)
             log.info(
-                "the broker allows no session this short, using a longer one",
+                "the broker rejects this session timeout, using a longer one",
                 refused_seconds=refused,
                 session_seconds=sessions[0],
-                hint="a dead consumer is replaced sooner where group.min.session.timeout.ms allows it",
+                hint="a dead consumer is replaced sooner if group.min.session.timeout.ms allows a shorter one",
             )
         else:
             return

@@ -13,16 +13,16 @@ from chassis.workers.housekeeping import housekeeping
 
 
 class Command(BaseCommand):
-    """`relay`: send what the service has published, until SIGTERM. Others stand by and take over."""
+    """`relay`: send the rows of the service's outbox until SIGTERM. Other relays stand by to take over."""
 
-    help = "Send the outbox of this service to Kafka. One relay sends, any others stand by."
+    help = "Send the rows of this service's outbox to Kafka. One relay is active, any others stand by."
     requires_system_checks = []
 
     def handle(self, *args: Any, **options: Any) -> None:
         """Run the loop. Raises CommandError in a service without a database, and behind a pooler."""
         if settings.SERVICE_DATABASE is None:
-            raise CommandError(f"{settings.SERVICE_NAME} has no database and so no outbox: there is nothing to relay.")
-        session.go_direct()
+            raise CommandError(f"{settings.SERVICE_NAME} has no database, and so no outbox: there is nothing to relay.")
+        session.bypass_pooler()
         stop = Stop(signal.SIGTERM, signal.SIGINT)
         with worker.serving("relay") as heartbeat:
             relay = Relay(stop, heartbeat)

@@ -1,4 +1,4 @@
-"""An answer's head as bytes."""
+"""Formats the head of a response."""
 
 import time
 from functools import lru_cache
@@ -12,7 +12,7 @@ _CLOSE = (b"connection", b"close")
 
 
 def head(status: int, fields: list[Header], *, close: bool) -> bytes:
-    """Status line, Date and `fields`; with `Connection: close` where this is the connection's last answer."""
+    """Status line, Date and `fields`, with `Connection: close` if this is the last response of the connection."""
     if close and _CLOSE not in fields:
         fields.append(_CLOSE)
     lines = b"".join([b"%b: %b\r\n" % field for field in fields])
@@ -20,12 +20,12 @@ def head(status: int, fields: list[Header], *, close: bool) -> bytes:
 
 
 def interim(status: int, fields: list[Header]) -> bytes:
-    """The whole of an interim answer."""
+    """A complete interim response."""
     return b"%b%b\r\n" % (_status_line(status), b"".join([b"%b: %b\r\n" % field for field in fields]))
 
 
 def bodiless(status: int) -> bool:
-    """Whether an answer of this status has no body, and says no length."""
+    """Whether a response with this status has neither a body nor Content-Length."""
     return status in (204, 304)
 
 
@@ -40,7 +40,7 @@ def _status_line(status: int) -> bytes:
 
 @lru_cache(maxsize=2)
 def _date(second: int) -> bytes:
-    # By hand: strftime would follow the locale.
+    # Not strftime, which depends on the locale.
     moment = time.gmtime(second)
     day, month = _DAYS[moment.tm_wday], _MONTHS[moment.tm_mon - 1]
     clock = f"{moment.tm_hour:02}:{moment.tm_min:02}:{moment.tm_sec:02}"
