@@ -157,14 +157,12 @@ class Service:
         if self.route is not None and (not ROUTE.fullmatch(self.route) or self.route in PAGES):
             self._reject(
                 "route",
-                "must be at most 63 lower-case letters, digits and hyphens, the first one a letter,"
-                " and not a page of the gateway",
+                "must be at most 63 characters of a-z, 0-9 and -, start with a-z, and not be a page of the gateway",
             )
         if self.database is not None and (not DATABASE.fullmatch(self.database) or self.database in MAINTENANCE):
             self._reject(
                 "database",
-                "must be at most 63 lower-case letters, digits and underscores, the first one a letter,"
-                " and not a database of PostgreSQL itself",
+                "must be at most 63 characters of a-z, 0-9 and _, start with a-z, and not be a database of PostgreSQL itself",
             )
         if self.relay and not self.database:
             self._reject("relay", "needs a database: it sends the events in the outbox")
