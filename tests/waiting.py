@@ -1,4 +1,4 @@
-"""Waiting in tests: for a condition, never for a time."""
+"""Waiting for conditions in tests, never for a fixed time."""
 
 import time
 from collections.abc import Callable
@@ -10,9 +10,9 @@ T = TypeVar("T")
 def eventually(condition: Callable[[], T], *, within: float = 60.0, every: float = 0.02, what: str = "") -> T:
     """Call `condition` until it returns something true, and return that.
 
-    `within` is patience with a slow machine and no judgement: what shall be quick is compared with something slow.
-    An AssertionError inside it means "not yet" too, so that a test's own assertions can be polled. After `within` seconds
-    the last such error is raised, or an AssertionError that names `what`.
+    `within` is generous, for slow machines, and not a requirement: tests of speed compare with something slow. An
+    AssertionError in `condition` also means "not yet", so that assertions can be polled. After `within` seconds the last
+    such error is raised, or an AssertionError that names `what`.
     """
     deadline = time.monotonic() + within
     while True:
