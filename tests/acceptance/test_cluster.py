@@ -24,7 +24,7 @@ pytestmark = pytest.mark.acceptance
 def cluster(request: pytest.FixtureRequest) -> Iterator[Harness]:
     """The whole system on three brokers of its own."""
     with prepared(request.config, "cluster", partial(choose, nodes=3)) as system:
-        system.whole()
+        system.restore()
         yield system
 
 
@@ -42,7 +42,7 @@ class Buyers(Visitors):
 
     def run(self) -> None:
         items = [{"productId": "tea-pot", "quantity": 1, "price": 19.99}]
-        while not self._stop_asked.wait(0.05):
+        while not self._stopping.wait(0.05):
             answer = self._system.client.post("/api/orders", json={"userId": str(uuid.uuid4()), "items": items})
             self.answers.append((answer.status_code, answer.json().get("id", answer.text)))
 

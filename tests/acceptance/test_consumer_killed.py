@@ -66,7 +66,7 @@ def test_killed_again_and_again_under_load(system, topics):
     system.start("orders-consume", CONSUMER_BATCH_SIZE="20")
 
     for user_id in users:
-        topics.send_soon(*wire(user_created(user_id)))
+        topics.send_later(*wire(user_created(user_id)))
     topics.flush()
     done = "SELECT count(*) FROM orders WHERE user_id = ANY(%s)"
     kills = 0

@@ -70,10 +70,10 @@ def test_a_killed_consumer_is_replaced(system, topics):
     eventually(lambda: system["orders-consume"].metric("events_consumer_assigned_partitions") == 6)
 
     for user_id in users[:150]:
-        topics.send_soon(*wire(user_created(user_id)))
+        topics.send_later(*wire(user_created(user_id)))
     system["orders-consume"].kill9()
     for user_id in users[150:]:
-        topics.send_soon(*wire(user_created(user_id)))
+        topics.send_later(*wire(user_created(user_id)))
     topics.flush()
 
     settle(system, topics)
@@ -82,7 +82,7 @@ def test_a_killed_consumer_is_replaced(system, topics):
 
 
 def test_payments_killed_inside_its_transaction_are_replaced(system, topics, raw):
-    torn = freeze_inside_transaction(system, topics, raw, beside=["payments-consume-1"])
+    torn = freeze_inside_transaction(system, topics, raw, others=["payments-consume-1"])
     system["payments-consume"].kill9()
 
     settle(system, topics)

@@ -42,7 +42,7 @@ def topics(linked: LinkedHarness) -> Iterator[Topics]:
 
 @pytest.fixture
 def system(linked: LinkedHarness) -> LinkedHarness:
-    linked.whole()
+    linked.restore()
     return linked
 
 
@@ -201,7 +201,7 @@ class TestDatabase:
     def test_failover(self, trial):
         """A new primary with the same data behind the same address; connections to the old one are dead."""
         old = trial.engines.server("orders")
-        with trial.of(old.stop, lambda: trial.engines.succeed("orders"), {**NO_DATABASE, "orders": "database"}):
+        with trial.of(old.stop, lambda: trial.engines.fail_over("orders"), {**NO_DATABASE, "orders": "database"}):
             assert_unavailable(trial.system.client.post("/api/orders", json=ORDER))
         assert trial.engines.server("orders").port != old.port
 
@@ -228,7 +228,7 @@ class TestNames:
 
     def test_that_nobody_knows(self, trial, tmp_path):
         names, known = Names(tmp_path), ("database.test", "broker.test")
-        if refusal := names.why_not():
+        if refusal := names.unavailable_because():
             pytest.skip(f"no process here may have names of its own: {refusal}")
         told = trial.engines.environment("orders")
         addresses = {
@@ -240,16 +240,16 @@ class TestNames:
         for name in NO_DATABASE:
             for part in ("database", "broker"):
                 eventually(lambda name=name, part=part: unready(trial.system, name, part))
-        names.know(*known)
+        names.set(*known)
         for name in NO_DATABASE:
             eventually(trial.system[name].ready, within=GOES_ON_WITHIN, what=f"{name} knows where to go")
 
         def forget() -> None:
-            names.know()
+            names.set()
             trial.engines.links["orders>db"].reset()
             trial.engines.links["orders>kafka"].reset()
 
-        with trial.of(forget, lambda: names.know(*known), NO_DATABASE):
+        with trial.of(forget, lambda: names.set(*known), NO_DATABASE):
             pass
 
 
@@ -282,12 +282,12 @@ class TestBroker:
 
         def another() -> None:
             for client in clients:
-                trial.engines.let_in(client, "another")
+                trial.engines.set_password(client, "another")
                 trial.engines.links[f"{client}>kafka"].reset()
 
         def right() -> None:
             for client in clients:
-                trial.engines.let_in(client)
+                trial.engines.set_password(client)
 
         def says_what_to_check(name: str) -> bool:
             """Whatever the words of the Kafka client are."""

@@ -38,7 +38,7 @@ def send(topics, count: int) -> list[str]:
     """Events about new users, who are returned."""
     users = new_ids(count)
     for user_id in users:
-        topics.send_soon(*wire(user_created(user_id)))
+        topics.send_later(*wire(user_created(user_id)))
     topics.flush()
     return users
 
@@ -113,7 +113,7 @@ def test_consumer_whose_name_another_has_taken(system, topics):
 
 def test_payments_frozen_inside_its_transaction(system, topics, raw):
     """The broker has ended its transaction and its session, and another has paid: it begins anew, as the same process."""
-    torn = freeze_inside_transaction(system, topics, raw, beside=["payments-consume-1"])
+    torn = freeze_inside_transaction(system, topics, raw, others=["payments-consume-1"])
     worker = system["payments-consume"]
     settle(system, topics)
     wake(worker)

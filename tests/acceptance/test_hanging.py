@@ -30,7 +30,7 @@ def test_what_the_broker_forgot_to_end_is_ended_by_the_worker(system, topics, ra
         system.start("payments-consume")
     more = new_ids(30)
     for user_id in more:
-        topics.send_soon(*wire(user_created(user_id)))
+        topics.send_later(*wire(user_created(user_id)))
     topics.flush()
 
     settle(system, topics, meanwhile=system.revive)

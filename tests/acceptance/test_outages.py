@@ -44,11 +44,11 @@ def test_postgres_away_for_a_while(system, topics, postgres):
     pids = {member.name: member.pid for member in system.members.values()}
     users = new_ids(60)
     for user_id in users[:20]:
-        topics.send_soon(*wire(user_created(user_id)))
+        topics.send_later(*wire(user_created(user_id)))
 
     postgres.stop()
     for user_id in users[20:]:
-        topics.send_soon(*wire(user_created(user_id)))
+        topics.send_later(*wire(user_created(user_id)))
     topics.flush()
     for worker in ("users-relay", "orders-relay", "orders-consume"):
         assert eventually(lambda worker=worker: unready(system, worker, "database")), worker

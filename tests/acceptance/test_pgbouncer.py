@@ -123,7 +123,7 @@ def test_the_pooler_is_killed_under_load(system, topics):
     done = "SELECT count(*) FROM orders WHERE user_id = ANY(%s)"
     system.start("orders-consume", CONSUMER_BATCH_SIZE="20")
     for user_id in users:
-        topics.send_soon(*wire(user_created(user_id)))
+        topics.send_later(*wire(user_created(user_id)))
     topics.flush()
     with ThreadPoolExecutor(8) as pool:
         answers = [pool.submit(new_user, system, *one) for one in wanted]
@@ -140,7 +140,7 @@ def test_the_pooler_is_killed_under_load(system, topics):
 def test_postgresql_is_killed_behind_the_pooler(system, topics):
     users = new_ids(300)
     for user_id in users:
-        topics.send_soon(*wire(user_created(user_id)))
+        topics.send_later(*wire(user_created(user_id)))
     topics.flush()
     system.engines.postgres.kill9()
     system.engines.postgres.restart()

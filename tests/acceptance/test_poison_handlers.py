@@ -24,7 +24,7 @@ def test_handlers_that_never_return_hold_up_only_their_own_keys(system, topics):
     placed = [topics.send(*wire(user_created(user_id))) for user_id in hanging]
     unpayable, users = f"unpayable-{uuid.uuid4()}", new_ids(20)
     for user_id in (unpayable, *users):
-        topics.send_soon(*wire(user_created(user_id)))
+        topics.send_later(*wire(user_created(user_id)))
     settle(system, topics)
 
     check(system, topics, users)

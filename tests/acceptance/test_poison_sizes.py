@@ -57,7 +57,7 @@ def test_a_record_that_somebody_else_made_too_large(system, topics):
     [(error, partition, offset)] = placed
     assert error is None
     for user_id in users:
-        topics.send_soon(*wire(user_created(user_id)))
+        topics.send_later(*wire(user_created(user_id)))
     settle(system, topics)
 
     check(system, topics, users)
@@ -76,7 +76,7 @@ def test_what_is_too_large_to_be_published_is_parked_and_only_its_key_waits(syst
         database.execute(insert, [key, b"behind it"])
     for user_id in users:
         envelope = user_created(user_id)
-        topics.send_soon(*wire(envelope))
+        topics.send_later(*wire(envelope))
     answer = system.client.post("/api/users", json={"email": f"{uuid.uuid4()}@example.org", "name": "Ada"})
     users.append(answer.json()["id"])
     unsent = "SELECT parked_reason FROM outbox WHERE key = %s AND sent_at IS NULL ORDER BY position"
@@ -85,7 +85,9 @@ def test_what_is_too_large_to_be_published_is_parked_and_only_its_key_waits(syst
     assert waits is None
     assert len(system["users-relay"].logged("outbox row parked", key=key)) == 1
     assert system.manage("users", "parked", "discard", "--key", key)[0] == 0
-    eventually(lambda: topics.dead("user.created", "orders", key.encode()), what="what waited behind it was sent")
+    eventually(
+        lambda: topics.dead_letters("user.created", "orders", key.encode()), what="what waited behind it was sent"
+    )
     system.rows("userdb", "DELETE FROM outbox WHERE key = %s RETURNING 1", key)
     settle(system, topics)
     check(system, topics, users)
@@ -100,7 +102,7 @@ def test_payments_waits_for_a_dead_letter_topic_that_refuses_and_goes_on_by_itse
             for partition, key in enumerate(keys)
         ]
         for user_id in users:
-            topics.send_soon(*wire(user_created(user_id)))
+            topics.send_later(*wire(user_created(user_id)))
         paid = "SELECT count(*) FROM orders WHERE user_id = ANY(%s) AND status <> 'pending'"
         eventually(lambda: system.rows("orderdb", paid, users) == [(10,)], what="the other keys go on")
         worker = system["payments-consume"]
@@ -111,7 +113,7 @@ def test_payments_waits_for_a_dead_letter_topic_that_refuses_and_goes_on_by_itse
         done = topics.committed("payments", "order.created")
         assert [done[("order.created", partition)] <= offset for partition, offset in poison] == [True, True]
     eventually(worker.ready, what="it goes on by itself")
-    eventually(lambda: all(topics.dead("order.created", "payments", key) for key in keys))
+    eventually(lambda: all(topics.dead_letters("order.created", "payments", key) for key in keys))
     settle(system, topics)
     check(system, topics, users)
     assert {died_at(topics, "order.created.payments.dlq", *place)["reason"] for place in poison} == {"unreadable"}
@@ -124,7 +126,7 @@ def test_orders_parks_a_letter_that_its_dead_letter_topic_refuses(system, topics
     with largest_record(system, "user.created.orders.dlq", 200):
         partition, offset = topics.send("user.created", f"{uuid.uuid4()}".encode(), b"\xff", [("ce_id", b"1")])
         for user_id in users:
-            topics.send_soon(*wire(user_created(user_id)))
+            topics.send_later(*wire(user_created(user_id)))
         parked = "SELECT position FROM outbox WHERE topic = 'user.created.orders.dlq' AND parked_at IS NOT NULL"
         [(position,)] = eventually(lambda: system.rows("orderdb", parked))
         paid = "SELECT count(*) FROM orders WHERE user_id = ANY(%s) AND status <> 'pending'"

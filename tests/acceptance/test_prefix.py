@@ -87,11 +87,11 @@ def both(request: pytest.FixtureRequest) -> Iterator[tuple[Environment, Environm
         try:
             drive(blue.kafka.starting(), blue.postgres.starting(), green.postgres.starting())
             for name, engines, prefix in (("blue", blue, BLUE), ("green", green, GREEN)):
-                systems.append(Environment(engines, folder / name, prefix, closed.let_in(name, prefix)))
+                systems.append(Environment(engines, folder / name, prefix, closed.add_account(name, prefix)))
             with shown(request.config, systems[0]):
                 for system in systems:
                     system.prepare()
-                    system.whole()
+                    system.restore()
                 yield systems[0], systems[1]
         finally:
             for system in systems:

@@ -26,7 +26,7 @@ def subject(finding: str) -> str:
 def test_finds_a_deleted_order_created_alone_and_has_it_paid(system, topics):
     sound = new_ids(5)
     for user_id in sound:
-        topics.send_soon(*wire(user_created(user_id)))
+        topics.send_later(*wire(user_created(user_id)))
     topics.flush()
     settle(system, topics)
     _, before = system.manage("orders", "reconcile", *SINCE)

@@ -23,7 +23,7 @@ SETTLED = "SELECT count(*) FROM orders WHERE user_id = ANY(%s) AND status <> 'pe
 def doomed(request: pytest.FixtureRequest) -> Iterator[Harness]:
     """The whole system on engines of its own, whose data nobody else needs."""
     with prepared(request.config, "recreated") as system:
-        system.whole()
+        system.restore()
         yield system
 
 

@@ -34,7 +34,7 @@ def dead_lettered(system, topics):
         with faults(system) as fault:
             fault.refuse(f"{prefix}-%")
             for user in users:
-                topics.send_soon(*wire(user_created(user, request_id=f"req-{user}")))
+                topics.send_later(*wire(user_created(user, request_id=f"req-{user}")))
             topics.flush()
             eventually(lambda: len(letters_of(topics, users)) == count, within=300, every=0.2)
             settle(system, topics, within=300)

@@ -79,7 +79,7 @@ def scene(linked: LinkedHarness) -> Iterator[Scene]:
     linked.end([name for name in linked.members if "relay" in name or "payments" in name])
     with Topics(linked.engines.kafka.bootstrap_servers) as maker:
         topic = f"alone-{uuid.uuid4()}"
-        maker.make(topic, 2)
+        maker.create(topic, 2)
     with Topics(linked.engines.kafka.bootstrap_servers, [topic]) as seen:
         scene = Scene(linked, topic, seen)
         yield scene

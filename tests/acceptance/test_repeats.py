@@ -18,7 +18,7 @@ def test_one_event_delivered_fifty_times_is_one_order(system, topics):
     event = user_created(user_id)
 
     for _ in range(TIMES):
-        topics.send_soon(*wire(event))
+        topics.send_later(*wire(event))
     topics.flush()
     settle(system, topics)
 
@@ -35,7 +35,7 @@ def test_fifty_events_about_one_user_are_one_order(system, topics):
     [user_id] = new_ids(1)
 
     for _ in range(TIMES):
-        topics.send_soon(*wire(user_created(user_id)))
+        topics.send_later(*wire(user_created(user_id)))
     topics.flush()
     settle(system, topics)
 

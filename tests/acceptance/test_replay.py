@@ -19,7 +19,7 @@ DEAD_LETTERS = "SELECT count(*) FROM outbox WHERE topic LIKE '%%.dlq'"
 def test_a_replay_from_the_beginning_changes_nothing(system, topics):
     users = new_ids(50)
     for user_id in users:
-        topics.send_soon(*wire(user_created(user_id)))
+        topics.send_later(*wire(user_created(user_id)))
     topics.flush()
     settle(system, topics)
     check(system, topics, users)

@@ -27,14 +27,14 @@ def statuses(members) -> dict[str, int]:
 def test_while_they_work(system, topics):
     users = new_ids(300)
     for user_id in users:
-        topics.send_soon(*wire(user_created(user_id)))
+        topics.send_later(*wire(user_created(user_id)))
     topics.flush()
     done = "SELECT count(*) FROM orders WHERE user_id = ANY(%s)"
     eventually(lambda: system.rows("orderdb", done, users)[0][0] > 0)
 
     assert statuses(system.members.values()) == dict.fromkeys(KNOWN, 0)
 
-    system.whole()
+    system.restore()
     settle(system, topics)
     check(system, topics, users)
 
@@ -68,7 +68,7 @@ def test_after_a_handler_of_events_took_the_signal_away(system, topics):
 
     assert statuses(members) == dict.fromkeys(names, 0)
     assert all(member.logged("left the group") for member in members)
-    system.whole()
+    system.restore()
     check(system, topics, users)
 
 
@@ -97,7 +97,7 @@ def test_while_they_start(harness, topics, moment):
     users = new_ids(50)
     harness.end(list(harness.members))
     for user_id in users:
-        topics.send_soon(*wire(user_created(user_id)))
+        topics.send_later(*wire(user_created(user_id)))
     topics.flush()
     starting = [harness.spawn(name) for name in KNOWN]
     right: dict[str, int] = {}
@@ -114,6 +114,6 @@ def test_while_they_start(harness, topics, moment):
     if moment == "with its first handler":
         assert set(right.values()) == {0}
     if moment in ("at once", "after 0.7 s"):  # the account takes longer than all else
-        harness.whole()
+        harness.restore()
         settle(harness, topics)
         check(harness, topics, users)

@@ -29,7 +29,7 @@ class Keyed:
     def send(self) -> None:
         for user_id in self.users:
             topic, _, value, headers = wire(user_created(user_id))
-            self._topics.send_soon(topic, user_id.rpartition("-")[0].encode(), value, headers)
+            self._topics.send_later(topic, user_id.rpartition("-")[0].encode(), value, headers)
         self._topics.flush()
 
     def check(self, system, topics) -> None:
@@ -77,7 +77,7 @@ def test_resumes_by_itself_when_the_cause_is_gone(system, topics):
         keyed.send()
         eventually(lambda: unready(system, "orders-consume", "handlers"))
         assert consumer.metric("events_stopped") == 1
-        fault.mend()
+        fault.accept_all()
         eventually(consumer.ready, within=10, what="it has noticed")
     settle(system, topics, within=120)
     keyed.check(system, topics)

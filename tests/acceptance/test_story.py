@@ -48,7 +48,7 @@ class Told:
 
 @pytest.fixture(scope="module")
 def told(harness, topics) -> Told:
-    harness.whole()
+    harness.restore()
     return Told(harness, topics)
 
 

@@ -20,7 +20,7 @@ class Theatre:
         self._runner = runner
 
     def wrong_after(self, *todo: drills.Drill, fault: str = "", process: str = "") -> dict[tuple[str, str], int]:
-        found = self._runner.run(self.stage.go_through(*todo, fault=fault, process=process))
+        found = self._runner.run(self.stage.run(*todo, fault=fault, process=process))
         wrong = {what: len(things) for what, things in found.items()}
         print(f"\n{fault or 'no fault'}:", *(f"{kind}: {what}: {n}" for (kind, what), n in wrong.items()), sep="\n  ")
         return wrong

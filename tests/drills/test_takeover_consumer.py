@@ -4,7 +4,7 @@ import pytest
 
 from tests.acceptance.keyed_load import check_order_per_key, joined
 from tests.acceptance.ledger import settle
-from tests.drills.measures import all_gone_on, now, up_at
+from tests.drills.measures import all_resumed_after, now, up_at
 from tests.waiting import eventually
 
 pytestmark = pytest.mark.drill
@@ -17,7 +17,7 @@ def busy(system, topics) -> None:
     """Wait until every partition is being worked on."""
     for topic in CONSUMED:
         eventually(lambda topic=topic: len({record.partition for record in topics.of(topic)}) == 6)
-        all_gone_on(system, topics, topic, now())
+        all_resumed_after(system, topics, topic, now())
 
 
 def test_consumer_started_again(system, topics, load, figures, limit):
@@ -28,7 +28,7 @@ def test_consumer_started_again(system, topics, load, figures, limit):
     system["orders-consume"].kill9()
     killed = now()
     up = up_at(system.spawn("orders-consume"))
-    after = {topic: all_gone_on(system, topics, topic, up) for topic in CONSUMED}
+    after = {topic: all_resumed_after(system, topics, topic, up) for topic in CONSUMED}
     figures["its start took"] = up - killed
     figures["all partitions resume after"] = worst = max(max(times.values()) for times in after.values())
     load.end()
@@ -45,7 +45,7 @@ def replaced_after(system, topics, load, figures) -> float:
 
     system["orders-consume"].kill9()
     killed = now()
-    after = {topic: all_gone_on(system, topics, topic, killed) for topic in CONSUMED}
+    after = {topic: all_resumed_after(system, topics, topic, killed) for topic in CONSUMED}
     figures["all partitions resume after"] = worst = max(max(times.values()) for times in after.values())
     load.end()
     settle(system, topics)

@@ -72,7 +72,7 @@ def test_the_order_came_to_an_end_and_the_repeat_to_nothing(whole: Run) -> None:
 @pytest.mark.parametrize("moment", ["Starting the system", "topics created"])
 def test_ctrl_c_at_any_moment_leaves_nothing(clone: Path, moment: str) -> None:
     with running(clone, "demo") as run:
-        run.says(moment)
+        run.wait_for(moment)
         family = run.family()
         folders = throwaway_folders(family)
         run.interrupt()
@@ -90,7 +90,7 @@ def test_ctrl_c_at_any_moment_leaves_nothing(clone: Path, moment: str) -> None:
 )
 def test_a_process_that_dies_ends_it_and_is_named(clone: Path, words, name: str, moment: str) -> None:
     with running(clone, "demo") as run:
-        run.says(moment)
+        run.wait_for(moment)
         family = run.family()
         folders = throwaway_folders(family)
         os.kill(run.one_of(*words).pid, signal.SIGKILL)
@@ -103,7 +103,7 @@ def test_a_process_that_dies_ends_it_and_is_named(clone: Path, words, name: str,
 
 def test_killed_itself_it_takes_everything_with_it(clone: Path) -> None:
     with running(clone, "demo") as run:
-        run.says("all 8 processes are ready")
+        run.wait_for("all 8 processes are ready")
         family = run.family()
         run.process.kill()
         run.ended()

@@ -65,7 +65,7 @@ def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def run(clone: Path, variables):
     with running(clone, "up", variables) as run:
-        run.says(READY, within=180)
+        run.wait_for(READY, within=180)
         yield run
 
 
@@ -136,7 +136,7 @@ class TestUp:
         assert not (clone / "var" / "dev.env").exists()
         assert eventually(lambda: all(is_gone(process) for process in family), within=60)
         with running(clone, "up", variables) as again:
-            again.says(READY, within=180)
+            again.wait_for(READY, within=180)
             assert order_status(url, kept) == "paid"
             assert json.loads((clone / "var" / "secrets.json").read_text()) == secrets
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from gateway.edge import heads
 from gateway.edge.bodies import Chunked, Sized
 from gateway.problems import Refused
-from tests.gateway.conformance.talking import answers, exchange
+from tests.gateway.conformance.talking import exchange, responses
 from tests.gateway.upstreams import answer
 
 over_the_wire = hypothesis_settings(
@@ -222,4 +222,4 @@ class TestHeaderFields:
 
 def test_the_reader_of_answers_reads_them():
     data = answer(b"one") + answer(b"two", status="404 Not Found")
-    assert [(each.status, each.body) for each in answers(data)] == [(200, b"one"), (404, b"two")]
+    assert [(each.status, each.body) for each in responses(data)] == [(200, b"one"), (404, b"two")]

@@ -6,7 +6,7 @@ import socket
 import pytest
 
 from tests.gateway.clients import request
-from tests.gateway.conftest import MOST_BODY
+from tests.gateway.conftest import MAX_BODY
 from tests.gateway.upstreams import answer
 from tests.waiting import eventually
 
@@ -22,11 +22,11 @@ def is_problem(response, status):
 
 class TestBodies:
     def test_of_the_largest_size_pass(self, gateway, users):
-        assert gateway.ask("POST", "/api/users", body=b"x" * MOST_BODY).status == 200
+        assert gateway.ask("POST", "/api/users", body=b"x" * MAX_BODY).status == 200
 
     def test_larger_ones_are_refused_by_what_they_announce(self, gateway, users):
         with gateway.connect() as client:
-            client.send(request("POST", "/api/users", f"Content-Length: {MOST_BODY + 1}", "Expect: 100-continue"))
+            client.send(request("POST", "/api/users", f"Content-Length: {MAX_BODY + 1}", "Expect: 100-continue"))
             assert is_problem(client.answer(), 413)
         assert not users.requests
 
@@ -34,7 +34,7 @@ class TestBodies:
         with gateway.connect() as client:
             client.send(request("POST", "/api/users", "Transfer-Encoding: chunked"))
             chunk = b"10000\r\n" + b"x" * 65_536 + b"\r\n"
-            for _ in range(MOST_BODY // 65_536 + 1):
+            for _ in range(MAX_BODY // 65_536 + 1):
                 client.send(chunk)
             assert is_problem(client.answer(), 413)
             # It may end its body, and ask for something else.
@@ -44,7 +44,7 @@ class TestBodies:
 
     def test_a_refused_client_may_finish_sending_and_ask_again(self, gateway, users):
         with gateway.connect() as client:
-            client.send(request("POST", "/api/users", body=b"x" * (MOST_BODY + 1)))
+            client.send(request("POST", "/api/users", body=b"x" * (MAX_BODY + 1)))
             assert is_problem(client.answer(), 413)
             assert client.send(request("GET", "/api/users/1")).answer().body == b"/users/1"
 

@@ -167,9 +167,9 @@ class TestWithADatabase:
         send_raw(scene.topic, *some)
         with running(Consumer):
             eventually(lambda: committed(scene) == len(old) + len(some), within=60)
-        new = OutboxEvent.objects.filter(topic=scene.dead)
+        new = OutboxEvent.objects.filter(topic=scene.dead_letter_topic)
         letters = [
-            Record(scene.dead, 0, 0, bytes(row.raw_key) if row.raw_key is not None else row.key and row.key.encode(),
+            Record(scene.dead_letter_topic, 0, 0, bytes(row.raw_key) if row.raw_key is not None else row.key and row.key.encode(),
                    None if row.payload is None else bytes(row.payload),
                    headers_from_json(json.dumps(row.headers)), 0)
             for row in new
@@ -213,6 +213,6 @@ class TestWithoutADatabase:
         send_raw(scene.topic, *some)
         with running(Consumer):
             eventually(lambda: committed(scene) == len(old) + len(some), within=60)
-        letters = list(read(span([scene.dead], Patience(20), settled=True, newest=None), Patience(20)))
+        letters = list(read(span([scene.dead_letter_topic], Patience(20), settled=True, newest=None), Patience(20)))
         check_each(scene, len(scene.handled), letters, old)
         look(letters, scene.topic)

@@ -21,7 +21,7 @@ pytestmark = pytest.mark.django_db(databases=["users"], transaction=True)
 
 
 def dead(scene) -> list[OutboxEvent]:
-    return list(OutboxEvent.objects.filter(topic=scene.dead).order_by("position"))
+    return list(OutboxEvent.objects.filter(topic=scene.dead_letter_topic).order_by("position"))
 
 
 def test_handles_each_event_once_and_commits_its_offset(scene):

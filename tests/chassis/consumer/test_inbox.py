@@ -82,7 +82,7 @@ class TestConsumer:
         scene.send(from_source(scene, "/a", 1, event_id), scene.event(2))
         with running(Consumer):
             eventually(lambda: scene.handled)
-            [dead] = eventually(lambda: list(OutboxEvent.objects.filter(topic=scene.dead)))
+            [dead] = eventually(lambda: list(OutboxEvent.objects.filter(topic=scene.dead_letter_topic)))
             eventually(lambda: committed(scene) == 2)
         assert scene.numbers("k") == [2]
         assert dict(dead.headers)["deadletter-reason"] == "unreadable"

@@ -31,7 +31,7 @@ def listed(*arguments: str) -> list[dict]:
 @pytest.fixture
 def ids(scene) -> list[str]:
     return dead_letters.write(
-        scene.dead,
+        scene.dead_letter_topic,
         dead_letters.failed(scene.topic, 1, key=b"k1", value=b'{"number": 1}'),
         dead_letters.unreadable(scene.topic, 2, key=b"k2"),
         dead_letters.failed(
@@ -101,7 +101,7 @@ def test_a_dry_run_changes_nothing(scene, ids, action):
     text = deadletters(action, "--dry-run", "--key", "k1", "--key", "k2")
     assert {line.split()[0] for line in text.splitlines()} == set(ids[:2])
     assert dead_letters.everything(scene.topic) == []
-    assert len(dead_letters.everything(scene.dead)) == 3
+    assert len(dead_letters.everything(scene.dead_letter_topic)) == 3
     assert len(listed()) == 3
 
 
@@ -159,7 +159,7 @@ def test_as_a_process_it_takes_its_settings_behind_the_action(scene, ids):
 
 
 def test_ended_by_a_signal_it_says_that_there_is_more(scene):
-    dead_letters.write(scene.dead, *(dead_letters.failed(scene.topic, n) for n in range(400)))
+    dead_letters.write(scene.dead_letter_topic, *(dead_letters.failed(scene.topic, n) for n in range(400)))
     process = dead_letters.start(scene.group, scene.topic, "redrive", "--all", "--rate", "10")
     eventually(lambda: len(dead_letters.redriven(scene.topic)) >= 5, within=60)
     process.terminate()

@@ -19,7 +19,7 @@ from chassis.kafka.patience import Patience
 from chassis.kafka.writer import Outbound, RecordRefused, Writer
 from chassis.runtime.failures import DependencyDown
 from tests.chassis.support import dead_letters
-from tests.chassis.support.kafka_helpers import headers, make_topic, servers, take_up_to
+from tests.chassis.support.kafka_helpers import headers, limit_batches, make_topic, servers
 from tests.waiting import eventually
 
 # confluent-kafka's word about a producer that was fenced; pytest shows what the code under test does not.
@@ -47,7 +47,7 @@ def test_brings_back_bytes_key_and_headers_and_says_whose_death_it_was(scene):
         dead_letters.failed(scene.topic, 3, key=None, value=None),
         dead_letters.failed(scene.topic, 4, key=b"", value=b""),
     ]
-    ids = dead_letters.write(scene.dead, *sent)
+    ids = dead_letters.write(scene.dead_letter_topic, *sent)
     with capture_logs() as logs:
         assert sorted(run().done) == sorted(ids)
 
@@ -68,7 +68,7 @@ def test_brings_back_bytes_key_and_headers_and_says_whose_death_it_was(scene):
 
 def test_the_letters_of_a_key_come_back_in_the_order_of_their_deaths(scene):
     dead_letters.write(
-        scene.dead,
+        scene.dead_letter_topic,
         *(dead_letters.failed(scene.topic, n, key=f"k{n % 3}".encode(), value=str(n).encode()) for n in range(60)),
     )
     run(rate=2_000)
@@ -83,8 +83,8 @@ def long_ago(hours: float) -> str:
 
 def test_what_the_inbox_may_have_forgotten_stays_unless_forced(scene, settings):
     settings.SERVICE_DATABASE, settings.INBOX_RETENTION_HOURS = "users", 336
-    [old] = dead_letters.write(scene.dead, dead_letters.failed(scene.topic, 1), at=long_ago(337))
-    [young] = dead_letters.write(scene.dead, dead_letters.failed(scene.topic, 2), at=long_ago(335))
+    [old] = dead_letters.write(scene.dead_letter_topic, dead_letters.failed(scene.topic, 1), at=long_ago(337))
+    [young] = dead_letters.write(scene.dead_letter_topic, dead_letters.failed(scene.topic, 2), at=long_ago(335))
     result = run()
     assert (result.done, result.forgotten, unresolved()) == ([young], [old], [old])
     assert run("discarded", Wanted(ids=frozenset(["other"]))).forgotten == []
@@ -93,8 +93,10 @@ def test_what_the_inbox_may_have_forgotten_stays_unless_forced(scene, settings):
 
 
 def test_discarding_asks_no_inbox_and_a_service_without_one_redrives_whatever_is_there(scene, settings):
-    dead_letters.write(scene.dead, dead_letters.failed(scene.topic, 1), at=long_ago(700))
-    [second] = dead_letters.write(scene.dead, dead_letters.failed(scene.topic, 2, key=b"other"), at=long_ago(700))
+    dead_letters.write(scene.dead_letter_topic, dead_letters.failed(scene.topic, 1), at=long_ago(700))
+    [second] = dead_letters.write(
+        scene.dead_letter_topic, dead_letters.failed(scene.topic, 2, key=b"other"), at=long_ago(700)
+    )
     settings.SERVICE_DATABASE = "users"
     assert len(run("discarded", Wanted(keys=frozenset(["k"]))).done) == 1
     settings.SERVICE_DATABASE = None
@@ -102,7 +104,9 @@ def test_discarding_asks_no_inbox_and_a_service_without_one_redrives_whatever_is
 
 
 def test_discarding_writes_who_and_when_and_nothing_else(scene):
-    ids = dead_letters.write(scene.dead, dead_letters.failed(scene.topic, 1), dead_letters.failed(scene.topic, 2))
+    ids = dead_letters.write(
+        scene.dead_letter_topic, dead_letters.failed(scene.topic, 1), dead_letters.failed(scene.topic, 2)
+    )
     with capture_logs() as logs:
         assert run("discarded", Wanted(ids=frozenset(ids[:1]))).done == ids[:1]
 
@@ -118,16 +122,16 @@ def test_discarding_writes_who_and_when_and_nothing_else(scene):
 
 def test_a_letter_that_the_relay_sent_twice_is_one(scene):
     one = dead_letters.failed(scene.topic, 1)
-    dead_letters.write(scene.dead, one, one)
+    dead_letters.write(scene.dead_letter_topic, one, one)
     assert unresolved() == [one.id]
     run()
-    dead_letters.write(scene.dead, one)  # and once more, afterwards
+    dead_letters.write(scene.dead_letter_topic, one)  # and once more, afterwards
     assert run().done == []
     assert dead_letters.redriven(scene.topic) == {one.id: 1}
 
 
 def test_a_limit_and_then_the_rest(scene):
-    ids = dead_letters.write(scene.dead, *(dead_letters.failed(scene.topic, n) for n in range(250)))
+    ids = dead_letters.write(scene.dead_letter_topic, *(dead_letters.failed(scene.topic, n) for n in range(250)))
     assert run(limit=120).done == ids[:120]
     assert run(limit=1).done == ids[120:121]
     assert run().done == ids[121:]
@@ -135,14 +139,14 @@ def test_a_limit_and_then_the_rest(scene):
 
 
 def test_a_rate_is_kept(scene):
-    dead_letters.write(scene.dead, *(dead_letters.failed(scene.topic, n) for n in range(30)))
+    dead_letters.write(scene.dead_letter_topic, *(dead_letters.failed(scene.topic, n) for n in range(30)))
     started = time.monotonic()
     assert len(run(rate=20).done) == 30
     assert time.monotonic() - started >= 1.45
 
 
 def test_told_to_stop_it_keeps_what_it_did(scene):
-    ids = dead_letters.write(scene.dead, *(dead_letters.failed(scene.topic, n) for n in range(30)))
+    ids = dead_letters.write(scene.dead_letter_topic, *(dead_letters.failed(scene.topic, n) for n in range(30)))
     begun = redrive.Result()
     result = run(rate=50, stop=lambda: len(begun.done) >= 10, result=begun)
     assert (result.stopped, result.done) == (True, ids[:10])
@@ -150,10 +154,10 @@ def test_told_to_stop_it_keeps_what_it_did(scene):
 
 
 def test_one_that_the_broker_refuses_stays_and_the_others_go(scene):
-    take_up_to(scene.topic, 20_000)
+    limit_batches(scene.topic, 20_000)
     too_large = dead_letters.failed(scene.topic, 2, value=os.urandom(200_000))
     ids = dead_letters.write(
-        scene.dead, dead_letters.failed(scene.topic, 1), too_large, dead_letters.failed(scene.topic, 3)
+        scene.dead_letter_topic, dead_letters.failed(scene.topic, 1), too_large, dead_letters.failed(scene.topic, 3)
     )
     result = run()
     assert result.done == [ids[0], ids[2]]
@@ -179,13 +183,13 @@ class TestWanted:
     def ids(self, scene) -> list[str]:
         t = scene.topic
         old = dead_letters.write(
-            scene.dead,
+            scene.dead_letter_topic,
             dead_letters.failed(t, 0, key=b"a"),
             dead_letters.unreadable(t, 1, key=b"b"),
             at="2026-01-01T10:00:00Z",
         )
         new = dead_letters.write(
-            scene.dead,
+            scene.dead_letter_topic,
             dead_letters.failed(t, 2, key=b"a"),
             dead_letters.unreadable(t, 3, key=b"a"),
             at="2026-01-02T10:00:00Z",
@@ -231,7 +235,8 @@ class TestExactlyOnce:
     def test_killed_again_and_again(self, scene):
         """200 letters; a process that redrives them is killed -9 in the middle, three times."""
         ids = dead_letters.write(
-            scene.dead, *(dead_letters.failed(scene.topic, n, key=f"k{n % 9}".encode()) for n in range(200))
+            scene.dead_letter_topic,
+            *(dead_letters.failed(scene.topic, n, key=f"k{n % 9}".encode()) for n in range(200)),
         )
         for _ in range(3):
             enough = len(dead_letters.redriven(scene.topic)) + 20
@@ -250,7 +255,7 @@ class TestExactlyOnce:
 
     def test_what_a_dead_one_left_open_never_happened(self, scene, settings):
         settings.KAFKA_TRANSACTION_TIMEOUT_SECONDS = 60
-        ids = dead_letters.write(scene.dead, dead_letters.failed(scene.topic, 1))
+        ids = dead_letters.write(scene.dead_letter_topic, dead_letters.failed(scene.topic, 1))
         died = clients.transactional_producer(f"{scene.group}-deadletters")
         died.init_transactions(30)
         died.begin_transaction()
@@ -261,7 +266,8 @@ class TestExactlyOnce:
 
     def test_two_at_once(self, scene):
         ids = dead_letters.write(
-            scene.dead, *(dead_letters.failed(scene.topic, n, key=f"k{n % 9}".encode()) for n in range(200))
+            scene.dead_letter_topic,
+            *(dead_letters.failed(scene.topic, n, key=f"k{n % 9}".encode()) for n in range(200)),
         )
         results = [redrive.Result(), redrive.Result()]
         with ThreadPoolExecutor() as side_by_side:
@@ -284,12 +290,12 @@ class TestExactlyOnce:
     def test_a_decision_behind_somebodys_open_transaction_is_waited_for(self, scene):
         """A consumer of payments writes letters in transactions; while one is open, later records are hidden from readers."""
         [one] = [dead_letters.failed(scene.topic, 1)]
-        dead_letters.write(scene.dead, one)
+        dead_letters.write(scene.dead_letter_topic, one)
         stored = next(Store(Patience(30)).unresolved(Wanted()))
         other = Producer({**servers(), "transactional.id": f"{scene.group}-0", "transaction.timeout.ms": 60_000})
         other.init_transactions(30)
         other.begin_transaction()
-        other.produce(scene.dead, b"{}", b"x", stored.record.partition)
+        other.produce(scene.dead_letter_topic, b"{}", b"x", stored.record.partition)
         other.flush(10)
         first = redrive.Run(action="redriven", wanted=Wanted(), by="ada", patience=Patience(30))
         with Writer(f"{scene.group}-deadletters", Patience(30)) as writer:
@@ -307,11 +313,11 @@ class TestExactlyOnce:
         assert dead_letters.redriven(scene.topic) == {one.id: 1}
 
     def test_it_gives_up_when_that_takes_too_long(self, scene):
-        dead_letters.write(scene.dead, dead_letters.failed(scene.topic, 1))
+        dead_letters.write(scene.dead_letter_topic, dead_letters.failed(scene.topic, 1))
         other = Producer({**servers(), "transactional.id": f"{scene.group}-0", "transaction.timeout.ms": 60_000})
         other.init_transactions(30)
         other.begin_transaction()
-        other.produce(scene.dead, b"{}", b"x", 0)
+        other.produce(scene.dead_letter_topic, b"{}", b"x", 0)
         other.flush(10)
         impatient = redrive.Run(action="redriven", wanted=Wanted(), by="ada", patience=Patience(1.5))
         with pytest.raises(DependencyDown, match="open"):
@@ -345,9 +351,9 @@ def test_without_a_broker_it_says_so_in_time(settings):
 def test_a_foreign_record_has_its_place_as_its_id_and_can_be_redriven(scene):
     from tests.chassis.support.kafka_helpers import send
 
-    send(scene.dead, (b"k", b'{"by": "hand"}', []))
+    send(scene.dead_letter_topic, (b"k", b'{"by": "hand"}', []))
     [one] = unresolved()
-    assert one.startswith(f"{scene.dead}:")
+    assert one.startswith(f"{scene.dead_letter_topic}:")
     run()
     [message] = dead_letters.everything(scene.topic)
     assert json.loads(message.value()) == {"by": "hand"}

@@ -95,7 +95,7 @@ def test_a_group_passes_over_what_was_redriven_for_another(scene, settings, has_
     if has_database:
         assert (InboxEvent.objects.count(), OutboxEvent.objects.count()) == (2, 0)
     else:
-        assert dead_letters.everything(scene.dead) == []
+        assert dead_letters.everything(scene.dead_letter_topic) == []
 
 
 @pytest.mark.service("payments")

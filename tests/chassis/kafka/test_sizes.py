@@ -23,7 +23,7 @@ from chassis.messaging.models import OutboxEvent
 from chassis.outbox.relay import Relay
 from chassis.topology.topics import _topic
 from tests.chassis.conftest import Counted
-from tests.chassis.support.kafka_helpers import Reader, make_topic, servers, take_up_to
+from tests.chassis.support.kafka_helpers import Reader, limit_batches, make_topic, servers
 from tests.chassis.support.loops import running
 from tests.waiting import eventually
 
@@ -136,7 +136,7 @@ class TestWhatTheTopicTakesIsDeadLettered:
 def too_narrow(place, settings) -> tuple[str, str]:
     """A dead-letter topic of somebody else's making: it takes the record and the facts about it, and not much more."""
     name, dead = place
-    take_up_to(dead, LIMIT + 2_000)
+    limit_batches(dead, LIMIT + 2_000)
     return name, dead
 
 

@@ -59,7 +59,7 @@ def test_a_handler_that_fails_publishes_nothing(scene, out):
     scene.send(*(scene.event(n, key=f"k{n}") for n in range(10)))
     with running(Consumer):
         messages = read(out, 9)
-        [letter] = read(scene.dead, 1)
+        [letter] = read(scene.dead_letter_topic, 1)
         eventually(lambda: committed(scene) == 10)
     assert sorted(headers(m)["ce_id"] for m in messages) == sorted(f"said-{n}" for n in range(10) if n != 3)
     said = headers(letter)
@@ -104,8 +104,8 @@ def test_a_dead_letter_topic_that_is_missing_is_waited_for_and_others_go_on(scen
         eventually(lambda: consumer.heartbeat.waits_for("broker"))
         eventually(lambda: committed(scene) >= 8)
         assert committed(scene) < 21
-        make_topic(scene.dead)
-        [letter] = read(scene.dead, 1, within=60)
+        make_topic(scene.dead_letter_topic)
+        [letter] = read(scene.dead_letter_topic, 1, within=60)
         eventually(lambda: committed(scene) == 21)
         eventually(lambda: not consumer.heartbeat.waits_for("broker"))
     assert len(messages) == 20
@@ -149,6 +149,6 @@ def test_what_the_broker_will_never_take_is_the_events_fault(scene, out, setting
     scene.send(*(scene.event(n, key=f"k{n}") for n in range(6)))
     with running(Consumer):
         messages = read(out, 5)
-        [letter] = read(scene.dead, 1)
+        [letter] = read(scene.dead_letter_topic, 1)
     assert len(messages) == 5
     assert "MSG_SIZE_TOO_LARGE" in headers(letter)["deadletter-error"]

@@ -14,7 +14,7 @@ from chassis.outbox import parked
 from chassis.outbox import rows as outbox_rows
 from chassis.outbox.relay import Relay
 from chassis.outbox.sending import Verdict, judge
-from tests.chassis.support.kafka_helpers import make_topic, new_topic, read, take_up_to
+from tests.chassis.support.kafka_helpers import limit_batches, make_topic, new_topic, read
 from tests.chassis.support.loops import running
 from tests.waiting import eventually
 
@@ -139,7 +139,7 @@ class TestRefusedTogether:
     def test_only_the_guilty_is_parked_in_order_and_once(self, policy, settings):
         settings.OUTBOX_PARKED_KEY = policy
         topic, other = new_topic("strict", partitions=1), new_topic("calm", partitions=1)
-        take_up_to(topic, 20_000)
+        limit_batches(topic, 20_000)
         guilty = []
         for n in range(300):
             large = n in (100, 101, 250)
