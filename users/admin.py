@@ -19,7 +19,7 @@ class UserForm(forms.ModelForm):  # type: ignore[type-arg]
     """A user's data, by the same rules as the API's."""
 
     email = forms.EmailField(max_length=254)
-    name = forms.CharField(max_length=200)
+    name = forms.CharField(max_length=200, strip=False)
 
     class Meta:
         model = User
@@ -32,7 +32,7 @@ class UserForm(forms.ModelForm):  # type: ignore[type-arg]
             raise ValidationError(f"The character U+{ord(refused):04X} is not allowed.")
         if not is_visible(name):
             raise ValidationError("Nothing of it can be seen.")
-        return name
+        return name.strip()
 
     def clean_email(self) -> str:
         """Refuse what the API refuses."""
