@@ -226,7 +226,7 @@ class TestDatabase:
 class TestNames:
     """The addresses are names, as they are in production, and nobody knows them any more."""
 
-    def test_that_nobody_knows(self, trial, tmp_path):
+    def test_unknown(self, trial, tmp_path):
         names, known = Names(tmp_path), ("database.test", "broker.test")
         if refusal := names.unavailable_because():
             pytest.skip(f"no process here may have names of its own: {refusal}")
@@ -256,7 +256,7 @@ class TestNames:
 class TestBroker:
     """Writes go on all the time."""
 
-    def test_unreachable_for_one_client_only(self, trial):
+    def test_unreachable_for_one_client(self, trial):
         link = trial.engines.links["orders>kafka"]
         with trial.of(link.cut, link.heal, {"orders-relay": "broker", "orders-consume": "broker"}):
             assert trial.system.client.post("/api/orders", json=ORDER).status_code == 201

@@ -17,7 +17,7 @@ TRANSACTION_SECONDS = 4.0
 
 
 @pytest.mark.parametrize("comes_back", ["as the same process", "started again"])
-def test_what_the_broker_forgot_to_end_is_ended_by_the_worker(system, topics, raw, kafka, comes_back):
+def test_hanging_transactions_are_ended_by_the_worker(system, topics, raw, kafka, comes_back):
     torn = freeze_inside_transaction(system, topics, raw)
     worker = system["payments-consume"]
     kafka.kill9()

@@ -43,7 +43,7 @@ class Person:
         return answer
 
 
-def test_nobodys_data_is_in_any_log_or_span(hasty):
+def test_no_personal_data_is_in_any_log_or_span(hasty):
     system, statuses = hasty, set()
     person = Person(statuses)
     made = person.send(system, "POST", "/api/users", 201).json()

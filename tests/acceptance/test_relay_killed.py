@@ -14,7 +14,7 @@ WHERE datname = 'userdb' AND wait_event_type = 'Lock' AND starts_with(query, 'UP
 """
 
 
-def test_the_duplicate_reaches_nobody(system, topics):
+def test_the_duplicate_reaches_no_handler(system, topics):
     system.end(["users-relay"])
     user = system.client.post("/api/users", json={"email": "twice@example.org", "name": "Ada"}).json()
 

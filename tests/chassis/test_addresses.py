@@ -31,7 +31,7 @@ def test_refused(address):
 
 
 @given(st.emails() | st.sampled_from(TAKEN))
-def test_whatever_is_taken_is_hidden(address):
+def test_all_accepted_values_are_hidden(address):
     try:
         AddressValidator()(address)
     except ValidationError:

@@ -30,7 +30,7 @@ def is_reserved(character):
     return re.match("[\U0001f000-\U0001faff\U00020000-\U0002fffd\U00030000-\U0003fffd]", character) is not None
 
 
-def test_every_character_is_decided_about_by_its_category():
+def test_every_character_is_classified_by_its_category():
     for character in EVERY:
         category = unicodedata.category(character)
         shows = (category.startswith(SHOWS) or is_reserved(character)) and character not in BLANK
@@ -39,7 +39,7 @@ def test_every_character_is_decided_about_by_its_category():
         assert is_visible(f" \u0301{character}\u200d") == shows, hex(ord(character))
 
 
-def test_the_pattern_in_the_document_is_the_same_rule():
+def test_the_pattern_in_the_document_matches_the_validation():
     document = jsonschema_rs.Draft202012Validator({"type": "string", "pattern": PATTERN})
     allowed = [one for one in EVERY if first_refused(one) is None]
     assert document.is_valid("".join(allowed))

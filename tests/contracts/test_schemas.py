@@ -39,7 +39,7 @@ class TestBreaks:
         edit(new)
         return breaks(self.OLD, new)
 
-    def test_a_new_field_is_fine(self):
+    def test_a_new_field_is_compatible(self):
         assert self.change(lambda s: s["properties"].update(currency={"type": "string"})) == []
 
     @pytest.mark.parametrize(
@@ -54,7 +54,7 @@ class TestBreaks:
             (lambda s: s["$defs"]["OrderedItem"]["properties"]["quantity"].update(type="number"), "items[].quantity"),
         ],
     )
-    def test_what_old_readers_rely_on_may_not_go(self, edit, said):
+    def test_incompatible_changes_are_detected(self, edit, said):
         new = copy.deepcopy(self.OLD)
         edit(new)
         if "userId" not in new["properties"]:
@@ -62,7 +62,7 @@ class TestBreaks:
             said = "userId: was required"
         assert any(said in line for line in breaks(self.OLD, new))
 
-    def test_a_new_outcome_is_a_new_version(self):
+    def test_a_new_outcome_requires_a_new_version(self):
         old = schema(payments.PaymentCompleted)
         new = copy.deepcopy(old)
         new["properties"]["status"]["enum"].append("refunded")

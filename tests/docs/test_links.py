@@ -35,7 +35,7 @@ def sources() -> str:
 
 
 @EVERY
-def test_links_lead_somewhere(page):
+def test_links_resolve(page):
     for target in re.findall(r"\]\(([^)\s]+)\)", prose(page)):
         if re.match(r"https?:", target):
             continue

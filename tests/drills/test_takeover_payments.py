@@ -17,7 +17,7 @@ def first_of(torn: OpenTransaction) -> dict[int, int]:
     return first
 
 
-def test_payments_started_again(system, topics, raw, figures, limit):
+def test_payments_restarted(system, topics, raw, figures, limit):
     """Payments killed -9 inside its transaction and restarted under its CONSUMER_ID. Limit: 1 s once it is up."""
     torn = freeze_inside_transaction(system, topics, raw)
     system["payments-consume"].kill9()

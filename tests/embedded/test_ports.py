@@ -58,7 +58,7 @@ def test_a_taken_port_is_an_error_that_names_it_and_the_variable(server) -> None
         ports.require_free(port, variable="GATEWAY_PORT", purpose="the gateway")
 
 
-def test_a_free_port_is_given_as_it_is() -> None:
+def test_a_free_port_is_returned_unchanged() -> None:
     (port,) = ports.free(1)
 
     assert ports.require_free(port, variable="X", purpose="x") == port

@@ -36,7 +36,7 @@ def generate(root, journal) -> None:
     put(root, {"docs/page.md": "new", "docs/more/page.md": "more", "later/file": "file"})
 
 
-def test_all_is_there(root, new):
+def test_everything_is_present(root, new):
     with all_or_nothing(root) as journal:
         journal.add(new)
         generate(root, journal)
@@ -52,7 +52,7 @@ def test_all_is_there(root, new):
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, OSError, ScaffoldError, SystemExit])
-def test_what_ends_in_an_error_leaves_nothing(root, new, error):
+def test_a_failure_leaves_nothing_behind(root, new, error):
     def write() -> None:
         with all_or_nothing(root) as journal:
             journal.add(new)
@@ -70,7 +70,7 @@ def test_what_ends_in_an_error_leaves_nothing(root, new, error):
     assert not (root / "tests" / "stock").exists()
 
 
-def test_no_file_is_replaced(root, new):
+def test_no_existing_file_is_replaced(root, new):
     put(root, {"tests/stock/test.py": "mine"})
     before = tree(root)
 

@@ -154,10 +154,10 @@ class TestWithADatabase:
 
     @given(st.lists(raw_records, min_size=20, max_size=60))
     @FEW
-    def test_goes_on(self, scene, some):
+    def test_resumes(self, scene, some):
         self.check(scene, some)
 
-    def test_goes_on_after_the_known_worst(self, scene):
+    def test_survives_known_bad_records(self, scene):
         self.check(scene, known_worst)
 
     def check(self, scene, some):
@@ -192,10 +192,10 @@ class TestWithoutADatabase:
 
     @given(st.lists(raw_records, min_size=20, max_size=60))
     @FEW
-    def test_goes_on(self, scene, some):
+    def test_resumes(self, scene, some):
         self.check(scene, some)
 
-    def test_goes_on_after_the_known_worst(self, scene):
+    def test_survives_known_bad_records(self, scene):
         self.check(scene, known_worst)
 
     def check(self, scene, some):

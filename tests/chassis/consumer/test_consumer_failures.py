@@ -53,7 +53,7 @@ FAILURES = {
 
 
 @pytest.mark.parametrize("kind", FAILURES)
-def test_whatever_one_event_raises_others_get_through(scene, kind):
+def test_whatever_one_event_raises_others_are_processed(scene, kind):
     """None of the others waits until the last attempt. How long they wait at most is measured by `make drills`."""
     sent = set(range(50))
     done: dict[int, float] = {}

@@ -187,7 +187,7 @@ class Silent(Exception):
     redriven=st.binary(max_size=100).map(lambda some: some * 100),
     topic=st.text("abc.-_", min_size=1, max_size=249),
 )
-def test_our_headers_are_bounded_and_are_text(error, redriven, topic):
+def test_added_headers_are_limited_and_are_text(error, redriven, topic):
     """Whatever a handler raises, and whatever stands in headers that look like ours."""
     theirs = [("h", b"1"), (PREFIX + "redriven", redriven), (PREFIX + "error", b"x" * 9_000)]
     record = Record(topic, 0, 2**62, b"k", b"v", theirs, 2**62)
