@@ -1,4 +1,4 @@
-"""Three brokers, three copies of which two confirm: one is killed -9 under load and comes back, and nobody notices."""
+"""Three brokers with three replicas, of which two acknowledge: clients do not notice that one is killed -9 under load and restarted."""
 
 import uuid
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""The orders consumer killed -9: between the database's commit and the offset's, and at any moment under load."""
+"""The consumer of orders is killed -9: between the commits of the database and of the offset, and at any moment under load."""
 
 import os
 import random

@@ -1,4 +1,4 @@
-"""An event whose handler ends the process: found by where the process was, dead-lettered, and all others are handled once."""
+"""An event whose handler crashes the process is found and dead-lettered, and all others are processed once."""
 
 import uuid
 

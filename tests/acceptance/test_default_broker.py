@@ -1,4 +1,4 @@
-"""A broker with Kafka's own defaults: nothing has to be set, neither there nor here, and all promises hold."""
+"""On a broker with Kafka's default settings, all promises hold without further configuration."""
 
 import pytest
 from confluent_kafka import KafkaError, Producer
@@ -103,7 +103,7 @@ def test_an_event_as_large_as_is_allowed_can_be_dead_lettered(system, harness, t
 
 
 class TestNoTopicMakesItself:
-    """`auto.create.topics.enable`, true by default, would make it with one partition and no copies."""
+    """`auto.create.topics.enable`, true by default, would create topics with one partition and one replica."""
 
     @pytest.fixture(autouse=True)
     def address(self, harness, settings):

@@ -1,4 +1,4 @@
-"""Workers that are frozen past their session while others take their place, and then wake up: they write nothing twice."""
+"""Workers that are suspended beyond their session, and resumed after others took over, write nothing twice."""
 
 import os
 import signal

@@ -1,4 +1,4 @@
-"""The only broker killed -9 with a payment's transaction open: it may forget to end it, and payments goes on all the same."""
+"""The only broker is killed -9 with an open transaction of payments: even if it forgets the transaction, payments continues."""
 
 import os
 import signal

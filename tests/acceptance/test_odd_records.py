@@ -1,4 +1,4 @@
-"""Records that Kafka takes and that nobody here would write: a huge key, no timestamp, thousands of headers."""
+"""Records that Kafka accepts and this system never writes: a huge key, no timestamp, thousands of headers."""
 
 import uuid
 

@@ -1,4 +1,4 @@
-"""An engine goes away and comes back: what was accepted arrives, nothing is dead-lettered, no process dies."""
+"""An engine fails and recovers: accepted writes take effect, nothing is dead-lettered, no process exits."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Payments killed -9 inside its Kafka transaction: nothing of it is ever read, and each order is paid for exactly once."""
+"""Payments is killed -9 inside its Kafka transaction: nothing of it is ever read, and each order is paid exactly once."""
 
 import pytest
 

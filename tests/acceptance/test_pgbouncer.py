@@ -1,4 +1,4 @@
-"""PgBouncer in transaction mode in front of web processes and consumers: all promises hold, and what cannot work says so."""
+"""With PgBouncer in transaction mode before web processes and consumers, all promises hold, and unsupported uses are reported."""
 
 import uuid
 from collections import Counter
@@ -176,7 +176,7 @@ def test_commands_work_through_it(system):
 
 
 class TestTheRelay:
-    """It needs a session of its own: for its lock, and to be notified."""
+    """The relay needs its own session, for its lock and for notifications."""
 
     def test_bypasses_the_pooler(self, system):
         [(holder,)] = system.rows(
@@ -206,7 +206,7 @@ class TestTheRelay:
 
 
 class TestSessionsWithoutTheirParameters:
-    """The role's defaults are not there, or differ: neither web process nor consumer runs without its timeouts."""
+    """The defaults of the role are missing or different: no process runs without its timeouts."""
 
     @pytest.fixture(autouse=True)
     def other_defaults(self, system):
@@ -239,7 +239,7 @@ class TestSessionsWithoutTheirParameters:
 
 
 class TestWhatIsNotDeclared:
-    """A pooler that nobody has told the service about."""
+    """A pooler that is not declared in the settings."""
 
     @pytest.mark.parametrize("name", ["orders", "orders-consume", "orders-relay"])
     def test_is_an_error_at_the_start(self, system, name):

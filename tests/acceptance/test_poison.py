@@ -1,4 +1,4 @@
-"""Poison among good events: the good ones arrive, each bad one ends in a dead-letter topic, whole and explained, and nothing waits."""
+"""Poison among valid events: valid ones are processed, and each poison event becomes a complete dead letter without delaying others."""
 
 import uuid
 

@@ -1,4 +1,4 @@
-"""Handlers that never return, in real workers: each try is ended by its time limit, and the event ends as a dead letter."""
+"""Handlers that never return, in real workers: each attempt is interrupted by the time limit, and the event is dead-lettered."""
 
 import uuid
 

@@ -1,4 +1,4 @@
-"""Events that are too large, for their topic or for their dead-letter topic: nothing is dropped, and no other key waits."""
+"""Events that are too large for their topic or their dead-letter topic: nothing is dropped, and no other key waits."""
 
 import uuid
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""Two environments on one Kafka, each with a KAFKA_PREFIX: both work whole, and neither sees anything of the other."""
+"""Two environments on one Kafka, each with its own KAFKA_PREFIX: both work, and neither sees anything of the other."""
 
 import json
 import uuid

@@ -1,4 +1,4 @@
-"""What people write is in the databases and the events, and nowhere else: in no process's log, no engine's, no span."""
+"""Personal data is in the databases and the events only: in no log of a process or engine, and in no span."""
 
 import uuid
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""`manage.py reconcile` on the running system: nothing on a sound one, and exactly that one event that somebody deleted."""
+"""`manage.py reconcile` on the running system finds nothing, or exactly the event that was deleted."""
 
 import uuid
 

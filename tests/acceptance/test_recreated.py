@@ -1,4 +1,4 @@
-"""Kafka, or a topic of it, is lost and made again under the running system: it goes on with the new one from its beginning."""
+"""Kafka or a topic is lost and recreated under the running system, which continues with the new one from the beginning."""
 
 import shutil
 import uuid

@@ -1,4 +1,4 @@
-"""From a death to the order that was paid after all: the handler is mended, and a person redrives, with the real command."""
+"""From a dead letter to the paid order: the handler is repaired, and an operator redrives with the real command."""
 
 import json
 import time

@@ -1,4 +1,4 @@
-"""A relay that alone has lost Kafka gives its lock to one that has not; when nobody reaches Kafka, nobody takes it in turns."""
+"""A single relay that loses Kafka passes its lock to another; if Kafka is unreachable for all, they do not take turns."""
 
 import time
 import uuid

@@ -1,4 +1,4 @@
-"""A relay killed -9 between the broker's confirmation and its own mark: the event is sent twice, and reaches nobody twice."""
+"""A relay is killed -9 between the acknowledgement and marking the row: the event is sent twice and processed once."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""The same thing said many times happens once: events that repeat, and identical requests at the same moment."""
+"""Duplicate events and identical concurrent requests take effect once."""
 
 import threading
 import uuid

@@ -1,4 +1,4 @@
-"""Everything consumed once more, from the beginning, by every group, without an inbox: nothing changes."""
+"""Every group consumes everything again from the beginning, without an inbox: nothing changes."""
 
 import re
 from collections import Counter

@@ -1,7 +1,7 @@
-"""SIGTERM to each kind of process, whatever it is doing: it ends in time, by itself, and nothing is lost.
+"""SIGTERM to each kind of process, whatever it is doing: it exits in time, by itself, and nothing is lost.
 
-Its exit status is 0 once it has a handler, which is the first thing that it makes. Before that, while Python itself starts and, in
-a web process, gunicorn is loaded, the signal does what the kernel does by default: the process ends at once (-15, or 143 in a shell).
+The exit status is 0 once the signal handler is set, which a process does first. Before that, while Python starts and, in a
+web process, gunicorn is loaded, the signal terminates the process immediately (-15, or 143 in a shell).
 """
 
 import os

@@ -1,4 +1,4 @@
-"""A handler that is broken for everybody, in real workers: its topic is stopped, nothing is dead-lettered, and then all is handled."""
+"""A handler that fails for all events: the topic is stopped, nothing is dead-lettered, and finally all events are processed."""
 
 import itertools
 import uuid

@@ -1,4 +1,4 @@
-"""The story through the real processes: a new user ends in a settled order, once, under one request id and one trace."""
+"""The story with the real processes: a new user gets a settled order, once, with one request id and one trace."""
 
 import uuid
 

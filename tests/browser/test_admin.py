@@ -1,4 +1,4 @@
-"""Django's admin, as a person uses it."""
+"""Django's admin in a browser."""
 
 import json
 import urllib.request

@@ -1,4 +1,4 @@
-"""What nobody could handle, and what could not be sent, as a person decides about it in the admin of orders."""
+"""Dead letters and parked rows in the admin of orders, in a browser."""
 
 import itertools
 import re

@@ -1,4 +1,4 @@
-"""Pages of another site, in a real browser: they change nothing, unless the site is named."""
+"""Pages of other sites in a real browser cannot change anything, unless their origin is allowed."""
 
 import http.server
 import threading

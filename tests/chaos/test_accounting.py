@@ -1,4 +1,4 @@
-"""The account of a small sound world finds nothing; of the same world with one thing wrong it finds that thing."""
+"""The checks report nothing for a small consistent world, and each inconsistency of the same world."""
 
 from dataclasses import replace
 

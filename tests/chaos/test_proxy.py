@@ -1,4 +1,4 @@
-"""A link does to connections what it says, and heals."""
+"""Links fail as requested, and heal."""
 
 import socket
 import socketserver

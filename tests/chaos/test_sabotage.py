@@ -1,4 +1,4 @@
-"""The checker can fail: for each fault that is put in on purpose it says what that fault broke, and for none it says nothing."""
+"""The checks can fail: for each injected fault they report its effect, and without a fault they report nothing."""
 
 import asyncio
 from collections.abc import Iterator

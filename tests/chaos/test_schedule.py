@@ -1,4 +1,4 @@
-"""The schedule is a function of seed and duration, leaves nothing out, and leaves nothing broken."""
+"""The schedule depends only on seed and duration, covers everything, and leaves nothing broken."""
 
 from collections import defaultdict
 

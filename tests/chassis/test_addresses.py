@@ -1,4 +1,4 @@
-"""Which email addresses are taken, and that every one of them is hidden in a log."""
+"""Which email addresses are accepted, and that all of them are hidden in logs."""
 
 import pytest
 from django.core.exceptions import ValidationError

@@ -1,4 +1,4 @@
-"""What a line of text may hold, by Unicode's categories: every character, and the pattern that the API's document has for it."""
+"""The characters that text may contain, by Unicode category, and the pattern in the API's document."""
 
 import re
 import unicodedata

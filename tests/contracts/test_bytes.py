@@ -1,4 +1,4 @@
-"""Each producer's real bytes go through each consumer's own model; a payload is exactly what the contract says."""
+"""Each consumer's model can read the bytes of each producer; a payload is exactly as in the contract."""
 
 import json
 

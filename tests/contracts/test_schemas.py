@@ -1,4 +1,4 @@
-"""Every published event has a committed JSON Schema, and no change breaks those who read by it."""
+"""Every published event has a committed JSON Schema, and incompatible changes are detected."""
 
 import copy
 import json
@@ -30,7 +30,7 @@ def test_every_committed_schema_is_of_an_event_or_of_an_older_version():
 
 
 class TestBreaks:
-    """The comparison itself: what it must let pass, and what it must not."""
+    """The comparison of schemas: compatible and incompatible changes."""
 
     OLD = schema(orders.OrderCreated)
 

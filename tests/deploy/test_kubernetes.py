@@ -1,4 +1,4 @@
-"""deploy/kubernetes against the code: every process, every job, every variable, least privilege, nothing open."""
+"""deploy/kubernetes against the code: every process, job and variable, and least privilege."""
 
 import re
 import shutil

@@ -1,4 +1,4 @@
-"""docker/compose.yaml against the code: every process, every job, every variable, every secret; and nothing open."""
+"""docker/compose.yaml against the code: every process, job, variable and secret, and least privilege."""
 
 import json
 import re

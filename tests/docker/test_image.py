@@ -1,4 +1,4 @@
-"""docker/Dockerfile: what is in the image, what is not, and that it is enough to run every service."""
+"""docker/Dockerfile: the content of the image, and that it is sufficient to run every service."""
 
 import os
 import re

@@ -1,4 +1,4 @@
-"""docker/postgres/databases.sh, run on a real PostgreSQL: one role a service, and no way from one to another."""
+"""docker/postgres/databases.sh on a real PostgreSQL: one role per service, isolated from each other."""
 
 import importlib.util
 import os

@@ -1,4 +1,4 @@
-"""Pages and code use the terms of the field: words that readers stumbled over do not come back."""
+"""Pages and code use the terms of the field."""
 
 import re
 import tokenize

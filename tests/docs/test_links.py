@@ -1,4 +1,4 @@
-"""The documentation names only what there is: links, files, make targets, commands and variables."""
+"""Links, files, make targets, commands and variables in the documentation exist."""
 
 import re
 from functools import cache

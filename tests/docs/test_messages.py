@@ -1,4 +1,4 @@
-"""Messages that the runbook quotes are what the code says, and headings that the code refers to exist."""
+"""Messages that the runbook quotes exist in the code, and headings that the code refers to exist."""
 
 import re
 from functools import cache

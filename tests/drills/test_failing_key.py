@@ -1,4 +1,4 @@
-"""One key fails, in a real consumer: what the others notice of it, and what it costs in memory to let all of its events wait."""
+"""One key fails in a real consumer: the effect on other keys, and the memory for its waiting events."""
 
 import contextlib
 import threading

@@ -1,4 +1,4 @@
-"""A consumer killed -9 under load: how long its partitions stand still, until it or another one goes on with them."""
+"""A consumer is killed -9 under load: how long its partitions stop until it or another one resumes."""
 
 import pytest
 

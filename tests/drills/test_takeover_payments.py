@@ -1,4 +1,4 @@
-"""Payments killed -9 inside its Kafka transaction: how long a reader of committed records waits, and orders for payment."""
+"""Payments is killed -9 inside its Kafka transaction: how long `read_committed` readers and orders wait."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""A relay killed -9 under load: how long nothing is published, until it or the one that stands by goes on."""
+"""A relay is killed -9 under load: how long publishing stops until it or the standby resumes."""
 
 import pytest
 

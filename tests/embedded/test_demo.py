@@ -1,4 +1,4 @@
-"""`make demo` as a person runs it."""
+"""`make demo` as a user runs it."""
 
 import os
 import re

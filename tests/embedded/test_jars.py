@@ -1,4 +1,4 @@
-"""The jars are fetched here from a Maven repository of the test's own, by the same code that asks Maven Central."""
+"""Downloading the jars from a Maven repository of the test, by the same code as from Maven Central."""
 
 import hashlib
 import threading

@@ -1,4 +1,4 @@
-"""`make up` as a person runs it, with its own ports."""
+"""`make up` as a user runs it, with other ports."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""Clients: many at once, slow ones, and ones that leave."""
+"""Clients: many at once, slow ones, and ones that disconnect."""
 
 import asyncio
 import random
@@ -59,7 +59,7 @@ def patient(_users, tmp_path_factory):
 
 
 class TestThatLeave:
-    """It is noticed: the time of the request would be over only in ten minutes."""
+    """Disconnects are noticed: the request would time out only after ten minutes."""
 
     @pytest.fixture
     def gateway(self, patient):

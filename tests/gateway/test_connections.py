@@ -1,4 +1,4 @@
-"""A client's connection: order, half-closing, HTTP/1.0, clients that do not read, and how many there may be."""
+"""Connections of clients: order, half-closing, HTTP/1.0, clients that do not read, and limits."""
 
 import asyncio
 import contextlib
@@ -42,7 +42,7 @@ def statuses(data):
 
 
 class TestOrder:
-    """RFC 9112 9.3.2: answers come in the order of the requests."""
+    """RFC 9112 9.3.2: responses are sent in the order of the requests."""
 
     def test_a_valid_request_is_answered_before_a_following_malformed_one(self, gateway, users):
         users.behave = sends(answer(b"made", status="201 Created"))
@@ -80,7 +80,7 @@ class TestOrder:
 
 
 class TestHalfClosed:
-    """A client that says that it sends no more still gets the answers that it waits for."""
+    """A client that half-closes still gets the pending responses."""
 
     @pytest.mark.parametrize("method", ["GET", "POST"])
     @pytest.mark.parametrize("version", ["1.0", "1.1"])
@@ -182,7 +182,7 @@ class TestHttp10:
 
 
 class TestThatDoNotRead:
-    """A connection ends some seconds after it was to be closed, whoever does not read."""
+    """A connection is closed some seconds after it should be, even if the client does not read."""
 
     @pytest.fixture
     def hurried(self, users, another_gateway):

@@ -1,4 +1,4 @@
-"""The merged documents: of services that answer, that differ, and that are away."""
+"""The merged documents: of available, differing and unavailable services."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""Whatever is sent, and however it is cut: each request is answered once, in order, and nobody sees another's."""
+"""Whatever is sent, in whatever fragments: each request gets one response, in order, and never another client's."""
 
 import random
 
@@ -166,7 +166,7 @@ def fed(framing, data, seed):
 
 
 class TestHeaderFields:
-    """No header of any value gives a 5xx, on any page."""
+    """No header value causes a 5xx on any page."""
 
     @given(
         st.sampled_from(

@@ -1,4 +1,4 @@
-"""Services that are away, slow or broken: what the client is told, and what it is not."""
+"""Unavailable, slow and broken services: what clients are told, and what they are not."""
 
 import asyncio
 import http.client

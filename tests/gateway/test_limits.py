@@ -1,4 +1,4 @@
-"""What a client may not send: too much, too slowly, or in two meanings at once."""
+"""Requests that are too large, too slow or ambiguous."""
 
 import asyncio
 import socket
@@ -217,7 +217,7 @@ class TestSmuggling:
 
 
 class TestUpgrades:
-    """RFC 9110 7.8: an offer may be ignored; then the request is one as if it had not been made."""
+    """RFC 9110 7.8: an offer may be ignored, and the request is processed as if it had not been made."""
 
     OFFERS = (
         ["Connection: Upgrade, HTTP2-Settings", "Upgrade: h2c", "HTTP2-Settings: AAMAAABk"],
@@ -253,7 +253,7 @@ class TestUpgrades:
 
 
 class TestServicesThatSmuggle:
-    """A service, or who speaks in its name, must not be able to answer another client's request."""
+    """A service, or an attacker in its name, must not be able to respond to another client's request."""
 
     @pytest.mark.parametrize(
         "surplus",

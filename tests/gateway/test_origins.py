@@ -1,4 +1,4 @@
-"""A page of a front-end that is named may read what the gateway itself answers; no other site's page may."""
+"""Pages of an allowed origin can read the gateway's own responses; pages of other sites cannot."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""What the gateway answers itself."""
+"""The gateway's own pages."""
 
 import re
 from html import unescape

@@ -1,4 +1,4 @@
-"""What passes through the gateway, what does not, and what it adds."""
+"""What the gateway forwards, removes and adds."""
 
 import asyncio
 import re

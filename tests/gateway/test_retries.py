@@ -1,4 +1,4 @@
-"""What is sent twice, and what never."""
+"""Which requests are retried, and which never."""
 
 import asyncio
 import uuid
@@ -23,7 +23,7 @@ def closes_once(users):
 
 
 class TestKeepAliveRace:
-    """A service closes an idle connection in the moment in which the gateway uses it."""
+    """A service closes an idle connection just as the gateway uses it."""
 
     @pytest.mark.parametrize("method", ["GET", "HEAD", "OPTIONS", "PUT", "DELETE", "POST"])
     def test_repeatable_requests_are_retried(self, gateway, users, method):

@@ -1,4 +1,4 @@
-"""Methods, Host, forwarding, the two ports, and what the log says of failures."""
+"""Methods, Host, forwarding, the two ports, and the log of failures."""
 
 import json
 import signal

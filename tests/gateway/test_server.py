@@ -1,4 +1,4 @@
-"""The process: how it starts, ends and logs."""
+"""The process: start, shutdown and logs."""
 
 import asyncio
 import signal
@@ -64,7 +64,7 @@ class TestShutdown:
 
 
 class TestPatience:
-    """With the server that is in a hurry, what takes ten seconds otherwise takes a fraction of one."""
+    """With shorter limits, so that ten seconds become a fraction of a second."""
 
     HURRIED = """
 import settings, django

@@ -1,4 +1,4 @@
-"""Clients that do not read their answers: the service is done with them at once, and everybody else does not notice."""
+"""Clients that do not read their responses: the service is released immediately, and other clients do not notice."""
 
 import contextlib
 import os

@@ -1,4 +1,4 @@
-"""Two hundred clients that stop within their bodies: the service, its probes and everybody else do not notice."""
+"""Two hundred clients that stall within their bodies: the service, its probes and other clients do not notice."""
 
 import contextlib
 import json

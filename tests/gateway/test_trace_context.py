@@ -1,4 +1,4 @@
-"""W3C Trace Context: what of a client's trace is taken over. The cases are those of the W3C's own test suite, and some more."""
+"""W3C Trace Context: what is accepted of a client's trace. The cases include those of the W3C's test suite."""
 
 import re
 

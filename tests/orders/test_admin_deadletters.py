@@ -1,4 +1,4 @@
-"""Dead letters and parked rows in the admin of orders: seen, redriven, retried and discarded, by those who may."""
+"""Dead letters and parked rows in the admin of orders: viewed, redriven, retried and discarded, with permission."""
 
 import time
 import uuid
@@ -177,7 +177,7 @@ def test_nothing_is_decided_before_it_is_confirmed(topic, ids, action):
 
 
 class TestWhoMay:
-    """Staff only, and each button for those who have its permission."""
+    """Staff only, and each action only with its permission."""
 
     def test_users_with_view_permission_have_no_actions(self, ids):
         client = login("view_deadletter")

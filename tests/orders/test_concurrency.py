@@ -1,4 +1,4 @@
-"""Use cases of orders side by side, with the check on that says who publishes without a lock (OUTBOX_CHECK_KEYS)."""
+"""Concurrent use cases of orders, with the check for publishing without a lock (OUTBOX_CHECK_KEYS)."""
 
 import random
 import uuid

@@ -1,4 +1,4 @@
-"""What orders reads of others' events, and what it takes for poison."""
+"""The events that orders consumes, and those that it rejects."""
 
 import uuid
 

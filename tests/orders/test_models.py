@@ -1,4 +1,4 @@
-"""An order's transitions, and what the database itself refuses."""
+"""The transitions of an order, and the constraints of the database."""
 
 import uuid
 from decimal import Decimal

@@ -1,4 +1,4 @@
-"""Properties of money, from the body of a request to the event, the database and back."""
+"""Properties of money, from the body of a request to the event, to the database and back."""
 
 import json
 from decimal import Decimal

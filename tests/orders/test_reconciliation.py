@@ -1,4 +1,4 @@
-"""Reconciliation: whatever was lost, wherever, is found, explained, and repaired as the same event; what is well is not found."""
+"""Reconciliation: lost events are found, explained and repaired with the same id, and nothing else is reported."""
 
 import io
 import uuid
@@ -101,7 +101,7 @@ def event_of(order: Order) -> OutboxEvent:
 
 
 class TestUnpaidOrders:
-    """An order that is pending for too long."""
+    """An order that has been pending for too long."""
 
     def the(self, order: Order) -> Finding:
         [finding] = find()
@@ -218,7 +218,7 @@ class TestUnpaidOrders:
 
 
 class TestMissingWelcomeOrders:
-    """A user of whom an event says that they joined, and who has no welcome order."""
+    """A user with an event but without a welcome order."""
 
     def the(self, user_id: str) -> Finding:
         [finding] = find()

@@ -1,4 +1,4 @@
-"""Which names a service can have, and what follows from one."""
+"""Which names a service can have, and the names derived from them."""
 
 import pytest
 

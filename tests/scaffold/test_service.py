@@ -1,4 +1,4 @@
-"""`make service`, as a person runs it: in a clone, once with a database and once without, and then the whole system with both."""
+"""`make service` in a clone, with and without a database, and then the whole system with both services."""
 
 import os
 import subprocess

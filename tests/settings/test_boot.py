@@ -1,4 +1,4 @@
-"""Each service boots alone, in a fresh process, with its own variables and nothing else."""
+"""Each service boots alone, in a new process, with only its own variables."""
 
 import json
 

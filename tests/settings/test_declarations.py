@@ -1,4 +1,4 @@
-"""What a service declares, and what is derived from it."""
+"""The declarations of services, and what is derived from them."""
 
 import shutil
 

@@ -1,4 +1,4 @@
-"""The environment is read strictly: everything wrong is named at once, no value is ever shown."""
+"""The environment is read strictly: all errors are reported at once, and no value is shown."""
 
 import os
 import re

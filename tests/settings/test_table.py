@@ -1,4 +1,4 @@
-"""docs/settings.md and the code say the same."""
+"""docs/settings.md matches the code."""
 
 import ast
 import re

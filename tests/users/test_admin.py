@@ -1,4 +1,4 @@
-"""Users in the admin: the same use cases."""
+"""Users in the admin, through the same use cases."""
 
 import uuid
 

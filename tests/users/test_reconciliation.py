@@ -1,4 +1,4 @@
-"""Reconciliation of users: a user of whom the topic knows nothing is found, and published as the same event."""
+"""Reconciliation of users: a user without an event on the topic is found, and the event republished with the same id."""
 
 import uuid
 from datetime import UTC, datetime, timedelta

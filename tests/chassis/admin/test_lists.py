@@ -1,4 +1,4 @@
-"""A list of a large table costs no more than one of a small one."""
+"""A list of a large table costs no more than one of a small table."""
 
 import pytest
 from django.contrib.auth.models import User as Person

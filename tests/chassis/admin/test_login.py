@@ -1,4 +1,4 @@
-"""Passwords cannot be guessed in a row, neither an account's nor from one address."""
+"""Passwords cannot be guessed by repeated attempts, neither for one account nor from one address."""
 
 from concurrent.futures import ThreadPoolExecutor
 

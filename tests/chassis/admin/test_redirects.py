@@ -1,4 +1,4 @@
-"""No parameter of the admin leads to another site, and none makes a page fail: the redirects of both admins, in process."""
+"""No parameter of the admin redirects to another site or makes a page fail."""
 
 from urllib.parse import quote, urlencode
 

@@ -1,4 +1,4 @@
-"""No query and no id makes a page of the admin fail: both services, every list, a real process and a real login."""
+"""No query and no id makes a page of the admin fail: every list of both services, with a real process and login."""
 
 import http.client
 import re

@@ -1,4 +1,4 @@
-"""The consumer's bookkeeping: order per key, who waits, and how far offsets may go."""
+"""The backlog of the consumer: order per key, waiting events, and committable offsets."""
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -223,7 +223,7 @@ def test_every_record_once_and_in_the_order_of_its_key(keys, fates, limit):
 
 
 class TestStopped:
-    """A stopped topic: probes only, one after the other, in the order of each key."""
+    """A stopped topic: only probes, one after the other, in the order of each key."""
 
     def test_serves_only_probes(self):
         backlog = Backlog()

@@ -1,4 +1,4 @@
-"""The consumer on a real broker and a real database: once each, in order, and nothing stands still for a bad event."""
+"""The consumer with a real broker and database: each event once, in order, and no failing event stops others."""
 
 import os
 import threading
@@ -82,7 +82,7 @@ def test_an_event_that_fails_costs_no_new_connection(scene):
 
 
 class TestPoison:
-    """One bad event among good ones."""
+    """One poison event among valid ones."""
 
     def test_is_found_in_a_batch_retried_and_dead_lettered_while_others_proceed(self, scene):
         def react(scene, received):
@@ -186,7 +186,7 @@ def test_a_replay_changes_nothing(scene):
 
 
 class TestDependency:
-    """A dead dependency is waited for; it is nobody's fault and costs no event a try."""
+    """An unavailable dependency is waited for and counts no attempts."""
 
     def test_an_unavailable_database_dead_letters_nothing(self, scene, settings, monkeypatch):
         settings.RETRY_ATTEMPTS = 1
@@ -232,7 +232,7 @@ class TestDependency:
 
 
 class TestBounds:
-    """What waits behind a failing event is bounded: then its partition stands, and no other."""
+    """The events that wait behind a failing one are limited: beyond that its partition is paused, and no other."""
 
     def test_pauses_the_partition_and_resumes_it(self, scene, settings):
         settings.CONSUMER_HELD_EVENTS = 50
@@ -354,7 +354,7 @@ def test_a_session_timeout_that_the_broker_rejects_stops_it(scene, settings):
 
 
 class TestSlowStatements:
-    """A statement that PostgreSQL ended for its time: who is to blame shows in whether others get through."""
+    """A statement cancelled by statement_timeout: whether other events succeed shows the cause."""
 
     @staticmethod
     def sleep() -> None:

@@ -1,4 +1,4 @@
-"""Failures in the real consumer: whatever one event's handler raises, or however long it takes, the others get through."""
+"""Failures in the real consumer: whatever the handler of one event raises, and however long it takes, others are processed."""
 
 import threading
 import time

@@ -1,4 +1,4 @@
-"""What the guard remembers in the metadata of committed offsets, and what it makes of it; on a real broker."""
+"""The metadata of committed offsets in which the guard records crashes, on a real broker."""
 
 import uuid
 
@@ -16,7 +16,7 @@ from tests.chassis.support.records import record
 
 
 class TestMemory:
-    """Text of at most 4,096 bytes, which anybody may have written."""
+    """Text of at most 4,096 bytes, which anything may have written."""
 
     @given(
         st.one_of(

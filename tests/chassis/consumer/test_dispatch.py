@@ -1,4 +1,4 @@
-"""The time limit of a handler; it needs the main thread, in which tests and workers run."""
+"""The time limit of handlers, which requires the main thread, in which tests and workers run."""
 
 import signal
 import time

@@ -1,4 +1,4 @@
-"""The inbox knows an event by its source, its id and its topic; and two consumers with the same events never deadlock."""
+"""The inbox identifies events by source, id and topic, and two consumers with the same events never deadlock."""
 
 import random
 import threading
@@ -145,7 +145,7 @@ KEY = "SELECT conname FROM pg_constraint WHERE conrelid = 'inbox'::regclass AND 
 
 
 class TestKey:
-    """The old key goes when no consumer of the version before has written for an hour."""
+    """The old key is dropped when no consumer of the previous version has written for an hour."""
 
     @pytest.fixture
     def before(self):

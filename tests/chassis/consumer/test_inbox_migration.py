@@ -1,4 +1,4 @@
-"""Migration 0008 on a filled table, while consumers of the version before work on it: nobody waits, nothing is forgotten."""
+"""Migration 0008 on a filled table while consumers of the previous version run: none is blocked, and no id is lost."""
 
 import json
 import os

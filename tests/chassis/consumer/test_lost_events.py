@@ -1,4 +1,4 @@
-"""Events that retention deleted before the group handled them, on a real broker: never quietly."""
+"""Events that retention deleted before the group processed them are always reported, on a real broker."""
 
 import zlib
 

@@ -1,4 +1,4 @@
-"""A topic that a consumer needs is missing: `/health/ready` says which, and says so no more once it is there."""
+"""A missing topic of a consumer is named by `/health/ready` until it exists."""
 
 import uuid
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Handlers that end, leave or replace the transaction of their batch: nothing of the batch happens, and others can be handled next."""
+"""Handlers that end, leave or replace the transaction of their batch: the batch has no effect, and later ones succeed."""
 
 import contextlib
 import itertools

@@ -1,4 +1,4 @@
-"""Which partitions are paused: bounds of the process, whatever the partitions hold."""
+"""Which partitions are paused: the limits apply to the process, regardless of the partitions."""
 
 from hypothesis import given
 from hypothesis import strategies as st

@@ -1,4 +1,4 @@
-"""Replay: a group is set back while nobody is in it, and what comes again changes nothing, inbox or not."""
+"""Replay: a group without members is reset, and replayed events change nothing, with or without an inbox."""
 
 import uuid
 from datetime import UTC, datetime, timedelta
@@ -37,7 +37,7 @@ class TestParse:
 
 
 class TestRewind:
-    """On a topic of two partitions, of which one holds ten records and one none."""
+    """On a topic of two partitions, one with ten records and one empty."""
 
     @pytest.fixture
     def topic(self) -> str:

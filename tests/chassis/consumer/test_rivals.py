@@ -1,4 +1,4 @@
-"""Two processes with one CONSUMER_ID: the one whose place was taken notices, and says what an operator must do."""
+"""Two processes with one CONSUMER_ID: the fenced one notices, and states what the operator must do."""
 
 import contextlib
 
@@ -30,7 +30,7 @@ def rival(scene, slot: str):
 
 
 class TestItsPlaceTaken:
-    """A client that was fenced delivers nothing any more: polling it for ever would be a consumer that looks alive."""
+    """A fenced client delivers nothing more; polling it forever would look like a live consumer."""
 
     def test_while_idle(self, scene, settings):
         settings.CONSUMER_ID = "one"

@@ -1,4 +1,4 @@
-"""Handlers that return although their transaction cannot be committed: their events fail, and none is lost without a word."""
+"""Handlers that return although their transaction cannot be committed: their events fail, and none is lost silently."""
 
 import contextlib
 import itertools

@@ -1,4 +1,4 @@
-"""A topic that is deleted and made again under running consumers: nothing of the new one is skipped."""
+"""A topic is deleted and recreated under running consumers: no record of the new topic is skipped."""
 
 import json
 import uuid

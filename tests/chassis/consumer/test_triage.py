@@ -1,4 +1,4 @@
-"""The judgement of failures on a simulated clock: whatever is raised, wherever, nobody else waits long, and nobody is wronged."""
+"""Triage on a simulated clock: whatever fails, other events do not wait long, and no event is dead-lettered wrongly."""
 
 import pytest
 from confluent_kafka import KafkaError, KafkaException
@@ -170,7 +170,7 @@ def test_after_enough_successes_the_limit_is_reset():
 
 
 class TestStopTheLine:
-    """A handler that is broken for everybody."""
+    """A handler that fails for all events."""
 
     @given(
         kinds=st.lists(st.sampled_from([*RAISED, "hangs"]), min_size=1, max_size=3),

@@ -1,4 +1,4 @@
-"""`manage.py deadletters`: what it prints, what it refuses, and that looking changes nothing."""
+"""`manage.py deadletters`: its output and errors, and that reading changes nothing."""
 
 import json
 from io import StringIO

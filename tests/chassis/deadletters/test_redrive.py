@@ -1,4 +1,4 @@
-"""Deciding about dead letters on a real broker: each exactly once, whatever happens in between."""
+"""Redriving and discarding on a real broker: each dead letter exactly once, whatever happens in between."""
 
 import json
 import os
@@ -177,7 +177,7 @@ def test_reports_why_nothing_was_written(scene, monkeypatch):
 
 
 class TestWanted:
-    """Every filter, and several at once."""
+    """Every filter, and combinations."""
 
     @pytest.fixture
     def ids(self, scene) -> list[str]:
@@ -230,7 +230,7 @@ class TestWanted:
 
 
 class TestExactlyOnce:
-    """Killed, doubled, overtaken."""
+    """Killed, run twice, and overtaken."""
 
     def test_killed_repeatedly(self, scene):
         """200 letters; a process that redrives them is killed -9 in the middle, three times."""

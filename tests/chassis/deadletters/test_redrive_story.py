@@ -1,4 +1,4 @@
-"""From a death to the effect after all: the consumer, the relay, a handler that was repaired, and a redrive between them."""
+"""From a dead letter to its effect: consumer, relay, a repaired handler, and a redrive."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""How an event travels: what is written is what is read, and what cannot be read says why."""
+"""Events on the wire: a sealed event can be unsealed, and an unreadable record states why."""
 
 import json
 from datetime import UTC, datetime

@@ -1,4 +1,4 @@
-"""Which function handles an event: one for each topic in a service, whatever other services do."""
+"""The registry of handlers: one per topic and service."""
 
 from types import ModuleType
 

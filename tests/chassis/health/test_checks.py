@@ -1,4 +1,4 @@
-"""The checks against a real PostgreSQL and a real Kafka: working, frozen, killed."""
+"""The checks against a real PostgreSQL and a real Kafka: working, suspended, killed."""
 
 import time
 from collections.abc import Iterator

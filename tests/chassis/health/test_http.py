@@ -1,4 +1,4 @@
-"""Health over HTTP: a web process' pages, and a worker's own port."""
+"""Health over HTTP: the pages of web processes and the port of workers."""
 
 import concurrent.futures
 import http.client

@@ -1,4 +1,4 @@
-"""Asking all parts at once: states, statuses, deadlines, and what is never said."""
+"""Probing all parts concurrently: states, statuses, deadlines, and what is never revealed."""
 
 import dataclasses
 import json

@@ -1,4 +1,4 @@
-"""A web process whose threads are all busy answers its probes, on a port of their own."""
+"""A web process whose threads are all busy responds to probes on a separate port."""
 
 import http.client
 import os

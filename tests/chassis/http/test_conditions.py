@@ -1,4 +1,4 @@
-"""Conditional requests, by RFC 9110, 13: what is read twice, and what two write at once."""
+"""Conditional requests (RFC 9110, 13): repeated reads and concurrent writes."""
 
 import json
 import threading

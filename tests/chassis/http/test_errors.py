@@ -1,4 +1,4 @@
-"""Every error is a problem, with the request id in it."""
+"""Every error is a problem document with the request id."""
 
 import io
 

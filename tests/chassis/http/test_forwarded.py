@@ -1,4 +1,4 @@
-"""Behind a proxy: links as the client sees them, and nothing that a client could do with it."""
+"""Behind a proxy: links as the client sees them, which clients cannot manipulate."""
 
 import pytest
 from django.contrib.auth.models import User

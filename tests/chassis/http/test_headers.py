@@ -1,4 +1,4 @@
-"""No header of any value is a 5xx, and what is refused is a problem with the request id: at services and at the gateway's pages."""
+"""No header value causes a 5xx, and errors are problems with the request id: at services and at the gateway's pages."""
 
 import gzip
 import http.client

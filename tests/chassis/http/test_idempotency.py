@@ -1,4 +1,4 @@
-"""One POST happens once: sent again, sent twice at once, sent again after a crash."""
+"""A POST takes effect once: repeated, concurrent, and repeated after a crash."""
 
 import json
 import threading

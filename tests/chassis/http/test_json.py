@@ -1,4 +1,4 @@
-"""JSON with money in it."""
+"""JSON with amounts of money."""
 
 import math
 from datetime import UTC, datetime

@@ -1,4 +1,4 @@
-"""Accept, as RFC 9110 has it: qualities, precedence by specificity, and errors that are problems whatever was wanted."""
+"""Accept (RFC 9110): quality, precedence by specificity, and errors that are problems regardless of it."""
 
 import time
 

@@ -1,4 +1,4 @@
-"""Pages of other sites change nothing, unless they are named."""
+"""Pages of other sites change nothing, unless their origin is allowed."""
 
 import pytest
 from rest_framework.test import APIClient

@@ -1,4 +1,4 @@
-"""Cursors over real rows, many of them of the same instant."""
+"""Cursors over real rows, many of them with the same timestamp."""
 
 import uuid
 from datetime import UTC, datetime, timedelta

@@ -1,4 +1,4 @@
-"""The OpenAPI documents: what they say, and that it is true."""
+"""The OpenAPI documents: their content, and that it is correct."""
 
 import subprocess
 import sys

@@ -1,4 +1,4 @@
-"""Bodies and targets as they come over real connections."""
+"""Bodies and targets over real connections."""
 
 import http.client
 import json

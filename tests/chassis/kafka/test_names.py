@@ -1,4 +1,4 @@
-"""What things are called at the broker: by KAFKA_PREFIX, service and slot, so that nobody meets whom he should not."""
+"""Names at the broker: KAFKA_PREFIX, service and slot keep them apart."""
 
 import uuid
 from datetime import UTC, datetime

@@ -1,4 +1,4 @@
-"""Headers whose names are not UTF-8, on a real broker: read once more by librdkafka itself."""
+"""Headers whose names are not UTF-8, on a real broker, compared with librdkafka itself."""
 
 import pytest
 from confluent_kafka import Consumer, TopicPartition

@@ -1,4 +1,4 @@
-"""Every size at which something changes: a record that its topic takes has a dead letter, byte for byte, in both kinds of service."""
+"""All size limits: a record that its topic accepts can be dead-lettered unchanged, in both kinds of service."""
 
 import contextlib
 import os
@@ -141,7 +141,7 @@ def too_narrow(place, settings) -> tuple[str, str]:
 
 
 class TestDiagnosticsGoBeforeBytes:
-    """Where a letter does not fit with its error and traceback, it is written without."""
+    """If a dead letter does not fit with its error and traceback, it is written without them."""
 
     @pytest.fixture(autouse=True)
     def _wordy(self, monkeypatch):

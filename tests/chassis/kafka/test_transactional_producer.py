@@ -1,4 +1,4 @@
-"""The transactional producer on a real broker: all or nothing, and one of a name at a time."""
+"""The transactional producer on a real broker: all or nothing, and one per transactional id at a time."""
 
 import uuid
 

@@ -1,4 +1,4 @@
-"""The transactional consumer: what it reads, publishes and commits happens together, also when it dies in between."""
+"""The transactional consumer reads, publishes and commits atomically, even if it is killed in between."""
 
 import uuid
 from typing import Any

@@ -1,4 +1,4 @@
-"""Logging is tested on what a process writes to its standard error."""
+"""Logging, tested on the standard error of a process."""
 
 import json
 

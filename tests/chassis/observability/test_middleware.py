@@ -1,4 +1,4 @@
-"""CorrelationMiddleware: in a process of its own, and asynchronous as under the gateway's ASGI server."""
+"""CorrelationMiddleware: in a separate process, and asynchronous as under the gateway's ASGI server."""
 
 import asyncio
 import json

@@ -1,4 +1,4 @@
-"""Whatever is sent to a service, wherever it stands in the request, is in no line of its log and in no span: a real process."""
+"""Data in any part of a request is in no log line and no span of a real process."""
 
 import json
 import sys

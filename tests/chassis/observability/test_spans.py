@@ -1,4 +1,4 @@
-"""Nothing personal in a span, wherever it stands in it."""
+"""No part of a span contains personal data."""
 
 import json
 

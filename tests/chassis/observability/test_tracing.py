@@ -1,4 +1,4 @@
-"""Tracing, on the spans themselves: from the console exporter, and as a collector gets them."""
+"""Tracing, tested on the spans of the console exporter and of a collector."""
 
 import http.server
 import os

@@ -1,4 +1,4 @@
-"""The relay's floor hides no row that is or will be committed, and makes a search cost the same whatever was sent before."""
+"""The relay's floor hides no row that is or will be committed, and makes the cost of a search independent of sent rows."""
 
 import json
 import threading
@@ -298,7 +298,7 @@ SELECT gen_random_uuid(), 't', n::text, '[]', 'r' FROM generate_series(1, %s) AS
 
 
 class TestUnderAnOldSnapshot:
-    """Sent rows that no vacuum may remove: what is asked again and again touches as many pages as in a small table."""
+    """Sent rows that vacuum cannot remove: repeated queries read as many pages as in a small table."""
 
     PAGES = 60
 

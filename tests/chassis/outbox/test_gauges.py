@@ -1,4 +1,4 @@
-"""What waits in the outbox is measured beside the relay: also while that waits for a broker."""
+"""The gauges of the outbox, also while the relay waits for a broker."""
 
 import pytest
 from django.db import OperationalError, connections

@@ -1,4 +1,4 @@
-"""Order per key needs a locked aggregate: in development and tests, who has none is told."""
+"""Order per key requires a locked aggregate: in development and tests, missing locks are reported."""
 
 import threading
 import uuid

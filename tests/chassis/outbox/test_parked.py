@@ -1,4 +1,4 @@
-"""Parked outbox rows: tried again, or discarded, by a person, and by the relay as if nothing had been."""
+"""Parked outbox rows are retried or discarded by an operator, and then treated normally by the relay."""
 
 from io import StringIO
 from typing import ClassVar

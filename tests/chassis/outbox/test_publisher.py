@@ -92,7 +92,7 @@ def test_headers_are_restored_byte_for_byte(value):
 
 
 class TestManyAtOnce:
-    """`publish_all` takes events from a generator as it writes them."""
+    """`publish_all` consumes a generator of events while writing them."""
 
     def test_few_of_them_are_in_memory_and_the_database_is_usable_meanwhile(self, settings):
         settings.OUTBOX_BATCH_BYTES = 1_000

@@ -1,4 +1,4 @@
-"""The relay on a real broker: everything once confirmed, in order, by one relay at a time, and nothing for a dead row's sake."""
+"""The relay on a real broker: every row is acknowledged once, in order, by one relay at a time."""
 
 import uuid
 from contextlib import closing
@@ -159,7 +159,7 @@ def test_rows_that_commit_late_are_not_skipped(topic):
 
 
 class TestTooLarge:
-    """A row that the broker can never take is parked; what waits behind it is a setting."""
+    """A row that the broker can never accept is parked; a setting decides whether later rows of its key wait."""
 
     @pytest.fixture(autouse=True)
     def small(self, settings):

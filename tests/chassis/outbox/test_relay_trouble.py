@@ -1,4 +1,4 @@
-"""Rows that nobody here would write, and topics that take nothing: each waits, or is parked, alone."""
+"""Rows that this system never writes, and topics that accept nothing: each waits or is parked alone."""
 
 import json
 import random
@@ -86,7 +86,7 @@ class TestOddRows:
 
 
 class TestKeys:
-    """Any key that Kafka takes can be parked, and holds back its own rows only."""
+    """Any key that Kafka accepts can be parked, and blocks only its own rows."""
 
     KEYS = ("x" * 3_000, "größe" * 50_000, "".join(chr(0x4E00 + n % 5_000) for n in range(100_000)))
 
@@ -133,7 +133,7 @@ class TestKeys:
 
 
 class TestRefusedTogether:
-    """The broker refuses a batch for one record in it. Only that one is parked."""
+    """The broker rejects a batch because of one record. Only that one is parked."""
 
     @pytest.mark.parametrize("policy", ["wait", "pass"])
     def test_only_the_rejected_row_is_parked_and_order_is_kept(self, policy, settings):

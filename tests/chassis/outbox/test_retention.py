@@ -1,4 +1,4 @@
-"""Purge: what is old goes, and nothing else, in bounded batches that cost the same in a table of any size, unnoticed by writers."""
+"""Purge deletes only old rows, in limited batches whose cost is independent of table size, without blocking writers."""
 
 import json
 import os
@@ -225,7 +225,7 @@ class TestOutbox:
 
 
 class TestWriters:
-    """A writer that gives up rather than wait for any lock never gives up."""
+    """A writer that fails rather than wait for a lock never fails."""
 
     LOCK_TIMEOUT = "SET lock_timeout = '1ms'"
 

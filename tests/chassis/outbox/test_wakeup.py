@@ -1,4 +1,4 @@
-"""A relay that sleeps is woken by every commit that published; one that is awake costs publishers nothing."""
+"""A sleeping relay is woken by every commit that published; an awake one costs publishers nothing."""
 
 import re
 import threading
@@ -159,7 +159,7 @@ STEPS = st.lists(
 
 
 class TestNoWakeUpIsMissed:
-    """Whatever three publishers and a relay do in whatever order: who sleeps beside something to send was notified."""
+    """In any interleaving of three publishers and a relay: a relay that sleeps with rows to send was notified."""
 
     @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
     @given(STEPS)

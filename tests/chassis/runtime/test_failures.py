@@ -1,4 +1,4 @@
-"""Whose fault an error is, for errors that PostgreSQL really raises, as Django hands them on."""
+"""The classification of errors, for errors that PostgreSQL really raises, as Django passes them on."""
 
 import os
 import secrets

@@ -1,4 +1,4 @@
-"""A call that hangs ends the process; one that comes back, however often, does not."""
+"""A hanging call ends the process; calls that return do not, however many."""
 
 import subprocess
 import sys

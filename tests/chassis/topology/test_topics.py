@@ -1,4 +1,4 @@
-"""The command `topics` on a real broker: it makes what is missing, and says what is otherwise, and changes that on request."""
+"""The command `topics` on a real broker creates missing topics, reports differences, and applies them on request."""
 
 import io
 import uuid
