@@ -50,8 +50,9 @@ def _problem(module: str, names: list[str]) -> str:
     if not module:
         return "Which service?"
     package, _, name = module.partition(".")
-    # What else is in the package is no settings module: Django would run with its defaults, or with half of ours.
-    if package == "settings" and name not in names:
+    # Other modules of the package, and the services themselves, are not settings modules: with one of them, Django would
+    # run with its defaults or with only part of our settings.
+    if (package == "settings" and name not in names) or package in names:
         return f"{module} is not the settings module of a service."
     try:
         found = importlib.util.find_spec(module) is not None

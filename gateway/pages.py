@@ -42,6 +42,7 @@ class Pages:
     def __init__(self, django: Django, watch: Watch, log: AccessLog) -> None:
         self._loop = asyncio.get_running_loop()
         self._django = django
+        self._tasks: set[asyncio.Task[None]] = set()
         self._watch = watch
         self._log = log
 
@@ -57,7 +58,11 @@ class Pages:
             call.respond(status, [*fields, (b"x-request-id", call.request_id.encode())], b"")
             self._finish(call)
             return
-        call.task = self._loop.create_task(self._serve(call))
+        exchange = _Exchange(call)
+        call.on_interrupt = exchange.disconnected.set
+        task = self._loop.create_task(self._serve(call, exchange))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
 
     def fail(self, call: Call, error: Exception) -> None:
         """See Handler."""
@@ -77,21 +82,19 @@ class Pages:
         self._watch.remove(call)
         call.finish()
 
-    async def _serve(self, call: Call) -> None:
+    async def _serve(self, call: Call, exchange: "_Exchange") -> None:
+        """Let Django respond. An interrupted call is not cancelled: Django would leave its own tasks behind."""
+        error: Exception | None = None
         try:
-            exchange = _Exchange(call)
             await self._django(_scope(call), exchange.receive, exchange.send)
-        except asyncio.CancelledError:
-            if call.interruption is None:
-                raise
-            self.fail(call, call.interruption)
-        except Exception as error:  # noqa: BLE001  fail() logs it
-            self.fail(call, error)
+        except Exception as raised:  # noqa: BLE001  fail() logs it
+            error = raised
+        if exchange.disconnected.is_set():
+            return
+        if error is None and exchange.ended:
+            self._finish(call)
         else:
-            if exchange.ended:
-                self._finish(call)
-            else:
-                self.fail(call, call.interruption or RuntimeError("no response"))
+            self.fail(call, error or RuntimeError("no response"))
 
 
 class _Exchange:
@@ -99,19 +102,19 @@ class _Exchange:
 
     def __init__(self, call: Call) -> None:
         self._call = call
-        self._disconnected = asyncio.Event()
+        self.disconnected = asyncio.Event()
+        """Set when the client has disconnected or has got another response; Django then stops."""
         self._body_received = False
         self._status = 0
         self._fields: list[Header] = []
         self.ended = False
-        call.on_disconnect = self._disconnected.set
 
     async def receive(self) -> Message:
         """Return an empty body, then wait until the client disconnects."""
         if not self._body_received:
             self._body_received = True
             return {"type": "http.request", "body": b"", "more_body": False}
-        await self._disconnected.wait()
+        await self.disconnected.wait()
         return {"type": "http.disconnect"}
 
     async def send(self, message: Message) -> None:
@@ -126,7 +129,7 @@ class _Exchange:
                 # For static files; RFC 9110 15.5.6 requires it.
                 self._fields.append((b"allow", b"GET, HEAD"))
             return
-        if self.ended:
+        if self.ended or self.disconnected.is_set():
             return
         body, more = message.get("body", b""), message.get("more_body", False)
         call = self._call
@@ -139,6 +142,8 @@ class _Exchange:
         if body and call.method != "HEAD":
             # Pages are sent as fast as the client reads them, without buffering.
             await call.drain()
+            if self.disconnected.is_set():
+                return
             await call.write(body)
         if self.ended and call.method != "HEAD":
             await call.end()

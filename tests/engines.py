@@ -28,6 +28,9 @@ def _choose() -> Engines | None:
     return engines
 
 
+# The tests start some thousand processes: each would compile the project's modules again.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+
 ENGINES = _choose()
 
 

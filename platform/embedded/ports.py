@@ -3,6 +3,8 @@
 import fcntl
 import random
 import socket
+from collections import Counter
+from collections.abc import Mapping
 from typing import IO
 
 from embedded import cache
@@ -63,11 +65,25 @@ def listens(port: int) -> bool:
         return probe.connect_ex((HOST, port)) == 0
 
 
-def require_free(port: int, *, variable: str, purpose: str) -> int:
-    """Return the port if it is free. Raises PortTaken, which names the port and the variable that changes it."""
-    if not is_free(port):
-        raise PortTaken(
-            f"port {port}, required for {purpose}, is in use by another program."
-            f" Stop that program, or choose another port with {variable}, for example: {variable}={port + 10} make up"
-        )
-    return port
+def require_free(required: Mapping[str, tuple[str, int]]) -> None:
+    """Check that every port is free and required only once. `required` maps a purpose to a variable and its port.
+
+    Raises PortTaken, which names every port that is not, and a command that chooses free ones by their variables.
+    """
+    taken = {purpose: port for purpose, (_, port) in required.items() if not is_free(port)}
+    used = Counter(port for _, port in required.values())
+    shared = {purpose: port for purpose, (_, port) in required.items() if used[port] > 1 and purpose not in taken}
+    if not taken and not shared:
+        return
+    problems = [
+        *(f"port {port}, required for {purpose}, is in use by another program" for purpose, port in taken.items()),
+        *(
+            f"port {port}, required for {purpose}, is also required for another purpose"
+            for purpose, port in shared.items()
+        ),
+    ]
+    variables = [required[purpose][0] for purpose in (*taken, *shared)]
+    example = " ".join(f"{variable}={port}" for variable, port in zip(variables, free(len(variables)), strict=True))
+    raise PortTaken(
+        "\n  ".join(["", *problems]) + f"\nStop the other program, or choose other ports: {example} make up"
+    )

@@ -44,7 +44,7 @@ async def run() -> int:
         try:
             await local.start(_jobs())
             for service in WITH_DATABASE:
-                _admin_marker(service.name).touch()
+                admin_marker(service.name).touch()
             _write_dev_env(local, secret)
             _print_addresses(local, secret)
             await _keep_running(local, show)
@@ -59,23 +59,25 @@ async def run() -> int:
     return 0
 
 
-def port_of(variable: str, default: int, purpose: str) -> int:
-    """A fixed port, or that of its variable. Raises EmbeddedError for an invalid number, PortTaken for a port in use."""
+def port_of(variable: str, default: int) -> int:
+    """A fixed port, or that of its variable. Raises EmbeddedError for an invalid number."""
     text = os.environ.get(variable) or str(default)
     if not text.isdecimal() or not 0 < int(text) < 65536:
         raise EmbeddedError(f"{variable} must be a port number, not {text!r}")
-    return ports.require_free(int(text), variable=variable, purpose=purpose)
+    return int(text)
 
 
 def _local_system(secret: dict[str, str], show: Show) -> LocalSystem:
-    numbers = {
-        process.name: port_of(process.port_variable, process.default_port, process.name) for process in PROCESSES
-    }
-    postgres_port = port_of("POSTGRES_PORT", POSTGRES_PORT, "PostgreSQL")
-    kafka_port = port_of("KAFKA_PORT", KAFKA_PORT, "Kafka")
-    all_ports = [*numbers.values(), postgres_port, kafka_port]
-    if duplicates := {port for port in all_ports if all_ports.count(port) > 1}:
-        raise EmbeddedError(f"port {min(duplicates)} is used twice: each process and engine needs its own port")
+    numbers = {process.name: port_of(process.port_variable, process.default_port) for process in PROCESSES}
+    postgres_port = port_of("POSTGRES_PORT", POSTGRES_PORT)
+    kafka_port = port_of("KAFKA_PORT", KAFKA_PORT)
+    ports.require_free(
+        {
+            **{process.name: (process.port_variable, numbers[process.name]) for process in PROCESSES},
+            "PostgreSQL": ("POSTGRES_PORT", postgres_port),
+            "Kafka": ("KAFKA_PORT", kafka_port),
+        }
+    )
     passwords = {role: secret[role] for role in ROLES}
     return LocalSystem(
         Engines(
@@ -130,13 +132,14 @@ def _jobs() -> tuple[Job, ...]:
     """The system's jobs, which also create an admin login in each database that has none yet."""
     return tuple(
         replace(job, commands=(*job.commands, "createsuperuser --noinput"))
-        if job.service in ROLES and not _admin_marker(job.service).exists()
+        if job.service in ROLES and not admin_marker(job.service).exists()
         else job
         for job in JOBS
     )
 
 
-def _admin_marker(service: str) -> Path:
+def admin_marker(service: str) -> Path:
+    """The file whose existence says that the service's database in var/ exists and has an admin login."""
     # In the data folder, so that it is deleted with the data.
     return VAR / "postgres" / f"admin-of-{service}"
 

@@ -1,14 +1,18 @@
 """`python -m scaffold` writes a new service; `make service NAME=stock [ON=order.created] [DATABASE=no]` calls it."""
 
+import fcntl
 import os
 import signal
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 
 import django
 
 ROOT = Path(__file__).resolve().parent.parent.parent
+FAILED = 2
 INTERRUPTED = 130
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
@@ -27,6 +31,10 @@ docs/services.md explains each file. Next:
   make up
 """
 
+EARLIER = """\
+var/ contains the database of an earlier service of this name, whose tables may differ. Delete var/ to start over.
+"""
+
 
 def main() -> int:
     """Write the service that NAME, ON and DATABASE describe. Returns the exit status; unless it is 0, nothing was written."""
@@ -35,15 +43,30 @@ def main() -> int:
     from scaffold.errors import ScaffoldError
 
     try:
-        _prepare()
-        _write()
+        with _one_at_a_time():
+            _prepare()
+            _write()
     except ScaffoldError as error:
         print(error, file=sys.stderr)
-        return 2
+        return FAILED
+    except OSError as error:
+        print(f"{error}; nothing was written", file=sys.stderr)
+        return FAILED
     except KeyboardInterrupt:
         print("\nstopped; nothing was written", file=sys.stderr)
         return INTERRUPTED
     return 0
+
+
+@contextmanager
+def _one_at_a_time() -> Iterator[None]:
+    """Lock the repository: two concurrent commands would choose the same port, and each would undo the other's files."""
+    root = os.open(ROOT, os.O_RDONLY)
+    try:
+        fcntl.flock(root, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(root)
 
 
 def _prepare() -> None:
@@ -72,6 +95,8 @@ def _write() -> None:
         generated.write(plan.name, journal, ROOT)
     files_changed = "\n  ".join(map(str, journal.changed()))
     print(SUMMARY.format(name=plan.name, topic=plan.on.topic, thing=plan.thing, generated=files_changed))
+    if plan.has_database and (ROOT / "var" / "postgres" / f"admin-of-{plan.name}").exists():  # `make up` leaves this
+        print(EARLIER)
 
 
 if __name__ == "__main__":

@@ -8,9 +8,10 @@ from pathlib import Path
 from scaffold.errors import ScaffoldError
 from scaffold.writing import Journal
 from services import discover
+from services.generated import WITH_LISTS_OR_BLOCKS
 
-PLACES = (".dockerignore", "deploy", "docker", "docs", "pyproject.toml")
-"""The files and folders that contain them."""
+PLACES = (*WITH_LISTS_OR_BLOCKS, "deploy/kubernetes", "docs/events", "docs/settings.md")
+"""The files and folders that contain them, and no others: `docker/secrets/` may be unreadable, other files open in an editor."""
 
 
 def write(name: str, journal: Journal, root: Path) -> None:

@@ -11,7 +11,7 @@ from django.apps import apps
 from scaffold import topics
 from scaffold.errors import ScaffoldError
 from services import Service
-from services.declaration import NAME
+from services.declaration import FOLDERS, NAME, SKIPPED, YAML
 
 PATHS = frozenset({"admin", "api", "asyncapi", "docs", "health", "metrics", "schema", "static"})
 """The first path segments that every service, or the gateway, uses."""
@@ -47,7 +47,7 @@ def check(name: str, known: tuple[Service, ...], root: Path) -> None:
 
 def _objection(name: str, known: tuple[Service, ...], root: Path) -> str:
     if not NAME.fullmatch(name):
-        return "a name consists of 2 to 30 lower-case letters and digits, the first not a digit"
+        return "a name consists of 2 to 30 characters of a-z and 0-9, the first one not a digit"
     return (
         _in_python(name)
         or _in_repository(name, known, root)
@@ -77,7 +77,10 @@ def _in_repository(name: str, known: tuple[Service, ...], root: Path) -> str:
         f"the database {singular(name)}db exists": f"{singular(name)}db" in {service.database for service in known},
         f"every service, or the gateway, has the path /{name}": name in PATHS,
         f"`{name}` has another meaning in this repository": name in RESERVED,
+        "pytest or ruff skip a folder of this name": name in SKIPPED,
+        "YAML reads this word as a boolean or as null": name in YAML,
         **{f"{place} exists": (root / place).exists() for place in _places(name)},
+        f"{name}/ is not a folder of a service": name in FOLDERS,
     }
     if reason := next((reason for reason, is_so in taken.items() if is_so), ""):
         return reason

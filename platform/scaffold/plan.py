@@ -55,12 +55,17 @@ class Plan:
         """The name of the model class."""
         return self.thing.capitalize()
 
+    @property
+    def config(self) -> str:
+        """The name of the class in its `apps.py`."""
+        return f"{self.name.capitalize()}Config"
+
     def context(self) -> dict[str, Any]:
         """The template context, besides `app_name`."""
         return {
             "thing": self.thing,
             "model": self.model,
-            "config": f"{self.name.capitalize()}Config",
+            "config": self.config,
             "property": to_camel(f"{self.thing}_id"),
             "port": self.port,
             "database": f"{self.thing}db",

@@ -64,14 +64,16 @@ def _run(*command: str) -> None:
 
 
 def _check_class_names(plan: Plan) -> None:
-    """Raise ScaffoldError if the code of every service uses the model's name for something else, as with `Request`."""
+    """Raise ScaffoldError if the code of every service uses a class name for something else, as with `Request`."""
     other = replace(plan, name=UNUSED_NAME)
     with _files(other) as folder:
         used = {token for path in folder.rglob("*.py") for token in _names(path.read_text(encoding="utf-8"))}
-    if plan.model in used:
-        raise ScaffoldError(
-            f"NAME={plan.name}: its model class would be called {plan.model}, like a class that every service uses. Choose another name."
-        )
+    for name in (plan.model, plan.config):
+        if name in used:
+            raise ScaffoldError(
+                f"NAME={plan.name}: its class would be called {name}, like a class that every service uses."
+                " Choose another name."
+            )
 
 
 def _names(source: str) -> Iterator[str]:

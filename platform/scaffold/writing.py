@@ -1,7 +1,7 @@
 """Writes the files to the repository: all of them, or none if anything fails."""
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -38,29 +38,34 @@ class Journal:
             folder.mkdir()
 
     def watch(self, *places: str) -> None:
-        """Save the content of these files, and of those in these folders, before a command changes them."""
-        self._watched += [self._root / place for place in places]
-        self._before |= {path: path.read_bytes() for path in self._files()}
-
-    def _files(self) -> list[Path]:
-        found = [path for place in self._watched for path in (place, *place.rglob("*"))]
-        return sorted(path for path in found if path.is_file() and "__pycache__" not in path.parts)
+        """Save the content of these files, and of those in these folders, before a command changes them. Raises OSError."""
+        watched = [self._root / place for place in places]
+        # Watched only after all files are read: undo deletes every file in a watched place whose content is not saved.
+        self._before |= {path: path.read_bytes() for path in _files(watched)}
+        self._watched += watched
 
     def changed(self) -> list[Path]:
         """The files that are new or changed in the watched places, relative to the repository."""
-        return [path.relative_to(self._root) for path in self._files() if path.read_bytes() != self._before.get(path)]
+        files = _files(self._watched)
+        return [path.relative_to(self._root) for path in files if path.read_bytes() != self._before.get(path)]
 
     def undo(self) -> None:
         """Restore the repository. The created folders are deleted with the bytecode that Python cached in them."""
-        for path in self._files():
+        for path in _files(self._watched):
             if path not in self._before:
                 path.unlink()
-        for path in self.changed():
-            (self._root / path).write_bytes(self._before[self._root / path])
+        for path, content in self._before.items():
+            if not path.exists() or path.read_bytes() != content:
+                path.write_bytes(content)
         for path in self._added:
             path.unlink(missing_ok=True)
         for folder in reversed(self._folders):
             shutil.rmtree(folder, ignore_errors=True)
+
+
+def _files(places: Iterable[Path]) -> list[Path]:
+    found = {path for place in places for path in (place, *place.rglob("*"))}
+    return sorted(path for path in found if path.is_file() and "__pycache__" not in path.parts)
 
 
 @contextmanager

@@ -1,10 +1,11 @@
 """The declaration of a service in its `service.py`: everything about it that the rest of the repository derives from."""
 
+import inspect
 import re
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal, get_args, get_origin
 
 NAME = re.compile(r"[a-z][a-z0-9]{1,29}")
 """A name that is valid as a Python package, a database role, a host name and a Kubernetes label."""
@@ -24,6 +25,12 @@ MAINTENANCE = frozenset({"postgres", "template0", "template1"})
 FOLDERS = frozenset({"bench", "chaos", "deploy", "docker", "docs", "platform", "settings", "tests", "var"})
 """The top-level folders that are not services."""
 
+SKIPPED = frozenset({"build", "dist", "venv"})
+"""Folders that pytest or ruff skip: the tests of such a service would never run."""
+
+YAML = frozenset({"false", "no", "null", "off", "on", "true", "yes"})
+"""Words that are not strings in compose and in Kubernetes manifests unless they are quoted."""
+
 PACKAGES = frozenset({"chassis", "embedded", "scaffold", "services"})
 """The packages in `platform/`."""
 
@@ -40,8 +47,12 @@ PORTS = range(1024, 65536 - max(PORT_OFFSETS.values()))
 """The ports that a service may have."""
 
 
-class BadDeclaration(ValueError):
-    """The declaration of a service is invalid; the message names the service and states what to change."""
+class BadDeclaration(SystemExit):
+    """The declaration of a service is invalid; the message names the file and states what to change.
+
+    It ends the program, as invalid configuration does: nothing can run without the declarations, and a traceback would
+    hide the message.
+    """
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,6 +69,9 @@ class Process:
 
     def problems(self) -> Iterator[str]:
         """The invalid values."""
+        if problems := list(_wrong_types(self)):
+            yield from problems
+            return
         if min(self.replicas, self.cpu, self.memory) < 1:
             yield "replicas, cpu and memory must be 1 or more"
         if self.memory_limit < self.memory:
@@ -80,6 +94,12 @@ class Setting:
 
     def problems(self) -> Iterator[str]:
         """The invalid values."""
+        if problems := list(_wrong_types(self, without=("type", "default"))):
+            yield from problems
+            return
+        if self.type not in (bool, int, float, str):
+            yield f"must have the type bool, int, float or str, not {self.type!r}"
+            return
         if not VARIABLE.fullmatch(self.name):
             yield "must have a name of capital letters, digits and underscores"
         if self.type in (bool, str) and (self.minimum, self.maximum) != (None, None):
@@ -125,31 +145,43 @@ class Service:
 
     def __post_init__(self) -> None:
         """Raises BadDeclaration."""
-        if not NAME.fullmatch(self.name):
-            self._reject("name", "must be 2 to 30 lower-case letters and digits, the first not a digit")
+        for problem in _wrong_types(self):
+            raise BadDeclaration(problem)
+        if "\n" in self.summary:
+            self._reject("summary", "must be one line")
+        self._check_name()
         if self.port not in PORTS:
             self._reject(
                 "port", f"must be between {PORTS.start} and {PORTS.stop - 1}: workers listen at port + 10 and port + 20"
             )
-        if self.name in sys.stdlib_module_names:
-            self._reject("name", "must not be the name of a module of Python's standard library")
-        if self.name in FOLDERS | PACKAGES:
-            self._reject("name", "must not be the name of another folder of this repository")
-        if self.name in ENGINES:
-            self._reject("name", "must not be the name of an engine")
         if self.route is not None and (not ROUTE.fullmatch(self.route) or self.route in PAGES):
             self._reject(
-                "route", "must be one segment of lower-case letters, digits and hyphens, and not a page of the gateway"
+                "route",
+                "must be at most 63 characters of a-z, 0-9 and -, start with a-z, and not be a page of the gateway",
             )
         if self.database is not None and (not DATABASE.fullmatch(self.database) or self.database in MAINTENANCE):
             self._reject(
                 "database",
-                "must be lower-case letters, digits and underscores, and not a database of PostgreSQL itself",
+                "must be at most 63 characters of a-z, 0-9 and _, start with a-z, and not be a database of PostgreSQL itself",
             )
         if self.relay and not self.database:
             self._reject("relay", "needs a database: it sends the events in the outbox")
         self._check_edge()
         self._check_parts()
+
+    def _check_name(self) -> None:
+        if not NAME.fullmatch(self.name):
+            self._reject("name", "must be 2 to 30 characters of a-z and 0-9, the first one not a digit")
+        if self.name in sys.stdlib_module_names:
+            self._reject("name", "must not be the name of a module of Python's standard library")
+        if self.name in FOLDERS | PACKAGES:
+            self._reject("name", "must not be the name of another folder of this repository")
+        if self.name in SKIPPED:
+            self._reject("name", "must not be the name of a folder that pytest or ruff skip")
+        if self.name in YAML:
+            self._reject("name", "must not be a word that YAML reads as a boolean or as null")
+        if self.name in ENGINES:
+            self._reject("name", "must not be the name of an engine")
 
     def _check_edge(self) -> None:
         for what in ("database", "route", "relay", "consumer"):
@@ -160,10 +192,10 @@ class Service:
         parts: dict[str, Process | Setting] = {f"process {kind}": one for kind, one in self.processes().items()}
         for what, part in [*parts.items(), *((f"setting {one.name}", one) for one in self.settings)]:
             for problem in part.problems():
-                raise BadDeclaration(f"{self.name}/service.py: {what} {problem}")
+                raise BadDeclaration(f"{what} {problem}")
 
     def _reject(self, what: str, why: str) -> None:
-        raise BadDeclaration(f"{self.name}/service.py: {what} {why}, not {getattr(self, what)!r}")
+        raise BadDeclaration(f"{what} {why}, not {getattr(self, what)!r}")
 
     @property
     def url_variable(self) -> str:
@@ -205,3 +237,20 @@ class Service:
     def port_of(self, kind: Kind) -> int:
         """Where a process of the kind listens in `make up`."""
         return self.port + PORT_OFFSETS[kind]
+
+
+def _wrong_types(declared: "Process | Setting | Service", without: tuple[str, ...] = ()) -> Iterator[str]:
+    """The fields whose value does not have the annotated type."""
+    for name, hint in inspect.get_annotations(type(declared)).items():
+        value = getattr(declared, name)
+        if name not in without and not _fits(value, hint):
+            wanted = inspect.formatannotation(hint).replace(f"{__name__}.", "")
+            yield f"{name} must be {wanted}, not {value!r}"
+
+
+def _fits(value: object, hint: Any) -> bool:
+    if get_origin(hint) is tuple:
+        return type(value) is tuple and all(_fits(part, get_args(hint)[0]) for part in value)
+    # Exact types: True is an int in Python, but not a port.
+    kinds = get_args(hint) or (hint,)
+    return type(value) in kinds or (float in kinds and type(value) is int)

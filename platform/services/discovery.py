@@ -1,16 +1,18 @@
 """The list of all services: each top-level folder with a `service.py`, except the folders that are not services."""
 
 import importlib.util
+import traceback
 from pathlib import Path
+from types import ModuleType
 
-from services.declaration import FOLDERS, BadDeclaration, Service
+from services.declaration import FOLDERS, BadDeclaration, Kind, Service
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 
 
 def discover(root: Path = ROOT) -> tuple[Service, ...]:
     """The services below `root`, ordered by port. Raises BadDeclaration, also if two of them conflict."""
-    services = sorted(map(_load, _declarations(root)), key=lambda service: service.port)
+    services = sorted((_load(path, root) for path in _declarations(root)), key=lambda service: service.port)
     for what in ("database", "route"):
         _require_unique(services, what)
     _require_own_ports(services)
@@ -28,19 +30,41 @@ def _declarations(root: Path) -> list[Path]:
     ]
 
 
-def _load(path: Path) -> Service:
+def _load(path: Path, root: Path) -> Service:
+    where = path.relative_to(root)
+    service = getattr(_run(path, where), "SERVICE", None)
+    if not isinstance(service, Service):
+        raise BadDeclaration(f"{where} must define SERVICE = Service(…)")
+    if service.name != path.parent.name:
+        raise BadDeclaration(
+            f"{where}: name must be the name of its folder, {path.parent.name!r}, not {service.name!r}"
+        )
+    return service
+
+
+def _run(path: Path, where: Path) -> ModuleType:
     # By path, not by name: declarations are read before Django is set up, which a package's __init__ may require.
     spec = importlib.util.spec_from_file_location(f"{path.parent.name}.service", path)
     if spec is None or spec.loader is None:
-        raise BadDeclaration(f"{path} cannot be read as a Python module")
+        raise BadDeclaration(f"{where} cannot be read as a Python module")
     module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    service = getattr(module, "SERVICE", None)
-    if not isinstance(service, Service):
-        raise BadDeclaration(f"{path} must define SERVICE = Service(…)")
-    if service.name != path.parent.name:
-        raise BadDeclaration(f"{path}: name must be the name of its folder, {path.parent.name!r}, not {service.name!r}")
-    return service
+    try:
+        spec.loader.exec_module(module)
+    except BadDeclaration as error:
+        raise BadDeclaration(f"{where}: {error}") from None
+    except Exception as error:
+        line = f", line {number}" if (number := _line(error, path)) else ""
+        text = error.msg if isinstance(error, SyntaxError) else error
+        raise BadDeclaration(f"{where}{line}: {type(error).__name__}: {text}") from error
+    return module
+
+
+def _line(error: Exception, path: Path) -> int | None:
+    """The line of the file that raised the error."""
+    if isinstance(error, SyntaxError):
+        return error.lineno
+    lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if Path(frame.filename) == path]
+    return lines[-1] if lines else None
 
 
 def _require_unique(services: list[Service], what: str) -> None:
@@ -50,20 +74,26 @@ def _require_unique(services: list[Service], what: str) -> None:
         if value is None:
             continue
         if value in seen:
-            raise BadDeclaration(f"{service.name}/service.py: {what} {value!r} is already used by {seen[value]}")
+            raise BadDeclaration(f"{_both(seen[value], service.name)} both have the {what} {value!r}")
         seen[value] = service.name
 
 
 def _require_own_ports(services: list[Service]) -> None:
-    seen: dict[int, str] = {}
+    seen: dict[int, tuple[str, Kind]] = {}
     for service in services:
         for kind in service.processes():
-            port, process = service.port_of(kind), f"{service.name} ({kind})"
+            port = service.port_of(kind)
             if port in seen:
+                other, its_kind = seen[port]
                 raise BadDeclaration(
-                    f"{service.name}/service.py: port {port} of {process} is already used by {seen[port]}"
+                    f"{_both(other, service.name)} both use port {port}:"
+                    f" for the {its_kind} process of {other} and for the {kind} process of {service.name}"
                 )
-            seen[port] = process
+            seen[port] = service.name, kind
+
+
+def _both(one: str, other: str) -> str:
+    return f"{one}/service.py and {other}/service.py"
 
 
 def _require_own_settings(services: list[Service]) -> None:

@@ -51,6 +51,6 @@ def test_commands(system):
     assert len(found) >= 8
     assert found["deadletters list"][0] == found["deadletters redrive"][0] == found["parked list"][0] == 0
     assert "CommandError: no dead letter of orders has the id 5f0c" in found["deadletters show"][1]
-    assert "CommandError: not parked, or not there: 42" in found["parked retry"][1]
+    assert "CommandError: not parked, or missing: 42" in found["parked retry"][1]
     status, said = found["consume --replay-from"]
     assert (status, "group" in said) == (1, True), said

@@ -6,7 +6,7 @@ import unicodedata
 import jsonschema_rs
 import pytest
 from django.core.exceptions import ValidationError as FormError
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from rest_framework.exceptions import ValidationError
 
@@ -60,6 +60,7 @@ def test_the_pattern_in_the_document_matches_the_validation():
         max_size=5,
     )
 )
+@example("Ada\x1f")  # which strip() removes, as if it were a space
 def test_the_api_and_the_admin_agree(text):
     assert taken(lambda: TextField(max_length=200).run_validation(text), ValidationError) == taken(
         lambda: by_form(text), FormError

@@ -1,3 +1,4 @@
+import re
 import socket
 import subprocess
 import sys
@@ -51,15 +52,33 @@ def test_a_port_with_a_server_is_taken(server) -> None:
     assert not ports.is_free(port)
 
 
-def test_a_taken_port_is_an_error_that_names_it_and_the_variable(server) -> None:
-    port = server.getsockname()[1]
+def test_taken_and_shared_ports_are_one_error_that_names_them_and_their_variables(server) -> None:
+    taken = server.getsockname()[1]
+    shared, free = ports.free(2)
 
-    with pytest.raises(PortTaken, match=rf"port {port}, required for the gateway.*GATEWAY_PORT="):
-        ports.require_free(port, variable="GATEWAY_PORT", purpose="the gateway")
+    with pytest.raises(PortTaken) as raised:
+        ports.require_free(
+            {
+                "the gateway": ("GATEWAY_PORT", taken),
+                "users": ("USERS_PORT", shared),
+                "orders": ("ORDERS_PORT", shared),
+                "Kafka": ("KAFKA_PORT", free),
+            }
+        )
+
+    message = str(raised.value)
+    assert f"port {taken}, required for the gateway, is in use by another program\n" in message
+    for purpose in ("users", "orders"):
+        assert f"port {shared}, required for {purpose}, is also required for another purpose\n" in message
+    assert "Kafka" not in message
+    proposed = re.search(r"GATEWAY_PORT=(\d+) USERS_PORT=(\d+) ORDERS_PORT=(\d+) make up$", message)
+    assert proposed
+    assert len({*map(int, proposed.groups()), taken, shared, free}) == 6
 
 
-def test_a_free_port_is_returned_unchanged() -> None:
-    (port,) = ports.free(1)
+def test_free_ports_are_accepted() -> None:
+    one, other = ports.free(2)
 
-    assert ports.require_free(port, variable="X", purpose="x") == port
-    assert not ports.listens(port)
+    ports.require_free({"users": ("USERS_PORT", one), "orders": ("ORDERS_PORT", other)})
+
+    assert not ports.listens(one)

@@ -146,14 +146,14 @@ class TestPorts:
         monkeypatch.delenv("GATEWAY_PORT", raising=False)
         (port,) = ports.free(1)
 
-        assert up.port_of("GATEWAY_PORT", port, "the gateway") == port
+        assert up.port_of("GATEWAY_PORT", port) == port
 
     @pytest.mark.parametrize("text", ["http", "0", "65536", "-1", "tcp://10.0.0.1:80"])
     def test_an_invalid_port_is_rejected(self, monkeypatch, text: str) -> None:
         monkeypatch.setenv("KAFKA_PORT", text)
 
         with pytest.raises(EmbeddedError, match="KAFKA_PORT must be a port number"):
-            up.port_of("KAFKA_PORT", 9092, "Kafka")
+            up.port_of("KAFKA_PORT", 9092)
 
     def test_a_taken_port_is_named_with_its_variable_and_nothing_starts(self, tmp_path) -> None:
         variables = free_ports()
@@ -163,7 +163,7 @@ class TestPorts:
         ):
             assert run.ended() == 1
             assert re.search(
-                rf"port {variables['ORDERS_PORT']}, required for orders, is in use.*ORDERS_PORT=", run.output
+                rf"(?s)port {variables['ORDERS_PORT']}, required for orders, is in use.*ORDERS_PORT=", run.output
             )
             assert not (run.clone / "var" / "postgres").exists()
 
@@ -172,7 +172,7 @@ class TestPorts:
             monkeypatch.setenv(name, value)
         monkeypatch.setenv("USERS_PORT", os.environ["ORDERS_PORT"])
 
-        with pytest.raises(EmbeddedError, match="is used twice"):
+        with pytest.raises(EmbeddedError, match="required for orders, is also required for another purpose"):
             up._local_system({}, lambda name, line: None)
 
 

@@ -52,7 +52,25 @@ PLACES = {
 }
 
 
+LEAVES = "leaves-at-once"
+"""In the target of a request whose client leaves between the start of the task that answers it and its first step."""
+
+
+def leave() -> None:
+    """Let clients leave there."""
+    sound = proxy.Proxy.start_task
+
+    def start_task(own: proxy.Proxy, call: Call, *others: Any) -> None:
+        sound(own, call, *others)
+        if LEAVES.encode() in _target(call):
+            call.client.abort()
+            call.disconnected()
+
+    proxy.Proxy.start_task = start_task  # type: ignore[method-assign]
+
+
 if __name__ == "__main__":
+    leave()
     for place, (owner, name, named) in PLACES.items():
         breaks(owner, name, place, named)
     client.HEAD_SECONDS = 0.5

@@ -1,6 +1,8 @@
 """The gateway's own pages."""
 
 import re
+import socket
+import struct
 from html import unescape
 
 import pytest
@@ -8,6 +10,7 @@ import pytest
 from tests.gateway.clients import request
 from tests.gateway.test_limits import is_problem
 from tests.gateway.upstreams import answer, hangs
+from tests.waiting import eventually
 
 
 class TestIndex:
@@ -123,3 +126,15 @@ class TestMetrics:
     def test_time_is_measured(self, gateway, users):
         gateway.ask("GET", "/api/users")
         assert gateway.metric("gateway_request_seconds_count", service="users") >= 1
+
+
+def test_a_client_that_leaves_is_no_error(gateway, users):
+    users.behave = hangs
+    with gateway.connect() as client:
+        client.send(request("GET", "/health/ready", "X-Request-Id: leaves"))
+        client.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        eventually(lambda: users.requests, within=60)
+    [line] = eventually(lambda: [line for line in gateway.log_lines() if line["request_id"] == "leaves"], within=60)
+    assert line["status"] == 499
+    assert gateway.ask("GET", "/health/live").status == 200
+    assert not [line for line in gateway.log_lines() if line["logger"] == "asyncio"]

@@ -36,17 +36,16 @@ def test_a_valid_name(name):
 @pytest.mark.parametrize(
     ("name", "why"),
     [
-        *(
-            (name, "2 to 30 lower-case letters and digits")
-            for name in ("a", "x" * 31, "Zstock", "my_stock", "my-stock")
-        ),
-        *((name, "2 to 30 lower-case letters and digits") for name in ("2stock", "stöck", "a b", "../x", "x\n", "a.b")),
+        *((name, "2 to 30 characters of a-z and 0-9") for name in ("a", "x" * 31, "Zstock", "my_stock", "my-stock")),
+        *((name, "2 to 30 characters of a-z and 0-9") for name in ("2stock", "stöck", "a b", "../x", "x\n", "a.b")),
         *((name, "a Python keyword") for name in ("class", "async", "match", "trues", "nones")),
         *((name, "standard library") for name in ("http", "platform", "queue", "json", "email")),
         *((name, "a Python built-in") for name in ("list", "filter", "exceptions")),
         *((name, "a service of this name exists") for name in ("orders", "gateway")),
         *((name, "every service, or the gateway, has the path") for name in ("health", "admin", "metrics", "static")),
         *((name, "has another meaning") for name in ("kafka", "postgres", "worker", "default")),
+        *((name, "pytest or ruff skip") for name in ("build", "dist")),
+        *((name, "YAML reads") for name in ("yes", "no", "off")),
         *((name, f"{name} exists") for name in ("settings", "tests", "bench", "deploy")),
         *(("gunicorn", "settings/gunicorn.py exists"), ("acceptance", "tests/acceptance exists")),
         *(("waiting", "tests/waiting.py exists"), ("kustomization", "deploy/kubernetes/kustomization.yaml exists")),
@@ -65,7 +64,12 @@ def test_a_bad_name_is_explained(name, why):
     assert str(raised.value).startswith(f"NAME={name}: ")
 
 
-@pytest.mark.parametrize("name", ["request", "received", "events", "clients"])
+def test_a_folder_of_the_repository_that_does_not_exist_yet(tmp_path):
+    with pytest.raises(ScaffoldError, match="var/ is not a folder of a service"):
+        names.check("var", (), tmp_path)
+
+
+@pytest.mark.parametrize("name", ["request", "received", "events", "clients", "app"])
 def test_a_name_of_a_class_that_every_service_uses(name):
     with pytest.raises(ScaffoldError, match="like a class that every service uses"), rendered(plan(NAME=name), ROOT):
         pass

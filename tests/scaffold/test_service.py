@@ -1,12 +1,16 @@
 """`make service` in a clone, with and without a database, and then the whole system with both services."""
 
 import os
+import shutil
 import subprocess
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
+from embedded import up
+from services.discovery import ROOT
 from tests.embedded.copies import copy
 from tests.engines import OWNER
 
@@ -81,10 +85,17 @@ def clean(tmp_path_factory) -> Clone:
 
 @pytest.fixture(scope="module")
 def clone(clean: Clone) -> Clone:
-    """The same, with one of each kind."""
-    for variables in ({"NAME": "zstock"}, {"NAME": "zaudits", "ON": "order.created", "DATABASE": "no"}):
-        said = succeeded(clean.service(**variables))
-        assert f"{variables['NAME']} consumes order.created" in said
+    """The same, with one service of each kind, written by two concurrent commands."""
+    requested = ({"NAME": "zstock"}, {"NAME": "zaudits", "ON": "order.created", "DATABASE": "no"})
+    earlier = clean.root / up.admin_marker("zstock").relative_to(ROOT)
+    earlier.parent.mkdir(parents=True)
+    earlier.touch()
+    with ThreadPoolExecutor() as pool:
+        results = pool.map(lambda variables: clean.service(**variables), requested)
+        for variables, done in zip(requested, results, strict=True):
+            assert f"{variables['NAME']} consumes order.created" in succeeded(done)
+            assert ("database of an earlier service" in done.stdout) == (variables["NAME"] == "zstock")
+    shutil.rmtree(clean.root / "var")
     return clean
 
 
@@ -101,6 +112,34 @@ def test_an_invalid_request_prints_one_message_and_writes_nothing(clean, variabl
     assert "Traceback" not in done.stderr
     assert len([line for line in done.stderr.splitlines() if not line.startswith("make")]) == 1
     assert clean.status() == before
+
+
+def test_a_bad_declaration_is_one_message(clean):
+    path = clean.root / "users" / "service.py"
+    good = path.read_text()
+    path.write_text(good.replace("port=8001", 'port="8001"'))
+
+    started = (("manage.py", "check"), ("-m", "services"), ("-m", "scaffold"), ("-m", "embedded", "demo"))
+    done = [clean.run(PYTHON, *arguments, PYTHONPATH="platform", NAME="zstock") for arguments in started]
+
+    path.write_text(good)
+    for one in done:
+        assert one.returncode != 0
+        assert "users/service.py: port must be int, not '8001'" in one.stderr
+        assert len(one.stderr.splitlines()) == 1
+
+
+def test_what_cannot_be_written_is_one_message(clean):
+    (clean.root / "zstock").symlink_to("nothing")
+    before = clean.status()
+
+    done = clean.service(NAME="zstock")
+
+    assert done.returncode != 0
+    assert "zstock'; nothing was written" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert clean.status() == before
+    (clean.root / "zstock").unlink()
 
 
 def test_only_its_own_files_and_generated_ones(clone):

@@ -1,5 +1,7 @@
 """All files of a service are written, or none is."""
 
+from pathlib import Path
+
 import pytest
 
 from scaffold.errors import ScaffoldError
@@ -36,6 +38,13 @@ def generate(root, journal) -> None:
     put(root, {"docs/page.md": "new", "docs/more/page.md": "more", "later/file": "file"})
 
 
+class Unreadable(type(Path())):
+    """A path below which no file can be read, even by root."""
+
+    def read_bytes(self) -> bytes:
+        raise PermissionError(self)
+
+
 def test_everything_is_present(root, new):
     with all_or_nothing(root) as journal:
         journal.add(new)
@@ -68,6 +77,33 @@ def test_a_failure_leaves_nothing_behind(root, new, error):
     assert sorted(path.name for path in root.iterdir() if any(path.iterdir())) == ["docs", "tests"]
     assert not (root / "stock").exists()
     assert not (root / "tests" / "stock").exists()
+
+
+def test_a_file_that_cannot_be_read_leaves_all_others_as_they_were(root, new):
+    def write() -> None:
+        with all_or_nothing(Unreadable(root)) as journal:
+            journal.add(new)
+            journal.watch("docs")
+
+    before = tree(root)
+    with pytest.raises(PermissionError):
+        write()
+
+    assert tree(root) == before
+
+
+def test_a_file_that_a_command_deleted_is_restored(root):
+    def write() -> None:
+        with all_or_nothing(root) as journal:
+            journal.watch("docs")
+            (root / "docs/page.md").unlink()
+            raise ScaffoldError
+
+    before = tree(root)
+    with pytest.raises(ScaffoldError):
+        write()
+
+    assert tree(root) == before
 
 
 def test_no_existing_file_is_replaced(root, new):

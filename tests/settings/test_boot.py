@@ -79,7 +79,10 @@ class TestRefusal:
         [
             ("", "Which service?"),
             *((f"settings.{name}", "is not the settings module of a service") for name in ("base", "test", "nobody")),
-            *((name, "is not the settings module of a service") for name in ("settings", "settings.environment.base")),
+            *(
+                (name, "is not the settings module of a service")
+                for name in ("settings", "settings.environment.base", "users", "users.models")
+            ),
             *((name, "There is no settings module") for name in ("elsewhere", "else.where", ".users")),
         ],
     )

@@ -172,19 +172,38 @@ def test_a_service_without_database_and_events():
     [
         ({"name": "Stock"}, "name must be 2 to 30"),
         ({"name": "stock_keeping"}, "name must be 2 to 30"),
+        ({"name": 5}, "name must be str, not 5"),
+        ({"summary": None}, "summary must be str, not None"),
+        ({"summary": "two\nlines"}, "summary must be one line"),
+        *(({"port": port}, "port must be int") for port in ("8004", True, 8004.0)),
+        *(({"relay": relay}, r"relay must be Process \| None, not ") for relay in (True, "yes", limit())),
+        ({"web": None}, "web must be Process, not None"),
+        ({"web": Process(memory="192")}, "process web memory must be int, not '192'"),
+        *(
+            ({"settings": some}, r"settings must be tuple\[Setting, ...\], not ")
+            for some in (limit(), [limit()], ("A",))
+        ),
+        ({"settings": (limit(minimum="1"),)}, r"setting LIMIT minimum must be float \| None, not '1'"),
+        ({"settings": (limit(type="int"),)}, "setting LIMIT must have the type bool, int, float or str, not 'int'"),
+        ({"edge": "no"}, "edge must be bool, not 'no'"),
         ({"port": 80}, "port must be between"),
         ({"port": 65530}, "port must be between"),
         ({"relay": RELAY}, "relay needs a database"),
         ({"name": "http"}, "name must not be the name of a module of Python's standard library"),
         ({"name": "postgres"}, "name must not be the name of an engine"),
+        *(
+            ({"name": name}, "name must not be the name of a folder that pytest or ruff skip")
+            for name in ("build", "dist")
+        ),
+        *(({"name": name}, "name must not be a word that YAML reads as") for name in ("yes", "no", "off")),
         ({"name": "tests"}, "name must not be the name of another folder"),
         ({"name": "chassis"}, "name must not be the name of another folder"),
-        ({"route": ""}, "route must be one segment"),
-        ({"route": "a/b"}, "route must be one segment"),
-        ({"route": "Stock"}, "route must be one segment"),
-        ({"route": "docs"}, "route must be one segment .* not a page of the gateway"),
-        ({"database": "stock-db"}, "database must be lower-case letters"),
-        ({"database": "template1"}, "database must be lower-case letters"),
+        ({"route": ""}, "route must be at most 63 characters"),
+        ({"route": "a/b"}, "route must be at most 63 characters"),
+        ({"route": "Stock"}, "route must be at most 63 characters"),
+        ({"route": "docs"}, "route must be at most 63 .* not be a page of the gateway"),
+        ({"database": "stock-db"}, "database must be at most 63 characters"),
+        ({"database": "template1"}, "database must be at most 63 characters"),
         ({"edge": True}, "consumer must be omitted if `edge` is set"),
         ({"web": Process(replicas=0)}, "process web replicas, cpu and memory must be 1 or more"),
         ({"consumer": Process(memory=500)}, "process consume memory_limit must be at least memory, which is 500"),
@@ -209,10 +228,22 @@ def test_invalid_declarations_are_rejected(changes, says):
 @pytest.mark.parametrize(
     ("text", "says"),
     [
-        (STOCK.replace("8004", "8002"), r"port 8002 of stock \(web\) is already used by orders \(web\)"),
-        (STOCK.replace("8004", "8011"), r"port 8011 of stock \(web\) is already used by users \(relay\)"),
-        (STOCK.replace("stockdb", "orderdb"), "database 'orderdb' is already used by orders"),
-        (STOCK.replace('route="stock"', 'route="users"'), "route 'users' is already used by users"),
+        (
+            STOCK.replace("8004", "8002"),
+            "orders/service.py and stock/service.py both use port 8002: for the web process of orders and for the web",
+        ),
+        (
+            STOCK.replace("8004", "8011"),
+            "both use port 8011: for the relay process of users and for the web process of stock",
+        ),
+        (
+            STOCK.replace("stockdb", "orderdb"),
+            "orders/service.py and stock/service.py both have the database 'orderdb'",
+        ),
+        (
+            STOCK.replace('route="stock"', 'route="users"'),
+            "users/service.py and stock/service.py both have the route 'users'",
+        ),
         (STOCK.replace('name="stock"', 'name="stocks"'), "name must be the name of its folder, 'stock', not 'stocks'"),
         (STOCK.replace("STOCK_LIMIT", "PAYMENT_SUCCESS_RATE"), "PAYMENT_SUCCESS_RATE is already used by payments"),
         (STOCK.replace("STOCK_LIMIT", "ORDERS_DATABASE_URL"), "ORDERS_DATABASE_URL is already used by orders"),
@@ -220,7 +251,15 @@ def test_invalid_declarations_are_rejected(changes, says):
             (ROOT / "gateway/service.py").read_text().replace("gateway", "stock").replace("8000", "8004"),
             "edge is already set in gateway",
         ),
-        ("", r"must define SERVICE = Service\(…\)"),
+        ("", r"^stock/service.py must define SERVICE = Service\(…\)"),
+        (STOCK.replace("port=8004", 'port="8004"'), "^stock/service.py: port must be int, not '8004'"),
+        (STOCK.replace("port=8004,", ""), "^stock/service.py, line 5: TypeError: .*missing .* 'port'"),
+        (
+            STOCK.replace("port=", "ports="),
+            "^stock/service.py, line 5: TypeError: .*unexpected keyword argument 'ports'",
+        ),
+        (STOCK.replace("8004,", "8004"), "^stock/service.py, line 8: SyntaxError: "),
+        (STOCK.replace("RELAY,", "BELAY,"), "^stock/service.py, line 11: NameError: name 'BELAY' is not defined"),
     ],
 )
 def test_conflicting_declarations_are_rejected(root, text, says):

@@ -1,4 +1,7 @@
-"""What happens after a failure: wait, split the batch, set the event aside, retry it, dead-letter it, or stop its topic."""
+"""What happens after a failure: wait, split the batch, set the event aside, retry it, dead-letter it, or stop its topic.
+
+Whether the event (poison) or a dependency caused an error is decided in `chassis/runtime/failures.py`.
+"""
 
 import time
 from collections.abc import Callable, Sequence

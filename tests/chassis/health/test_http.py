@@ -111,5 +111,5 @@ class TestWorkerServer:
 
     def test_a_port_that_is_taken_is_named(self, server, settings):
         settings.WORKER_PORT = server.port
-        with pytest.raises(worker_server.PortTaken, match=f"WORKER_PORT {server.port} "):
+        with pytest.raises(worker_server.PortTaken, match=f"WORKER_PORT {server.port}: "):
             worker_server.start([])
