@@ -1,4 +1,4 @@
-"""An event whose handler ends the process: found by where the process was, dead-lettered, and all others are handled once."""
+"""An event whose handler crashes the process is found and dead-lettered, and all others are processed once."""
 
 import uuid
 
@@ -22,7 +22,7 @@ def supervise(system, name: str, ends: list[int], *, fault: str = "handlers-cras
         system.spawn(name, fault=fault, **changes)
 
 
-def test_a_record_that_ends_orders_is_dead_lettered_and_all_others_are_handled(system, topics):
+def test_a_record_that_crashes_orders_is_dead_lettered_and_the_others_are_processed(system, topics):
     """Before and behind it on its partition, and on others; also where another event is being retried in front of it."""
     users, culprit, ends = new_ids(60), f"crashes-orders-{uuid.uuid4()}", []
     system.end(["orders-consume"])
@@ -51,7 +51,7 @@ def test_a_record_that_ends_orders_is_dead_lettered_and_all_others_are_handled(s
     assert system["orders-consume"].alive
 
 
-def test_a_handler_that_catches_its_time_limit_is_ended_with_its_process(system, topics):
+def test_a_handler_that_catches_its_timeout_ends_with_its_process(system, topics):
     """Nothing else ends it; what then happens is what happens after a crash."""
     users, culprit, ends = new_ids(20), f"catches-{uuid.uuid4()}", []
     system.end(["orders-consume"])
@@ -74,7 +74,7 @@ def test_a_handler_that_catches_its_time_limit_is_ended_with_its_process(system,
     assert set(ends) == {1}
 
 
-def test_a_record_that_ends_payments_is_dead_lettered_and_all_others_are_paid_once(system, topics):
+def test_a_record_that_crashes_payments_is_dead_lettered_and_the_others_are_paid_once(system, topics):
     """Where there is no database, and offsets are part of Kafka transactions."""
     users, culprit, ends = new_ids(40), f"crashes-payments-{uuid.uuid4()}", []
     system.end(["payments-consume"])
@@ -98,7 +98,7 @@ def test_a_record_that_ends_payments_is_dead_lettered_and_all_others_are_paid_on
     assert len(ends) <= 2 + 2 * TRIES
 
 
-def test_killed_again_and_again_nothing_is_dead_lettered(system, topics):
+def test_killed_repeatedly_nothing_is_dead_lettered(system, topics):
     """Kills that are nobody's fault, while an event of another key is being retried and holds the group's place."""
     unknown = str(uuid.uuid4())
     payment = b'{"paymentId": "%s", "orderId": "%s", "status": "completed"}' % (unknown.encode(), unknown.encode())

@@ -1,4 +1,4 @@
-"""Whatever a process depends on fails, in one way after the other: it waits, says so once, costs no event, and goes on by itself."""
+"""Each dependency fails in several ways: processes wait, log it once, lose no event, and resume by themselves."""
 
 import resource
 import time
@@ -156,7 +156,7 @@ def assert_unavailable(answer) -> None:
 
 
 class TestDatabase:
-    """Of orders: users go on being served, and their welcome orders wait."""
+    """The database of orders fails: users is still served, and welcome orders wait."""
 
     def ended(self, trial: Trial, *statements: str) -> None:
         """Say this to the server, and end the sessions that the service has."""
@@ -224,9 +224,9 @@ class TestDatabase:
 
 
 class TestNames:
-    """The addresses are names, as they are in production, and nobody knows them any more."""
+    """Addresses are host names, as in production, and cannot be resolved."""
 
-    def test_that_nobody_knows(self, trial, tmp_path):
+    def test_unknown(self, trial, tmp_path):
         names, known = Names(tmp_path), ("database.test", "broker.test")
         if refusal := names.unavailable_because():
             pytest.skip(f"no process here may have names of its own: {refusal}")
@@ -254,9 +254,9 @@ class TestNames:
 
 
 class TestBroker:
-    """Writes go on all the time."""
+    """Writes succeed all the time."""
 
-    def test_unreachable_for_one_client_only(self, trial):
+    def test_unreachable_for_one_client(self, trial):
         link = trial.engines.links["orders>kafka"]
         with trial.of(link.cut, link.heal, {"orders-relay": "broker", "orders-consume": "broker"}):
             assert trial.system.client.post("/api/orders", json=ORDER).status_code == 201

@@ -1,4 +1,4 @@
-"""A consumer that alone has lost its database leaves its group to the others; when all have lost it, all return with it."""
+"""A single consumer that loses its database leaves its group to the others; if all lose it, all return with it."""
 
 import time
 

@@ -1,4 +1,4 @@
-"""Large events, as many as there may be: a consumer stays below the memory that its manifest allows."""
+"""With many large events, a consumer stays below the memory limit of its manifest."""
 
 import re
 import uuid

@@ -1,4 +1,4 @@
-"""An engine goes away and comes back: what was accepted arrives, nothing is dead-lettered, no process dies."""
+"""An engine fails and recovers: accepted writes take effect, nothing is dead-lettered, no process exits."""
 
 import pytest
 
@@ -40,7 +40,7 @@ def test_kafka_stopped_during_posts(system, topics, visitors, kafka):
         )
 
 
-def test_postgres_away_for_a_while(system, topics, postgres):
+def test_postgres_unavailable_for_a_while(system, topics, postgres):
     pids = {member.name: member.pid for member in system.members.values()}
     users = new_ids(60)
     for user_id in users[:20]:

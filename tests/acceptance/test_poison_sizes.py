@@ -1,4 +1,4 @@
-"""Events that are too large, for their topic or for their dead-letter topic: nothing is dropped, and no other key waits."""
+"""Events that are too large for their topic or their dead-letter topic: nothing is dropped, and no other key waits."""
 
 import uuid
 from collections.abc import Iterator
@@ -36,7 +36,7 @@ def largest_record(system, topic: str, size: int) -> Iterator[None]:
         alter(LIMIT + (131_072 if topic.endswith(".dlq") else 65_536))
 
 
-def test_a_record_that_somebody_else_made_too_large(system, topics):
+def test_a_record_that_another_producer_made_too_large(system, topics):
     users, key = new_ids(10), str(uuid.uuid4()).encode()
     _, _, value, headers = wire(user_created(key.decode()))
     value = value.replace(b"Ada", b"A" * 1_064_500)
@@ -65,7 +65,7 @@ def test_a_record_that_somebody_else_made_too_large(system, topics):
     assert (why["reason"], why["attempts"]) == ("unreadable", "1")
 
 
-def test_what_is_too_large_to_be_published_is_parked_and_only_its_key_waits(system, topics):
+def test_an_oversized_event_is_parked_and_only_its_key_waits(system, topics):
     users, key = new_ids(10), str(uuid.uuid4())
     insert = (
         "INSERT INTO outbox (event_id, topic, key, payload, headers, request_id)"
@@ -93,7 +93,7 @@ def test_what_is_too_large_to_be_published_is_parked_and_only_its_key_waits(syst
     check(system, topics, users)
 
 
-def test_payments_waits_for_a_dead_letter_topic_that_refuses_and_goes_on_by_itself(system, topics):
+def test_payments_waits_for_a_dead_letter_topic_that_rejects_and_resumes_by_itself(system, topics):
     users = new_ids(10)
     with largest_record(system, "order.created.payments.dlq", 200):
         keys = [str(uuid.uuid4()).encode() for _ in range(2)]
@@ -120,7 +120,7 @@ def test_payments_waits_for_a_dead_letter_topic_that_refuses_and_goes_on_by_itse
     assert len(worker.logged("waiting for the dead-letter topic")) == 1
 
 
-def test_orders_parks_a_letter_that_its_dead_letter_topic_refuses(system, topics):
+def test_orders_parks_a_dead_letter_that_its_topic_rejects(system, topics):
     """It is safe in the outbox; what only a person can change, a person has to say that he did."""
     users = new_ids(10)
     with largest_record(system, "user.created.orders.dlq", 200):

@@ -1,4 +1,4 @@
-"""The memory of a real relay that has much to send stays under the limit that its manifest gives it."""
+"""A relay with much to send stays below the memory limit of its manifest."""
 
 import os
 import re

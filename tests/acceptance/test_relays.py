@@ -1,4 +1,4 @@
-"""Two relays and one key: a thousand events arrive in order, though the relay that sends them is killed half-way."""
+"""Two relays and one key: a thousand events arrive in order although the active relay is killed."""
 
 import threading
 import time

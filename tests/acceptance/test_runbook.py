@@ -1,4 +1,4 @@
-"""What an operator copies from the runbook, in a running system. `tests/docs/test_commands.py` looks at every command."""
+"""Commands of the runbook in a running system. `tests/docs/test_commands.py` checks every command."""
 
 import re
 import shlex

@@ -1,7 +1,7 @@
-"""SIGTERM to each kind of process, whatever it is doing: it ends in time, by itself, and nothing is lost.
+"""SIGTERM to each kind of process, whatever it is doing: it exits in time, by itself, and nothing is lost.
 
-Its exit status is 0 once it has a handler, which is the first thing that it makes. Before that, while Python itself starts and, in
-a web process, gunicorn is loaded, the signal does what the kernel does by default: the process ends at once (-15, or 143 in a shell).
+The exit status is 0 once the signal handler is set, which a process does first. Before that, while Python starts and, in a
+web process, gunicorn is loaded, the signal terminates the process immediately (-15, or 143 in a shell).
 """
 
 import os
@@ -39,7 +39,7 @@ def test_while_they_work(system, topics):
     check(system, topics, users)
 
 
-def test_while_idle_the_group_is_left_at_once(system, topics):
+def test_an_idle_consumer_leaves_the_group_immediately(system, topics):
     """Nobody waits for a session to end, which here would take five minutes."""
     consumers = ["orders-consume", "orders-consume-1"]
     system.start(*consumers, CONSUMER_SESSION_TIMEOUT_SECONDS="300")
@@ -51,7 +51,7 @@ def test_while_idle_the_group_is_left_at_once(system, topics):
     eventually(lambda: system["orders-consume-1"].metric("events_consumer_assigned_partitions") == 12)
 
 
-def test_after_a_handler_of_events_took_the_signal_away(system, topics):
+def test_after_a_handler_replaced_the_signal_handler(system, topics):
     """As a library may that it uses: the process takes it back, says so, and ends as ever."""
     names = ["orders-consume", "payments-consume"]
     members = [member for name in names for member in system.start(name, fault="handlers-take-signals")]

@@ -1,4 +1,4 @@
-"""What may happen while a topic is stopped, as key after key fails: a person redrives, and retention deletes."""
+"""Events while a topic is stopped key by key: an operator redrives, and retention deletes records."""
 
 import uuid
 

@@ -1,4 +1,4 @@
-"""What a line of text may hold, by Unicode's categories: every character, and the pattern that the API's document has for it."""
+"""The characters that text may contain, by Unicode category, and the pattern in the API's document."""
 
 import re
 import unicodedata
@@ -32,7 +32,7 @@ def is_recent(character):
     )
 
 
-def test_every_character_is_decided_about_by_its_category():
+def test_every_character_is_classified_by_its_category():
     for character in EVERY:
         category = unicodedata.category(character)
         shows = (category.startswith(SHOWS) or is_recent(character)) and character not in BLANK
@@ -41,7 +41,7 @@ def test_every_character_is_decided_about_by_its_category():
         assert is_visible(f" \u0301{character}\u200d") == shows, hex(ord(character))
 
 
-def test_the_pattern_in_the_document_is_the_same_rule():
+def test_the_pattern_in_the_document_matches_the_validation():
     document = jsonschema_rs.Draft202012Validator({"type": "string", "pattern": PATTERN})
     allowed = [one for one in EVERY if first_refused(one) is None]
     assert document.is_valid("".join(allowed))

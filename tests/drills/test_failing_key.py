@@ -1,4 +1,4 @@
-"""One key fails, in a real consumer: what the others notice of it, and what it costs in memory to let all of its events wait."""
+"""One key fails in a real consumer: the effect on other keys, and the memory for its waiting events."""
 
 import contextlib
 import threading
@@ -134,7 +134,7 @@ def memory(pid: int, what: str) -> int:
 
 
 @pytest.mark.parametrize("flood", [IN_NUMBER, IN_BYTES], ids=["in number", "in bytes"])
-def test_all_wait_behind_a_failing_one(system, topics, fault, load, figures, flood):
+def test_all_wait_for_a_failing_one(system, topics, fault, load, figures, flood):
     """Memory of the consumer with many events behind a failing one. Limit: 160 MiB more, and all handled in order."""
     system.end(["orders-relay"])
     consumer, *_ = system.start("orders-consume", **OFTEN, **flood.bounds)

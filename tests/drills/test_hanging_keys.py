@@ -1,4 +1,4 @@
-"""Three keys of a thousand hang at the default time limit, in a real consumer: how long all others stand still."""
+"""Three of a thousand keys hang at the default time limit in a real consumer: how long all others stop."""
 
 import uuid
 from itertools import pairwise

@@ -1,4 +1,4 @@
-"""Every process of two of each kind is ended and started again, one after the other, under load: no client notices."""
+"""Two replicas of each process are restarted one after the other under load: clients do not notice."""
 
 import pytest
 

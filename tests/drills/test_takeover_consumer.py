@@ -1,4 +1,4 @@
-"""A consumer killed -9 under load: how long its partitions stand still, until it or another one goes on with them."""
+"""A consumer is killed -9 under load: how long its partitions stop until it or another one resumes."""
 
 import pytest
 
@@ -20,7 +20,7 @@ def busy(system, topics) -> None:
         all_resumed_after(system, topics, topic, now())
 
 
-def test_consumer_started_again(system, topics, load, figures, limit):
+def test_consumer_restarted(system, topics, load, figures, limit):
     """Consumer killed -9 and restarted under its CONSUMER_ID, with another one beside it. Limit: 1 s once it is up."""
     joined(system, "orders-consume-1")
     busy(system, topics)

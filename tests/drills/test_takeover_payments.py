@@ -1,4 +1,4 @@
-"""Payments killed -9 inside its Kafka transaction: how long a reader of committed records waits, and orders for payment."""
+"""Payments is killed -9 inside its Kafka transaction: how long `read_committed` readers and orders wait."""
 
 import pytest
 
@@ -17,7 +17,7 @@ def first_of(torn: OpenTransaction) -> dict[int, int]:
     return first
 
 
-def test_payments_started_again(system, topics, raw, figures, limit):
+def test_payments_restarted(system, topics, raw, figures, limit):
     """Payments killed -9 inside its transaction and restarted under its CONSUMER_ID. Limit: 1 s once it is up."""
     torn = freeze_inside_transaction(system, topics, raw)
     system["payments-consume"].kill9()

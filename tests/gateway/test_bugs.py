@@ -1,4 +1,4 @@
-"""A bug in the gateway ends one connection: it stops neither the process nor its clock, and leaves nothing open."""
+"""A bug in the gateway ends one connection: it stops neither the process nor its timers, and leaks nothing."""
 
 import pytest
 

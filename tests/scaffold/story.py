@@ -57,7 +57,7 @@ def entries_of(system, order: dict) -> list[dict]:
     return system.client.get("/api/zstock", params={"orderId": order["id"]}).json()["results"]
 
 
-def test_an_order_reaches_both_once_though_they_are_killed(system, topics, commits):
+def test_an_order_reaches_both_services_once_though_they_are_killed(system, topics, commits):
     """zstock is killed between its commit and the commit of its offset, zaudits before it starts processing."""
     commits.execute(f"SELECT pg_advisory_lock({LOCK})")
     os.kill(system["zaudits-consume"].pid, signal.SIGSTOP)
@@ -103,7 +103,7 @@ def test_its_api_is_at_the_gateway_and_in_the_documents(system):
     assert {"zstock.created", "zaudit.created"} <= set(channels)
 
 
-def test_who_asks_for_their_health_metrics_and_admin(system):
+def test_health_metrics_and_admin(system):
     gateway = system["gateway"].readiness()
     assert gateway[0] == 200
     assert {"zstock", "zaudits"} <= set(gateway[1]["parts"])

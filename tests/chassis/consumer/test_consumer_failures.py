@@ -1,4 +1,4 @@
-"""Failures in the real consumer: whatever one event's handler raises, or however long it takes, the others get through."""
+"""Failures in the real consumer: whatever the handler of one event raises, and however long it takes, others are processed."""
 
 import threading
 import time
@@ -53,7 +53,7 @@ FAILURES = {
 
 
 @pytest.mark.parametrize("kind", FAILURES)
-def test_whatever_one_event_raises_others_get_through(scene, kind):
+def test_whatever_one_event_raises_others_are_processed(scene, kind):
     """None of the others waits until the last attempt. How long they wait at most is measured by `make drills`."""
     sent = set(range(50))
     done: dict[int, float] = {}

@@ -1,4 +1,4 @@
-"""The judgement of failures on a simulated clock: whatever is raised, wherever, nobody else waits long, and nobody is wronged."""
+"""Triage on a simulated clock: whatever fails, other events do not wait long, and no event is dead-lettered wrongly."""
 
 import pytest
 from confluent_kafka import KafkaError, KafkaException
@@ -52,7 +52,7 @@ def service(settings):
 )
 @example(kinds=["55P03"], places=list(range(9)), batch=500, trickle=False)
 @settings(max_examples=25, deadline=None)
-def test_whatever_a_handler_raises_others_wait_two_seconds_at_most(kinds, places, batch, trickle):
+def test_whatever_a_handler_raises_others_wait_at_most_two_seconds(kinds, places, batch, trickle):
     """Some of 300 keys raise, each at every try. Afterwards others come, one a second, for a minute and more."""
     from django.conf import settings as django
 
@@ -84,7 +84,7 @@ def test_whatever_a_handler_raises_others_wait_two_seconds_at_most(kinds, places
     attempts=st.integers(1, 8),
 )
 @settings(max_examples=20, deadline=None)
-def test_a_dependency_that_is_away_costs_nobody_a_try(raised, away, size, attempts):
+def test_an_unavailable_dependency_counts_no_attempt(raised, away, size, attempts):
     from django.conf import settings as django
 
     django.RETRY_ATTEMPTS = attempts
@@ -135,7 +135,7 @@ def test_three_hanging_keys_of_a_thousand(places, every, more):
 
 @given(takes=st.floats(2.0, 25.0), count=st.integers(1, 12))
 @settings(max_examples=20, deadline=None)
-def test_a_handler_that_is_slow_for_everybody_succeeds(takes, count):
+def test_a_handler_that_is_slow_for_all_events_succeeds(takes, count):
     """So much for each event: a batch hits the limit, one alone does not. It is slow, and nobody is wronged."""
     simulation = Simulation(lambda *_: takes, [(0.0, record(n, f"k{n}")) for n in range(count)])
     with clock(simulation):
@@ -157,7 +157,7 @@ def test_one_slow_event_among_fast_ones_succeeds():
     simulation.check_order()
 
 
-def test_all_is_as_before_when_enough_went_well():
+def test_after_enough_successes_the_limit_is_reset():
     """Careful batches are small; they grow, and at last nothing is careful any more."""
     simulation = Simulation(hangs(5), [(n * 0.001, record(n, f"k{n}")) for n in range(20_000)])
     with clock(simulation):
@@ -170,7 +170,7 @@ def test_all_is_as_before_when_enough_went_well():
 
 
 class TestStopTheLine:
-    """A handler that is broken for everybody."""
+    """A handler that fails for all events."""
 
     @given(
         kinds=st.lists(st.sampled_from([*RAISED, "hangs"]), min_size=1, max_size=3),
@@ -227,7 +227,7 @@ class TestStopTheLine:
         assert len(simulation.dead) == poison
         assert simulation.triage.stopping.topics == []
 
-    def test_a_burst_of_poison_among_good_events_is_dead_lettered(self):
+    def test_a_burst_of_poison_among_valid_events_is_dead_lettered(self):
         events = [record(n, f"k{n}") for n in range(1_000)]
         for one in events[100:200]:
             one.value = None

@@ -1,4 +1,4 @@
-"""Deciding about dead letters on a real broker: each exactly once, whatever happens in between."""
+"""Redriving and discarding on a real broker: each dead letter exactly once, whatever happens in between."""
 
 import json
 import os
@@ -40,7 +40,7 @@ def unresolved() -> list[str]:
     return [letter.id for letter in Store(Patience(30)).unresolved(Wanted())]
 
 
-def test_brings_back_bytes_key_and_headers_and_says_whose_death_it_was(scene):
+def test_restores_value_key_and_headers_and_names_the_dead_letter(scene):
     sent = [
         dead_letters.failed(scene.topic, 1, key=b"k1", value=b'{"number": 1}'),
         dead_letters.unreadable(scene.topic, 2, key=b"\xff\x00"),
@@ -66,7 +66,7 @@ def test_brings_back_bytes_key_and_headers_and_says_whose_death_it_was(scene):
     assert {(line["deadletter_id"], line["by"]) for line in said} == {(one, "ada") for one in ids}
 
 
-def test_the_letters_of_a_key_come_back_in_the_order_of_their_deaths(scene):
+def test_dead_letters_of_a_key_are_redriven_in_order(scene):
     dead_letters.write(
         scene.dead_letter_topic,
         *(dead_letters.failed(scene.topic, n, key=f"k{n % 3}".encode(), value=str(n).encode()) for n in range(60)),
@@ -81,7 +81,7 @@ def long_ago(hours: float) -> str:
     return (datetime.now(UTC) - timedelta(hours=hours)).isoformat()
 
 
-def test_what_the_inbox_may_have_forgotten_stays_unless_forced(scene, settings):
+def test_events_that_may_be_purged_from_the_inbox_need_force(scene, settings):
     settings.SERVICE_DATABASE, settings.INBOX_RETENTION_HOURS = "users", 336
     [old] = dead_letters.write(scene.dead_letter_topic, dead_letters.failed(scene.topic, 1), at=long_ago(337))
     [young] = dead_letters.write(scene.dead_letter_topic, dead_letters.failed(scene.topic, 2), at=long_ago(335))
@@ -92,7 +92,7 @@ def test_what_the_inbox_may_have_forgotten_stays_unless_forced(scene, settings):
     assert dead_letters.redriven(scene.topic) == {old: 1, young: 1}
 
 
-def test_discarding_asks_no_inbox_and_a_service_without_one_redrives_whatever_is_there(scene, settings):
+def test_discarding_does_not_consult_the_inbox_and_a_service_without_one_redrives_everything(scene, settings):
     dead_letters.write(scene.dead_letter_topic, dead_letters.failed(scene.topic, 1), at=long_ago(700))
     [second] = dead_letters.write(
         scene.dead_letter_topic, dead_letters.failed(scene.topic, 2, key=b"other"), at=long_ago(700)
@@ -120,7 +120,7 @@ def test_discarding_writes_who_and_when_and_nothing_else(scene):
     assert run(wanted=Wanted(ids=frozenset(ids[:1]))).done == [], "what is discarded is not redriven"
 
 
-def test_a_letter_that_the_relay_sent_twice_is_one(scene):
+def test_a_dead_letter_that_the_relay_sent_twice_is_one(scene):
     one = dead_letters.failed(scene.topic, 1)
     dead_letters.write(scene.dead_letter_topic, one, one)
     assert unresolved() == [one.id]
@@ -138,14 +138,14 @@ def test_a_limit_and_then_the_rest(scene):
     assert dead_letters.redriven(scene.topic) == dict.fromkeys(ids, 1)
 
 
-def test_a_rate_is_kept(scene):
+def test_the_rate_is_respected(scene):
     dead_letters.write(scene.dead_letter_topic, *(dead_letters.failed(scene.topic, n) for n in range(30)))
     started = time.monotonic()
     assert len(run(rate=20).done) == 30
     assert time.monotonic() - started >= 1.45
 
 
-def test_told_to_stop_it_keeps_what_it_did(scene):
+def test_stopping_keeps_the_completed_batches(scene):
     ids = dead_letters.write(scene.dead_letter_topic, *(dead_letters.failed(scene.topic, n) for n in range(30)))
     begun = redrive.Result()
     result = run(rate=50, stop=lambda: len(begun.done) >= 10, result=begun)
@@ -153,7 +153,7 @@ def test_told_to_stop_it_keeps_what_it_did(scene):
     assert unresolved() == ids[10:]
 
 
-def test_one_that_the_broker_refuses_stays_and_the_others_go(scene):
+def test_a_record_that_the_broker_rejects_stays_and_the_others_are_sent(scene):
     limit_batches(scene.topic, 20_000)
     too_large = dead_letters.failed(scene.topic, 2, value=os.urandom(200_000))
     ids = dead_letters.write(
@@ -166,7 +166,7 @@ def test_one_that_the_broker_refuses_stays_and_the_others_go(scene):
     assert dead_letters.redriven(scene.topic) == {ids[0]: 1, ids[2]: 1}
 
 
-def test_says_why_nothing_was_written(scene, monkeypatch):
+def test_reports_why_nothing_was_written(scene, monkeypatch):
     gone = f"{scene.topic}-gone"
     monkeypatch.setattr(store, "registered", lambda: {gone: None})
     make_topic(names.dead_letter_topic(gone, scene.group), partitions=1)
@@ -177,7 +177,7 @@ def test_says_why_nothing_was_written(scene, monkeypatch):
 
 
 class TestWanted:
-    """Every filter, and several at once."""
+    """Every filter, and combinations."""
 
     @pytest.fixture
     def ids(self, scene) -> list[str]:
@@ -230,9 +230,9 @@ class TestWanted:
 
 
 class TestExactlyOnce:
-    """Killed, doubled, overtaken."""
+    """Killed, run twice, and overtaken."""
 
-    def test_killed_again_and_again(self, scene):
+    def test_killed_repeatedly(self, scene):
         """200 letters; a process that redrives them is killed -9 in the middle, three times."""
         ids = dead_letters.write(
             scene.dead_letter_topic,
@@ -253,7 +253,7 @@ class TestExactlyOnce:
         assert dead_letters.redriven(scene.topic) == dict.fromkeys(ids, 1)
         assert unresolved() == []
 
-    def test_what_a_dead_one_left_open_never_happened(self, scene, settings):
+    def test_the_open_transaction_of_a_dead_producer_has_no_effect(self, scene, settings):
         settings.KAFKA_TRANSACTION_TIMEOUT_SECONDS = 60
         ids = dead_letters.write(scene.dead_letter_topic, dead_letters.failed(scene.topic, 1))
         died = clients.transactional_producer(f"{scene.group}-deadletters")
@@ -277,7 +277,7 @@ class TestExactlyOnce:
         assert dead_letters.redriven(scene.topic) == dict.fromkeys(ids, 1)
         assert unresolved() == []
 
-    def test_whoever_came_last_writes(self, scene):
+    def test_the_last_one_writes(self, scene):
         one, record = dead_letters.failed(scene.topic, 1), Outbound(scene.topic, b"k", b"{}", [])
         with Writer(f"{scene.group}-deadletters", Patience(30)) as first:
             first.write([record])
@@ -287,7 +287,7 @@ class TestExactlyOnce:
                 second.write([record])
         assert len(dead_letters.everything(scene.topic)) == 2, one.id
 
-    def test_a_decision_behind_somebodys_open_transaction_is_waited_for(self, scene):
+    def test_a_decision_of_an_open_transaction_is_waited_for(self, scene):
         """A consumer of payments writes letters in transactions; while one is open, later records are hidden from readers."""
         [one] = [dead_letters.failed(scene.topic, 1)]
         dead_letters.write(scene.dead_letter_topic, one)
@@ -312,7 +312,7 @@ class TestExactlyOnce:
         assert [result.done for result in results] == [[]]
         assert dead_letters.redriven(scene.topic) == {one.id: 1}
 
-    def test_it_gives_up_when_that_takes_too_long(self, scene):
+    def test_it_times_out(self, scene):
         dead_letters.write(scene.dead_letter_topic, dead_letters.failed(scene.topic, 1))
         other = Producer({**servers(), "transactional.id": f"{scene.group}-0", "transaction.timeout.ms": 60_000})
         other.init_transactions(30)
@@ -326,7 +326,7 @@ class TestExactlyOnce:
         assert dead_letters.redriven(scene.topic) == {}
 
 
-def test_a_writer_that_is_refused_has_written_nothing(scene, settings):
+def test_a_rejected_writer_has_written_nothing(scene, settings):
     small, large = Outbound(scene.topic, b"k", b"{}", []), Outbound(scene.topic, b"k", os.urandom(2_000_000), [])
     with Writer("one", Patience(30)) as writer:
         with pytest.raises(RecordRefused) as refused:
@@ -336,7 +336,7 @@ def test_a_writer_that_is_refused_has_written_nothing(scene, settings):
     assert len(dead_letters.everything(scene.topic)) == 1
 
 
-def test_without_a_broker_it_says_so_in_time(settings):
+def test_without_a_broker_it_reports_it_in_time(settings):
     settings.KAFKA_BOOTSTRAP_SERVERS = "127.0.0.1:1"
     for attempt in (
         lambda: Store(Patience(2, 2)),
@@ -348,7 +348,7 @@ def test_without_a_broker_it_says_so_in_time(settings):
         assert time.monotonic() - started < 20
 
 
-def test_a_foreign_record_has_its_place_as_its_id_and_can_be_redriven(scene):
+def test_a_foreign_record_is_identified_by_its_offset_and_can_be_redriven(scene):
     from tests.chassis.support.kafka_helpers import send
 
     send(scene.dead_letter_topic, (b"k", b'{"by": "hand"}', []))
