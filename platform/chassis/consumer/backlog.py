@@ -274,6 +274,9 @@ class Backlog:
         for queue in [queue for queue in self._resuming if queue[0] == topic]:
             del self._resuming[queue]
             stopped.untried[queue] = None
+        for queue in [queue for queue in stopped.untried if self._waiting[queue][0].failed_at]:
+            del stopped.untried[queue]
+            stopped.failed.append(self._waiting[queue][0])
 
     def _wait(self, queue: KeyQueue, records: list[Record]) -> None:
         """Let fresh records wait, before what waits of their key queue, until they may be tried."""
@@ -304,8 +307,9 @@ class Backlog:
         return bool(self._stopped[topic].untried)
 
     def resume(self, topic: str) -> None:
-        """All of a stopped topic may be tried again, what had failed, too."""
+        """All of a stopped topic may be tried again; what had failed comes last, so that nothing waits for it twice."""
         stopped = self._stopped.pop(topic)
+        self._resuming |= stopped.untried
         for record in stopped.failed:
             if not self._is_blocking(record):
                 continue
@@ -313,7 +317,6 @@ class Backlog:
                 self._schedule.push(record, 0.0)
             else:
                 self._resuming[record.key_queue] = None
-        self._resuming |= stopped.untried
 
     def _is_blocking(self, record: Record) -> bool:
         waiting = self._waiting.get(record.key_queue)

@@ -9,15 +9,23 @@ from chassis.runtime.retries import RECONNECT
 
 Key = bytes | tuple[int, int]
 
+REST = 4.0
+"""After a probe of what was not tried before, the loop rests from that topic for so many times as long as the probe took."""
+
 
 @dataclass(slots=True)
 class Stopped:
-    """A topic that is stopped, and when something of it is tried next."""
+    """A topic that is stopped, and when something of it is tried next: what has failed before, and what was not tried yet."""
 
     since: float
-    next_probe: float
+    next_failed: float
+    next_untried: float
     probes: int = 0
-    untried_next: bool = False
+
+    @property
+    def next_probe(self) -> float:
+        """When either of them is due."""
+        return min(self.next_failed, self.next_untried)
 
 
 def _key(record: Record) -> Key:
@@ -62,7 +70,7 @@ class Stopping:
 
     def stop(self, topic: str, now: float) -> None:
         """Nothing of this topic may be tried any more but probes."""
-        self._stopped[topic] = Stopped(now, now)
+        self._stopped[topic] = Stopped(now, now, now)
         metrics.EVENTS_STOPPED.labels(topic).set(1)
 
     def succeeded(self, topic: str) -> Stopped | None:
@@ -77,24 +85,24 @@ class Stopping:
         return stopped
 
     def due(self, now: float) -> Iterator[tuple[str, bool]]:
-        """The topics of which something may be tried now, and whether it shall be what has failed before: every second time."""
+        """The topics of which something may be tried now, and whether it shall be what has failed before."""
         for topic, stopped in self._stopped.items():
             if now >= stopped.next_probe:
-                yield topic, not stopped.untried_next
+                yield topic, now >= stopped.next_failed
 
-    def probed(self, topic: str, seconds: float, now: float, *, at_once: bool = False) -> None:
+    def probed(self, topic: str, seconds: float, now: float, *, untried: bool, more: bool) -> None:
         """A probe has failed after so many seconds, or there was nothing to probe: when the next one is.
 
-        `at_once`: the probe was only read, which costs nobody anything, and there are more to read.
+        What has failed before will most likely fail again, and is tried at most two seconds apart. Good events may wait
+        behind any number of bad ones that were not tried yet: as long as there are `more` of those, they are tried one
+        after the other, for a share of the time.
         """
         stopped = self._stopped[topic]
-        if at_once:
-            stopped.untried_next = True
-            stopped.next_probe = now
-            return
-        stopped.untried_next = not stopped.untried_next
-        stopped.probes += 1
-        stopped.next_probe = now + max(RECONNECT.delay(stopped.probes) or 0.0, seconds)
+        if not untried:
+            stopped.probes += 1
+            stopped.next_failed = now + max(RECONNECT.delay(stopped.probes) or 0.0, seconds)
+        longest = RECONNECT.cap
+        stopped.next_untried = now + max(min(seconds * REST, longest) if more else longest, seconds)
 
     def next_probe(self) -> float | None:
         """When something of a stopped topic may be tried next, or None."""
