@@ -244,7 +244,7 @@ class TestStopped:
         backlog.add(newer)
         assert backlog.take(10, now=1) == []
         backlog.resume("user.created")
-        assert backlog.take(10, now=1) == [one, behind, newer]
+        assert backlog.take(10, now=1) == [newer, one, behind], "what has failed comes last"
         assert backlog.held(SOURCE) == (0, 0)
 
     def test_a_revoked_partition_takes_its_probes_along(self):

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from chassis.kafka.errors import Fenced
 from chassis.runtime.failures import DeadLetterRefused, DependencyDown, HandlerTimeout
 from tests.chassis.support.records import record
-from tests.chassis.support.simulation import EACH, Simulation, clock
+from tests.chassis.support.simulation import EACH, OVERHEAD, Simulation, clock
 
 
 def sql(code: str) -> OperationalError:
@@ -235,6 +235,37 @@ class TestStopTheLine:
         with clock(simulation):
             simulation.run(until=10)
         assert (len(simulation.done), len(simulation.dead)) == (900, 100)
+
+    @given(
+        poison=st.integers(10, 400),
+        good=st.integers(1, 400),
+        place=st.sampled_from(["before", "after", "among"]),
+        raised=st.sampled_from(["own", "exit", "55P03", "dependency"]),
+    )
+    @example(poison=400, good=1, place="before", raised="own")
+    @example(poison=400, good=400, place="before", raised="55P03")
+    @settings(max_examples=20, deadline=None)
+    def test_any_number_of_poisonous_keys_holds_up_no_other_key(self, poison, good, place, raised):
+        """Handlers that fail for some keys are not broken: the topic may be stopped, but the others get through at once."""
+        first = {"before": 0, "after": good, "among": 0}[place]
+        step = 2 if place == "among" else 1
+        bad = set(range(first, first + poison * step, step))
+        events = [(0.0, record(n, f"k{n}")) for n in range(poison * step + good)]
+        later = [(60.0 + n, record(10_000 + n, f"later{n}")) for n in range(60)]
+
+        def behaviour(one, tries, now):
+            return RAISED[raised]() if one.offset in bad else EACH
+
+        simulation = Simulation(behaviour, events + later)
+        with clock(simulation):
+            simulation.run(until=55)
+            assert {one.offset for one in simulation.done} == {one.offset for _, one in events} - bad
+            simulation.run(until=400)
+        came = {one: at for at, one in simulation.arrivals}
+        waited = {one: at - simulation.start - came[one] for one, at in simulation.done.items()}
+        assert max(waited.values()) < 2.0 + len(events) * 8 * OVERHEAD
+        assert {one.offset for one in simulation.dead} <= bad
+        simulation.check_order()
 
     def test_off(self, settings):
         settings.CONSUMER_STOP_AFTER_KEYS = 0
