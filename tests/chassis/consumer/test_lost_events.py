@@ -137,7 +137,7 @@ def test_held_events_are_not_committed_by_later_losses(scene, key, settings):
         eventually(lambda: committed(scene) == 3)
     first = lost(scene)
     with running(Consumer) as consumer:
-        eventually(lambda: f"up to 197 events of {scene.topic}/0" in consumer.heartbeat.said("events"))
+        eventually(lambda: f"up to 197 events of {scene.topic}/0" in consumer.heartbeat.reported("events"))
         eventually(lambda: committed(scene) == 300)
     assert lost(scene) == first + 197
 
