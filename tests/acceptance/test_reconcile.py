@@ -97,4 +97,4 @@ def test_finds_a_deleted_user_created_and_a_lost_welcome_order(system, topics):
 @pytest.mark.parametrize("service", ["gateway", "payments"])
 def test_a_service_without_state_says_so(harness, service):
     status, said = harness.manage(service, "reconcile")
-    assert (status, f"{service} keeps nothing" in said) == (1, True)
+    assert (status, f"{service} has no reconciliation.py" in said) == (1, True)
