@@ -9,8 +9,9 @@ from typing import Any
 from confluent_kafka import KafkaException
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
-from django.db import OperationalError
+from django.db import InterfaceError, OperationalError
 
+from chassis.database.failures import is_unavailable
 from chassis.deadletters.text import shown
 from chassis.observability import correlation
 from chassis.reconciliation.reconciliation import Finding, Period
@@ -24,7 +25,12 @@ def duration(text: str) -> timedelta:
     found = re.fullmatch(r"(\d+(?:\.\d+)?)([smhd]?)", text)
     if not found:
         raise ArgumentTypeError(f"{text!r} is no duration such as 90s, 15m, 24h or 7d")
-    return timedelta(**{UNITS[found[2]]: float(found[1])})
+    try:
+        long = timedelta(**{UNITS[found[2]]: float(found[1])})
+        _ = datetime.now(UTC) - long  # there is such a time
+    except OverflowError:
+        raise ArgumentTypeError(f"{text!r} is longer ago than the year 1") from None
+    return long
 
 
 def moment(text: str) -> datetime:
@@ -44,7 +50,7 @@ def moment(text: str) -> datetime:
 class Command(BaseCommand):
     """`reconcile`: find what should have happened and has not, say where it was last seen, and repair it on request."""
 
-    help = "Find what never came, say where it was last seen. Exit status 0: nothing was found; 1: something was."
+    help = "Find what never came, say where it was last seen. Exit status 0: nothing was found; 1: something was; 2: no answer."
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument(
@@ -64,7 +70,7 @@ class Command(BaseCommand):
         parser.add_argument("--republish", action="store_true", help="publish, or handle, again what was lost")
 
     def handle(self, *args: Any, older_than: timedelta, since: datetime, republish: bool, **options: Any) -> None:
-        """Say each finding in a line. Raises CommandError, exit status 1, when there was one, or no answer."""
+        """Say each finding in a line. Raises CommandError: exit status 1 when there was one, 2 when there is no answer."""
         module = f"{settings.SERVICE_NAME}.reconciliation"
         if find_spec(module) is None:
             raise CommandError(f"{settings.SERVICE_NAME} keeps nothing that events could have missed.")
@@ -76,6 +82,11 @@ class Command(BaseCommand):
             reason = error.args[0].str() if isinstance(error, KafkaException) else str(error)
             servers = settings.KAFKA_BOOTSTRAP_SERVERS
             raise CommandError(f"{reason} (KAFKA_BOOTSTRAP_SERVERS is {servers})", returncode=2) from error
+        except (OperationalError, InterfaceError) as error:
+            if not is_unavailable(error):
+                raise
+            said = " ".join(str(error).split())
+            raise CommandError(f"the database cannot be used now: {said}", returncode=2) from error
         if found:
             raise CommandError(f"{found} found, {repaired} republished." if republish else f"{found} found.")
         self.stdout.write("Nothing found.")
