@@ -52,11 +52,11 @@ def test_while_idle_the_group_is_left_at_once(system, topics):
 
 
 def test_after_a_handler_of_events_took_the_signal_away(system, topics):
-    """As a library may that it uses: the process takes it back, says so, and ends as ever."""
+    """As a library may that it uses: the process takes it back, says so, and ends as ever; also where a thread was left."""
     names = ["orders-consume", "payments-consume"]
     members = [member for name in names for member in system.start(name, fault="handlers-take-signals")]
     users = []
-    for way in ("default", "ignored", "another", "blocked", "inc"):
+    for way in ("default", "ignored", "another", "blocked", "inc", "thread"):
         users.append(f"{way}-{uuid.uuid4()}")
         topics.send(*wire(user_created(users[-1])))
         settle(system, topics)
@@ -68,6 +68,9 @@ def test_after_a_handler_of_events_took_the_signal_away(system, topics):
 
     assert statuses(members) == dict.fromkeys(names, 0)
     assert all(member.logged("left the group") for member in members)
+    for member in members:
+        [line] = member.logged("threads that were left behind keep this process from ending; ended without them")
+        assert line["threads"] == ["left-behind"]
     system.whole()
     check(system, topics, users)
 
