@@ -52,11 +52,11 @@ def test_an_idle_consumer_leaves_the_group_immediately(system, topics):
 
 
 def test_after_a_handler_replaced_the_signal_handler(system, topics):
-    """As a library may that it uses: the process takes it back, says so, and ends as ever."""
+    """As a library might: the process restores it, reports it and ends as usual; also if a thread was left behind."""
     names = ["orders-consume", "payments-consume"]
     members = [member for name in names for member in system.start(name, fault="handlers-take-signals")]
     users = []
-    for way in ("default", "ignored", "another", "blocked", "inc"):
+    for way in ("default", "ignored", "another", "blocked", "inc", "thread"):
         users.append(f"{way}-{uuid.uuid4()}")
         topics.send(*wire(user_created(users[-1])))
         settle(system, topics)
@@ -68,6 +68,9 @@ def test_after_a_handler_replaced_the_signal_handler(system, topics):
 
     assert statuses(members) == dict.fromkeys(names, 0)
     assert all(member.logged("left the group") for member in members)
+    for member in members:
+        [line] = member.logged("threads that were left behind keep this process from ending; ended without them")
+        assert line["threads"] == ["left-behind"]
     system.restore()
     check(system, topics, users)
 

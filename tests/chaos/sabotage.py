@@ -144,9 +144,14 @@ def handlers_catch_everything():
 
 @fault
 def handlers_take_signals():
-    """The handler changes how the process handles SIGTERM for users with certain prefixes, as a library might."""
+    """The handler changes how the process handles SIGTERM for users with certain prefixes, as a library might.
+
+    Or it leaves a thread behind, for which Python waits when the process ends.
+    """
     import ctypes
     import signal
+    import threading
+    import time
 
     services, use_case = _use_case()
     original = getattr(services, use_case)
@@ -156,6 +161,7 @@ def handlers_take_signals():
         "another": lambda: signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(7)),
         "blocked": lambda: signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM]),
         "inc": lambda: ctypes.CDLL(None).signal(signal.SIGTERM, 0),
+        "thread": lambda: threading.Thread(target=time.sleep, args=[3600], name="left-behind").start(),
     }
 
     def taking(received):
