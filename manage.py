@@ -2,6 +2,7 @@
 """The one entry: `manage.py COMMAND --settings=settings.SERVICE` (or DJANGO_SETTINGS_MODULE) says which service."""
 
 import argparse
+import contextlib
 import importlib.util
 import os
 import signal
@@ -35,7 +36,16 @@ def main() -> None:
 
     from django.core.management import execute_from_command_line
 
-    execute_from_command_line(sys.argv)
+    from chassis.database.failures import is_unavailable
+
+    try:
+        execute_from_command_line(sys.argv)
+    except Exception as error:
+        # Of a database that is away the operator has to know that, and not where in the code it was asked.
+        if "--traceback" in sys.argv or not is_unavailable(error):
+            raise
+        said = " ".join(str(error).split())
+        sys.exit(f"CommandError: the database cannot be used now: {said} (--traceback shows where)")
 
 
 def _settings_module(arguments: list[str]) -> str:
@@ -61,5 +71,29 @@ def _problem(module: str, names: list[str]) -> str:
     return "" if found else f"There is no settings module {module}."
 
 
+def _end_by(number: int) -> None:
+    """End as this signal ends a process by default, so that a shell knows why; what was printed is kept."""
+    with contextlib.suppress(OSError):
+        sys.stdout.flush()
+    signal.signal(number, signal.SIG_DFL)
+    os.kill(os.getpid(), number)
+
+
+def _is_unread() -> bool:
+    """Whether nobody reads standard output any more, as after `| head`."""
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        return True
+    return False
+
+
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except KeyboardInterrupt:
+        _end_by(signal.SIGINT)
+    except BrokenPipeError:
+        if not _is_unread():
+            raise
+        _end_by(signal.SIGPIPE)

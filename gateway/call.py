@@ -49,8 +49,8 @@ class Call:
     """A request of a client. The response is sent by `respond`, or by `start`, `write` and `end`."""
 
     __slots__ = (
-        "_chunked", "_client", "_interruption", "_outgoing", "aborted", "body", "deadline", "handler", "head", "header",
-        "on_interrupt", "reason", "replica", "request_id", "route", "started", "started_at", "status",
+        "_chunked", "_client", "_interruption", "_outgoing", "_waits_for_client", "aborted", "body", "deadline", "handler",
+        "head", "header", "on_interrupt", "reason", "replica", "request_id", "route", "started", "started_at", "status",
         "target", "task", "trace",
     )  # fmt: skip
 
@@ -64,6 +64,7 @@ class Call:
         self._interruption: Exception | None = None
         self._outgoing: Outgoing | None = None
         self._chunked = False
+        self._waits_for_client = False
         self.head = head
         self.body: Body | None = None
         self.started_at = now
@@ -79,7 +80,7 @@ class Call:
         """The replica that was used last, for the log."""
         self.task: asyncio.Task[None] | None = None
         self.on_interrupt: Callable[[], None] | None = None
-        """Releases the resources of this call while it has no task."""
+        """Releases the resources of this call unless a running task of its own does."""
 
     @property
     def client(self) -> "Client":
@@ -115,7 +116,9 @@ class Call:
         self._interruption = reason
         if self.task is not None:
             self.task.cancel()
-            return
+            if self.on_interrupt is None:
+                return
+            # A task that is cancelled before its first step never runs, so it cannot end the call.
         if self.on_interrupt is not None:
             self.on_interrupt()
         self.handler.fail(self, reason)
@@ -183,19 +186,17 @@ class Call:
 
     async def _wait_for_client(self, until: Coroutine[None, None, None]) -> None:
         # While the client is the one to act, the connection may be closed in favour of another.
+        self._waits_for_client = True
         self._client.edge.connections.mark_waiting(self._client)
-        try:
-            await until
-        except asyncio.CancelledError:
-            self.reason = "slow_client"
-            raise
+        await until
         self._client.edge.connections.mark_working(self._client)
+        self._waits_for_client = False
 
     def refuse(self, refused: Refused) -> None:
         """Respond with a problem. After the response has started, abort it, so that the client notices."""
         if self.started:
             self.aborted = True
-            self.reason = self.reason or refused.reason
+            self.reason = "slow_client" if self._waits_for_client else refused.reason
             return
         path = self.head.path.decode("latin-1")
         content = problems.body(refused.status, refused.detail, instance=path, request_id=self.request_id)

@@ -42,9 +42,9 @@ class Pages:
     def __init__(self, django: Django, watch: Watch, log: AccessLog) -> None:
         self._loop = asyncio.get_running_loop()
         self._django = django
+        self._tasks: set[asyncio.Task[None]] = set()
         self._watch = watch
         self._log = log
-        self._tasks: set[asyncio.Task[None]] = set()
 
     def accept(self, call: Call) -> None:
         """See Handler."""
@@ -58,9 +58,8 @@ class Pages:
             call.respond(status, [*fields, (b"x-request-id", call.request_id.encode())], b"")
             self._finish(call)
             return
-        # The task is not cancelled with the call: Django would leave its own tasks behind, which could still respond.
         exchange = _Exchange(call)
-        call.on_interrupt = exchange.abandon
+        call.on_interrupt = exchange.disconnected.set
         task = self._loop.create_task(self._serve(call, exchange))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
@@ -84,53 +83,38 @@ class Pages:
         call.finish()
 
     async def _serve(self, call: Call, exchange: "_Exchange") -> None:
+        """Let Django respond. An interrupted call is not cancelled: Django would leave its own tasks behind."""
+        error: Exception | None = None
         try:
             await self._django(_scope(call), exchange.receive, exchange.send)
-        except Exception as error:  # noqa: BLE001  fail() logs it
-            if not exchange.is_abandoned:
-                self.fail(call, error)
+        except Exception as raised:  # noqa: BLE001  fail() logs it
+            error = raised
+        if exchange.disconnected.is_set():
+            return
+        if error is None and exchange.ended:
+            self._finish(call)
         else:
-            if exchange.is_abandoned:
-                return
-            if exchange.ended:
-                self._finish(call)
-            else:
-                self.fail(call, RuntimeError("no response"))
+            self.fail(call, error or RuntimeError("no response"))
 
 
 class _Exchange:
-    """The two functions of ASGI, for one call.
-
-    If the call is interrupted, the exchange is abandoned: Django is told that the client has disconnected, and ends what it
-    does. What it still sends is discarded, since the client may have its response and wait for the next one.
-    """
+    """The two functions of ASGI, for one call."""
 
     def __init__(self, call: Call) -> None:
         self._call = call
-        self._abandoned = asyncio.Event()
-        self._waits_for_client = False
+        self.disconnected = asyncio.Event()
+        """Set when the client has disconnected or has got another response; Django then stops."""
         self._body_received = False
         self._status = 0
         self._fields: list[Header] = []
         self.ended = False
 
-    @property
-    def is_abandoned(self) -> bool:
-        """Whether the call was interrupted."""
-        return self._abandoned.is_set()
-
-    def abandon(self) -> None:
-        """The call was interrupted."""
-        if self._waits_for_client:
-            self._call.reason = "slow_client"
-        self._abandoned.set()
-
     async def receive(self) -> Message:
-        """Return an empty body, then wait until the call is interrupted."""
+        """Return an empty body, then wait until the client disconnects."""
         if not self._body_received:
             self._body_received = True
             return {"type": "http.request", "body": b"", "more_body": False}
-        await self._abandoned.wait()
+        await self.disconnected.wait()
         return {"type": "http.disconnect"}
 
     async def send(self, message: Message) -> None:
@@ -145,7 +129,7 @@ class _Exchange:
                 # For static files; RFC 9110 15.5.6 requires it.
                 self._fields.append((b"allow", b"GET, HEAD"))
             return
-        if self.ended or self.is_abandoned:
+        if self.ended or self.disconnected.is_set():
             return
         body, more = message.get("body", b""), message.get("more_body", False)
         call = self._call
@@ -157,18 +141,12 @@ class _Exchange:
             call.start(self._status, self._fields)
         if body and call.method != "HEAD":
             # Pages are sent as fast as the client reads them, without buffering.
-            await self._while_waiting(call.drain())
-            if not self.is_abandoned:
-                await self._while_waiting(call.write(body))
-        if self.ended and call.method != "HEAD" and not self.is_abandoned:
-            await self._while_waiting(call.end())
-
-    async def _while_waiting(self, step: Awaitable[None]) -> None:
-        self._waits_for_client = True
-        try:
-            await step
-        finally:
-            self._waits_for_client = False
+            await call.drain()
+            if self.disconnected.is_set():
+                return
+            await call.write(body)
+        if self.ended and call.method != "HEAD":
+            await call.end()
 
     def _send_complete(self, body: bytes) -> None:
         fields = self._fields

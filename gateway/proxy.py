@@ -116,6 +116,7 @@ class Proxy:
 
     def start_task(self, call: Call, request: Request, exchange: Exchange | None = None) -> None:
         """Continue in a task. `exchange` is given if the request has already been sent."""
+        call.on_interrupt = exchange.end if exchange is not None else _release_nothing
         call.task = self._loop.create_task(self._serve(call, request, exchange))
 
     def fail(self, call: Call, error: Exception) -> None:
@@ -152,6 +153,7 @@ class Proxy:
         self._log.write(call.route.label, call, seconds)
 
     async def _serve(self, call: Call, request: Request, exchange: Exchange | None) -> None:
+        call.on_interrupt = None
         failure: Exception | None = None
         try:
             exchange = await self._upstreams[call.route.service].exchange(request, exchange)
@@ -205,6 +207,10 @@ def _fields(call: Call, response: Response, body: bytes) -> list[Header]:
     if response.complete and not response.sized and response.status not in (204, 304) and call.method != "HEAD":
         fields.append((b"content-length", b"%d" % len(body)))
     return fields
+
+
+def _release_nothing() -> None:
+    """The `on_interrupt` of a call that holds no resources."""
 
 
 async def _respond(call: Call, exchange: Exchange) -> None:

@@ -1,4 +1,4 @@
-"""What every test has: the service that it is about, chosen by the folder that it stands in."""
+"""Fixtures of all tests: the settings of the service under test, selected by folder."""
 
 from pathlib import Path
 
@@ -10,12 +10,12 @@ from settings.base import PUBLISHERS
 HERE = Path(__file__).parent
 ALIASES = {service.name: service.name if service.database else None for service in SERVICES}
 
-# What takes minutes: begun first, so that no worker is left alone with it in the end.
+# Tests that take minutes run first, so that no worker is left with one of them at the end.
 LONG = ("scaffold/test_service.py", "docs/test_tutorial.py", "acceptance/", "chaos/", "embedded/", "browser/")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Put the long files first, in the order of LONG; xdist's `loadfile` hands files out in this order."""
+    """Sort the long files first, in the order of LONG; xdist's `loadfile` distributes files in this order."""
 
     def rank(item: pytest.Item) -> int:
         path = item.path.relative_to(HERE).as_posix()
@@ -26,7 +26,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(autouse=True)
 def service(request: pytest.FixtureRequest, settings) -> str:
-    """The service of this test: `tests/orders/…` is about orders; anywhere else it is users, unless `@pytest.mark.service` says."""
+    """The service under test: orders in `tests/orders/`; elsewhere users, or the one of `@pytest.mark.service`."""
     folder = Path(request.path).relative_to(HERE).parts[0]
     name = folder if folder in ALIASES else "users"
     if marker := request.node.get_closest_marker("service"):

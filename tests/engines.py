@@ -1,7 +1,7 @@
-"""A pytest plugin: one real PostgreSQL and one real Kafka for the whole run, started once and ended with it.
+"""A pytest plugin: one real PostgreSQL and one real Kafka for the whole run.
 
-Loaded by `-p tests.engines`, before Django's settings are read: their addresses are in the environment from the moment
-this module is imported, and the engines themselves start with the session. Workers of pytest-xdist inherit both.
+Loaded by `-p tests.engines`, before Django's settings are read. Importing it sets the addresses in the environment; the
+engines start with the session. Workers of pytest-xdist inherit both.
 """
 
 import contextlib
@@ -19,7 +19,7 @@ _stack = contextlib.ExitStack()
 
 
 def _choose() -> Engines | None:
-    if OWNER in os.environ:  # a worker of xdist, or a pytest inside a test: the engines run already
+    if OWNER in os.environ:  # a worker of xdist, or a pytest inside a test: the engines are already running
         return None
     folder = _stack.enter_context(cache.temporary_folder("tests"))
     engines = choose(folder, may_create_databases=True)
@@ -35,7 +35,7 @@ ENGINES = _choose()
 
 
 def pytest_sessionstart(session: pytest.Session) -> None:
-    """Start them, unless nothing will be run."""
+    """Start the engines, unless no test will run."""
     if ENGINES is None or session.config.option.collectonly:
         return
     _stack.callback(ENGINES.abandon)
@@ -46,7 +46,7 @@ def pytest_sessionstart(session: pytest.Session) -> None:
 
 
 def pytest_unconfigure() -> None:
-    """End them and delete their data."""
+    """Stop the engines and delete their data."""
     if ENGINES is not None:
         _stack.close()
         os.environ.pop(OWNER, None)

@@ -1,4 +1,4 @@
-"""A service as in production: its own process under gunicorn, on the run's PostgreSQL, in a database of its own."""
+"""Runs a service as in production: a process under gunicorn with its own database on the run's PostgreSQL."""
 
 import os
 import sys
@@ -24,7 +24,7 @@ DATABASES = {service.name: service.database_variable for service in WITH_DATABAS
 
 @contextmanager
 def database(service: str) -> Iterator[dict[str, str]]:
-    """A fresh, migrated database of one service; gives the environment that leads to it."""
+    """A new, migrated database of a service. Yields the environment for its processes."""
     variable = DATABASES[service]
     url = urlsplit(os.environ[variable])
     name = f"served_{service}_{os.getpid()}"
@@ -44,7 +44,7 @@ def database(service: str) -> Iterator[dict[str, str]]:
 
 
 def _dropped(connection: psycopg.Connection, name: str) -> bool:
-    """Drop the database; False while autovacuum is in it, which belongs to the superuser and cannot be ended by its owner."""
+    """Drop the database. Returns False while autovacuum uses it, which its owner cannot terminate."""
     try:
         connection.execute(f'DROP DATABASE "{name}" WITH (FORCE)')  # type: ignore[call-overload]
     except psycopg.errors.InsufficientPrivilege:
@@ -53,14 +53,14 @@ def _dropped(connection: psycopg.Connection, name: str) -> bool:
 
 
 def run(argv: list[str], environment: dict[str, str]) -> None:
-    """Run one command to its end."""
+    """Run a command to completion."""
     with tempfile.TemporaryDirectory() as folder:
         drive(Child(argv, log=Path(folder) / "log", name=argv[-1], cwd=ROOT, env=environment).until_done(within=60))
 
 
 @dataclass
 class Served:
-    """A service that runs: where, and its processes."""
+    """A running service: its URL and its process."""
 
     url: str
     child: Child
@@ -70,7 +70,7 @@ class Served:
 def gunicorn(
     service: str, environment: dict[str, str], host: str = "127.0.0.1", *, application: str = ""
 ) -> Iterator[Served]:
-    """The service, or another WSGI application in its place, on a free port."""
+    """Run the service, or another WSGI application instead, on a free port."""
     application = application or f"{service}.wsgi"
     argv = [sys.executable, "-m", "gunicorn", application, "-c", "settings/gunicorn.py", "-b", f"{host}:{{port}}"]
     with _process(service, argv, f"/{service}", environment) as served:
@@ -79,7 +79,7 @@ def gunicorn(
 
 @contextmanager
 def gateway(**urls: str) -> Iterator[Served]:
-    """The gateway on a free port, before services at these URLs."""
+    """Run the gateway on a free port, in front of services at these URLs."""
     environment = {
         **os.environ,
         "DJANGO_SETTINGS_MODULE": "settings.gateway",
@@ -99,7 +99,7 @@ def _process(name: str, argv: list[str], path: str, environment: dict[str, str])
         command = [part.format(port=port) for part in argv]
         child = Child(command, log=Path(folder) / "log", name=name, cwd=ROOT, env=environment)
         try:
-            drive(child.until(lambda: _answers(url + path), within=60))
+            drive(child.until(lambda: _responds(url + path), within=60))
             yield Served(url, child)
         finally:
             child.stop()
@@ -107,12 +107,12 @@ def _process(name: str, argv: list[str], path: str, environment: dict[str, str])
 
 @contextmanager
 def serving(service: str) -> Iterator[str]:
-    """A service with a fresh database; gives its URL."""
+    """Run a service with a new database. Yields its URL."""
     with database(service) as environment, gunicorn(service, environment) as served:
         yield served.url
 
 
-def _answers(url: str) -> bool:
+def _responds(url: str) -> bool:
     try:
         urllib.request.urlopen(url, timeout=60).close()
     except urllib.error.URLError:

@@ -1,4 +1,4 @@
-"""Waiting in tests: for a condition, never for a time."""
+"""Waiting for conditions in tests, never for a fixed time."""
 
 import time
 from collections.abc import Callable
@@ -12,11 +12,11 @@ FIRST_PAUSE, LONGEST_PAUSE, GROWTH = 0.01, 0.25, 1.2
 def eventually(condition: Callable[[], T], *, within: float = 60.0, every: float | None = None, what: str = "") -> T:
     """Call `condition` until it returns something true, and return that.
 
-    The pauses between the calls grow, since asking often slows down what is waited for; with `every`, each is that long.
+    The pauses between the calls grow, since frequent calls slow down what is waited for; with `every`, each is that long.
 
-    `within` is patience with a slow machine and no judgement: what shall be quick is compared with something slow.
-    An AssertionError inside it means "not yet" too, so that a test's own assertions can be polled. After `within` seconds
-    the last such error is raised, or an AssertionError that names `what`.
+    `within` is generous, for slow machines, and not a requirement: tests of speed compare with something slow. An
+    AssertionError in `condition` also means "not yet", so that assertions can be polled. After `within` seconds the last
+    such error is raised, or an AssertionError that names `what`.
     """
     deadline = time.monotonic() + within
     pause = FIRST_PAUSE if every is None else every

@@ -19,7 +19,8 @@ class UserForm(forms.ModelForm):  # type: ignore[type-arg]
     """A user's data, validated by the same rules as in the API."""
 
     email = forms.EmailField(max_length=254)
-    name = forms.CharField(max_length=200)
+    # Checked before spaces are removed, as in the API: Python's strip() also removes control characters.
+    name = forms.CharField(max_length=200, strip=False)
 
     class Meta:
         model = User
@@ -32,7 +33,7 @@ class UserForm(forms.ModelForm):  # type: ignore[type-arg]
             raise ValidationError(f"The character U+{ord(refused):04X} is not allowed.")
         if not is_visible(name):
             raise ValidationError("This text has no visible characters.")
-        return name
+        return name.strip()
 
     def clean_email(self) -> str:
         """Reject addresses that the API rejects."""

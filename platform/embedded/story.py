@@ -46,7 +46,7 @@ class Story:
         await self._register()
         user_id = self.user["id"]
         self.event = await self._published("user.created", "users", "published user.created", userId=user_id)
-        order = await self._published("order.created", "orders", "made the welcome order", userId=user_id)
+        order = await self._published("order.created", "orders", "created the welcome order", userId=user_id)
         order_id = order.payload["orderId"]
         payment = await self._published("payment.completed", "payments", "paid", orderId=order_id)
         await self._read_back(order_id, payment.payload["status"])
@@ -123,7 +123,7 @@ class Story:
         if response.body["status"] != expected:
             raise StepMissing(f"the payment {payment_status}, but the order is {response.body['status']}")
         self.order = response.body
-        self._step(at, "orders", f"order is {expected}: GET /api/orders/{{id}} through the gateway says so")
+        self._step(at, "orders", f"order is {expected}, according to GET /api/orders/{{id}} through the gateway")
 
     async def _processed(self, event: SeenRecord, offset: int) -> None:
         deadline = time.monotonic() + STEP_WITHIN

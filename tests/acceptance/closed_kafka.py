@@ -1,4 +1,4 @@
-"""A Kafka that lets clients in by password and allows each what docs/runbook.md says: all that begins with its prefix."""
+"""A Kafka with passwords and ACLs by prefix, as docs/runbook.md describes."""
 
 import secrets
 
@@ -23,7 +23,7 @@ TRANSACTIONS = ("WRITE", "DESCRIBE")
 
 
 class ClosedKafka:
-    """Adds a listener for clients with passwords to a Kafka that was not started yet; its own listener stays open to the test."""
+    """Adds a listener with passwords to a Kafka that has not been started. The test keeps using the listener without."""
 
     def __init__(self, kafka: Kafka) -> None:
         self._kafka = kafka
@@ -41,16 +41,16 @@ class ClosedKafka:
             "super.users": "User:ANONYMOUS",
         }
 
-    def let_in(self, name: str, prefix: str) -> dict[str, str]:
-        """Make an account that may do anything under its prefix and nothing else; returns what its services are told."""
+    def add_account(self, name: str, prefix: str) -> dict[str, str]:
+        """Create an account that has access to its prefix only. Returns the environment variables of its services."""
         admin = AdminClient({"bootstrap.servers": self._kafka.bootstrap_servers, "log_level": 0})
         password = secrets.token_urlsafe(12)
         info = ScramCredentialInfo(ScramMechanism.SCRAM_SHA_512, 4096)
-        [made] = admin.alter_user_scram_credentials(
+        [future] = admin.alter_user_scram_credentials(
             [UserScramCredentialUpsertion(name, info, password.encode())]
         ).values()
-        made.result(10)
-        wanted = [
+        future.result(10)
+        operations = [
             *((ResourceType.TOPIC, one) for one in TOPICS),
             *((ResourceType.GROUP, one) for one in GROUPS),
             *((ResourceType.TRANSACTIONAL_ID, one) for one in TRANSACTIONS),
@@ -65,7 +65,7 @@ class ClosedKafka:
                 AclOperation[operation],
                 AclPermissionType.ALLOW,
             )
-            for kind, operation in wanted
+            for kind, operation in operations
         ]
         for future in admin.create_acls(rules).values():
             future.result(10)

@@ -1,4 +1,4 @@
-"""What every acceptance test has: `fixtures.py`, which the drills use too."""
+"""Fixtures of the acceptance tests: those of `fixtures.py`, which the drills also use."""
 
 from tests.acceptance.fixtures import (
     HARNESS,

@@ -1,6 +1,6 @@
-"""The system on a broker that has Kafka's own defaults, as a hosted one has: fixtures in place of those of `fixtures.py`.
+"""Fixtures that replace those of `fixtures.py`: the system on a broker with Kafka's defaults, like a managed broker.
 
-The one thing that is not a default are the copies of Kafka's internal topics: there is one broker to keep them.
+Only the replication of Kafka's internal topics differs, since there is a single broker.
 """
 
 from collections.abc import Iterator
@@ -18,7 +18,7 @@ from tests.acceptance.topics import Topics
 
 @pytest.fixture(scope="module")
 def harness(request: pytest.FixtureRequest) -> Iterator[Harness]:
-    """Engines, with databases migrated and topics made."""
+    """Engines with migrated databases and created topics."""
 
     def engines(folder: Path) -> Engines:
         return Engines(PostgreSQL(folder / "postgres"), Kafka(folder / "kafka", stock=True))
@@ -29,6 +29,6 @@ def harness(request: pytest.FixtureRequest) -> Iterator[Harness]:
 
 @pytest.fixture(scope="module")
 def topics(harness: Harness) -> Iterator[Topics]:
-    """All that is ever on the system's topics."""
+    """All records on the system's topics."""
     with Topics(harness.engines.kafka.bootstrap_servers) as topics:
         yield topics

@@ -1,11 +1,11 @@
-"""A handler that fails for some users in a real consumer: orderdb itself refuses their welcome orders, until it is mended."""
+"""Makes handlers fail for some users in a real consumer: a trigger in orderdb rejects their welcome orders."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from tests.acceptance.harness import Harness
 
-PLACE = """
+CREATE = """
 CREATE TABLE refused_users (pattern text NOT NULL);
 CREATE FUNCTION refuse_orders() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
@@ -16,21 +16,21 @@ BEGIN
 END $$;
 CREATE TRIGGER refuse_orders BEFORE INSERT ON orders FOR EACH ROW EXECUTE FUNCTION refuse_orders();
 """
-REMOVE = "DROP TRIGGER refuse_orders ON orders; DROP FUNCTION refuse_orders(); DROP TABLE refused_users"
+DROP = "DROP TRIGGER refuse_orders ON orders; DROP FUNCTION refuse_orders(); DROP TABLE refused_users"
 
 
 class Faults:
-    """Which users get no order. The trigger is there all the time, so that what is measured beside it differs in nothing else."""
+    """Selects users whose orders are rejected. The trigger always exists, so that measurements differ in nothing else."""
 
     def __init__(self, system: Harness) -> None:
         self._system = system
 
     def refuse(self, pattern: str) -> None:
-        """From now on orders for users like this fail, with an error that is nobody's but the event's."""
+        """Reject orders of users like this from now on, with an error that the event causes."""
         self._execute("INSERT INTO refused_users VALUES (%s)", pattern)
 
-    def mend(self) -> None:
-        """All orders are taken again."""
+    def accept_all(self) -> None:
+        """Accept all orders again."""
         self._execute("DELETE FROM refused_users")
 
     def _execute(self, statement: str, *values: str) -> None:
@@ -40,11 +40,11 @@ class Faults:
 
 @contextmanager
 def faults(system: Harness) -> Iterator[Faults]:
-    """Place the trigger, and remove it at the end."""
+    """Create the trigger, and drop it at the end."""
     with system.database("orderdb") as connection:
-        connection.execute(PLACE)
+        connection.execute(CREATE)
     try:
         yield Faults(system)
     finally:
         with system.database("orderdb") as connection:
-            connection.execute(REMOVE)
+            connection.execute(DROP)

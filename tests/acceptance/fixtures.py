@@ -1,4 +1,4 @@
-"""One set of engines and one running system for all acceptance tests; each test finds it whole, and looks at its own ids only."""
+"""One set of engines and one running system for all acceptance tests. Each test gets all processes running, and uses its own ids."""
 
 import logging
 from collections.abc import Callable, Iterator
@@ -16,7 +16,7 @@ from tests.acceptance.harness import Harness
 from tests.acceptance.outages import Visitors
 from tests.acceptance.topics import Topics
 
-# A line for each request of the test's own client would hide the processes' lines behind it.
+# The log lines of the test's own client would obscure those of the processes.
 logging.getLogger("httpx2").setLevel(logging.WARNING)
 
 HARNESS = pytest.StashKey[Harness | None]()
@@ -24,7 +24,7 @@ HARNESS = pytest.StashKey[Harness | None]()
 
 @contextmanager
 def shown(config: pytest.Config, harness: Harness) -> Iterator[None]:
-    """Inside the block, a test that fails shows the last lines of this system's processes."""
+    """Within the block, a failing test shows the last log lines of this system's processes."""
     before = config.stash.get(HARNESS, None)
     config.stash[HARNESS] = harness
     try:
@@ -37,7 +37,7 @@ def shown(config: pytest.Config, harness: Harness) -> Iterator[None]:
 def prepared(
     config: pytest.Config, name: str, make: Callable[[Path], Engines] = choose, kind: Any = Harness
 ) -> Iterator[Any]:
-    """A system on engines of its own, with databases migrated and topics made; `kind` is the class of it."""
+    """A system on its own engines, with migrated databases and created topics; `kind` is its class."""
     with cache.temporary_folder(name) as folder:
         engines = make(folder)
         engines.start()
@@ -53,21 +53,21 @@ def prepared(
 
 @pytest.fixture(scope="session")
 def harness(request: pytest.FixtureRequest) -> Iterator[Harness]:
-    """The engines, which tests here may stop and start, with databases migrated and topics made."""
+    """The engines, which tests can stop and start, with migrated databases and created topics."""
     with prepared(request.config, "acceptance") as harness:
         yield harness
 
 
 @pytest.fixture(scope="session")
 def topics(harness: Harness) -> Iterator[Topics]:
-    """All that is ever on the system's topics."""
+    """All records on the system's topics."""
     with Topics(harness.engines.kafka.bootstrap_servers) as topics:
         yield topics
 
 
 @pytest.fixture
 def raw(harness: Harness, topics: Topics) -> Iterator[Topics]:
-    """payment.completed as it stands there, committed or not."""
+    """The records of payment.completed, including uncommitted ones."""
     servers = harness.engines.kafka.bootstrap_servers
     with Topics(servers, ["payment.completed"], uncommitted=True) as raw:
         yield raw
@@ -75,14 +75,14 @@ def raw(harness: Harness, topics: Topics) -> Iterator[Topics]:
 
 @pytest.fixture
 def system(harness: Harness) -> Harness:
-    """Every process of the system, once, running and ready."""
-    harness.whole()
+    """One running and ready instance of every process."""
+    harness.restore()
     return harness
 
 
 @pytest.fixture
 def kafka(harness: Harness) -> Iterator[Kafka]:
-    """The broker, which runs again when the test is over."""
+    """The broker, which is restarted after the test if necessary."""
     yield harness.engines.kafka
     if not harness.engines.kafka.members[0].child.alive:
         harness.engines.kafka.restart()
@@ -90,7 +90,7 @@ def kafka(harness: Harness) -> Iterator[Kafka]:
 
 @pytest.fixture
 def postgres(harness: Harness) -> Iterator[PostgreSQL]:
-    """The server of both databases, which runs again when the test is over."""
+    """The database server, which is restarted after the test if necessary."""
     yield harness.engines.postgres
     if not harness.engines.postgres.child.alive:
         harness.engines.postgres.restart()
@@ -98,7 +98,7 @@ def postgres(harness: Harness) -> Iterator[PostgreSQL]:
 
 @pytest.fixture
 def visitors(system: Harness) -> Iterator[Visitors]:
-    """Clients who register users through the gateway all the time."""
+    """Clients that create users through the gateway continuously."""
     visitors = Visitors(system)
     visitors.start()
     yield visitors
@@ -107,7 +107,7 @@ def visitors(system: Harness) -> Iterator[Visitors]:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item, call):
-    """A test that failed shows the last lines of every process."""
+    """Show the last log lines of every process if the test failed."""
     report = yield
     harness = item.config.stash.get(HARNESS, None)
     if report.failed and harness is not None:

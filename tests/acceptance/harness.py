@@ -1,4 +1,4 @@
-"""The real processes of the system on real engines, each to be started, stopped, killed and frozen by a test."""
+"""The processes of the system on real engines, which tests can start, stop, kill and suspend."""
 
 import json
 import os
@@ -21,7 +21,7 @@ from embedded.system import JOBS, PROCESSES, ROOT, Process, environment, urls
 
 READY_WITHIN = 120.0
 GRACE_SECONDS = 30.0
-"""Every process must have ended this long after SIGTERM: what compose, Kubernetes and the runbook give it."""
+"""How long a process may take to exit after SIGTERM, as in compose, Kubernetes and the runbook."""
 
 SABOTAGE = ROOT / "tests" / "chaos" / "sabotage.py"
 SECRET_KEY = "acceptance-" + "x" * 50
@@ -31,7 +31,7 @@ KNOWN = {process.name: process for process in PROCESSES}
 
 @dataclass
 class Member:
-    """One process of the system: `orders-consume`, or its next replica `orders-consume-1`."""
+    """A process of the system, such as `orders-consume`, or its second replica `orders-consume-1`."""
 
     name: str
     process: Process
@@ -48,11 +48,11 @@ class Member:
         return self.child.alive
 
     def handles(self, signum: int) -> bool:
-        """Whether it has a handler for that signal now."""
+        """Whether it currently has a handler for this signal."""
         return bool(int(self._status("SigCgt"), 16) >> (signum - 1) & 1)
 
     def is_frozen(self) -> bool:
-        """Whether SIGSTOP has reached it."""
+        """Whether it is suspended by SIGSTOP."""
         return self._status("State") == "T"
 
     def _status(self, name: str) -> str:
@@ -60,25 +60,25 @@ class Member:
         return next(line.split()[1] for line in lines if line.startswith(f"{name}:"))
 
     def cpu_seconds(self) -> float:
-        """How long it has kept a processor busy."""
+        """The CPU time that it has used."""
         stat = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
         return (int(stat[11]) + int(stat[12])) / os.sysconf("SC_CLK_TCK")
 
     def kill9(self) -> None:
-        """As a power cut would: it, and its children."""
+        """Kill it and its children, like a power failure."""
         self.child.kill9()
 
     def terminate(self) -> None:
-        """Ask it to end; `ended` waits for that."""
+        """Send SIGTERM; `ended` waits for the exit."""
         self.child.popen.terminate()
 
     def ended(self, within: float = GRACE_SECONDS) -> int:
-        """Its exit status. Raises AssertionError when it still runs after that many seconds."""
+        """Wait for its exit, and return its status. Raises AssertionError after `within` seconds."""
         try:
             return self.child.popen.wait(within)
         except subprocess.TimeoutExpired:
             self.child.kill9()
-            raise AssertionError(f"{self.name} did not end within {within:g} s of SIGTERM") from None
+            raise AssertionError(f"{self.name} did not exit within {within:g} s after SIGTERM") from None
 
     def ready(self) -> bool:
         return get(self.port, "/health/ready")[0] == 200
@@ -91,21 +91,21 @@ class Member:
     def metric(self, name: str) -> float:
         """The sum of a metric over its labels."""
         status, body = get(self.port, "/metrics")
-        assert status == 200, f"{self.name} gave no metrics"
+        assert status == 200, f"{self.name} returned no metrics"
         found = [line.rpartition(" ") for line in body.splitlines() if not line.startswith("#")]
         return sum(float(value) for label, _, value in found if label.partition("{")[0] == name)
 
     def written(self) -> list[dict[str, Any]]:
-        """Every line that it has written as JSON: log lines have `event`, spans have `context`."""
+        """Every JSON line of its output: log lines have `event`, spans have `context`."""
         return [line for line in map(_parsed, self.child.log.read_text(errors="replace").splitlines()) if line]
 
     def logged(self, event: str | None = None, **fields: Any) -> list[dict[str, Any]]:
-        """Its log lines, those of one event, or with such fields."""
-        wanted = fields | ({"event": event} if event else {})
-        return [line for line in self.written() if "event" in line and wanted.items() <= line.items()]
+        """Its log lines, optionally only those of an event or with given fields."""
+        expected = fields | ({"event": event} if event else {})
+        return [line for line in self.written() if "event" in line and expected.items() <= line.items()]
 
     def spans(self, trace_id: str) -> list[dict[str, Any]]:
-        """The spans that it has exported for a trace."""
+        """The spans of a trace that it has exported."""
         return [line for line in self.written() if line.get("context", {}).get("trace_id") == f"0x{trace_id}"]
 
 
@@ -118,9 +118,9 @@ def _parsed(line: str) -> dict[str, Any]:
 
 
 class Harness:
-    """The system. Processes are known by their names in `embedded.system`, replicas by these with a number behind.
+    """The system. Processes have their names in `embedded.system`, replicas these names with a number.
 
-    `everywhere` are variables that every process and command is given.
+    `everywhere` are environment variables of every process and command.
     """
 
     def __init__(self, engines: Engines, folder: Path, **everywhere: str) -> None:
@@ -140,32 +140,32 @@ class Harness:
         return self._addresses["GATEWAY_URL"]
 
     def url(self, name: str) -> str:
-        """Where a process serves, or will serve once it is started; it keeps its port."""
+        """The URL of a process, also before it is started; its port does not change."""
         if name not in self._ports:
             self._ports[name] = ports.free(1)[0]
         return f"http://{ports.HOST}:{self._ports[name]}"
 
     def prepare(self) -> None:
-        """Migrate the databases and make the topics."""
+        """Migrate the databases and create the topics."""
         drive(*(self._job(job.name, job.argv(sys.executable), job.service) for job in JOBS))
 
-    def whole(self) -> None:
-        """Every process runs as it does by default, once, and is ready; what else a test has left running is ended."""
-        strange = [m for m in self.members.values() if m.name not in KNOWN or m.changes or not m.alive]
-        self.end(member.name for member in strange)
+    def restore(self) -> None:
+        """Run one ready instance of every process with default settings, and stop all others that tests have left."""
+        unusual = [m for m in self.members.values() if m.name not in KNOWN or m.changes or not m.alive]
+        self.end(member.name for member in unusual)
         self.start(*(name for name in KNOWN if name not in self.members))
         drive(*(m.child.until(m.ready, within=READY_WITHIN) for m in self.members.values()))
 
     def start(self, *names: str, **changes: str) -> list[Member]:
-        """Start these side by side and wait until each is ready; `changes` are variables on top of the usual ones."""
+        """Start these concurrently, and wait until each is ready; `changes` are additional environment variables."""
         started = [self.spawn(name, **changes) for name in names]
         drive(*(member.child.until(member.ready, within=READY_WITHIN) for member in started))
         return started
 
     def spawn(self, name: str, *arguments: str, fault: str = "", **changes: str) -> Member:
-        """Start one and do not wait. One that runs under this name is ended first. `arguments` come behind its usual ones.
+        """Start a process without waiting, after stopping one with the same name. `arguments` are appended to its usual ones.
 
-        `fault` is one of `tests/chaos/sabotage.py` that it shall have.
+        `fault` is a fault of `tests/chaos/sabotage.py` to inject.
         """
         self.end([name])
         process, replica = _replica(name)
@@ -178,20 +178,20 @@ class Harness:
         if fault:
             argv[1:1] = [str(SABOTAGE), fault]
         child = self._child(name, argv, variables | changes)
-        # What differs from the usual is ended when a test wants the system whole.
-        unusual = changes | ({"arguments": " ".join([fault, *arguments])} if arguments or fault else {})
-        self.members[name] = Member(name, process, child, port, unusual)
+        # `restore` stops processes that differ from the default.
+        differences = changes | ({"arguments": " ".join([fault, *arguments])} if arguments or fault else {})
+        self.members[name] = Member(name, process, child, port, differences)
         return self.members[name]
 
     def revive(self) -> list[str]:
-        """What a supervisor does (`make up`, compose, Kubernetes): start those again that died. Returns who they were."""
+        """Restart exited processes, like a supervisor (`make up`, compose, Kubernetes). Returns their names."""
         died = [member.name for member in self.members.values() if not member.alive]
         for name in died:
             self.spawn(name)
         return died
 
     def end(self, names: Iterable[str]) -> None:
-        """End these, gracefully if they can, and forget them; those that do not run are passed over."""
+        """Stop these processes, gracefully if possible, and remove them; names that are not running are ignored."""
         ending = [self.members.pop(name) for name in list(names) if name in self.members]
         for member in ending:
             if member.alive:

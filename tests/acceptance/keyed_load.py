@@ -1,4 +1,4 @@
-"""A steady load of events with several under each key, and the account of what consumers made of it."""
+"""A constant load with several events per key, and the check of its effects."""
 
 import itertools
 import threading
@@ -10,42 +10,42 @@ from tests.waiting import eventually
 
 
 class Load(threading.Thread):
-    """Sends events until told to stop. All users of a key come under it, so their order is promised."""
+    """Sends events until stopped. Several users share each key, so that their order is guaranteed."""
 
     def __init__(self, topics, *, keys: int = 40, every: float = 0.005) -> None:
         super().__init__(name="load", daemon=True)
         self._topics = topics
         self._every = every
-        self._stop_asked = threading.Event()
+        self._stopping = threading.Event()
         prefix = uuid.uuid4().hex[:8]
         self.sent: dict[str, list[str]] = {f"{prefix}-{key}": [] for key in range(keys)}
 
     def run(self) -> None:
         for number, key in enumerate(itertools.cycle(self.sent)):
-            if self._stop_asked.is_set():
+            if self._stopping.is_set():
                 break
             user_id = f"{key}-{number}"
             topic, _, value, headers = wire(user_created(user_id))
-            self._topics.send_soon(topic, key.encode(), value, headers)
+            self._topics.send_later(topic, key.encode(), value, headers)
             self.sent[key].append(user_id)
             time.sleep(self._every)
         self._topics.flush()
 
     def end(self) -> list[str]:
-        """Send no more. Returns the users of all keys."""
-        self._stop_asked.set()
+        """Stop sending, and return the users of all keys."""
+        self._stopping.set()
         self.join(60)
         return [user_id for key in self.sent.values() for user_id in key]
 
 
 def handled(system, keys: list[str]) -> dict[str, float]:
-    """When each event of these keys was handled, by id: the time of its consumer's transaction, in seconds."""
+    """The times at which the events of these keys were processed, by id, in seconds."""
     query = "SELECT event_id, extract(epoch FROM consumed_at)::float8 FROM inbox WHERE key = ANY(%s)"
     return dict(system.rows("orderdb", query, keys))
 
 
 def check_order_per_key(system, topics, load: Load) -> None:
-    """Hold the account of a settled system: nothing lost, nothing twice, and each key in its order."""
+    """Check a settled system: no event is lost or processed twice, and each key is in order."""
     users = load.end()
     check(system, topics, users)
     at = handled(system, list(load.sent))
@@ -61,6 +61,6 @@ def check_order_per_key(system, topics, load: Load) -> None:
 
 
 def joined(system, *names: str, **changes: str) -> None:
-    """Start consumers, and wait until each has partitions of its own to work on."""
+    """Start consumers, and wait until each has partitions."""
     for member in system.start(*names, **changes):
         eventually(lambda member=member: member.metric("events_consumer_assigned_partitions") > 0)

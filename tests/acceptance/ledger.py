@@ -1,4 +1,4 @@
-"""The account that a test draws up: what became of each user, from the databases and from Kafka itself."""
+"""Checks what happened to each user, from the databases and from Kafka."""
 
 import uuid
 from collections import Counter
@@ -18,7 +18,7 @@ UNSENT = "SELECT count(*) FROM outbox WHERE sent_at IS NULL"
 
 
 def user_created(user_id: str, *, request_id: str = "") -> Envelope:
-    """The very bytes that users would publish about a user."""
+    """The event that users would publish about a user."""
     event = UserCreated.model_validate(
         {"userId": user_id, "email": f"{user_id}@example.org", "name": "Ada", "createdAt": "2026-11-23T12:00:00Z"}
     )
@@ -33,39 +33,39 @@ def wire(envelope: Envelope) -> tuple[str, bytes, bytes, Headers]:
 
 
 def new_ids(count: int) -> list[str]:
-    """Ids of users that nobody else has."""
+    """New ids of users."""
     return [str(uuid.uuid4()) for _ in range(count)]
 
 
 def settle(
     system: Harness, topics: Topics, *, within: float = 120.0, meanwhile: Callable[[], object] = lambda: None
 ) -> None:
-    """Wait until the whole system has nothing left to do; `meanwhile` is called again and again.
+    """Wait until the whole system has nothing left to do; `meanwhile` is called repeatedly.
 
-    Asked from where events come from to where they end: what was empty at its turn gets nothing new any more.
+    Checks in the direction of the events: a part that is idle when it is checked gets no further work.
     """
 
     def quiet() -> bool:
         meanwhile()
         try:
             waiting = next((what for what, is_done in stages if not is_done()), None)
-        except KafkaException as error:  # the broker has just come back, or its coordinator is just moving
+        except KafkaException as error:  # the broker has just restarted, or its coordinator is moving
             waiting = str(error)
         assert waiting is None, f"not within {within:g} s: {waiting}"
         return True
 
-    def worked_off(group: str, topic: str) -> tuple[str, Callable[[], bool]]:
-        return f"{topic} is worked off by {group}", lambda: topics.worked_off(group, topic)
+    def processed(group: str, topic: str) -> tuple[str, Callable[[], bool]]:
+        return f"{topic} is processed by {group}", lambda: topics.processed(group, topic)
 
     def sent(database: str) -> tuple[str, Callable[[], bool]]:
         return f"the outbox of {database} is empty", lambda: system.rows(database, UNSENT) == [(0,)]
 
     stages = [
         sent("userdb"),
-        worked_off("orders", "user.created"),
+        processed("orders", "user.created"),
         sent("orderdb"),
-        worked_off("payments", "order.created"),
-        worked_off("orders", "payment.completed"),
+        processed("payments", "order.created"),
+        processed("orders", "payment.completed"),
         sent("orderdb"),
         *((f"all of {name} is read", partial(topics.caught_up, name)) for name in DEAD_LETTER_TOPICS),
     ]
@@ -75,10 +75,10 @@ def settle(
 def check(
     system: Harness, topics: Topics, user_ids: Iterable[str], *, relayed_once: bool = True, dead_lettered: bool = False
 ) -> None:
-    """Hold the account of a settled system: each user has one order, which was published, paid for and closed once.
+    """Check a settled system: each user has one order, which was published, paid and closed once.
 
-    A relay that was killed may send an event twice, as the same event; `relayed_once` says that none was. None of it may
-    be in a dead-letter topic, unless it was `dead_lettered` there before.
+    A killed relay may send an event twice, with the same id; `relayed_once` requires that none did. No event may be in a
+    dead-letter topic, unless `dead_lettered`.
     """
     users = set(user_ids)
     rows = system.rows("orderdb", "SELECT user_id, id::text, status FROM orders WHERE user_id = ANY(%s)", list(users))
@@ -94,22 +94,22 @@ def check(
     payments = [record for record in topics.of("payment.completed") if record.payload.get("orderId") in orders]
     assert Counter(record.payload["orderId"] for record in payments) == dict.fromkeys(orders, 1)
     assert len({record.id for record in payments}) == len(orders)
-    said = {record.payload["orderId"]: record.payload["status"] for record in payments}
-    assert {order: {"completed": "paid", "failed": "failed"}[status] for order, status in said.items()} == orders
+    statuses = {record.payload["orderId"]: record.payload["status"] for record in payments}
+    assert {order: {"completed": "paid", "failed": "failed"}[status] for order, status in statuses.items()} == orders
 
     keys = {key.encode() for key in (*users, *orders)}
     assert (
         dead_lettered
-        or [letter for name in DEAD_LETTER_TOPICS for letter in topics.of(name) if letter.key in keys] == []
+        or [record for name in DEAD_LETTER_TOPICS for record in topics.of(name) if record.key in keys] == []
     )
 
 
 def check_placed(system: Harness, topics: Topics, order_ids: Iterable[str]) -> None:
-    """Hold the account of orders that clients placed: each is there and settled, and was paid for once."""
+    """Check orders that clients created: each exists, is settled, and was paid once."""
     placed = sorted(order_ids)
     rows = system.rows("orderdb", "SELECT id::text, status FROM orders WHERE id::text = ANY(%s)", placed)
     assert sorted(order for order, _ in rows) == placed
     assert {status for _, status in rows} <= {"paid", "failed"}
-    wanted = set(placed)
-    paid = [r.payload["orderId"] for r in topics.of("payment.completed") if r.payload.get("orderId") in wanted]
+    expected = set(placed)
+    paid = [r.payload["orderId"] for r in topics.of("payment.completed") if r.payload.get("orderId") in expected]
     assert sorted(paid) == placed

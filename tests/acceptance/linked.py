@@ -1,4 +1,4 @@
-"""The system with everything it depends on behind a link of its own, and with credentials for Kafka: so each can fail alone."""
+"""The system with a link to each of its dependencies, and with Kafka credentials, so that each can fail alone."""
 
 import os
 import secrets
@@ -23,7 +23,7 @@ from embedded.processes import Child, drive
 from tests.acceptance.harness import Harness
 
 STATEMENT_SECONDS = 2
-"""A statement that takes longer has failed; short, as tests wait for it."""
+"""The statement timeout; short, since tests wait for it."""
 
 OWN_NAMES = (
     'mount --bind "$NAMES/hosts" /etc/hosts && mount --bind "$NAMES/resolv.conf" /etc/resolv.conf && exec "$@"',
@@ -33,19 +33,19 @@ WITH_OWN_NAMES = ("unshare", "--map-root-user", "--mount", "sh", "-c", *OWN_NAME
 
 
 class Names:
-    """The names that a process can look up: those of a file of the test's own, and no name server is asked."""
+    """The host names that a process can resolve: those of a file, without a name server."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        (folder / "resolv.conf").write_text("nameserver 127.0.0.1\n")  # nobody listens there
-        self.know()
+        (folder / "resolv.conf").write_text("nameserver 127.0.0.1\n")  # nothing listens there
+        self.set()
 
-    def know(self, *names: str) -> None:
-        """From now on these are this machine, and all others are unknown."""
+    def set(self, *names: str) -> None:
+        """Resolve these names to this machine, and no others."""
         (self.folder / "hosts").write_text("".join(f"{HOST} {name}\n" for name in names))
 
-    def why_not(self) -> str:
-        """What this machine says where a process may not have names of its own; empty where it may."""
+    def unavailable_because(self) -> str:
+        """Why this machine does not support this; empty if it does."""
         tried = subprocess.run(
             [*WITH_OWN_NAMES, "true"],
             env=os.environ | {"NAMES": str(self.folder)},
@@ -57,13 +57,13 @@ class Names:
 
 
 class LinkedEngines:
-    """A PostgreSQL for each service with a database, and a Kafka that lets each service in by its own password."""
+    """One PostgreSQL per service with a database, and a Kafka with a password per service."""
 
     def __init__(self, folder: Path, links: Links) -> None:
         self._chosen = linked_engines.choose(folder, links)
         self._folder = folder
         self._passwords = {client: secrets.token_urlsafe(12) for client in CLIENTS}
-        self.kafka.options |= _letting_in_by_password()
+        self.kafka.options |= _password_options()
 
     @property
     def kafka(self) -> Kafka:
@@ -74,21 +74,21 @@ class LinkedEngines:
         return self._chosen.links
 
     def server(self, service: str) -> PostgreSQL:
-        """The PostgreSQL of a service."""
+        """The PostgreSQL server of a service."""
         return self._chosen.databases[service]
 
     def start(self) -> None:
-        """Start all; returns when they serve."""
+        """Start all engines, and return when they are ready."""
         drive(self.kafka.starting(), *(server.starting() for server in self._chosen.databases.values()))
         for client, password in self._passwords.items():
-            self.let_in(client, password)
+            self.set_password(client, password)
 
     def abandon(self) -> None:
         self._chosen.abandon()
 
     def environment(self, service: str = "") -> dict[str, str]:
-        """What a service is told."""
-        if not service:  # what all are told: it is the same but for Kafka's address
+        """The environment variables of a service."""
+        if not service:  # for all services: the same, except Kafka's address
             return self._chosen.addresses("users") | self._chosen.addresses("orders")
         login = {
             "KAFKA_SECURITY_PROTOCOL": "SASL_PLAINTEXT",
@@ -97,22 +97,22 @@ class LinkedEngines:
         }
         return self._chosen.addresses(service) | login
 
-    # --- what a person in charge of them does ---
+    # --- operations ---
 
     def administer(self, service: str, *statements: str) -> None:
-        """Have the superuser say something to the PostgreSQL of a service."""
+        """Execute statements as superuser on the PostgreSQL of a service."""
         with self.superuser(service) as connection:
             for statement in statements:
                 connection.execute(statement.encode())
 
     def superuser(self, service: str) -> psycopg.Connection[Any]:
-        """A connection to a service's database that may do anything, also while the server is read-only."""
+        """A superuser connection to a service's database, which can write even if the server is read-only."""
         server = self.server(service)
         url = server.url(server.databases[0].name, "postgres")
         return psycopg.connect(url, autocommit=True, options="-c default_transaction_read_only=off")
 
-    def succeed(self, service: str) -> None:
-        """Let another server, with the same data, take the place and the address of a PostgreSQL that was stopped."""
+    def fail_over(self, service: str) -> None:
+        """Replace a stopped PostgreSQL by another server with the same data, at the same address."""
         old = self.server(service)
         new = PostgreSQL(self._folder / f"{service}-successor", databases=old.databases, passwords=old.passwords)
         shutil.copytree(old.folder, new.folder)
@@ -123,8 +123,8 @@ class LinkedEngines:
         self._chosen.databases[service] = new
         self.links[f"{service}>db"].redirect(new.port)
 
-    def let_in(self, client: str, password: str = "") -> None:
-        """Have Kafka know a client by this password; by default by the one that the client has."""
+    def set_password(self, client: str, password: str = "") -> None:
+        """Set the password of a client in Kafka, by default to the one that the client uses."""
         info = ScramCredentialInfo(ScramMechanism.SCRAM_SHA_512, 4096)
         change = UserScramCredentialUpsertion(client, info, (password or self._passwords[client]).encode())
         admin = AdminClient({"bootstrap.servers": self.kafka.bootstrap_servers, "log_level": 0})
@@ -132,7 +132,7 @@ class LinkedEngines:
             future.result(60)
 
 
-def _letting_in_by_password() -> dict[str, str]:
+def _password_options() -> dict[str, str]:
     module = "org.apache.kafka.common.security.scram.ScramLoginModule required;"
     protocols = {"PLAINTEXT": "PLAINTEXT", "CONTROLLER": "PLAINTEXT"} | {c.upper(): "SASL_PLAINTEXT" for c in CLIENTS}
     options = {"listener.security.protocol.map": ",".join(map(":".join, protocols.items()))}
@@ -143,7 +143,7 @@ def _letting_in_by_password() -> dict[str, str]:
 
 
 class LinkedHarness(Harness):
-    """The processes on such engines. A process that is told NAMES, a folder of `Names`, knows these and no other."""
+    """The processes on these engines. With the variable NAMES, a folder of `Names`, a process resolves only these names."""
 
     engines: LinkedEngines
 
@@ -160,7 +160,7 @@ class LinkedHarness(Harness):
 
 @contextmanager
 def linked_harness() -> Iterator[LinkedHarness]:
-    """Such a system, whole, while the body runs."""
+    """Run such a system within the block."""
     with cache.temporary_folder("linked") as folder, Links() as links:
         engines = LinkedEngines(folder, links)
         harness = None
@@ -168,7 +168,7 @@ def linked_harness() -> Iterator[LinkedHarness]:
             engines.start()
             harness = LinkedHarness(engines, folder)  # type: ignore[arg-type]
             harness.prepare()
-            harness.whole()
+            harness.restore()
             yield harness
         finally:
             if harness is not None:

@@ -1,4 +1,4 @@
-"""A payments worker that is stopped while a Kafka transaction of its own is open."""
+"""Suspends a payments worker while it has an open Kafka transaction."""
 
 import os
 import signal
@@ -15,10 +15,10 @@ ORDERS = 400
 
 
 @dataclass(frozen=True)
-class Torn:
-    """What a frozen worker has left open: since when, and which partitions and offsets of payment.completed wait for it.
+class OpenTransaction:
+    """The open transaction of a suspended worker: since when, and the uncommitted records of payment.completed.
 
-    Behind its own may be those of other workers. `users` are those whose orders it, or another worker, was paying for.
+    The records may include those of other workers after its own. `users` are the users whose orders are being paid.
     """
 
     users: list[str]
@@ -27,26 +27,26 @@ class Torn:
 
 
 def wait_for_payment(system, topics) -> list[str]:
-    """Users whose welcome orders are there, and not published yet."""
+    """Create users whose welcome orders exist, but are not published yet."""
     system.end(["orders-relay"])
     users = new_ids(ORDERS)
     for user_id in users:
-        topics.send_soon(*wire(user_created(user_id)))
+        topics.send_later(*wire(user_created(user_id)))
     topics.flush()
     done = "SELECT count(*) FROM orders WHERE user_id = ANY(%s)"
-    eventually(lambda: system.rows("orderdb", done, users) == [(ORDERS,)], what="all orders made")
+    eventually(lambda: system.rows("orderdb", done, users) == [(ORDERS,)], what="all orders created")
     return users
 
 
 def is_open(topics) -> bool:
-    """Whether records stand on payment.completed that wait for the end of their transaction."""
+    """Whether payment.completed has records of an open transaction."""
     return _open(_ends(topics))
 
 
 def stays_open(topics) -> bool:
-    """Whether one is open, and nothing else goes on: for a second nothing is written and nothing ends.
+    """Whether a transaction is open and nothing changes for a second.
 
-    One whose end was asked for already is closed in a moment, and so is one of a worker that lives.
+    A transaction that is being committed, or that belongs to a running worker, would end within a second.
     """
     before, since = _ends(topics), time.monotonic()
     while time.monotonic() - since < 1.0:
@@ -68,15 +68,17 @@ def _open(ends: tuple[dict, dict]) -> bool:
     return any(committed[place] < end for place, end in all_of_it.items())
 
 
-def freeze_inside_transaction(system, topics, raw: Topics, *, beside: Sequence[str] = (), **changes: str) -> Torn:
-    """Freeze payments while a transaction of its own is open, with records in it.
+def freeze_inside_transaction(
+    system, topics, raw: Topics, *, others: Sequence[str] = (), **changes: str
+) -> OpenTransaction:
+    """Suspend payments while it has an open transaction that contains records.
 
-    Tried at the sight of a batch's first record, until it was quick enough. `beside` are more workers, which pay for
-    their share at once and then are idle. `changes` are variables of the frozen one.
+    It suspends payments at the first record of a batch, and retries until that is fast enough. `others` are further workers,
+    which process their share and are then idle. `changes` are environment variables of the suspended worker.
     """
-    # Small batches: a hundred transactions, each a chance.
+    # Small batches, so that there are a hundred transactions to try.
     joined(system, "payments-consume", CONSUMER_BATCH_SIZE="4", **changes)
-    joined(system, *beside)
+    joined(system, *others)
     worker = system["payments-consume"]
     users = wait_for_payment(system, topics)
     eventually(lambda: raw.caught_up("payment.completed"))
@@ -94,10 +96,10 @@ def freeze_inside_transaction(system, topics, raw: Topics, *, beside: Sequence[s
             break
         os.kill(worker.pid, signal.SIGCONT)
     ends = raw.ends("payment.completed")
-    torn = {
+    records = {
         (record.partition, record.offset)
         for record in raw.of("payment.completed")
         if record.offset >= ends[record.topic, record.partition]
     }
-    assert torn
-    return Torn(users, torn, frozen_at)
+    assert records
+    return OpenTransaction(users, records, frozen_at)

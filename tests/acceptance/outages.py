@@ -1,37 +1,37 @@
-"""What goes on around an outage: clients who write all the time, a supervisor who starts what died, and what processes say."""
+"""Helpers for outages: clients that write continuously, a supervisor that restarts processes, and readiness."""
 
 import threading
 import uuid
 
 
 class Visitors(threading.Thread):
-    """Register users through the gateway, one after the other, until told to stop."""
+    """Creates users through the gateway, one after the other, until stopped."""
 
     def __init__(self, system) -> None:
         super().__init__(name="visitors", daemon=True)
         self._system = system
-        self._stop_asked = threading.Event()
+        self._stopping = threading.Event()
         self.answers: list[tuple[int, str]] = []
 
     def run(self) -> None:
-        while not self._stop_asked.wait(0.05):
+        while not self._stopping.wait(0.05):
             body = {"email": f"{uuid.uuid4()}@example.org", "name": "Ada"}
             answer = self._system.client.post("/api/users", json=body)
             self.answers.append((answer.status_code, answer.json().get("id", answer.text)))
 
     def end(self) -> None:
-        self._stop_asked.set()
+        self._stopping.set()
         self.join(60)
 
 
 def unready(system, name: str, part: str) -> bool:
-    """Whether a process says that this part is down, and so is not ready."""
+    """Whether a process is not ready because this part is down."""
     status, body = system[name].readiness()
     return status == 503 and body["parts"][part]["status"] == "down"
 
 
 class Supervisor:
-    """Starts processes again that die, and remembers them."""
+    """Restarts processes that exit, and records their names."""
 
     def __init__(self, system) -> None:
         self._system = system
@@ -41,7 +41,7 @@ class Supervisor:
         self.died += self._system.revive()
 
     def sees(self, condition):
-        """The condition, with a look at the processes before it."""
+        """A condition that first restarts exited processes."""
         return lambda: (self(), condition())[1]
 
 

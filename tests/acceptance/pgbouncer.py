@@ -1,4 +1,4 @@
-"""A real PgBouncer in transaction mode between the system's processes and PostgreSQL, with few server connections for many clients."""
+"""A real PgBouncer in transaction mode between the processes and PostgreSQL, with few server connections for many clients."""
 
 import os
 import shutil
@@ -19,7 +19,7 @@ PROGRAM = shutil.which("pgbouncer", path=f"{os.environ.get('PATH', os.defpath)}:
 NOT_INSTALLED = "PgBouncer is not installed: apt-get install --no-install-recommends pgbouncer"
 
 SERVERS = 3
-"""Server connections for each database."""
+"""Server connections per database."""
 
 CONFIGURATION = """
 [databases]
@@ -41,7 +41,7 @@ server_login_retry = 1
 
 
 class PgBouncer:
-    """In front of all databases of a server."""
+    """A PgBouncer in front of all databases of a server."""
 
     def __init__(self, server: PostgreSQL) -> None:
         self._server = server
@@ -50,7 +50,7 @@ class PgBouncer:
         self._folder = Path(tempfile.mkdtemp(prefix="pgbouncer-"))
 
     def prepare(self) -> None:
-        """Configure it for the server, which runs by now, and start it."""
+        """Configure it for the server, which is running, and start it."""
         names = [database.name for database in self._server.databases]
         where = f"host={ports.HOST} port={self._server.port}"
         configuration = CONFIGURATION.format(
@@ -66,13 +66,13 @@ class PgBouncer:
         self.start()
 
     def close(self) -> None:
-        """Kill it; nobody needs its files."""
+        """Kill it and delete its files."""
         if self._child:
             self.kill9()
         shutil.rmtree(self._folder, ignore_errors=True)
 
     def start(self) -> None:
-        """Start it, also again after `kill9`; returns when it listens."""
+        """Start it, also after `kill9`, and return when it listens."""
         assert PROGRAM, NOT_INSTALLED
         self._child = Child(
             [PROGRAM, "pgbouncer.ini"], name="pgbouncer", log=self._folder / "log", cwd=self._folder,
@@ -81,16 +81,16 @@ class PgBouncer:
         drive(self._child.until(lambda: ports.listens(self.port), within=START_WITHIN))
 
     def kill9(self) -> None:
-        """Kill it, and with it all connections through it."""
+        """Kill it, with all its connections."""
         assert self._child
         self._child.kill9()
 
     def url(self, database: str) -> str:
-        """`postgresql://…` of a database through the pooler, as its own role."""
+        """The URL of a database through the pooler, with the role of its owner."""
         return self._server.url(database).replace(f":{self._server.port}/", f":{self.port}/")
 
     def console(self, command: str) -> list[dict[str, Any]]:
-        """What its admin console answers, or does: `SHOW SERVERS`, `RECONNECT`."""
+        """Run a command of its admin console, such as `SHOW SERVERS` or `RECONNECT`."""
         url = self.url("userdb").rpartition("/")[0] + "/pgbouncer"
         with psycopg.connect(
             url, autocommit=True, cursor_factory=psycopg.ClientCursor, row_factory=dict_row
@@ -99,12 +99,12 @@ class PgBouncer:
             return cursor.fetchall() if cursor.description else []
 
     def renew(self) -> None:
-        """Have all server connections made anew, each as soon as no transaction is in it."""
+        """Reconnect all server connections, each when it has no transaction."""
         self.console("RECONNECT")
 
 
 class PooledHarness(Harness):
-    """The system, whose web processes and consumers reach PostgreSQL through a pooler, and the others directly."""
+    """The system, with web processes and consumers connecting through the pooler, and the others directly."""
 
     def __init__(self, engines: Engines, folder: Path) -> None:
         super().__init__(engines, folder)

@@ -1,4 +1,4 @@
-"""The orders consumer killed -9: between the database's commit and the offset's, and at any moment under load."""
+"""The consumer of orders is killed -9: between the commits of the database and of the offset, and at any moment under load."""
 
 import os
 import random
@@ -60,13 +60,13 @@ def test_killed_between_commit_and_offset(system, topics, commits):
     check(system, topics, [user_id])
 
 
-def test_killed_again_and_again_under_load(system, topics):
+def test_killed_repeatedly_under_load(system, topics):
     users = new_ids(1_500)
     chance = random.Random(7)
     system.start("orders-consume", CONSUMER_BATCH_SIZE="20")
 
     for user_id in users:
-        topics.send_soon(*wire(user_created(user_id)))
+        topics.send_later(*wire(user_created(user_id)))
     topics.flush()
     done = "SELECT count(*) FROM orders WHERE user_id = ANY(%s)"
     kills = 0

@@ -1,4 +1,4 @@
-"""A broker with Kafka's own defaults: nothing has to be set, neither there nor here, and all promises hold."""
+"""On a broker with Kafka's default settings, all promises hold without further configuration."""
 
 import pytest
 from confluent_kafka import KafkaError, Producer
@@ -47,13 +47,13 @@ def test_the_story(system, topics):
 
 
 @pytest.mark.parametrize("name", ["orders-consume", "payments-consume"])
-def test_a_refused_session_is_followed_by_a_longer_one_and_said_once(system, name):
+def test_a_rejected_session_timeout_is_increased_and_logged_once(system, name):
     [line] = system[name].logged(LONGER)
 
     assert (line["refused_seconds"], line["session_seconds"]) == (4.0, 6.0)
 
 
-def test_a_session_that_was_chosen_and_is_refused_is_an_error(system):
+def test_a_configured_session_timeout_that_is_rejected_is_an_error(system):
     member = system.spawn("orders-consume", CONSUMER_SESSION_TIMEOUT_SECONDS="4")
 
     assert member.ended(within=60) == 1
@@ -70,10 +70,10 @@ def test_a_killed_consumer_is_replaced(system, topics):
     eventually(lambda: system["orders-consume"].metric("events_consumer_assigned_partitions") == 6)
 
     for user_id in users[:150]:
-        topics.send_soon(*wire(user_created(user_id)))
+        topics.send_later(*wire(user_created(user_id)))
     system["orders-consume"].kill9()
     for user_id in users[150:]:
-        topics.send_soon(*wire(user_created(user_id)))
+        topics.send_later(*wire(user_created(user_id)))
     topics.flush()
 
     settle(system, topics)
@@ -82,7 +82,7 @@ def test_a_killed_consumer_is_replaced(system, topics):
 
 
 def test_payments_killed_inside_its_transaction_are_replaced(system, topics, raw):
-    torn = freeze_inside_transaction(system, topics, raw, beside=["payments-consume-1"])
+    torn = freeze_inside_transaction(system, topics, raw, others=["payments-consume-1"])
     system["payments-consume"].kill9()
 
     settle(system, topics)
@@ -103,7 +103,7 @@ def test_an_event_as_large_as_is_allowed_can_be_dead_lettered(system, harness, t
 
 
 class TestNoTopicMakesItself:
-    """`auto.create.topics.enable`, true by default, would make it with one partition and no copies."""
+    """`auto.create.topics.enable`, true by default, would create topics with one partition and one replica."""
 
     @pytest.fixture(autouse=True)
     def address(self, harness, settings):

@@ -1,4 +1,4 @@
-"""Whatever a process depends on fails, in one way after the other: it waits, says so once, costs no event, and goes on by itself."""
+"""Each dependency fails in several ways: processes wait, log it once, lose no event, and resume by themselves."""
 
 import resource
 import time
@@ -42,7 +42,7 @@ def topics(linked: LinkedHarness) -> Iterator[Topics]:
 
 @pytest.fixture
 def system(linked: LinkedHarness) -> LinkedHarness:
-    linked.whole()
+    linked.restore()
     return linked
 
 
@@ -156,7 +156,7 @@ def assert_unavailable(answer) -> None:
 
 
 class TestDatabase:
-    """Of orders: users go on being served, and their welcome orders wait."""
+    """The database of orders fails: users is still served, and welcome orders wait."""
 
     def ended(self, trial: Trial, *statements: str) -> None:
         """Say this to the server, and end the sessions that the service has."""
@@ -201,7 +201,7 @@ class TestDatabase:
     def test_failover(self, trial):
         """A new primary with the same data behind the same address; connections to the old one are dead."""
         old = trial.engines.server("orders")
-        with trial.of(old.stop, lambda: trial.engines.succeed("orders"), {**NO_DATABASE, "orders": "database"}):
+        with trial.of(old.stop, lambda: trial.engines.fail_over("orders"), {**NO_DATABASE, "orders": "database"}):
             assert_unavailable(trial.system.client.post("/api/orders", json=ORDER))
         assert trial.engines.server("orders").port != old.port
 
@@ -224,11 +224,11 @@ class TestDatabase:
 
 
 class TestNames:
-    """The addresses are names, as they are in production, and nobody knows them any more."""
+    """Addresses are host names, as in production, and cannot be resolved."""
 
-    def test_that_nobody_knows(self, trial, tmp_path):
+    def test_unknown(self, trial, tmp_path):
         names, known = Names(tmp_path), ("database.test", "broker.test")
-        if refusal := names.why_not():
+        if refusal := names.unavailable_because():
             pytest.skip(f"no process here may have names of its own: {refusal}")
         told = trial.engines.environment("orders")
         addresses = {
@@ -240,23 +240,23 @@ class TestNames:
         for name in NO_DATABASE:
             for part in ("database", "broker"):
                 eventually(lambda name=name, part=part: unready(trial.system, name, part))
-        names.know(*known)
+        names.set(*known)
         for name in NO_DATABASE:
             eventually(trial.system[name].ready, within=GOES_ON_WITHIN, what=f"{name} knows where to go")
 
         def forget() -> None:
-            names.know()
+            names.set()
             trial.engines.links["orders>db"].reset()
             trial.engines.links["orders>kafka"].reset()
 
-        with trial.of(forget, lambda: names.know(*known), NO_DATABASE):
+        with trial.of(forget, lambda: names.set(*known), NO_DATABASE):
             pass
 
 
 class TestBroker:
-    """Writes go on all the time."""
+    """Writes succeed all the time."""
 
-    def test_unreachable_for_one_client_only(self, trial):
+    def test_unreachable_for_one_client(self, trial):
         link = trial.engines.links["orders>kafka"]
         with trial.of(link.cut, link.heal, {"orders-relay": "broker", "orders-consume": "broker"}):
             assert trial.system.client.post("/api/orders", json=ORDER).status_code == 201
@@ -282,12 +282,12 @@ class TestBroker:
 
         def another() -> None:
             for client in clients:
-                trial.engines.let_in(client, "another")
+                trial.engines.set_password(client, "another")
                 trial.engines.links[f"{client}>kafka"].reset()
 
         def right() -> None:
             for client in clients:
-                trial.engines.let_in(client)
+                trial.engines.set_password(client)
 
         def says_what_to_check(name: str) -> bool:
             """Whatever the words of the Kafka client are."""

@@ -1,4 +1,4 @@
-"""Workers that are frozen past their session while others take their place, and then wake up: they write nothing twice."""
+"""Workers that are suspended beyond their session, and resumed after others took over, write nothing twice."""
 
 import os
 import signal
@@ -38,7 +38,7 @@ def send(topics, count: int) -> list[str]:
     """Events about new users, who are returned."""
     users = new_ids(count)
     for user_id in users:
-        topics.send_soon(*wire(user_created(user_id)))
+        topics.send_later(*wire(user_created(user_id)))
     topics.flush()
     return users
 
@@ -93,7 +93,7 @@ def test_consumer_frozen_inside_its_transaction(system, topics):
     check(system, topics, users)
 
 
-def test_consumer_whose_name_another_has_taken(system, topics):
+def test_consumer_fenced_by_another_with_its_id(system, topics):
     """Who is fenced begins anew, once; so of two with one CONSUMER_ID one remains, and nothing happens twice."""
     first = system["orders-consume"]
     freeze(first)
@@ -113,7 +113,7 @@ def test_consumer_whose_name_another_has_taken(system, topics):
 
 def test_payments_frozen_inside_its_transaction(system, topics, raw):
     """The broker has ended its transaction and its session, and another has paid: it begins anew, as the same process."""
-    torn = freeze_inside_transaction(system, topics, raw, beside=["payments-consume-1"])
+    torn = freeze_inside_transaction(system, topics, raw, others=["payments-consume-1"])
     worker = system["payments-consume"]
     settle(system, topics)
     wake(worker)
@@ -124,7 +124,7 @@ def test_payments_frozen_inside_its_transaction(system, topics, raw):
     assert written - read, "its transaction was not open"
 
 
-def test_payments_whose_name_another_has_taken(system, topics, raw):
+def test_payments_fenced_by_another_with_its_id(system, topics, raw):
     """Its transactional.id is another's now: what it wakes up with is refused, and it begins anew."""
     torn = freeze_inside_transaction(system, topics, raw)
     worker = system["payments-consume"]

@@ -1,4 +1,4 @@
-"""The only broker killed -9 with a payment's transaction open: it may forget to end it, and payments goes on all the same."""
+"""The only broker is killed -9 with an open transaction of payments: even if it forgets the transaction, payments continues."""
 
 import os
 import signal
@@ -17,7 +17,7 @@ TRANSACTION_SECONDS = 4.0
 
 
 @pytest.mark.parametrize("comes_back", ["as the same process", "started again"])
-def test_what_the_broker_forgot_to_end_is_ended_by_the_worker(system, topics, raw, kafka, comes_back):
+def test_hanging_transactions_are_ended_by_the_worker(system, topics, raw, kafka, comes_back):
     torn = freeze_inside_transaction(system, topics, raw)
     worker = system["payments-consume"]
     kafka.kill9()
@@ -30,7 +30,7 @@ def test_what_the_broker_forgot_to_end_is_ended_by_the_worker(system, topics, ra
         system.start("payments-consume")
     more = new_ids(30)
     for user_id in more:
-        topics.send_soon(*wire(user_created(user_id)))
+        topics.send_later(*wire(user_created(user_id)))
     topics.flush()
 
     settle(system, topics, meanwhile=system.revive)

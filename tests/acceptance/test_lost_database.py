@@ -1,4 +1,4 @@
-"""A consumer that alone has lost its database leaves its group to the others; when all have lost it, all return with it."""
+"""A single consumer that loses its database leaves its group to the others; if all lose it, all return with it."""
 
 import time
 
@@ -46,7 +46,7 @@ def test_one_alone(system, topics):
 
         link.cut()
         for user_id in users:
-            topics.send_soon(*wire(user_created(user_id)))
+            topics.send_later(*wire(user_created(user_id)))
         topics.flush()
         began = time.monotonic()
         eventually(lambda: has_left(lost) and assigned(lost) == 0, what="it leaves")
@@ -61,7 +61,7 @@ def test_one_alone(system, topics):
         eventually(lost.ready)
         more = new_ids(50)
         for user_id in more:
-            topics.send_soon(*wire(user_created(user_id)))
+            topics.send_later(*wire(user_created(user_id)))
         settle(system, topics)
         check(system, topics, more)
         assert (left(lost), returned(lost)) == (1, 1)
@@ -77,7 +77,7 @@ def test_all_together(system, topics, postgres):
     before = [(left(one), returned(one)) for one in both]
     postgres.stop()
     for user_id in users:
-        topics.send_soon(*wire(user_created(user_id)))
+        topics.send_later(*wire(user_created(user_id)))
     topics.flush()
     for one in both:
         eventually(lambda one=one: has_left(one), within=60, what=f"{one.name} leaves")

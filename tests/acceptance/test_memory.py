@@ -1,4 +1,4 @@
-"""Large events, as many as there may be: a consumer stays below the memory that its manifest allows."""
+"""With many large events, a consumer stays below the memory limit of its manifest."""
 
 import re
 import uuid
@@ -51,7 +51,7 @@ def test_orders(system, topics, number, size, record_property):
     users = [f"large-{uuid.uuid4()}" for _ in range(number)]
     for sent, user_id in enumerate(users):
         topic, key, value, headers = wire(user_created(user_id))
-        topics.send_soon(topic, key, value.replace(b"Ada", b"A" * size), headers)
+        topics.send_later(topic, key, value.replace(b"Ada", b"A" * size), headers)
         if sent % 50 == 0:
             topics.flush()
     topics.flush()
@@ -70,12 +70,12 @@ def test_payments(system, topics, number, size, record_property):
     # Their payments are for something: key after key of unknown orders would stop the topic in orders.
     system.rows("orderdb", PLACED, orders)
     for sent, order_id in enumerate(orders):
-        topics.send_soon(*order_created(order_id, size))
+        topics.send_later(*order_created(order_id, size))
         if sent % 50 == 0:
             topics.flush()
     topics.flush()
     [member] = system.start("payments-consume")
-    eventually(lambda: topics.worked_off("payments", "order.created"), within=120, every=0.2)
+    eventually(lambda: topics.processed("payments", "order.created"), within=120, every=0.2)
     wanted = set(orders)
     eventually(lambda: wanted <= {record.payload.get("orderId") for record in topics.of("payment.completed")})
     record_property("peak_mib", peak(member.pid) // MIB)

@@ -1,4 +1,4 @@
-"""Records that Kafka takes and that nobody here would write: a huge key, no timestamp, thousands of headers."""
+"""Records that Kafka accepts and this system never writes: a huge key, no timestamp, thousands of headers."""
 
 import uuid
 
@@ -25,7 +25,7 @@ def odd(record: RawRecord) -> dict[str, RawRecord]:
     }
 
 
-def test_they_are_handled_or_dead_lettered_and_redriven_like_any_other(system, topics):
+def test_they_are_processed_or_dead_lettered_and_redriven_like_others(system, topics):
     servers = system.engines.kafka.bootstrap_servers
     users, poison = [], {"user.created": [], "order.created": []}
     for name in odd(RawRecord()):

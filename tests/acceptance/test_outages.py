@@ -1,4 +1,4 @@
-"""An engine goes away and comes back: what was accepted arrives, nothing is dead-lettered, no process dies."""
+"""An engine fails and recovers: accepted writes take effect, nothing is dead-lettered, no process exits."""
 
 import pytest
 
@@ -40,15 +40,15 @@ def test_kafka_stopped_during_posts(system, topics, visitors, kafka):
         )
 
 
-def test_postgres_away_for_a_while(system, topics, postgres):
+def test_postgres_unavailable_for_a_while(system, topics, postgres):
     pids = {member.name: member.pid for member in system.members.values()}
     users = new_ids(60)
     for user_id in users[:20]:
-        topics.send_soon(*wire(user_created(user_id)))
+        topics.send_later(*wire(user_created(user_id)))
 
     postgres.stop()
     for user_id in users[20:]:
-        topics.send_soon(*wire(user_created(user_id)))
+        topics.send_later(*wire(user_created(user_id)))
     topics.flush()
     for worker in ("users-relay", "orders-relay", "orders-consume"):
         assert eventually(lambda worker=worker: unready(system, worker, "database")), worker

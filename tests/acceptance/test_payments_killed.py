@@ -1,4 +1,4 @@
-"""Payments killed -9 inside its Kafka transaction: nothing of it is ever read, and each order is paid for exactly once."""
+"""Payments is killed -9 inside its Kafka transaction: nothing of it is ever read, and each order is paid exactly once."""
 
 import pytest
 
@@ -9,7 +9,7 @@ from tests.waiting import eventually
 pytestmark = pytest.mark.acceptance
 
 
-def test_started_again_it_pays_for_each_once(system, topics, raw):
+def test_after_a_restart_each_order_is_paid_once(system, topics, raw):
     # Long before the broker would end it.
     torn = freeze_inside_transaction(system, topics, raw, KAFKA_TRANSACTION_TIMEOUT_SECONDS="600")
     system["payments-consume"].kill9()
@@ -23,7 +23,7 @@ def test_started_again_it_pays_for_each_once(system, topics, raw):
     check(system, topics, torn.users)
 
 
-def test_the_broker_ends_that_of_one_that_never_comes_back(system, topics, raw):
+def test_the_broker_aborts_the_transaction_of_a_worker_that_never_returns(system, topics, raw):
     torn = freeze_inside_transaction(system, topics, raw)
     system["payments-consume"].kill9()
 

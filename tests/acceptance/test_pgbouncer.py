@@ -1,4 +1,4 @@
-"""PgBouncer in transaction mode in front of web processes and consumers: all promises hold, and what cannot work says so."""
+"""With PgBouncer in transaction mode before web processes and consumers, all promises hold, and unsupported uses are reported."""
 
 import uuid
 from collections import Counter
@@ -82,7 +82,7 @@ def test_every_session_has_its_timeouts(system, pooled):
     assert {name: pooled.execute(f"SHOW {name}").fetchone()[0] for name in PARAMETERS} == PARAMETERS
 
 
-def test_a_statement_that_takes_too_long_is_ended(system):
+def test_a_long_statement_is_cancelled(system):
     with system.database("userdb") as connection, connection.transaction():
         connection.execute("SET LOCAL idle_in_transaction_session_timeout = 0")
         connection.execute("LOCK TABLE users")
@@ -91,7 +91,7 @@ def test_a_statement_that_takes_too_long_is_ended(system):
     assert answer.status_code == 503
 
 
-def test_a_transaction_that_is_idle_for_too_long_is_ended(system, pooled):
+def test_an_idle_transaction_is_terminated(system, pooled):
     pooled.execute("BEGIN")
     (server,) = pooled.execute("SELECT pg_backend_pid()").fetchone()
     alive = "SELECT 1 FROM pg_stat_activity WHERE pid = %s"
@@ -101,7 +101,7 @@ def test_a_transaction_that_is_idle_for_too_long_is_ended(system, pooled):
         pooled.execute("SELECT 1")
 
 
-def test_concurrent_posts_with_their_twins_while_a_consumer_is_killed(system, topics):
+def test_concurrent_duplicate_posts_while_a_consumer_is_killed(system, topics):
     """Each request is sent twice at the same time, under one key; one of two consumers is killed in the midst of it."""
     joined(system, "orders-consume-1")
     wanted = [(f"{uuid.uuid4()}@example.org", str(uuid.uuid4())) for _ in range(150)]
@@ -123,7 +123,7 @@ def test_the_pooler_is_killed_under_load(system, topics):
     done = "SELECT count(*) FROM orders WHERE user_id = ANY(%s)"
     system.start("orders-consume", CONSUMER_BATCH_SIZE="20")
     for user_id in users:
-        topics.send_soon(*wire(user_created(user_id)))
+        topics.send_later(*wire(user_created(user_id)))
     topics.flush()
     with ThreadPoolExecutor(8) as pool:
         answers = [pool.submit(new_user, system, *one) for one in wanted]
@@ -137,10 +137,10 @@ def test_the_pooler_is_killed_under_load(system, topics):
     check(system, topics, [*users, *(user_id for _, user_id in found)])
 
 
-def test_postgresql_is_killed_behind_the_pooler(system, topics):
+def test_postgresql_behind_the_pooler_is_killed(system, topics):
     users = new_ids(300)
     for user_id in users:
-        topics.send_soon(*wire(user_created(user_id)))
+        topics.send_later(*wire(user_created(user_id)))
     topics.flush()
     system.engines.postgres.kill9()
     system.engines.postgres.restart()
@@ -176,9 +176,9 @@ def test_commands_work_through_it(system):
 
 
 class TestTheRelay:
-    """It needs a session of its own: for its lock, and to be notified."""
+    """The relay needs its own session, for its lock and for notifications."""
 
-    def test_goes_past_the_pooler(self, system):
+    def test_bypasses_the_pooler(self, system):
         [(holder,)] = system.rows(
             "orderdb", "SELECT DISTINCT pid FROM pg_locks WHERE locktype = 'advisory' AND database = " + OURS
         )
@@ -206,7 +206,7 @@ class TestTheRelay:
 
 
 class TestSessionsWithoutTheirParameters:
-    """The role's defaults are not there, or differ: neither web process nor consumer runs without its timeouts."""
+    """The defaults of the role are missing or different: no process runs without its timeouts."""
 
     @pytest.fixture(autouse=True)
     def other_defaults(self, system):
@@ -220,7 +220,7 @@ class TestSessionsWithoutTheirParameters:
         system.pooler.renew()
 
     @pytest.mark.parametrize("name", ["orders", "orders-consume"])
-    def test_end_the_start(self, system, name):
+    def test_stop_a_process_that_is_starting(self, system, name):
         member = system.spawn(name)
 
         assert member.ended(within=60) != 0
@@ -239,7 +239,7 @@ class TestSessionsWithoutTheirParameters:
 
 
 class TestWhatIsNotDeclared:
-    """A pooler that nobody has told the service about."""
+    """A pooler that is not declared in the settings."""
 
     @pytest.mark.parametrize("name", ["orders", "orders-consume", "orders-relay"])
     def test_is_an_error_at_the_start(self, system, name):

@@ -1,4 +1,4 @@
-"""Poison among good events: the good ones arrive, each bad one ends in a dead-letter topic, whole and explained, and nothing waits."""
+"""Poison among valid events: valid ones are processed, and each poison event becomes a complete dead letter without delaying others."""
 
 import uuid
 
@@ -68,7 +68,7 @@ def died_at(topics, dead_letters: str, partition: int, offset: int) -> dict[str,
     return why
 
 
-def test_poison_among_good_users(system, topics):
+def test_poison_among_valid_users(system, topics):
     """All on one partition, so that any poison that stopped the consumer would stop the good ones behind it."""
     users, sent = new_ids(2 * len(poisons())), {}
     behind = iter(users)
@@ -89,11 +89,11 @@ def test_poison_among_good_users(system, topics):
     assert SECRET not in system["orders-consume"].child.log.read_text()
 
 
-def test_poison_among_good_orders(system, topics):
+def test_poison_among_valid_orders(system, topics):
     """The same where there is no database: dead letters, offsets and payments are one Kafka transaction."""
     users = new_ids(12)
     for user_id in users:
-        topics.send_soon(*wire(user_created(user_id)))
+        topics.send_later(*wire(user_created(user_id)))
     sent = [topics.send("order.created", *poison, partition=0) for poison in poisons().values()]
     settle(system, topics)
 
@@ -104,7 +104,7 @@ def test_poison_among_good_orders(system, topics):
     eventually(system["payments-consume"].ready)
 
 
-def test_a_header_name_that_is_not_utf8_is_a_dead_letter_and_redriven_a_readable_event(system, topics):
+def test_a_header_name_that_is_not_utf8_is_dead_lettered_and_readable_after_redrive(system, topics):
     """As Go, C and Rust clients can write it; in both kinds of consumers, many on one partition, between good ones."""
     users, name = new_ids(20), "caf\\xe9-h"
     misnamed = [f"misnamed-{uuid.uuid4()}" for _ in range(12)]
@@ -115,16 +115,16 @@ def test_a_header_name_that_is_not_utf8_is_a_dead_letter_and_redriven_a_readable
         raw = [*((known.encode(), content) for known, content in headers), (b"caf\xe9-h", b"\x00\xff")]
         send_raw(topic, RawRecord(key, value, raw), servers=servers)
     for user_id in users[12:]:
-        topics.send_soon(*wire(user_created(user_id)))
+        topics.send_later(*wire(user_created(user_id)))
     order = str(uuid.uuid4()).encode()
     send_raw("order.created", RawRecord(order, b"{}", [(b"\xff", None), (b"ce_id", b"1")]), servers=servers)
     settle(system, topics)
 
     check(system, topics, users)
-    [paid] = topics.dead("order.created", "payments", order)
+    [paid] = topics.dead_letters("order.created", "payments", order)
     assert (paid.headers[:2], explained(paid)["reason"]) == ((("\\xff", None), ("ce_id", b"1")), "unreadable")
     for user_id in misnamed:
-        [letter] = topics.dead("user.created", "orders", user_id.encode())
+        [letter] = topics.dead_letters("user.created", "orders", user_id.encode())
         assert dict(letter.headers)[name] == b"\x00\xff"
         assert "not UTF-8" in explained(letter)["error"]
         assert letter.payload["userId"] == user_id
@@ -138,7 +138,7 @@ def test_a_header_name_that_is_not_utf8_is_a_dead_letter_and_redriven_a_readable
     assert system["orders-consume"].ready()
 
 
-def test_an_event_that_always_fails_is_tried_often_enough_and_holds_up_only_its_own_key(system, topics):
+def test_an_event_that_always_fails_is_retried_and_blocks_only_its_key(system, topics):
     system.start("orders-consume", RETRY_ATTEMPTS="4", RETRY_BASE_SECONDS="0.4", RETRY_FACTOR="1")
     unknown, users = str(uuid.uuid4()), new_ids(20)
     value = b'{"paymentId": "%s", "orderId": "%s", "status": "completed"}' % (
@@ -147,10 +147,10 @@ def test_an_event_that_always_fails_is_tried_often_enough_and_holds_up_only_its_
     )
     partition, offset = topics.send("payment.completed", unknown.encode(), value, [("ce_id", unknown.encode())])
     for user_id in users:
-        topics.send_soon(*wire(user_created(user_id)))
+        topics.send_later(*wire(user_created(user_id)))
     settled = "SELECT count(*) FROM orders WHERE user_id = ANY(%s) AND status <> 'pending'"
     eventually(lambda: system.rows("orderdb", settled, users) == [(20,)], what="the other keys go on")
-    went_on_meanwhile = not topics.dead("payment.completed", "orders", unknown.encode())
+    went_on_meanwhile = not topics.dead_letters("payment.completed", "orders", unknown.encode())
     settle(system, topics)
 
     assert went_on_meanwhile

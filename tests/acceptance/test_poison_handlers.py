@@ -1,4 +1,4 @@
-"""Handlers that never return, in real workers: each try is ended by its time limit, and the event ends as a dead letter."""
+"""Handlers that never return, in real workers: each attempt is interrupted by the time limit, and the event is dead-lettered."""
 
 import uuid
 
@@ -13,7 +13,7 @@ pytestmark = pytest.mark.acceptance
 LIMITS = {"HANDLER_TIMEOUT_SECONDS": "1", "RETRY_ATTEMPTS": "3", "RETRY_BASE_SECONDS": "0.5", "RETRY_FACTOR": "1"}
 
 
-def test_handlers_that_never_return_hold_up_only_their_own_keys(system, topics):
+def test_handlers_that_never_return_block_only_their_own_keys(system, topics):
     """In a system call, in a loop of Python, and, where there is no database, on a socket that stays silent."""
     pids = {
         member.name: member.pid
@@ -24,7 +24,7 @@ def test_handlers_that_never_return_hold_up_only_their_own_keys(system, topics):
     placed = [topics.send(*wire(user_created(user_id))) for user_id in hanging]
     unpayable, users = f"unpayable-{uuid.uuid4()}", new_ids(20)
     for user_id in (unpayable, *users):
-        topics.send_soon(*wire(user_created(user_id)))
+        topics.send_later(*wire(user_created(user_id)))
     settle(system, topics)
 
     check(system, topics, users)

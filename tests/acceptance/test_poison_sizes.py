@@ -1,4 +1,4 @@
-"""Events that are too large, for their topic or for their dead-letter topic: nothing is dropped, and no other key waits."""
+"""Events that are too large for their topic or their dead-letter topic: nothing is dropped, and no other key waits."""
 
 import uuid
 from collections.abc import Iterator
@@ -36,7 +36,7 @@ def largest_record(system, topic: str, size: int) -> Iterator[None]:
         alter(LIMIT + (131_072 if topic.endswith(".dlq") else 65_536))
 
 
-def test_a_record_that_somebody_else_made_too_large(system, topics):
+def test_a_record_that_another_producer_made_too_large(system, topics):
     users, key = new_ids(10), str(uuid.uuid4()).encode()
     _, _, value, headers = wire(user_created(key.decode()))
     value = value.replace(b"Ada", b"A" * 1_064_500)
@@ -57,7 +57,7 @@ def test_a_record_that_somebody_else_made_too_large(system, topics):
     [(error, partition, offset)] = placed
     assert error is None
     for user_id in users:
-        topics.send_soon(*wire(user_created(user_id)))
+        topics.send_later(*wire(user_created(user_id)))
     settle(system, topics)
 
     check(system, topics, users)
@@ -65,7 +65,7 @@ def test_a_record_that_somebody_else_made_too_large(system, topics):
     assert (why["reason"], why["attempts"]) == ("unreadable", "1")
 
 
-def test_what_is_too_large_to_be_published_is_parked_and_only_its_key_waits(system, topics):
+def test_an_oversized_event_is_parked_and_only_its_key_waits(system, topics):
     users, key = new_ids(10), str(uuid.uuid4())
     insert = (
         "INSERT INTO outbox (event_id, topic, key, payload, headers, request_id)"
@@ -76,7 +76,7 @@ def test_what_is_too_large_to_be_published_is_parked_and_only_its_key_waits(syst
         database.execute(insert, [key, b"behind it"])
     for user_id in users:
         envelope = user_created(user_id)
-        topics.send_soon(*wire(envelope))
+        topics.send_later(*wire(envelope))
     answer = system.client.post("/api/users", json={"email": f"{uuid.uuid4()}@example.org", "name": "Ada"})
     users.append(answer.json()["id"])
     unsent = "SELECT parked_reason FROM outbox WHERE key = %s AND sent_at IS NULL ORDER BY position"
@@ -85,13 +85,15 @@ def test_what_is_too_large_to_be_published_is_parked_and_only_its_key_waits(syst
     assert waits is None
     assert len(system["users-relay"].logged("outbox row parked", key=key)) == 1
     assert system.manage("users", "parked", "discard", "--key", key)[0] == 0
-    eventually(lambda: topics.dead("user.created", "orders", key.encode()), what="what waited behind it was sent")
+    eventually(
+        lambda: topics.dead_letters("user.created", "orders", key.encode()), what="what waited behind it was sent"
+    )
     system.rows("userdb", "DELETE FROM outbox WHERE key = %s RETURNING 1", key)
     settle(system, topics)
     check(system, topics, users)
 
 
-def test_payments_waits_for_a_dead_letter_topic_that_refuses_and_goes_on_by_itself(system, topics):
+def test_payments_waits_for_a_dead_letter_topic_that_rejects_and_resumes_by_itself(system, topics):
     users = new_ids(10)
     with largest_record(system, "order.created.payments.dlq", 200):
         keys = [str(uuid.uuid4()).encode() for _ in range(2)]
@@ -100,7 +102,7 @@ def test_payments_waits_for_a_dead_letter_topic_that_refuses_and_goes_on_by_itse
             for partition, key in enumerate(keys)
         ]
         for user_id in users:
-            topics.send_soon(*wire(user_created(user_id)))
+            topics.send_later(*wire(user_created(user_id)))
         paid = "SELECT count(*) FROM orders WHERE user_id = ANY(%s) AND status <> 'pending'"
         eventually(lambda: system.rows("orderdb", paid, users) == [(10,)], what="the other keys go on")
         worker = system["payments-consume"]
@@ -111,20 +113,20 @@ def test_payments_waits_for_a_dead_letter_topic_that_refuses_and_goes_on_by_itse
         done = topics.committed("payments", "order.created")
         assert [done[("order.created", partition)] <= offset for partition, offset in poison] == [True, True]
     eventually(worker.ready, what="it goes on by itself")
-    eventually(lambda: all(topics.dead("order.created", "payments", key) for key in keys))
+    eventually(lambda: all(topics.dead_letters("order.created", "payments", key) for key in keys))
     settle(system, topics)
     check(system, topics, users)
     assert {died_at(topics, "order.created.payments.dlq", *place)["reason"] for place in poison} == {"unreadable"}
     assert len(worker.logged("waiting for the dead-letter topic")) == 1
 
 
-def test_orders_parks_a_letter_that_its_dead_letter_topic_refuses(system, topics):
+def test_orders_parks_a_dead_letter_that_its_topic_rejects(system, topics):
     """It is safe in the outbox; what only a person can change, a person has to say that he did."""
     users = new_ids(10)
     with largest_record(system, "user.created.orders.dlq", 200):
         partition, offset = topics.send("user.created", f"{uuid.uuid4()}".encode(), b"\xff", [("ce_id", b"1")])
         for user_id in users:
-            topics.send_soon(*wire(user_created(user_id)))
+            topics.send_later(*wire(user_created(user_id)))
         parked = "SELECT position FROM outbox WHERE topic = 'user.created.orders.dlq' AND parked_at IS NOT NULL"
         [(position,)] = eventually(lambda: system.rows("orderdb", parked))
         paid = "SELECT count(*) FROM orders WHERE user_id = ANY(%s) AND status <> 'pending'"

@@ -1,4 +1,4 @@
-"""Two environments on one Kafka, each with a KAFKA_PREFIX: both work whole, and neither sees anything of the other."""
+"""Two environments on one Kafka, each with its own KAFKA_PREFIX: both work, and neither sees anything of the other."""
 
 import json
 import uuid
@@ -87,11 +87,11 @@ def both(request: pytest.FixtureRequest) -> Iterator[tuple[Environment, Environm
         try:
             drive(blue.kafka.starting(), blue.postgres.starting(), green.postgres.starting())
             for name, engines, prefix in (("blue", blue, BLUE), ("green", green, GREEN)):
-                systems.append(Environment(engines, folder / name, prefix, closed.let_in(name, prefix)))
+                systems.append(Environment(engines, folder / name, prefix, closed.add_account(name, prefix)))
             with shown(request.config, systems[0]):
                 for system in systems:
                     system.prepare()
-                    system.whole()
+                    system.restore()
                 yield systems[0], systems[1]
         finally:
             for system in systems:
@@ -121,7 +121,7 @@ def test_each_has_its_own_story(both):
         assert system["payments-consume"].logged("fenced, starting over") == []
 
 
-def test_what_the_broker_knows_bears_a_prefix(both):
+def test_all_broker_names_have_the_prefix(both):
     client = AdminClient({"bootstrap.servers": both[0].engines.kafka.bootstrap_servers})
     topics = {name for name in client.list_topics(timeout=10).topics if not name.startswith("__")}
     assert topics == {f"{system.prefix}{name}" for system in both for name in EVENTS | DEAD_LETTER_TOPICS}
@@ -130,7 +130,7 @@ def test_what_the_broker_knows_bears_a_prefix(both):
     assert {f"{system.prefix}{name}" for system in both for name in GROUPS} <= groups
 
 
-def test_an_account_sees_what_bears_its_prefix_and_nothing_else(both):
+def test_an_account_can_access_only_its_prefix(both):
     blue, green = both
     account = {
         "bootstrap.servers": blue.account["KAFKA_BOOTSTRAP_SERVERS"],
@@ -147,7 +147,7 @@ def test_an_account_sees_what_bears_its_prefix_and_nothing_else(both):
     assert refused == [KafkaError.TOPIC_AUTHORIZATION_FAILED]
 
 
-def test_the_document_says_the_names_on_the_wire(both):
+def test_the_document_contains_the_names_on_the_wire(both):
     for system in both:
         document = system.client.get("/api/asyncapi").json()
         assert set(document["channels"]) == EVENTS
@@ -156,7 +156,7 @@ def test_the_document_says_the_names_on_the_wire(both):
         }
 
 
-def test_a_dead_letter_is_found_and_redriven_where_it_died(both):
+def test_a_dead_letter_is_found_and_redriven_to_its_topic(both):
     blue, green = both
     green_has = green.committed("orders", "user.created")
     blue.start("orders-consume", RETRY_ATTEMPTS="1")
@@ -201,7 +201,7 @@ def test_reconcile_finds_what_one_has_lost(both):
         assert blue.manage(service, "reconcile", *YOUNG) == (0, "Nothing found.\n")
 
 
-def test_one_reads_again_what_it_has_read(both):
+def test_another_rereads_the_records_of_the_first(both):
     """A replay, of a topic named without the prefix, sets back this environment's group and no other."""
     blue, green = both
     green_has = green.committed("orders", "user.created")
@@ -222,7 +222,7 @@ def test_one_reads_again_what_it_has_read(both):
     assert green.committed("orders", "user.created") == green_has
 
 
-def test_a_poison_record_of_one_is_no_letter_of_the_other(both):
+def test_a_poison_record_of_one_environment_is_no_dead_letter_of_the_other(both):
     blue, green = both
     green.send("user.created", b"k", b"no event")
     [letter] = eventually(green.letters)

@@ -1,4 +1,4 @@
-"""What people write is in the databases and the events, and nowhere else: in no process's log, no engine's, no span."""
+"""Personal data is in the databases and the events only: in no log of a process or engine, and in no span."""
 
 import uuid
 from pathlib import Path
@@ -43,7 +43,7 @@ class Person:
         return answer
 
 
-def test_nobodys_data_is_in_any_log_or_span(hasty):
+def test_no_personal_data_is_in_any_log_or_span(hasty):
     system, statuses = hasty, set()
     person = Person(statuses)
     made = person.send(system, "POST", "/api/users", 201).json()

@@ -1,4 +1,4 @@
-"""Consumers join and leave while events come in: everything happens once, and in the order of each key."""
+"""Consumers join and leave while events arrive: every event is processed once and in the order of its key."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""`manage.py reconcile` on the running system: nothing on a sound one, and exactly that one event that somebody deleted."""
+"""`manage.py reconcile` on the running system finds nothing, or exactly the event that was deleted."""
 
 import uuid
 
@@ -23,10 +23,10 @@ def subject(finding: str) -> str:
     return finding.partition(": missing for ")[0]
 
 
-def test_finds_a_deleted_order_created_alone_and_has_it_paid(system, topics):
+def test_finds_a_deleted_order_created_by_itself_and_gets_it_paid(system, topics):
     sound = new_ids(5)
     for user_id in sound:
-        topics.send_soon(*wire(user_created(user_id)))
+        topics.send_later(*wire(user_created(user_id)))
     topics.flush()
     settle(system, topics)
     _, before = system.manage("orders", "reconcile", *SINCE)
@@ -95,6 +95,6 @@ def test_finds_a_deleted_user_created_and_a_lost_welcome_order(system, topics):
 
 
 @pytest.mark.parametrize("service", ["gateway", "payments"])
-def test_a_service_that_keeps_nothing_says_so(harness, service):
+def test_a_service_without_state_says_so(harness, service):
     status, said = harness.manage(service, "reconcile")
-    assert (status, f"{service} keeps nothing" in said) == (1, True)
+    assert (status, f"{service} has no reconciliation.py" in said) == (1, True)

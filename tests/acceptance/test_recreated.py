@@ -1,4 +1,4 @@
-"""Kafka, or a topic of it, is lost and made again under the running system: it goes on with the new one from its beginning."""
+"""Kafka or a topic is lost and recreated under the running system, which continues with the new one from the beginning."""
 
 import shutil
 import uuid
@@ -23,7 +23,7 @@ SETTLED = "SELECT count(*) FROM orders WHERE user_id = ANY(%s) AND status <> 'pe
 def doomed(request: pytest.FixtureRequest) -> Iterator[Harness]:
     """The whole system on engines of its own, whose data nobody else needs."""
     with prepared(request.config, "recreated") as system:
-        system.whole()
+        system.restore()
         yield system
 
 
@@ -43,7 +43,7 @@ def settled(system: Harness, users: list[str]) -> bool:
     return system.rows("orderdb", SETTLED, users) == [(len(users),)]
 
 
-def test_topics_that_are_deleted_and_made_again(doomed):
+def test_topics_that_are_deleted_and_recreated(doomed):
     users = register(doomed, BEFORE)
     eventually(lambda: settled(doomed, users), within=60)
 
@@ -60,7 +60,7 @@ def test_topics_that_are_deleted_and_made_again(doomed):
         )
 
 
-def test_a_broker_that_is_made_again_at_the_same_address(doomed):
+def test_a_broker_recreated_at_the_same_address(doomed):
     """As one whose disk was lost: another cluster, other topics, no offsets, and producers of which it knows nothing."""
     users = register(doomed, BEFORE)
     eventually(lambda: settled(doomed, users), within=60)

@@ -1,4 +1,4 @@
-"""From a death to the order that was paid after all: the handler is mended, and a person redrives, with the real command."""
+"""From a dead letter to the paid order: the handler is repaired, and an operator redrives with the real command."""
 
 import json
 import time
@@ -34,7 +34,7 @@ def dead_lettered(system, topics):
         with faults(system) as fault:
             fault.refuse(f"{prefix}-%")
             for user in users:
-                topics.send_soon(*wire(user_created(user, request_id=f"req-{user}")))
+                topics.send_later(*wire(user_created(user, request_id=f"req-{user}")))
             topics.flush()
             eventually(lambda: len(letters_of(topics, users)) == count, within=300, every=0.2)
             settle(system, topics, within=300)
@@ -79,7 +79,7 @@ def check_redriven_once(topics, users: list[str]) -> None:
     assert {letter: resolved[letter] for letter in letters} == dict.fromkeys(letters, 1)
 
 
-def test_a_person_looks_and_redrives_and_the_order_is_paid(system, topics, dead_lettered):
+def test_an_operator_redrives_and_the_order_is_paid(system, topics, dead_lettered):
     began = time.time()
     [user, other] = users = dead_lettered(2)
 
@@ -118,7 +118,7 @@ def test_a_person_looks_and_redrives_and_the_order_is_paid(system, topics, dead_
     }
 
 
-def test_killed_in_the_middle_and_run_again_each_comes_back_once(system, topics, dead_lettered):
+def test_killed_and_rerun_each_is_redriven_once(system, topics, dead_lettered):
     began = time.time()
     users = dead_lettered(LETTERS)
 

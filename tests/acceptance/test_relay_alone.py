@@ -1,4 +1,4 @@
-"""A relay that alone has lost Kafka gives its lock to one that has not; when nobody reaches Kafka, nobody takes it in turns."""
+"""A single relay that loses Kafka passes its lock to another; if Kafka is unreachable for all, they do not take turns."""
 
 import time
 import uuid
@@ -79,7 +79,7 @@ def scene(linked: LinkedHarness) -> Iterator[Scene]:
     linked.end([name for name in linked.members if "relay" in name or "payments" in name])
     with Topics(linked.engines.kafka.bootstrap_servers) as maker:
         topic = f"alone-{uuid.uuid4()}"
-        maker.make(topic, 2)
+        maker.create(topic, 2)
     with Topics(linked.engines.kafka.bootstrap_servers, [topic]) as seen:
         scene = Scene(linked, topic, seen)
         yield scene
@@ -89,7 +89,7 @@ def scene(linked: LinkedHarness) -> Iterator[Scene]:
 
 
 @pytest.mark.parametrize("how", ["cut", "hang"])
-def test_one_that_has_lost_kafka_lets_another_send(scene: Scene, how: str):
+def test_a_relay_without_kafka_lets_another_send(scene: Scene, how: str):
     [sending] = eventually(scene.active)
     other = next(one for one in (scene.first, scene.second) if one is not sending)
     scene.write()
@@ -111,7 +111,7 @@ def test_one_that_has_lost_kafka_lets_another_send(scene: Scene, how: str):
     assert scene.active() == [other]
 
 
-def test_when_nobody_reaches_kafka_nobody_takes_turns(scene: Scene):
+def test_when_kafka_is_unreachable_relays_do_not_take_turns(scene: Scene):
     eventually(scene.active)
     scene.write()
     eventually(lambda: scene.all_arrived() and scene.all_marked())

@@ -1,4 +1,4 @@
-"""A relay killed -9 between the broker's confirmation and its own mark: the event is sent twice, and reaches nobody twice."""
+"""A relay is killed -9 between the acknowledgement and marking the row: the event is sent twice and processed once."""
 
 import pytest
 
@@ -14,7 +14,7 @@ WHERE datname = 'userdb' AND wait_event_type = 'Lock' AND starts_with(query, 'UP
 """
 
 
-def test_the_duplicate_reaches_nobody(system, topics):
+def test_the_duplicate_reaches_no_handler(system, topics):
     system.end(["users-relay"])
     user = system.client.post("/api/users", json={"email": "twice@example.org", "name": "Ada"}).json()
 

@@ -1,4 +1,4 @@
-"""The memory of a real relay that has much to send stays under the limit that its manifest gives it."""
+"""A relay with much to send stays below the memory limit of its manifest."""
 
 import os
 import re
@@ -33,7 +33,7 @@ def peak(pid: int) -> int:
 @pytest.mark.parametrize(("count", "size"), [(1_000, 300_000), (200, 999_000)])
 def test_with_large_rows(system, topics, count, size):
     topic = f"large-{uuid.uuid4()}"
-    topics.make(topic, 3)
+    topics.create(topic, 3)
     system.end(["users-relay"])
     with system.database("userdb") as connection, connection.cursor() as cursor:
         copy = "COPY outbox (event_id, topic, key, payload, headers, request_id) FROM STDIN"

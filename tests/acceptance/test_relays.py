@@ -1,4 +1,4 @@
-"""Two relays and one key: a thousand events arrive in order, though the relay that sends them is killed half-way."""
+"""Two relays and one key: a thousand events arrive in order although the active relay is killed."""
 
 import threading
 import time
@@ -23,7 +23,7 @@ SELECT gen_random_uuid(), %s, 'one', convert_to(n::text, 'UTF8'), '[]', '' FROM 
 def read(harness, topics):
     """A topic of this test's own, as the numbers that stand on it; the relay sends to whatever a row says."""
     name = f"relays-{uuid.uuid4()}"
-    topics.make(name, 3)
+    topics.create(name, 3)
     with Topics(harness.engines.kafka.bootstrap_servers, [name]) as own:
         yield lambda: [int(record.value) for record in own.of(name)], name
 

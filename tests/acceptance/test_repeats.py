@@ -1,4 +1,4 @@
-"""The same thing said many times happens once: events that repeat, and identical requests at the same moment."""
+"""Duplicate events and identical concurrent requests take effect once."""
 
 import threading
 import uuid
@@ -13,12 +13,12 @@ pytestmark = pytest.mark.acceptance
 TIMES = 50
 
 
-def test_one_event_delivered_fifty_times_is_one_order(system, topics):
+def test_one_event_delivered_fifty_times_creates_one_order(system, topics):
     [user_id] = new_ids(1)
     event = user_created(user_id)
 
     for _ in range(TIMES):
-        topics.send_soon(*wire(event))
+        topics.send_later(*wire(event))
     topics.flush()
     settle(system, topics)
 
@@ -30,12 +30,12 @@ def test_one_event_delivered_fifty_times_is_one_order(system, topics):
     check(system, topics, [user_id])
 
 
-def test_fifty_events_about_one_user_are_one_order(system, topics):
+def test_fifty_events_about_one_user_create_one_order(system, topics):
     """As after an inbox that was purged too early: the ids are new, the user is not."""
     [user_id] = new_ids(1)
 
     for _ in range(TIMES):
-        topics.send_soon(*wire(user_created(user_id)))
+        topics.send_later(*wire(user_created(user_id)))
     topics.flush()
     settle(system, topics)
 
@@ -43,7 +43,7 @@ def test_fifty_events_about_one_user_are_one_order(system, topics):
     check(system, topics, [user_id])
 
 
-def test_identical_posts_at_the_same_moment_are_one_user(system, topics):
+def test_identical_concurrent_posts_create_one_user(system, topics):
     key, together = str(uuid.uuid4()), threading.Barrier(16)
     body = {"email": f"{key}@example.org", "name": "Ada"}
 
@@ -63,7 +63,7 @@ def test_identical_posts_at_the_same_moment_are_one_user(system, topics):
     check(system, topics, [user_id])
 
 
-def test_identical_posts_of_an_order_are_one_order(system, topics):
+def test_identical_posts_create_one_order(system, topics):
     key, together = str(uuid.uuid4()), threading.Barrier(16)
     body = {"userId": key, "items": [{"productId": "tea-pot", "quantity": 3, "price": 19.99}]}
 

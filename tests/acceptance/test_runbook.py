@@ -1,4 +1,4 @@
-"""What an operator copies from the runbook, in a running system. `tests/docs/test_commands.py` looks at every command."""
+"""Commands of the runbook in a running system. `tests/docs/test_commands.py` checks every command."""
 
 import re
 import shlex
@@ -18,7 +18,7 @@ LINES = [line for block in BLOCKS if "<<" not in block for line in block.splitli
 
 def test_the_lag_of_a_group(system, topics):
     for user_id in new_ids(20):
-        topics.send_soon(*wire(user_created(user_id)))
+        topics.send_later(*wire(user_created(user_id)))
     settle(system, topics)
     [script] = [block for block in BLOCKS if "<<'END'" in block]
     program = script.partition("\n")[2].rpartition("\nEND")[0]

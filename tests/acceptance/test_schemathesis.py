@@ -1,4 +1,4 @@
-"""The gateway's merged document is true: schemathesis finds nothing, with all checks, through the gateway."""
+"""The gateway's merged document is correct: schemathesis finds nothing, with all checks, through the gateway."""
 
 import subprocess
 import sys

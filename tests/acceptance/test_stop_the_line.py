@@ -1,4 +1,4 @@
-"""A handler that is broken for everybody, in real workers: its topic is stopped, nothing is dead-lettered, and then all is handled."""
+"""A handler that fails for all events: the topic is stopped, nothing is dead-lettered, and finally all events are processed."""
 
 import itertools
 import uuid
@@ -29,7 +29,7 @@ class Keyed:
     def send(self) -> None:
         for user_id in self.users:
             topic, _, value, headers = wire(user_created(user_id))
-            self._topics.send_soon(topic, user_id.rpartition("-")[0].encode(), value, headers)
+            self._topics.send_later(topic, user_id.rpartition("-")[0].encode(), value, headers)
         self._topics.flush()
 
     def check(self, system, topics) -> None:
@@ -68,7 +68,7 @@ def test_a_bad_deployment_and_then_a_good_one(system, topics, name, topic, count
     assert system[name].metric("events_stopped") == 0
 
 
-def test_resumes_by_itself_when_the_cause_is_gone(system, topics):
+def test_resumes_by_itself_when_the_cause_is_resolved(system, topics):
     """The handler is good, and something that it needs refuses everything: no restart is needed."""
     keyed = Keyed(topics, 2_000)
     consumer = system["orders-consume"]
@@ -77,7 +77,7 @@ def test_resumes_by_itself_when_the_cause_is_gone(system, topics):
         keyed.send()
         eventually(lambda: unready(system, "orders-consume", "handlers"))
         assert consumer.metric("events_stopped") == 1
-        fault.mend()
+        fault.accept_all()
         eventually(consumer.ready, within=10, what="it has noticed")
     settle(system, topics, within=120)
     keyed.check(system, topics)

@@ -1,4 +1,4 @@
-"""The story through the real processes: a new user ends in a settled order, once, under one request id and one trace."""
+"""The story with the real processes: a new user gets a settled order, once, with one request id and one trace."""
 
 import uuid
 
@@ -48,7 +48,7 @@ class Told:
 
 @pytest.fixture(scope="module")
 def told(harness, topics) -> Told:
-    harness.whole()
+    harness.restore()
     return Told(harness, topics)
 
 
@@ -62,7 +62,7 @@ def test_the_order_is_read_back_through_the_gateway(told):
     assert told.answer.headers["X-Request-Id"] == told.request_id
 
 
-def test_each_event_is_there_once_and_says_exactly_what_it_should(told):
+def test_each_event_is_published_once_with_the_exact_payload(told):
     for topic, records in told.records.items():
         [record] = records
         assert record.payload.keys() == FIELDS[topic]
@@ -96,7 +96,7 @@ def test_every_process_logs_the_request_and_the_trace(told, speaker):
     assert told.user["name"] not in str(lines)
 
 
-def test_log_lines_about_events_say_which(told):
+def test_log_lines_about_events_name_them(told):
     lines = told.system["orders-consume"].logged("event handled", request_id=told.request_id)
 
     said = {tuple(line[name] for name in ("topic", "partition", "offset", "key", "event_id")) for line in lines}

@@ -1,4 +1,4 @@
-"""What may happen while a topic is stopped, as key after key fails: a person redrives, and retention deletes."""
+"""Events while a topic is stopped key by key: an operator redrives, and retention deletes records."""
 
 import uuid
 
@@ -28,7 +28,7 @@ def ids(count: int) -> tuple[str, list[str]]:
 def send(topics, users: list[str]) -> None:
     """Events about these users."""
     for user in users:
-        topics.send_soon(*wire(user_created(user)))
+        topics.send_later(*wire(user_created(user)))
     topics.flush()
 
 
@@ -48,7 +48,7 @@ def test_a_redrive(system, topics):
         status, out = system.manage("orders", "deadletters", "redrive", *keys)
         assert (status, "5 dead letters redriven" in out) == (0, True)
         assert unready(system, "orders-consume", "handlers")
-        fault.mend()
+        fault.accept_all()
         eventually(system["orders-consume"].ready, what="it resumes")
     settle(system, topics)
     check(system, topics, [*stopped, *good])
@@ -69,7 +69,7 @@ def test_retention(system, topics):
         client = AdminClient({"bootstrap.servers": system.engines.kafka.bootstrap_servers})
         [done] = client.delete_records([TopicPartition(TOPIC, 0, offsets[150])]).values()
         assert done.result(30).low_watermark == offsets[150]
-        fault.mend()
+        fault.accept_all()
         eventually(lambda: consumer.readiness()[0] == 200, what="it resumes")
     settle(system, topics)
     orders = system.rows("orderdb", "SELECT user_id FROM orders WHERE user_id LIKE %s", pattern)

@@ -1,4 +1,4 @@
-"""What is on the topics, seen by a client of the test's own: it trusts nothing that the system says of itself."""
+"""The records on the topics, read by an independent client."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -18,7 +18,7 @@ Headers = list[tuple[str, bytes | None]]
 
 
 class Topics(TopicFollower):
-    """Reads topics from their beginning in a thread of its own, and writes to them; use as a context manager."""
+    """Reads topics from the beginning in a separate thread, and writes to them; use as a context manager."""
 
     def __init__(
         self, servers: str, names: Iterable[str] = EVENTS + DEAD_LETTER_TOPICS, *, uncommitted: bool = False
@@ -30,34 +30,34 @@ class Topics(TopicFollower):
         )
 
     def by_id(self, topic: str, event_id: str) -> list[SeenRecord]:
-        """The records seen so far that carry this `ce_id`."""
+        """The records with this `ce_id` that have been read so far."""
         return [record for record in list(self.seen[topic]) if record.id == event_id]
 
-    def dead(self, topic: str, group: str, key: bytes | None) -> list[SeenRecord]:
+    def dead_letters(self, topic: str, group: str, key: bytes | None) -> list[SeenRecord]:
         """The dead letters of a key."""
-        return [letter for letter in list(self.seen[f"{topic}.{group}.dlq"]) if letter.key == key]
+        return [record for record in list(self.seen[f"{topic}.{group}.dlq"]) if record.key == key]
 
-    def make(self, name: str, partitions: int) -> None:
-        """Make a topic of the test's own."""
+    def create(self, name: str, partitions: int) -> None:
+        """Create a topic for this test."""
         self._admin.create_topics([NewTopic(name, partitions, 1)], operation_timeout=60)[name].result()
 
     def send(
         self, topic: str, key: bytes | None, value: bytes | None, headers: Headers, *, partition: int = -1
     ) -> tuple[int, int]:
-        """Produce one record. Returns its partition and offset."""
-        placed: list[tuple[int, int]] = []
-        self._produce(topic, key, value, headers, partition, placed)
+        """Produce a record. Returns its partition and offset."""
+        offsets: list[tuple[int, int]] = []
+        self._produce(topic, key, value, headers, partition, offsets)
         self.flush()
-        return placed[0]
+        return offsets[0]
 
-    def send_soon(self, topic: str, key: bytes | None, value: bytes | None, headers: Headers) -> None:
-        """Produce one record; `flush` waits for it."""
+    def send_later(self, topic: str, key: bytes | None, value: bytes | None, headers: Headers) -> None:
+        """Produce a record without waiting; `flush` waits."""
         self._produce(topic, key, value, headers, -1, [])
 
     def flush(self) -> None:
-        """Wait until the broker has all that was sent."""
+        """Wait until the broker has acknowledged all records."""
         left = self._producer.flush(60)
-        assert not left, f"Kafka did not take {left} records within 60 s"
+        assert not left, f"Kafka did not acknowledge {left} records within 60 s"
 
     def _produce(
         self,
@@ -66,34 +66,34 @@ class Topics(TopicFollower):
         value: bytes | None,
         headers: Headers,
         partition: int,
-        placed: list[tuple[int, int]],
+        offsets: list[tuple[int, int]],
     ) -> None:
-        def done(error: KafkaError | None, message: Any) -> None:
+        def on_delivery(error: KafkaError | None, message: Any) -> None:
             assert error is None, error
-            placed.append((message.partition(), message.offset()))
+            offsets.append((message.partition(), message.offset()))
 
-        self._producer.produce(topic, value, key, partition, done, headers=headers)
+        self._producer.produce(topic, value, key, partition, on_delivery, headers=headers)
         self._producer.poll(0)
 
-    # --- how far everybody is ---
+    # --- offsets ---
 
     def ends(self, topic: str, *, uncommitted: bool = False) -> dict[Partition, int]:
-        """Where the partitions end, for a reader of committed records or of all."""
+        """The end offsets of the partitions, by default those that a `read_committed` consumer can reach."""
         return self.positions.ends([topic], uncommitted=uncommitted)
 
     def committed(self, group: str, topic: str) -> dict[Partition, int]:
-        """The offsets up to which a consumer group has worked a topic off."""
+        """The committed offsets of a consumer group in a topic."""
         return self.positions.committed(group, topic)
 
-    def worked_off(self, group: str, topic: str) -> bool:
-        """Whether a group has committed an offset behind every record that stands on the topic now.
+    def processed(self, group: str, topic: str) -> bool:
+        """Whether a group has committed an offset after every record that is on the topic now.
 
-        Not while a transaction is open there: what stands behind its first record is hidden from the group, and from us.
+        False while a transaction is open, which hides the records after its first one.
         """
         if not self.caught_up(topic) or self.ends(topic) != self.ends(topic, uncommitted=True):
             return False
         last: dict[Partition, int] = {}
         for record in list(self.seen[topic]):
             last[record.topic, record.partition] = record.offset
-        done = self.committed(group, topic)
-        return all(done.get(place, -1) > offset for place, offset in last.items())
+        committed = self.committed(group, topic)
+        return all(committed.get(place, -1) > offset for place, offset in last.items())

@@ -34,7 +34,7 @@ class TestPercentile:
 
 
 class TestMarkdown:
-    def test_a_row_each_with_its_ratio_and_whether_it_was_reached(self):
+    def test_each_goal_is_a_row_with_its_ratio_and_result(self):
         rows = [
             Row("a", "1 / 2 / 3", "4", 0.314, "≥ 0.2", True),
             Row("b", "50 ms", "10 ms", 5.0, "≤ 40 ms", False),
@@ -48,15 +48,15 @@ class TestMarkdown:
             "| c | `apt install nginx` |  |  | ≥ 0.2 | not measured |",
         ]
 
-    def test_where_it_goes_stands_below(self):
+    def test_the_breakdown_follows(self):
         text = markdown([Row("a", "", "", None, "", False, ["3 ms here", "4 ms there"])])
         assert text.endswith("\nBreakdown of a:\n\n- 3 ms here\n- 4 ms there\n")
 
-    def test_the_rounds_stand_in_their_order(self):
+    def test_the_rounds_are_in_order(self):
         assert each([1234.4, 0.6]) == "1,234 / 1"
 
 
-def test_make_bench_says_what_it_can_do():
+def test_make_bench_has_a_help_text():
     said = subprocess.run(
         [sys.executable, "-m", "bench", "--help"],
         cwd=ROOT,
@@ -69,7 +69,7 @@ def test_make_bench_says_what_it_can_do():
     assert "{gateway,stalled,story,drain,memory}" in said.stdout
 
 
-def test_the_gateways_row_says_what_is_missing(monkeypatch):
+def test_the_gateways_row_names_missing_programs(monkeypatch):
     from bench import gateway
 
     monkeypatch.setenv("PATH", "")

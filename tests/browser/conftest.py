@@ -1,4 +1,4 @@
-"""A real browser before real processes: users and orders, each directly and through the gateway."""
+"""A real browser and real processes: users and orders, each directly and through the gateway."""
 
 import os
 import shutil
@@ -15,7 +15,7 @@ ADMIN = ("root", "correct horse battery staple")
 
 @dataclass(frozen=True)
 class Site:
-    """Where everything is."""
+    """The URLs and environments of the services."""
 
     users: str
     orders: str
@@ -27,7 +27,7 @@ class Site:
 @pytest.fixture(scope="package")
 def site():
     with database("users") as users_environment, database("orders") as orders_environment:
-        # A redrive is a Kafka transaction, and a machine that runs a browser too may be slow.
+        # A redrive is a Kafka transaction, and the machine may be slow while it runs a browser.
         orders_environment["KAFKA_TRANSACTION_TIMEOUT_SECONDS"] = "30"
         for environment in (users_environment, orders_environment):
             name, password = ADMIN
@@ -44,7 +44,7 @@ def site():
 
 
 def log_in(page, url):
-    """Into the admin, as the one who may do everything."""
+    """Log in to the admin as superuser."""
     page.goto(f"{url}/admin/")
     page.fill("#id_username", ADMIN[0])
     page.fill("#id_password", ADMIN[1])
@@ -57,7 +57,7 @@ def browser():
     executable = os.environ.get("CHROMIUM") or shutil.which("chromium")
     assert executable, "these tests need Chromium: `apt-get install chromium`, or CHROMIUM=/path/to/it"
     with sync_playwright() as playwright:
-        # Its sandbox refuses root; the pages are our own.
+        # The sandbox does not work as root, and the pages are trusted.
         arguments = ["--no-sandbox", "--disable-dev-shm-usage"]
         browser = playwright.chromium.launch(executable_path=executable, args=arguments)
         yield browser
@@ -66,17 +66,17 @@ def browser():
 
 @pytest.fixture
 def page(browser):
-    """A page of its own; at the end of the test nothing may have gone wrong behind it."""
+    """A new page. Fails the test at its end if any script, request or policy failed."""
     context = browser.new_context()
     page = context.new_page()
     page.set_default_timeout(15_000)
     expect.set_options(timeout=60_000)
     broken = []
     page.on("pageerror", lambda error: broken.append(f"script: {error}"))
-    # What the pages' policy forbids is said here, and on the console alone.
+    # Violations of the content security policy are reported only on the console.
     page.on(
         "console",
-        lambda said: broken.append(f"console: {said.text}") if "Content Security Policy" in said.text else None,
+        lambda line: broken.append(f"console: {line.text}") if "Content Security Policy" in line.text else None,
     )
     page.on("requestfailed", lambda request: broken.append(f"{request.url}: {request.failure}"))
     page.on(

@@ -1,4 +1,4 @@
-"""Django's admin, as a person uses it."""
+"""Django's admin in a browser."""
 
 import json
 import urllib.request
@@ -35,7 +35,7 @@ def test_users_are_added_found_changed_and_removed(page, site):
     expect(page.locator(".messagelist .success")).to_contain_text("was deleted successfully")
 
 
-def test_what_users_publishes_can_be_found(page, site):
+def test_events_of_users_can_be_found(page, site):
     body = json.dumps({"email": f"{uuid.uuid4()}@example.org", "name": "Ada"}).encode()
     headers = {"Content-Type": "application/json", "X-Request-Id": f"browser-{uuid.uuid4()}"}
     with urllib.request.urlopen(urllib.request.Request(f"{site.users}/users", body, headers), timeout=60) as answer:
@@ -65,14 +65,14 @@ def test_an_order_can_be_read_and_not_changed(page, site):
     expect(page.locator("input[name=_save]")).to_have_count(0)
 
 
-def test_the_inbox_is_there(page, site):
+def test_the_inbox_exists(page, site):
     log_in(page, site.orders)
     page.goto(f"{site.orders}/admin/messaging/inboxevent/")
 
     expect(page.locator("#content")).to_contain_text("inbox event")
 
 
-def test_a_wrong_password_does_not_open_it(page, site):
+def test_a_wrong_password_does_not_log_in(page, site):
     page.goto(f"{site.users}/admin/")
     page.fill("#id_username", ADMIN[0])
     page.fill("#id_password", "wrong")

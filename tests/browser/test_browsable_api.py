@@ -51,7 +51,7 @@ def test_the_html_form_creates_a_user(page, users):
     assert urllib.request.urlopen(f"{users}/{shown(page)['id']}", timeout=60).status == 200
 
 
-def test_what_was_wrong_stands_beside_its_field(page, users):
+def test_errors_are_shown_next_to_their_fields(page, users):
     page.goto(users)
     page.click("a[name=html-tab]")
     page.fill("#post-object-form input[name=email]", f"{uuid.uuid4()}@example.org")
@@ -62,7 +62,7 @@ def test_what_was_wrong_stands_beside_its_field(page, users):
     expect(page.locator("#post-object-form .has-error")).to_contain_text("may not be blank")
 
 
-def test_a_taken_email_says_so(page, users):
+def test_a_taken_email_is_reported(page, users):
     email = f"{uuid.uuid4()}@example.org"
     post(users, {"email": email, "name": "Ada"})
 
@@ -88,7 +88,7 @@ def test_change_and_delete_on_a_users_own_page(page, users):
     expect(page.locator(".response-info")).to_contain_text("HTTP 404 Not Found")
 
 
-def test_styles_and_scripts_are_there(page, users):
+def test_styles_and_scripts_exist(page, users):
     page.goto(users)
 
     navigation = page.locator(".navbar").evaluate("bar => getComputedStyle(bar).position")
@@ -96,7 +96,7 @@ def test_styles_and_scripts_are_there(page, users):
     assert page.evaluate("typeof jQuery") == "function"
 
 
-def test_links_lead_to_pages(page, users):
+def test_links_resolve_to_pages(page, users):
     for _ in range(3):
         post(users, {"email": f"{uuid.uuid4()}@example.org", "name": "Ada"})
     page.goto(f"{users}?limit=1")

@@ -1,4 +1,4 @@
-"""What nobody could handle, and what could not be sent, as a person decides about it in the admin of orders."""
+"""Dead letters and parked rows in the admin of orders, in a browser."""
 
 import itertools
 import re
@@ -101,7 +101,7 @@ def test_the_list_is_narrowed_by_reason(admin, failed, junk):
     expect(rows(admin, junk.key)).to_have_count(0)
 
 
-def test_all_about_one_without_its_secrets(admin, failed):
+def test_all_details_of_one_without_secrets(admin, failed):
     open_list(admin, key=failed.key)
     rows(admin, failed.key).locator("th a").click()
 
@@ -137,7 +137,7 @@ def test_redriven_from_the_list_once_it_is_confirmed(admin, failed, junk):
     assert came_back(failed) == 1
 
 
-def test_discarded_from_its_own_page_and_it_says_by_whom(admin, site, junk):
+def test_discarded_from_its_own_page_with_the_users_name(admin, site, junk):
     open_list(admin, key=junk.key)
     rows(admin, junk.key).locator("th a").click()
     its_page = admin.url

@@ -3,7 +3,7 @@
 from playwright.sync_api import expect
 
 
-def test_the_documentation_is_shown_and_nothing_is_blocked(site, browser):
+def test_the_documentation_is_shown_without_policy_violations(site, browser):
     page = browser.new_page()
     said = []
     page.on("console", lambda message: said.append(message.text))

@@ -1,4 +1,4 @@
-"""The documentation's site in a browser: it can be searched, and asks no other host for anything."""
+"""The documentation site in a browser: search works, and nothing is loaded from other hosts."""
 
 import functools
 import http.server

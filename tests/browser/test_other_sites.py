@@ -1,4 +1,4 @@
-"""Pages of another site, in a real browser: they change nothing, unless the site is named."""
+"""Pages of other sites in a real browser cannot change anything, unless their origin is allowed."""
 
 import http.server
 import threading
@@ -69,7 +69,7 @@ def exists(users, email):
     return email in urllib.request.urlopen(f"{users}?limit=100", timeout=30).read().decode()
 
 
-def test_a_form_of_another_site_makes_no_user(tab, users):
+def test_a_form_on_another_site_creates_no_user(tab, users):
     email = f"{uuid.uuid4()}@example.org"
     with elsewhere(users, email) as url:
         tab.goto(url)
@@ -81,7 +81,7 @@ def test_a_form_of_another_site_makes_no_user(tab, users):
 
 
 @pytest.mark.parametrize("kind", ["form", "json"])
-def test_nor_does_its_script(tab, users, kind):
+def test_its_script_does_not_either(tab, users, kind):
     email = f"{uuid.uuid4()}@example.org"
     with elsewhere(users, email) as url:
         tab.goto(url)
@@ -90,7 +90,7 @@ def test_nor_does_its_script(tab, users, kind):
     assert not exists(users, email)
 
 
-def test_a_front_end_that_is_named_does(tab, site):
+def test_an_allowed_origin_can(tab, site):
     email = f"{uuid.uuid4()}@example.org"
     with elsewhere("", email) as url:
         environment = {**site.users_environment, "CORS_ALLOWED_ORIGINS": url.rstrip("/")}
@@ -103,7 +103,7 @@ def test_a_front_end_that_is_named_does(tab, site):
                 assert etag.startswith('"')
 
 
-def test_the_documentation_tries_things_out_under_the_pages_policy(page, site):
+def test_the_documentation_can_send_requests_under_the_policy(page, site):
     page.goto(f"{site.gateway}/api/docs")
     expect(page.locator(".opblock").first).to_be_visible()
     block = page.locator(".opblock-get").filter(has_text="/api/users").first

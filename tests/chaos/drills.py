@@ -1,4 +1,4 @@
-"""Small directed storms: each brings about the one moment in which a fault of its kind must show."""
+"""Directed scenarios, each of which creates the moment in which a certain fault shows."""
 
 import asyncio
 import contextlib
@@ -24,12 +24,12 @@ SABOTAGE = Path(__file__).with_name("sabotage.py")
 USERS = 8
 
 Wrong = dict[tuple[str, str], set[str]]
-"""What is wrong: kind and check, and the things that it names."""
+"""The failed checks, by kind and name, with the items that they report."""
 
 
 @dataclass
 class Stage:
-    """A running system, and what has been sent to it and found wrong with it so far."""
+    """A running system, with the requests sent so far and the failures found so far."""
 
     system: System
     reader: Reader
@@ -38,7 +38,7 @@ class Stage:
     numbers: count = field(default_factory=lambda: count(step=USERS))
 
     async def post_users(self) -> None:
-        """Some users, each answered 201."""
+        """Create some users successfully."""
         posts: Load = load.plan(
             0, users=USERS, orders=0, duration=0.5, gateways=self.system.gateways, first=next(self.numbers)
         )
@@ -46,8 +46,8 @@ class Stage:
         assert [response.status for response in posts.responses] == [201] * USERS
         self.responses += posts.responses
 
-    async def go_through(self, *drills: "Drill", fault: str = "", process: str = "") -> Wrong:
-        """Do these drills, with a fault in a process if one is named. Returns what is wrong now and was not before."""
+    async def run(self, *drills: "Drill", fault: str = "", process: str = "") -> Wrong:
+        """Run these drills, optionally with a fault in a process. Returns the new failures."""
         if fault:
             await self.replace(process, [sys.executable, str(SABOTAGE), fault, *self.system.members[process].argv[1:]])
         for drill in drills:
@@ -56,17 +56,17 @@ class Stage:
         if fault:
             member = self.system.members[process]
             await self.replace(process, [sys.executable, *member.argv[3:]])
-        return await asyncio.to_thread(self._newly_wrong)
+        return await asyncio.to_thread(self._new_failures)
 
     async def replace(self, name: str, argv: list[str]) -> None:
-        """End a process and start another in its place; returns when that is ready."""
+        """Replace a process by another one, and wait until it is ready."""
         member = self.system.members[name]
         assert await self.system.stop_member(member)
         member.argv = argv
         _start(member)
         await asyncio.to_thread(drive, member.wait_ready())
 
-    def _newly_wrong(self) -> Wrong:
+    def _new_failures(self) -> Wrong:
         found = evidence.collect(self.system.engines, self.reader, responses=self.responses)
         assert all(found.seen[topic] for topic in EVENTS)
         wrong = {(check.kind, check.what): set(check.wrong) for check in account(found)}
@@ -80,14 +80,14 @@ Drill = Callable[[Stage], Awaitable[None]]
 
 @contextlib.asynccontextmanager
 async def stage() -> AsyncIterator[Stage]:
-    """The whole system, each process once."""
+    """The whole system, with one instance of each process."""
     async with running(replicas=1) as system:
         with contextlib.closing(Reader(system.engines.kafka.bootstrap_servers)) as reader:
             yield Stage(system, reader)
 
 
 async def events_taken_while_the_database_hangs(stage: Stage) -> None:
-    """The consumer has received events and cannot work on them; then it is killed."""
+    """The consumer has received events but cannot process them; then it is killed."""
     there = await asyncio.to_thread(_users_on_topic, stage.reader)
     stage.system.links["orders>db"].hang()
     await stage.post_users()
@@ -96,7 +96,7 @@ async def events_taken_while_the_database_hangs(stage: Stage) -> None:
 
 
 async def rows_taken_while_the_broker_is_away(stage: Stage) -> None:
-    """The relay has taken rows and cannot send them; then it is killed."""
+    """The relay has fetched rows but cannot send them; then it is killed."""
     stage.system.links["users>kafka"].cut()
     await stage.post_users()
     await _until(lambda: _unsent(stage.system.engines.address("users")) == 0)
@@ -104,7 +104,7 @@ async def rows_taken_while_the_broker_is_away(stage: Stage) -> None:
 
 
 async def every_event_comes_twice(stage: Stage) -> None:
-    """What stands on the topics is delivered once more, byte for byte; payments, which pays again, repeats its own."""
+    """All records on the topics are delivered again unchanged; payments publishes its events again."""
     await stage.post_users()
     await settling.settle(stage.system.engines, stage.reader, within=60)
     producer = Producer(
@@ -130,7 +130,7 @@ def _start(member: Member) -> None:
 
 
 async def _until(condition: Callable[[], bool], within: float = 3.0) -> None:
-    """Wait for what only a faulty system does; a sound one lets the time pass."""
+    """Wait for a condition that only a faulty system meets; otherwise wait until the timeout."""
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(within):
             while not await asyncio.to_thread(condition):

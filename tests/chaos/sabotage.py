@@ -1,6 +1,6 @@
-"""`python tests/chaos/sabotage.py FAULT manage.py COMMAND`: the product as it is, but for one fault that is put in from outside.
+"""`python tests/chaos/sabotage.py FAULT manage.py COMMAND`: runs a command with an injected fault.
 
-Each fault is what a careless rewrite would do. None of them can be switched on in the product.
+Each fault is a plausible mistake. The product itself has no switch for them.
 """
 
 import contextlib
@@ -18,7 +18,7 @@ def fault(function):
 
 @fault
 def offsets_before_the_work():
-    """The consumer commits offsets when it has received records, not when it has worked on them."""
+    """The consumer commits offsets when it receives records, before it processes them."""
     from confluent_kafka import TopicPartition
 
     from chassis.consumer.consumer import Consumer
@@ -35,7 +35,7 @@ def offsets_before_the_work():
 
 @fault
 def inbox_off():
-    """Every event is new, and none is remembered."""
+    """The inbox treats every event as new and stores none."""
     from chassis.consumer import inbox
 
     inbox.claim = lambda events: {event.identity for event in events}
@@ -43,7 +43,7 @@ def inbox_off():
 
 @fault
 def inbox_off_and_no_natural_key():
-    """The same where nothing else tells that the work was done before."""
+    """The same, without the natural key that would prevent duplicates."""
     from orders.models import Order
 
     inbox_off()
@@ -54,7 +54,7 @@ def inbox_off_and_no_natural_key():
 
 @fault
 def marked_before_the_ack():
-    """The relay marks rows as sent when it has given them to the client, not when the broker has them."""
+    """The relay marks rows as sent when it gives them to the client, before the broker acknowledges them."""
     from chassis.outbox import rows as outbox_rows
     from chassis.outbox.relay import Relay
 
@@ -70,7 +70,7 @@ def marked_before_the_ack():
 
 @fault
 def handlers_never_return():
-    """A handler that meets a user whose id begins so sleeps for ever (welcome), computes (welcome) or hears nothing (pay)."""
+    """Handlers of users with certain prefixes never return: they sleep, compute, or wait for a socket."""
     import importlib
     import socket
     import time
@@ -87,20 +87,20 @@ def handlers_never_return():
         "payments": ("pay", {"unpayable": lambda: silent.recv(1) and _other_end}),
     }[settings.SERVICE_NAME]
     services = importlib.import_module(f"{settings.SERVICE_NAME}.services")
-    sound = getattr(services, use_case)
+    original = getattr(services, use_case)
 
     def hanging(received):
         for one in received:
             if hang := hangs.get(one.event.user_id.partition("-")[0]):
                 hang()
-        sound(received)
+        original(received)
 
     setattr(services, use_case, hanging)
 
 
 @fault
 def broken_handler():
-    """A bad deployment: the use case that makes welcome orders, or pays, raises for everybody."""
+    """A bad deployment: the use case that creates welcome orders, or pays, raises for all events."""
     services, use_case = _use_case()
 
     def broken(received):
@@ -111,64 +111,70 @@ def broken_handler():
 
 @fault
 def handlers_crash():
-    """The handler of an event of a user whose id begins with `crashes-` ends the process, as a fault in C would."""
+    """The handler crashes the process for users whose id begins with `crashes-`, like a bug in C code."""
     from django.conf import settings
 
     services, use_case = _use_case()
-    sound = getattr(services, use_case)
+    original = getattr(services, use_case)
 
     def crashing(received):
         if any(one.event.user_id.startswith(f"crashes-{settings.SERVICE_NAME}") for one in received):
             os.abort()
-        sound(received)
+        original(received)
 
     setattr(services, use_case, crashing)
 
 
 @fault
 def handlers_catch_everything():
-    """The handler of an event of a user whose id begins with `catches-` catches each HandlerTimeout, and begins again."""
+    """The handler catches every HandlerTimeout for users whose id begins with `catches-`, and continues."""
     import time
 
     services, use_case = _use_case()
-    sound = getattr(services, use_case)
+    original = getattr(services, use_case)
 
     def catching(received):
         while any(one.event.user_id.startswith("catches-") for one in received):
             with contextlib.suppress(BaseException):
                 time.sleep(1)
-        sound(received)
+        original(received)
 
     setattr(services, use_case, catching)
 
 
 @fault
 def handlers_take_signals():
-    """The handler of an event of a user whose id begins so takes SIGTERM away from the process, as a library might."""
+    """The handler changes how the process handles SIGTERM for users with certain prefixes, as a library might.
+
+    Or it leaves a thread behind, for which Python waits when the process ends.
+    """
     import ctypes
     import signal
+    import threading
+    import time
 
     services, use_case = _use_case()
-    sound = getattr(services, use_case)
+    original = getattr(services, use_case)
     ways = {
         "default": lambda: signal.signal(signal.SIGTERM, signal.SIG_DFL),
         "ignored": lambda: signal.signal(signal.SIGTERM, signal.SIG_IGN),
         "another": lambda: signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(7)),
         "blocked": lambda: signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM]),
         "inc": lambda: ctypes.CDLL(None).signal(signal.SIGTERM, 0),
+        "thread": lambda: threading.Thread(target=time.sleep, args=[3600], name="left-behind").start(),
     }
 
     def taking(received):
         for one in received:
             if take := ways.get(one.event.user_id.partition("-")[0]):
                 take()
-        sound(received)
+        original(received)
 
     setattr(services, use_case, taking)
 
 
 def _use_case():
-    """The services module of the running service, and the name of the use case that its consumer calls first."""
+    """The services module of the running service, and the use case of its first handler."""
     import importlib
 
     from django.conf import settings
@@ -178,7 +184,7 @@ def _use_case():
 
 
 def main():
-    # As when manage.py is run itself: the root of the repository is what is imported from, and argv is its own.
+    # As if manage.py were run: imports are relative to the repository, and argv is that of the command.
     sys.path[0] = os.getcwd()
     name, sys.argv = sys.argv[1], sys.argv[2:]
 

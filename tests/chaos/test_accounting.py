@@ -1,4 +1,4 @@
-"""The account of a small sound world finds nothing; of the same world with one thing wrong it finds that thing."""
+"""The checks report nothing for a small consistent world, and each inconsistency of the same world."""
 
 from dataclasses import replace
 
@@ -95,12 +95,12 @@ def topic(evidence, name, records):
     return replace(evidence, seen={**evidence.seen, name: records})
 
 
-def test_nothing_is_wrong_in_a_sound_world():
+def test_a_consistent_world_has_no_failures():
     assert wrong(world()) == set()
     assert set(verdict(account(world())).values()) == {0}
 
 
-def test_a_repeat_of_the_same_event_is_not_wrong():
+def test_a_duplicate_of_an_event_is_not_a_failure():
     sound = world()
     user, *sequence, poison = sound.seen["user.created"]
     again = [user, *sequence, poison, replace(user, offset=7), replace(sequence[0], offset=8)]
@@ -290,7 +290,7 @@ BROKEN = {
 
 
 @pytest.mark.parametrize("name", BROKEN)
-def test_what_is_wrong_is_found(name):
+def test_failures_are_found(name):
     breaking, kind, what = BROKEN[name]
 
     assert (kind, what) in wrong(breaking(world()))
@@ -302,5 +302,5 @@ def test_every_check_can_fail():
     } == set()
 
 
-def test_every_topic_is_looked_at():
+def test_every_topic_is_examined():
     assert set(world().seen) == {*EVENTS, *DEAD_LETTER_TOPICS.values()}

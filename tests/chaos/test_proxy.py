@@ -1,4 +1,4 @@
-"""A link does to connections what it says, and heals."""
+"""Links fail as requested, and heal."""
 
 import socket
 import socketserver
@@ -38,12 +38,12 @@ def says(connection, text=b"hello"):
     return connection.recv(1024) == text
 
 
-def test_a_good_link_passes_everything_on(link):
+def test_a_working_link_forwards_everything(link):
     with connect(link) as connection:
         assert says(connection)
 
 
-def test_a_cut_link_resets_old_connections_and_new_ones_until_it_heals(link):
+def test_a_cut_link_resets_connections_until_it_heals(link):
     with connect(link) as connection:
         assert says(connection)
         link.cut()
@@ -66,7 +66,7 @@ def test_a_reset_ends_old_connections_only(link):
         assert says(connection)
 
 
-def test_a_hanging_link_keeps_what_was_sent_until_it_heals(link):
+def test_a_hanging_link_delivers_when_it_heals(link):
     with connect(link) as connection:
         assert says(connection)
         link.hang()
@@ -79,7 +79,7 @@ def test_a_hanging_link_keeps_what_was_sent_until_it_heals(link):
         assert connection.recv(1024) == b"later"
 
 
-def test_a_slow_link_holds_back_each_piece_both_ways(link):
+def test_a_slow_link_delays_data_in_both_directions(link):
     with connect(link) as connection:
         assert says(connection)
         link.slow(0.2)

@@ -1,4 +1,4 @@
-"""The schedule is a function of seed and duration, leaves nothing out, and leaves nothing broken."""
+"""The schedule depends only on seed and duration, covers everything, and leaves nothing broken."""
 
 from collections import defaultdict
 
@@ -15,7 +15,7 @@ def test_the_same_seed_makes_the_same_schedule():
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_every_kind_of_process_engine_and_link_meets_every_kind_of_fault(seed):
+def test_every_kind_of_target_has_every_kind_of_fault(seed):
     met = defaultdict(set)
     for fault in schedule.make(seed, 240):
         name, _, number = fault.target.rpartition("-")
@@ -27,7 +27,7 @@ def test_every_kind_of_process_engine_and_link_meets_every_kind_of_fault(seed):
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_every_fault_is_over_before_the_end_and_before_its_target_meets_the_next(seed):
+def test_every_fault_ends_in_time_and_before_the_next_of_its_target(seed):
     free_at = defaultdict(float)
     for fault in schedule.make(seed, 60):
         assert fault.at >= free_at[fault.target]
@@ -37,7 +37,7 @@ def test_every_fault_is_over_before_the_end_and_before_its_target_meets_the_next
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_some_things_stand_still_for_longer_than_a_session(seed):
+def test_some_faults_last_longer_than_a_session(seed):
     frozen = [fault.seconds for fault in schedule.make(seed, 240) if fault.kind == "freeze"]
 
     assert min(frozen) < 3
@@ -50,6 +50,6 @@ def test_the_size_of_a_run_is_read_from_the_environment():
 
 
 @pytest.mark.parametrize("wrong", [{"USERS": "many"}, {"USERS": "0"}, {"DURATION": "-3"}, {"SEED": "1.5"}])
-def test_a_size_that_makes_no_sense_is_refused_by_name(wrong):
+def test_an_invalid_size_is_rejected_by_name(wrong):
     with pytest.raises(BadPlan, match=next(iter(wrong))):
         Plan.read(wrong)

@@ -1,4 +1,4 @@
-"""A consumer's surroundings for one test: a topic, its dead-letter topic, a group, and handlers of the test's own."""
+"""The environment of a consumer for one test: a topic, its dead-letter topic, a group, and handlers."""
 
 import json
 import uuid
@@ -24,17 +24,17 @@ class Counted(Event):
 
 @dataclass
 class Scene:
-    """What a test of the consumer has in hand."""
+    """The environment of a test of the consumer."""
 
     topic: str
     group: str
     handled: list[tuple[str, int]] = field(default_factory=list)
-    """(key, number) of each event, in the order in which its effect was committed... or would have been."""
+    """(key, number) of each processed event, in order."""
     batches: list[int] = field(default_factory=list)
     react: Any = lambda scene, received: None
 
     @property
-    def dead(self) -> str:
+    def dead_letter_topic(self) -> str:
         return names.dead_letter_topic(self.topic, self.group)
 
     def handle(self, received: list[Received[Counted]]) -> None:
@@ -57,7 +57,7 @@ class Scene:
 def scene(monkeypatch, settings) -> Scene:
     topic = new_topic("counted", partitions=2)
     made = Scene(topic, f"group-{uuid.uuid4().hex[:8]}")
-    make_topic(made.dead, partitions=2)
+    make_topic(made.dead_letter_topic, partitions=2)
     settings.SERVICE_NAME = made.group
     settings.RETRY_ATTEMPTS = 3
     settings.RETRY_BASE_SECONDS = 0.05

@@ -1,4 +1,4 @@
-"""The events of all services: what each publishes, what each reads, and what its contract says."""
+"""The events of all services: published events, readers and contracts."""
 
 from importlib import import_module
 from importlib.util import find_spec
@@ -15,13 +15,13 @@ PUBLISHED: list[type[Event]] = [event for module in MODULES.values() for event i
 
 
 def contracts() -> list[tuple[Event, dict[str, Any]]]:
-    """An event of each kind, and its payload on the wire: CONTRACTS in `tests/SERVICE/contract.py`."""
+    """Each kind of event with its payload on the wire, from CONTRACTS in `tests/SERVICE/contract.py`."""
     named = [f"tests.{name}.contract" for name in MODULES]
     return [contract for module in named if find_spec(module) for contract in import_module(module).CONTRACTS]
 
 
 def readers() -> list[type[Event]]:
-    """The consumers' own models, of whatever service."""
+    """The models of all consumers."""
     models = [(module, model) for module in MODULES.values() for model in vars(module).values()]
     return [model for module, model in models if _is_event(model) and model not in module.PUBLISHES]
 

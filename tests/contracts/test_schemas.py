@@ -1,4 +1,4 @@
-"""Every published event has a committed JSON Schema, and no change breaks those who read by it."""
+"""Every published event has a committed JSON Schema, and incompatible changes are detected."""
 
 import copy
 import json
@@ -30,7 +30,7 @@ def test_every_committed_schema_is_of_an_event_or_of_an_older_version():
 
 
 class TestBreaks:
-    """The comparison itself: what it must let pass, and what it must not."""
+    """The comparison of schemas: compatible and incompatible changes."""
 
     OLD = schema(orders.OrderCreated)
 
@@ -39,7 +39,7 @@ class TestBreaks:
         edit(new)
         return breaks(self.OLD, new)
 
-    def test_a_new_field_is_fine(self):
+    def test_a_new_field_is_compatible(self):
         assert self.change(lambda s: s["properties"].update(currency={"type": "string"})) == []
 
     @pytest.mark.parametrize(
@@ -54,7 +54,7 @@ class TestBreaks:
             (lambda s: s["$defs"]["OrderedItem"]["properties"]["quantity"].update(type="number"), "items[].quantity"),
         ],
     )
-    def test_what_old_readers_rely_on_may_not_go(self, edit, said):
+    def test_incompatible_changes_are_detected(self, edit, said):
         new = copy.deepcopy(self.OLD)
         edit(new)
         if "userId" not in new["properties"]:
@@ -62,7 +62,7 @@ class TestBreaks:
             said = "userId: was required"
         assert any(said in line for line in breaks(self.OLD, new))
 
-    def test_a_new_outcome_is_a_new_version(self):
+    def test_a_new_outcome_requires_a_new_version(self):
         old = schema(payments.PaymentCompleted)
         new = copy.deepcopy(old)
         new["properties"]["status"]["enum"].append("refunded")

@@ -1,4 +1,4 @@
-"""Values that the contracts of the services have in common."""
+"""Common values of the contracts."""
 
 import uuid
 from datetime import UTC, datetime

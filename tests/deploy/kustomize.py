@@ -1,4 +1,4 @@
-"""deploy/kubernetes as `kubectl kustomize` renders it, as far as these manifests use it."""
+"""Renders deploy/kubernetes like `kubectl kustomize`, as far as these manifests need."""
 
 import re
 from functools import cache
@@ -15,7 +15,7 @@ Manifest = dict[str, Any]
 
 @cache
 def render() -> dict[tuple[str, str], Manifest]:
-    """All objects by kind and name, patched."""
+    """All patched objects, by kind and name."""
     kustomization = yaml.safe_load((FOLDER / "kustomization.yaml").read_text())
     objects = [
         thing for name in kustomization["resources"] for thing in yaml.safe_load_all((FOLDER / name).read_text())
@@ -23,7 +23,7 @@ def render() -> dict[tuple[str, str], Manifest]:
     for patch in kustomization["patches"]:
         change = yaml.safe_load((FOLDER / patch["path"]).read_text())
         for thing in objects:
-            if _is_meant(thing, patch["target"]):
+            if _is_target(thing, patch["target"]):
                 _json_patch(thing, change) if isinstance(change, list) else _merge(thing["spec"], change["spec"])
     return {(thing["kind"], thing["metadata"]["name"]): thing for thing in objects}
 
@@ -34,12 +34,12 @@ def of_kind(*kinds: str) -> dict[str, Manifest]:
 
 
 def pod(thing: Manifest) -> Manifest:
-    """The spec of the pods that a workload makes."""
+    """The pod spec of a workload."""
     spec = thing["spec"]["jobTemplate"]["spec"] if thing["kind"] == "CronJob" else thing["spec"]
     return spec["template"]["spec"]
 
 
-def _is_meant(thing: Manifest, target: dict[str, str]) -> bool:
+def _is_target(thing: Manifest, target: dict[str, str]) -> bool:
     named = bool(re.fullmatch(target.get("name", ".*"), thing["metadata"]["name"]))
     return thing["kind"] == target["kind"] and named and _is_selected(thing, target.get("labelSelector", ""))
 
@@ -54,7 +54,7 @@ def _is_selected(thing: Manifest, selector: str) -> bool:
 
 
 def _merge(into: Manifest, change: Manifest) -> None:
-    """Strategic merge: objects by key, lists of named things by name."""
+    """Strategic merge: objects by key, lists of named objects by name."""
     for key, value in change.items():
         if isinstance(value, dict):
             _merge(into.setdefault(key, {}), value)

@@ -1,4 +1,4 @@
-"""deploy/kubernetes against the code: every process, every job, every variable, least privilege, nothing open."""
+"""deploy/kubernetes against the code: every process, job and variable, and least privilege."""
 
 import re
 import shutil
@@ -52,7 +52,7 @@ class TestProcesses:
         assert set(WORKLOADS) == {process.name for process in PROCESSES}
 
     @pytest.mark.parametrize("process", PROCESSES, ids=lambda process: process.name)
-    def test_each_is_started_as_make_up_starts_it(self, process):
+    def test_each_runs_the_command_of_make_up(self, process):
         thing = WORKLOADS[process.name]
         # Every address, of IPv6 too.
         expected = [
@@ -70,7 +70,7 @@ class TestProcesses:
         assert (thing["kind"] == "StatefulSet") == consumes
         assert (environment(kustomize.pod(thing)["containers"][0]).get("CONSUMER_ID") == "pod-0") == consumes
 
-    def test_every_job_is_there(self):
+    def test_every_job_exists(self):
         jobs = kustomize.of_kind("Job")
         assert set(jobs) == {f"{job.service}-{command}" for job in JOBS for command in job.management}
         for name, thing in jobs.items():
@@ -80,7 +80,7 @@ class TestProcesses:
         assert set(kustomize.of_kind("CronJob")) == {f"{name}-purge" for name in WITH_DATABASE}
 
     @pytest.mark.parametrize("name", WORKLOADS)
-    def test_what_has_tables_waits_for_them(self, name):
+    def test_processes_with_tables_wait_for_migrations(self, name):
         commands = [container["command"] for container in kustomize.pod(WORKLOADS[name]).get("initContainers", [])]
         waits = service_of(WORKLOADS[name]) in WITH_DATABASE
         assert commands == ([["python", "manage.py", "migrate", "--check"]] if waits else [])
@@ -116,7 +116,7 @@ class TestSettings:
         assert {"localhost", "10.0.0.7"} <= set(found.allowed_hosts)
 
     @pytest.mark.parametrize("service", SERVICE_NAMES)
-    def test_the_readme_says_which_secrets_to_make(self, service):
+    def test_the_readme_lists_the_secrets(self, service):
         text = (kustomize.FOLDER / "README.md").read_text()
         (line,) = re.findall(rf"create secret generic {service} .*", text)
         for key in ("SECRET_KEY", *REQUIRED[service]):
@@ -148,13 +148,13 @@ class TestLeastPrivilege:
             assert not [variable for variable in container["env"] if "secretKeyRef" in str(variable)]
 
     @pytest.mark.parametrize("name", ALL)
-    def test_a_pod_is_bounded(self, name):
+    def test_a_pod_has_limits(self, name):
         assert kustomize.pod(ALL[name])["containers"][0]["resources"]["limits"]["memory"].endswith("Mi")
 
 
 class TestAvailability:
     @pytest.mark.parametrize("name", WORKLOADS)
-    def test_probes_ask_what_the_code_answers(self, name):
+    def test_probes_use_existing_paths(self, name):
         (main,) = kustomize.pod(WORKLOADS[name])["containers"]
         assert main["livenessProbe"]["httpGet"]["path"] == main["startupProbe"]["httpGet"]["path"] == "/health/live"
         assert main["readinessProbe"]["httpGet"]["path"] == "/health/ready"
@@ -166,13 +166,13 @@ class TestAvailability:
             assert main[probe]["timeoutSeconds"] > 2
             assert main[probe]["httpGet"]["httpHeaders"] == [{"name": "Host", "value": "localhost"}]
 
-    def test_the_gateway_listens_where_it_is_probed_and_clients_do_not_come(self):
+    def test_the_gateway_listens_on_its_probed_port_that_clients_cannot_reach(self):
         (main,) = kustomize.pod(WORKLOADS["gateway"])["containers"]
         assert {"name": "health", "containerPort": int(environment(main)["GATEWAY_INTERNAL_PORT"])} in main["ports"]
         assert [port["targetPort"] for port in kustomize.render()["Service", "gateway"]["spec"]["ports"]] == ["http"]
         assert {"ports": [{"port": 8000}]} in TestNetwork.POLICIES["gateway"]["spec"]["ingress"]
 
-    def test_a_pod_of_a_service_goes_on_while_requests_turn_away(self):
+    def test_a_pod_keeps_serving_while_requests_move_away(self):
         for thing in kustomize.of_kind("Deployment").values():
             pod = kustomize.pod(thing)
             _, seconds = pod["containers"][0]["lifecycle"]["preStop"]["exec"]["command"]
@@ -181,7 +181,7 @@ class TestAvailability:
             )  # what the process itself may take
 
     @pytest.mark.parametrize("name", WORKLOADS)
-    def test_two_of_everything_and_never_none(self, name):
+    def test_two_replicas_and_never_none_available(self, name):
         thing = WORKLOADS[name]
         budget = kustomize.render()["PodDisruptionBudget", name]
         assert thing["spec"]["replicas"] >= 2
@@ -202,10 +202,10 @@ class TestAvailability:
 class TestNetwork:
     POLICIES = kustomize.of_kind("NetworkPolicy")
 
-    def test_nothing_may_talk_to_anything_unless_named(self):
+    def test_all_traffic_is_denied_by_default(self):
         assert self.POLICIES["nothing"]["spec"] == {"podSelector": {}, "policyTypes": ["Ingress", "Egress"]}
 
-    def test_only_what_has_a_database_reaches_postgresql(self):
+    def test_only_services_with_a_database_reach_postgresql(self):
         reach = [policy for policy in self.POLICIES.values() if "5432" in str(policy["spec"].get("egress"))]
         assert [policy["metadata"]["name"] for policy in reach] == ["postgresql"]
         (expression,) = reach[0]["spec"]["podSelector"]["matchExpressions"]

@@ -1,4 +1,4 @@
-"""docker/compose.yaml as data, with its variables filled in as compose does."""
+"""docker/compose.yaml as data, with variables interpolated like compose."""
 
 import re
 from functools import cache
@@ -20,7 +20,7 @@ def text() -> str:
 
 @cache
 def load() -> dict[str, Any]:
-    """The file, each variable at its default."""
+    """The file, with the default of each variable."""
     return yaml.safe_load(_VARIABLE.sub(lambda match: match["default"], text()))
 
 
@@ -29,10 +29,10 @@ def services() -> dict[str, dict[str, Any]]:
 
 
 def ours() -> dict[str, dict[str, Any]]:
-    """The containers that run our image."""
+    """The containers of this repository's image."""
     return {name: service for name, service in services().items() if "build" in service}
 
 
 def module(service: dict[str, Any]) -> str:
-    """Which of our services a container runs."""
+    """The service that a container runs."""
     return service["environment"]["DJANGO_SETTINGS_MODULE"].removeprefix("settings.")

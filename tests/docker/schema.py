@@ -1,4 +1,4 @@
-"""What docker/compose.yaml uses of the Compose specification, as a JSON Schema: anything else is a typing error."""
+"""A JSON Schema of the part of the Compose specification that docker/compose.yaml uses; anything else is an error."""
 
 from typing import Any
 

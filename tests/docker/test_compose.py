@@ -1,4 +1,4 @@
-"""docker/compose.yaml against the code: every process, every job, every variable, every secret; and nothing open."""
+"""docker/compose.yaml against the code: every process, job, variable and secret, and least privilege."""
 
 import json
 import re
@@ -39,7 +39,7 @@ class TestProcesses:
         assert set(compose.services()) == LONG_LIVED | ONCE | NOW_AND_THEN | ENGINES
 
     @pytest.mark.parametrize("process", PROCESSES, ids=lambda process: process.name)
-    def test_each_is_started_as_make_up_starts_it(self, process):
+    def test_each_runs_the_command_of_make_up(self, process):
         service = compose.services()[process.name]
         # Every address, of IPv6 too.
         expected = [
@@ -50,7 +50,7 @@ class TestProcesses:
         assert compose.module(service) == process.service
 
     @pytest.mark.parametrize("process", PROCESSES, ids=lambda process: process.name)
-    def test_each_finds_the_variables_that_make_up_gives_it(self, process):
+    def test_each_has_the_variables_of_make_up(self, process):
         in_image = dict(re.findall(r"^\s+([A-Z_]+)=(\S+)", (ROOT / "docker/Dockerfile").read_text(), re.MULTILINE))
         found = in_image | compose.services()[process.name]["environment"]
         for name, _ in process.environment:
@@ -59,14 +59,14 @@ class TestProcesses:
         assert "CONSUMER_ID" not in found
 
     @pytest.mark.parametrize("job", JOBS, ids=lambda job: job.name)
-    def test_each_job_is_there(self, job):
+    def test_every_job_exists(self, job):
         for command in job.management:
             service = compose.services()[f"{job.service}-{command}"]
             assert service["command"][:3] == ["python", "manage.py", command]
             assert compose.module(service) == job.service
             assert service["restart"].startswith("on-failure")
 
-    def test_nothing_starts_before_what_it_needs(self):
+    def test_nothing_starts_before_its_dependencies(self):
         for name, service in compose.services().items():
             for other, how in service.get("depends_on", {}).items():
                 target = compose.services()[other]
@@ -101,7 +101,7 @@ class TestSettings:
         assert set(service["environment"]) <= known
 
     @pytest.mark.parametrize("name", compose.ours())
-    def test_every_required_variable_is_set_and_all_are_right(self, name, secrets, tmp_path, monkeypatch):
+    def test_every_required_variable_is_set_and_valid(self, name, secrets, tmp_path, monkeypatch):
         """The environment is read as the container would read it: its variables, its secrets, in production."""
         service = compose.services()[name]
         for variable in {field.upper() for model in table.ENVIRONMENTS.values() for field in model.model_fields}:
@@ -127,7 +127,7 @@ class TestSettings:
 
 
 class TestSecrets:
-    def test_all_that_are_named_are_made_and_the_other_way_round(self, secrets):
+    def test_named_and_created_topics_are_the_same(self, secrets):
         made = {path.name for path in secrets.iterdir()}
         declared = compose.load()["secrets"]
         used = {
@@ -139,13 +139,13 @@ class TestSecrets:
         assert all(entry == {"file": f"./secrets/{name}"} for name, entry in declared.items())
 
     @pytest.mark.parametrize("name", compose.ours())
-    def test_a_service_sees_its_own_only(self, name):
+    def test_a_service_sees_only_its_own(self, name):
         service = compose.services()[name]
         for secret in service["secrets"]:
             source = secret if isinstance(secret, str) else secret["source"]
             assert source.startswith(f"{compose.module(service)}_")
 
-    def test_none_stands_in_the_file(self):
+    def test_the_file_contains_none(self):
         for name, service in compose.services().items():
             for variable in service["environment"]:
                 assert not re.search(r"PASSWORD$|SECRET|DATABASE_URL|TOKEN", variable), (name, variable)
@@ -180,7 +180,7 @@ class TestNothingIsOpen:
     def test_only_the_gateway_can_be_reached_from_outside(self):
         assert [name for name, service in compose.services().items() if "ports" in service] == ["gateway"]
 
-    def test_metrics_and_readiness_of_the_gateway_cannot(self):
+    def test_metrics_and_readiness_of_the_gateway_are_not_readable(self):
         gateway = compose.services()["gateway"]
         [port] = [int(part) for part in re.findall(r":(\d+)$", gateway["ports"][0])]
         internal = int(gateway["environment"]["GATEWAY_INTERNAL_PORT"])
@@ -199,7 +199,7 @@ class TestNothingIsOpen:
             web = name in BEHIND_GATEWAY
             assert service["networks"] == (["front"] if name == "gateway" else ["front", "back"] if web else ["back"])
 
-    def test_every_long_lived_container_is_watched_and_bounded(self):
+    def test_every_long_lived_container_has_a_healthcheck_and_limits(self):
         for name in LONG_LIVED | ENGINES:
             service = compose.services()[name]
             assert service["healthcheck"]["test"][0] == "CMD", name

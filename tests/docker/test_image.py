@@ -1,4 +1,4 @@
-"""docker/Dockerfile: what is in the image, what is not, and that it is enough to run every service."""
+"""docker/Dockerfile: the content of the image, and that it is sufficient to run every service."""
 
 import os
 import re
@@ -36,7 +36,7 @@ def run(srv: Path, *arguments: str, **environment: str) -> subprocess.CompletedP
 
 
 class TestContent:
-    def test_holds_the_services_and_nothing_else(self, srv):
+    def test_contains_only_the_services(self, srv):
         files = {path.relative_to(srv).as_posix() for path in srv.rglob("*") if path.is_file()}
         assert {"manage.py", "settings/base.py", "settings/gunicorn.py", "docker/healthcheck.py"} <= files
         assert not [name for name in files if re.search(r"embedded|(^|/)tests?(/|\.py$)|secret|\.pyc$|(^|/)\.", name)]
@@ -49,12 +49,12 @@ class TestContent:
         for service in (one.name for one in services.WITH_DATABASE):
             assert list((srv / service / "migrations").glob("0001_*.py"))
 
-    def test_the_context_holds_no_secret_and_no_development_lock(self):
+    def test_the_context_contains_no_secret_and_no_development_lock(self):
         context = image.context()
         assert "requirements.txt" in context
         assert not {"requirements-dev.txt", ".gitignore", "docker/secrets/README.md"} & context
 
-    def test_platform_is_no_package_in_it_either(self, srv):
+    def test_platform_is_not_a_package_in_the_image_either(self, srv):
         assert not (srv / "platform" / "__init__.py").exists()
 
 
@@ -77,7 +77,7 @@ class TestRuns:
             assert (srv / "staticfiles" / name).exists(), name
         assert list((srv / "staticfiles").rglob("swagger-ui-bundle*.js"))
 
-    def test_the_variables_of_the_image_are_good_ones(self):
+    def test_the_variables_of_the_image_are_valid(self):
         variables = dict(re.findall(r"([A-Z_]+)=(\S+)", next(rest for name, rest in FINAL if name == "ENV")))
         assert variables["ENVIRONMENT"] == "production"
         assert variables["WORKER_PORT"] == "8000"
@@ -89,7 +89,7 @@ class TestLeastPrivilege:
         (user,) = (arguments for name, arguments in FINAL if name == "USER")
         assert re.fullmatch(r"[1-9]\d{3,}:[1-9]\d{3,}", user)
 
-    def test_has_no_build_tools_in_the_end(self):
+    def test_the_final_image_has_no_build_tools(self):
         commands = " ".join(arguments for name, arguments in FINAL if name == "RUN")
         assert "pip uninstall" in commands
         assert "ensurepip" in commands
@@ -115,7 +115,7 @@ class TestHealthcheck:
             assert not test or test[1:4] == ["python", "-I", "docker/healthcheck.py"]
 
     @pytest.mark.parametrize(("status", "code"), [(200, 0), (503, 1)])
-    def test_says_what_the_process_says(self, srv, status, code, settings, monkeypatch):
+    def test_reports_the_status_of_the_process(self, srv, status, code, settings, monkeypatch):
         from chassis.health import probe, registry, worker_server
 
         monkeypatch.setattr(registry, "_declared", None)
@@ -128,7 +128,7 @@ class TestHealthcheck:
             server.stop()
         assert (done.returncode, done.stderr) == (code, "")
 
-    def test_nobody_there_is_a_failure_and_no_traceback(self, srv):
+    def test_a_refused_connection_is_a_failure_without_traceback(self, srv):
         from embedded import ports
 
         done = run(srv, "-I", "docker/healthcheck.py", "live", str(ports.free(1)[0]))

@@ -1,4 +1,4 @@
-"""docker/postgres/databases.sh, run on a real PostgreSQL: one role a service, and no way from one to another."""
+"""docker/postgres/databases.sh on a real PostgreSQL: one role per service, isolated from each other."""
 
 import importlib.util
 import os
@@ -64,14 +64,14 @@ def test_a_role_owns_its_database(urls, role, database):
     ("role", "database"),
     [("users", "orderdb"), ("orders", "userdb"), ("users", "postgres"), ("orders", "postgres"), ("users", "template1")],
 )
-def test_it_can_reach_no_other(urls, role, database):
+def test_it_can_access_no_other(urls, role, database):
     url = urls[role].rpartition("/")[0] + f"/{database}"
     with pytest.raises(psycopg.OperationalError, match="permission denied for database"):
         psycopg.connect(url)
 
 
 @pytest.mark.parametrize("statement", ["CREATE DATABASE x", "CREATE ROLE x", "ALTER ROLE orders PASSWORD 'x'"])
-def test_it_may_not_help_itself(urls, statement):
+def test_it_cannot_grant_itself_access(urls, statement):
     with (
         psycopg.connect(urls["users"], autocommit=True) as connection,
         pytest.raises(psycopg.errors.InsufficientPrivilege),

@@ -1,4 +1,4 @@
-"""The pages of the documentation, and what stands in them as code."""
+"""The pages of the documentation, and the code in them."""
 
 import re
 from pathlib import Path
@@ -16,22 +16,22 @@ FENCE = re.compile(r"^( *)```.*?^\1```", re.DOTALL | re.MULTILINE)
 
 
 def name(page: Path) -> str:
-    """What a page is called in a test's id."""
+    """The name of a page in the id of a test."""
     return page.relative_to(ROOT).as_posix()
 
 
 def prose(page: Path) -> str:
-    """A page without its blocks of code."""
+    """A page without its code blocks."""
     return FENCE.sub("", page.read_text())
 
 
 def blocks(page: Path) -> list[str]:
-    """The blocks of code of a page, without their fences."""
+    """The code blocks of a page, without the fences."""
     return ["\n".join(block.group().splitlines()[1:-1]) for block in FENCE.finditer(page.read_text())]
 
 
 def inline(page: Path) -> list[str]:
-    """What stands between backticks in a page's text."""
+    """The inline code of a page."""
     return [" ".join(code.split()) for code in re.findall(r"`([^`]+)`", prose(page))]
 
 
@@ -41,6 +41,6 @@ def code(page: Path) -> list[str]:
 
 
 def anchors(page: Path) -> set[str]:
-    """The anchors that a page's headings have."""
+    """The anchors of a page's headings."""
     headings = re.findall(r"^#+ (.+)$", prose(page), re.MULTILINE)
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}

@@ -1,4 +1,4 @@
-"""Functions, methods and classes that the documentation names exist where it says: `chassis.messaging.outbox.publish`."""
+"""Functions, methods and classes that the documentation names exist: `chassis.messaging.outbox.publish`."""
 
 import ast
 import re

@@ -1,4 +1,4 @@
-"""Management commands that the pages write out exist, with their actions and options, and what is complete parses as written."""
+"""Management commands in the documentation exist with their actions and options, and complete ones can be parsed."""
 
 import re
 import shlex

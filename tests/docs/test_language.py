@@ -1,4 +1,4 @@
-"""Pages and code use the terms of the field: words that readers stumbled over do not come back."""
+"""Pages and code use the terms of the field."""
 
 import re
 import tokenize
@@ -52,12 +52,12 @@ def texts(file: Path) -> Iterator[tuple[int, str]]:
 
 
 @pytest.mark.parametrize("page", OWN_WORDS, ids=name)
-def test_words_that_readers_stumbled_over(page):
+def test_pages_avoid_unidiomatic_words(page):
     check(prose(page), INSTEAD)
 
 
 @pytest.mark.parametrize("folder", CODE)
-def test_words_that_readers_of_code_stumbled_over(folder):
+def test_code_avoids_unidiomatic_words(folder):
     files = sorted((ROOT / folder).rglob("*.py"))
     assert files
     for file in files:

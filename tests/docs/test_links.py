@@ -1,4 +1,4 @@
-"""The documentation names only what there is: links, files, make targets, commands and variables."""
+"""Links, files, make targets, commands and variables in the documentation exist."""
 
 import re
 from functools import cache
@@ -35,7 +35,7 @@ def sources() -> str:
 
 
 @EVERY
-def test_links_lead_somewhere(page):
+def test_links_resolve(page):
     for target in re.findall(r"\]\(([^)\s]+)\)", prose(page)):
         if re.match(r"https?:", target):
             continue

@@ -1,4 +1,4 @@
-"""Messages that the runbook quotes are what the code says, and headings that the code refers to exist."""
+"""Messages that the runbook quotes exist in the code, and headings that the code refers to exist."""
 
 import re
 from functools import cache
@@ -34,7 +34,7 @@ def quoted() -> list[str]:
 
 
 @pytest.mark.parametrize("message", quoted())
-def test_the_code_says_what_the_runbook_quotes(message):
+def test_messages_quoted_by_the_runbook_exist_in_the_code(message):
     # `…_DATABASE_URL` stands for the variable of whichever service it is.
     for part in re.split(r"…_DATABASE_(?:DIRECT_)?URL", COMPOSED.get(message, message)):
         assert part in sources(), part

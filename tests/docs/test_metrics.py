@@ -53,7 +53,7 @@ def test_labels_of_a_page_are_those_of_the_metric(page):
             assert set(re.findall(r"\w+", labels)) <= set(series()[metric]._labelnames), text
 
 
-def test_the_runbook_names_what_an_alert_needs():
+def test_the_runbook_names_the_metrics_of_alerts():
     runbook = named(ROOT / "docs" / "runbook.md")
     assert {"outbox_pending", "outbox_oldest_age_seconds", "outbox_parked", "events_consumer_lag"} <= runbook
     assert len(runbook) > 20

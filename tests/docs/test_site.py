@@ -1,4 +1,4 @@
-"""`make docs` builds the documentation as a site: strictly, and without anything from another host."""
+"""`make docs` builds the documentation site strictly, without content from other hosts."""
 
 import os
 import re

@@ -1,4 +1,4 @@
-"""The tutorial, followed word by word in a copy of the repository: every command is run, every change is applied."""
+"""The tutorial in a copy of the repository: every command is run, and every change is applied."""
 
 import os
 import re

@@ -1,4 +1,4 @@
-"""Clients that reach the system as they would through a load balancer before two gateways."""
+"""Clients that use the system like through a load balancer in front of two gateways."""
 
 import http.client
 import json
@@ -17,38 +17,38 @@ ITEMS = [{"productId": "tea-pot", "quantity": 1, "price": 19.99}]
 
 
 class Balancer(threading.Thread):
-    """Knows which gateways are ready, by asking each as load balancers and Kubernetes do; nobody tells it of a restart."""
+    """Probes which gateways are ready, like a load balancer or Kubernetes. It is not informed of restarts."""
 
     def __init__(self, urls: Sequence[str]) -> None:
         super().__init__(name="balancer", daemon=True)
         self._ports = [urlsplit(url).port or 80 for url in urls]
         self.ready: list[int] = []
         self._turn = 0
-        self._stop_asked = threading.Event()
+        self._stopping = threading.Event()
 
     def run(self) -> None:
-        while not self._stop_asked.wait(PROBE_SECONDS):
+        while not self._stopping.wait(PROBE_SECONDS):
             self.ready = [port for port in self._ports if get(port, "/health/ready")[0] == 200]
 
-    def knows(self, url: str) -> bool:
-        """Whether requests go there."""
+    def uses(self, url: str) -> bool:
+        """Whether requests are sent to this gateway."""
         return (urlsplit(url).port or 80) in self.ready
 
     def in_turn(self) -> list[int]:
-        """The ports of the ready gateways, another one first each time."""
+        """The ports of the ready gateways, rotated at each call."""
         self._turn += 1
         ready = self.ready
         first = self._turn % max(1, len(ready))
         return ready[first:] + ready[:first]
 
     def end(self) -> None:
-        self._stop_asked.set()
+        self._stopping.set()
         self.join(10)
 
 
 @dataclass(frozen=True)
-class Answer:
-    """What a client was answered: status 0, and why, where there was no answer."""
+class Response:
+    """The response to a client; without one, status 0 and the error."""
 
     what: str
     status: int
@@ -57,38 +57,38 @@ class Answer:
 
 
 class Visitor(threading.Thread):
-    """Registers users, places orders and reads, one after the other, until told to stop.
+    """Creates users, places orders and reads, one after the other, until stopped.
 
-    Each request goes on a connection of its own to a gateway that is ready, and to the other one only where no connection
-    could be made, so that nothing was sent. Whatever else goes wrong, a reset or an answer that is not the one that was
-    wanted, is a failed request: nothing is sent twice by this client, and it gives no Idempotency-Key.
+    Each request uses a new connection to a ready gateway, or to the other one if no connection could be established, so that
+    nothing was sent. Every other error, such as a reset or an unexpected status, is a failed request: this client never
+    retries, and sends no Idempotency-Key.
     """
 
     def __init__(self, balancer: Balancer, *, every: float = 0.1) -> None:
         super().__init__(name="visitor", daemon=True)
         self._balancer = balancer
         self._every = every
-        self._stop_asked = threading.Event()
-        self.answers: list[Answer] = []
+        self._stopping = threading.Event()
+        self.responses: list[Response] = []
 
     def run(self) -> None:
-        while not self._stop_asked.wait(self._every):
-            user = self._ask("POST", "/api/users", {"email": f"{uuid.uuid4()}@example.org", "name": "Ada"})
-            self._ask("POST", "/api/orders", {"userId": str(uuid.uuid4()), "items": ITEMS})
-            self._ask("GET", f"/api/users/{user.body.get('id')}")
+        while not self._stopping.wait(self._every):
+            user = self._request("POST", "/api/users", {"email": f"{uuid.uuid4()}@example.org", "name": "Ada"})
+            self._request("POST", "/api/orders", {"userId": str(uuid.uuid4()), "items": ITEMS})
+            self._request("GET", f"/api/users/{user.body.get('id')}")
 
-    def end(self) -> list[Answer]:
-        """Stop. Returns what it was answered."""
-        self._stop_asked.set()
+    def end(self) -> list[Response]:
+        """Stop, and return the responses."""
+        self._stopping.set()
         self.join(2 * TIMEOUT_SECONDS)
-        return self.answers
+        return self.responses
 
-    def _ask(self, method: str, path: str, content: dict | None = None) -> Answer:
+    def _request(self, method: str, path: str, content: dict | None = None) -> Response:
         began = time.monotonic()
         status, body = self._send(method, path, content)
-        answer = Answer(f"{method} {path[:11].rstrip('/')}", status, body, time.monotonic() - began)
-        self.answers.append(answer)
-        return answer
+        response = Response(f"{method} {path[:11].rstrip('/')}", status, body, time.monotonic() - began)
+        self.responses.append(response)
+        return response
 
     def _send(self, method: str, path: str, content: dict | None) -> tuple[int, dict]:
         for port in self._balancer.in_turn():

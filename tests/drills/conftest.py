@@ -1,4 +1,4 @@
-"""What every drill has: the system of the acceptance tests, and a line of figures that is printed at its end."""
+"""Fixtures of the drills: the system of the acceptance tests, and a line of figures that is printed at the end."""
 
 from collections.abc import Callable, Iterator
 
@@ -14,7 +14,7 @@ __all__ = ["HARNESS", "harness", "pytest_runtest_makereport", "raw", "system", "
 
 @pytest.fixture
 def figures(request: pytest.FixtureRequest) -> Iterator[dict[str, object]]:
-    """What a drill has measured, by name: seconds where it is a float. Printed as one line, also when the drill fails."""
+    """The measurements of a drill, by name; floats are seconds. Printed as one line, also if the drill fails."""
     found: dict[str, object] = {}
     yield found
     title = (request.function.__doc__ or request.node.name).split(".")[0]
@@ -26,7 +26,7 @@ def figures(request: pytest.FixtureRequest) -> Iterator[dict[str, object]]:
 
 @pytest.fixture
 def load(topics) -> Iterator[Load]:
-    """Events on `user.created`, some eighty a second, under enough keys that every partition gets some all the time."""
+    """Events on `user.created`, about eighty per second, with enough keys that every partition always gets some."""
     load = Load(topics, keys=80, every=0.01)
     load.start()
     yield load
@@ -37,18 +37,18 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--report-times",
         action="store_true",
-        help="a time beyond its limit is said and fails nothing: for a machine that has other work to do",
+        help="report times that exceed their limit instead of failing, for a busy machine",
     )
 
 
 @pytest.fixture
 def limit(request: pytest.FixtureRequest, figures: dict[str, object]) -> Limit:
-    """`limit(value, most)` fails the drill when the value is more than that, or only says so (`--report-times`)."""
+    """`limit(value, maximum)` fails the drill if the value exceeds the maximum, or only reports it (`--report-times`)."""
 
-    def hold(value: float, most: float, story: str = "") -> None:
-        if value > most and request.config.getoption("--report-times"):
-            figures["MISSED"] = f"its limit, {most:g}, by {value - most:.2f}"
+    def check(value: float, maximum: float, story: str = "") -> None:
+        if value > maximum and request.config.getoption("--report-times"):
+            figures["MISSED"] = f"its limit, {maximum:g}, by {value - maximum:.2f}"
             return
-        assert value <= most, story
+        assert value <= maximum, story
 
-    return hold
+    return check

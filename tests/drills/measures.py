@@ -1,4 +1,4 @@
-"""How long something stood still, from the records on Kafka and the rows of orders' inbox: never from logs or metrics."""
+"""How long processing stopped, from the records on Kafka and the rows of the inbox of orders, not from logs or metrics."""
 
 import time
 from collections.abc import Mapping
@@ -9,20 +9,22 @@ from tests.waiting import eventually
 
 
 def now() -> float:
-    """The time that Kafka's records and the databases' rows carry too: all is on one machine."""
+    """The current time, on the same clock as the timestamps of records and rows."""
     return time.time()
 
 
 def up_at(member: Member) -> float:
-    """When a process has been started and loaded, and its work begins: it answers the first probe. Waits for that."""
+    """Wait until a process responds to its first probe, and return the time."""
     eventually(lambda: get(member.port, "/health/live")[0] != 0, every=0.002, what=f"{member.name} is up")
     return now()
 
 
-def gone_on(system, topics, topic: str, moment: float, *, behind: Mapping[int, int] | None = None) -> dict[int, float]:
-    """For each partition of a topic, how long after `moment` its first event was handled by orders.
+def resumed_after(
+    system, topics, topic: str, moment: float, *, behind: Mapping[int, int] | None = None
+) -> dict[int, float]:
+    """How long after `moment` orders processed the first event, by partition of a topic.
 
-    With `behind`, an offset for each of some partitions, only events of these that stand behind it are looked at.
+    With `behind`, which maps partitions to offsets, only events of these partitions after the offset count.
     """
     query = "SELECT event_id, extract(epoch FROM consumed_at)::float8 FROM inbox WHERE consumed_at > to_timestamp(%s)"
     at = dict(system.rows("orderdb", query, moment))
@@ -34,20 +36,20 @@ def gone_on(system, topics, topic: str, moment: float, *, behind: Mapping[int, i
     return found
 
 
-def all_gone_on(system, topics, topic: str, moment: float, *, within: float = 30.0) -> dict[int, float]:
-    """The same, once every partition that has ever had an event goes on."""
+def all_resumed_after(system, topics, topic: str, moment: float, *, within: float = 30.0) -> dict[int, float]:
+    """The same, after waiting until every partition with events has resumed."""
     partitions = {record.partition for record in topics.of(topic)}
     eventually(
-        lambda: set(gone_on(system, topics, topic, moment)) >= partitions,
+        lambda: set(resumed_after(system, topics, topic, moment)) >= partitions,
         within=within,
         every=0.1,
-        what=f"all partitions of {topic} go on",
+        what=f"all partitions of {topic} resume",
     )
-    return gone_on(system, topics, topic, moment)
+    return resumed_after(system, topics, topic, moment)
 
 
 def first_record(topics, topic: str, moment: float) -> float:
-    """How long after `moment` the first record was produced to a topic. Waits for that."""
+    """Wait for the first record on a topic after `moment`, and return how long it took."""
     return eventually(
         lambda: min(
             (record.produced_at - moment for record in topics.of(topic) if record.produced_at > moment), default=None

@@ -1,4 +1,4 @@
-"""What stands still, and how long, on a broker with Kafka's own defaults."""
+"""How long processing stops on a broker with Kafka's default settings."""
 
 import pytest
 

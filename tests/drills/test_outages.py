@@ -1,4 +1,4 @@
-"""Something that a process depends on comes back: how long until all that waited for it is done, and everybody is ready."""
+"""A dependency recovers: how long until all waiting work is done and all processes are ready."""
 
 import pytest
 

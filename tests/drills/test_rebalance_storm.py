@@ -1,4 +1,4 @@
-"""Consumers of orders come and go every three seconds, for two minutes, while events come in all the time."""
+"""Consumers of orders join and leave every three seconds for two minutes, under a constant load."""
 
 import itertools
 import time

@@ -1,4 +1,4 @@
-"""Every process of two of each kind is ended and started again, one after the other, under load: no client notices."""
+"""Two replicas of each process are restarted one after the other under load: clients do not notice."""
 
 import pytest
 
@@ -55,12 +55,12 @@ def restart(system, name: str) -> int:
 
 def test_rolling_restart(pairs, topics, balancer, visitors, figures):
     """Rolling restart. Limit: no failed request."""
-    eventually(lambda: all(len(visitor.answers) >= 6 for visitor in visitors))
+    eventually(lambda: all(len(visitor.responses) >= 6 for visitor in visitors))
     statuses = {}
     for name in sorted(pairs.members):
         statuses[name] = restart(pairs, name)
         if name.startswith("gateway"):
-            eventually(lambda name=name: balancer.knows(pairs.url(name)), what="requests go there again")
+            eventually(lambda name=name: balancer.uses(pairs.url(name)), what="requests go there again")
     answers = [answer for visitor in visitors for answer in visitor.end()]
     settle(pairs, topics)
 

@@ -1,10 +1,10 @@
-"""A consumer killed -9 under load: how long its partitions stand still, until it or another one goes on with them."""
+"""A consumer is killed -9 under load: how long its partitions stop until it or another one resumes."""
 
 import pytest
 
 from tests.acceptance.keyed_load import check_order_per_key, joined
 from tests.acceptance.ledger import settle
-from tests.drills.measures import all_gone_on, now, up_at
+from tests.drills.measures import all_resumed_after, now, up_at
 from tests.waiting import eventually
 
 pytestmark = pytest.mark.drill
@@ -17,10 +17,10 @@ def busy(system, topics) -> None:
     """Wait until every partition is being worked on."""
     for topic in CONSUMED:
         eventually(lambda topic=topic: len({record.partition for record in topics.of(topic)}) == 6)
-        all_gone_on(system, topics, topic, now())
+        all_resumed_after(system, topics, topic, now())
 
 
-def test_consumer_started_again(system, topics, load, figures, limit):
+def test_consumer_restarted(system, topics, load, figures, limit):
     """Consumer killed -9 and restarted under its CONSUMER_ID, with another one beside it. Limit: 1 s once it is up."""
     joined(system, "orders-consume-1")
     busy(system, topics)
@@ -28,7 +28,7 @@ def test_consumer_started_again(system, topics, load, figures, limit):
     system["orders-consume"].kill9()
     killed = now()
     up = up_at(system.spawn("orders-consume"))
-    after = {topic: all_gone_on(system, topics, topic, up) for topic in CONSUMED}
+    after = {topic: all_resumed_after(system, topics, topic, up) for topic in CONSUMED}
     figures["its start took"] = up - killed
     figures["all partitions resume after"] = worst = max(max(times.values()) for times in after.values())
     load.end()
@@ -45,7 +45,7 @@ def replaced_after(system, topics, load, figures) -> float:
 
     system["orders-consume"].kill9()
     killed = now()
-    after = {topic: all_gone_on(system, topics, topic, killed) for topic in CONSUMED}
+    after = {topic: all_resumed_after(system, topics, topic, killed) for topic in CONSUMED}
     figures["all partitions resume after"] = worst = max(max(times.values()) for times in after.values())
     load.end()
     settle(system, topics)

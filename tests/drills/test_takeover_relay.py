@@ -1,4 +1,4 @@
-"""A relay killed -9 under load: how long nothing is published, until it or the one that stands by goes on."""
+"""A relay is killed -9 under load: how long publishing stops until it or the standby resumes."""
 
 import pytest
 
@@ -18,7 +18,7 @@ def account(system, topics, visitors) -> None:
     check(system, topics, [user_id for _, user_id in visitors.answers], relayed_once=False)
 
 
-def test_relay_started_again(system, topics, visitors, figures, limit):
+def test_relay_restarted(system, topics, visitors, figures, limit):
     """Relay killed -9 and restarted, with no other. Limit: 1 s once it is up."""
     eventually(lambda: len(visitors.answers) >= 20)
     system["users-relay"].kill9()

@@ -1,4 +1,4 @@
-"""A copy of this repository in a path with a space, run as a person would: `python -m embedded …`."""
+"""Runs `python -m embedded …` in a copy of this repository whose path contains a space."""
 
 import os
 import shutil
@@ -14,19 +14,19 @@ import psutil
 from embedded.system import ROOT
 from tests.waiting import eventually
 
-LEFT_OUT = (".git", ".venv", "var", "node_modules", "__pycache__", ".mypy_cache", ".ruff_cache", ".hypothesis")
+EXCLUDED = (".git", ".venv", "var", "node_modules", "__pycache__", ".mypy_cache", ".ruff_cache", ".hypothesis")
 
 
 def copy(folder: Path) -> Path:
-    """The repository, with the environment that runs these tests."""
+    """Copy the repository, with a link to the virtual environment of these tests."""
     target = folder / "a clone"
-    shutil.copytree(ROOT, target, ignore=shutil.ignore_patterns(*LEFT_OUT), symlinks=True)
+    shutil.copytree(ROOT, target, ignore=shutil.ignore_patterns(*EXCLUDED), symlinks=True)
     (target / ".venv").symlink_to(ROOT / ".venv")
     return target
 
 
 class Run:
-    """`python -m embedded COMMAND` with its output collected."""
+    """A running `python -m embedded COMMAND`, with its output."""
 
     def __init__(self, clone: Path, command: str, variables: Mapping[str, str] | None = None) -> None:
         self.clone = clone
@@ -48,41 +48,41 @@ class Run:
         for line in self.process.stdout:
             self.output += line
 
-    def says(self, text: str, within: float = 120) -> None:
-        """Wait until it has said that."""
+    def wait_for(self, text: str, within: float = 120) -> None:
+        """Wait until this text is in its output."""
 
-        def said_or_ended() -> bool:
+        def found_or_ended() -> bool:
             return text in self.output or not self._reader.is_alive()
 
-        eventually(said_or_ended, within=within, what=f"{text!r}")
+        eventually(found_or_ended, within=within, what=f"{text!r}")
         assert text in self.output, f"it ended without {text!r}:\n{self.output}"
 
     def interrupt(self) -> None:
-        """Ctrl-C: the whole group gets the signal, as from a terminal."""
+        """Press Ctrl-C: the whole process group gets the signal, as from a terminal."""
         os.killpg(self.process.pid, signal.SIGINT)
 
     def ended(self, within: float = 60) -> int:
-        """Its exit status."""
+        """Wait for its exit, and return its status."""
         status = self.process.wait(within)
         self._reader.join(5)
         return status
 
     def family(self) -> list[psutil.Process]:
-        """All processes that it has started and that still run."""
+        """All its running descendants."""
         try:
             return psutil.Process(self.process.pid).children(recursive=True)
         except psutil.NoSuchProcess:
             return []
 
     def one_of(self, *words: str) -> psutil.Process:
-        """The process, started by the run itself, whose command line has these words."""
+        """The child process whose command line contains these words."""
         children = psutil.Process(self.process.pid).children()
         return next(p for p in children if all(word in " ".join(p.cmdline()) for word in words))
 
 
 @contextmanager
 def running(clone: Path, command: str, variables: Mapping[str, str] | None = None) -> Iterator[Run]:
-    """A run that is ended with the block, whatever happens."""
+    """Run a command within the block, and stop it at the end."""
     run = Run(clone, command, variables)
     try:
         yield run
@@ -97,5 +97,5 @@ def running(clone: Path, command: str, variables: Mapping[str, str] | None = Non
 
 
 def is_gone(process: psutil.Process) -> bool:
-    """Whether it has ended."""
+    """Whether it has exited."""
     return not process.is_running() or process.status() == psutil.STATUS_ZOMBIE

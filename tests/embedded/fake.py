@@ -1,4 +1,4 @@
-"""A process that behaves as it is told: `python -m tests.embedded.fake BEHAVIOUR PORT`."""
+"""A process with a given behaviour: `python -m tests.embedded.fake BEHAVIOUR PORT`."""
 
 import os
 import signal
@@ -7,7 +7,7 @@ import time
 from http.server import BaseHTTPRequestHandler, HTTPServer
 
 
-class Answer(BaseHTTPRequestHandler):
+class Handler(BaseHTTPRequestHandler):
     status = 200
 
     def do_GET(self) -> None:
@@ -30,8 +30,8 @@ def main(behaviour: str, port: int) -> None:
         print("after it", flush=True)
     if behaviour == "silent":
         time.sleep(60)
-    Answer.status = 503 if behaviour == "unready" else 200
-    HTTPServer(("127.0.0.1", port), Answer).serve_forever()
+    Handler.status = 503 if behaviour == "unready" else 200
+    HTTPServer(("127.0.0.1", port), Handler).serve_forever()
 
 
 if __name__ == "__main__":

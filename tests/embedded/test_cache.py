@@ -37,7 +37,7 @@ class TestHome:
         assert cache.home() == tmp_path / ".cache" / "django-microservices"
 
 
-def test_a_folder_is_open_to_others_only_if_all_above_it_are(tmp_path: Path) -> None:
+def test_a_folder_is_accessible_only_if_all_its_parents_are(tmp_path: Path) -> None:
     inner = tmp_path / "a" / "b"
     inner.mkdir(parents=True)
     for part in (inner, inner.parent):
@@ -50,7 +50,7 @@ def test_a_folder_is_open_to_others_only_if_all_above_it_are(tmp_path: Path) -> 
 
 
 class TestThrowaway:
-    def test_it_is_gone_afterwards_also_after_an_error(self, own_cache: Path) -> None:
+    def test_it_is_deleted_afterwards_also_after_an_error(self, own_cache: Path) -> None:
         def fail() -> None:
             with cache.temporary_folder("run") as folder:
                 (folder / "file").write_text("x")
@@ -61,9 +61,7 @@ class TestThrowaway:
 
         assert list((own_cache / "runs").iterdir()) == []
 
-    def test_what_a_killed_run_left_is_deleted_by_the_next_and_what_a_living_one_has_is_not(
-        self, own_cache: Path
-    ) -> None:
+    def test_folders_of_killed_runs_are_deleted_and_those_of_running_ones_are_not(self, own_cache: Path) -> None:
         killed, living = holder(), holder()
         folders = [Path(process.stdout.readline().strip()) for process in (killed, living)]
         killed.kill()
@@ -88,7 +86,7 @@ def test_a_lock_is_waited_for(own_cache: Path) -> None:
     assert other.communicate(timeout=60)[0] == "mine\n"
 
 
-def test_a_lock_ends_with_its_owner(own_cache: Path) -> None:
+def test_a_lock_is_released_when_its_owner_exits(own_cache: Path) -> None:
     owner = holder()
     folder = Path(owner.stdout.readline().strip())
     owner.kill()

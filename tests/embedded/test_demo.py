@@ -1,4 +1,4 @@
-"""`make demo` as a person runs it."""
+"""`make demo` as a user runs it."""
 
 import os
 import re
@@ -39,7 +39,7 @@ def throwaway_folders(family: list[psutil.Process]) -> set[Path]:
     return {runs / Path(p.cwd()).relative_to(runs).parts[0] for p in family if Path(p.cwd()).is_relative_to(runs)}
 
 
-def test_it_ends_well(whole: Run) -> None:
+def test_it_succeeds(whole: Run) -> None:
     assert whole.process.returncode == 0, whole.output
     assert "All as promised." in whole.output
 
@@ -63,7 +63,7 @@ def test_all_steps_share_one_request_and_one_trace(whole: Run) -> None:
     assert len(set(ids)) == 1
 
 
-def test_the_order_came_to_an_end_and_the_repeat_to_nothing(whole: Run) -> None:
+def test_the_order_was_settled_and_the_duplicate_had_no_effect(whole: Run) -> None:
     assert re.search(r"order +[0-9a-f-]{36}: (paid|failed), read back through the gateway", whole.output)
     assert "order.created was published 1 time, payment.completed 1 time" in whole.output
     assert "the user still has 1 order, unchanged" in whole.output
@@ -72,7 +72,7 @@ def test_the_order_came_to_an_end_and_the_repeat_to_nothing(whole: Run) -> None:
 @pytest.mark.parametrize("moment", ["Starting the system", "topics created"])
 def test_ctrl_c_at_any_moment_leaves_nothing(clone: Path, moment: str) -> None:
     with running(clone, "demo") as run:
-        run.says(moment)
+        run.wait_for(moment)
         family = run.family()
         folders = throwaway_folders(family)
         run.interrupt()
@@ -88,9 +88,9 @@ def test_ctrl_c_at_any_moment_leaves_nothing(clone: Path, moment: str) -> None:
         (("manage.py", "consume"), r"(orders|payments)-consume", "all 8 processes are ready"),
     ],
 )
-def test_a_process_that_dies_ends_it_and_is_named(clone: Path, words, name: str, moment: str) -> None:
+def test_a_process_that_exits_stops_it_and_is_named(clone: Path, words, name: str, moment: str) -> None:
     with running(clone, "demo") as run:
-        run.says(moment)
+        run.wait_for(moment)
         family = run.family()
         folders = throwaway_folders(family)
         os.kill(run.one_of(*words).pid, signal.SIGKILL)
@@ -101,9 +101,9 @@ def test_a_process_that_dies_ends_it_and_is_named(clone: Path, words, name: str,
         assert nothing_is_left(run, family, folders)
 
 
-def test_killed_itself_it_takes_everything_with_it(clone: Path) -> None:
+def test_killing_it_kills_all_its_processes(clone: Path) -> None:
     with running(clone, "demo") as run:
-        run.says("all 8 processes are ready")
+        run.wait_for("all 8 processes are ready")
         family = run.family()
         run.process.kill()
         run.ended()

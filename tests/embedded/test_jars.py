@@ -1,4 +1,4 @@
-"""The jars are fetched here from a Maven repository of the test's own, by the same code that asks Maven Central."""
+"""Downloading the jars from a Maven repository of the test, by the same code as from Maven Central."""
 
 import hashlib
 import threading
@@ -53,7 +53,7 @@ def test_the_list_locks_every_jar_of_the_broker() -> None:
     assert {"kafka_2.13", "kafka-clients", "log4j-core"} <= {jar.artifact for jar in locked}
 
 
-def test_all_are_fetched_into_the_cache(repository: Path, own_cache: Path) -> None:
+def test_all_jars_are_downloaded_into_the_cache(repository: Path, own_cache: Path) -> None:
     paths = jars.fetch()
 
     assert [path.read_bytes() for path in paths] == list(CONTENT.values())
@@ -61,7 +61,7 @@ def test_all_are_fetched_into_the_cache(repository: Path, own_cache: Path) -> No
     assert list((own_cache / "runs").iterdir()) == []
 
 
-def test_what_is_there_is_not_fetched_again(repository: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_cached_jars_are_not_downloaded_again(repository: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     first = jars.fetch()
     monkeypatch.setattr(jars, "REPOSITORIES", {"test": "http://127.0.0.1:1"})
 
@@ -77,7 +77,7 @@ def test_a_damaged_jar_is_fetched_again(repository: Path) -> None:
     assert damaged.read_bytes() == CONTENT["two"]
 
 
-def test_another_file_than_the_locked_one_is_refused_and_not_kept(repository: Path, own_cache: Path) -> None:
+def test_a_file_other_than_the_locked_one_is_rejected_and_not_kept(repository: Path, own_cache: Path) -> None:
     put(repository, "two", b"something else")
 
     with pytest.raises(Corrupt, match=r"two-1\.0\.jar"):
@@ -87,7 +87,7 @@ def test_another_file_than_the_locked_one_is_refused_and_not_kept(repository: Pa
     assert list((own_cache / "runs").iterdir()) == []
 
 
-def test_a_jar_that_cannot_be_had_is_named(repository: Path) -> None:
+def test_a_jar_that_cannot_be_downloaded_is_named(repository: Path) -> None:
     (repository / "org/example/one/1.0/one-1.0.jar").unlink()
 
     with pytest.raises(EmbeddedError, match=r"could not download org\.example\.one-1\.0\.jar"):
@@ -95,7 +95,7 @@ def test_a_jar_that_cannot_be_had_is_named(repository: Path) -> None:
 
 
 @pytest.mark.parametrize("content", [b"", b"wrong"])
-def test_a_file_that_hashes_otherwise_is_not_intact(tmp_path: Path, content: bytes) -> None:
+def test_a_file_with_another_hash_is_not_intact(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "a.jar"
     path.write_bytes(content)
 

@@ -42,7 +42,7 @@ def kafka(tmp_path_factory: pytest.TempPathFactory):
         broker.abandon()
 
 
-def test_topics_do_not_create_themselves(kafka: Kafka) -> None:
+def test_topics_are_not_created_automatically(kafka: Kafka) -> None:
     producer = Producer({"bootstrap.servers": kafka.bootstrap_servers, "topic.metadata.propagation.max.ms": 500})
     errors = []
     producer.produce("nobody.made.me", "x", on_delivery=lambda error, message: errors.append(error))
@@ -51,7 +51,7 @@ def test_topics_do_not_create_themselves(kafka: Kafka) -> None:
     assert [error.name() for error in errors] == ["UNKNOWN_TOPIC_OR_PART"]
 
 
-def test_what_was_acknowledged_survives_kill_9(kafka: Kafka) -> None:
+def test_acknowledged_records_survive_kill_9(kafka: Kafka) -> None:
     create(kafka, "kept")
     produce(kafka, "kept", "before")
     kafka.kill9()
@@ -72,7 +72,7 @@ def test_it_can_be_stopped_and_started(kafka: Kafka) -> None:
     assert produce(kafka, "again", "x") == 0
 
 
-def test_a_paused_one_answers_nothing_until_it_is_resumed(kafka: Kafka) -> None:
+def test_it_does_not_respond_while_paused(kafka: Kafka) -> None:
     admin = AdminClient({"bootstrap.servers": kafka.bootstrap_servers, "log_level": 0})
     kafka.pause()
     try:

@@ -33,7 +33,7 @@ def test_durability_is_on(server: PostgreSQL, setting: str) -> None:
 
 
 @pytest.mark.parametrize(("database", "owner"), [("userdb", "users"), ("orderdb", "orders")])
-def test_each_database_belongs_to_the_role_of_its_service(server: PostgreSQL, database: str, owner: str) -> None:
+def test_each_database_is_owned_by_the_role_of_its_service(server: PostgreSQL, database: str, owner: str) -> None:
     assert ask(server, "SELECT current_user", database) == owner
     assert ask(server, "CREATE TABLE IF NOT EXISTS owned (a int)", database) is None
 
@@ -46,7 +46,7 @@ def test_a_role_reaches_no_other_database(server: PostgreSQL, role: str, databas
         ask(server, "SELECT 1", database, role)
 
 
-def test_a_wrong_password_is_refused(server: PostgreSQL) -> None:
+def test_a_wrong_password_is_rejected(server: PostgreSQL) -> None:
     with pytest.raises(psycopg.OperationalError, match="password authentication failed"):
         psycopg.connect(server.url("userdb").replace(server.passwords["users"], "wrong"))
 
@@ -56,7 +56,7 @@ def test_roles_may_not_create_databases_unless_asked_for(server: PostgreSQL) -> 
         ask(server, "CREATE DATABASE another")
 
 
-def test_what_was_committed_survives_kill_9(server: PostgreSQL) -> None:
+def test_committed_rows_survive_kill_9(server: PostgreSQL) -> None:
     ask(server, "CREATE TABLE kept AS SELECT 42 AS answer")
     held = psycopg.connect(server.url("userdb"))
     server.kill9()
@@ -76,7 +76,7 @@ def test_it_can_be_stopped_and_started(server: PostgreSQL) -> None:
     assert ask(server, "SELECT 1") == 1
 
 
-def test_a_paused_one_answers_nothing_until_it_is_resumed(server: PostgreSQL) -> None:
+def test_it_does_not_respond_while_paused(server: PostgreSQL) -> None:
     with ThreadPoolExecutor(1) as pool, psycopg.connect(server.url("userdb"), autocommit=True) as connection:
         server.pause()
         answer = pool.submit(lambda: connection.execute("SELECT 1").fetchone())
@@ -94,7 +94,7 @@ class TestAsRoot:
     def test_the_server_is_another_user(self, server: PostgreSQL) -> None:
         assert Path(f"/proc/{server.child.pid}").stat().st_uid != 0
 
-    def test_a_closed_folder_above_the_data_does_not_matter(self, tmp_path: Path) -> None:
+    def test_an_inaccessible_parent_folder_does_not_matter(self, tmp_path: Path) -> None:
         closed = tmp_path / "closed"
         closed.mkdir(mode=0o700)
         with PostgreSQL(closed / "postgres") as server:
@@ -102,9 +102,7 @@ class TestAsRoot:
             assert stat.S_IMODE(closed.stat().st_mode) == 0o700
             assert closed.stat().st_uid == 0
 
-    def test_the_copy_of_the_programs_can_be_used_by_anybody_and_is_whole(
-        self, own_cache, tmp_path, monkeypatch
-    ) -> None:
+    def test_the_copy_of_the_programs_is_complete_and_accessible_to_all(self, own_cache, tmp_path, monkeypatch) -> None:
         original = postgres._programs(as_other_user=False)
         copy = tmp_path / "copy"
         own_cache.mkdir(parents=True)
@@ -116,7 +114,7 @@ class TestAsRoot:
         assert stat.S_IMODE(copy.stat().st_mode) == 0o755
 
 
-def test_a_start_that_was_cut_short_is_begun_again(tmp_path: Path) -> None:
+def test_an_interrupted_start_is_repeated(tmp_path: Path) -> None:
     data = tmp_path / "postgres" / "data"
     (data / "base").mkdir(parents=True)
     (data / "base" / "half").write_text("x")

@@ -48,26 +48,26 @@ def is_gone(pid: int) -> bool:
 
 
 class TestStop:
-    def test_it_ends_by_the_signal(self, spawn) -> None:
+    def test_it_stops_by_the_signal(self, spawn) -> None:
         assert spawn("sleep", "60").stop() == -signal.SIGTERM
 
-    def test_one_that_does_not_listen_is_killed(self, spawn) -> None:
+    def test_a_process_that_ignores_the_signal_is_killed(self, spawn) -> None:
         assert python(spawn, DEAF).stop(grace=0.2) == -signal.SIGKILL
 
-    def test_one_that_is_paused_hears_it(self, spawn) -> None:
+    def test_a_paused_process_receives_the_signal(self, spawn) -> None:
         child = spawn("sleep", "60")
         child.pause()
 
         assert child.stop(grace=5) == -signal.SIGTERM
 
-    def test_one_that_has_ended_keeps_its_status(self, spawn) -> None:
+    def test_an_exited_process_keeps_its_status(self, spawn) -> None:
         child = spawn("sh", "-c", "exit 7")
         child.popen.wait(60)
 
         assert child.stop() == 7
 
 
-def test_kill9_takes_the_whole_family(spawn) -> None:
+def test_kill9_kills_all_descendants(spawn) -> None:
     child = python(spawn, FAMILY)
     family = child.family()
     child.kill9()
@@ -86,7 +86,7 @@ def test_pause_and_resume(spawn) -> None:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the kernel of this system cannot do this")
-def test_a_child_ends_when_its_supervisor_is_killed(tmp_path: Path) -> None:
+def test_a_child_dies_with_its_supervisor(tmp_path: Path) -> None:
     supervisor = subprocess.Popen(
         [sys.executable, "-c", SUPERVISOR, str(tmp_path / "log")], cwd=ROOT, stdout=subprocess.PIPE, text=True
     )
@@ -100,35 +100,35 @@ def test_a_child_ends_when_its_supervisor_is_killed(tmp_path: Path) -> None:
 
 
 class TestWaiting:
-    def test_a_death_says_how_and_what_was_written(self, spawn) -> None:
+    def test_an_exit_is_reported_with_the_output(self, spawn) -> None:
         child = spawn("sh", "-c", "echo out of luck; exit 3")
 
         with pytest.raises(NotReady, match=r"child exited with status 3; its last lines:\n  \| out of luck"):
             drive(child.until(lambda: False, within=60))
 
-    def test_a_kill_is_named(self, spawn) -> None:
+    def test_a_killing_signal_is_named(self, spawn) -> None:
         child = spawn("sleep", "60")
         os.kill(child.pid, signal.SIGKILL)
 
         with pytest.raises(NotReady, match="child was killed by SIGKILL"):
             drive(child.until(lambda: False, within=60))
 
-    def test_too_long_is_said(self, spawn) -> None:
+    def test_a_timeout_is_reported(self, spawn) -> None:
         with pytest.raises(NotReady, match=r"child was not ready after 0\.1 s"):
             drive(spawn("sleep", "60").until(lambda: False, within=0.1))
 
-    def test_a_program_that_should_end_may_fail(self, spawn) -> None:
+    def test_a_program_may_fail(self, spawn) -> None:
         with pytest.raises(NotReady, match="exited with status 1"):
             drive(spawn("false").until_done(within=60))
 
-    def test_a_program_that_should_end_may_hang(self, spawn) -> None:
+    def test_a_program_may_hang(self, spawn) -> None:
         child = spawn("sleep", "60")
 
         with pytest.raises(NotReady, match="took longer"):
             drive(child.until_done(within=0.1))
         assert not child.alive
 
-    def test_several_are_driven_side_by_side(self, spawn) -> None:
+    def test_several_are_driven_concurrently(self, spawn) -> None:
         children = [spawn("sleep", "0.3") for _ in range(5)]
 
         drive(*(child.until_done(within=60) for child in children))
@@ -136,5 +136,5 @@ class TestWaiting:
         assert [child.popen.returncode for child in children] == [0] * 5
 
 
-def test_the_tail_of_nothing_says_so(tmp_path: Path) -> None:
+def test_the_tail_of_a_missing_file(tmp_path: Path) -> None:
     assert tail(tmp_path / "missing") == "  | (no output)"

@@ -53,7 +53,7 @@ def test_a_process_becomes_ready_with_its_own_environment_and_its_lines_are_show
     assert ("fake", "good of users") in shown
 
 
-def test_one_that_dies_before_it_is_ready_is_named_with_its_last_lines(play) -> None:
+def test_a_process_that_exits_before_it_is_ready_is_named_with_its_last_lines(play) -> None:
     async def scene(of: Runner) -> None:
         await of.ready(await of.start(fake("dies"), ports.free(1)[0]))
 
@@ -61,7 +61,7 @@ def test_one_that_dies_before_it_is_ready_is_named_with_its_last_lines(play) -> 
         play(scene)
 
 
-def test_one_that_says_it_is_not_ready_is_quoted(play) -> None:
+def test_a_process_that_is_not_ready_is_quoted(play) -> None:
     async def scene(of: Runner) -> None:
         await of.ready(await of.start(fake("unready"), ports.free(1)[0]), within=1)
 
@@ -69,7 +69,7 @@ def test_one_that_says_it_is_not_ready_is_quoted(play) -> None:
         play(scene)
 
 
-def test_one_that_does_not_listen_is_not_ready(play) -> None:
+def test_a_process_that_does_not_listen_is_not_ready(play) -> None:
     async def scene(of: Runner) -> None:
         await of.ready(await of.start(fake("silent"), ports.free(1)[0]), within=0.5)
 
@@ -77,7 +77,7 @@ def test_one_that_does_not_listen_is_not_ready(play) -> None:
         play(scene)
 
 
-def test_a_death_is_noticed(play) -> None:
+def test_an_exit_is_noticed(play) -> None:
     async def scene(of: Runner) -> None:
         running = await of.start(fake("good"), ports.free(1)[0])
         await of.ready(running)
@@ -90,7 +90,7 @@ def test_a_death_is_noticed(play) -> None:
         play(scene)
 
 
-def test_one_that_dies_is_started_again_on_its_port(play, shown) -> None:
+def test_a_process_that_exits_is_restarted_on_its_port(play, shown) -> None:
     async def scene(of: Runner) -> None:
         running = await of.start(fake("good"), ports.free(1)[0])
         await of.ready(running)
@@ -122,7 +122,7 @@ def test_the_pause_before_a_new_start_doubles(play, shown, monkeypatch) -> None:
     assert pauses[:3] == ["0.01 s", "0.02 s", "0.04 s"]
 
 
-def test_at_the_end_nothing_runs_and_the_deaf_are_killed(shown) -> None:
+def test_stopping_kills_processes_that_ignore_sigterm(shown) -> None:
     async def scene() -> list[int]:
         of = Runner(lambda service: dict(os.environ), lambda name, line: shown.append((name, line)))
         free = ports.free(2)
@@ -155,7 +155,7 @@ class TestJob:
         monkeypatch.setattr(Job, "argv", lambda self, python: [python, "-c", code])
         return Job("users", ("migrate",), needs="postgres")
 
-    def test_it_runs_to_its_end(self, play, shown, monkeypatch) -> None:
+    def test_it_runs_to_completion(self, play, shown, monkeypatch) -> None:
         job = self.job(monkeypatch, "print('done')")
 
         async def scene(of: Runner) -> None:
@@ -166,13 +166,13 @@ class TestJob:
 
         assert shown == [("users-setup", "done")]
 
-    def test_its_failure_is_told_with_its_last_lines(self, play, monkeypatch) -> None:
+    def test_its_failure_is_reported_with_its_last_lines(self, play, monkeypatch) -> None:
         job = self.job(monkeypatch, "import sys; sys.exit('no such table')")
 
         with pytest.raises(NotReady, match=r"users-setup exited with status 1; its last lines:\n  \| no such table"):
             play(lambda of: of.job(job))
 
-    def test_one_that_hangs_is_ended(self, play, monkeypatch) -> None:
+    def test_a_hanging_job_is_stopped(self, play, monkeypatch) -> None:
         monkeypatch.setattr(runner, "JOB_WITHIN", 0.3)
         job = self.job(monkeypatch, "import time; time.sleep(60)")
 
@@ -180,7 +180,7 @@ class TestJob:
             play(lambda of: of.job(job))
 
 
-def test_the_first_failure_is_raised_by_itself_and_ends_the_others() -> None:
+def test_the_first_failure_is_raised_alone_and_cancels_the_others() -> None:
     cancelled = []
 
     async def waits() -> None:

@@ -14,7 +14,7 @@ def of(service: str, **options) -> dict[str, str]:
     return environment(service, addresses=ADDRESSES, secret_key="s", **options)
 
 
-def test_every_service_is_served_and_every_relay_and_consumer_runs() -> None:
+def test_every_service_relay_and_consumer_runs() -> None:
     names = [process.name for process in PROCESSES]
     assert names[:4] == ["gateway", "users", "orders", "payments"]
     assert {"users-relay", "orders-relay", "orders-consume", "payments-consume"} <= set(names)
@@ -32,14 +32,14 @@ def test_the_services_have_the_ports_that_the_contract_names() -> None:
 
 
 @pytest.mark.parametrize("process", PROCESSES, ids=lambda process: process.name)
-def test_each_process_is_told_its_port(process) -> None:
+def test_each_process_gets_its_port(process) -> None:
     told = [*process.argv("python", 12345), *process.variables(12345).values()]
 
     assert any("12345" in part for part in told)
     assert not any("PORT" in part for part in told)
 
 
-def test_what_is_executed_is_there() -> None:
+def test_the_executed_programs_exist() -> None:
     for command in (*(process.argv("python", 1) for process in PROCESSES), *(job.argv("python") for job in JOBS)):
         for part in command:
             if part.endswith(".py"):
@@ -48,7 +48,7 @@ def test_what_is_executed_is_there() -> None:
 
 class TestEnvironment:
     @pytest.mark.parametrize("service", SERVICE_NAMES)
-    def test_a_service_is_told_its_own_addresses_and_no_others(self, service: str, monkeypatch) -> None:
+    def test_a_service_gets_only_its_own_addresses(self, service: str, monkeypatch) -> None:
         for name in ADDRESSES:
             monkeypatch.setenv(name, "from the terminal")
         for inherit_all in (False, True):
@@ -57,7 +57,7 @@ class TestEnvironment:
                 name: ADDRESSES[name] for name in KNOWN_ADDRESSES[service]
             }
 
-    def test_the_terminal_does_not_say_which_service_this_is(self, monkeypatch) -> None:
+    def test_the_terminal_does_not_select_the_service(self, monkeypatch) -> None:
         monkeypatch.setenv("DJANGO_SETTINGS_MODULE", "settings.orders")
         monkeypatch.setenv("PYTHONPATH", "/elsewhere")
         told = of("users", inherit_all=True)
@@ -65,7 +65,7 @@ class TestEnvironment:
         assert told["DJANGO_SETTINGS_MODULE"] == "settings.users"
         assert "PYTHONPATH" not in told
 
-    def test_the_demo_is_the_same_whatever_the_terminal_says(self, monkeypatch) -> None:
+    def test_the_demo_ignores_the_environment_of_the_terminal(self, monkeypatch) -> None:
         monkeypatch.setenv("RETRY_ATTEMPTS", "1")
 
         assert "RETRY_ATTEMPTS" not in of("users")

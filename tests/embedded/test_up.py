@@ -1,4 +1,4 @@
-"""`make up` as a person runs it, with its own ports."""
+"""`make up` as a user runs it, with other ports."""
 
 import json
 import os
@@ -65,7 +65,7 @@ def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def run(clone: Path, variables):
     with running(clone, "up", variables) as run:
-        run.says(READY, within=180)
+        run.wait_for(READY, within=180)
         yield run
 
 
@@ -107,12 +107,12 @@ class TestUp:
 
         assert {"gateway", "users-relay", "orders-consume", "postgres", "kafka"} <= names
 
-    def test_a_second_one_in_the_same_folder_is_refused(self, run: Run) -> None:
+    def test_a_second_run_in_the_same_folder_is_rejected(self, run: Run) -> None:
         with running(run.clone, "up") as second:
             assert second.ended() == 1
             assert "is already running" in second.output
 
-    def test_what_dies_is_started_again(self, run: Run) -> None:
+    def test_exited_processes_are_restarted(self, run: Run) -> None:
         url = dev_env(run.clone)["GATEWAY_URL"]
         killed = [run.one_of("manage.py", "relay"), run.one_of("manage.py", "consume"), run.one_of("users.wsgi")]
         killed.append(run.one_of("bin/postgres"))
@@ -136,26 +136,26 @@ class TestUp:
         assert not (clone / "var" / "dev.env").exists()
         assert eventually(lambda: all(is_gone(process) for process in family), within=60)
         with running(clone, "up", variables) as again:
-            again.says(READY, within=180)
+            again.wait_for(READY, within=180)
             assert order_status(url, kept) == "paid"
             assert json.loads((clone / "var" / "secrets.json").read_text()) == secrets
 
 
 class TestPorts:
-    def test_the_default_holds_where_no_variable_is_set(self, monkeypatch) -> None:
+    def test_the_default_applies_without_a_variable(self, monkeypatch) -> None:
         monkeypatch.delenv("GATEWAY_PORT", raising=False)
         (port,) = ports.free(1)
 
         assert up.port_of("GATEWAY_PORT", port) == port
 
     @pytest.mark.parametrize("text", ["http", "0", "65536", "-1", "tcp://10.0.0.1:80"])
-    def test_what_is_no_port_is_refused(self, monkeypatch, text: str) -> None:
+    def test_an_invalid_port_is_rejected(self, monkeypatch, text: str) -> None:
         monkeypatch.setenv("KAFKA_PORT", text)
 
         with pytest.raises(EmbeddedError, match="KAFKA_PORT must be a port number"):
             up.port_of("KAFKA_PORT", 9092)
 
-    def test_a_taken_one_is_named_with_its_variable_and_nothing_is_started(self, tmp_path) -> None:
+    def test_a_taken_port_is_named_with_its_variable_and_nothing_starts(self, tmp_path) -> None:
         variables = free_ports()
         with (
             socket.create_server((ports.HOST, int(variables["ORDERS_PORT"]))),
@@ -167,7 +167,7 @@ class TestPorts:
             )
             assert not (run.clone / "var" / "postgres").exists()
 
-    def test_one_port_for_two_things_is_refused(self, monkeypatch, tmp_path) -> None:
+    def test_a_port_used_twice_is_rejected(self, monkeypatch, tmp_path) -> None:
         for name, value in free_ports().items():
             monkeypatch.setenv(name, value)
         monkeypatch.setenv("USERS_PORT", os.environ["ORDERS_PORT"])

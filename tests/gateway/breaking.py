@@ -1,6 +1,6 @@
-"""`python -m tests.gateway.breaking PORT`: a gateway with bugs, each of which shows in requests that name its place.
+"""`python -m tests.gateway.breaking PORT`: a gateway with bugs that are triggered by requests that name them.
 
-What is tested with it, that no bug stops the process or leaves a connection open, has no other cause that we know of.
+It tests that no bug stops the process or leaks a connection; there is no known bug to test this with.
 """
 
 import sys
@@ -21,7 +21,7 @@ from gateway.edge import client, connections, heads  # noqa: E402
 
 
 def breaks(owner: Any, name: str, place: str, named: Callable[..., bytes]) -> None:
-    """Let `owner.name` raise where the bytes that `named` finds in its arguments name the place."""
+    """Make `owner.name` raise if the bytes that `named` returns for its arguments contain the place."""
     sound = getattr(owner, name)
 
     def broken(*arguments: Any, **others: Any) -> Any:
@@ -52,7 +52,25 @@ PLACES = {
 }
 
 
+LEAVES = "leaves-at-once"
+"""In the target of a request whose client leaves between the start of the task that answers it and its first step."""
+
+
+def leave() -> None:
+    """Let clients leave there."""
+    sound = proxy.Proxy.start_task
+
+    def start_task(own: proxy.Proxy, call: Call, *others: Any) -> None:
+        sound(own, call, *others)
+        if LEAVES.encode() in _target(call):
+            call.client.abort()
+            call.disconnected()
+
+    proxy.Proxy.start_task = start_task  # type: ignore[method-assign]
+
+
 if __name__ == "__main__":
+    leave()
     for place, (owner, name, named) in PLACES.items():
         breaks(owner, name, place, named)
     client.HEAD_SECONDS = 0.5

@@ -1,4 +1,4 @@
-"""Clients for the gateway: exact bytes over a socket, since what is tested is what a polite library would not send."""
+"""Clients for the gateway that send exact bytes over a socket, since libraries would not send invalid requests."""
 
 import contextlib
 import http.client
@@ -20,7 +20,7 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 
 @dataclass
 class Answer:
-    """What the gateway answered."""
+    """A response of the gateway."""
 
     status: int
     headers: list[tuple[str, str]]
@@ -39,7 +39,7 @@ class Answer:
 
 
 class Reader:
-    """A connection's answers, for http.client, which would lose what it has read of the next one."""
+    """A reader of responses for http.client, which would otherwise lose buffered data of the next response."""
 
     def __init__(self, connection: socket.socket) -> None:
         self._file = connection.makefile("rb")
@@ -48,10 +48,10 @@ class Reader:
         return self
 
     def close(self) -> None:
-        """Not yet: there may be another answer."""
+        """Do nothing, since another response may follow."""
 
     def end(self) -> None:
-        """Now; else it would keep the socket open."""
+        """Close the file, which would otherwise keep the socket open."""
         self._file.close()
 
     def __getattr__(self, name: str) -> Any:
@@ -59,7 +59,7 @@ class Reader:
 
 
 class Client:
-    """One connection to the gateway."""
+    """A connection to the gateway."""
 
     def __init__(self, port: int, timeout: float = 10.0) -> None:
         self.socket = socket.create_connection(("127.0.0.1", port), timeout=timeout)
@@ -77,14 +77,14 @@ class Client:
         return self
 
     def answer(self, method: str = "GET") -> Answer:
-        """Read one answer; raises http.client.IncompleteRead when it breaks off."""
+        """Read a response. Raises http.client.IncompleteRead if it is incomplete."""
         response = http.client.HTTPResponse(self.reader, method=method)  # type: ignore[arg-type]
         response.begin()
         body = response.read()
         return Answer(response.status, response.getheaders(), body)
 
     def closed(self) -> bool:
-        """Whether the gateway closes the connection, and says nothing more."""
+        """Whether the gateway closes the connection without sending anything."""
         with contextlib.suppress(ConnectionError):
             return self.reader.read(1) == b""
         return True
@@ -109,12 +109,12 @@ class Gateway:
         return Client(self.port, timeout)
 
     def ask(self, method: str, target: str, *headers: str, body: bytes = b"", host: str = "localhost") -> Answer:
-        """One request on a connection of its own."""
+        """Send a request on a new connection."""
         with self.connect() as client:
             return client.send(request(method, target, *headers, body=body, host=host)).answer(method)
 
     def raw(self, data: bytes) -> bytes:
-        """Send bytes, read until the gateway closes."""
+        """Send bytes, and read until the gateway closes the connection."""
         with self.connect() as client:
             client.send(data)
             received = b""
@@ -127,7 +127,7 @@ class Gateway:
         return [json.loads(line) for line in self.log.read_text().splitlines() if line.startswith("{")]
 
     def metric(self, name: str, **labels: str) -> float:
-        """The sum of a metric over all that carry these labels; 0 when it is not there yet."""
+        """The sum of a metric over all series with these labels; 0 if there are none."""
         text = self.ask("GET", "/metrics").body.decode()
         found = (re.fullmatch(r"(\w+)(?:\{(.*)\})? (\S+)", line) for line in text.splitlines())
         wanted = [f'{key}="{value}"' for key, value in labels.items()]
@@ -138,7 +138,7 @@ class Gateway:
         )
 
     def memory(self) -> int:
-        """Resident bytes."""
+        """The resident memory, in bytes."""
         return int(Path(f"/proc/{self.process.pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
@@ -152,7 +152,7 @@ def free_port() -> int:
 def running(
     folder: Path, *, command: tuple[str, ...] = ("manage.py", "serve", "--port", "PORT"), **variables: str
 ) -> Iterator[Gateway]:
-    """A gateway in a process of its own, as in production, with these variables; ready when this yields."""
+    """Run a gateway in its own process, as in production, with these environment variables."""
     port = free_port()
     log = folder / f"gateway-{port}.log"
     environment = {

@@ -1,4 +1,4 @@
-"""One gateway for the run, in front of real servers that the tests tell how to behave."""
+"""One gateway for all tests, in front of servers whose behaviour the tests define."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -8,7 +8,7 @@ import pytest
 from tests.gateway.clients import Gateway, free_port, running
 from tests.gateway.upstreams import Upstream
 
-MOST_BODY = 300_000
+MAX_BODY = 300_000
 TIMEOUT = 4.0
 
 
@@ -37,14 +37,14 @@ def gateway(_users: Upstream, _orders: list[Upstream], tmp_path_factory: pytest.
         PAYMENTS_URL=f"http://127.0.0.1:{free_port()}",
         GATEWAY_TIMEOUT_SECONDS=str(TIMEOUT),
         GATEWAY_CONNECT_TIMEOUT_SECONDS="1.0",
-        GATEWAY_MAX_BODY_BYTES=str(MOST_BODY),
+        GATEWAY_MAX_BODY_BYTES=str(MAX_BODY),
     ) as gateway:
         yield gateway
 
 
 @pytest.fixture
 def users(_users: Upstream) -> Upstream:
-    """The replica of users; it echoes unless the test says otherwise."""
+    """The replica of users; by default it echoes."""
     _users.reset()
     return _users
 
@@ -59,7 +59,7 @@ def orders(_orders: list[Upstream]) -> list[Upstream]:
 
 @pytest.fixture
 def another_gateway(tmp_path: Path) -> Iterator[Callable[..., Gateway]]:
-    """Starts further gateways with settings of their own."""
+    """Starts further gateways with other settings."""
     from contextlib import ExitStack
 
     with ExitStack() as stack:

@@ -1,4 +1,4 @@
-"""A WSGI application whose lists are larger than what sockets buffer, and that says how many threads are busy."""
+"""A WSGI application with lists that exceed the buffers of sockets, which reports how many threads are busy."""
 
 import socket
 import threading
@@ -13,7 +13,7 @@ _busy = 0
 
 
 class Counted:
-    """A body whose thread is busy until gunicorn has sent all of it."""
+    """A body whose thread is busy until gunicorn has sent it completely."""
 
     def __init__(self, body: bytes) -> None:
         global _busy
@@ -31,9 +31,9 @@ class Counted:
 
 
 def application(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
-    """`/users/busy`: how many threads send a list; `/users/chunked`: the list in chunks; else the list with its length."""
+    """`/users/busy` returns how many threads are sending a list, `/users/chunked` a chunked list, `/users` a list with its length."""
     path = environ["PATH_INFO"]
-    # The system would take some megabytes off the thread's hands.
+    # Otherwise the kernel would buffer some megabytes.
     environ["gunicorn.socket"].setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 65_536)
     fields = [("Content-Type", "application/json")]
     if path == "/users":

@@ -1,4 +1,4 @@
-"""Clients: many at once, slow ones, and ones that leave."""
+"""Clients: many at once, slow ones, and ones that disconnect."""
 
 import asyncio
 import random
@@ -59,7 +59,7 @@ def patient(_users, tmp_path_factory):
 
 
 class TestThatLeave:
-    """It is noticed: the time of the request would be over only in ten minutes."""
+    """Disconnects are noticed: the request would time out only after ten minutes."""
 
     @pytest.fixture
     def gateway(self, patient):
@@ -72,7 +72,7 @@ class TestThatLeave:
             gateway.ask("GET", "/api/users")
             users.requests.clear()
 
-    def test_while_the_service_works_end_the_services_work(self, gateway, users):
+    def test_while_the_service_works_cancel_its_work(self, gateway, users):
         users.behave = hangs
         with gateway.connect() as client:
             client.send(request("GET", "/api/users"))
@@ -81,14 +81,14 @@ class TestThatLeave:
         eventually(lambda: gateway.metric("gateway_in_flight") == 0, within=60)
 
     @pytest.mark.parametrize("length", [100, 200_000])
-    def test_before_their_body_is_there_reach_nobody(self, gateway, users, length):
+    def test_do_not_reach_the_service_before_their_body_is_complete(self, gateway, users, length):
         with gateway.connect() as client:
             client.send(request("POST", "/api/users", f"Content-Length: {length}", body=b"x" * (length - 1)))
             eventually(lambda: gateway.metric("gateway_in_flight") == 1, within=60)
         eventually(lambda: gateway.metric("gateway_in_flight") == 0, within=60)
         assert not users.requests
 
-    def test_while_the_answer_comes(self, gateway, users):
+    def test_during_the_response(self, gateway, users):
         async def endless(received, reader, writer):
             writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 100000000\r\n\r\n")
             while True:
@@ -121,7 +121,7 @@ class TestThatLeave:
 class TestThatAreSlow:
     SIZE = 64 * MEGABYTE
 
-    def test_a_slow_reader_holds_the_service_back_where_there_is_no_more_room(self, users, another_gateway):
+    def test_a_slow_reader_slows_the_service_when_buffers_are_full(self, users, another_gateway):
         gateway = another_gateway(
             USERS_URL=users.url, GATEWAY_BODY_MEMORY_BYTES=str(MEGABYTE), GATEWAY_BODY_FILE_BYTES=str(8 * MEGABYTE)
         )
@@ -154,7 +154,7 @@ class TestThatAreSlow:
                     break
         assert received >= self.SIZE - 1000
 
-    def test_bodies_that_wait_for_a_slow_service_do_not_wait_in_memory(self, users, another_gateway):
+    def test_bodies_waiting_for_a_slow_service_are_not_in_memory(self, users, another_gateway):
         gateway = another_gateway(
             USERS_URL=users.url, GATEWAY_MAX_BODY_BYTES=str(self.SIZE), GATEWAY_BODY_MEMORY_BYTES=str(MEGABYTE)
         )
@@ -181,7 +181,7 @@ class TestThatAreSlow:
             assert client.answer().status == 200
         assert got == body
 
-    def test_bodies_beyond_the_room_in_files_are_refused(self, users, another_gateway):
+    def test_bodies_beyond_the_limit_of_files_are_rejected(self, users, another_gateway):
         gateway = another_gateway(
             USERS_URL=users.url, GATEWAY_BODY_MEMORY_BYTES="100000", GATEWAY_BODY_FILE_BYTES="200000"
         )

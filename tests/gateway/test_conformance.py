@@ -1,4 +1,4 @@
-"""The table of hostile and odd requests, each with what may come of it; counts and reasons are in docs/conformance.md."""
+"""The table of hostile and unusual requests with their allowed outcomes; docs/conformance.md has counts and reasons."""
 
 import re
 

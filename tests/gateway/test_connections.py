@@ -1,4 +1,4 @@
-"""A client's connection: order, half-closing, HTTP/1.0, clients that do not read, and how many there may be."""
+"""Connections of clients: order, half-closing, HTTP/1.0, clients that do not read, and limits."""
 
 import asyncio
 import contextlib
@@ -42,9 +42,9 @@ def statuses(data):
 
 
 class TestOrder:
-    """RFC 9112 9.3.2: answers come in the order of the requests."""
+    """RFC 9112 9.3.2: responses are sent in the order of the requests."""
 
-    def test_a_good_request_is_answered_before_a_broken_one_behind_it(self, gateway, users):
+    def test_a_valid_request_is_answered_before_a_following_malformed_one(self, gateway, users):
         users.behave = sends(answer(b"made", status="201 Created"))
         data = gateway.raw(request("POST", "/api/users", body=b"{}") + b"BROKEN\r\n\r\n")
         assert statuses(data) == [201, 400]
@@ -54,7 +54,7 @@ class TestOrder:
         data = gateway.raw(request("GET", "/health/live") + request("GET", "/nothing") + b"\x00\r\n\r\n")
         assert statuses(data) == [200, 404, 400]
 
-    def test_a_slow_answer_holds_the_next_one_back(self, gateway, users):
+    def test_a_slow_response_delays_the_next_one(self, gateway, users):
         go = threading.Event()
 
         async def first_slow(received, reader, writer):
@@ -71,7 +71,7 @@ class TestOrder:
             go.set()
             assert [client.answer().body[:8] for _ in range(3)] == [b"/users/1", b"/users/2", b'{"status']
 
-    def test_nothing_is_read_behind_the_last_request(self, gateway, users):
+    def test_nothing_is_read_after_the_last_request(self, gateway, users):
         data = gateway.raw(
             request("GET", "/api/users/1", "Connection: close") + request("POST", "/api/users", body=b"x")
         )
@@ -80,12 +80,12 @@ class TestOrder:
 
 
 class TestHalfClosed:
-    """A client that says that it sends no more still gets the answers that it waits for."""
+    """A client that half-closes still gets the pending responses."""
 
     @pytest.mark.parametrize("method", ["GET", "POST"])
     @pytest.mark.parametrize("version", ["1.0", "1.1"])
     @pytest.mark.parametrize("seconds", [0, 1.2])
-    def test_gets_its_answer(self, gateway, users, method, version, seconds):
+    def test_gets_its_response(self, gateway, users, method, version, seconds):
         async def later(received, reader, writer):
             await asyncio.sleep(seconds)
             writer.write(answer(b"done"))
@@ -105,7 +105,7 @@ class TestHalfClosed:
             client.socket.shutdown(socket.SHUT_WR)
             assert statuses(reads(client)) == [200, 200, 200]
 
-    def test_from_a_page_too(self, gateway):
+    def test_also_from_a_page(self, gateway):
         with gateway.connect() as client:
             client.send(request("GET", "/api/docs"))
             client.socket.shutdown(socket.SHUT_WR)
@@ -113,7 +113,7 @@ class TestHalfClosed:
 
     @pytest.mark.parametrize("path", ["/api/users", "/health/live"])
     @pytest.mark.parametrize("framing", ["Content-Length: 10", "Transfer-Encoding: chunked"])
-    def test_within_its_body_is_refused(self, gateway, users, path, framing):
+    def test_within_its_body_is_rejected(self, gateway, users, path, framing):
         with gateway.connect() as client:
             client.send(request("POST", path, framing, body=b"5\r\nabc"))
             client.socket.shutdown(socket.SHUT_WR)
@@ -121,14 +121,14 @@ class TestHalfClosed:
             assert client.closed()
         assert not users.connections
 
-    def test_within_its_header_is_refused(self, gateway, users):
+    def test_within_its_header_is_rejected(self, gateway, users):
         with gateway.connect() as client:
             client.send(b"GET /api/users HTTP/1.1\r\nHost: local")
             client.socket.shutdown(socket.SHUT_WR)
             assert is_problem(client.answer(), 400)
 
     @pytest.mark.parametrize("gone", ["closed", "reset"])
-    def test_who_has_really_left_does_not_occupy_the_service(self, gateway, users, gone):
+    def test_a_disconnected_client_does_not_occupy_the_service(self, gateway, users, gone):
         users.behave = hangs
         with gateway.connect() as client:
             client.send(request("POST", "/api/users", body=b"x"))
@@ -144,7 +144,7 @@ class TestHttp10:
     def ask(self, gateway, fields=b"", body=b"", method=b"GET"):
         return gateway.raw(self.HEAD % (method, fields) + body)
 
-    def test_the_connection_ends_with_the_answer(self, gateway, users):
+    def test_the_connection_closes_after_the_response(self, gateway, users):
         data = self.ask(gateway)
         assert data.startswith(b"HTTP/1.1 200 OK\r\n")
         assert b"connection: close\r\n" in data
@@ -166,10 +166,10 @@ class TestHttp10:
         assert b"transfer-encoding" not in data
         assert data.endswith(b"\r\n\r\nabcdef")
 
-    def test_it_may_offer_to_upgrade(self, gateway, users):
+    def test_it_may_offer_an_upgrade(self, gateway, users):
         assert statuses(self.ask(gateway, b"Connection: Upgrade\r\nUpgrade: h2c\r\n")) == [200]
 
-    def test_it_has_no_transfer_coding(self, gateway, users):
+    def test_it_must_not_have_a_transfer_coding(self, gateway, users):
         data = self.ask(gateway, b"Transfer-Encoding: chunked\r\n", b"0\r\n\r\n", b"POST")
         assert statuses(data) == [400]
 
@@ -182,7 +182,7 @@ class TestHttp10:
 
 
 class TestThatDoNotRead:
-    """A connection ends some seconds after it was to be closed, whoever does not read."""
+    """A connection is closed some seconds after it should be, even if the client does not read."""
 
     @pytest.fixture
     def hurried(self, users, another_gateway):
@@ -218,7 +218,7 @@ class TestThatDoNotRead:
             assert hurried.ask("GET", "/health/live").status == 200
             assert hurried.metric("gateway_in_flight") == 0
 
-    def test_a_large_answer(self, hurried, users):
+    def test_a_large_response(self, hurried, users):
         async def large(received, reader, writer):
             writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 50000000\r\n\r\n")
             with contextlib.suppress(ConnectionError):
@@ -234,7 +234,7 @@ class TestThatDoNotRead:
             eventually(lambda: users.open == 0, within=60)
             eventually(lambda: self.connections(hurried) <= before, within=60)
 
-    def test_an_answer_before_the_close(self, hurried, users):
+    def test_a_response_before_the_close(self, hurried, users):
         users.behave = sends(answer(b"x" * 60_000))
         before = self.connections(hurried)
         with self.stalled(
@@ -281,7 +281,7 @@ class TestHowMany:
         assert time.monotonic() - started < 5
         assert gateway.metric("gateway_connections_evicted_total") >= SILENT - 100
 
-    def test_one_that_waits_for_its_answer_is_not_sacrificed(self, users, another_gateway, crowd):
+    def test_a_connection_that_waits_for_its_response_is_not_evicted(self, users, another_gateway, crowd):
         go = threading.Event()
 
         async def slow(received, reader, writer):
@@ -299,7 +299,7 @@ class TestHowMany:
             go.set()
             assert client.answer().body == b"done"
 
-    def test_where_all_wait_for_their_answer_there_is_no_room(self, users, another_gateway, crowd):
+    def test_when_all_wait_for_responses_new_connections_are_rejected(self, users, another_gateway, crowd):
         users.behave = hangs
         gateway = another_gateway(USERS_URL=users.url, GATEWAY_MAX_CONNECTIONS="5")
         crowd(gateway, 5, request("GET", "/api/users"))
@@ -310,7 +310,7 @@ class TestHowMany:
             assert response["retry-after"] == "1"
             assert client.closed()
 
-    def test_the_internal_port_has_room_always(self, users, another_gateway, crowd):
+    def test_the_internal_port_has_no_limit(self, users, another_gateway, crowd):
         users.behave = hangs
         internal = free_port()
         gateway = another_gateway(USERS_URL=users.url, GATEWAY_MAX_CONNECTIONS="5", GATEWAY_INTERNAL_PORT=str(internal))
@@ -323,7 +323,7 @@ class TestHowMany:
             assert is_problem(client.answer(), 503)
 
     @pytest.mark.parametrize("cap", ["GATEWAY_MAX_CONNECTIONS", "GATEWAY_MAX_CONNECTIONS_PER_ADDRESS"])
-    def test_those_that_are_refused_make_no_room(self, users, another_gateway, crowd, cap):
+    def test_rejected_connections_evict_none(self, users, another_gateway, crowd, cap):
         users.behave = hangs
         gateway = another_gateway(USERS_URL=users.url, **{cap: "5"})
         crowd(gateway, 5, request("GET", "/api/users"))
@@ -332,7 +332,7 @@ class TestHowMany:
         time.sleep(0.5)
         assert len(users.requests) == 5
 
-    def test_one_address_does_not_take_the_room_of_others(self, users, another_gateway, crowd):
+    def test_one_address_does_not_use_up_the_limit_of_others(self, users, another_gateway, crowd):
         gateway = another_gateway(USERS_URL=users.url, GATEWAY_MAX_CONNECTIONS_PER_ADDRESS="10")
         other = socket.create_connection(("127.0.0.1", gateway.port), source_address=("127.0.0.9", 0), timeout=10)
         with other:
@@ -355,7 +355,7 @@ class TestHowMany:
 
 
 class TestLastAnswers:
-    def test_what_comes_late_takes_nothing_of_the_answer(self, gateway):
+    def test_late_data_does_not_truncate_the_response(self, gateway):
         with socket.socket() as client:
             client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
             client.settimeout(10)
@@ -380,7 +380,7 @@ class TestAddresses:
         command = ("manage.py", "serve", "--host", "::", "--port", "PORT")
         return another_gateway(USERS_URL=users.url, command=command, ALLOWED_HOSTS="localhost,::1,fd00::5")
 
-    def test_of_both_kinds_are_listened_at(self, dual, users):
+    def test_ipv4_and_ipv6_are_both_served(self, dual, users):
         assert dual.ask("GET", "/api/users").status == 200
         assert users.requests[0]["x-forwarded-for"] == "127.0.0.1"
         with socket.create_connection(("::1", dual.port), timeout=10) as client:

@@ -1,4 +1,4 @@
-"""The merged documents: of services that answer, that differ, and that are away."""
+"""The merged documents: of available, differing and unavailable services."""
 
 import json
 
@@ -55,7 +55,7 @@ class TestOpenAPI:
         assert set(document["paths"]) == {"/api/users", "/api/users/{id}", "/api/orders", "/api/orders/{id}"}
         assert document["openapi"].startswith("3.1")
 
-    def test_a_service_cannot_describe_anothers_paths(self):
+    def test_a_service_cannot_describe_paths_of_another(self):
         document = merged(
             users=service("users"), orders=service("orders", paths={"/users": {"get": {"operationId": "forged"}}})
         )
@@ -66,11 +66,11 @@ class TestOpenAPI:
         ids = [item["get"]["operationId"] for item in document["paths"].values()]
         assert sorted(ids) == ["list", "orders_list", "orders_read", "users_read"]
 
-    def test_what_means_the_same_is_there_once(self):
+    def test_identical_components_are_included_once(self):
         schemas = merged(users=service("users"), orders=service("orders"))["components"]["schemas"]
         assert [name for name in schemas if name.endswith("Problem") and name != "GatewayProblem"] == ["Problem"]
 
-    def test_what_differs_is_told_apart_with_all_that_refers_to_it(self):
+    def test_conflicting_components_are_renamed_with_their_references(self):
         document = merged(users=service("users"), orders=service("orders"))
         schemas = document["components"]["schemas"]
         assert {"UsersItem", "OrdersItem", "UsersPage", "OrdersPage"} <= set(schemas)
@@ -80,7 +80,7 @@ class TestOpenAPI:
             "$ref": "#/components/responses/UsersList"
         }
 
-    def test_every_reference_leads_somewhere(self):
+    def test_every_reference_resolves(self):
         document = merged(users=service("users"), orders=service("orders"))
         for reference in references(document):
             node = document
@@ -88,24 +88,24 @@ class TestOpenAPI:
                 node = node[part]
             assert node
 
-    def test_the_gateways_own_answers_stand_beside_the_services(self):
+    def test_the_gateways_own_responses_are_added_to_those_of_services(self):
         responses = merged(users=service("users"))["paths"]["/api/users/{id}"]["get"]["responses"]
         assert responses["404"] == {"description": "own"}
         assert responses["502"] == {"$ref": "#/components/responses/Gateway502"}
 
-    def test_what_is_missing_is_said(self):
+    def test_missing_variables_are_reported(self):
         document = openapi.merge({"users": Copy(service("users")), "orders": Copy(failing=True)})
         assert document["x-missing-services"] == ["orders"]
         assert "**orders** is currently unavailable" in document["info"]["description"]
         assert set(document["paths"]) == {"/api/users", "/api/users/{id}"}
 
-    def test_an_old_copy_stands_in_and_says_how_old_it_is(self):
+    def test_an_outdated_copy_is_used_and_states_its_time(self):
         document = openapi.merge({"users": Copy(service("users"), since=0.0, failing=True)})
         assert document["x-missing-services"] == ["users"]
         assert "as of 1970-01-01T00:00:00Z" in document["info"]["description"]
         assert "/api/users" in document["paths"]
 
-    def test_nothing_is_missing_when_all_is_there(self):
+    def test_nothing_is_missing_if_all_topics_exist(self):
         assert "x-missing-services" not in merged(users=service("users"))
 
 
@@ -122,21 +122,21 @@ class TestAsyncAPI:
             },
         }
 
-    def test_the_senders_word_counts_in_any_order(self):
+    def test_the_senders_description_is_used_in_any_order(self):
         sender, receiver = self.part("users", "send", "sent"), self.part("orders", "receive", "read")
         for parts in ({"a": Copy(sender), "b": Copy(receiver)}, {"b": Copy(receiver), "a": Copy(sender)}):
             document = asyncapi.merge(parts)
             assert document["channels"]["user.created"]["messages"]["UserCreated"]["summary"] == "sent"
             assert set(document["operations"]) == {"users.send.user.created", "orders.receive.user.created"}
 
-    def test_without_the_sender_the_receiver_is_heard(self):
+    def test_without_the_sender_the_receivers_description_is_used(self):
         document = asyncapi.merge({"users": Copy(failing=True), "orders": Copy(self.part("orders", "receive", "read"))})
         assert document["channels"]["user.created"]["messages"]["UserCreated"]["summary"] == "read"
         assert document["x-missing-services"] == ["users"]
 
 
 class TestServed:
-    def test_live_cached_and_after_the_service_has_gone(self, users, orders, another_gateway):
+    def test_live_cached_and_after_the_service_is_gone(self, users, orders, another_gateway):
         async def describe(received, reader, writer):
             writer.write(answer(json.dumps(service("users")).encode()))
 
@@ -150,7 +150,7 @@ class TestServed:
         assert gateway.ask("GET", "/api/schema").json["paths"] == first["paths"]
         assert [received.target for received in users.requests] == ["/schema"]
 
-    def test_a_service_that_answers_nonsense_is_missing(self, users, orders, another_gateway):
+    def test_a_service_with_an_invalid_document_is_missing(self, users, orders, another_gateway):
         async def nonsense(received, reader, writer):
             writer.write(answer(b"[1, 2", headers="Content-Type: text/html\r\n"))
 

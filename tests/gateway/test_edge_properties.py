@@ -1,4 +1,4 @@
-"""Whatever is sent, and however it is cut: each request is answered once, in order, and nobody sees another's."""
+"""Whatever is sent, in whatever fragments: each request gets one response, in order, and never another client's."""
 
 import random
 
@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from gateway.edge import heads
 from gateway.edge.bodies import Chunked, Sized
 from gateway.problems import Refused
-from tests.gateway.conformance.talking import answers, exchange
+from tests.gateway.conformance.talking import exchange, responses
 from tests.gateway.upstreams import answer
 
 over_the_wire = hypothesis_settings(
@@ -68,14 +68,14 @@ async def told(received, reader, writer):
 class TestRequests:
     @given(st.lists(requests(), min_size=1, max_size=5))
     @over_the_wire
-    def test_are_answered_once_and_in_order(self, gateway, users, sent):
+    def test_get_one_response_each_in_order(self, gateway, users, sent):
         users.behave = told
         received = exchange(gateway, b"".join(data for data, _, _ in sent))
         assert [each.body for each in received] == [target.encode() + b" " + body for _, target, body in sent]
 
     @given(st.lists(requests(), min_size=1, max_size=4), st.randoms(use_true_random=False))
     @over_the_wire
-    def test_wherever_they_are_cut(self, gateway, users, sent, chance):
+    def test_split_at_any_byte(self, gateway, users, sent, chance):
         users.behave = told
         data = b"".join(data for data, _, _ in sent)
         with gateway.connect() as client:
@@ -87,7 +87,7 @@ class TestRequests:
 
     @given(requests(), st.data())
     @over_the_wire
-    def test_with_a_byte_changed_are_still_answered_once(self, gateway, users, sent, data):
+    def test_with_a_changed_byte_get_one_response(self, gateway, users, sent, data):
         """Or refused; never is a part of one taken for another."""
         users.behave = told
         whole, _, _ = sent
@@ -112,7 +112,7 @@ class TestHeads:
             assert refusal(lambda head=head: heads.parse(head).interpret()) in {0, 400, 414, 431, 501}
 
     @given(st.binary(max_size=60))
-    def test_what_is_taken_means_the_same_to_a_reader_of_lines(self, data):
+    def test_accepted_heads_are_parsed_like_lines(self, data):
         head = b"GET / HTTP/1.1\r\nHost: x\r\n" + data + b"\r\n\r\n"
         try:
             fields = heads.parse(head).fields
@@ -131,7 +131,7 @@ class TestBodies:
         st.binary(max_size=20),
         st.integers(),
     )
-    def test_chunks_end_where_they_end(self, sent, behind, seed):
+    def test_chunked_bodies_end_at_their_last_chunk(self, sent, behind, seed):
         body, data = sent
         assert fed(Chunked(), data + behind, seed) == (body, behind)
 
@@ -140,7 +140,7 @@ class TestBodies:
         assert fed(Sized(len(body)), body + behind, seed) == (body, behind)
 
     @given(st.binary(max_size=100), st.integers())
-    def test_garbage_does_not_break_it(self, data, seed):
+    def test_it_survives_garbage(self, data, seed):
         assert refusal(lambda: fed(Chunked(), data, seed)) in {0, 400}
 
 
@@ -166,7 +166,7 @@ def fed(framing, data, seed):
 
 
 class TestHeaderFields:
-    """No header of any value gives a 5xx, on any page."""
+    """No header value causes a 5xx on any page."""
 
     @given(
         st.sampled_from(
@@ -220,6 +220,6 @@ class TestHeaderFields:
         assert gateway.ask(method, path, f"{name}: {value}").status < 500
 
 
-def test_the_reader_of_answers_reads_them():
+def test_responses_can_be_parsed():
     data = answer(b"one") + answer(b"two", status="404 Not Found")
-    assert [(each.status, each.body) for each in answers(data)] == [(200, b"one"), (404, b"two")]
+    assert [(each.status, each.body) for each in responses(data)] == [(200, b"one"), (404, b"two")]

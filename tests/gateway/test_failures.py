@@ -1,4 +1,4 @@
-"""Services that are away, slow or broken: what the client is told, and what it is not."""
+"""Unavailable, slow and broken services: what clients are told, and what they are not."""
 
 import asyncio
 import http.client
@@ -41,7 +41,7 @@ def connection(request, gateway, users):
 
 
 class TestThatAreAway:
-    def test_a_service_that_is_away_is_a_502(self, another_gateway):
+    def test_an_unavailable_service_is_a_502(self, another_gateway):
         gateway = another_gateway(USERS_URL=f"http://127.0.0.1:{free_port()}")
         response = gateway.ask("GET", "/api/users/1?x=y")
         assert is_problem(response, 502)
@@ -67,7 +67,7 @@ class TestWhatTheClientIsTold:
         assert TIMEOUT - 0.1 < time.monotonic() - started < TIMEOUT + 30
         eventually(lambda: users.open == 0, within=60)
 
-    def test_a_service_that_begins_and_hangs_is_a_504(self, gateway, users):
+    def test_a_service_that_hangs_within_its_header_is_a_504(self, gateway, users):
         async def behave(received, reader, writer):
             writer.write(b"HTTP/1.1 200 OK\r\nContent-")
             return await hangs(received, reader, writer)
@@ -86,7 +86,7 @@ class TestWhatTheClientIsTold:
             b"HTTP/1.1 200 OK\r\nX: 1",
         ],
     )
-    def test_a_service_that_speaks_no_http_is_a_502(self, gateway, users, said):
+    def test_a_service_that_does_not_speak_http_is_a_502(self, gateway, users, said):
         users.behave = sends(said, then=CLOSE)
         assert is_problem(gateway.ask("GET", "/api/users"), 502)
 
@@ -106,7 +106,7 @@ class TestWhatTheClientIsTold:
             users.reset()
             assert client.send(request("GET", "/api/users")).answer().status == 200
 
-    def test_the_connection_of_the_client_stays(self, gateway, users):
+    def test_the_connection_of_the_client_stays_open(self, gateway, users):
         with gateway.connect() as client:
             users.behave = closes
             assert client.send(request("GET", "/api/users")).answer().status == 502
@@ -124,7 +124,7 @@ class TestInTheMiddle:
         ],
     )
     @pytest.mark.parametrize("behaviour", [closes, hangs])
-    def test_an_answer_that_breaks_off_is_seen_to_break_off(self, gateway, users, begun, behaviour):
+    def test_an_incomplete_response_is_visibly_incomplete(self, gateway, users, begun, behaviour):
         async def behave(received, reader, writer):
             writer.write(begun)
             await writer.drain()
@@ -136,7 +136,7 @@ class TestInTheMiddle:
             client.send(request("GET", "/api/users")).answer()
         eventually(lambda: users.open == 0, within=60)
 
-    def test_a_broken_chunk_breaks_the_answer_off(self, gateway, users):
+    def test_a_malformed_chunk_aborts_the_response(self, gateway, users):
         async def behave(received, reader, writer):
             writer.write(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n")
             await writer.drain()
@@ -147,7 +147,7 @@ class TestInTheMiddle:
         with gateway.connect() as client, pytest.raises((http.client.IncompleteRead, ConnectionError)):
             client.send(request("GET", "/api/users")).answer()
 
-    def test_a_service_may_answer_before_it_has_the_whole_body(self, gateway, users):
+    def test_a_service_may_respond_before_it_has_the_whole_body(self, gateway, users):
         users.reads_body = False
         users.behave = sends(answer(b"enough", status="413 Content Too Large"), then=CLOSE)
         with gateway.connect() as client:
@@ -158,18 +158,18 @@ class TestInTheMiddle:
 
 
 class TestReplicas:
-    def test_the_next_is_asked_when_one_is_away(self, another_gateway, users):
+    def test_the_next_replica_is_used_if_one_is_unavailable(self, another_gateway, users):
         gateway = another_gateway(USERS_URL=f"http://127.0.0.1:{free_port()},{users.url}")
         assert [gateway.ask("POST", "/api/users", body=b"x").status for _ in range(6)] == [200] * 6
         assert len(users.requests) == 6
 
-    def test_the_next_is_asked_when_one_does_not_accept(self, another_gateway, users, deaf):
+    def test_the_next_replica_is_used_if_one_does_not_accept(self, another_gateway, users, deaf):
         gateway = another_gateway(USERS_URL=f"{deaf},{users.url}", GATEWAY_CONNECT_TIMEOUT_SECONDS="0.2")
         assert [gateway.ask("PATCH", "/api/users/1", body=b"x").status for _ in range(20)] == [200] * 20
         # One that failed to answer is asked last for a while, so that not every second request waits for it.
         assert 1 <= gateway.metric("gateway_connect_failures_total", service="users") <= 5
 
-    def test_one_that_comes_back_is_used_again(self, another_gateway, users):
+    def test_a_recovered_replica_is_used_again(self, another_gateway, users):
         port = free_port()
         gateway = another_gateway(USERS_URL=f"http://127.0.0.1:{port},{users.url}")
         gateway.ask("GET", "/api/users")
@@ -180,7 +180,7 @@ class TestReplicas:
         finally:
             late.stop()
 
-    def test_a_service_that_comes_back_is_reached_at_once(self, another_gateway):
+    def test_a_recovered_service_is_used_immediately(self, another_gateway):
         port = free_port()
         gateway = another_gateway(USERS_URL=f"http://127.0.0.1:{port}")
         assert gateway.ask("GET", "/api/users").status == 502

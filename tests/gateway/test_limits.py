@@ -1,4 +1,4 @@
-"""What a client may not send: too much, too slowly, or in two meanings at once."""
+"""Requests that are too large, too slow or ambiguous."""
 
 import asyncio
 import socket
@@ -6,7 +6,7 @@ import socket
 import pytest
 
 from tests.gateway.clients import request
-from tests.gateway.conftest import MOST_BODY
+from tests.gateway.conftest import MAX_BODY
 from tests.gateway.upstreams import answer
 from tests.waiting import eventually
 
@@ -22,19 +22,19 @@ def is_problem(response, status):
 
 class TestBodies:
     def test_of_the_largest_size_pass(self, gateway, users):
-        assert gateway.ask("POST", "/api/users", body=b"x" * MOST_BODY).status == 200
+        assert gateway.ask("POST", "/api/users", body=b"x" * MAX_BODY).status == 200
 
-    def test_larger_ones_are_refused_by_what_they_announce(self, gateway, users):
+    def test_larger_bodies_are_rejected_by_content_length(self, gateway, users):
         with gateway.connect() as client:
-            client.send(request("POST", "/api/users", f"Content-Length: {MOST_BODY + 1}", "Expect: 100-continue"))
+            client.send(request("POST", "/api/users", f"Content-Length: {MAX_BODY + 1}", "Expect: 100-continue"))
             assert is_problem(client.answer(), 413)
         assert not users.requests
 
-    def test_larger_ones_are_refused_while_they_come_in_chunks(self, gateway, users):
+    def test_larger_chunked_bodies_are_rejected_while_received(self, gateway, users):
         with gateway.connect() as client:
             client.send(request("POST", "/api/users", "Transfer-Encoding: chunked"))
             chunk = b"10000\r\n" + b"x" * 65_536 + b"\r\n"
-            for _ in range(MOST_BODY // 65_536 + 1):
+            for _ in range(MAX_BODY // 65_536 + 1):
                 client.send(chunk)
             assert is_problem(client.answer(), 413)
             # It may end its body, and ask for something else.
@@ -42,13 +42,13 @@ class TestBodies:
             assert client.answer().body == b"/users/1"
         assert [received.target for received in users.requests] == ["/users/1"]
 
-    def test_a_refused_client_may_finish_sending_and_ask_again(self, gateway, users):
+    def test_a_rejected_client_can_finish_sending_and_retry(self, gateway, users):
         with gateway.connect() as client:
-            client.send(request("POST", "/api/users", body=b"x" * (MOST_BODY + 1)))
+            client.send(request("POST", "/api/users", body=b"x" * (MAX_BODY + 1)))
             assert is_problem(client.answer(), 413)
             assert client.send(request("GET", "/api/users/1")).answer().body == b"/users/1"
 
-    def test_but_not_for_ever(self, gateway, users):
+    def test_but_not_forever(self, gateway, users):
         def send_on(client):
             for _ in range(2000):
                 client.send(b"x" * 50_000)
@@ -58,7 +58,7 @@ class TestBodies:
             with pytest.raises(ConnectionError):
                 send_on(client)
 
-    def test_one_that_does_not_come_is_not_waited_for(self, gateway, users):
+    def test_a_missing_process_is_not_waited_for(self, gateway, users):
         with gateway.connect() as client:
             client.send(request("POST", "/api/users", "Content-Length: 10", body=b"x"))
             response = client.answer()
@@ -66,13 +66,13 @@ class TestBodies:
             assert response["connection"] == "close"
         assert not users.requests
 
-    def test_one_that_stops_half_way_does_not_begin_at_the_service(self, gateway, users):
+    def test_an_incomplete_upload_does_not_reach_the_service(self, gateway, users):
         with gateway.connect() as client:
             client.send(request("POST", "/api/users", "Content-Length: 200000", body=b"x" * 100_000))
             assert is_problem(client.answer(), 408)
         assert not users.connections  # nothing of it came
 
-    def test_the_gateways_own_pages_take_none(self, gateway):
+    def test_the_gateways_own_pages_accept_none(self, gateway):
         response = gateway.ask("POST", "/nothing", body=b"x" * 2_000_000)
         assert is_problem(response, 404)
 
@@ -86,7 +86,7 @@ class TestHeaders:
         assert is_problem(gateway.ask("GET", "/api/users", *headers), 431)
         assert not users.requests
 
-    def test_that_are_as_large_as_may_be(self, gateway, users):
+    def test_of_the_maximum_size(self, gateway, users):
         headers = [f"X-{n}: {'x' * 300}" for n in range(88)]
         assert gateway.ask("GET", "/api/users", *headers).status == 200
 
@@ -108,7 +108,7 @@ class TestHeaders:
             assert is_problem(client.answer(), 414)
             assert client.closed()
 
-    def test_bounds_hold_for_the_gateways_own_pages(self, gateway):
+    def test_limits_apply_to_the_gateways_own_pages(self, gateway):
         with gateway.connect() as client:
             client.send(b"GET / HTTP/1.1\r\nHost: localhost\r\n" + b"X: " + b"x" * 40_000)
             assert is_problem(client.answer(), 431)
@@ -147,7 +147,7 @@ class TestSmuggling:
             ["X: a", " folded"],
         ],
     )
-    def test_ambiguous_framing_is_refused(self, gateway, users, headers):
+    def test_ambiguous_framing_is_rejected(self, gateway, users, headers):
         with gateway.connect() as client:
             client.send(request("POST", "/api/users", *headers, body=b"0\r\n\r\n" + self.HIDDEN))
             response = client.answer()
@@ -159,14 +159,14 @@ class TestSmuggling:
         "chunk",
         [b"-1\r\n", b"5;\x00\r\nabcde\r\n", b"fffffffffffffffff\r\n", b"5\nabcde\r\n", b"5\r\nabcdeX\r\n", b"zz\r\n"],
     )
-    def test_broken_chunks_are_refused(self, gateway, users, chunk):
+    def test_malformed_chunks_are_rejected(self, gateway, users, chunk):
         with gateway.connect() as client:
             client.send(request("POST", "/api/users", CHUNKED, body=chunk + b"0\r\n\r\n"))
             assert is_problem(client.answer(), 400)
             assert client.closed()
         assert not users.requests
 
-    def test_obscured_chunking_is_not_taken_for_none(self, gateway, users):
+    def test_obscured_chunking_is_not_ignored(self, gateway, users):
         body = b"0\r\n\r\n" + self.HIDDEN
         gateway.raw(request("POST", "/api/users", "Transfer-Encoding:\tchunked", "Connection: close", body=body))
         assert [received.target for received in users.requests] == ["/users"]
@@ -178,7 +178,7 @@ class TestSmuggling:
     @pytest.mark.parametrize(
         "start", [b"GET /api/users", b"GET /api/users HTTP/9.9", b"\x16\x03\x01\x02", b"G\xe4T / HTTP/1.1"]
     )
-    def test_what_is_no_http(self, gateway, users, start):
+    def test_invalid_http(self, gateway, users, start):
         with gateway.connect() as client:
             response = client.send(start + b"\r\nHost: localhost\r\n\r\n").answer()
             assert is_problem(response, 400)
@@ -186,11 +186,11 @@ class TestSmuggling:
         assert not users.requests
 
     @pytest.mark.parametrize("target", ["/api/users\xe4", "/api/users\x7f", "/api/us\ters", "*", "api/users"])
-    def test_strange_targets_reach_nobody(self, gateway, users, target):
+    def test_strange_targets_reach_no_service(self, gateway, users, target):
         assert gateway.ask("GET", target).status in {400, 404}
         assert not users.requests
 
-    def test_a_host_is_needed(self, gateway, users):
+    def test_a_host_is_required(self, gateway, users):
         with gateway.connect() as client:
             client.send(b"GET /api/users HTTP/1.1\r\n\r\n")
             assert is_problem(client.answer(), 400)
@@ -211,13 +211,13 @@ class TestSmuggling:
         "path",
         ["/api/admin", "/admin/", "/api//users", "//api/users", "/api/usersx", "/users", "/metrics/../api/users"],
     )
-    def test_paths_of_nobody_reach_nobody(self, gateway, users, path):
+    def test_unknown_paths_reach_no_service(self, gateway, users, path):
         assert gateway.ask("GET", path).status == 404
         assert not users.requests
 
 
 class TestUpgrades:
-    """RFC 9110 7.8: an offer may be ignored; then the request is one as if it had not been made."""
+    """RFC 9110 7.8: an offer may be ignored, and the request is processed as if it had not been made."""
 
     OFFERS = (
         ["Connection: Upgrade, HTTP2-Settings", "Upgrade: h2c", "HTTP2-Settings: AAMAAABk"],
@@ -253,13 +253,13 @@ class TestUpgrades:
 
 
 class TestServicesThatSmuggle:
-    """A service, or who speaks in its name, must not be able to answer another client's request."""
+    """A service, or an attacker in its name, must not be able to respond to another client's request."""
 
     @pytest.mark.parametrize(
         "surplus",
         [answer(b"forged"), b"HTTP/1.1 200 OK\r\n", b"x", b"\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"],
     )
-    def test_what_comes_behind_an_answer_is_nobodys(self, gateway, users, surplus):
+    def test_data_after_a_response_belongs_to_no_request(self, gateway, users, surplus):
         async def twice(received, reader, writer):
             writer.write(answer(received.target.encode()) + surplus)
 
@@ -268,7 +268,7 @@ class TestServicesThatSmuggle:
             assert gateway.ask("GET", f"/api/users/{number}").body == f"/users/{number}".encode()
         assert users.connections == 3
 
-    def test_what_comes_on_an_idle_connection_is_nobodys(self, gateway, users):
+    def test_data_on_an_idle_connection_belongs_to_no_request(self, gateway, users):
         async def late(received, reader, writer):
             writer.write(answer(received.target.encode()))
             await writer.drain()
@@ -281,7 +281,7 @@ class TestServicesThatSmuggle:
         assert gateway.ask("GET", "/api/users/2").body == b"/users/2"
 
     @pytest.mark.parametrize("method", ["HEAD", "GET"])
-    def test_a_body_where_none_belongs_is_nobodys(self, gateway, users, method):
+    def test_an_unexpected_body_is_not_treated_as_a_request(self, gateway, users, method):
         async def behave(received, reader, writer):
             status = "200 OK" if method == "HEAD" else "204 No Content"
             writer.write(answer(b"HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nforged", status=status))
@@ -305,7 +305,7 @@ class TestServicesThatSmuggle:
             "X: " + "x" * 100_000 + "\r\nContent-Length: 5\r\n",
         ],
     )
-    def test_answers_with_two_meanings_are_refused(self, gateway, users, head):
+    def test_ambiguous_responses_are_rejected(self, gateway, users, head):
         async def behave(received, reader, writer):
             writer.write(f"HTTP/1.1 200 OK\r\n{head}\r\n".encode() + b"0\r\n\r\nx")
 

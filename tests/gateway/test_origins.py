@@ -1,4 +1,4 @@
-"""A page of a front-end that is named may read what the gateway itself answers; no other site's page may."""
+"""Pages of an allowed origin can read the gateway's own responses; pages of other sites cannot."""
 
 import pytest
 
@@ -55,7 +55,7 @@ def is_shown(response):
 
 
 @pytest.mark.parametrize("status", REFUSED)
-def test_refusals_are_shown_to_a_front_end_that_is_named(gateway, users, status):
+def test_errors_are_readable_by_an_allowed_origin(gateway, users, status):
     assert is_shown(refused(gateway, users, status, ORIGIN))
 
 
@@ -78,7 +78,7 @@ def test_and_to_nobody_else(gateway, users, fields, status):
 
 
 @pytest.mark.parametrize("rest", [b"X: y\nz", b"X: " + b"x" * 33_000, b"\x00: 1\r\n\r\n"])
-def test_nor_do_they_need_a_header_that_can_be_read(gateway, rest):
+def test_they_need_no_readable_header(gateway, rest):
     with gateway.connect() as client:
         client.send(f"GET /api/users HTTP/1.1\r\n{ORIGIN.lower()} \r\n".encode() + rest)
         response = client.answer()
@@ -86,7 +86,7 @@ def test_nor_do_they_need_a_header_that_can_be_read(gateway, rest):
     assert response.status in {400, 431}
 
 
-def test_a_preflight_is_answered_while_the_service_is_away(gateway):
+def test_a_preflight_is_answered_while_the_service_is_unavailable(gateway):
     asked = ["Access-Control-Request-Method: POST", "Access-Control-Request-Headers: content-type"]
     response = gateway.ask("OPTIONS", "/api/orders", ORIGIN, *asked)
     assert response.status == 204
@@ -99,7 +99,7 @@ def test_a_preflight_is_answered_while_the_service_is_away(gateway):
     assert gateway.ask("OPTIONS", "/api/orders", "Origin: https://evil.example", *asked).status == 502
 
 
-def test_without_front_ends_nothing_is_said_of_them(another_gateway, users):
+def test_without_allowed_origins_there_are_no_cors_fields(another_gateway, users):
     users.behave = closes
     gateway = another_gateway(USERS_URL=users.url)
     response = gateway.ask("GET", "/api/users", ORIGIN)

@@ -1,6 +1,8 @@
-"""What the gateway answers itself."""
+"""The gateway's own pages."""
 
 import re
+import socket
+import struct
 from html import unescape
 
 import pytest
@@ -8,6 +10,7 @@ import pytest
 from tests.gateway.clients import request
 from tests.gateway.test_limits import is_problem
 from tests.gateway.upstreams import answer, hangs
+from tests.waiting import eventually
 
 
 class TestIndex:
@@ -16,18 +19,18 @@ class TestIndex:
         pages = gateway.ask("GET", path).json["pages"]
         assert {"/api/docs", "/api/users", "/api/orders", "/health/ready"} <= set(pages)
 
-    def test_for_people(self, gateway):
+    def test_for_browsers(self, gateway):
         response = gateway.ask("GET", "/", "Accept: text/html,*/*;q=0.8")
         assert response["content-type"].startswith("text/html")
         assert b'<a href="/api/docs">' in response.body
 
-    def test_every_page_is_there(self, gateway, users, orders):
+    def test_every_page_exists(self, gateway, users, orders):
         for path in gateway.ask("GET", "/").json["pages"]:
             assert gateway.ask("GET", path).status == 200, path
 
 
 class TestDocs:
-    def test_swagger_ui_comes_from_here_alone(self, gateway):
+    def test_swagger_ui_is_served_locally(self, gateway):
         page = gateway.ask("GET", "/api/docs").body.decode()
         files = [unescape(file) for file in re.findall(r'(?:src|href)="([^"]+)"', page)]
         assert {file.split("/")[1] for file in files} == {"static", "api"}
@@ -37,7 +40,7 @@ class TestDocs:
         assert b"/api/schema" in script.body
         assert script["content-type"].startswith("application/javascript")
 
-    def test_what_is_refused_is_a_problem(self, gateway):
+    def test_errors_are_problems(self, gateway):
         response = gateway.ask("POST", "/api/docs")
         assert (response.status, response["content-type"]) == (405, "application/problem+json")
 
@@ -47,13 +50,13 @@ class TestDocs:
             assert "default-src 'self'" in response["content-security-policy"]
             assert response["x-content-type-options"] == "nosniff"
 
-    def test_the_styles_of_the_browsable_api_are_here(self, gateway):
+    def test_the_styles_of_the_browsable_api_are_local(self, gateway):
         response = gateway.ask("GET", "/static/rest_framework/css/bootstrap.min.css")
         assert response.status == 200
         assert response["content-type"].startswith("text/css")
 
     @pytest.mark.parametrize("method", ["GET", "HEAD"])
-    def test_files_come_whole(self, gateway, method):
+    def test_files_are_complete(self, gateway, method):
         path = "/static/rest_framework/css/bootstrap.min.css"
         whole = gateway.ask(method, path)
         part = gateway.ask(method, path, "Range: bytes=0-9", 'If-Range: "of another version"')
@@ -93,7 +96,7 @@ class TestErrors:
     @pytest.mark.parametrize(
         "path", ["/nothing", "/api/nothing", "/api/users1", "/static/nothing.css", "/admin/", "/%00", "/%ff"]
     )
-    def test_nothing_there(self, gateway, path):
+    def test_nothing_listens(self, gateway, path):
         assert is_problem(gateway.ask("GET", path), 404)
 
     @pytest.mark.parametrize("path", ["/", "/api", "/api/schema", "/api/asyncapi", "/health/live"])
@@ -114,7 +117,7 @@ class TestMetrics:
             gateway.ask("DELETE", "/api/users/1")
         assert gateway.metric("gateway_requests_total", **labels) == before + 3
 
-    def test_a_client_cannot_make_time_series(self, gateway, users):
+    def test_clients_cannot_create_time_series(self, gateway, users):
         gateway.ask("PROPFIND", "/api/users/1")
         text = gateway.ask("GET", "/metrics").body.decode()
         assert 'method="other"' in text
@@ -123,3 +126,15 @@ class TestMetrics:
     def test_time_is_measured(self, gateway, users):
         gateway.ask("GET", "/api/users")
         assert gateway.metric("gateway_request_seconds_count", service="users") >= 1
+
+
+def test_a_client_that_leaves_is_no_error(gateway, users):
+    users.behave = hangs
+    with gateway.connect() as client:
+        client.send(request("GET", "/health/ready", "X-Request-Id: leaves"))
+        client.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        eventually(lambda: users.requests, within=60)
+    [line] = eventually(lambda: [line for line in gateway.log_lines() if line["request_id"] == "leaves"], within=60)
+    assert line["status"] == 499
+    assert gateway.ask("GET", "/health/live").status == 200
+    assert not [line for line in gateway.log_lines() if line["logger"] == "asyncio"]

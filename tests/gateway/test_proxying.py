@@ -1,4 +1,4 @@
-"""What passes through the gateway, what does not, and what it adds."""
+"""What the gateway forwards, removes and adds."""
 
 import asyncio
 import re
@@ -56,7 +56,7 @@ class TestRequests:
         assert users.requests[0]["x-forwarded-host"] == "localhost"
 
     @pytest.mark.parametrize("path", ["/api/users", "/"])
-    def test_an_absolute_form_with_another_host_is_refused(self, gateway, users, path):
+    def test_an_absolute_form_with_another_host_is_rejected(self, gateway, users, path):
         assert gateway.ask("GET", f"http://elsewhere.example{path}").status == 400
         assert not users.requests
 
@@ -99,7 +99,7 @@ class TestRequests:
             "x-request-id", "traceparent", "via",
         }  # fmt: skip
 
-    def test_what_the_gateway_says_cannot_be_nominated_away(self, gateway, users):
+    def test_connection_cannot_remove_fields_of_the_gateway(self, gateway, users):
         gateway.ask("GET", "/api/users", "Connection: x-forwarded-for, x-request-id, host, traceparent")
         received = users.requests[0]
         assert received["x-forwarded-for"] == "127.0.0.1"
@@ -124,7 +124,7 @@ class TestRequests:
         assert gateway.ask("PUT", "/api/users/1", body=body).body == body
         assert users.requests[0]["content-length"] == str(len(body))
 
-    def test_large_chunked_bodies_get_a_length_too(self, gateway, users):
+    def test_large_chunked_bodies_also_get_a_length(self, gateway, users):
         chunk = b"x" * 9999
         with gateway.connect() as client:
             client.send(request("POST", "/api/users", "Transfer-Encoding: chunked"))
@@ -144,7 +144,7 @@ class TestRequests:
             assert client.answer().body == b"/users"
         assert not users.requests[0].all("x-own") + users.requests[1].all("x-own")
 
-    def test_expectations_are_met_by_the_gateway(self, gateway, users):
+    def test_the_gateway_answers_expect_100_continue(self, gateway, users):
         with gateway.connect() as client:
             client.send(request("POST", "/api/users", "Expect: 100-continue", "Content-Length: 3"))
             assert client.socket.recv(100) == b"HTTP/1.1 100 Continue\r\n\r\n"
@@ -164,7 +164,7 @@ class TestRequests:
 
 
 class TestForwarded:
-    def test_the_service_is_told_who_asked_for_what(self, gateway, users):
+    def test_the_service_gets_forwarded_fields(self, gateway, users):
         gateway.ask("GET", "/api/users", host="127.0.0.1:8000")
         received = users.requests[0]
         assert received["x-forwarded-for"] == "127.0.0.1"
@@ -172,7 +172,7 @@ class TestForwarded:
         assert received["x-forwarded-host"] == "127.0.0.1:8000"
         assert received["x-forwarded-prefix"] == "/api"
 
-    def test_a_client_cannot_say_it_itself(self, gateway, users):
+    def test_clients_cannot_set_it(self, gateway, users):
         gateway.ask(
             "GET", "/api/users", "X-Forwarded-For: 6.6.6.6", "X-Forwarded-Proto: https",
             "X-Forwarded-Host: evil.example", "X-Forwarded-Prefix: /evil", "X-Forwarded-Port: 1", "Forwarded: for=6.6.6.6", "X-Real-IP: 6.6.6.6",
@@ -199,7 +199,7 @@ class TestForwarded:
         assert received["x-forwarded-host"] == "api.example"
         assert received["x-forwarded-prefix"] == "/outer/api"
 
-    def test_another_than_the_trusted_proxy_cannot(self, users, another_gateway):
+    def test_other_clients_than_the_trusted_proxy_cannot(self, users, another_gateway):
         gateway = another_gateway(USERS_URL=users.url, TRUSTED_PROXIES="10.0.0.0/8,127.0.0.2")
         gateway.ask(
             "GET",
@@ -213,7 +213,7 @@ class TestForwarded:
         assert received["x-forwarded-host"] == "localhost"
 
     @pytest.mark.parametrize("host", ["evil.example", "localhost/evil", "", "localhost, evil.example", "a b"])
-    def test_hosts_that_are_not_served_are_refused(self, gateway, users, host):
+    def test_hosts_that_are_not_served_are_rejected(self, gateway, users, host):
         response = gateway.ask("GET", "/api/users", host=host)
         assert response.status == 400
         assert response["content-type"] == "application/problem+json"
@@ -221,12 +221,12 @@ class TestForwarded:
 
 
 class TestRequestIds:
-    def test_the_clients_is_taken_sent_on_and_returned(self, gateway, users):
+    def test_the_clients_id_is_used_forwarded_and_returned(self, gateway, users):
         response = gateway.ask("GET", "/api/users", "X-Request-Id: my-token.1")
         assert users.requests[0]["x-request-id"] == response["x-request-id"] == "my-token.1"
 
     @pytest.mark.parametrize("token", ["", "a b", "x" * 200, "<script>", "a,b", "\xe4"])
-    def test_a_token_that_is_not_sane_is_replaced(self, gateway, users, token):
+    def test_an_invalid_token_is_replaced(self, gateway, users, token):
         response = gateway.ask("GET", "/api/users", f"X-Request-Id: {token}")
         assert UUID4.fullmatch(response["x-request-id"])
         assert users.requests[0]["x-request-id"] == response["x-request-id"]
@@ -240,7 +240,7 @@ class TestRequestIds:
         assert len(ids) == 20
         assert all(uuid.UUID(token).version == 4 for token in ids)
 
-    def test_the_services_own_is_not_returned_besides(self, gateway, users):
+    def test_the_services_own_id_is_not_returned(self, gateway, users):
         users.behave = sends(answer(headers="X-Request-Id: other\r\nServer: gunicorn\r\n"))
         response = gateway.ask("GET", "/api/users", "X-Request-Id: mine")
         assert response.all("x-request-id") == ["mine"]
@@ -248,14 +248,14 @@ class TestRequestIds:
         assert len(response.all("date")) == 1
 
     @pytest.mark.parametrize("path", ["/", "/api/docs", "/nothing", "/health/live", "/metrics", "/api/users/../x"])
-    def test_the_gateways_own_answers_have_it_too(self, gateway, path):
+    def test_the_gateways_own_responses_also_have_it(self, gateway, path):
         assert gateway.ask("GET", path, "X-Request-Id: mine")["x-request-id"] == "mine"
 
 
 class TestTraces:
     PARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 
-    def test_the_clients_trace_goes_on(self, gateway, users):
+    def test_the_clients_trace_continues(self, gateway, users):
         gateway.ask("GET", "/api/users", f"traceparent: {self.PARENT}", "tracestate: vendor=1")
         version, trace_id, span_id, flags = users.requests[0]["traceparent"].split("-")
         assert (version, trace_id, flags) == ("00", "0af7651916cd43dd8448eb211c80319c", "01")
@@ -265,7 +265,7 @@ class TestTraces:
     @pytest.mark.parametrize(
         "parent", ["", "x", "00-" + "0" * 32 + "-b7ad6b7169203331-01", "ff" + PARENT[2:], PARENT.upper()]
     )
-    def test_one_begins_where_there_is_none(self, gateway, users, parent):
+    def test_one_is_started_if_there_is_none(self, gateway, users, parent):
         gateway.ask("GET", "/api/users", f"traceparent: {parent}", "tracestate: vendor=1")
         assert re.fullmatch(r"00-(?!0{32})[0-9a-f]{32}-[0-9a-f]{16}-00", users.requests[0]["traceparent"])
         assert not users.requests[0].all("tracestate")
@@ -316,7 +316,7 @@ class TestAnswers:
         assert users.connections == 1
 
     @pytest.mark.parametrize("status", ["204 No Content", "304 Not Modified"])
-    def test_answers_without_a_body(self, gateway, users, status):
+    def test_responses_without_a_body(self, gateway, users, status):
         users.behave = sends(f"HTTP/1.1 {status}\r\nContent-Length: 0\r\nETag: x\r\n\r\n".encode())
         with gateway.connect() as client:
             for _ in range(2):
@@ -324,13 +324,13 @@ class TestAnswers:
                 assert (response.status, response.body, response["etag"]) == (int(status[:3]), b"", "x")
         assert users.connections == 1
 
-    def test_a_304_may_tell_the_length_of_what_is_not_sent(self, gateway, users):
+    def test_a_304_may_have_a_content_length(self, gateway, users):
         users.behave = sends(b"HTTP/1.1 304 Not Modified\r\nContent-Length: 107\r\n\r\n")
         assert gateway.ask("GET", "/api/users").status == 304
 
     EARLY = b"HTTP/1.1 103 Early Hints\r\nLink: </x>\r\nKeep-Alive: timeout=9\r\n\r\nHTTP/1.1 100 Continue\r\n\r\n"
 
-    def test_interim_answers_pass(self, gateway, users):
+    def test_interim_responses_are_forwarded(self, gateway, users):
         users.behave = sends(self.EARLY, self.EARLY, answer(b"late"))
         data = gateway.raw(request("GET", "/api/users", "Connection: close"))
         hint = b"HTTP/1.1 103 Early Hints\r\nlink: </x>\r\n\r\n"
@@ -338,7 +338,7 @@ class TestAnswers:
         assert data.endswith(b"late")
         assert data.count(b"link:") == 2
 
-    def test_interim_answers_do_not_pass_to_http_1_0(self, gateway, users):
+    def test_interim_responses_are_not_forwarded_to_http_1_0(self, gateway, users):
         users.behave = sends(self.EARLY, answer(b"late"))
         data = gateway.raw(b"GET /api/users HTTP/1.0\r\nHost: localhost\r\n\r\n")
         assert data.startswith(b"HTTP/1.1 200 OK\r\n")
@@ -355,7 +355,7 @@ class TestAnswers:
         response = gateway.ask("GET", "/api/users")
         assert (response.status, response.body) == (200, b"abcde")
 
-    def test_pieces_are_passed_on_as_they_come(self, gateway, users):
+    def test_parts_are_forwarded_as_they_arrive(self, gateway, users):
         go = threading.Event()
 
         async def dribble(received, reader, writer):
@@ -382,7 +382,7 @@ class TestAnswers:
         response = gateway.ask("GET", "/api/users")
         assert (response.body, response["content-encoding"]) == (b"\x1f\x8bnot really", "gzip")
 
-    def test_connections_to_a_service_are_used_again(self, gateway, users):
+    def test_connections_to_a_service_are_reused(self, gateway, users):
         for _ in range(20):
             assert gateway.ask("GET", "/api/users").status == 200
         assert users.connections == 1

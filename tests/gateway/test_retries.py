@@ -1,4 +1,4 @@
-"""What is sent twice, and what never."""
+"""Which requests are retried, and which never."""
 
 import asyncio
 import uuid
@@ -23,10 +23,10 @@ def closes_once(users):
 
 
 class TestKeepAliveRace:
-    """A service closes an idle connection in the moment in which the gateway uses it."""
+    """A service closes an idle connection just as the gateway uses it."""
 
     @pytest.mark.parametrize("method", ["GET", "HEAD", "OPTIONS", "PUT", "DELETE", "POST"])
-    def test_what_can_be_repeated_is(self, gateway, users, method):
+    def test_repeatable_requests_are_retried(self, gateway, users, method):
         users.behave = closes_once(users)
         body = b"abc" if method in {"PUT", "POST"} else b""
         assert gateway.ask("GET", "/api/users/0").status == 200
@@ -74,32 +74,32 @@ class TestKeepAliveRace:
 
 
 class TestBounds:
-    def test_twice_and_no_more(self, gateway, users):
+    def test_at_most_twice(self, gateway, users):
         users.behave = closes
         before = gateway.metric("gateway_retries_total", service="users")
         assert is_problem(gateway.ask("GET", "/api/users"), 502)
         assert len(users.requests) == 2
         assert gateway.metric("gateway_retries_total", service="users") == before + 1
 
-    def test_the_second_try_goes_to_the_other_replica(self, gateway, orders):
+    def test_the_retry_uses_another_replica(self, gateway, orders):
         for replica in orders:
             replica.behave = closes
         gateway.ask("GET", "/api/orders")
         assert [len(replica.requests) for replica in orders] == [1, 1]
 
-    def test_a_patch_that_was_sent_is_not_repeated(self, gateway, users):
+    def test_a_sent_patch_is_not_retried(self, gateway, users):
         users.behave = closes
         assert is_problem(gateway.ask("PATCH", "/api/users/1", body=b"x"), 502)
         assert len(users.requests) == 1
 
     @pytest.mark.parametrize("method", ["POST", "PUT"])
-    def test_a_large_body_is_repeated_like_any_other(self, gateway, users, method):
+    def test_a_large_body_is_resent_on_retry(self, gateway, users, method):
         users.behave = closes
         body = b"x" * 250_000
         assert is_problem(gateway.ask(method, "/api/users/1", body=body), 502)
         assert [received.body for received in users.requests] == [body, body]
 
-    def test_an_answer_that_has_begun_is_not_asked_for_again(self, gateway, users):
+    def test_a_started_response_is_not_retried(self, gateway, users):
         async def begin(received, reader, writer):
             writer.write(b"H")
             return CLOSE
@@ -109,7 +109,7 @@ class TestBounds:
         assert len(users.requests) == 1
 
     @pytest.mark.parametrize("status", [500, 502, 503, 504, 429])
-    def test_an_answer_is_an_answer(self, gateway, users, status):
+    def test_a_response_counts_as_reachable(self, gateway, users, status):
         async def behave(received, reader, writer):
             writer.write(answer(b"{}", status=f"{status} No"))
 
@@ -126,13 +126,13 @@ class TestIdempotencyKeys:
         assert first.version == 4
         assert first != second
 
-    def test_the_repeat_has_the_same(self, gateway, users):
+    def test_the_repeated_request_has_the_same(self, gateway, users):
         users.behave = closes
         gateway.ask("POST", "/api/users", body=b"x")
         first, second = users.requests
         assert first["idempotency-key"] == second["idempotency-key"]
 
-    def test_the_clients_own_stands(self, gateway, users):
+    def test_the_clients_own_is_kept(self, gateway, users):
         gateway.ask("POST", "/api/users", "Idempotency-Key: mine", body=b"x")
         assert users.requests[0]["idempotency-key"] == "mine"
 

@@ -31,16 +31,16 @@ class TestFind:
             b"/api/../api/users", b"/api/admin", b"/api/payments", b"/api\\users", b"*",
         ],
     )  # fmt: skip
-    def test_all_else_is_the_gateways_own(self, path):
+    def test_other_paths_belong_to_the_gateway(self, path):
         assert routes.find(path) is None
 
     @given(st.binary(max_size=60))
-    def test_what_reaches_a_service_begins_with_its_path(self, path):
+    def test_forwarded_paths_start_with_the_route(self, path):
         route = routes.find(path)
         assert route is None or path == route.path or path.startswith(route.path + b"/")
 
     @given(st.sampled_from(routes.ROUTES), IDS)
-    def test_everything_below_a_route_is_its_services(self, route, rest):
+    def test_everything_below_a_route_belongs_to_its_service(self, route, rest):
         assert routes.find(route.path + b"/" + rest.encode()) is route
 
 
@@ -54,7 +54,7 @@ class TestPrefix:
             (b"/api/orders/a%2Fb//c", b"/orders/a%2Fb//c"),
         ],
     )
-    def test_is_taken_off_once_and_put_back(self, at_the_gateway, at_the_service):
+    def test_is_removed_once_and_restored(self, at_the_gateway, at_the_service):
         assert routes.to_service(at_the_gateway) == at_the_service
         assert routes.to_gateway(at_the_service.decode()).encode() == at_the_gateway
 
@@ -83,7 +83,7 @@ class TestClimbs:
             b"/%",
         ],
     )
-    def test_dots_in_names_are_just_dots(self, path):
+    def test_dots_in_names_are_allowed(self, path):
         assert not routes.has_dot_segments(path)
 
     @given(st.lists(st.text(min_size=1, max_size=8), max_size=5), st.integers(0, 2), st.sampled_from([".", ".."]))
@@ -94,7 +94,7 @@ class TestClimbs:
         assert routes.has_dot_segments(path.encode())
 
     @given(st.lists(st.text("abc.%-_~", min_size=1, max_size=8).filter(lambda s: s.strip(".")), max_size=5))
-    def test_a_path_that_is_let_through_has_none(self, segments):
+    def test_an_accepted_path_has_none(self, segments):
         path = "/".join(["", "api", "users", *segments]).encode()
         if not routes.has_dot_segments(path):
             assert not {b".", b".."} & set(path.split(b"/"))

@@ -1,4 +1,4 @@
-"""Methods, Host, forwarding, the two ports, and what the log says of failures."""
+"""Methods, Host, forwarding, the two ports, and the log of failures."""
 
 import json
 import signal
@@ -25,7 +25,7 @@ PAGES = [
 class TestMethods:
     @pytest.mark.parametrize("path", ["/api/users", "/", "/metrics"])
     @pytest.mark.parametrize("method", ["TRACE", "CONNECT"])
-    def test_that_are_not_done_here(self, gateway, users, method, path):
+    def test_that_are_not_supported(self, gateway, users, method, path):
         response = gateway.ask(method, "localhost:80" if method == "CONNECT" else path, "Cookie: secret")
         assert is_problem(response, 405)
         assert {"GET", "POST", "OPTIONS"} <= set(response["allow"].split(", "))
@@ -33,7 +33,7 @@ class TestMethods:
         assert not users.requests
 
     @pytest.mark.parametrize("method", ["get", "G", "A" * 40, "FOO.BAR", "Get"])
-    def test_that_nobody_knows(self, gateway, users, method):
+    def test_unknown(self, gateway, users, method):
         assert is_problem(gateway.ask(method, "/api/users"), 501)
         assert not users.requests
 
@@ -52,7 +52,7 @@ class TestMethods:
 
 
 class TestForwarding:
-    def test_it_says_that_it_was_there(self, gateway, users):
+    def test_it_reports_that_it_was_present(self, gateway, users):
         gateway.ask("GET", "/api/users")
         gateway.ask("GET", "/api/users", "Via: 1.0 fred", "Via: 1.1 p.example")
         gateway.raw(b"GET /api/users HTTP/1.0\r\nHost: localhost\r\n\r\n")
@@ -60,7 +60,7 @@ class TestForwarding:
             "1.1 gateway", "1.0 fred, 1.1 p.example, 1.1 gateway", "1.0 gateway",
         ]  # fmt: skip
 
-    def test_options_go_only_so_far(self, gateway, users):
+    def test_options_respect_max_forwards(self, gateway, users):
         assert gateway.ask("OPTIONS", "/api/users", "Max-Forwards: 3").status == 200
         assert users.requests[0]["max-forwards"] == "2"
         for none in ("0", "00"):
@@ -77,7 +77,7 @@ class TestForwarding:
 
 class TestHost:
     @pytest.mark.parametrize("path", [*PAGES, "/metrics", "/api/users", "/nothing"])
-    def test_http_1_1_needs_one(self, gateway, users, path):
+    def test_http_1_1_requires_one(self, gateway, users, path):
         assert gateway.raw(f"GET {path} HTTP/1.1\r\n\r\n".encode()).startswith(b"HTTP/1.1 400 ")
         assert not users.requests
 
@@ -91,7 +91,7 @@ class TestHost:
         assert host.encode() not in response.body
         assert not users.requests
 
-    def test_that_http_1_0_does_not_say_is_the_first_that_is_served(self, users, another_gateway):
+    def test_missing_in_http_1_0_is_the_first_served_host(self, users, another_gateway):
         gateway = another_gateway(USERS_URL=users.url, ALLOWED_HOSTS="api.example,localhost")
         for path in ("/api/users", "/", "/api/docs"):
             assert gateway.raw(f"GET {path} HTTP/1.0\r\n\r\n".encode()).startswith(b"HTTP/1.1 200 OK\r\n")
@@ -104,13 +104,13 @@ class TestHost:
 
 class TestOwnAnswers:
     @pytest.mark.parametrize("path", [*PAGES, "/metrics", "/nothing", "/api/users/../x"])
-    def test_are_not_sniffed_and_load_nothing_foreign(self, gateway, path):
+    def test_are_not_sniffed_and_load_nothing_from_other_hosts(self, gateway, path):
         response = gateway.ask("GET", path)
         assert response["x-content-type-options"] == "nosniff"
         is_page = response["content-type"].startswith("text/html")
         assert response["content-security-policy"].startswith("default-src 'self'" if is_page else "default-src 'none'")
 
-    def test_a_request_that_is_no_http_is_answered_likewise(self, gateway):
+    def test_an_invalid_http_request_gets_the_same_response(self, gateway):
         with gateway.connect() as client:
             response = client.send(b"nonsense\r\n\r\n").answer()
         assert is_problem(response, 400)
@@ -136,7 +136,7 @@ class TestInternalPort:
         gateway = another_gateway(USERS_URL=users.url, GATEWAY_INTERNAL_PORT=str(internal))
         return gateway, type(gateway)(gateway.process, internal, gateway.log)
 
-    def test_has_what_is_not_for_clients(self, ports, users):
+    def test_serves_the_internal_pages(self, ports, users):
         public, internal = ports
         for path in ("/metrics", "/health/ready"):
             assert is_problem(public.ask("GET", path), 404)
@@ -168,7 +168,7 @@ class TestLogOfFailures:
         ],
     )
     @pytest.mark.parametrize("connection", ["new", "idle"])
-    def test_says_why_and_which_replica(self, gateway, users, behave, status, reason, connection):
+    def test_logs_reason_and_replica(self, gateway, users, behave, status, reason, connection):
         if connection == "idle":
             gateway.ask("GET", "/api/users")
         users.behave = behave
@@ -178,7 +178,7 @@ class TestLogOfFailures:
         assert (line["status"], line["reason"], line["replica"]) == (status, reason, users.url.removeprefix("http://"))
         assert line["level"] == "warning"
 
-    def test_of_a_service_that_is_away(self, another_gateway):
+    def test_of_an_unavailable_service(self, another_gateway):
         port = free_port()
         gateway = another_gateway(USERS_URL=f"http://127.0.0.1:{port}")
         gateway.ask("GET", "/api/users", "X-Request-Id: away")
@@ -189,17 +189,17 @@ class TestLogOfFailures:
         ("method", "field", "reason"),
         [("get", "X: y", "unknown_method"), ("POST", "Transfer-Encoding: gzip, chunked", "unknown_coding")],
     )
-    def test_says_why_where_no_service_was_asked(self, gateway, method, field, reason):
+    def test_logs_the_reason_without_a_replica(self, gateway, method, field, reason):
         assert gateway.ask(method, "/api/users", field, f"X-Request-Id: why-{reason}").status == 501
         assert self.line(gateway, f"why-{reason}")["reason"] == reason
 
-    def test_of_the_services_own_error_names_the_replica(self, gateway, users):
+    def test_of_a_service_error_names_the_replica(self, gateway, users):
         users.behave = sends(answer(status="503 Service Unavailable"))
         gateway.ask("GET", "/api/users", "X-Request-Id: theirs")
         line = self.line(gateway, "theirs")
         assert (line["status"], line["reason"], line["replica"]) == (503, "", users.url.removeprefix("http://"))
 
-    def test_of_success_says_neither(self, gateway, users):
+    def test_on_success_has_neither(self, gateway, users):
         gateway.ask("GET", "/api/users", "X-Request-Id: good")
         assert not {"reason", "replica"} & set(self.line(gateway, "good"))
 
@@ -214,7 +214,7 @@ class TestLogOfFailures:
         assert all('"request_id": ""' not in line for line in lines), lines
 
 
-def test_a_probe_that_is_refused_leaves_no_line_without_an_id(users, another_gateway):
+def test_a_rejected_probe_leaves_no_line_without_an_id(users, another_gateway):
     gateway = another_gateway(USERS_URL=users.url, GATEWAY_DRAIN_SECONDS="10")
     gateway.process.send_signal(signal.SIGTERM)
     eventually(lambda: gateway.ask("GET", "/health/ready", "X-Request-Id: draining").status == 503, within=9)
@@ -223,7 +223,7 @@ def test_a_probe_that_is_refused_leaves_no_line_without_an_id(users, another_gat
     assert [line for line in gateway.log_lines() if "/health/ready" in line["event"] and not line["request_id"]] == []
 
 
-def test_the_next_request_is_served_after_each_refusal(gateway, users):
+def test_the_next_request_is_served_after_each_error(gateway, users):
     """Where the connection stays, it is in step."""
     with gateway.connect() as client:
         for data, status in (

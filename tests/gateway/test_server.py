@@ -1,4 +1,4 @@
-"""The process: how it starts, ends and logs."""
+"""The process: start, shutdown and logs."""
 
 import asyncio
 import signal
@@ -14,7 +14,7 @@ from tests.waiting import eventually
 
 
 class TestShutdown:
-    def test_requests_under_way_are_answered(self, users, another_gateway):
+    def test_requests_in_progress_are_answered(self, users, another_gateway):
         go = threading.Event()
 
         async def slow(received, reader, writer):
@@ -42,7 +42,7 @@ class TestShutdown:
             assert gateway.process.wait(10) == 0  # before the patience of SHUTDOWN_SECONDS is over
         assert users.open == 0 or eventually(lambda: users.open == 0, within=60)
 
-    def test_it_says_so_before_it_closes_the_door(self, users, another_gateway):
+    def test_it_reports_draining_before_it_stops_listening(self, users, another_gateway):
         gateway = another_gateway(USERS_URL=users.url, GATEWAY_DRAIN_SECONDS="6")
         with gateway.connect() as client:
             assert client.send(request("GET", "/api/users")).answer().all("connection") == []
@@ -55,7 +55,7 @@ class TestShutdown:
         assert gateway.ask("POST", "/api/users").status == 200
         assert gateway.process.wait(60) == 0
 
-    def test_a_second_signal_does_not_wait(self, users, another_gateway):
+    def test_a_second_signal_skips_the_wait(self, users, another_gateway):
         gateway = another_gateway(USERS_URL=users.url, GATEWAY_DRAIN_SECONDS="60")
         gateway.process.send_signal(signal.SIGTERM)
         eventually(lambda: gateway.ask("GET", "/health/ready").status == 503)
@@ -64,7 +64,7 @@ class TestShutdown:
 
 
 class TestPatience:
-    """With the server that is in a hurry, what takes ten seconds otherwise takes a fraction of one."""
+    """With shorter limits, so that ten seconds become a fraction of a second."""
 
     HURRIED = """
 import settings, django
@@ -101,7 +101,7 @@ server.serve("127.0.0.1", PORT)
 
 
 class TestLog:
-    def test_a_line_for_each_request_like_any_other_line(self, gateway, users):
+    def test_each_request_is_logged_in_the_common_format(self, gateway, users):
         gateway.ask("GET", "/api/users/secret?email=a@b.example", "X-Request-Id: logged")
         (line,) = eventually(
             lambda: [line for line in gateway.log_lines() if line["request_id"] == "logged"], within=60

@@ -1,4 +1,4 @@
-"""Clients that do not read their answers: the service is done with them at once, and everybody else does not notice."""
+"""Clients that do not read their responses: the service is released immediately, and other clients do not notice."""
 
 import contextlib
 import os
@@ -76,7 +76,7 @@ def no_thread_is_busy(gateway):
 
 
 @pytest.mark.parametrize("path", ["/api/users", "/api/users/chunked"])
-def test_hold_no_thread_of_a_service(gateway, path):
+def test_occupy_no_thread_of_a_service(gateway, path):
     """More of them than it has threads; what does not fit into memory waits in files, and arrives as it was."""
     gateway.ask("GET", "/health/live")
     before = gateway.memory()
@@ -92,7 +92,7 @@ def test_hold_no_thread_of_a_service(gateway, path):
     eventually(lambda: gateway.metric("gateway_in_flight") == 0, within=60)
 
 
-def test_of_pages_hold_no_memory(gateway):
+def test_responses_of_pages_are_not_buffered(gateway):
     path = "/static/drf_spectacular_sidecar/swagger-ui-dist/swagger-ui-bundle.js"
     page = gateway.ask("GET", path).body
     before = gateway.memory()
@@ -103,14 +103,14 @@ def test_of_pages_hold_no_memory(gateway):
         assert whole(clients[0]).endswith(page[-1000:])
 
 
-def test_give_way_to_others_when_only_they_are_waited_for(service, another_gateway):
+def test_are_evicted_when_only_they_wait(service, another_gateway):
     gateway = another_gateway(USERS_URL=service.url, GATEWAY_MAX_CONNECTIONS="4", GATEWAY_TIMEOUT_SECONDS="600")
     with readers(gateway, "/api/users", 4):
         eventually(lambda: no_thread_is_busy(gateway), within=60)
         assert gateway.metric("gateway_connections_evicted_total") > 0
 
 
-def test_are_cut_off_when_their_time_is_over(service, another_gateway):
+def test_are_disconnected_after_their_time_limit(service, another_gateway):
     gateway = another_gateway(USERS_URL=service.url, GATEWAY_TIMEOUT_SECONDS="1")
     with readers(gateway, "/api/users", 1):
         [line] = eventually(lambda: [line for line in gateway.log_lines() if line.get("aborted")], within=60)
@@ -122,7 +122,7 @@ def test_are_cut_off_when_their_time_is_over(service, another_gateway):
     st.integers(0, 200),
     st.integers(0, 400),
 )
-def test_what_is_kept_comes_out_as_it_went_in(actions, max_memory, max_files):
+def test_buffered_bytes_are_returned_in_order(actions, max_memory, max_files):
     """None takes something out."""
     room = Room(max_memory=max_memory, max_files=max_files)
     kept, put, taken = Spool(room), b"", b""

@@ -1,4 +1,4 @@
-"""Two hundred clients that stop within their bodies: the service, its probes and everybody else do not notice."""
+"""Two hundred clients that stall within their bodies: the service, its probes and other clients do not notice."""
 
 import contextlib
 import json
@@ -68,7 +68,7 @@ def test_do_not_reach_the_service(gateway, users):
         assert gateway.metric("gateway_in_flight") == CLIENTS
 
 
-def test_what_they_have_sent_is_not_in_memory(gateway):
+def test_sent_data_is_not_in_memory(gateway):
     gateway.ask("GET", "/health/live")
     before = gateway.memory()
     with stalled(gateway):
@@ -77,7 +77,7 @@ def test_what_they_have_sent_is_not_in_memory(gateway):
         assert gateway.memory() - before < 8_000_000
 
 
-def test_a_body_that_waited_in_a_file_is_used_like_any_other(gateway):
+def test_a_body_buffered_in_a_file_is_forwarded_unchanged(gateway):
     body = json.dumps({"email": f"{uuid.uuid4()}@example.org", "name": "A"}).encode()
     padded = body + b" " * 400_000
     head = request("POST", "/api/users", "Content-Type: application/json", f"Content-Length: {len(padded)}")

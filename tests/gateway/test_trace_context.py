@@ -1,4 +1,4 @@
-"""W3C Trace Context: what of a client's trace is taken over. The cases are those of the W3C's own test suite, and some more."""
+"""W3C Trace Context: what is accepted of a client's trace. The cases include those of the W3C's test suite."""
 
 import re
 
@@ -71,7 +71,7 @@ class TestTraceparent:
             VALID.replace("1", "\xe4", 1),
         ],
     )
-    def test_begins_anew(self, parent):
+    def test_starts_a_new_one(self, parent):
         told = begun(parent, "foo=1")
         assert re.fullmatch(rb"00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-00", told.traceparent)
         assert told.trace_id != TRACE
@@ -111,7 +111,7 @@ class TestTracestate:
             [",".join(f"bar{n:02}={n:02}" for n in range(33))],
         ],
     )  # fmt: skip
-    def test_is_dropped_and_the_trace_goes_on(self, states):
+    def test_is_dropped_and_the_trace_continues(self, states):
         told = begun(VALID, *states)
         assert told.tracestate == b""
         assert told.trace_id == TRACE
@@ -120,7 +120,7 @@ class TestTracestate:
 class TestOverTheWire:
     @pytest.mark.parametrize("blanks", ["{} ", "{}\t", "\t {} \t", "  {}"])
     @pytest.mark.parametrize("name", ["traceparent", "TraceParent", "TRACEPARENT"])
-    def test_blanks_and_case_do_not_matter(self, gateway, users, blanks, name):
+    def test_whitespace_and_case_do_not_matter(self, gateway, users, blanks, name):
         gateway.ask("GET", "/api/users", f"{name}:{blanks.format(VALID)}", "TraceState: foo=1", "tracestate: bar=2")
         assert users.requests[0]["traceparent"].split("-")[1] == TRACE
         assert users.requests[0]["tracestate"] == "foo=1,bar=2"

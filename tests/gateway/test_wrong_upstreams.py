@@ -1,4 +1,4 @@
-"""Services that are wrong in one way each: the client is told, and the next client gets its own answer."""
+"""Services with one defect each: the client gets an error, and the next client its own response."""
 
 import asyncio
 

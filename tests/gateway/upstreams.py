@@ -1,4 +1,4 @@
-"""Small real HTTP servers that behave as a test says: well, badly, slowly or not at all."""
+"""Small HTTP servers whose behaviour the tests define: correct, incorrect, slow or silent."""
 
 import asyncio
 import threading
@@ -10,7 +10,7 @@ CLOSE = "close"
 
 @dataclass
 class Received:
-    """A request as it came over the wire."""
+    """A request as received."""
 
     method: str
     target: str
@@ -37,7 +37,7 @@ def answer(
 
 
 def sends(*pieces: bytes, then: str | None = None) -> Behave:
-    """Behaviour: send these bytes, then keep the connection or CLOSE it."""
+    """Behaviour: send these bytes, then keep or CLOSE the connection."""
 
     async def behave(request: Received, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> str | None:
         for piece in pieces:
@@ -49,25 +49,25 @@ def sends(*pieces: bytes, then: str | None = None) -> Behave:
 
 
 async def echo(request: Received, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    """Behaviour: answer with the request's target, and its body if there is one."""
+    """Behaviour: respond with the body of the request, or with its target."""
     body = request.body or request.target.encode()
     writer.write(answer(body if request.method != "HEAD" else b""))
 
 
 async def hangs(request: Received, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> str:
-    """Behaviour: say nothing until the other side has gone."""
+    """Behaviour: send nothing until the gateway closes the connection."""
     await reader.read()
     return CLOSE
 
 
 async def closes(request: Received, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> str:
-    """Behaviour: close without an answer."""
+    """Behaviour: close without a response."""
     return CLOSE
 
 
 @dataclass
 class Upstream:
-    """One server, in a thread of its own."""
+    """A server in a separate thread."""
 
     behave: Behave = echo
     reads_body: bool = True
@@ -89,14 +89,14 @@ class Upstream:
         return f"http://127.0.0.1:{self.port}"
 
     def reset(self) -> None:
-        """Forget what was; connections that idle at the gateway are closed."""
+        """Reset the behaviour and the recorded requests, and close all connections."""
         self.behave, self.reads_body = echo, True
         self.drop_connections()
         self.requests.clear()
         self.connections = 0
 
     def drop_connections(self) -> None:
-        """Close all connections, and return when that is done."""
+        """Close all connections, and wait until they are closed."""
 
         async def drop() -> None:
             for writer in list(self._writers):

@@ -1,4 +1,4 @@
-"""Events as a handler of orders gets them."""
+"""Events as the handlers of orders receive them."""
 
 import uuid
 
@@ -9,12 +9,12 @@ from orders.events import PaymentCompleted, UserCreated
 
 
 def joined(user_id: str, *, request_id: str = "") -> Received[UserCreated]:
-    """`user.created`, as users tells it."""
+    """`user.created`, as published by users."""
     return _received(UserCreated.model_validate({"userId": user_id, "email": "ada@example.org"}), user_id, request_id)
 
 
 def paid(order_id: uuid.UUID, *, payment_id: uuid.UUID, status: str = "completed") -> Received[PaymentCompleted]:
-    """`payment.completed`, as payments tells it."""
+    """`payment.completed`, as published by payments."""
     event = PaymentCompleted.model_validate({"paymentId": str(payment_id), "orderId": str(order_id), "status": status})
     return _received(event, str(order_id), "")
 

@@ -1,4 +1,4 @@
-"""Orders in the admin: everything to see, nothing to change."""
+"""Orders in the admin: read-only."""
 
 import uuid
 from decimal import Decimal

@@ -1,4 +1,4 @@
-"""Dead letters and parked rows in the admin of orders: seen, redriven, retried and discarded, by those who may."""
+"""Dead letters and parked rows in the admin of orders: viewed, redriven, retried and discarded, with permission."""
 
 import time
 import uuid
@@ -101,7 +101,7 @@ def test_it_is_on_the_first_page(ids):
     assert LIST in login(*EVERYTHING).get("/admin/").text
 
 
-def test_all_about_one(topic, ids, settings):
+def test_all_details_of_one(topic, ids, settings):
     client = login(*EVERYTHING)
     page = client.get(link(ids[0]))
 
@@ -133,7 +133,7 @@ def test_redriving_one_in_the_name_of_the_person(topic, ids):
     assert Store(Patience(30)).resolutions()[ids[0]].by == "ada"
 
 
-def test_what_the_inbox_may_have_forgotten_is_for_the_command(topic, ids, settings):
+def test_events_that_may_be_purged_from_the_inbox_need_the_command(topic, ids, settings):
     settings.INBOX_RETENTION_HOURS = 24
     answer = login(*EVERYTHING).post(DECIDE, {**CONFIRMED, "action": "redrive", "id": [ids[0], ids[2]]}, follow=True)
 
@@ -145,7 +145,7 @@ def test_what_the_inbox_may_have_forgotten_is_for_the_command(topic, ids, settin
     assert ids[0] in unresolved()
 
 
-def test_discarding_several_and_again(topic, ids):
+def test_discarding_several_twice(topic, ids):
     client = login(*EVERYTHING)
     assert said(client.post(DECIDE, {**CONFIRMED, "action": "discard", "id": ids[:2]}, follow=True)) == ["2 discarded."]
     again = client.post(DECIDE, {**CONFIRMED, "action": "redrive", "id": ids[:2]}, follow=True)
@@ -177,9 +177,9 @@ def test_nothing_is_decided_before_it_is_confirmed(topic, ids, action):
 
 
 class TestWhoMay:
-    """Staff only, and each button for those who have its permission."""
+    """Staff only, and each action only with its permission."""
 
-    def test_who_may_only_look_has_no_buttons_and_is_refused(self, ids):
+    def test_users_with_view_permission_have_no_actions(self, ids):
         client = login("view_deadletter")
         for page in (client.get(LIST), client.get(link(ids[0]))):
             assert page.status_code == 200
@@ -196,7 +196,7 @@ class TestWhoMay:
         assert client.post(DECIDE, {**CONFIRMED, "action": "discard", "id": ids[0]}).status_code == 302
         assert sorted(unresolved()) == sorted(ids[1:])
 
-    def test_staff_without_permission_sees_nothing(self, ids):
+    def test_staff_without_permission_see_nothing(self, ids):
         client = login("redrive_deadletter")
         assert [client.get(LIST).status_code, client.get(link(ids[0])).status_code] == [403, 403]
         assert client.post(DECIDE, {**CONFIRMED, "action": "redrive", "id": ids}).status_code == 403
@@ -213,7 +213,7 @@ class TestWhoMay:
             assert answer["Location"].startswith("/admin/login/")
         assert sorted(unresolved()) == sorted(ids)
 
-    def test_only_a_form_with_its_token_may_decide(self, ids):
+    def test_only_a_form_with_its_token_is_accepted(self, ids):
         client = login(*EVERYTHING)
         client.handler.enforce_csrf_checks = True
         assert client.post(DECIDE, {**CONFIRMED, "action": "redrive", "id": ids}).status_code == 403
@@ -224,7 +224,7 @@ class TestWhoMay:
         assert login(*EVERYTHING).post(DECIDE, {**CONFIRMED, "action": "delete", "id": ids}).status_code == 403
 
 
-def test_without_a_broker_each_page_says_so_in_time(ids, settings):
+def test_without_a_broker_each_page_reports_it_in_time(ids, settings):
     settings.KAFKA_BOOTSTRAP_SERVERS = "127.0.0.1:1"
     client = login(*EVERYTHING)
     for ask in (lambda: client.get(LIST), lambda: client.get(link(ids[0]))):
@@ -272,7 +272,7 @@ class TestParkedRows:
         row.refresh_from_db()
         assert (row.parked_at, row.parked_reason, row.discarded_at) == (None, None, None)
 
-    def test_are_discarded_and_stay_to_be_seen(self, row):
+    def test_are_discarded_and_stay_visible(self, row):
         client = login("view_outboxevent", "discard_outboxevent")
         assert said(self.decide(client, "discard_parked", row)) == ["1 discarded."]
         row.refresh_from_db()
@@ -288,7 +288,7 @@ class TestParkedRows:
             assert text in page
         assert parked.rows().get() == row
 
-    def test_only_by_those_who_may(self, row):
+    def test_only_with_permission(self, row):
         client = login("view_outboxevent")
         for action in ("retry_parked", "discard_parked"):
             assert action not in client.get(self.OUTBOX).text

@@ -47,20 +47,20 @@ def test_money_is_a_number_with_two_decimals(client):
     assert b'"totalAmount":10.20,' in answer.content
 
 
-def test_the_total_and_the_status_are_not_the_clients_to_say(client):
+def test_clients_cannot_set_total_and_status(client):
     body = post(client, {**ORDER, "totalAmount": 0.01, "status": "paid", "id": str(uuid.uuid4())}).json()
 
     assert (body["totalAmount"], body["status"]) == (39.98, "pending")
 
 
-def test_the_outcome_of_the_payment_can_be_read(client):
+def test_the_outcome_of_the_payment_is_visible(client):
     url = post(client, ORDER)["Location"]
     services.close_orders([paid(Order.objects.get().id, payment_id=uuid.uuid4(), status="failed")])
 
     assert client.get(url).json()["status"] == "failed"
 
 
-def test_the_largest_order_fits(client):
+def test_the_largest_order_is_accepted(client):
     items = [{"productId": f"p{n}", "quantity": 1000, "price": 99999.99} for n in range(100)]
 
     answer = post(client, {"userId": "u" * 100, "items": items})
@@ -89,7 +89,7 @@ def test_pages_of_one_users_orders(client):
 
 
 @pytest.mark.parametrize("user_id", ["", "%00", "a%20b", "é", "x" * 101])
-def test_a_user_id_that_is_none(client, user_id):
+def test_an_invalid_user_id(client, user_id):
     answer = client.get(f"/orders?userId={user_id}")
 
     assert answer.status_code == 400
@@ -139,7 +139,7 @@ def item(**changes):
         (item(price=[]), "items.0.price"),
     ],
 )
-def test_bad_input_is_said_by_field(client, body, field):
+def test_invalid_input_is_reported_by_field(client, body, field):
     answer = post(client, body)
 
     assert answer.status_code == 400
@@ -162,7 +162,7 @@ def test_bad_input_is_said_by_field(client, body, field):
         ("-0.000", 0),
     ],
 )
-def test_a_price_is_its_amount_however_it_is_written(client, written, cents):
+def test_equal_prices_are_equal_in_any_notation(client, written, cents):
     body = '{"userId":"u1","items":[{"productId":"x","quantity":1,"price":PRICE}]}'.replace("PRICE", written)
     answer = client.post("/orders", body, content_type="application/json")
 
@@ -174,7 +174,7 @@ def test_a_price_is_its_amount_however_it_is_written(client, written, cents):
     "written",
     ["19.991", "0.1000001", f"1.{'0' * 5000}1", "1e-999999999", "0.00000000000000000000000000000000000000000001"],
 )
-def test_a_price_of_parts_of_a_cent_is_none(client, written):
+def test_fractions_of_a_cent_are_invalid(client, written):
     body = '{"userId":"u1","items":[{"productId":"x","quantity":1,"price":PRICE}]}'.replace("PRICE", written)
 
     assert client.post("/orders", body, content_type="application/json").status_code == 400
@@ -182,14 +182,14 @@ def test_a_price_of_parts_of_a_cent_is_none(client, written):
 
 @pytest.mark.parametrize("price", ["NaN", "Infinity", "-Infinity", "1e999", "1e999999999", "0x10", "1.", "9" * 5000])
 @pytest.mark.parametrize("name", ["price", "quantity"])
-def test_numbers_that_are_none(client, name, price):
+def test_invalid_numbers(client, name, price):
     body = '{"userId":"u1","items":[{"productId":"x","quantity":1,"price":1,"NAME":PRICE}]}'
     answer = client.post("/orders", body.replace("NAME", name).replace("PRICE", price), content_type="application/json")
 
     assert answer.status_code == 400
 
 
-def test_nothing_else_can_be_done_to_an_order(client):
+def test_an_order_has_no_other_actions(client):
     url = post(client, ORDER)["Location"]
 
     for method in ("put", "patch", "delete", "post"):

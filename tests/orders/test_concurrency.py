@@ -1,4 +1,4 @@
-"""Use cases of orders side by side, with the check on that says who publishes without a lock (OUTBOX_CHECK_KEYS)."""
+"""Concurrent use cases of orders, with the check for publishing without a lock (OUTBOX_CHECK_KEYS)."""
 
 import random
 import uuid
@@ -33,7 +33,7 @@ def side_by_side(work) -> list:
         return list(pool.map(one, range(THREADS)))
 
 
-def test_consumers_that_welcome_the_same_users():
+def test_consumers_that_process_the_same_users():
     """As one that was frozen and its successor: each user's order is published about by the one that has made it."""
     users = [str(uuid.uuid4()) for _ in range(100)]
 

@@ -1,4 +1,4 @@
-"""An order's transitions, and what the database itself refuses."""
+"""The transitions of an order, and the constraints of the database."""
 
 import uuid
 from decimal import Decimal
@@ -41,7 +41,7 @@ def test_transitions(now, payment, then, by, outcome):
         assert (order.status, order.payment_id) == (then, by)
 
 
-def test_the_welcome_order_of_a_user_is_always_the_same():
+def test_the_welcome_order_of_a_user_is_deterministic():
     assert Order.welcome("u1").id == Order.welcome("u1").id != Order.welcome("u2").id
     assert Order.welcome("u1").items == [{"productId": "welcome-product", "quantity": 1, "price": Decimal("0.00")}]
 
@@ -57,7 +57,7 @@ def test_the_welcome_order_of_a_user_is_always_the_same():
         {"total_amount": Decimal("-0.01")},
     ],
 )
-def test_the_database_refuses_what_cannot_be(wrong):
+def test_the_database_rejects_invalid_orders(wrong):
     order = Order.of("u1", Order.WELCOME_ITEMS)
     for name, value in wrong.items():
         setattr(order, name, value)
@@ -67,7 +67,7 @@ def test_the_database_refuses_what_cannot_be(wrong):
 
 
 @pytest.mark.django_db(databases=["orders"])
-def test_the_database_refuses_a_second_welcome_order_under_any_id():
+def test_the_database_rejects_a_second_welcome_order():
     Order.welcome("u1").save()
     second = Order.welcome("u1")
     second.id = uuid.uuid4()
@@ -80,7 +80,7 @@ def test_the_database_refuses_a_second_welcome_order_under_any_id():
 
 
 @pytest.mark.django_db(databases=["orders"])
-def test_items_keep_their_money_in_the_database():
+def test_prices_survive_the_database_unchanged():
     items = [{"productId": "x", "quantity": 3, "price": Decimal("19.90")}]
     Order.of("u1", items).save()
 

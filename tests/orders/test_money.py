@@ -1,4 +1,4 @@
-"""Properties of money, from the body of a request to the event, the database and back."""
+"""Properties of money, from the body of a request to the event, to the database and back."""
 
 import json
 from decimal import Decimal
@@ -47,7 +47,7 @@ def test_the_total_is_exact_everywhere(lines):
 
 @slow
 @given(price=st.decimals(allow_nan=False, allow_infinity=False) | st.integers().map(Decimal))
-def test_a_price_is_taken_if_and_only_if_it_is_money(price):
+def test_only_amounts_of_money_are_valid_prices(price):
     answer = send(APIClient(), f'{{"userId":"u1","items":[{{"productId":"p","quantity":1,"price":{price}}}]}}')
 
     _, _, exponent = price.as_tuple()

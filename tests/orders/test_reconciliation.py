@@ -1,4 +1,4 @@
-"""Reconciliation: whatever was lost, wherever, is found, explained, and repaired as the same event; what is well is not found."""
+"""Reconciliation: lost events are found, explained and repaired with the same id, and nothing else is reported."""
 
 import io
 import uuid
@@ -101,14 +101,14 @@ def event_of(order: Order) -> OutboxEvent:
 
 
 class TestUnpaidOrders:
-    """An order that is pending for too long."""
+    """An order that has been pending for too long."""
 
     def the(self, order: Order) -> Finding:
         [finding] = find()
         assert finding.what == f"payment of order {order.id}"
         return finding
 
-    def test_one_whose_outbox_row_was_deleted_is_published_as_the_same_event(self, order):
+    def test_an_event_whose_outbox_row_was_deleted_is_republished_with_the_same_id(self, order):
         lost = event_of(order)
         lost_payload, lost_id = bytes(lost.payload), lost.event_id
         OutboxEvent.objects.all().delete()
@@ -122,12 +122,12 @@ class TestUnpaidOrders:
         assert (row.event_id, bytes(row.payload), row.sent_at) == (lost_id, lost_payload, None)
         assert self.the(order).remedy == WAIT
 
-    def test_one_that_waits_in_the_outbox_is_only_waited_for(self, order):
+    def test_an_event_in_the_outbox_is_only_waited_for(self, order):
         finding = self.the(order)
         assert "the relay has not sent it yet" in finding.where
         assert (finding.remedy, finding.repair) == (WAIT, None)
 
-    def test_one_that_is_parked_needs_a_person(self, order):
+    def test_a_parked_event_needs_a_decision(self, order):
         OutboxEvent.objects.update(parked_at=datetime.now(UTC), parked_reason="too large")
         finding = self.the(order)
         assert "parked in the outbox" in finding.where
@@ -135,7 +135,7 @@ class TestUnpaidOrders:
         assert "manage.py parked" in finding.remedy
         assert finding.repair is None
 
-    def test_one_that_a_person_discarded_is_not_published_again(self, order):
+    def test_a_discarded_event_is_not_republished(self, order):
         now = datetime.now(UTC)
         OutboxEvent.objects.update(parked_at=now, parked_reason="too large", discarded_at=now, discarded_by="ada")
         finding = self.the(order)
@@ -143,21 +143,21 @@ class TestUnpaidOrders:
         assert "by ada" in finding.where
         assert finding.repair is None
 
-    def test_one_that_the_broker_lost_is_sent_again_from_its_row(self, order):
+    def test_an_event_that_the_broker_lost_is_resent_from_its_row(self, order):
         OutboxEvent.objects.update(sent_at=datetime.now(UTC))
         finding = self.the(order)
         assert "but is not on its topic" in finding.where
         assert finding.repair()
         assert OutboxEvent.objects.get().sent_at is None
 
-    def test_one_that_payments_has_not_come_to(self, order, topics):
+    def test_an_event_that_payments_has_not_reached(self, order, topics):
         topics.publish(event_of(order))
         finding = self.the(order)
         assert f"{topics.created}/" in finding.where
         assert f"{topics.payer} has not reached it yet" in finding.where
         assert (finding.remedy, finding.repair) == (WAIT, None)
 
-    def test_one_that_payments_went_past(self, order, topics):
+    def test_an_event_that_payments_passed(self, order, topics):
         topics.publish(event_of(order))
         topics.work_off(topics.created, topics.payer)
         finding = self.the(order)
@@ -165,7 +165,7 @@ class TestUnpaidOrders:
         assert finding.repair()
         assert event_of(order).sent_at is None
 
-    def test_one_that_payments_dead_lettered(self, order, topics):
+    def test_an_event_that_payments_dead_lettered(self, order, topics):
         topics.publish(event_of(order))
         topics.work_off(topics.created, topics.payer)
         topics.dead_letter(topics.created, topics.payer, str(order.id))
@@ -174,12 +174,12 @@ class TestUnpaidOrders:
         assert f"--settings=settings.{topics.payer}" in finding.remedy
         assert finding.repair is None
 
-    def test_one_that_was_redriven_since_is_not_dead(self, order, topics):
+    def test_a_redriven_event_is_not_reported_as_dead_lettered(self, order, topics):
         topics.dead_letter(topics.created, topics.payer, str(order.id))
         topics.publish(event_of(order))
         assert "has not reached it yet" in self.the(order).where
 
-    def test_one_whose_payment_orders_has_not_come_to(self, order, topics):
+    def test_a_payment_that_orders_has_not_reached(self, order, topics):
         topics.publish(event_of(order))
         topics.pay(order)
         finding = self.the(order)
@@ -187,7 +187,7 @@ class TestUnpaidOrders:
         assert "orders has not reached it yet" in finding.where
         assert (finding.remedy, finding.repair) == (WAIT, None)
 
-    def test_one_whose_payment_orders_went_past_is_closed_by_it(self, order, topics):
+    def test_a_payment_that_orders_passed_is_reprocessed(self, order, topics):
         topics.pay(order)
         topics.work_off(topics.paid, "orders")
         finding = self.the(order)
@@ -197,19 +197,19 @@ class TestUnpaidOrders:
         assert order.status == "paid"
         assert find() == []
 
-    def test_one_whose_payment_orders_dead_lettered(self, order, topics):
+    def test_a_payment_that_orders_dead_lettered(self, order, topics):
         topics.pay(order)
         topics.work_off(topics.paid, "orders")
         topics.dead_letter(topics.paid, "orders", str(order.id))
         assert "dead-lettered by orders" in self.the(order).where
 
-    def test_one_that_is_closed_or_young_is_not_found(self, order):
+    def test_a_closed_or_recent_order_is_not_reported(self, order):
         now = datetime.now(UTC)
         assert list(reconciliation.find(Period(now - timedelta(hours=1), now - timedelta(minutes=1)))) == []
         services.close_orders([paid(order.id, payment_id=uuid.uuid4())])
         assert find() == []
 
-    def test_a_repair_that_comes_too_late_does_nothing(self, order):
+    def test_a_late_repair_does_nothing(self, order):
         OutboxEvent.objects.all().delete()
         [finding] = find()
         services.close_orders([paid(order.id, payment_id=uuid.uuid4())])
@@ -218,21 +218,21 @@ class TestUnpaidOrders:
 
 
 class TestMissingWelcomeOrders:
-    """A user of whom an event says that they joined, and who has no welcome order."""
+    """A user with an event but without a welcome order."""
 
     def the(self, user_id: str) -> Finding:
         [finding] = find()
         assert finding.what == f"welcome order of user {user_id}"
         return finding
 
-    def test_one_whose_event_orders_has_not_come_to(self, topics):
+    def test_an_event_that_orders_has_not_reached(self, topics):
         topics.join("u-waits")
         finding = self.the("u-waits")
         assert "orders has not reached it yet" in finding.where
         assert finding.repair is None
 
     @pytest.mark.parametrize("known", [False, True], ids=["never seen", "in the inbox"])
-    def test_one_whose_event_orders_went_past_gets_it_from_the_event(self, topics, known):
+    def test_an_event_that_orders_passed_is_reprocessed(self, topics, known):
         event_id = topics.join("u-lost")
         topics.work_off(topics.joined, "orders")
         if known:
@@ -246,18 +246,18 @@ class TestMissingWelcomeOrders:
         assert InboxEvent.objects.filter(event_id=event_id).exists()
         assert [found.what for found in find()] == [f"payment of order {order.id}"]
 
-    def test_one_that_was_dead_lettered(self, topics):
+    def test_an_event_that_was_dead_lettered(self, topics):
         topics.join("u-dead")
         topics.work_off(topics.joined, "orders")
         topics.dead_letter(topics.joined, "orders", "u-dead")
         assert "dead-lettered by orders" in self.the("u-dead").where
 
-    def test_those_who_have_one_are_not_found(self, topics):
+    def test_users_with_a_welcome_order_are_not_reported(self, topics):
         topics.join("u-fine")
         services.make_welcome_orders([joined("u-fine")])
         assert [finding.what.split()[0] for finding in find()] == ["payment"]
 
-    def test_what_cannot_be_read_is_nobody(self, topics):
+    def test_unreadable_records_are_ignored(self, topics):
         send(topics.joined, (b"k", b"\xff junk", [("ce_id", "1")]))
         assert find() == []
 
@@ -275,10 +275,10 @@ class TestCommand:
             call_command("reconcile", *arguments, stdout=out)
         return out.getvalue(), caught.value
 
-    def test_says_nothing_found(self, order):
+    def test_reports_nothing_found(self, order):
         assert self.run("--older-than", "60s") == "Nothing found.\n"
 
-    def test_says_what_it_found_and_repairs_on_request_only(self, order):
+    def test_reports_findings_and_repairs_only_on_request(self, order):
         OutboxEvent.objects.all().delete()
         said, error = self.failing("--older-than", "0s")
         assert (str(error), error.returncode) == ("1 found.", 1)
@@ -290,7 +290,7 @@ class TestCommand:
         assert "republished" in said
         assert event_of(order)
 
-    def test_a_repair_that_fails_is_said(self, topics, monkeypatch):
+    def test_a_failed_repair_is_reported(self, topics, monkeypatch):
         topics.join("u-lost")
         topics.work_off(topics.joined, "orders")
 
@@ -304,11 +304,11 @@ class TestCommand:
         assert str(error) == "1 found, 0 republished."
 
     @pytest.mark.parametrize("arguments", [("--older-than", "soon"), ("--since", "2026-11-23T12:00:00")])
-    def test_refuses_what_is_no_time(self, arguments):
+    def test_rejects_invalid_times(self, arguments):
         with pytest.raises(CommandError, match=r"not a duration|no time zone"):
             self.run(*arguments)
 
-    def test_a_broker_that_does_not_answer_is_named(self, order, settings, monkeypatch):
+    def test_an_unavailable_broker_is_named(self, order, settings, monkeypatch):
         monkeypatch.setattr("chassis.kafka.topic_reader.PATIENCE_SECONDS", 1.0)
         settings.KAFKA_BOOTSTRAP_SERVERS = "127.0.0.1:1"
         _, error = self.failing("--older-than", "0s")

@@ -20,7 +20,7 @@ pytestmark = pytest.mark.django_db(databases=["orders"])
 ITEMS = [{"productId": "x", "quantity": 3, "price": Decimal("19.99")}]
 
 
-def test_a_new_order_and_the_event_about_it_are_one():
+def test_a_new_order_and_its_event_are_committed_together():
     order = services.create_order(user_id="u1", items=ITEMS)
 
     event = OutboxEvent.objects.get()
@@ -35,7 +35,7 @@ def test_a_new_order_and_the_event_about_it_are_one():
     }
 
 
-def test_without_the_event_there_is_no_order(monkeypatch):
+def test_no_order_is_created_without_its_event(monkeypatch):
     def fail(*args, **kwargs):
         raise RuntimeError("the outbox is full")
 
@@ -63,13 +63,13 @@ class TestWelcome:
         assert b'"totalAmount":0.00' in bytes(event.payload)
         assert orjson.loads(bytes(event.payload))["createdAt"] == order.created_at.isoformat().replace("+00:00", "Z")
 
-    def test_fifty_times_the_same_user_is_one_order_caused_by_the_first(self):
+    def test_fifty_events_of_one_user_create_one_order_caused_by_the_first(self):
         services.make_welcome_orders([joined("u1", request_id=f"r{number}") for number in range(50)])
 
         assert Order.objects.count() == 1
         assert OutboxEvent.objects.get().request_id == "r0"
 
-    def test_a_replay_changes_and_publishes_nothing_whatever_the_inbox_remembers(self):
+    def test_a_replay_changes_and_publishes_nothing_regardless_of_the_inbox(self):
         services.make_welcome_orders([joined("u1")])
         InboxEvent.objects.all().delete()
 
@@ -77,7 +77,7 @@ class TestWelcome:
 
         assert Order.objects.count() == OutboxEvent.objects.count() == 2
 
-    def test_not_even_after_it_was_paid_for(self):
+    def test_not_even_after_payment(self):
         services.make_welcome_orders([joined("u1")])
         services.close_orders([paid(Order.objects.get().id, payment_id=uuid.uuid4())])
 
@@ -86,12 +86,12 @@ class TestWelcome:
         assert Order.objects.get().status == "paid"
         assert OutboxEvent.objects.count() == 1
 
-    def test_nobody_is_nothing(self):
+    def test_an_empty_batch_does_nothing(self):
         services.make_welcome_orders([])
 
         assert not Order.objects.exists()
 
-    def test_a_batch_costs_a_few_statements(self, settings):
+    def test_a_batch_takes_few_statements(self, settings):
         settings.OUTBOX_CHECK_KEYS = False  # as in production
         batch = [joined(str(uuid.uuid4())) for _ in range(500)]
         with CaptureQueriesContext(connections["orders"]) as queries:
@@ -101,7 +101,7 @@ class TestWelcome:
         assert len(queries) <= 4, "savepoint, insert, copy, release"
 
     @pytest.mark.django_db(databases=["orders"], transaction=True)
-    def test_processes_that_make_the_same_ones_at_once_make_each_once(self):
+    def test_concurrent_processes_create_each_order_once(self):
         users = [str(uuid.uuid4()) for _ in range(200)]
         failures = at_once(
             6, lambda: services.make_welcome_orders([joined(u) for u in random.sample(users, len(users))])
@@ -124,7 +124,7 @@ class TestClosing:
         assert (bad.status, bad.payment_id) == ("failed", other)
         assert good.items == ITEMS
 
-    def test_repeats_change_nothing(self):
+    def test_duplicates_change_nothing(self):
         order = services.create_order(user_id="u1", items=ITEMS)
         payment = uuid.uuid4()
 
@@ -135,7 +135,7 @@ class TestClosing:
         assert (order.status, order.payment_id) == ("paid", payment)
 
     @pytest.mark.parametrize("status", ["completed", "failed"])
-    def test_another_payment_for_the_same_order_is_refused_with_its_whole_batch(self, status):
+    def test_a_second_payment_for_an_order_fails_with_its_whole_batch(self, status):
         order, innocent = (services.create_order(user_id="u1", items=ITEMS) for _ in range(2))
         payment = uuid.uuid4()
         services.close_orders([paid(order.id, payment_id=payment)])
@@ -155,11 +155,11 @@ class TestClosing:
         with pytest.raises(IllegalTransition):
             services.close_orders([paid(order.id, payment_id=uuid.uuid4()), paid(order.id, payment_id=uuid.uuid4())])
 
-    def test_an_order_that_nobody_placed(self):
+    def test_an_unknown_order(self):
         with pytest.raises(services.UnknownOrder):
             services.close_orders([paid(uuid.uuid4(), payment_id=uuid.uuid4())])
 
-    def test_a_batch_costs_a_few_statements(self, settings):
+    def test_a_batch_takes_few_statements(self, settings):
         settings.OUTBOX_CHECK_KEYS = False  # as in production
         services.make_welcome_orders([joined(str(uuid.uuid4())) for _ in range(500)])
         batch = [paid(order_id, payment_id=uuid.uuid4()) for order_id in Order.objects.values_list("id", flat=True)]

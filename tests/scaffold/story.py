@@ -1,7 +1,7 @@
-"""A story through the system with two new services; `test_service.py` runs it in a clone in which they were made.
+"""Tests of the system with two new services; `test_service.py` runs them in a clone in which they were generated.
 
-`zstock` has a database, `zaudits` has none; both consume `order.created`. No `test_` in the name: in the repository itself
-there are no such services.
+`zstock` has a database, `zaudits` has none; both consume `order.created`. The name has no `test_`, since the repository
+itself has no such services.
 """
 
 import os
@@ -17,14 +17,14 @@ from tests.waiting import eventually
 __all__ = ["HARNESS", "harness", "pytest_runtest_makereport", "system"]
 
 LOCK = 20_261_129
-# A constraint that is checked at COMMIT: there the consumer's transaction waits for as long as the test holds a lock.
+# A constraint that is checked at COMMIT, where the consumer's transaction waits while the test holds a lock.
 HOLD_COMMITS = f"""
 CREATE FUNCTION hold_commit() RETURNS trigger LANGUAGE plpgsql AS
   'BEGIN PERFORM pg_advisory_xact_lock_shared({LOCK}); RETURN NULL; END';
 CREATE CONSTRAINT TRIGGER hold_commit AFTER INSERT ON zstock DEFERRABLE INITIALLY DEFERRED
   FOR EACH ROW EXECUTE FUNCTION hold_commit();
 """
-HOLD_NO_MORE = "DROP TRIGGER hold_commit ON zstock; DROP FUNCTION hold_commit"
+RELEASE_COMMITS = "DROP TRIGGER hold_commit ON zstock; DROP FUNCTION hold_commit"
 WAITS_AT_COMMIT = """
 SELECT pid FROM pg_stat_activity WHERE datname = 'zstockdb' AND wait_event_type = 'Lock' AND query = 'COMMIT'
 """
@@ -39,14 +39,14 @@ def topics(harness):
 
 @pytest.fixture
 def commits(system):
-    """A connection that can hold back the commits of zstockdb."""
+    """A connection that can delay the commits of zstockdb."""
     with system.database("zstockdb") as connection:
         connection.execute(HOLD_COMMITS)
         try:
             yield connection
         finally:
             connection.execute("SELECT pg_advisory_unlock_all()")
-            connection.execute(HOLD_NO_MORE)
+            connection.execute(RELEASE_COMMITS)
 
 
 def order_of(system, user_id: str) -> dict:
@@ -57,8 +57,8 @@ def entries_of(system, order: dict) -> list[dict]:
     return system.client.get("/api/zstock", params={"orderId": order["id"]}).json()["results"]
 
 
-def test_an_order_reaches_both_once_though_they_are_killed(system, topics, commits):
-    """zstock is killed after its commit and before that of its offset; zaudits before it has begun."""
+def test_an_order_reaches_both_services_once_though_they_are_killed(system, topics, commits):
+    """zstock is killed between its commit and the commit of its offset, zaudits before it starts processing."""
     commits.execute(f"SELECT pg_advisory_lock({LOCK})")
     os.kill(system["zaudits-consume"].pid, signal.SIGSTOP)
 
@@ -73,7 +73,7 @@ def test_an_order_reaches_both_once_though_they_are_killed(system, topics, commi
     system.start("zstock-consume", "zaudits-consume")
 
     for name in ("zstock", "zaudits"):
-        eventually(lambda name=name: topics.worked_off(name, "order.created"), what=f"{name} has processed the order")
+        eventually(lambda name=name: topics.processed(name, "order.created"), what=f"{name} has processed the order")
     assert len(system["zstock-consume"].logged("duplicate event skipped")) == 1
     [entry] = entries_of(system, order)
     assert entry["name"] == f"order {order['id']}"
@@ -103,7 +103,7 @@ def test_its_api_is_at_the_gateway_and_in_the_documents(system):
     assert {"zstock.created", "zaudit.created"} <= set(channels)
 
 
-def test_who_asks_for_their_health_metrics_and_admin(system):
+def test_health_metrics_and_admin(system):
     gateway = system["gateway"].readiness()
     assert gateway[0] == 200
     assert {"zstock", "zaudits"} <= set(gateway[1]["parts"])

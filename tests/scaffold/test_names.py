@@ -1,4 +1,4 @@
-"""Which names a service can have, and what follows from one."""
+"""Which names a service can have, and the names derived from them."""
 
 import pytest
 
@@ -24,12 +24,12 @@ from services.discovery import ROOT
         *(("photos", "photo"), ("prices", "price"), ("gas", "gas"), ("bus", "bus"), ("ab", "ab"), ("as2", "as2")),
     ],
 )
-def test_what_one_of_them_is_called(name, one):
+def test_singular_names(name, one):
     assert names.singular(name) == one
 
 
 @pytest.mark.parametrize("name", ["zstock", "ab", "a1", "zinvoices", "x" * 30, "zdeliveries", "parcels2"])
-def test_a_good_name(name):
+def test_a_valid_name(name):
     names.check(name, SERVICES, ROOT)
 
 
@@ -56,7 +56,7 @@ def test_a_good_name(name):
         *(("order", "mistaken for orders"), ("payment", "mistaken for payments")),
     ],
 )
-def test_a_bad_name_says_why(name, why):
+def test_a_bad_name_is_explained(name, why):
     with pytest.raises(ScaffoldError) as raised:
         names.check(name, SERVICES, ROOT)
 
@@ -70,7 +70,7 @@ def test_a_folder_of_the_repository_that_does_not_exist_yet(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["request", "received", "events", "clients", "app"])
-def test_a_class_that_the_code_of_a_service_knows_already(name):
+def test_a_name_of_a_class_that_every_service_uses(name):
     with pytest.raises(ScaffoldError, match="like a class that every service uses"), rendered(plan(NAME=name), ROOT):
         pass
 
@@ -89,12 +89,12 @@ def plan(**variables: str) -> Plan:
         ({"NAME": "zstock", "ON": "../order.created"}, "no such event"),
     ],
 )
-def test_what_cannot_be_asked_for(variables, why):
+def test_invalid_parameters(variables, why):
     with pytest.raises(ScaffoldError, match=why):
         plan(**variables)
 
 
-def test_an_event_about_the_same_things(tmp_path):
+def test_an_event_with_the_same_id_field(tmp_path):
     text = (ROOT / "docs" / "events" / "payment.completed.v1.json").read_text()
     (tmp_path / "docs" / "events").mkdir(parents=True)
     (tmp_path / "docs" / "events" / "parcel.sent.v1.json").write_text(text.replace("paymentId", "parcelId"))
@@ -104,7 +104,7 @@ def test_an_event_about_the_same_things(tmp_path):
     assert Plan.of({"NAME": "zstock", "ON": "parcel.sent"}, tmp_path).on.wire_name == "parcelId"
 
 
-def test_a_topic_that_is_there(tmp_path):
+def test_an_existing_topic(tmp_path):
     (tmp_path / "docs" / "events").mkdir(parents=True)
     (tmp_path / "docs" / "events" / "parcel.created.v1.json").write_text("{}")
 
@@ -112,7 +112,7 @@ def test_a_topic_that_is_there(tmp_path):
         names.check("parcels", (), tmp_path)
 
 
-def test_without_more_it_has_a_database_and_listens_to_orders():
+def test_by_default_it_has_a_database_and_consumes_order_created():
     made = plan(NAME="zstock", ON="", DATABASE="")
 
     assert (made.has_database, made.on.topic, made.thing, made.model) == (True, "order.created", "zstock", "Zstock")

@@ -1,4 +1,4 @@
-"""What comes out of the templates looks as if written by hand, whatever the length of the names."""
+"""The rendered templates are formatted like handwritten code, regardless of the length of names."""
 
 import subprocess
 import sys

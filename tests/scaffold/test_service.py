@@ -1,4 +1,4 @@
-"""`make service`, as a person runs it: in a clone, once with a database and once without, and then the whole system with both."""
+"""`make service` in a clone, with and without a database, and then the whole system with both services."""
 
 import os
 import shutil
@@ -103,7 +103,7 @@ def clone(clean: Clone) -> Clone:
     "variables",
     [{"NAME": "a'; b\""}, {"NAME": "zstock", "ON": "nothing.happened"}],  # all others: test_names.py
 )
-def test_what_cannot_be_is_one_message_and_nothing_is_written(clean, variables):
+def test_an_invalid_request_prints_one_message_and_writes_nothing(clean, variables):
     before = clean.status()
 
     done = clean.service(**variables)
@@ -149,7 +149,7 @@ def test_only_its_own_files_and_generated_ones(clone):
     assert all(kind == "??" for path, kind in status.items() if path in OWN)
 
 
-def test_what_it_wrote_passes_every_check(clone):
+def test_the_generated_code_passes_every_check(clone):
     succeeded(clone.run(PYTHON, "-m", "ruff", "check"))
     succeeded(clone.run(PYTHON, "-m", "ruff", "format", "--check"))
     succeeded(clone.run(".venv/bin/lint-imports", PYTHONPATH="platform"))

@@ -50,7 +50,7 @@ def test_its_own_id_comes_before_others(tmp_path):
 
 
 @pytest.mark.parametrize("field", [{"type": "integer"}, {**ID, "optional": True}, {"type": "array"}])
-def test_an_event_without_an_id_to_go_by(tmp_path, field):
+def test_an_event_without_an_id_field(tmp_path, field):
     schema(tmp_path, "thing.done.v1.json", thingId=field, note={"type": "string"})
 
     with pytest.raises(ScaffoldError, match="no required text field whose name ends in Id, such as 'thingId'"):

@@ -45,7 +45,7 @@ class Unreadable(type(Path())):
         raise PermissionError(self)
 
 
-def test_all_is_there(root, new):
+def test_everything_is_present(root, new):
     with all_or_nothing(root) as journal:
         journal.add(new)
         generate(root, journal)
@@ -61,7 +61,7 @@ def test_all_is_there(root, new):
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, OSError, ScaffoldError, SystemExit])
-def test_what_ends_in_an_error_leaves_nothing(root, new, error):
+def test_a_failure_leaves_nothing_behind(root, new, error):
     def write() -> None:
         with all_or_nothing(root) as journal:
             journal.add(new)
@@ -106,7 +106,7 @@ def test_a_file_that_a_command_deleted_is_restored(root):
     assert tree(root) == before
 
 
-def test_no_file_is_replaced(root, new):
+def test_no_existing_file_is_replaced(root, new):
     put(root, {"tests/stock/test.py": "mine"})
     before = tree(root)
 

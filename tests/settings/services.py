@@ -1,4 +1,4 @@
-"""What each service must find in its environment in production, and how to run it with that and nothing else."""
+"""The required environment of each service in production, and a way to run it with nothing else."""
 
 import os
 import subprocess
@@ -22,7 +22,7 @@ SERVICE_NAMES = tuple(REQUIRED)
 
 
 def python(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    """Run our Python in the repository with this environment and nothing else."""
+    """Run Python in the repository with only these environment variables."""
     return subprocess.run(
         [sys.executable, *arguments],
         cwd=ROOT,
@@ -35,7 +35,7 @@ def python(*arguments: str, **environment: str) -> subprocess.CompletedProcess[s
 
 
 def production(service: str) -> dict[str, str]:
-    """The least that a service needs in production."""
+    """The minimal environment of a service in production."""
     return {"DJANGO_SETTINGS_MODULE": f"settings.{service}", "SECRET_KEY": SECRET, "ALLOWED_HOSTS": service} | REQUIRED[
         service
     ]

@@ -1,4 +1,4 @@
-"""Each service boots alone, in a fresh process, with its own variables and nothing else."""
+"""Each service boots alone, in a new process, with only its own variables."""
 
 import json
 
@@ -28,18 +28,18 @@ def inspected(request) -> dict:
 
 
 class TestBoot:
-    def test_it_is_itself(self, inspected):
+    def test_it_is_unchanged(self, inspected):
         assert inspected["name"] == inspected["service"]
         assert inspected["debug"] is False
 
-    def test_it_knows_its_own_database_only(self, inspected):
+    def test_it_has_only_its_own_database(self, inspected):
         own = [inspected["alias"]] if inspected["alias"] else []
         # Django's own `default` is empty here: a database that cannot be reached.
         assert set(inspected["databases"]) - {"default"} == set(own)
         foreign = {f"{name.upper()}_DATABASE_URL" for name in SERVICE_NAMES if name != inspected["service"]}
         assert not foreign & set(inspected["names"])
 
-    def test_it_holds_no_other_service(self, inspected):
+    def test_it_contains_no_other_service(self, inspected):
         assert [app for app in inspected["apps"] if app in SERVICE_NAMES] == [inspected["service"]]
 
     @pytest.mark.parametrize("service", SERVICE_NAMES)
@@ -59,14 +59,14 @@ class TestCheck:
 
     @pytest.mark.parametrize("https", ["true", "false"])
     @pytest.mark.parametrize("service", SERVICE_NAMES)
-    def test_check_deploy_is_clean(self, service, https):
+    def test_deployment_checks_pass(self, service, https):
         done = python("manage.py", "check", "--deploy", "--fail-level=WARNING", HTTPS_ONLY=https, **production(service))
         assert done.returncode == 0, done.stderr
 
 
 class TestRefusal:
     @pytest.mark.parametrize("service", SERVICE_NAMES)
-    def test_without_its_variables_it_says_which_and_ends(self, service):
+    def test_without_its_variables_it_names_them_and_exits(self, service):
         done = python("manage.py", "check", f"--settings=settings.{service}")
         assert done.returncode == 1
         assert "SECRET_KEY" in done.stderr or REQUIRED[service]
@@ -86,7 +86,7 @@ class TestRefusal:
             *((name, "There is no settings module") for name in ("elsewhere", "else.where", ".users")),
         ],
     )
-    def test_without_a_service_manage_says_how(self, module, says):
+    def test_without_a_service_manage_explains_how(self, module, says):
         done = python("manage.py", "check", DJANGO_SETTINGS_MODULE=module)
         assert done.returncode == 1
         assert done.stderr.startswith(
@@ -95,7 +95,7 @@ class TestRefusal:
         assert "    manage.py check --settings=settings.users\n" in done.stderr
         assert "Traceback" not in done.stderr
 
-    def test_a_settings_module_of_your_own_may_be_anywhere(self, tmp_path):
+    def test_a_custom_settings_module_may_be_anywhere(self, tmp_path):
         (tmp_path / "ours.py").write_text("from settings.gateway import *")
         variables = production("gateway") | {"DJANGO_SETTINGS_MODULE": "ours", "PYTHONPATH": str(tmp_path)}
         done = python("manage.py", "check", **variables)
@@ -103,7 +103,7 @@ class TestRefusal:
 
 
 class TestSourceRoot:
-    def test_platform_is_no_package(self):
+    def test_platform_is_not_a_package(self):
         assert not (ROOT / "platform" / "__init__.py").exists()
 
     @pytest.mark.parametrize("module", ["uuid", "platform", "http.cookies", "logging.config"])

@@ -1,4 +1,4 @@
-"""What a service declares, and what is derived from it."""
+"""The declarations of services, and what is derived from them."""
 
 import shutil
 
@@ -55,7 +55,7 @@ def root(tmp_path):
     return tmp_path
 
 
-def test_those_that_are_there():
+def test_existing_ones():
     assert [service.name for service in SERVICES][:4] == list(NAMES)
     assert by_name("orders").database == "orderdb"
     with pytest.raises(KeyError):
@@ -68,7 +68,7 @@ class TestAFifth:
         declare(root, "stock", STOCK)
         return discover(root)
 
-    def test_is_found_behind_the_others(self, declared):
+    def test_is_found_after_the_others(self, declared):
         assert [service.name for service in declared] == [*NAMES, "stock"]
 
     def test_has_processes_jobs_and_addresses(self, declared):
@@ -87,7 +87,7 @@ class TestAFifth:
         assert "inbox_retention_hours" in fields
         assert environment_of(declared[0], declared).model_fields["stock_url"].default == ("http://localhost:8004",)
 
-    def test_its_own_settings_are_checked_with_all_others(self, declared, monkeypatch):
+    def test_its_settings_are_validated_with_all_others(self, declared, monkeypatch):
         monkeypatch.delenv("STOCK_DATABASE_URL", raising=False)  # where there is such a service
         for name, value in {"ENVIRONMENT": "development", "STOCK_LIMIT": "10", "LOG_LEVEL": "loud"}.items():
             monkeypatch.setenv(name, value)
@@ -96,7 +96,7 @@ class TestAFifth:
         for name in ("STOCK_DATABASE_URL", "STOCK_LIMIT", "LOG_LEVEL"):
             assert name in str(caught.value)
 
-    def test_a_service_py_of_the_house_is_none(self, root, declared):
+    def test_a_service_py_in_another_folder_is_ignored(self, root, declared):
         for name in ("tests", "settings", "docs", ".venv", "tests/settings"):
             declare(root, name, "raise AssertionError('read')")
         assert discover(root) == declared
@@ -155,7 +155,7 @@ def test_a_default_is_the_same_text_in_compose(text):
     assert found == "${LIMIT:-" + text.replace("$", "$$") + "}"
 
 
-def test_what_is_generated_is_up_to_date():
+def test_generated_files_are_up_to_date():
     assert stale(ROOT, SERVICES) == [], "run: make generate"
 
 
@@ -220,7 +220,7 @@ def test_a_service_without_database_and_events():
         ({"settings": (limit(type=str, default="a\nb"),)}, "setting LIMIT must have a default without `}`"),
     ],
 )
-def test_what_cannot_be_is_refused(changes, says):
+def test_invalid_declarations_are_rejected(changes, says):
     with pytest.raises(BadDeclaration, match=says):
         Service(**{"name": "stock", "summary": "", "port": 8004, "consumer": CONSUMER} | changes)
 
@@ -262,14 +262,14 @@ def test_what_cannot_be_is_refused(changes, says):
         (STOCK.replace("RELAY,", "BELAY,"), "^stock/service.py, line 11: NameError: name 'BELAY' is not defined"),
     ],
 )
-def test_what_contradicts_others_is_refused(root, text, says):
+def test_conflicting_declarations_are_rejected(root, text, says):
     declare(root, "stock", text)
     with pytest.raises(BadDeclaration, match=says):
         discover(root)
 
 
 @pytest.mark.parametrize("name", ["LOG_LEVEL", "INSTALLED_APPS", "CONSUMER_ID"])
-def test_a_setting_of_all_services_or_of_django_is_refused(name):
+def test_a_setting_of_all_services_or_of_django_is_rejected(name):
     service = Service(name="stock", summary="", port=8004, consumer=CONSUMER, settings=(limit(name=name),))
     with pytest.raises(BadDeclaration, match=f"setting {name} must have another name"):
         environment_of(service, (service,))
@@ -285,7 +285,7 @@ def test_no_route_hides_a_page_of_the_gateway():
     assert {path.removeprefix("api/") for path in paths if path.startswith("api/")} == PAGES
 
 
-def test_processes_are_bounded_in_memory():
+def test_processes_have_memory_limits():
     for service in SERVICES:
         for process in service.processes().values():
             assert isinstance(process, Process)

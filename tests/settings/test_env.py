@@ -1,4 +1,4 @@
-"""The environment is read strictly: everything wrong is named at once, no value is ever shown."""
+"""The environment is read strictly: all errors are reported at once, and no value is shown."""
 
 import os
 import re
@@ -82,18 +82,18 @@ class TestProduction:
         env(SECRET_KEY=SECRET)
         assert GatewayEnvironment.read().environment == "production"
 
-    def test_refuses_what_is_unsafe_all_at_once(self, env):
+    def test_rejects_all_unsafe_settings_at_once(self, env):
         env(DEBUG="1", ALLOWED_HOSTS="shop.example,.*")
         text = message(GatewayEnvironment)
         for name in ("DEBUG", "SECRET_KEY", "ALLOWED_HOSTS"):
             assert re.search(f"^  {name}:? must ", text, re.MULTILINE), name
 
     @pytest.mark.parametrize("secret", [DEVELOPMENT_SECRET, "short", "x" * 49])
-    def test_refuses_a_weak_secret(self, env, secret):
+    def test_rejects_a_weak_secret(self, env, secret):
         env(SECRET_KEY=secret)
         assert "SECRET_KEY" in message(GatewayEnvironment)
 
-    def test_refuses_every_host(self, env):
+    def test_rejects_every_host(self, env):
         env(SECRET_KEY=SECRET, ALLOWED_HOSTS="*")
         assert "ALLOWED_HOSTS" in message(GatewayEnvironment)
 
@@ -144,13 +144,13 @@ class TestReading:
         assert PaymentsEnvironment.read().kafka_prefix == prefix
 
     @pytest.mark.parametrize("prefix", ["staging", ".", "-x.", "a b.", "ä.", "a/", "a:", "a_", "x" * 64 + ".", "a.\n"])
-    def test_a_prefix_that_is_none(self, env, prefix):
+    def test_an_invalid_prefix(self, env, prefix):
         """Without a separator one environment's names could begin with another's; `_` and `.` are one in Kafka's metrics."""
         env(ENVIRONMENT="development", KAFKA_PREFIX=prefix)
         assert "  KAFKA_PREFIX: " in (text := message(PaymentsEnvironment))
         assert "at most 64 letters, digits, `.` and `-`, the last of them `.` or `-`" in text
 
-    def test_a_secret_does_not_show_itself(self, env):
+    def test_a_secret_is_not_shown(self, env):
         env(SECRET_KEY=SECRET, KAFKA_SASL_PASSWORD="hunter2")
         found = PaymentsEnvironment.read()
         assert "hunter2" not in repr(found)
@@ -168,7 +168,7 @@ class TestAddresses:
         assert GatewayEnvironment.read().allowed_hosts == ("[fd00::5]", "[::1]", "[fd00::6]", "10.0.0.7", "users")
 
     @pytest.mark.parametrize("host", ["[fd00::5]:8000", "[fd00::5]"])
-    def test_django_takes_such_a_host(self, env, host):
+    def test_django_accepts_such_a_host(self, env, host):
         env(ENVIRONMENT="development", ALLOWED_HOSTS="fd00::5")
         domain, _ = split_domain_port(host)
         assert validate_host(domain, GatewayEnvironment.read().allowed_hosts)
@@ -187,7 +187,7 @@ class TestAddresses:
         env(ENVIRONMENT="development", TRUSTED_PROXIES=f"10.1.0.0/16,{network}")
         assert "TRUSTED_PROXIES: must be addresses or networks" in message(GatewayEnvironment)
 
-    def test_nobody_is_a_trusted_proxy_of_the_gateway_unless_named(self, env):
+    def test_the_gateway_trusts_no_proxy_by_default(self, env):
         env(ENVIRONMENT="development", USERS_DATABASE_URL=URL)
         assert GatewayEnvironment.read().trusted_proxies == ()
         assert UsersEnvironment.read().trusted_proxies == ("127.0.0.0/8", "::1/128")

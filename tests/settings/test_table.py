@@ -1,4 +1,4 @@
-"""docs/settings.md and the code say the same."""
+"""docs/settings.md matches the code."""
 
 import ast
 import re
@@ -15,18 +15,18 @@ SOURCES = ("settings", "platform/chassis", *SERVICE_NAMES)
 NOT_SETTINGS = {"OTEL_PYTHON_DJANGO_EXCLUDED_URLS", "OTEL_EXPORTER_OTLP_TRACES_TIMEOUT", "WEB_CONTROL_SOCKET"}
 
 
-def test_the_page_is_what_the_code_says():
+def test_the_page_matches_the_code():
     assert table.PAGE.read_text(encoding="utf-8") == table.page(), "run: python -m settings.table --write"
 
 
-def test_every_variable_is_explained():
+def test_every_variable_is_documented():
     for environment in table.ENVIRONMENTS.values():
         for name, field in environment.model_fields.items():
             assert field.description, name
             assert f"| `{name.upper()}` |" in table.page()
 
 
-def test_no_secret_stands_in_it():
+def test_it_contains_no_secret():
     assert "development-only" not in table.page()
     assert SECRETS_DIR in table.page()
 

@@ -1,4 +1,4 @@
-"""Users in the admin: the same use cases."""
+"""Users in the admin, through the same use cases."""
 
 import uuid
 
@@ -60,7 +60,7 @@ def test_deleting_several(admin):
         ("b" * 65 + "@example.org", "B"),
     ],
 )
-def test_it_refuses_what_the_api_refuses(admin, email, name):
+def test_it_rejects_input_that_the_api_rejects(admin, email, name):
     services.create_user(email="ada@example.org", name="Ada")
 
     answer = admin.post("/admin/users/user/add/", {"email": email, "name": name})
@@ -70,7 +70,7 @@ def test_it_refuses_what_the_api_refuses(admin, email, name):
     assert User.objects.count() == 1
 
 
-def test_an_email_that_is_taken_in_the_last_moment_is_a_message(admin, monkeypatch):
+def test_an_email_taken_since_validation_is_a_message(admin, monkeypatch):
     services.create_user(email="ada@example.org", name="Ada")
     monkeypatch.setattr(User, "validate_constraints", lambda *_, **__: None)  # as if it was free when the form looked
     answer = admin.post("/admin/users/user/add/", {"email": "Ada@example.org", "name": "Ada"}, follow=True)
@@ -90,7 +90,7 @@ def test_lists(admin, query):
     assert (str(user.id) in answer.text) == ("year" not in query)
 
 
-def test_events_can_be_looked_at(admin):
+def test_events_can_be_viewed(admin):
     user = services.create_user(email="ada@example.org", name="Ada")
 
     answer = admin.get(f"/admin/messaging/outboxevent/?q={user.id}")
@@ -100,7 +100,7 @@ def test_events_can_be_looked_at(admin):
 
 
 @pytest.mark.parametrize("page", ["outboxevent", "inboxevent"])
-def test_lists_show_the_beginning_of_a_huge_key(admin, page):
+def test_lists_truncate_a_huge_key(admin, page):
     OutboxEvent.objects.create(
         event_id=uuid.uuid4(), topic="t", key="k" * 900_000, payload=b"", headers=[], request_id="r"
     )
@@ -112,7 +112,7 @@ def test_lists_show_the_beginning_of_a_huge_key(admin, page):
     assert len(answer.text) < 100_000
 
 
-def test_it_is_found_without_the_slash(admin):
+def test_the_url_without_the_slash_redirects(admin):
     assert admin.get("/admin", follow=True).redirect_chain == [("/admin/", 302)]
 
 

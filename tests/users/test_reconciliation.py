@@ -1,4 +1,4 @@
-"""Reconciliation of users: a user of whom the topic knows nothing is found, and published as the same event."""
+"""Reconciliation of users: a user without an event on the topic is found, and the event republished with the same id."""
 
 import uuid
 from datetime import UTC, datetime, timedelta
@@ -47,18 +47,18 @@ def test_a_deleted_outbox_row_is_found_and_published_as_the_same_event(user):
     assert (row.event_id, bytes(row.payload), row.sent_at) == (lost_id, lost_payload, None)
 
 
-def test_one_that_waits_in_the_outbox_is_only_waited_for(user):
+def test_an_event_in_the_outbox_is_only_waited_for(user):
     [finding] = find()
     assert (finding.remedy, finding.repair) == (WAIT, None)
 
 
-def test_one_on_the_topic_is_not_found(user, topic):
+def test_a_published_user_is_not_reported(user, topic):
     row = OutboxEvent.objects.get()
     send(topic, (row.key.encode(), bytes(row.payload), [tuple(header) for header in row.headers]))
     assert find() == []
 
 
-def test_who_is_gone_is_not_missed(user):
+def test_deleted_users_are_not_reported(user):
     OutboxEvent.objects.all().delete()
     [finding] = find()
     services.delete_user(user_id=user.id)

@@ -14,7 +14,7 @@ from users.models import EmailTaken, User
 pytestmark = pytest.mark.django_db(databases=["users"])
 
 
-def test_a_new_user_and_the_event_about_it_are_one():
+def test_a_new_user_and_its_event_are_committed_together():
     user = services.create_user(email="ada@example.org", name="Ada")
 
     event = OutboxEvent.objects.get()
@@ -27,7 +27,7 @@ def test_a_new_user_and_the_event_about_it_are_one():
     }
 
 
-def test_without_the_event_there_is_no_user(monkeypatch):
+def test_no_user_is_created_without_its_event(monkeypatch):
     def fail(*args, **kwargs):
         raise RuntimeError("the outbox is full")
 
@@ -40,7 +40,7 @@ def test_without_the_event_there_is_no_user(monkeypatch):
 
 
 @pytest.mark.parametrize("again", ["ada@example.org", "ADA@example.org", "Ada@Example.ORG"])
-def test_an_email_is_taken_whatever_its_case(again):
+def test_emails_are_compared_case_insensitively(again):
     services.create_user(email="ada@example.org", name="Ada")
 
     with pytest.raises(EmailTaken):
@@ -49,14 +49,14 @@ def test_an_email_is_taken_whatever_its_case(again):
     assert OutboxEvent.objects.count() == 1
 
 
-def test_the_database_itself_refuses_a_second_email():
+def test_the_database_rejects_a_duplicate_email():
     User.objects.create(email="ada@example.org", name="Ada")
 
     with pytest.raises(IntegrityError), transaction.atomic(using="users"):
         User.objects.create(email="ADA@EXAMPLE.ORG", name="Ada")
 
 
-def test_changing_leaves_alone_what_is_not_given():
+def test_changing_keeps_values_that_are_not_given():
     user = services.create_user(email="ada@example.org", name="Ada")
 
     changed = services.change_user(user_id=user.id, name="Ada Lovelace")
@@ -66,7 +66,7 @@ def test_changing_leaves_alone_what_is_not_given():
     assert OutboxEvent.objects.count() == 1
 
 
-def test_a_change_cannot_take_another_users_email_but_may_change_the_case_of_its_own():
+def test_a_change_can_change_the_case_of_an_email_but_not_take_another_users():
     services.create_user(email="ada@example.org", name="Ada")
     bob = services.create_user(email="bob@example.org", name="Bob")
 
@@ -76,7 +76,7 @@ def test_a_change_cannot_take_another_users_email_but_may_change_the_case_of_its
     assert services.change_user(user_id=bob.id, email="Bob@example.org").email == "Bob@example.org"
 
 
-def test_who_is_not_there_cannot_be_changed_or_deleted():
+def test_unknown_users_cannot_be_changed_or_deleted():
     with pytest.raises(services.NoSuchUser):
         services.change_user(user_id=uuid.uuid4(), name="Nobody")
     with pytest.raises(services.NoSuchUser):
@@ -102,7 +102,7 @@ def test_an_error_about_a_taken_email_does_not_quote_it():
 
 
 @pytest.mark.django_db(databases=["users"], transaction=True)
-def test_of_many_who_want_one_email_at_once_one_gets_it():
+def test_one_of_many_concurrent_claims_of_an_email_succeeds():
     outcomes = []
     start = threading.Barrier(8)
 

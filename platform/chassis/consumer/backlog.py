@@ -283,6 +283,9 @@ class Backlog:
         for queue in [queue for queue in self._resuming if queue[0] == topic]:
             del self._resuming[queue]
             stopped.untried[queue] = None
+        for queue in [queue for queue in stopped.untried if self._waiting[queue][0].failed_at]:
+            del stopped.untried[queue]
+            stopped.failed.append(self._waiting[queue][0])
 
     def _wait(self, queue: KeyQueue, records: list[Record]) -> None:
         """Make fresh records wait, before those that already wait in their key queue, until they may be tried."""
@@ -314,8 +317,9 @@ class Backlog:
         return bool(self._stopped[topic].untried)
 
     def resume(self, topic: str) -> None:
-        """Resume a stopped topic: all of its records may be tried again, including those that failed."""
+        """Resume a stopped topic: all of its records may be tried again, those that failed last, so that nothing waits twice."""
         stopped = self._stopped.pop(topic)
+        self._resuming |= stopped.untried
         for record in stopped.failed:
             if not self._is_blocking(record):
                 continue
@@ -323,7 +327,6 @@ class Backlog:
                 self._schedule.push(record, 0.0)
             else:
                 self._resuming[record.key_queue] = None
-        self._resuming |= stopped.untried
 
     def _is_blocking(self, record: Record) -> bool:
         waiting = self._waiting.get(record.key_queue)

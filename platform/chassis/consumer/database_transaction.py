@@ -8,7 +8,7 @@ from confluent_kafka import Consumer
 from django.conf import settings
 from django.db import connections, transaction
 
-from chassis.consumer import dispatch, inbox
+from chassis.consumer import clean_session, dispatch, inbox
 from chassis.consumer.dispatch import Handlers
 from chassis.consumer.one_transaction import OneTransaction
 from chassis.consumer.unit_of_work import USUAL, BatchResult, Offsets, Readable, Tagged, Terms, untagged
@@ -38,7 +38,7 @@ class DatabaseTransaction:
         mine, others = dispatch.for_this_group(batch)
         readable, dead = dispatch.read(mine, self._handlers)
         terms.check(readable, dead)
-        with transaction.atomic(using=settings.SERVICE_DATABASE):
+        with clean_session.cleaned(), transaction.atomic(using=settings.SERVICE_DATABASE):
             handled, duplicates = self._handle(readable, terms) if readable else ([], [])
             _write_dead_letters(dead)
         return BatchResult(handled, others + duplicates, dead)

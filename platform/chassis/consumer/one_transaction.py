@@ -40,10 +40,13 @@ class OneTransaction:
         found = cls()
         with found._connection.cursor() as cursor:
             cursor.execute(BEGIN, [found._mark])
+        wrappers = list(found._connection.execute_wrappers)
+        found._connection.execute_wrappers.append(found._execute)
         try:
-            with found._connection.execute_wrapper(found._execute):
-                yield found
+            yield found
         finally:
+            # Without what a handler has added or removed.
+            found._connection.execute_wrappers[:] = wrappers
             found._clean_up()
 
     def end(self) -> None:

@@ -9,15 +9,23 @@ from chassis.runtime.retries import RECONNECT
 
 Key = bytes | tuple[int, int]
 
+REST = 4.0
+"""After a probe of what was not tried before, the loop rests from that topic for so many times as long as the probe took."""
+
 
 @dataclass(slots=True)
 class Stopped:
-    """A stopped topic, and the time of its next probe."""
+    """A stopped topic, and when its next probes are due: one of a failed record, and one of a record that was not tried yet."""
 
     since: float
-    next_probe: float
+    next_failed: float
+    next_untried: float
     probes: int = 0
-    untried_next: bool = False
+
+    @property
+    def next_probe(self) -> float:
+        """When either of them is due."""
+        return min(self.next_failed, self.next_untried)
 
 
 def _key(record: Record) -> Key:
@@ -62,7 +70,7 @@ class Stopping:
 
     def stop(self, topic: str, now: float) -> None:
         """Stop a topic: from now on, only probes of it may be tried."""
-        self._stopped[topic] = Stopped(now, now)
+        self._stopped[topic] = Stopped(now, now, now)
         metrics.EVENTS_STOPPED.labels(topic).set(1)
 
     def succeeded(self, topic: str) -> Stopped | None:
@@ -77,24 +85,24 @@ class Stopping:
         return stopped
 
     def due(self, now: float) -> Iterator[tuple[str, bool]]:
-        """The topics that may be probed now, and whether with a record that has failed before, which is every second time."""
+        """The topics that may be probed now, and whether with a record that has failed before."""
         for topic, stopped in self._stopped.items():
             if now >= stopped.next_probe:
-                yield topic, not stopped.untried_next
+                yield topic, now >= stopped.next_failed
 
-    def probed(self, topic: str, seconds: float, now: float, *, at_once: bool = False) -> None:
+    def probed(self, topic: str, seconds: float, now: float, *, untried: bool, more: bool) -> None:
         """Schedule the next probe after one that failed within `seconds`, or after there was nothing to probe.
 
-        `at_once`: the record was unreadable, which delays no other record, and there are more to try.
+        A record that has failed before will probably fail again; it is tried at most every two seconds. Good events may wait
+        behind any number of bad ones that were not tried yet: while there are `more` of those, they are tried one after the
+        other, for a share of the time.
         """
         stopped = self._stopped[topic]
-        if at_once:
-            stopped.untried_next = True
-            stopped.next_probe = now
-            return
-        stopped.untried_next = not stopped.untried_next
-        stopped.probes += 1
-        stopped.next_probe = now + max(RECONNECT.delay(stopped.probes) or 0.0, seconds)
+        if not untried:
+            stopped.probes += 1
+            stopped.next_failed = now + max(RECONNECT.delay(stopped.probes) or 0.0, seconds)
+        longest = RECONNECT.cap
+        stopped.next_untried = now + max(min(seconds * REST, longest) if more else longest, seconds)
 
     def next_probe(self) -> float | None:
         """The time of the next probe of any stopped topic, or None."""

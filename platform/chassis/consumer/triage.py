@@ -91,7 +91,7 @@ class Triage:
         for topic, failed in self.stopping.due(now):
             if (record := self._backlog.probe(topic, failed=failed)) is not None:
                 return [record]
-            self.stopping.probed(topic, 0.0, now)
+            self.stopping.probed(topic, 0.0, now, untried=False, more=False)
         return []
 
     def next_due(self) -> float | None:
@@ -222,22 +222,23 @@ class Triage:
     def _set_aside(self, record: Record, seconds: float, full: float) -> None:
         """Set aside an event that hangs, or is only slow: it is tried with its full limit after the others had their turn."""
         log.info("event is slow, set aside", seconds=round(seconds, 3), **record.log_fields())
+        counts = not self._is_poison(record)
         now = record.failed_at = time.monotonic()
         self._backlog.attempt_took(record, seconds, now)
         record.cost = full
-        if not self._stops(record, HandlerTimeout(f"the handler ran longer than {seconds:.1f} s")):
+        if not (counts and self._stops(record, HandlerTimeout(f"the handler ran longer than {seconds:.1f} s"))):
             self._backlog.fail(record, now)
 
     def _failed_alone(self, record: Record, error: BaseException, seconds: float, *, doubtful: bool) -> None:
         """Handle the failure of a single event. `doubtful`: the cause may affect others too; whether they succeed shows it."""
         now = time.monotonic()
         others_succeeded = 0 < record.failed_at < self._last_success_at
+        untried, poison = record.failed_at == 0, self._is_poison(record)
         record.failed_at = now
         self._backlog.attempt_took(record, seconds, now)
         if self.stopping.is_stopped(record.topic):
-            self.stopping.probed(record.topic, seconds, now)
-            self._backlog.fail(record, now)
-        elif self._stops(record, error):
+            self._probe_failed(record, seconds, now, untried=untried)
+        elif not poison and self._stops(record, error):
             pass
         elif doubtful and not others_succeeded:
             self._hold(record, error)
@@ -327,10 +328,16 @@ class Triage:
             self._backlog.put_back(batch)
             self._stop(error.topic, error.error)
             return
-        now = batch[0].failed_at = time.monotonic()
-        self._backlog.fail(batch[0], now)
-        more = self._backlog.has_untried(error.topic)
-        self.stopping.probed(error.topic, seconds, now, at_once=more)
+        [record] = batch  # a probe
+        untried = record.failed_at == 0
+        now = record.failed_at = time.monotonic()
+        self._probe_failed(record, seconds, now, untried=untried)
+
+    def _probe_failed(self, record: Record, seconds: float, now: float, *, untried: bool) -> None:
+        """Something of a stopped topic has failed: it waits on, and no attempt is counted."""
+        self._backlog.fail(record, now)
+        more = self._backlog.has_untried(record.topic)
+        self.stopping.probed(record.topic, seconds, now, untried=untried, more=more)
 
     def forget(self, topics: set[str]) -> None:
         """Forget topics of which this consumer no longer owns a partition."""

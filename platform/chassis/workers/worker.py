@@ -1,6 +1,9 @@
 """The environment of a worker's loop: its HTTP port for health checks and metrics, and its checks at startup."""
 
 import gc
+import os
+import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -19,6 +22,9 @@ log = structlog.get_logger(__name__)
 GARBAGE = (50_000, 20, 20)
 """Thresholds of Python's garbage collector, which by default runs every 700 objects: a batch creates thousands, and few cycles."""
 
+LEFT_SECONDS = 3.0
+"""So long the process may take to end once its main thread has: Python waits for threads that a handler of events left behind."""
+
 
 @contextmanager
 def serving(process: str) -> Iterator[Heartbeat]:
@@ -35,8 +41,24 @@ def serving(process: str) -> Iterator[Heartbeat]:
     gc.set_threshold(*GARBAGE)
     server = worker_server.start(registry.worker(loop, handles=process == "consume"))
     metrics.PROCESS_UP.labels(settings.SERVICE_NAME, process).set(1)
+    status = 1
     try:
         yield loop
+        status = 0
     finally:
         server.stop()
         log.info("stopped", process=process)
+        threading.Thread(target=_end, args=[status], name="end", daemon=True).start()
+
+
+def _end(status: int) -> None:
+    """End this process once its main thread has ended, if it does not end by itself."""
+    threading.main_thread().join()
+    time.sleep(LEFT_SECONDS)
+    others = [one.name for one in threading.enumerate() if not one.daemon and one is not threading.main_thread()]
+    log.error(
+        "threads that were left behind keep this process from ending; ended without them",
+        threads=sorted(others),
+        hint="find what starts them in a handler of events, and have it end them, or make them daemons",
+    )
+    os._exit(status)

@@ -1,4 +1,4 @@
-"""A list of a large table costs no more than one of a small one."""
+"""A list of a large table costs no more than one of a small table."""
 
 import pytest
 from django.contrib.auth.models import User as Person
@@ -34,7 +34,7 @@ def test_a_large_table_is_estimated(many):
     assert paginator().count == pytest.approx(ROWS, rel=0.05)
 
 
-def test_a_filtered_list_is_counted_up_to_a_bound(many):
+def test_a_filtered_list_is_counted_up_to_a_limit(many):
     assert paginator(email__endswith="1@example.org").count == ROWS // 10
     assert paginator(name="N").count == options.MOST_COUNTED
 

@@ -1,4 +1,4 @@
-"""Passwords cannot be guessed in a row, neither an account's nor from one address."""
+"""Passwords cannot be guessed by repeated attempts, neither for one account nor from one address."""
 
 from concurrent.futures import ThreadPoolExecutor
 
@@ -25,7 +25,7 @@ def log_in(password, name="root", address="192.0.2.1"):
     return Client(REMOTE_ADDR=address).post("/admin/login/", {"username": name, "password": password})
 
 
-def test_after_five_wrong_ones_even_the_right_one_has_to_wait():
+def test_after_five_wrong_passwords_the_right_one_must_wait():
     assert [log_in("wrong").status_code for _ in range(6)] == [200] * 5 + [429]
 
     answer = log_in(PASSWORD, address="192.0.2.2")
@@ -36,7 +36,7 @@ def test_after_five_wrong_ones_even_the_right_one_has_to_wait():
     assert log_in(PASSWORD, name="other").status_code == 302
 
 
-def test_an_address_that_tries_many_accounts_has_to_wait():
+def test_an_address_that_tries_many_accounts_must_wait():
     for n in range(20):
         assert log_in("wrong", name=f"user-{n}").status_code == 200
 
@@ -44,14 +44,14 @@ def test_an_address_that_tries_many_accounts_has_to_wait():
     assert log_in(PASSWORD, name="other", address="192.0.2.2").status_code == 302
 
 
-def test_the_case_of_a_name_makes_no_other_account():
+def test_names_of_accounts_are_case_insensitive():
     for name in ("root", "Root", "ROOT", "rOOT", "roOT"):
         log_in("wrong", name=name)
 
     assert log_in(PASSWORD).status_code == 429
 
 
-def test_the_right_one_forgives():
+def test_the_right_password_resets_the_count():
     for _ in range(3):
         for _ in range(4):
             log_in("wrong")
@@ -59,7 +59,7 @@ def test_the_right_one_forgives():
     assert not LoginAttempt.objects.exists()
 
 
-def test_after_the_window_one_may_try_again_although_somebody_went_on_meanwhile(settings):
+def test_after_the_window_login_is_possible_despite_further_attempts(settings):
     for _ in range(5):
         log_in("wrong")
     for _ in range(10):
@@ -70,7 +70,7 @@ def test_after_the_window_one_may_try_again_although_somebody_went_on_meanwhile(
     assert log_in(PASSWORD).status_code == 302
 
 
-def test_many_at_the_same_moment_are_many():
+def test_concurrent_requests_without_a_key_create_many():
     def attempt(_):
         try:
             return log_in("wrong").status_code
@@ -83,7 +83,7 @@ def test_many_at_the_same_moment_are_many():
     assert statuses == [200] * 5 + [429] * 7
 
 
-def test_neither_name_nor_address_is_kept():
+def test_neither_name_nor_address_is_stored():
     log_in("wrong", name="hunter2")
 
     attempt = LoginAttempt.objects.get()

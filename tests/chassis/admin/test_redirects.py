@@ -1,4 +1,4 @@
-"""No parameter of the admin leads to another site, and none makes a page fail: the redirects of both admins, in process."""
+"""No parameter of the admin redirects to another site or makes a page fail."""
 
 from urllib.parse import quote, urlencode
 
@@ -40,7 +40,7 @@ both = [
 
 
 @pytest.mark.parametrize("name", both)
-def test_the_login_leads_nowhere_else(client, name):
+def test_the_login_redirects_to_no_other_site(client, name):
     for text, raw in BYTES:
         query = urlencode({"next": raw})
         assert_stays_here(client.get(f"/admin/login/?{query}"), text)
@@ -53,7 +53,7 @@ def test_the_login_leads_nowhere_else(client, name):
 
 
 @pytest.mark.parametrize("name", both)
-def test_nothing_behind_it_does_either(client, name):
+def test_nothing_after_it_is_processed_either(client, name):
     root = User.objects.using(name).get()
     kind = f"{name}/{name.removesuffix('s')}"
     paths = ["/admin", "/admin/", "/admin/login/", "/admin/password_change/", "/admin/autocomplete/", f"/admin/{kind}/"]
@@ -69,7 +69,7 @@ def test_nothing_behind_it_does_either(client, name):
 
 
 @pytest.mark.parametrize("name", both)
-def test_whoever_is_not_logged_in_is_sent_to_the_login_of_this_site(client, name):
+def test_anonymous_users_are_redirected_to_the_login(client, name):
     for text, raw in BYTES:
         for path in [f"/admin/?{urlencode({'next': raw, 'q': raw})}", *places(f"{name}/{name.removesuffix('s')}", raw)]:
             assert_stays_here(client.get(path), (path, text))

@@ -1,4 +1,4 @@
-"""No query and no id makes a page of the admin fail: both services, every list, a real process and a real login."""
+"""No query and no id makes a page of the admin fail: every list of both services, with a real process and login."""
 
 import http.client
 import re
@@ -143,7 +143,7 @@ def test_no_id_makes_a_page_fail(admin, data):
 
 @given(data=st.data())
 @settings(max_examples=100, deadline=None)
-def test_no_choice_of_rows_makes_an_action_fail(admin, data):
+def test_no_selection_makes_an_action_fail(admin, data):
     where = data.draw(st.sampled_from([one for one in admin.lists if not one.endswith("deadletter")]))
     action = data.draw(st.sampled_from(["delete_selected", "retry_parked", "discard_parked", "", "nonsense"]))
     chosen = data.draw(st.lists(VALUES, max_size=2))
@@ -157,14 +157,14 @@ def test_no_choice_of_rows_makes_an_action_fail(admin, data):
 @pytest.mark.parametrize(
     "query", ["created_at__year=99999999999999999999", "created_at__regex=(", "id=%00", "id__in=%00", "id__range=0"]
 )
-def test_a_filter_that_means_nothing_leads_to_the_list_and_says_so(admin, query):
+def test_an_invalid_filter_redirects_to_the_list_with_a_message(admin, query):
     path = f"/admin/{admin.service}/{admin.service.removesuffix('s')}/"
     status, headers, _ = admin.get(f"{path}?{query}")
 
     assert (status, headers["Location"].partition("?")[0]) == (302, path)
 
 
-def test_the_last_year_is_one(admin):
+def test_the_last_year_is_valid(admin):
     assert admin.get(f"/admin/{admin.service}/{admin.service.removesuffix('s')}/?created_at__year=9999")[0] == 200
 
 
@@ -172,11 +172,11 @@ def test_the_last_year_is_one(admin):
     "path",
     ["r/1/1/", "messaging/inboxevent/%00/change/", "messaging/outboxevent/x/change/", "auth/user/1/change/?_to_field="],
 )
-def test_what_is_not_there(admin, path):
+def test_missing_resources(admin, path):
     assert admin.get(f"/admin/{path}")[0] in {302, 404}
 
 
-def test_what_was_asked_for_is_in_no_log(admin):
+def test_requested_targets_are_in_no_log(admin):
     path = f"/admin/{admin.service}/{admin.service.removesuffix('s')}/"
     for query in ("created_at__year=Lovelace", "id__in=Lovelace", "_to_field=Lovelace", "id__regex=Lovelace("):
         assert admin.get(f"{path}?{query}")[0] in {302, 400}

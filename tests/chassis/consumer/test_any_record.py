@@ -1,4 +1,4 @@
-"""Whatever a record holds, the consumers of both kinds go on: it is handled, or a dead letter with its bytes and a reason."""
+"""Whatever a record contains, both kinds of consumers continue: it is processed, or dead-lettered unchanged with a reason."""
 
 import json
 import os
@@ -150,14 +150,14 @@ def look(records: list[Record], topic: str) -> None:
 
 @pytest.mark.django_db(databases=["users"], transaction=True)
 class TestWithADatabase:
-    """Orders' kind."""
+    """A service with a database, like orders."""
 
     @given(st.lists(raw_records, min_size=20, max_size=60))
     @FEW
-    def test_goes_on(self, scene, some):
+    def test_resumes(self, scene, some):
         self.check(scene, some)
 
-    def test_goes_on_after_the_known_worst(self, scene):
+    def test_survives_known_bad_records(self, scene):
         self.check(scene, known_worst)
 
     def check(self, scene, some):
@@ -167,9 +167,9 @@ class TestWithADatabase:
         send_raw(scene.topic, *some)
         with running(Consumer):
             eventually(lambda: committed(scene) == len(old) + len(some), within=60)
-        new = OutboxEvent.objects.filter(topic=scene.dead)
+        new = OutboxEvent.objects.filter(topic=scene.dead_letter_topic)
         letters = [
-            Record(scene.dead, 0, 0, bytes(row.raw_key) if row.raw_key is not None else row.key and row.key.encode(),
+            Record(scene.dead_letter_topic, 0, 0, bytes(row.raw_key) if row.raw_key is not None else row.key and row.key.encode(),
                    None if row.payload is None else bytes(row.payload),
                    headers_from_json(json.dumps(row.headers)), 0)
             for row in new
@@ -188,14 +188,14 @@ class TestWithADatabase:
 
 @pytest.mark.service("payments")
 class TestWithoutADatabase:
-    """Payments' kind."""
+    """A service without a database, like payments."""
 
     @given(st.lists(raw_records, min_size=20, max_size=60))
     @FEW
-    def test_goes_on(self, scene, some):
+    def test_resumes(self, scene, some):
         self.check(scene, some)
 
-    def test_goes_on_after_the_known_worst(self, scene):
+    def test_survives_known_bad_records(self, scene):
         self.check(scene, known_worst)
 
     def check(self, scene, some):
@@ -213,6 +213,6 @@ class TestWithoutADatabase:
         send_raw(scene.topic, *some)
         with running(Consumer):
             eventually(lambda: committed(scene) == len(old) + len(some), within=60)
-        letters = list(read(span([scene.dead], Patience(20), settled=True, newest=None), Patience(20)))
+        letters = list(read(span([scene.dead_letter_topic], Patience(20), settled=True, newest=None), Patience(20)))
         check_each(scene, len(scene.handled), letters, old)
         look(letters, scene.topic)

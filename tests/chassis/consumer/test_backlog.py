@@ -1,4 +1,4 @@
-"""The consumer's bookkeeping: order per key, who waits, and how far offsets may go."""
+"""The backlog of the consumer: order per key, waiting events, and committable offsets."""
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -21,7 +21,7 @@ class TestPartitionOffsets:
         offsets.finish(9)
         assert offsets.committable == 10
 
-    def test_says_what_a_transaction_would_make_committable(self):
+    def test_computes_committable_offsets(self):
         offsets = PartitionOffsets()
         for offset in range(4):
             offsets.add(offset)
@@ -40,7 +40,7 @@ class TestTake:
         assert backlog.take(3, now=0) == records[:3]
         assert backlog.take(3, now=0) == records[3:]
 
-    def test_nothing_of_a_blocked_key_and_everything_of_others(self):
+    def test_blocked_keys_stop_and_others_proceed(self):
         backlog = Backlog()
         bad, other, later = record(0, "bad"), record(1, "other"), record(2, "bad")
         for one in (bad, other):
@@ -52,7 +52,7 @@ class TestTake:
         assert backlog.take(10, now=5) == []
         assert backlog.held(SOURCE) == (2, 20)
 
-    def test_after_its_retry_a_key_goes_on_where_it_stood(self):
+    def test_after_its_retry_a_key_resumes_where_it_stopped(self):
         backlog = Backlog()
         bad, waiting, newer = record(0, "bad"), record(1, "bad"), record(2, "bad")
         backlog.add(bad)
@@ -65,7 +65,7 @@ class TestTake:
         assert backlog.take(10, now=10) == [waiting, newer]
         assert backlog.held(SOURCE) == (0, 0)
 
-    def test_what_has_waited_long_does_not_hold_up_other_keys(self):
+    def test_long_waiting_events_do_not_block_other_keys(self):
         backlog = Backlog()
         bad = [record(n, "bad") for n in range(1_000)]
         backlog.add(bad[0])
@@ -90,7 +90,7 @@ class TestTake:
         assert went_on == bad[1:], "also while as many others arrive as can be taken"
         assert backlog.offsets() == {SOURCE: offset}
 
-    def test_a_key_that_fails_again_as_it_goes_on_waits_again(self):
+    def test_a_key_that_fails_again_when_resumed_waits_again(self):
         backlog = Backlog()
         bad = [record(n, "bad") for n in range(9)]
         for one in bad:
@@ -114,7 +114,7 @@ class TestTake:
         assert rest == bad[2:]
         assert backlog.held(SOURCE) == (0, 0)
 
-    def test_a_failed_batch_is_taken_apart(self):
+    def test_a_failed_batch_is_split(self):
         backlog = Backlog()
         records = [record(n, key=str(n)) for n in range(8)]
         for one in records:
@@ -145,7 +145,7 @@ class TestTake:
 
 
 class TestDrop:
-    def test_a_commit_that_failed_is_made_again(self):
+    def test_a_failed_commit_is_repeated(self):
         backlog = Backlog()
         one, other = record(1, key="a"), record(5, key="b", partition=1)
         for each in (one, other):
@@ -156,7 +156,7 @@ class TestDrop:
         backlog.not_committed([one.source, ("user.created", 7)])
         assert backlog.offsets() == {one.source: 2}
 
-    def test_forgets_a_partition_whole(self):
+    def test_forgets_a_whole_partition(self):
         backlog = Backlog()
         bad, there = record(0, "bad"), record(0, "x", partition=1)
         for one in (bad, record(1, "bad"), there):
@@ -168,7 +168,7 @@ class TestDrop:
         assert backlog.held(SOURCE) == (0, 0)
         assert len(backlog) == 0
 
-    def test_offsets_start_anew_when_it_comes_back(self):
+    def test_offsets_start_over_when_it_is_recreated(self):
         backlog = Backlog()
         one = record(7)
         backlog.add(one)
@@ -223,9 +223,9 @@ def test_every_record_once_and_in_the_order_of_its_key(keys, fates, limit):
 
 
 class TestStopped:
-    """A stopped topic: probes only, one after the other, in the order of each key."""
+    """A stopped topic: only probes, one after the other, in the order of each key."""
 
-    def test_gives_out_probes_and_nothing_else(self):
+    def test_serves_only_probes(self):
         backlog = Backlog()
         one, behind, two, other = record(0, "a"), record(1, "a"), record(2, "b"), record(3, "x", topic="other")
         for each in (one, behind, two, other):
@@ -244,10 +244,10 @@ class TestStopped:
         backlog.add(newer)
         assert backlog.take(10, now=1) == []
         backlog.resume("user.created")
-        assert backlog.take(10, now=1) == [one, behind, newer]
+        assert backlog.take(10, now=1) == [newer, one, behind], "what has failed comes last"
         assert backlog.held(SOURCE) == (0, 0)
 
-    def test_a_partition_that_goes_takes_its_probes_along(self):
+    def test_a_revoked_partition_takes_its_probes_along(self):
         backlog = Backlog()
         bad, there = record(0, "bad"), record(0, "x", partition=1)
         for one in (bad, there):

@@ -1,4 +1,4 @@
-"""The consumer on a real broker and a real database: once each, in order, and nothing stands still for a bad event."""
+"""The consumer with a real broker and database: each event once, in order, and no failing event stops others."""
 
 import os
 import threading
@@ -21,7 +21,7 @@ pytestmark = pytest.mark.django_db(databases=["users"], transaction=True)
 
 
 def dead(scene) -> list[OutboxEvent]:
-    return list(OutboxEvent.objects.filter(topic=scene.dead).order_by("position"))
+    return list(OutboxEvent.objects.filter(topic=scene.dead_letter_topic).order_by("position"))
 
 
 def test_handles_each_event_once_and_commits_its_offset(scene):
@@ -36,14 +36,14 @@ def test_handles_each_event_once_and_commits_its_offset(scene):
     assert max(scene.batches) > 1, "a backlog is worked off as a set"
 
 
-def test_the_same_event_fifty_times_is_one(scene):
+def test_the_same_event_fifty_times_takes_effect_once(scene):
     scene.send(*(scene.event(1, event_id="the-same") for _ in range(50)), scene.event(2))
     with running(Consumer):
         eventually(lambda: scene.numbers("k")[-1:] == [2])
     assert scene.numbers("k") == [1, 2]
 
 
-def test_what_a_handler_changed_is_gone_when_it_fails(scene):
+def test_changes_of_a_failing_handler_are_rolled_back(scene):
     tries = []
 
     def react(scene, received):
@@ -82,9 +82,9 @@ def test_an_event_that_fails_costs_no_new_connection(scene):
 
 
 class TestPoison:
-    """One bad event among good ones."""
+    """One poison event among valid ones."""
 
-    def test_is_found_in_a_batch_retried_and_dead_lettered_while_others_go_on(self, scene):
+    def test_is_found_in_a_batch_retried_and_dead_lettered_while_others_proceed(self, scene):
         def react(scene, received):
             if any(one.event.number == 13 for one in received):
                 raise ValueError("thirteen")
@@ -105,7 +105,7 @@ class TestPoison:
         assert (said["deadletter-topic"], said["deadletter-group"]) == (scene.topic, scene.group)
         assert said["requestId"] == "req-13"
 
-    def test_later_events_of_its_key_wait_for_it_and_then_go_on_in_order(self, scene, settings):
+    def test_later_events_of_its_key_wait_and_then_resume_in_order(self, scene, settings):
         settings.RETRY_ATTEMPTS = 1000
         failing = threading.Event()
         failing.set()
@@ -126,7 +126,7 @@ class TestPoison:
         assert scene.numbers("bad") == [n for n in range(60) if n % 2]
         assert dead(scene) == []
 
-    def test_what_cannot_be_read_is_dead_lettered_with_its_bytes(self, scene):
+    def test_unreadable_records_are_dead_lettered_unchanged(self, scene):
         poison = [
             (b"k1", b"\xff\xfe not json", [("ce_id", b"1"), ("x-binary", b"\x00\xff")]),
             (b"k2", b'{"number": "many"}', [("ce_id", b"2")]),
@@ -151,7 +151,7 @@ class TestPoison:
         assert kept == {(key, value) for key, value, _ in poison}
         assert {dict(row.headers)["deadletter-reason"] for row in letters} == {"unreadable"}
 
-    def test_the_same_death_after_a_crash_is_one_letter(self, scene, settings):
+    def test_repeated_dead_lettering_after_a_crash_is_one_dead_letter(self, scene, settings):
         settings.RETRY_ATTEMPTS = 1
         scene.send((b"k", b"junk", [("ce_id", b"1")]))
         for _ in range(2):  # the second run starts where nothing was committed
@@ -186,9 +186,9 @@ def test_a_replay_changes_nothing(scene):
 
 
 class TestDependency:
-    """A dead dependency is waited for; it is nobody's fault and costs no event a try."""
+    """An unavailable dependency is waited for and counts no attempts."""
 
-    def test_a_database_that_is_away_dead_letters_nothing(self, scene, settings, monkeypatch):
+    def test_an_unavailable_database_dead_letters_nothing(self, scene, settings, monkeypatch):
         settings.RETRY_ATTEMPTS = 1
         address = connections["users"].settings_dict
         monkeypatch.setitem(address, "PORT", address["PORT"])
@@ -215,7 +215,7 @@ class TestDependency:
             eventually(lambda: consumer.loop.dependency_up)
         assert dead(scene) == []
 
-    def test_a_connection_that_is_cut_in_the_middle_is_made_again(self, scene):
+    def test_a_reset_connection_is_reestablished(self, scene):
         cut = []
 
         def react(scene, received):
@@ -232,7 +232,7 @@ class TestDependency:
 
 
 class TestBounds:
-    """What waits behind a failing event is bounded: then its partition stands, and no other."""
+    """The events that wait behind a failing one are limited: beyond that its partition is paused, and no other."""
 
     def test_pauses_the_partition_and_resumes_it(self, scene, settings):
         settings.CONSUMER_HELD_EVENTS = 50
@@ -286,7 +286,7 @@ class TestBounds:
             eventually(lambda: committed(scene) == 600)
         assert [scene.numbers(key) for key in both] == [list(range(300))] * 2
 
-    def test_a_paused_partition_that_went_to_another_and_came_back_goes_on(self, scene, settings):
+    def test_a_paused_partition_resumes_after_it_was_revoked_and_reassigned(self, scene, settings):
         settings.CONSUMER_HELD_EVENTS = 10
         settings.RETRY_ATTEMPTS = 1000
         settings.RETRY_CAP_SECONDS = 0.1
@@ -334,7 +334,7 @@ def test_two_consumers_share_and_hand_over(scene):
         assert scene.numbers(f"k{k}") == [n for n in range(500) if n % 10 == k]
 
 
-def test_a_member_with_an_id_leaves_at_once_too(scene, settings):
+def test_a_static_member_also_leaves_immediately(scene, settings):
     settings.CONSUMER_SESSION_TIMEOUT_SECONDS = 300
     settings.CONSUMER_ID = "one"
     with running(Consumer) as first:
@@ -345,7 +345,7 @@ def test_a_member_with_an_id_leaves_at_once_too(scene, settings):
         eventually(lambda: first.loop.assigned == 2)
 
 
-def test_a_session_that_the_broker_refuses_ends_it(scene, settings):
+def test_a_session_timeout_that_the_broker_rejects_stops_it(scene, settings):
     settings.CONSUMER_SESSION_TIMEOUT_SECONDS = 0.6  # the broker's group.min.session.timeout.ms is 1 s here
     loop = Running(Consumer)
     eventually(lambda: loop.error)
@@ -354,7 +354,7 @@ def test_a_session_that_the_broker_refuses_ends_it(scene, settings):
 
 
 class TestSlowStatements:
-    """A statement that PostgreSQL ended for its time: who is to blame shows in whether others get through."""
+    """A statement cancelled by statement_timeout: whether other events succeed shows the cause."""
 
     @staticmethod
     def sleep() -> None:
@@ -362,7 +362,7 @@ class TestSlowStatements:
             cursor.execute("SET LOCAL statement_timeout = '50ms'")
             cursor.execute("SELECT pg_sleep(5)")
 
-    def test_an_event_that_asks_too_much_is_poison(self, scene):
+    def test_an_event_that_exceeds_limits_is_poison(self, scene):
         def react(scene, received):
             if any(one.event.number == 3 for one in received):
                 self.sleep()
@@ -405,7 +405,7 @@ class TestSlowStatements:
         assert dead(scene) == []
 
 
-def test_a_handler_that_leaves_its_transaction_idle_has_failed(scene, settings):
+def test_a_handler_that_leaves_its_transaction_idle_fails(scene, settings):
     """PostgreSQL ends such a session; it is the handler's doing, so it counts as a try and ends in a dead letter."""
     settings.RETRY_ATTEMPTS = 2
 
@@ -424,7 +424,7 @@ def test_a_handler_that_leaves_its_transaction_idle_has_failed(scene, settings):
     assert bytes(letter.payload) == b'{"number": 3}'
 
 
-def test_says_its_lag_and_what_it_holds(scene, settings, monkeypatch):
+def test_reports_its_lag_and_held_events(scene, settings, monkeypatch):
     from chassis.consumer import gauges
     from chassis.observability import metrics
 
@@ -451,7 +451,7 @@ def test_says_its_lag_and_what_it_holds(scene, settings, monkeypatch):
     assert scene.handled == []
 
 
-def test_says_its_lag_before_it_has_finished_anything(scene, settings, monkeypatch):
+def test_reports_its_lag_before_it_has_processed_anything(scene, settings, monkeypatch):
     """What waits at the start counts from where the group stands, not from the beginning."""
     from chassis.consumer import gauges
     from chassis.observability import metrics

@@ -1,4 +1,4 @@
-"""Failures in the real consumer: whatever one event's handler raises, or however long it takes, the others get through."""
+"""Failures in the real consumer: whatever the handler of one event raises, and however long it takes, others are processed."""
 
 import threading
 import time
@@ -53,14 +53,16 @@ FAILURES = {
 
 
 @pytest.mark.parametrize("kind", FAILURES)
-def test_whatever_one_event_raises_others_get_through(scene, kind):
-    """None of the others waits until the last attempt. How long they wait at most is measured by `make drills`."""
+def test_whatever_one_event_raises_others_are_processed(scene, kind):
+    """Those in its batch do not wait until its last attempt. How long others wait at most is measured by `make drills`."""
     sent = set(range(50))
     done: dict[int, float] = {}
     attempts: list[float] = []
+    batch: set[int] = set()
 
     def react(scene, received):
         if any(one.event.number == 3 for one in received):
+            batch.update({one.event.number for one in received} - {3} if not attempts else ())
             attempts.append(time.monotonic())
             FAILURES[kind]()
         done.update((one.event.number, time.monotonic()) for one in received)
@@ -80,7 +82,8 @@ def test_whatever_one_event_raises_others_get_through(scene, kind):
     assert bytes(letter.payload) == b'{"number": 3}'
     assert dict(letter.headers)["deadletter-attempts"] == "3"
     assert set(done) == sent - {3}
-    assert max(done[number] for number in range(50) if number != 3) < attempts[-1]
+    assert batch
+    assert max(done[number] for number in batch) < attempts[-1]
 
 
 def test_three_keys_that_hang(scene, settings):

@@ -1,4 +1,4 @@
-"""What the guard remembers in the metadata of committed offsets, and what it makes of it; on a real broker."""
+"""The metadata of committed offsets in which the guard records crashes, on a real broker."""
 
 import uuid
 
@@ -16,18 +16,18 @@ from tests.chassis.support.records import record
 
 
 class TestMemory:
-    """Text of at most 4,096 bytes, which anybody may have written."""
+    """Text of at most 4,096 bytes, which anything may have written."""
 
     @given(
         st.one_of(
             st.none(), st.text(), st.sampled_from(['{"starts": "x"}', "[]", "7", '{"suspects": 1}', '{"trying": []}'])
         )
     )
-    def test_what_is_not_ours_says_nothing_and_raises_nothing(self, text):
+    def test_foreign_offsets_are_ignored(self, text):
         assert Memory.of(text).starts in (0, Memory.of(text).starts)
 
     @given(st.integers(0, 1000), st.dictionaries(st.integers(0, 2**60), st.integers(1, 5), max_size=200))
-    def test_comes_back_as_it_was_and_fits(self, starts, suspects):
+    def test_is_redriven_unchanged_and_fits(self, starts, suspects):
         text = offset_metadata.dump(Memory(0, suspects).to_metadata(starts))
         assert len(text or "") <= 4_096
         again = Memory.of(text)
@@ -35,7 +35,7 @@ class TestMemory:
         assert again.suspects.items() <= suspects.items()
         assert len(again.suspects) == min(50, len(suspects))
 
-    def test_what_was_being_tried_is_a_suspect_once_more(self):
+    def test_records_in_process_are_suspects_again(self):
         assert Memory.of(offset_metadata.dump(Memory(0, {7: 1}).to_metadata(2, trying=7))).suspects == {7: 2}
         assert Memory.of(offset_metadata.dump(Memory(0, {7: 1}).to_metadata(2, trying=9))).suspects == {7: 1, 9: 1}
 
@@ -94,13 +94,13 @@ def batch(life: Life, *offsets: int):
     return life.backlog.take(500, 0.0) if life.receive(*offsets) else []
 
 
-def test_one_life_with_progress_leaves_nothing_behind(live):
+def test_a_run_with_progress_resets_the_count(live):
     first = live()
     first.handle(batch(first, 0, 1, 2))
     assert first.committed() == (3, "")
 
 
-def test_lives_that_end_in_their_first_batch_are_counted_and_then_one_at_a_time_finds_the_culprit(live):
+def test_crashes_in_the_first_batch_are_counted_and_single_records_find_the_culprit(live):
     """Offset 2 ends the process; the others are innocent."""
     for starts in range(CAREFUL_AFTER):
         life = live()
@@ -127,7 +127,7 @@ def test_lives_that_end_in_their_first_batch_are_counted_and_then_one_at_a_time_
     assert not live().guard._watched[last.topic, 0].careful_below
 
 
-def test_a_process_that_ends_by_an_exception_takes_no_count_back(live):
+def test_a_process_that_exits_by_an_exception_keeps_the_count(live):
     life = live()
     assert life.guard.begin(batch(life, 0, 1)) == "handle"
     life.guard.mark_as_crash()
@@ -135,7 +135,7 @@ def test_a_process_that_ends_by_an_exception_takes_no_count_back(live):
     assert life.committed() == (0, offset_metadata.dump(Memory().to_metadata(1)))
 
 
-def test_who_was_fenced_off_and_lives_blames_nobody(live):
+def test_a_fenced_worker_reports_no_suspects(live):
     """The same process begins anew, and finds its own notes: of the start, and of the event that it was trying."""
     for _ in range(CAREFUL_AFTER + 3):
         life = live(same_process=True)
@@ -151,7 +151,7 @@ def test_who_was_fenced_off_and_lives_blames_nobody(live):
         assert (life.guard.begin(taken), life.guard.crash_count(taken[0])) == ("handle", 0)
 
 
-def test_a_clean_end_counts_no_start(live):
+def test_a_clean_exit_resets_the_count_of_starts(live):
     for _ in range(5):
         life = live()
         life.guard.begin(batch(life, 0, 1))
@@ -159,7 +159,7 @@ def test_a_clean_end_counts_no_start(live):
         assert life.committed() == (0, "")
 
 
-def test_a_retried_event_that_holds_the_place_is_no_suspect_and_those_behind_it_are_found(live):
+def test_a_retried_event_that_holds_the_offset_is_no_suspect_and_later_ones_are_found(live):
     """Offset 0 fails each time it is tried, and lives; offset 1 ends the process."""
     for _ in range(CAREFUL_AFTER):
         live_one = live()
@@ -180,7 +180,7 @@ def test_a_retried_event_that_holds_the_place_is_no_suspect_and_those_behind_it_
     assert life.guard.begin([culprit]) == "dead-letter"
 
 
-def test_care_reaches_further_with_each_start_without_progress(live):
+def test_caution_grows_with_each_start_without_progress(live):
     first = live()
     first.client.commit(offsets=[TopicPartition(first.topic, 0, 0)], asynchronous=False)
     for starts in range(CAREFUL_AFTER + 3):

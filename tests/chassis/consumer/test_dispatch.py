@@ -1,4 +1,4 @@
-"""The time limit of a handler; it needs the main thread, in which tests and workers run."""
+"""The time limit of handlers, which requires the main thread, in which tests and workers run."""
 
 import signal
 import time
@@ -9,18 +9,18 @@ from chassis.consumer.dispatch import time_limit
 from chassis.runtime.failures import HandlerFailed, HandlerTimeout
 
 
-def test_ends_a_handler_that_computes_for_ever():
+def test_interrupts_a_handler_that_computes_forever():
     with pytest.raises(HandlerTimeout, match=r"longer than 0\.1 s"), time_limit(0.1):  # noqa: PT012
         while True:
             pass
 
 
-def test_ends_a_handler_that_waits_for_ever():
+def test_interrupts_a_handler_that_waits_forever():
     with pytest.raises(HandlerTimeout), time_limit(0.1):
         signal.pause()
 
 
-def test_a_handler_that_catches_it_once_gets_another():
+def test_a_handler_that_catches_the_timeout_gets_another():
     caught = []
 
     def stubborn():
@@ -41,12 +41,12 @@ class TextThatEnds(Exception):
         raise SystemExit(3)
 
 
-def test_an_exception_without_a_text_is_one_all_the_same():
+def test_an_exception_without_a_message_is_also_logged():
     assert str(HandlerFailed(TextThatEnds())) == "TextThatEnds: (no text: SystemExit)"
     assert len(str(HandlerFailed(ValueError("x" * 10_000_000)))) < 21_000
 
 
-def test_a_handler_in_time_is_left_alone_and_so_is_what_comes_after_it():
+def test_a_fast_handler_is_not_interrupted_nor_is_later_code():
     with time_limit(0.05):
         done = True
     deadline = time.monotonic() + 0.2

@@ -1,4 +1,4 @@
-"""The inbox knows an event by its source, its id and its topic; and two consumers with the same events never deadlock."""
+"""The inbox identifies events by source, id and topic, and two consumers with the same events never deadlock."""
 
 import random
 import threading
@@ -78,11 +78,11 @@ class TestConsumer:
         assert (scene.numbers("k"), seen) == ([1, 2], [1, 2])
 
     @pytest.mark.parametrize("event_id", ["x" * 3_000, b"a\0b", b"\xff"])
-    def test_an_id_that_cannot_be_remembered_is_a_dead_letter_and_stops_nobody(self, scene, event_id):
+    def test_an_id_that_cannot_be_stored_is_dead_lettered_and_blocks_nothing(self, scene, event_id):
         scene.send(from_source(scene, "/a", 1, event_id), scene.event(2))
         with running(Consumer):
             eventually(lambda: scene.handled)
-            [dead] = eventually(lambda: list(OutboxEvent.objects.filter(topic=scene.dead)))
+            [dead] = eventually(lambda: list(OutboxEvent.objects.filter(topic=scene.dead_letter_topic)))
             eventually(lambda: committed(scene) == 2)
         assert scene.numbers("k") == [2]
         assert dict(dead.headers)["deadletter-reason"] == "unreadable"
@@ -105,7 +105,7 @@ class TestClaim:
             known |= set(batch)
         assert set(InboxEvent.objects.values_list("event_id", "topic", "source")) == known
 
-    def test_a_row_from_before_is_the_event_with_that_id_on_that_topic_whatever_its_source(self):
+    def test_a_row_without_source_matches_any_source(self):
         InboxEvent.objects.create(event_id="1", topic="t", key="k", request_id="r")
         assert claim(received("1", "t", "/a"), received("1", "u", "/a"), received("2", "t", "/a")) == {
             ("1", "u", "/a"),
@@ -145,7 +145,7 @@ KEY = "SELECT conname FROM pg_constraint WHERE conrelid = 'inbox'::regclass AND 
 
 
 class TestKey:
-    """The old key goes when no consumer of the version before has written for an hour."""
+    """The old key is dropped when no consumer of the previous version has written for an hour."""
 
     @pytest.fixture
     def before(self):
@@ -158,16 +158,16 @@ class TestKey:
         inbox_key.replace()
         assert execute(KEY) == [("inbox_identity",)]
 
-    def test_a_fresh_database_has_the_new_one(self):
+    def test_a_new_database_has_the_new_trigger(self):
         assert execute(KEY) == [("inbox_identity",)]
         assert inbox_key.replace() is False
         assert execute("SELECT name FROM django_migrations WHERE name = %s", inbox_key.MIGRATION)
 
-    def test_until_then_an_id_alone_is_the_event_as_before(self, before):
+    def test_until_then_the_id_alone_identifies_the_event(self, before):
         assert claim(received("1", "t", "/a")) == {("1", "t", "/a")}
         assert claim(received("1", "t", "/b"), received("2", "t", "/b")) == {("2", "t", "/b")}
 
-    def test_is_replaced_when_it_is_needed_no_more(self, before):
+    def test_is_renewed_when_it_fails(self, before):
         claim(received("1", "t", "/a"))
         execute(
             "INSERT INTO inbox (event_id, topic, key, request_id, consumed_at) VALUES ('0', 't', 'k', 'r', now() - interval '61 min')"
@@ -184,13 +184,13 @@ class TestKey:
         assert inbox_key.replace() is False
         execute("UPDATE django_migrations SET applied = now() - interval '2 hours' WHERE app = 'messaging'")
 
-    def test_a_table_that_is_busy_keeps_it_for_now(self, before):
+    def test_a_busy_table_keeps_the_index_for_now(self, before):
         with session(autocommit=False) as reader:
             reader.execute("SELECT 1 FROM inbox")
             assert inbox_key.replace() is False
         assert execute(KEY) == [("inbox_pkey",)]
 
-    def test_the_relay_sees_to_it(self, before, settings):
+    def test_the_relay_runs_it(self, before, settings):
         from chassis.workers.housekeeping import housekeeping
 
         settings.PURGE_EVERY_SECONDS = 0.05

@@ -1,4 +1,4 @@
-"""Migration 0008 on a filled table, while consumers of the version before work on it: nobody waits, nothing is forgotten."""
+"""Migration 0008 on a filled table while consumers of the previous version run: none is blocked, and no id is lost."""
 
 import json
 import os
@@ -164,7 +164,7 @@ def test_online_on_a_filled_table(database):
         assert connection.execute("SELECT pg_relation_filenode('inbox')").fetchall() == [(file,)], "it was rewritten"
 
 
-def test_an_index_that_was_left_behind_is_made_again(database):
+def test_an_invalid_index_is_recreated(database):
     """As after a migration that was killed while it made the index."""
     with database.connect() as connection:
         connection.execute(FILL, [10])
@@ -183,7 +183,7 @@ def test_an_index_that_was_left_behind_is_made_again(database):
         assert claim(connection, {"old-1", "new"}) == {"new"}
 
 
-def test_it_waits_in_nobodys_way(database):
+def test_it_waits_without_blocking_others(database):
     """A transaction that has read the table for long holds the migration up, and not the consumers behind it."""
     with database.connect() as reader, database.connect() as connection:
         connection.execute("SET lock_timeout = '2s'")

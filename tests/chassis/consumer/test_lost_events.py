@@ -1,4 +1,4 @@
-"""Events that retention deleted before the group handled them, on a real broker: never quietly."""
+"""Events that retention deleted before the group processed them are always reported, on a real broker."""
 
 import zlib
 
@@ -36,7 +36,7 @@ def away(scene, key):
     delete_before(scene.topic, 0, 150)
 
 
-def test_it_says_how_many_and_continues(scene, key, away):
+def test_it_reports_the_number_and_continues(scene, key, away):
     with running(Consumer) as consumer:
         eventually(lambda: scene.numbers(key)[-1:] == [199])
         eventually(lambda: committed(scene) == 200)
@@ -60,7 +60,7 @@ def test_nothing_new_comes_and_it_says_so_too(scene, key, away):
     assert lost(scene) == 150
 
 
-def test_it_waits_for_a_person_where_that_is_set_and_other_partitions_go_on(scene, key, away, settings):
+def test_it_waits_for_an_operator_if_configured_while_others_proceed(scene, key, away, settings):
     settings.CONSUMER_ON_LOST_EVENTS = "wait"
     other = next(f"o{n}" for n in range(100) if zlib.crc32(f"o{n}".encode()) % 2 == 1)
     with running(Consumer) as consumer:
@@ -75,7 +75,7 @@ def test_it_waits_for_a_person_where_that_is_set_and_other_partitions_go_on(scen
         eventually(lambda: committed(scene) == 202)
 
 
-def test_a_replay_is_no_loss(scene, key, away):
+def test_a_replay_is_not_reported_as_lost_events(scene, key, away):
     replay.rewind(clients.admin(), scene.group, [scene.topic], replay.Start(offset=0))
     with running(Consumer) as consumer:
         eventually(lambda: committed(scene) == 200)
@@ -83,7 +83,7 @@ def test_a_replay_is_no_loss(scene, key, away):
     assert lost(scene) == 0
 
 
-def test_a_new_group_begins_at_the_beginning_and_has_lost_nothing(scene, key):
+def test_a_new_group_starts_at_the_beginning_and_has_lost_nothing(scene, key):
     scene.send(*(scene.event(n, key=key) for n in range(100)))
     delete_before(scene.topic, 0, 60)
     with running(Consumer) as consumer:
@@ -92,7 +92,7 @@ def test_a_new_group_begins_at_the_beginning_and_has_lost_nothing(scene, key):
     assert lost(scene) == 0
 
 
-def test_retention_overtakes_a_partition_that_is_paused(scene, key, settings):
+def test_retention_overtakes_a_paused_partition(scene, key, settings):
     """It asks for nothing while it is paused, so the broker is asked where it begins."""
     settings.CONSUMER_HELD_EVENTS, settings.CONSUMER_BATCH_SIZE = 40, 10
     settings.RETRY_ATTEMPTS, settings.RETRY_CAP_SECONDS = 1000, 0.1
@@ -116,7 +116,7 @@ def test_retention_overtakes_a_partition_that_is_paused(scene, key, settings):
     assert lost(scene) == 200 - taken
 
 
-def test_what_it_still_holds_is_not_committed_by_what_is_lost_behind_it(scene, key, settings):
+def test_held_events_are_not_committed_by_later_losses(scene, key, settings):
     """An event that fails for long, and is gone from Kafka too: when the process ends, it is told as lost."""
     settings.CONSUMER_HELD_EVENTS, settings.CONSUMER_BATCH_SIZE = 40, 10
     settings.RETRY_ATTEMPTS, settings.RETRY_CAP_SECONDS = 1000, 0.1
@@ -137,7 +137,7 @@ def test_what_it_still_holds_is_not_committed_by_what_is_lost_behind_it(scene, k
         eventually(lambda: committed(scene) == 3)
     first = lost(scene)
     with running(Consumer) as consumer:
-        eventually(lambda: f"up to 197 events of {scene.topic}/0" in consumer.heartbeat.said("events"))
+        eventually(lambda: f"up to 197 events of {scene.topic}/0" in consumer.heartbeat.reported("events"))
         eventually(lambda: committed(scene) == 300)
     assert lost(scene) == first + 197
 
@@ -149,7 +149,7 @@ class Untold(Consumer):
         self._client.incremental_assign(partitions)
 
 
-def test_offsets_that_are_not_told_on_assignment_are_asked_for_later(scene, key):
+def test_offsets_missing_on_assignment_are_fetched_later(scene, key):
     """A new group, then one that has lost events: both begin where they should."""
     scene.send(*(scene.event(n, key=key) for n in range(50)))
     with running(Untold):

@@ -1,4 +1,4 @@
-"""A topic that a consumer needs is missing: `/health/ready` says which, and says so no more once it is there."""
+"""A missing topic of a consumer is named by `/health/ready` until it exists."""
 
 import uuid
 from dataclasses import dataclass
@@ -79,7 +79,7 @@ def test_topics_that_are_written(scene, missing, monkeypatch):
         eventually(lambda: said(loop) == "")
 
 
-def test_only_what_the_broker_says_of_a_topic_counts():
+def test_only_errors_about_the_topic_count():
     topics = MissingTopics(["a", "b"])
 
     def answer(topic: str, code: int | None) -> None:

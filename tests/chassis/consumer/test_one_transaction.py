@@ -1,4 +1,4 @@
-"""Handlers that end, leave or replace the transaction of their batch: nothing of the batch happens, and others can be handled next."""
+"""Handlers that end, leave or replace the transaction of their batch: the batch has no effect, and later ones succeed."""
 
 import contextlib
 import itertools
@@ -187,7 +187,7 @@ def misbehaving(misdeed, guilty, *, at_first, catches):
 
 
 @pytest.mark.parametrize("misdeed", MISDEEDS, ids=lambda misdeed: misdeed.__name__)
-def test_nothing_of_a_batch_happens_and_its_others_are_handled_once(misdeed):
+def test_a_failed_batch_has_no_effect_and_its_other_events_are_processed_once(misdeed):
     for guilty, catches in itertools.product((1, 3, 5), (True, False)):
         at_first = (guilty == 3) != catches
         case = (
@@ -210,7 +210,7 @@ def test_nothing_of_a_batch_happens_and_its_others_are_handled_once(misdeed):
         InboxEvent.objects.all().delete()
 
 
-def test_what_a_handler_may_do():
+def test_what_handlers_may_do():
     """Savepoints of its own, in Django's way, psycopg's and PostgreSQL's; and what Django refuses it."""
     connection = connections["users"]
 
@@ -233,7 +233,7 @@ def test_what_a_handler_may_do():
 
 
 @pytest.mark.parametrize("misdeed", [replaces_the_wrapper, sql("ROLLBACK; BEGIN", "SELECT 1", "COMMIT; BEGIN")])
-def test_what_a_handler_does_in_transactions_of_its_own_is_its_own_but_its_event_fails(misdeed):
+def test_a_handler_with_its_own_transactions_fails(misdeed):
     def handler(received):
         misdeed()
         effect("of its own")
@@ -244,14 +244,14 @@ def test_what_a_handler_does_in_transactions_of_its_own_is_its_own_but_its_event
     assert work(notes, 1, 2) == [1, 2]
 
 
-def test_the_error_says_what_to_do():
+def test_the_error_states_what_to_do():
     with pytest.raises(HandlerFailed, match="a handler tried to commit the transaction of its events"):
         work(lambda received: sql("COMMIT")(), 1)
     with pytest.raises(HandlerFailed, match="TransactionEnded: The handler ended the transaction of its events"):
         work(lambda received: sql("ROLLBACK")(), 1)
 
 
-def test_others_write_the_inbox_as_ever():
+def test_others_can_write_the_inbox_meanwhile():
     """Consumers of the version before mark nothing."""
     with transaction.atomic(using="users"):
         effect("1")

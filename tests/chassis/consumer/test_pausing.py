@@ -1,4 +1,4 @@
-"""Which partitions are paused: bounds of the process, whatever the partitions hold."""
+"""Which partitions are paused: the limits apply to the process, regardless of the partitions."""
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -11,7 +11,7 @@ paused_before = st.frozensets(st.sampled_from(PLACES))
 
 
 @given(paused_before, sizes)
-def test_at_the_bound_hardly_anything_can_grow(before, held):
+def test_at_the_limit_little_can_grow(before, held):
     measure = Measure(1000, held)
     wanted = decide(before, [measure])
     if measure.total >= 875:
@@ -26,7 +26,7 @@ def test_below_half_of_it_nothing_is_paused(before, held):
 
 
 @given(paused_before, sizes)
-def test_what_holds_nothing_is_not_paused(before, held):
+def test_partitions_without_held_events_are_not_paused(before, held):
     wanted = decide(before, [Measure(1000, held)])
     assert all(held[place] for place in wanted)
 
@@ -37,7 +37,7 @@ def test_it_does_not_flap(before, held):
     assert decide(once, [Measure(1000, held)]) == once
 
 
-def test_those_that_hold_most_are_paused_and_the_others_go_on():
+def test_partitions_with_most_held_events_are_paused_and_others_proceed():
     held = {("t", 0): 800, ("t", 1): 70, ("t", 2): 30, ("t", 3): 0}
     assert decide(frozenset(), [Measure(1000, held)]) == {("t", 0)}
 

@@ -1,4 +1,4 @@
-"""Replay: a group is set back while nobody is in it, and what comes again changes nothing, inbox or not."""
+"""Replay: a group without members is reset, and replayed events change nothing, with or without an inbox."""
 
 import uuid
 from datetime import UTC, datetime, timedelta
@@ -37,7 +37,7 @@ class TestParse:
 
 
 class TestRewind:
-    """On a topic of two partitions, of which one holds ten records and one none."""
+    """On a topic of two partitions, one with ten records and one empty."""
 
     @pytest.fixture
     def topic(self) -> str:
@@ -72,7 +72,7 @@ class TestRewind:
 
 @pytest.mark.django_db(databases=["users"], transaction=True)
 class TestConsumer:
-    def test_a_group_with_a_member_is_left_alone(self, scene):
+    def test_an_active_group_is_left_unchanged(self, scene):
         scene.send(*(scene.event(n) for n in range(5)))
         with running(Consumer):
             eventually(lambda: len(scene.handled) == 5)
@@ -80,7 +80,7 @@ class TestConsumer:
                 rewind(clients.admin(), scene.group, [scene.topic], Start())
         assert rewind(clients.admin(), scene.group, [scene.topic], Start())
 
-    def test_what_the_inbox_knows_is_not_handled_again(self, scene):
+    def test_events_in_the_inbox_are_not_processed_again(self, scene):
         self.consume(scene, 20)
         rewind(clients.admin(), scene.group, [scene.topic], Start())
         scene.send(scene.event(99, key="end"))
@@ -88,7 +88,7 @@ class TestConsumer:
             eventually(lambda: scene.numbers("end"))
         assert len(scene.handled) == 21
 
-    def test_without_an_inbox_everything_from_the_start_on_comes_again_in_order(self, scene):
+    def test_without_an_inbox_everything_is_replayed_in_order(self, scene):
         self.consume(scene, 20)
         InboxEvent.objects.all().delete()
         rewind(clients.admin(), scene.group, [scene.topic], Start())

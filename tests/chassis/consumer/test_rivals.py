@@ -1,4 +1,4 @@
-"""Two processes with one CONSUMER_ID: the one whose place was taken notices, and says what an operator must do."""
+"""Two processes with one CONSUMER_ID: the fenced one notices, and states what the operator must do."""
 
 import contextlib
 
@@ -30,7 +30,7 @@ def rival(scene, slot: str):
 
 
 class TestItsPlaceTaken:
-    """A client that was fenced delivers nothing any more: polling it for ever would be a consumer that looks alive."""
+    """A fenced client delivers nothing more; polling it forever would look like a live consumer."""
 
     def test_while_idle(self, scene, settings):
         settings.CONSUMER_ID = "one"
@@ -40,7 +40,7 @@ class TestItsPlaceTaken:
                 eventually(lambda: first.error)
         assert isinstance(first.error, Fenced)
 
-    def test_while_it_worked_it_hears_so_from_its_commit(self, scene, settings):
+    def test_a_busy_consumer_learns_it_from_its_commit(self, scene, settings):
         settings.CONSUMER_ID = "one"
         taken = contextlib.ExitStack()
         scene.react = lambda scene, received: taken.enter_context(rival(scene, "one"))
@@ -58,7 +58,7 @@ class Worker:
         self.run = lambda: Command._consume(stop, heartbeat)
 
 
-def test_of_two_that_take_the_place_from_each_other_one_says_what_to_do_and_one_works(scene, settings):
+def test_of_two_with_the_same_id_one_reports_the_problem_and_one_works(scene, settings):
     settings.CONSUMER_ID = "worker-0"
     loops = [Running(Worker), Running(Worker)]
     [gone] = eventually(lambda: [loop for loop in loops if loop.error])
@@ -71,6 +71,6 @@ def test_of_two_that_take_the_place_from_each_other_one_says_what_to_do_and_one_
         gone.end()
 
 
-def test_who_has_no_name_has_no_rival(scene, settings):
+def test_without_a_consumer_id_there_is_no_fencing(scene, settings):
     settings.CONSUMER_ID = ""
     assert "check the broker" in _instruction(Fenced("by the broker"))

@@ -1,4 +1,4 @@
-"""Handlers that return although their transaction cannot be committed: their events fail, and none is lost without a word."""
+"""Handlers that return although their transaction cannot be committed: their events fail, and none is lost silently."""
 
 import contextlib
 import itertools
@@ -73,7 +73,7 @@ MISDEEDS = [
 ]
 
 
-def test_only_the_guilty_are_dead_lettered_and_all_others_take_effect(scene):
+def test_only_failing_events_are_dead_lettered_and_all_others_take_effect(scene):
     guilty = {5 * n + 3: misdeed for n, misdeed in enumerate(MISDEEDS)}
     sent = itertools.count()
 
@@ -88,7 +88,7 @@ def test_only_the_guilty_are_dead_lettered_and_all_others_take_effect(scene):
         numbers = list(itertools.islice(sent, size))
         scene.send(*(scene.event(n, key=f"k{n}") for n in numbers))
         eventually(lambda: f"effect-{numbers[-1]}" in effects())
-        return list(OutboxEvent.objects.filter(topic=scene.dead))
+        return list(OutboxEvent.objects.filter(topic=scene.dead_letter_topic))
 
     def effects() -> set[str]:
         found = InboxEvent.objects.filter(topic="effect", key__startswith="effect-")
@@ -109,10 +109,10 @@ def test_only_the_guilty_are_dead_lettered_and_all_others_take_effect(scene):
     assert "a handler tried to commit" in errors[f"k{numbers[commits]}"]
 
 
-def test_what_cannot_be_read_is_no_misdeed_of_a_handler(scene):
+def test_unreadable_records_do_not_count_against_a_handler(scene):
     """A batch without a readable event makes no statement but its dead letters."""
     scene.send((b"k", b"junk", [("ce_id", b"1")]))
     with running(Consumer):
-        [dead] = eventually(lambda: list(OutboxEvent.objects.filter(topic=scene.dead)))
+        [dead] = eventually(lambda: list(OutboxEvent.objects.filter(topic=scene.dead_letter_topic)))
     assert dict(dead.headers)["deadletter-reason"] == "unreadable"
     assert dict(dead.headers)["deadletter-attempts"] == "1"

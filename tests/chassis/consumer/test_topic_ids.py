@@ -1,4 +1,4 @@
-"""A topic that is deleted and made again under running consumers: nothing of the new one is skipped."""
+"""A topic is deleted and recreated under running consumers: no record of the new topic is skipped."""
 
 import json
 import uuid
@@ -78,7 +78,7 @@ class TestWithDatabase:
             eventually(lambda: numbers(scene) == [*range(OLD), *range(100, 100 + NEW)])
             eventually(lambda: position(scene).offset == NEW, what="the offsets are of the new topic")
 
-    def test_what_was_committed_in_the_old_topic_is_void_for_whoever_comes_next(self, scene):
+    def test_offsets_of_the_old_topic_are_void_for_the_next_member(self, scene):
         """A consumer that had not noticed has committed its old position into the new topic, and was killed."""
         send_all(scene.topic, scene, range(OLD))
         with running(Worker):
@@ -94,7 +94,7 @@ class TestWithDatabase:
             eventually(lambda: position(scene).offset == NEW)
             assert position(scene).metadata not in {"", old.metadata}
 
-    def test_an_offset_that_says_nothing_of_its_topic_is_taken_as_it_is(self, scene):
+    def test_an_offset_without_topic_id_is_accepted(self, scene):
         """Those of an earlier version, and of a replay."""
         send_all(scene.topic, scene, range(OLD))
         client = Consumer(servers() | {"group.id": scene.group, "enable.auto.commit": False})
@@ -104,7 +104,7 @@ class TestWithDatabase:
             eventually(lambda: position(scene).offset == OLD)
         assert numbers(scene) == list(range(5, OLD))
 
-    def test_a_topic_that_stays_is_never_taken_for_another(self, scene, monkeypatch):
+    def test_an_unchanged_topic_is_never_mistaken_for_a_new_one(self, scene, monkeypatch):
         monkeypatch.setattr("chassis.consumer.topic_ids.EVERY_SECONDS", 0.01)
         asked = []
         learn = TopicIds._learn

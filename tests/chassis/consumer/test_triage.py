@@ -1,4 +1,4 @@
-"""The judgement of failures on a simulated clock: whatever is raised, wherever, nobody else waits long, and nobody is wronged."""
+"""Triage on a simulated clock: whatever fails, other events do not wait long, and no event is dead-lettered wrongly."""
 
 import pytest
 from confluent_kafka import KafkaError, KafkaException
@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from chassis.kafka.errors import Fenced
 from chassis.runtime.failures import DeadLetterRefused, DependencyDown, HandlerTimeout
 from tests.chassis.support.records import record
-from tests.chassis.support.simulation import EACH, Simulation, clock
+from tests.chassis.support.simulation import EACH, OVERHEAD, Simulation, clock
 
 
 def sql(code: str) -> OperationalError:
@@ -52,7 +52,7 @@ def service(settings):
 )
 @example(kinds=["55P03"], places=list(range(9)), batch=500, trickle=False)
 @settings(max_examples=25, deadline=None)
-def test_whatever_a_handler_raises_others_wait_two_seconds_at_most(kinds, places, batch, trickle):
+def test_whatever_a_handler_raises_others_wait_at_most_two_seconds(kinds, places, batch, trickle):
     """Some of 300 keys raise, each at every try. Afterwards others come, one a second, for a minute and more."""
     from django.conf import settings as django
 
@@ -84,7 +84,7 @@ def test_whatever_a_handler_raises_others_wait_two_seconds_at_most(kinds, places
     attempts=st.integers(1, 8),
 )
 @settings(max_examples=20, deadline=None)
-def test_a_dependency_that_is_away_costs_nobody_a_try(raised, away, size, attempts):
+def test_an_unavailable_dependency_counts_no_attempt(raised, away, size, attempts):
     from django.conf import settings as django
 
     django.RETRY_ATTEMPTS = attempts
@@ -135,7 +135,7 @@ def test_three_hanging_keys_of_a_thousand(places, every, more):
 
 @given(takes=st.floats(2.0, 25.0), count=st.integers(1, 12))
 @settings(max_examples=20, deadline=None)
-def test_a_handler_that_is_slow_for_everybody_succeeds(takes, count):
+def test_a_handler_that_is_slow_for_all_events_succeeds(takes, count):
     """So much for each event: a batch hits the limit, one alone does not. It is slow, and nobody is wronged."""
     simulation = Simulation(lambda *_: takes, [(0.0, record(n, f"k{n}")) for n in range(count)])
     with clock(simulation):
@@ -157,7 +157,7 @@ def test_one_slow_event_among_fast_ones_succeeds():
     simulation.check_order()
 
 
-def test_all_is_as_before_when_enough_went_well():
+def test_after_enough_successes_the_limit_is_reset():
     """Careful batches are small; they grow, and at last nothing is careful any more."""
     simulation = Simulation(hangs(5), [(n * 0.001, record(n, f"k{n}")) for n in range(20_000)])
     with clock(simulation):
@@ -170,7 +170,7 @@ def test_all_is_as_before_when_enough_went_well():
 
 
 class TestStopTheLine:
-    """A handler that is broken for everybody."""
+    """A handler that fails for all events."""
 
     @given(
         kinds=st.lists(st.sampled_from([*RAISED, "hangs"]), min_size=1, max_size=3),
@@ -227,7 +227,7 @@ class TestStopTheLine:
         assert len(simulation.dead) == poison
         assert simulation.triage.stopping.topics == []
 
-    def test_a_burst_of_poison_among_good_events_is_dead_lettered(self):
+    def test_a_burst_of_poison_among_valid_events_is_dead_lettered(self):
         events = [record(n, f"k{n}") for n in range(1_000)]
         for one in events[100:200]:
             one.value = None
@@ -235,6 +235,37 @@ class TestStopTheLine:
         with clock(simulation):
             simulation.run(until=10)
         assert (len(simulation.done), len(simulation.dead)) == (900, 100)
+
+    @given(
+        poison=st.integers(10, 400),
+        good=st.integers(1, 400),
+        place=st.sampled_from(["before", "after", "among"]),
+        raised=st.sampled_from(["own", "exit", "55P03", "dependency"]),
+    )
+    @example(poison=400, good=1, place="before", raised="own")
+    @example(poison=400, good=400, place="before", raised="55P03")
+    @settings(max_examples=20, deadline=None)
+    def test_any_number_of_poisonous_keys_holds_up_no_other_key(self, poison, good, place, raised):
+        """Handlers that fail for some keys are not broken: the topic may be stopped, but the others get through at once."""
+        first = {"before": 0, "after": good, "among": 0}[place]
+        step = 2 if place == "among" else 1
+        bad = set(range(first, first + poison * step, step))
+        events = [(0.0, record(n, f"k{n}")) for n in range(poison * step + good)]
+        later = [(60.0 + n, record(10_000 + n, f"later{n}")) for n in range(60)]
+
+        def behaviour(one, tries, now):
+            return RAISED[raised]() if one.offset in bad else EACH
+
+        simulation = Simulation(behaviour, events + later)
+        with clock(simulation):
+            simulation.run(until=55)
+            assert {one.offset for one in simulation.done} == {one.offset for _, one in events} - bad
+            simulation.run(until=400)
+        came = {one: at for at, one in simulation.arrivals}
+        waited = {one: at - simulation.start - came[one] for one, at in simulation.done.items()}
+        assert max(waited.values()) < 2.0 + len(events) * 8 * OVERHEAD
+        assert {one.offset for one in simulation.dead} <= bad
+        simulation.check_order()
 
     def test_off(self, settings):
         settings.CONSUMER_STOP_AFTER_KEYS = 0

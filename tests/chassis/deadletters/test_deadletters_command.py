@@ -1,4 +1,4 @@
-"""`manage.py deadletters`: what it prints, what it refuses, and that looking changes nothing."""
+"""`manage.py deadletters`: its output and errors, and that reading changes nothing."""
 
 import json
 from io import StringIO
@@ -31,7 +31,7 @@ def listed(*arguments: str) -> list[dict]:
 @pytest.fixture
 def ids(scene) -> list[str]:
     return dead_letters.write(
-        scene.dead,
+        scene.dead_letter_topic,
         dead_letters.failed(scene.topic, 1, key=b"k1", value=b'{"number": 1}'),
         dead_letters.unreadable(scene.topic, 2, key=b"k2"),
         dead_letters.failed(
@@ -40,7 +40,7 @@ def ids(scene) -> list[str]:
     )
 
 
-def test_lists_what_is_to_be_decided(scene, ids):
+def test_lists_pending_decisions(scene, ids):
     text = deadletters("list")
     assert [line.split()[0] for line in sorted(text.splitlines(), key=lambda line: ids.index(line.split()[0]))] == ids
     assert "ValueError: number 1" in text
@@ -101,7 +101,7 @@ def test_a_dry_run_changes_nothing(scene, ids, action):
     text = deadletters(action, "--dry-run", "--key", "k1", "--key", "k2")
     assert {line.split()[0] for line in text.splitlines()} == set(ids[:2])
     assert dead_letters.everything(scene.topic) == []
-    assert len(dead_letters.everything(scene.dead)) == 3
+    assert len(dead_letters.everything(scene.dead_letter_topic)) == 3
     assert len(listed()) == 3
 
 
@@ -119,7 +119,7 @@ def test_redrives_and_discards_in_somebodys_name(scene, ids):
 
 
 @pytest.mark.parametrize("action", ["redrive", "discard"])
-def test_all_of_them_must_be_meant(scene, ids, action):
+def test_all_records_require_all(scene, ids, action):
     with pytest.raises(CommandError, match="--all"):
         deadletters(action)
     assert len(listed()) == 3
@@ -131,7 +131,7 @@ def test_all_of_them_must_be_meant(scene, ids, action):
     [["redrive", "--rate", "0"], ["redrive", "--rate", "nan"], ["list", "--limit", "-1"], ["list", "--since", "soon"],
      ["list", "--topic", "another"], ["list", "--reason", "why"], []],
 )  # fmt: skip
-def test_what_makes_no_sense_is_refused(arguments):
+def test_inconsistent_settings_are_rejected(arguments):
     with pytest.raises((CommandError, SystemExit)):
         deadletters(*arguments)
 
@@ -148,7 +148,7 @@ def test_a_service_that_consumes_nothing_has_none(monkeypatch):
         deadletters("list")
 
 
-def test_as_a_process_it_takes_its_settings_behind_the_action(scene, ids):
+def test_it_accepts_the_settings_option_after_the_action(scene, ids):
     process = dead_letters.start(
         scene.group, scene.topic, "redrive", "--settings=settings.payments", "--all", "--by", "ada"
     )
@@ -158,8 +158,8 @@ def test_as_a_process_it_takes_its_settings_behind_the_action(scene, ids):
     assert [line["by"] for line in logged if line["event"] == "dead letter redriven"] == ["ada"] * 3
 
 
-def test_ended_by_a_signal_it_says_that_there_is_more(scene):
-    dead_letters.write(scene.dead, *(dead_letters.failed(scene.topic, n) for n in range(400)))
+def test_stopped_by_a_signal_it_reports_that_more_remain(scene):
+    dead_letters.write(scene.dead_letter_topic, *(dead_letters.failed(scene.topic, n) for n in range(400)))
     process = dead_letters.start(scene.group, scene.topic, "redrive", "--all", "--rate", "10")
     eventually(lambda: len(dead_letters.redriven(scene.topic)) >= 5, within=60)
     process.terminate()

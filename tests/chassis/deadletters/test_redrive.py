@@ -1,4 +1,4 @@
-"""Deciding about dead letters on a real broker: each exactly once, whatever happens in between."""
+"""Redriving and discarding on a real broker: each dead letter exactly once, whatever happens in between."""
 
 import json
 import os
@@ -19,7 +19,7 @@ from chassis.kafka.patience import Patience
 from chassis.kafka.writer import Outbound, RecordRefused, Writer
 from chassis.runtime.failures import DependencyDown
 from tests.chassis.support import dead_letters
-from tests.chassis.support.kafka_helpers import headers, make_topic, servers, take_up_to
+from tests.chassis.support.kafka_helpers import headers, limit_batches, make_topic, servers
 from tests.waiting import eventually
 
 # confluent-kafka's word about a producer that was fenced; pytest shows what the code under test does not.
@@ -40,14 +40,14 @@ def unresolved() -> list[str]:
     return [letter.id for letter in Store(Patience(30)).unresolved(Wanted())]
 
 
-def test_brings_back_bytes_key_and_headers_and_says_whose_death_it_was(scene):
+def test_restores_value_key_and_headers_and_names_the_dead_letter(scene):
     sent = [
         dead_letters.failed(scene.topic, 1, key=b"k1", value=b'{"number": 1}'),
         dead_letters.unreadable(scene.topic, 2, key=b"\xff\x00"),
         dead_letters.failed(scene.topic, 3, key=None, value=None),
         dead_letters.failed(scene.topic, 4, key=b"", value=b""),
     ]
-    ids = dead_letters.write(scene.dead, *sent)
+    ids = dead_letters.write(scene.dead_letter_topic, *sent)
     with capture_logs() as logs:
         assert sorted(run().done) == sorted(ids)
 
@@ -66,9 +66,9 @@ def test_brings_back_bytes_key_and_headers_and_says_whose_death_it_was(scene):
     assert {(line["deadletter_id"], line["by"]) for line in said} == {(one, "ada") for one in ids}
 
 
-def test_the_letters_of_a_key_come_back_in_the_order_of_their_deaths(scene):
+def test_dead_letters_of_a_key_are_redriven_in_order(scene):
     dead_letters.write(
-        scene.dead,
+        scene.dead_letter_topic,
         *(dead_letters.failed(scene.topic, n, key=f"k{n % 3}".encode(), value=str(n).encode()) for n in range(60)),
     )
     run(rate=2_000)
@@ -81,10 +81,10 @@ def long_ago(hours: float) -> str:
     return (datetime.now(UTC) - timedelta(hours=hours)).isoformat()
 
 
-def test_what_the_inbox_may_have_forgotten_stays_unless_forced(scene, settings):
+def test_events_that_may_be_purged_from_the_inbox_need_force(scene, settings):
     settings.SERVICE_DATABASE, settings.INBOX_RETENTION_HOURS = "users", 336
-    [old] = dead_letters.write(scene.dead, dead_letters.failed(scene.topic, 1), at=long_ago(337))
-    [young] = dead_letters.write(scene.dead, dead_letters.failed(scene.topic, 2), at=long_ago(335))
+    [old] = dead_letters.write(scene.dead_letter_topic, dead_letters.failed(scene.topic, 1), at=long_ago(337))
+    [young] = dead_letters.write(scene.dead_letter_topic, dead_letters.failed(scene.topic, 2), at=long_ago(335))
     result = run()
     assert (result.done, result.forgotten, unresolved()) == ([young], [old], [old])
     assert run("discarded", Wanted(ids=frozenset(["other"]))).forgotten == []
@@ -92,9 +92,11 @@ def test_what_the_inbox_may_have_forgotten_stays_unless_forced(scene, settings):
     assert dead_letters.redriven(scene.topic) == {old: 1, young: 1}
 
 
-def test_discarding_asks_no_inbox_and_a_service_without_one_redrives_whatever_is_there(scene, settings):
-    dead_letters.write(scene.dead, dead_letters.failed(scene.topic, 1), at=long_ago(700))
-    [second] = dead_letters.write(scene.dead, dead_letters.failed(scene.topic, 2, key=b"other"), at=long_ago(700))
+def test_discarding_does_not_consult_the_inbox_and_a_service_without_one_redrives_everything(scene, settings):
+    dead_letters.write(scene.dead_letter_topic, dead_letters.failed(scene.topic, 1), at=long_ago(700))
+    [second] = dead_letters.write(
+        scene.dead_letter_topic, dead_letters.failed(scene.topic, 2, key=b"other"), at=long_ago(700)
+    )
     settings.SERVICE_DATABASE = "users"
     assert len(run("discarded", Wanted(keys=frozenset(["k"]))).done) == 1
     settings.SERVICE_DATABASE = None
@@ -102,7 +104,9 @@ def test_discarding_asks_no_inbox_and_a_service_without_one_redrives_whatever_is
 
 
 def test_discarding_writes_who_and_when_and_nothing_else(scene):
-    ids = dead_letters.write(scene.dead, dead_letters.failed(scene.topic, 1), dead_letters.failed(scene.topic, 2))
+    ids = dead_letters.write(
+        scene.dead_letter_topic, dead_letters.failed(scene.topic, 1), dead_letters.failed(scene.topic, 2)
+    )
     with capture_logs() as logs:
         assert run("discarded", Wanted(ids=frozenset(ids[:1]))).done == ids[:1]
 
@@ -116,44 +120,44 @@ def test_discarding_writes_who_and_when_and_nothing_else(scene):
     assert run(wanted=Wanted(ids=frozenset(ids[:1]))).done == [], "what is discarded is not redriven"
 
 
-def test_a_letter_that_the_relay_sent_twice_is_one(scene):
+def test_a_dead_letter_that_the_relay_sent_twice_is_one(scene):
     one = dead_letters.failed(scene.topic, 1)
-    dead_letters.write(scene.dead, one, one)
+    dead_letters.write(scene.dead_letter_topic, one, one)
     assert unresolved() == [one.id]
     run()
-    dead_letters.write(scene.dead, one)  # and once more, afterwards
+    dead_letters.write(scene.dead_letter_topic, one)  # and once more, afterwards
     assert run().done == []
     assert dead_letters.redriven(scene.topic) == {one.id: 1}
 
 
 def test_a_limit_and_then_the_rest(scene):
-    ids = dead_letters.write(scene.dead, *(dead_letters.failed(scene.topic, n) for n in range(250)))
+    ids = dead_letters.write(scene.dead_letter_topic, *(dead_letters.failed(scene.topic, n) for n in range(250)))
     assert run(limit=120).done == ids[:120]
     assert run(limit=1).done == ids[120:121]
     assert run().done == ids[121:]
     assert dead_letters.redriven(scene.topic) == dict.fromkeys(ids, 1)
 
 
-def test_a_rate_is_kept(scene):
-    dead_letters.write(scene.dead, *(dead_letters.failed(scene.topic, n) for n in range(30)))
+def test_the_rate_is_respected(scene):
+    dead_letters.write(scene.dead_letter_topic, *(dead_letters.failed(scene.topic, n) for n in range(30)))
     started = time.monotonic()
     assert len(run(rate=20).done) == 30
     assert time.monotonic() - started >= 1.45
 
 
-def test_told_to_stop_it_keeps_what_it_did(scene):
-    ids = dead_letters.write(scene.dead, *(dead_letters.failed(scene.topic, n) for n in range(30)))
+def test_stopping_keeps_the_completed_batches(scene):
+    ids = dead_letters.write(scene.dead_letter_topic, *(dead_letters.failed(scene.topic, n) for n in range(30)))
     begun = redrive.Result()
     result = run(rate=50, stop=lambda: len(begun.done) >= 10, result=begun)
     assert (result.stopped, result.done) == (True, ids[:10])
     assert unresolved() == ids[10:]
 
 
-def test_one_that_the_broker_refuses_stays_and_the_others_go(scene):
-    take_up_to(scene.topic, 20_000)
+def test_a_record_that_the_broker_rejects_stays_and_the_others_are_sent(scene):
+    limit_batches(scene.topic, 20_000)
     too_large = dead_letters.failed(scene.topic, 2, value=os.urandom(200_000))
     ids = dead_letters.write(
-        scene.dead, dead_letters.failed(scene.topic, 1), too_large, dead_letters.failed(scene.topic, 3)
+        scene.dead_letter_topic, dead_letters.failed(scene.topic, 1), too_large, dead_letters.failed(scene.topic, 3)
     )
     result = run()
     assert result.done == [ids[0], ids[2]]
@@ -162,7 +166,7 @@ def test_one_that_the_broker_refuses_stays_and_the_others_go(scene):
     assert dead_letters.redriven(scene.topic) == {ids[0]: 1, ids[2]: 1}
 
 
-def test_says_why_nothing_was_written(scene, monkeypatch):
+def test_reports_why_nothing_was_written(scene, monkeypatch):
     gone = f"{scene.topic}-gone"
     monkeypatch.setattr(store, "registered", lambda: {gone: None})
     make_topic(names.dead_letter_topic(gone, scene.group), partitions=1)
@@ -173,19 +177,19 @@ def test_says_why_nothing_was_written(scene, monkeypatch):
 
 
 class TestWanted:
-    """Every filter, and several at once."""
+    """Every filter, and combinations."""
 
     @pytest.fixture
     def ids(self, scene) -> list[str]:
         t = scene.topic
         old = dead_letters.write(
-            scene.dead,
+            scene.dead_letter_topic,
             dead_letters.failed(t, 0, key=b"a"),
             dead_letters.unreadable(t, 1, key=b"b"),
             at="2026-01-01T10:00:00Z",
         )
         new = dead_letters.write(
-            scene.dead,
+            scene.dead_letter_topic,
             dead_letters.failed(t, 2, key=b"a"),
             dead_letters.unreadable(t, 3, key=b"a"),
             at="2026-01-02T10:00:00Z",
@@ -226,12 +230,13 @@ class TestWanted:
 
 
 class TestExactlyOnce:
-    """Killed, doubled, overtaken."""
+    """Killed, run twice, and overtaken."""
 
-    def test_killed_again_and_again(self, scene):
+    def test_killed_repeatedly(self, scene):
         """200 letters; a process that redrives them is killed -9 in the middle, three times."""
         ids = dead_letters.write(
-            scene.dead, *(dead_letters.failed(scene.topic, n, key=f"k{n % 9}".encode()) for n in range(200))
+            scene.dead_letter_topic,
+            *(dead_letters.failed(scene.topic, n, key=f"k{n % 9}".encode()) for n in range(200)),
         )
         for _ in range(3):
             enough = len(dead_letters.redriven(scene.topic)) + 20
@@ -248,9 +253,9 @@ class TestExactlyOnce:
         assert dead_letters.redriven(scene.topic) == dict.fromkeys(ids, 1)
         assert unresolved() == []
 
-    def test_what_a_dead_one_left_open_never_happened(self, scene, settings):
+    def test_the_open_transaction_of_a_dead_producer_has_no_effect(self, scene, settings):
         settings.KAFKA_TRANSACTION_TIMEOUT_SECONDS = 60
-        ids = dead_letters.write(scene.dead, dead_letters.failed(scene.topic, 1))
+        ids = dead_letters.write(scene.dead_letter_topic, dead_letters.failed(scene.topic, 1))
         died = clients.transactional_producer(f"{scene.group}-deadletters")
         died.init_transactions(30)
         died.begin_transaction()
@@ -261,7 +266,8 @@ class TestExactlyOnce:
 
     def test_two_at_once(self, scene):
         ids = dead_letters.write(
-            scene.dead, *(dead_letters.failed(scene.topic, n, key=f"k{n % 9}".encode()) for n in range(200))
+            scene.dead_letter_topic,
+            *(dead_letters.failed(scene.topic, n, key=f"k{n % 9}".encode()) for n in range(200)),
         )
         results = [redrive.Result(), redrive.Result()]
         with ThreadPoolExecutor() as side_by_side:
@@ -271,7 +277,7 @@ class TestExactlyOnce:
         assert dead_letters.redriven(scene.topic) == dict.fromkeys(ids, 1)
         assert unresolved() == []
 
-    def test_whoever_came_last_writes(self, scene):
+    def test_the_last_one_writes(self, scene):
         one, record = dead_letters.failed(scene.topic, 1), Outbound(scene.topic, b"k", b"{}", [])
         with Writer(f"{scene.group}-deadletters", Patience(30)) as first:
             first.write([record])
@@ -281,15 +287,15 @@ class TestExactlyOnce:
                 second.write([record])
         assert len(dead_letters.everything(scene.topic)) == 2, one.id
 
-    def test_a_decision_behind_somebodys_open_transaction_is_waited_for(self, scene):
+    def test_a_decision_of_an_open_transaction_is_waited_for(self, scene):
         """A consumer of payments writes letters in transactions; while one is open, later records are hidden from readers."""
         [one] = [dead_letters.failed(scene.topic, 1)]
-        dead_letters.write(scene.dead, one)
+        dead_letters.write(scene.dead_letter_topic, one)
         stored = next(Store(Patience(30)).unresolved(Wanted()))
         other = Producer({**servers(), "transactional.id": f"{scene.group}-0", "transaction.timeout.ms": 60_000})
         other.init_transactions(30)
         other.begin_transaction()
-        other.produce(scene.dead, b"{}", b"x", stored.record.partition)
+        other.produce(scene.dead_letter_topic, b"{}", b"x", stored.record.partition)
         other.flush(10)
         first = redrive.Run(action="redriven", wanted=Wanted(), by="ada", patience=Patience(30))
         with Writer(f"{scene.group}-deadletters", Patience(30)) as writer:
@@ -306,12 +312,12 @@ class TestExactlyOnce:
         assert [result.done for result in results] == [[]]
         assert dead_letters.redriven(scene.topic) == {one.id: 1}
 
-    def test_it_gives_up_when_that_takes_too_long(self, scene):
-        dead_letters.write(scene.dead, dead_letters.failed(scene.topic, 1))
+    def test_it_times_out(self, scene):
+        dead_letters.write(scene.dead_letter_topic, dead_letters.failed(scene.topic, 1))
         other = Producer({**servers(), "transactional.id": f"{scene.group}-0", "transaction.timeout.ms": 60_000})
         other.init_transactions(30)
         other.begin_transaction()
-        other.produce(scene.dead, b"{}", b"x", 0)
+        other.produce(scene.dead_letter_topic, b"{}", b"x", 0)
         other.flush(10)
         impatient = redrive.Run(action="redriven", wanted=Wanted(), by="ada", patience=Patience(1.5))
         with pytest.raises(DependencyDown, match="open"):
@@ -320,7 +326,7 @@ class TestExactlyOnce:
         assert dead_letters.redriven(scene.topic) == {}
 
 
-def test_a_writer_that_is_refused_has_written_nothing(scene, settings):
+def test_a_rejected_writer_has_written_nothing(scene, settings):
     small, large = Outbound(scene.topic, b"k", b"{}", []), Outbound(scene.topic, b"k", os.urandom(2_000_000), [])
     with Writer("one", Patience(30)) as writer:
         with pytest.raises(RecordRefused) as refused:
@@ -330,7 +336,7 @@ def test_a_writer_that_is_refused_has_written_nothing(scene, settings):
     assert len(dead_letters.everything(scene.topic)) == 1
 
 
-def test_without_a_broker_it_says_so_in_time(settings):
+def test_without_a_broker_it_reports_it_in_time(settings):
     settings.KAFKA_BOOTSTRAP_SERVERS = "127.0.0.1:1"
     for attempt in (
         lambda: Store(Patience(2, 2)),
@@ -342,12 +348,12 @@ def test_without_a_broker_it_says_so_in_time(settings):
         assert time.monotonic() - started < 20
 
 
-def test_a_foreign_record_has_its_place_as_its_id_and_can_be_redriven(scene):
+def test_a_foreign_record_is_identified_by_its_offset_and_can_be_redriven(scene):
     from tests.chassis.support.kafka_helpers import send
 
-    send(scene.dead, (b"k", b'{"by": "hand"}', []))
+    send(scene.dead_letter_topic, (b"k", b'{"by": "hand"}', []))
     [one] = unresolved()
-    assert one.startswith(f"{scene.dead}:")
+    assert one.startswith(f"{scene.dead_letter_topic}:")
     run()
     [message] = dead_letters.everything(scene.topic)
     assert json.loads(message.value()) == {"by": "hand"}

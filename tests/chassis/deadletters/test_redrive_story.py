@@ -1,4 +1,4 @@
-"""From a death to the effect after all: the consumer, the relay, a handler that was repaired, and a redrive between them."""
+"""From a dead letter to its effect: consumer, relay, a repaired handler, and a redrive."""
 
 from typing import Any
 
@@ -36,7 +36,7 @@ def broken(scene: Any, received: Any) -> None:
 
 
 @pytest.mark.django_db(databases=["users"], transaction=True)
-def test_with_a_database_the_effect_comes_once(scene, settings):
+def test_with_a_database_the_effect_happens_once(scene, settings):
     settings.RETRY_ATTEMPTS = 1
     scene.react = broken
     scene.send(*(scene.event(n, key=f"k{n}", event_id=f"event-{n}") for n in range(10)))
@@ -60,7 +60,7 @@ def test_with_a_database_the_effect_comes_once(scene, settings):
 
 
 @pytest.mark.django_db(databases=["users"], transaction=True)
-def test_what_was_handled_meanwhile_is_not_handled_again(scene, settings):
+def test_events_processed_meanwhile_are_not_processed_again(scene, settings):
     """The inbox knows an event by its ce_id, whichever way it comes."""
     settings.RETRY_ATTEMPTS = 1
     scene.react = broken
@@ -83,7 +83,7 @@ def redriven_for(group: str, event: tuple[bytes, bytes, list]) -> tuple[bytes, b
 
 @pytest.mark.parametrize("has_database", [True, False])
 @pytest.mark.django_db(databases=["users"], transaction=True)
-def test_a_group_passes_over_what_was_redriven_for_another(scene, settings, has_database):
+def test_a_group_skips_events_redriven_for_another(scene, settings, has_database):
     """It has met that event as it came first; by now its inbox, which is empty here, may have forgotten it."""
     settings.SERVICE_DATABASE = "users" if has_database else None
     scene.send(redriven_for("another-group", scene.event(1)), redriven_for(scene.group, scene.event(2)))
@@ -95,11 +95,11 @@ def test_a_group_passes_over_what_was_redriven_for_another(scene, settings, has_
     if has_database:
         assert (InboxEvent.objects.count(), OutboxEvent.objects.count()) == (2, 0)
     else:
-        assert dead_letters.everything(scene.dead) == []
+        assert dead_letters.everything(scene.dead_letter_topic) == []
 
 
 @pytest.mark.service("payments")
-def test_without_a_database_the_effect_comes_once(scene, settings):
+def test_without_a_database_the_effect_happens_once(scene, settings):
     """Payments: letters, redriven events, effects and offsets, all in Kafka transactions."""
     settings.RETRY_ATTEMPTS = 1
     out = new_topic("out")

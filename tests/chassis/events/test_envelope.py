@@ -1,4 +1,4 @@
-"""How an event travels: what is written is what is read, and what cannot be read says why."""
+"""Events on the wire: a sealed event can be unsealed, and an unreadable record states why."""
 
 import json
 from datetime import UTC, datetime
@@ -47,7 +47,7 @@ def one(**changes) -> Outgoing:
     at=st.datetimes(timezones=st.just(UTC)),
     key=TEXT.filter(lambda key: key and "\0" not in key),
 )
-def test_what_is_sealed_is_read(name, amount, at, key):
+def test_sealed_events_can_be_unsealed(name, amount, at, key):
     event = Paid(payer_name=name, amount=amount, paid_at=at)
     with correlation.bind_request_id("req-1"):
         [envelope] = seal([Outgoing(event, key)])
@@ -85,7 +85,7 @@ def test_the_headers_are_cloudevents_trace_context_and_the_originals():
     }
 
 
-def test_a_reader_ignores_fields_that_it_does_not_know():
+def test_a_reader_ignores_unknown_fields():
     [envelope] = seal([one()])
     payload = json.loads(envelope.payload) | {"currency": "EUR"}
     assert unseal(arrive(envelope, value=json.dumps(payload).encode()), Paid).event == one().event
@@ -121,14 +121,14 @@ def without(envelope, name):
         (lambda e: {"headers": [*without(e, "ce_dataschema"), ("ce_dataschema", b"urn:events:paid:v2")]}, "v2"),
     ],
 )
-def test_says_what_is_wrong_with_what_cannot_be_read(change, why):
+def test_reports_unreadable_records_with_the_reason(change, why):
     [envelope] = seal([one()])
     with pytest.raises(Unreadable, match=why):
         unseal(arrive(envelope, **change(envelope)), Paid)
 
 
 @pytest.mark.parametrize("said", [[], [("ce_source", b"")], [("ce_source", None)]])
-def test_an_event_without_a_source_is_read_and_has_none_that_a_producer_could_have(said):
+def test_an_event_without_a_source_gets_one_that_no_producer_has(said):
     """CloudEvents demands one; producers that know nothing of CloudEvents, like the original's, may leave it out."""
     [envelope] = seal([one()])
     received = unseal(arrive(envelope, headers=[*without(envelope, "ce_source"), *said]), Paid)
@@ -148,12 +148,12 @@ def test_an_error_never_quotes_the_payload():
     key=st.none() | st.binary(max_size=20),
     headers=st.lists(st.tuples(TEXT, st.none() | st.binary(max_size=40)), max_size=5),
 )
-def test_no_bytes_do_anything_but_be_unreadable(junk, key, headers):
+def test_any_invalid_bytes_are_unreadable(junk, key, headers):
     with pytest.raises(Unreadable):
         unseal(Record("paid", 0, 0, key, junk, headers, 0), Paid)
 
 
-def test_what_an_event_causes_belongs_to_its_request_and_trace():
+def test_caused_events_belong_to_the_same_request_and_trace():
     tracing.configure("test")
     with trace.get_tracer("test").start_as_current_span("request"), correlation.bind_request_id("req-9"):
         trace_id, _ = tracing.current_ids()

@@ -1,4 +1,4 @@
-"""Publishing by one import, in a service of each kind: its declaration decides where its events are written."""
+"""Publishing by one import in each kind of service: the declaration determines where events are written."""
 
 from collections.abc import Callable
 from typing import NamedTuple

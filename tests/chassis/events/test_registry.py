@@ -1,4 +1,4 @@
-"""Which function handles an event: one for each topic in a service, whatever other services do."""
+"""The registry of handlers: one per topic and service."""
 
 from types import ModuleType
 
@@ -37,7 +37,7 @@ def test_each_service_has_its_own_handler_of_a_topic(settings):
     assert registry.handlers()["thing.happened"].function is other
 
 
-def test_a_second_handler_of_a_topic_in_one_service_is_refused():
+def test_a_second_handler_for_a_topic_is_rejected():
     function = registry.handles(Happened)(handler("stock"))
 
     registry.handles(Happened)(function)

@@ -1,4 +1,4 @@
-"""The checks against a real PostgreSQL and a real Kafka: working, frozen, killed."""
+"""The checks against a real PostgreSQL and a real Kafka: working, suspended, killed."""
 
 import time
 from collections.abc import Iterator
@@ -85,7 +85,7 @@ def examined(*parts: Part) -> dict[str, str]:
 
 
 class TestDatabase:
-    def test_up_frozen_thawed_killed_and_back(self, postgres, alias):
+    def test_suspended_resumed_killed_and_restarted(self, postgres, alias):
         part = Part("database", checks.Database(alias))
         assert examined(part) == {"database": "up"}
         with paused(postgres):
@@ -98,7 +98,7 @@ class TestDatabase:
         eventually(lambda: examined(part) == {"database": "up"})
 
     @pytest.mark.parametrize(("must_write", "state"), [(True, "down"), (False, "degraded")])
-    def test_one_that_takes_no_writes(self, postgres, alias, must_write, state):
+    def test_a_replica_that_accepts_no_writes(self, postgres, alias, must_write, state):
         part = Part("database", checks.Database(alias, must_write=must_write))
         with psycopg.connect(postgres.url("userdb", "postgres"), autocommit=True) as superuser:
             superuser.execute("ALTER DATABASE userdb SET default_transaction_read_only = on")
@@ -121,7 +121,7 @@ class TestDatabase:
 
         eventually(lambda: left() == 0)
 
-    def test_says_nothing_about_where_it_is(self, postgres, alias):
+    def test_does_not_reveal_its_address(self, postgres, alias):
         postgres.kill9()
         try:
             with pytest.raises(ServiceUnavailable) as error:
@@ -138,7 +138,7 @@ class TestBroker:
             {"bootstrap.servers": kafka.bootstrap_servers, "reconnect.backoff.max.ms": 100, "log_level": 0}
         )
 
-    def test_up_frozen_and_thawed(self, kafka, client):
+    def test_suspended_and_resumed(self, kafka, client):
         part = Part("broker", checks.Broker(lambda: client), required=False)
         eventually(lambda: examined(part) == {"broker": "up"})
         with paused(kafka):
@@ -155,7 +155,7 @@ class TestBroker:
         kafka.restart()
         eventually(lambda: examined(part) == {"broker": "up"})
 
-    def test_makes_a_client_of_its_own_once(self, bootstrap_servers):
+    def test_creates_its_own_client_once(self, bootstrap_servers):
         checks._admin.cache_clear()
         try:
             assert examined(Part("broker", checks.Broker())) == {"broker": "up"}
@@ -181,10 +181,10 @@ class TestOutbox:
         values = {"topic": "t", "key": "k", "payload": b"{}", "headers": [], "request_id": ""}
         OutboxEvent.objects.using("users").create(event_id=uuid4(), created_at=Now() - age, **(values | more))
 
-    def test_empty_is_fine(self):
+    def test_empty_is_valid(self):
         assert checks.Outbox("users").run() is None
 
-    def test_a_young_row_is_fine(self):
+    def test_a_recent_row_is_healthy(self):
         self.wrote(timedelta(seconds=2))
         assert checks.Outbox("users").run() is None
 
@@ -203,25 +203,25 @@ class TestOutbox:
 
 
 class TestLoopAndMembership:
-    def test_a_loop_that_turns_lives(self):
+    def test_a_running_loop_is_live(self):
         heart = Heartbeat("test")
         heart.beat()
         assert checks.Loop(heart, within=5).run() is None
         assert heart.age() < 5
 
-    def test_a_loop_that_stands_does_not(self, monkeypatch):
+    def test_a_stuck_loop_is_not_live(self, monkeypatch):
         heart = Heartbeat("test")
         monkeypatch.setattr(heart, "_last", time.monotonic() - 60)
         with pytest.raises(ServiceUnavailable, match="has been stuck for 60 s"):
             checks.Loop(heart, within=5).run()
 
-    def test_a_slow_handler_is_not_a_stuck_loop(self, monkeypatch, settings):
+    def test_a_slow_handler_is_live(self, monkeypatch, settings):
         settings.HANDLER_TIMEOUT_SECONDS = 100
         heart = Heartbeat("test")
         monkeypatch.setattr(heart, "_last", time.monotonic() - 150)
         assert checks.Loop(heart).run() is None
 
-    def test_membership_follows_what_the_loop_says(self):
+    def test_membership_follows_the_loop(self):
         heart = Heartbeat("test")
         with pytest.raises(ServiceUnavailable):
             checks.Membership(heart).run()
@@ -231,7 +231,7 @@ class TestLoopAndMembership:
         with pytest.raises(ServiceUnavailable):
             checks.Membership(heart).run()
 
-    def test_what_the_loop_waits_for_is_down_whatever_it_answers_to_others(self):
+    def test_a_dependency_that_the_loop_waits_for_is_down(self):
         heart, broker = Heartbeat("test"), Dependency("dead-letter topic", part="broker")
         heart.watch(Dependency("database"), broker)
         answers = checks.Membership(heart)
@@ -250,7 +250,7 @@ class TestRegistry:
         ("service_database", "names", "required"),
         [("users", ["database", "outbox", "broker"], ["database"]), (None, ["broker"], [])],
     )
-    def test_a_web_process_needs_its_database_only(self, settings, service_database, names, required):
+    def test_a_web_process_requires_only_its_database(self, settings, service_database, names, required):
         settings.SERVICE_DATABASE = service_database
         found = registry.parts()
         assert [part.name for part in found] == names
@@ -261,7 +261,7 @@ class TestRegistry:
         del settings.KAFKA_TOPIC_PARTITIONS
         assert registry.parts() == []
 
-    def test_a_worker_needs_all_of_it(self):
+    def test_a_worker_requires_all_parts(self):
         found = registry.worker(Heartbeat("test"))
         assert [part.name for part in found] == ["loop", "group", "database", "broker"]
         assert all(part.required for part in found)

@@ -1,4 +1,4 @@
-"""Health over HTTP: a web process' pages, and a worker's own port."""
+"""Health over HTTP: the pages of web processes and the port of workers."""
 
 import concurrent.futures
 import http.client
@@ -53,7 +53,7 @@ class TestWeb:
         assert answer.status_code == 503
         assert answer.json()["parts"] == {"a": {"status": "down", "reason": "does not answer"}}
 
-    def test_is_only_for_reading(self, client):
+    def test_is_read_only(self, client):
         assert client.post("/health/ready").status_code == 405
         assert client.head("/health/live").status_code == 200
 
@@ -97,7 +97,7 @@ class TestWorkerServer:
         assert (status, kind) == (404, "application/problem+json")
         assert json.loads(body) == {"type": "about:blank", "title": "Not Found", "status": 404}
 
-    def test_only_for_reading(self, server):
+    def test_read_only_access(self, server):
         assert get(server, "/health/live", method="DELETE")[0] == 405
 
     def test_probes_at_the_same_time(self, server):
@@ -105,11 +105,11 @@ class TestWorkerServer:
             statuses = list(pool.map(lambda _: get(server, "/health/ready")[0], range(50)))
         assert statuses == [503] * 50
 
-    def test_a_silent_client_holds_up_nobody(self, server):
+    def test_a_silent_client_blocks_no_other(self, server):
         with socket.create_connection(("127.0.0.1", server.port)):
             assert get(server, "/health/live")[0] == 200
 
     def test_a_port_that_is_taken_is_named(self, server, settings):
         settings.WORKER_PORT = server.port
-        with pytest.raises(worker_server.PortTaken, match=f"WORKER_PORT {server.port} "):
+        with pytest.raises(worker_server.PortTaken, match=f"WORKER_PORT {server.port}: "):
             worker_server.start([])

@@ -1,4 +1,4 @@
-"""Asking all parts at once: states, statuses, deadlines, and what is never said."""
+"""Probing all parts concurrently: states, statuses, deadlines, and what is never revealed."""
 
 import dataclasses
 import json
@@ -101,7 +101,7 @@ class TestReady:
 
 
 class TestDeadline:
-    def test_a_check_that_hangs_is_down_in_time_and_the_others_are_heard(self, hanging):
+    def test_a_hanging_check_times_out_and_the_others_are_reported(self, hanging):
         registry.declare([Part("hangs", hanging), Part("fine", Fine())])
         began = time.monotonic()
         answer = probe.ready()
@@ -110,13 +110,13 @@ class TestDeadline:
         assert answer.body["parts"]["hangs"] == {"status": "down", "reason": "does not respond in time"}
         assert answer.body["parts"]["fine"] == {"status": "up"}
 
-    def test_a_check_that_hangs_is_not_started_again_by_every_probe(self, hanging):
+    def test_a_hanging_check_is_not_repeated_by_every_probe(self, hanging):
         part = Part("hangs", hanging)
         for _ in range(5):
             assert probe.examine([part], within=0.01)["hangs"].state == "down"
         assert hanging.runs == 1
 
-    def test_once_it_has_ended_it_is_asked_again(self, hanging):
+    def test_a_finished_check_is_repeated(self, hanging):
         part = Part("hangs", hanging)
         probe.examine([part], within=0.01)
         hanging.release.set()
@@ -124,7 +124,7 @@ class TestDeadline:
         probe.examine([part], within=60)
         assert hanging.runs >= 2
 
-    def test_slow_checks_run_side_by_side(self):
+    def test_slow_checks_run_concurrently(self):
         all_of_them = threading.Barrier(5)
 
         class Slow(HealthCheck):
@@ -136,11 +136,11 @@ class TestDeadline:
 
 
 class TestLive:
-    def test_a_web_process_that_answers_lives(self):
+    def test_a_web_process_that_responds_is_live(self):
         registry.declare([Part("database", DOWN)])
         assert (probe.live().status, probe.live().body["status"]) == (200, "live")
 
-    def test_a_worker_lives_while_its_loop_turns(self):
+    def test_a_worker_is_live_while_its_loop_runs(self):
         registry.declare([Part("loop", DOWN), Part("database", DOWN)])
         answer = probe.live()
         assert (answer.status, list(answer.body["parts"])) == (503, ["loop"])

@@ -1,4 +1,4 @@
-"""A web process whose threads are all busy answers its probes, on a port of their own."""
+"""A web process whose threads are all busy responds to probes on a separate port."""
 
 import http.client
 import os
@@ -72,7 +72,7 @@ def test_it_is_there_after_a_reload_and_after_a_process_died():
 
 
 @pytest.mark.skipif(not socket.has_dualstack_ipv6(), reason="this machine has no IPv6")
-def test_a_service_on_every_address_is_reached_by_both_families():
+def test_a_service_on_all_addresses_is_reachable_by_both_families():
     with ExitStack() as stack:
         environment = stack.enter_context(database("users"))
         served = stack.enter_context(gunicorn("users", {**environment, "ALLOWED_HOSTS": "::1,127.0.0.1"}, host="[::]"))

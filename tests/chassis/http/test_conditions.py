@@ -1,4 +1,4 @@
-"""Conditional requests, by RFC 9110, 13: what is read twice, and what two write at once."""
+"""Conditional requests (RFC 9110, 13): repeated reads and concurrent writes."""
 
 import json
 import threading
@@ -42,7 +42,7 @@ def tomorrow():
 
 
 class TestRead:
-    def test_what_the_client_has_is_not_sent_again(self, url):
+    def test_a_current_representation_is_not_resent(self, url):
         first = ask("get", url)
         again = ask("get", url, If_None_Match=first["ETag"])
 
@@ -57,7 +57,7 @@ class TestRead:
         assert ask("get", url, If_None_Match=listed.format(ask("get", url)["ETag"])).status_code == 304
 
     @pytest.mark.parametrize("listed", [STALE, "nonsense", "", '"'])
-    def test_what_it_does_not_have_is_sent(self, url, listed):
+    def test_a_changed_representation_is_sent(self, url, listed):
         assert ask("get", url, If_None_Match=listed).status_code == 200
 
     def test_it_changes_with_what_is_read(self, url):
@@ -75,7 +75,7 @@ class TestRead:
         # An ETag says more: the date is not looked at.
         assert ask("get", url, If_Modified_Since=modified, If_None_Match=STALE).status_code == 200
 
-    def test_a_precondition_holds_for_reading_too(self, url):
+    def test_a_precondition_also_applies_to_reads(self, url):
         assert ask("get", url, If_Match=STALE).status_code == 412
         assert ask("get", url, If_Match=ask("get", url)["ETag"]).status_code == 200
 
@@ -88,13 +88,13 @@ class TestRead:
 
         assert ask("get", "/users", If_None_Match=first["ETag"]).status_code == 200
 
-    def test_head_says_the_same(self, url):
+    def test_head_has_the_same_header(self, url):
         etag = ask("get", url)["ETag"]
 
         assert ask("head", url)["ETag"] == etag
         assert ask("head", url, If_None_Match=etag).status_code == 304
 
-    def test_a_page_for_people_has_none(self, url):
+    def test_an_html_page_has_none(self, url):
         assert "ETag" not in ask("get", url, Accept="text/html")
 
 
@@ -105,7 +105,7 @@ class TestWrite:
         [{"If_Match": STALE}, {"If_Match": "nonsense"}, {"If_Match": 'W/{etag}'}, {"If_None_Match": "*"}, {"If_None_Match": "{etag}"},
          {"If_Unmodified_Since": LONG_AGO}, {"If_Match": STALE, "If_Unmodified_Since": "{tomorrow}"}],
     )  # fmt: skip
-    def test_what_is_not_as_the_client_thinks_is_left(self, url, method, body, headers):
+    def test_a_failed_precondition_prevents_the_write(self, url, method, body, headers):
         before = ask("get", url)
         sent = {name: value.format(etag=before["ETag"], tomorrow=tomorrow()) for name, value in headers.items()}
 
@@ -121,17 +121,17 @@ class TestWrite:
         [{}, {"If_Match": "{etag}"}, {"If_Match": '"x", {etag}'}, {"If_Match": "*"}, {"If_None_Match": STALE},
          {"If_Unmodified_Since": "{tomorrow}"}, {"If_Unmodified_Since": "nonsense"}, {"If_Match": "{etag}", "If_Unmodified_Since": LONG_AGO}],
     )  # fmt: skip
-    def test_what_is_as_the_client_thinks_is_written(self, url, method, body, headers):
+    def test_a_matching_precondition_allows_the_write(self, url, method, body, headers):
         etag = ask("get", url)["ETag"]
         sent = {name: value.format(etag=etag, tomorrow=tomorrow()) for name, value in headers.items()}
 
         assert ask(method, url, body, **sent).status_code in {200, 204}
 
-    def test_other_refusals_come_first(self, url):
+    def test_other_errors_take_precedence(self, url):
         assert ask("put", url, {"name": "B"}, If_Match=STALE).status_code == 400
         assert ask("patch", f"/users/{uuid.uuid4()}", {"name": "B"}, If_Match=STALE).status_code == 404
 
-    def test_what_is_made_or_changed_in_part_says_its_etag(self):
+    def test_created_and_patched_resources_have_an_etag(self):
         made = ask("post", "/users", {"email": "b@example.org", "name": "B"})
         assert made["ETag"] == ask("get", made["Location"])["ETag"]
 
@@ -143,14 +143,14 @@ class TestWrite:
 
         assert "ETag" not in answer
 
-    def test_a_change_that_changes_nothing_is_none(self, url):
+    def test_a_change_without_differences_is_not_a_modification(self, url):
         before = ask("get", url)
         ask("patch", url, {"name": "Ada"})
 
         assert ask("get", url)["Last-Modified"] == before["Last-Modified"]
         assert ask("get", url)["ETag"] == before["ETag"]
 
-    def test_a_repeat_of_a_write_is_its_answer_although_the_etag_is_old(self, url):
+    def test_a_repeated_write_gets_its_response_despite_an_old_etag(self, url):
         etag = ask("get", url)["ETag"]
         first, second = (ask("patch", url, {"name": "B"}, If_Match=etag, Idempotency_Key="once") for _ in range(2))
 
@@ -160,7 +160,7 @@ class TestWrite:
 
 @pytest.mark.django_db(databases=["users"], transaction=True)
 @pytest.mark.parametrize(("method", "body"), WRITES)
-def test_of_many_who_have_seen_the_same_one_writes(method, body):
+def test_one_of_many_writers_with_the_same_etag_succeeds(method, body):
     user = services.create_user(email="ada@example.org", name="Ada")
     etag = ask("get", f"/users/{user.id}")["ETag"]
     start = threading.Barrier(6)
@@ -197,7 +197,7 @@ def test_an_order_changes_with_its_payment():
     assert ask("get", "/orders", If_None_Match=ask("get", "/orders")["ETag"]).status_code == 304
 
 
-def test_a_row_that_was_there_before_has_a_time_too():
+def test_existing_rows_also_have_a_time():
     User.objects.create(email="a@example.org", name="A")
 
     assert User.objects.get().modified_at is not None

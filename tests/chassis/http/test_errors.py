@@ -1,4 +1,4 @@
-"""Every error is a problem, with the request id in it."""
+"""Every error is a problem document with the request id."""
 
 import io
 
@@ -60,7 +60,7 @@ def test_nothing_at_this_path(client):
     assert_problem(client.get("/nothing"), 404)
 
 
-def test_no_such_thing(client):
+def test_not_found(client):
     assert_problem(client.get("/users/1b9d6bcd-bbfd-4b2d-9b5d-ab8dfbbd4bed"), 404)
 
 
@@ -79,7 +79,7 @@ def test_wrong_method(client):
 
 
 @pytest.mark.parametrize("method", ["TRACE", "CONNECT", "PROPFIND", "X"])
-def test_a_method_that_nobody_knows(client, method):
+def test_an_unknown_method(client, method):
     assert_problem(client.generic(method, "/users"), 405)
 
 
@@ -95,13 +95,13 @@ BROKEN = (
 
 
 @pytest.mark.parametrize("body", BROKEN)
-def test_a_body_that_is_no_json(client, body):
+def test_a_body_that_is_not_json(client, body):
     answer = client.post("/users", body, content_type="application/json")
 
     assert assert_problem(answer, 400)["detail"] or body == b""
 
 
-def test_json_that_is_nested_deeply_is_only_wrong(client):
+def test_deeply_nested_json_is_invalid_input(client):
     answer = client.post("/users", b'{"name":' + b"[" * 900 + b"]" * 900 + b"}", content_type="application/json")
 
     assert_problem(answer, 400)
@@ -118,13 +118,13 @@ NO_FORMS = (
 
 
 @pytest.mark.parametrize(("boundary", "body"), NO_FORMS)
-def test_a_form_that_is_none(client, boundary, body):
+def test_an_invalid_form(client, boundary, body):
     answer = client.post("/users", body, content_type=f"multipart/form-data; boundary={boundary}")
 
     assert_problem(answer, 400)
 
 
-def test_a_file_is_no_text(client):
+def test_a_file_is_not_text(client):
     answer = client.post("/users", {"email": "a@example.org", "name": io.BytesIO(b"Ada")}, format="multipart")
 
     assert list(assert_problem(answer, 400)["errors"]) == ["name"]
@@ -164,13 +164,13 @@ def test_a_host_that_is_not_served(client):
 
 
 @pytest.mark.parametrize("url", ["/api", "/plain"])
-def test_a_bug_says_nothing_about_itself(client, settings, url):
+def test_a_bug_exposes_no_details(client, settings, url):
     settings.ROOT_URLCONF = __name__
 
     assert_problem(client.get(url), 500)
 
 
-def test_a_page_without_its_database_is_a_503_too(client, settings, monkeypatch):
+def test_a_page_without_its_database_is_also_a_503(client, settings, monkeypatch):
     def fail(request):
         raise OperationalError(SECRET)
 
@@ -209,7 +209,7 @@ def test_the_clients_request_id_is_in_it(client):
     assert client.get("/nothing", headers={"X-Request-Id": "mine-1"}).json()["requestId"] == "mine-1"
 
 
-def test_in_a_browser_a_problem_is_a_page(client):
+def test_a_browser_gets_a_problem_as_html(client):
     answer = client.get("/users/1b9d6bcd-bbfd-4b2d-9b5d-ab8dfbbd4bed", headers={"Accept": "text/html"})
 
     assert answer.status_code == 404
@@ -217,7 +217,7 @@ def test_in_a_browser_a_problem_is_a_page(client):
     assert "requestId" in answer.text
 
 
-def test_a_form_comes_back_with_what_was_wrong(client):
+def test_a_form_is_shown_again_with_its_errors(client):
     form = {"email": "nobody", "name": "Ada"}
     answer = client.post("/users", form, format="multipart", headers={"Accept": "text/html"})
 
@@ -226,7 +226,7 @@ def test_a_form_comes_back_with_what_was_wrong(client):
     assert "Enter a valid email address." in answer.text
 
 
-def test_django_tells_no_stories_either():
+def test_django_exposes_no_details_either():
     answer = Client(raise_request_exception=False).get("/nothing", headers={"Accept": "text/html"})
 
     assert_problem(answer, 404)

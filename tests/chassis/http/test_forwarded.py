@@ -1,4 +1,4 @@
-"""Behind a proxy: links as the client sees them, and nothing that a client could do with it."""
+"""Behind a proxy: links as the client sees them, which clients cannot manipulate."""
 
 import pytest
 from django.contrib.auth.models import User
@@ -50,7 +50,7 @@ def test_prefixes(prefix):
         "/a" * 9,
     ],
 )
-def test_what_is_no_prefix_is_ignored(prefix):
+def test_an_invalid_prefix_is_ignored(prefix):
     assert seen(**{"X-Forwarded-Prefix": prefix})["link"] == "/users"
 
 
@@ -73,7 +73,7 @@ def test_the_clients_address_is_the_one_that_the_proxy_saw(header, client):
     assert seen(**{"X-Forwarded-For": header})["client"] == client
 
 
-def test_the_prefix_goes_even_when_the_view_fails():
+def test_the_prefix_is_reset_even_if_the_view_fails():
     def fail(request):
         raise RuntimeError
 
@@ -89,7 +89,7 @@ FORGED = {
 
 
 @pytest.mark.parametrize("peer", ["203.0.113.7", "10.0.0.1", "2001:db8::7", "::ffff:203.0.113.7", "", "nonsense"])
-def test_of_anybody_else_nothing_is_believed(peer, settings):
+def test_no_other_client_is_trusted(peer, settings):
     settings.ALLOWED_HOSTS = ["testserver", "evil.example"]
     assert seen(peer, **FORGED) == {"path": "/users", "link": "/users", "client": peer}
 
@@ -110,12 +110,12 @@ def test_of_anybody_else_nothing_is_believed(peer, settings):
         (("192.0.2.1/32", "fd00::/8"), "192.0.2.2", False),
     ],
 )
-def test_whom_one_trusts_is_a_setting(networks, peer, trusted):
+def test_trusted_proxies_are_a_setting(networks, peer, trusted):
     assert Proxies(networks).trusts(peer) is trusted
 
 
 @pytest.mark.django_db(databases=["users"])
-def test_nobody_gets_around_the_throttle_by_claiming_addresses(settings):
+def test_the_throttle_cannot_be_bypassed_by_claiming_addresses(settings):
     settings.ADMIN_LOGIN_ATTEMPTS = 1
     User.objects.create_superuser("root", "", "x")
 

@@ -1,4 +1,4 @@
-"""No header of any value is a 5xx, and what is refused is a problem with the request id: at services and at the gateway's pages."""
+"""No header value causes a 5xx, and errors are problems with the request id: at services and at the gateway's pages."""
 
 import gzip
 import http.client
@@ -124,19 +124,19 @@ def assert_no_failure(address, page, headers):
 @pytest.mark.parametrize(
     "page", ["/users", "/admin/login/", "/health/live", "/metrics", "/schema", "/static/x", "/nothing"]
 )
-def test_a_content_type_that_cannot_be_read_is_a_problem_on_every_page(users, page, kind):
+def test_an_invalid_content_type_is_a_problem_on_every_page(users, page, kind):
     for method, body in (("GET", b""), ("POST", BODY)):
         Said(users, method, page, f"Content-Type: {kind}", body=body).assert_problem(400)
 
 
 @pytest.mark.parametrize("kind", BROKEN)
 @pytest.mark.parametrize("page", ["/", "/api", "/api/docs", "/api/schema", "/metrics", "/health/ready", "/nothing"])
-def test_a_page_of_the_gateway_takes_no_body_and_reads_no_content_type(pages, page, kind):
+def test_pages_of_the_gateway_accept_no_body_and_ignore_content_type(pages, page, kind):
     assert Said(pages, "GET", page, f"Content-Type: {kind}").status == Said(pages, "GET", page).status < 500
 
 
 @pytest.mark.parametrize("charset", FOREIGN)
-def test_a_body_in_another_encoding_than_utf8_is_refused(users, charset):
+def test_a_body_that_is_not_utf8_is_rejected(users, charset):
     said = Said(users, "POST", "/users?a=b", f"Content-Type: application/json; charset={charset}", body=BODY)
 
     said.assert_problem(415)
@@ -145,13 +145,13 @@ def test_a_body_in_another_encoding_than_utf8_is_refused(users, charset):
 
 
 @pytest.mark.parametrize("charset", ["utf-8", "UTF8", "us-ascii", '"utf-8"'])
-def test_utf8_by_any_name_is_taken(users, charset):
+def test_utf8_is_accepted_by_any_name(users, charset):
     said = Said(users, "POST", "/users", f"Content-Type: application/json;charset={charset}", body=b"{}")
 
     assert "email" in json.loads(said.body)["errors"]
 
 
-def test_an_encoded_body_is_refused_for_what_it_is(users):
+def test_an_encoded_body_is_rejected_as_such(users):
     body = gzip.compress(BODY)
     said = Said(users, "POST", "/users", "Content-Type: application/json", "Content-Encoding: gzip", body=body)
 
@@ -170,7 +170,7 @@ def test_an_encoded_body_is_refused_for_what_it_is(users):
         (["X-Long: " + "x" * 10_000], 431),
     ],
 )
-def test_what_gunicorn_refuses_is_a_problem_too(users, lines, status):
+def test_errors_of_gunicorn_are_also_problems(users, lines, status):
     Said(users, "GET", "/users", *lines).assert_problem(status)
 
 
@@ -183,13 +183,13 @@ def test_what_gunicorn_refuses_is_a_problem_too(users, lines, status):
         ["Forwarded: proto=https"],
     ],
 )
-def test_gunicorn_itself_believes_nobody(users, lines):
+def test_gunicorn_itself_trusts_no_proxy(users, lines):
     said = Said(users, "GET", "/admin", *lines)
 
     assert (said.status, said.headers["Location"]) == (302, "/admin/")
 
 
-def test_http_1_1_needs_a_host(users):
+def test_http_1_1_requires_a_host(users):
     for page in ("/users", "/health/live", "/metrics", "/static/rest_framework/css/bootstrap.min.css"):
         Said(users, "GET", page, host=False).assert_problem(400)
     assert Said(users, "GET", "/health/live", version="1.0", host=False).status == 200

@@ -1,4 +1,4 @@
-"""One POST happens once: sent again, sent twice at once, sent again after a crash."""
+"""A POST takes effect once: repeated, concurrent, and repeated after a crash."""
 
 import json
 import threading
@@ -33,7 +33,7 @@ def post(body=ADA, key="key-1", **headers):
     return client.post("/users", body, format="json", headers={"Idempotency-Key": key, **headers})
 
 
-def test_the_first_answer_again():
+def test_the_first_response_is_replayed():
     first, second = post(), post()
 
     assert (first.status_code, second.status_code) == (201, 201)
@@ -109,7 +109,7 @@ def test_keys(key):
         '"\\n"',
     ],
 )
-def test_a_key_that_is_none(key):
+def test_an_invalid_key(key):
     answer = post(key=key)
 
     assert answer.status_code == 400
@@ -123,11 +123,11 @@ def test_a_key_in_quotes_is_the_same_key(quoted, bare):
     assert IdempotencyKey.objects.get().key == bare
 
 
-def test_a_key_in_quotes_may_hold_spaces_and_commas():
+def test_a_quoted_key_may_contain_spaces_and_commas():
     assert post(key='"a, b"').status_code == 201
 
 
-def test_the_character_set_makes_no_other_request():
+def test_the_charset_does_not_change_the_fingerprint():
     def send(content_type):
         return APIClient().post("/users", json.dumps(ADA), content_type=content_type, headers={"Idempotency-Key": "k"})
 
@@ -137,7 +137,7 @@ def test_the_character_set_makes_no_other_request():
 
 
 @pytest.mark.parametrize(("method", "body"), [("put", {**ADA, "name": "B"}), ("patch", {"name": "B"})])
-def test_a_change_that_is_sent_again_happens_once(method, body):
+def test_a_repeated_change_takes_effect_once(method, body):
     url = f"/users/{services.create_user(**ADA).id}"
 
     def send():
@@ -159,7 +159,7 @@ def test_a_change_that_is_sent_again_happens_once(method, body):
 
 
 @pytest.mark.django_db(databases=["users"], transaction=True)
-def test_a_twin_waits_a_while_and_then_says_so(settings):
+def test_a_concurrent_duplicate_waits_and_then_gets_a_conflict(settings):
     settings.IDEMPOTENCY_WAIT_SECONDS = 0.2
     with psycopg.connect(psycopg.conninfo.make_conninfo(**connection_parameters())) as first:
         first.execute("INSERT INTO idempotency_keys (key, fingerprint) VALUES ('key-1', '')")
@@ -174,7 +174,7 @@ def test_a_twin_waits_a_while_and_then_says_so(settings):
 
 
 @pytest.mark.django_db(databases=["users"], transaction=True)
-def test_only_the_twin_waits_by_that_limit():
+def test_only_the_duplicate_waits_by_that_limit():
     services.create_user(email="b@example.org", name="B")
     with connections["users"].cursor() as cursor:
         cursor.execute("SHOW lock_timeout")
@@ -212,7 +212,7 @@ def test_the_form_of_the_browsable_api_may_carry_one():
 
 @pytest.mark.service("orders")
 @pytest.mark.django_db(databases=["orders"])
-def test_money_comes_back_as_it_was():
+def test_money_is_unchanged():
     body = {"userId": "u1", "items": [{"productId": "x", "quantity": 1, "price": 0.1}]}
     client = APIClient(headers={"Idempotency-Key": "key-1"})
 
@@ -243,7 +243,7 @@ def test_many_at_once_are_one():
 
 
 @pytest.mark.django_db(databases=["users"], transaction=True)
-def test_a_key_that_is_purged_while_it_is_asked_for_is_new_again(monkeypatch):
+def test_a_key_purged_during_a_request_is_new(monkeypatch):
     """The purge comes between the two statements of a repeat: the insert that finds the key, and the read of its answer."""
     body = {"email": "first@example.org", "name": "Ada"}
     assert APIClient(headers={"Idempotency-Key": "key-1"}).post("/users", body, format="json").status_code == 201
@@ -291,7 +291,7 @@ def send_to(url, body=ADA):
         return None, {}
 
 
-def test_a_process_that_is_killed_half_way_has_done_nothing_and_its_twin_runs_itself():
+def test_a_process_killed_halfway_has_no_effect_and_the_retry_runs():
     with ExitStack() as stack:
         environment = stack.enter_context(database("users"))
         doomed = stack.enter_context(gunicorn("users", environment))

@@ -1,4 +1,4 @@
-"""JSON with money in it."""
+"""JSON with amounts of money."""
 
 import math
 from datetime import UTC, datetime
@@ -56,7 +56,7 @@ def test_times_end_in_z():
         "{}".encode("utf-16"),
     ],
 )
-def test_what_is_no_json(text):
+def test_invalid_json(text):
     with pytest.raises(ValueError):  # noqa: PT011  its subclasses' messages are the parsers' own
         json.loads(text)
 

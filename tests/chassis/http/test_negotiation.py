@@ -1,4 +1,4 @@
-"""Accept, as RFC 9110 has it: qualities, precedence by specificity, and errors that are problems whatever was wanted."""
+"""Accept (RFC 9110): quality, precedence by specificity, and errors that are problems regardless of it."""
 
 import time
 
@@ -42,7 +42,7 @@ BROWSER = "text/html,application/xhtml+xml,application/xml;q=0.9,image/avif,*/*;
         ("text/html;level=1;q=0.9, application/json;q=0.5", "text/html"),
     ],
 )
-def test_what_is_wanted(accept, kind):
+def test_preferred_types(accept, kind):
     answer = APIClient().get("/users", headers={"Accept": accept} if accept else {})
 
     assert answer.status_code == 200
@@ -53,7 +53,7 @@ def test_what_is_wanted(accept, kind):
     "accept",
     ["text/plain", "application/json;q=0", "*/*;q=0", "application/json;q=0, application/*;q=0", "image/*", "nonsense"],
 )
-def test_what_cannot_be_had(accept):
+def test_an_unavailable_document(accept):
     answer = APIClient().get("/users", headers={"Accept": accept})
 
     assert answer.status_code == 406
@@ -63,30 +63,30 @@ def test_what_cannot_be_had(accept):
 @pytest.mark.parametrize(
     "accept", ["application/problem+json", "application/json", "*/*", "text/plain", "application/json;q=0"]
 )
-def test_errors_are_problems_whatever_was_wanted(accept):
+def test_errors_are_problems_regardless_of_accept(accept):
     for path in ("/users/1b9d6bcd-bbfd-4b2d-9b5d-ab8dfbbd4bed", "/users?limit=x", "/nothing"):
         answer = APIClient().get(path, headers={"Accept": accept})
         assert answer.status_code in {400, 404, 406}
         assert answer["Content-Type"] == "application/problem+json"
 
 
-def test_a_page_for_people_shows_its_errors_as_a_page():
+def test_an_html_page_shows_errors_as_html():
     answer = APIClient().get("/users?limit=x", headers={"Accept": BROWSER})
 
     assert answer.status_code == 400
     assert answer["Content-Type"].startswith("text/html")
 
 
-def test_answers_that_differ_by_accept_say_so():
+def test_responses_that_depend_on_accept_have_vary():
     assert "Accept" in APIClient().get("/users")["Vary"]
 
 
-def test_the_format_in_the_address_counts_first():
+def test_the_format_parameter_takes_precedence():
     assert APIClient().get("/users?format=json", headers={"Accept": BROWSER})["Content-Type"] == "application/json"
     assert APIClient().get("/users?format=yaml").status_code == 404
 
 
-def test_without_a_preference_it_is_no_page():
+def test_without_a_preference_it_is_not_html():
     assert [prefers_html(accept) for accept in (None, "", "*/*", "text/html", BROWSER)] == [
         False,
         False,
@@ -104,7 +104,7 @@ def test_any_text_is_read(header):
 @pytest.mark.parametrize(
     "header", ['\\"' * 16_000, "a/b" + " " * 31_000 + "x", '"' * 31_000, "a/b;" * 8_000, ";" * 31_000]
 )
-def test_a_header_of_any_shape_is_read_at_once(header):
+def test_a_header_of_any_size_is_parsed_in_linear_time(header):
     started = time.monotonic()
     parse(header)
     assert time.monotonic() - started < 0.5

@@ -1,4 +1,4 @@
-"""Pages of other sites change nothing, unless they are named."""
+"""Pages of other sites change nothing, unless their origin is allowed."""
 
 import pytest
 from rest_framework.test import APIClient
@@ -39,7 +39,7 @@ def post(format="multipart", **headers):
         {"Origin": FRONT_END},
     ],
 )
-def test_a_page_of_another_site_makes_no_user(format, headers):
+def test_a_page_of_another_site_creates_no_user(format, headers):
     answer = post(format, **headers)
 
     assert answer.status_code == 403
@@ -59,25 +59,25 @@ def test_a_page_of_another_site_makes_no_user(format, headers):
         {"Origin": "https://shop.example.org", "X_Forwarded_Host": "shop.example.org"},
     ],
 )
-def test_our_own_pages_and_programs_do(headers):
+def test_own_pages_and_programs_can(headers):
     assert post(**headers).status_code == 201
 
 
 @pytest.mark.parametrize("method", ["put", "patch", "delete", "post"])
-def test_no_unsafe_method_goes_through(method):
+def test_no_unsafe_method_is_allowed(method):
     answer = getattr(APIClient(), method)("/users", {}, format="json", headers={"Sec-Fetch-Site": "cross-site"})
 
     assert answer.status_code == 403
 
 
-def test_reading_is_answered_and_not_shown():
+def test_a_read_is_answered_but_not_readable():
     answer = APIClient().get("/users", headers={"Origin": "https://evil.example", "Sec-Fetch-Site": "cross-site"})
 
     assert answer.status_code == 200
     assert "Access-Control-Allow-Origin" not in answer
 
 
-def test_a_named_front_end_may(settings):
+def test_an_allowed_origin_may(settings):
     settings.CORS_ALLOWED_ORIGINS = (FRONT_END,)
 
     answer = post("json", Origin=FRONT_END, Sec_Fetch_Site="cross-site")

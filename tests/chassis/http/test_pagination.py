@@ -1,4 +1,4 @@
-"""Cursors over real rows, many of them of the same instant."""
+"""Cursors over real rows, many of them with the same timestamp."""
 
 import uuid
 from datetime import UTC, datetime, timedelta
@@ -61,7 +61,7 @@ def test_rows_that_are_added_move_nothing(rows):
     assert len(APIClient().get(newest["previous"]).json()["results"]) == 1
 
 
-def test_a_row_that_a_cursor_names_may_go(rows):
+def test_the_row_of_a_cursor_may_be_deleted(rows):
     first = APIClient().get("/users?limit=10").json()
     User.objects.filter(pk__in=rows[5:10]).delete()
 
@@ -72,14 +72,14 @@ def test_an_empty_list():
     assert APIClient().get("/users").json() == {"results": [], "next": None, "previous": None}
 
 
-def test_fifty_unless_asked(rows):
+def test_fifty_by_default(rows):
     User.objects.bulk_create(User(email=f"x{n}@example.org", name="x") for n in range(40))
 
     assert len(APIClient().get("/users").json()["results"]) == 50
 
 
 @pytest.mark.parametrize("limit", ["0", "-1", "101", "ten", "", "1.5", "%00", "٣", "9" * 5000, "+5", " 5"])
-def test_a_limit_that_is_none(limit):
+def test_an_invalid_limit(limit):
     answer = APIClient().get(f"/users?limit={limit}")
 
     assert answer.status_code == 400
@@ -89,7 +89,7 @@ def test_a_limit_that_is_none(limit):
 @pytest.mark.parametrize(
     "cursor", ["", "x", "%00", "é", "cD0yMDI2", "o" + "f" * 45, "o" + "g" * 46, "o" + "0" * 46 + "%0a", "x" * 9999]
 )
-def test_a_cursor_that_is_none(cursor):
+def test_an_invalid_cursor(cursor):
     answer = APIClient().get(f"/users?cursor={cursor}&limit=0")
 
     assert answer.status_code == 400
@@ -98,7 +98,7 @@ def test_a_cursor_that_is_none(cursor):
 
 
 @pytest.mark.parametrize("cursor", ["o" + "0" * 46, "n" + "0" * 46, "o" + "f" * 46, "n" + "f" * 46])
-def test_whatever_looks_like_a_cursor_is_one(rows, cursor):
+def test_any_valid_cursor_is_accepted(rows, cursor):
     assert APIClient().get(f"/users?cursor={cursor}").status_code == 200
 
 

@@ -1,4 +1,4 @@
-"""The OpenAPI documents: what they say, and that it is true."""
+"""The OpenAPI documents: their content, and that it is correct."""
 
 import subprocess
 import sys
@@ -41,7 +41,7 @@ def test_orders(document):
 
 
 @pytest.mark.service("orders")
-def test_bounds_are_in_it(document):
+def test_it_contains_the_limits(document):
     schemas = document["components"]["schemas"]
 
     assert schemas["OrderRequest"]["properties"]["items"] | {"items": None} == {
@@ -68,7 +68,7 @@ def test_a_service_without_an_api_has_an_empty_one(document):
 
 
 @pytest.mark.parametrize("service_name", [pytest.param(s, marks=pytest.mark.service(s)) for s in WITH_ROUTE])
-def test_each_operation_says_how_it_can_fail(document, service_name):
+def test_each_operation_documents_its_errors(document, service_name):
     for path, operations in document["paths"].items():
         for method, operation in operations.items():
             failures = {int(status) for status in operation["responses"] if status >= "400"}
@@ -90,7 +90,7 @@ def test_each_operation_says_how_it_can_fail(document, service_name):
             assert all("X-Request-Id" in response["headers"] for response in operation["responses"].values())
 
 
-def test_those_who_ask_first_at_the_same_time_get_it():
+def test_concurrent_requests_after_a_failure_succeed():
     with serving("users") as url, ThreadPoolExecutor(4) as threads:
         answers = list(threads.map(httpx2.get, [f"{url}/schema"] * 4))
 

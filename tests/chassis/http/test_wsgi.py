@@ -1,4 +1,4 @@
-"""Bodies and targets as they come over real connections."""
+"""Bodies and targets over real connections."""
 
 import http.client
 import json
@@ -57,12 +57,12 @@ def said(address, target, *lines, body=b""):
         (["Content-Type: application/json", "Transfer-Encoding: chunked"], b"%x\r\n%b" % (len(BODY) + 10, BODY)),
     ],
 )
-def test_a_body_that_breaks_off_is_refused_although_what_came_looks_whole(address, lines, body):
+def test_an_incomplete_body_is_rejected_even_if_its_part_is_valid(address, lines, body):
     assert said(address, "/users", f"Host: {address}", *lines, body=body)[:2] == (400, "application/problem+json")
 
 
 @pytest.mark.parametrize("coding", ["gzip, chunked", "identity, chunked", "CHUNKED , chunked"])
-def test_a_body_in_another_transfer_coding_is_not_taken_for_an_empty_one(address, coding):
+def test_a_body_in_an_unknown_transfer_coding_is_not_treated_as_empty(address, coding):
     lines = ["Content-Type: application/json", f"Transfer-Encoding: {coding}"]
     status, kind, _ = said(
         address, "/users", f"Host: {address}", *lines, body=b"%x\r\n%b\r\n0\r\n\r\n" % (len(BODY), BODY)
@@ -79,7 +79,7 @@ def test_an_absolute_target_says_the_host(address):
 
 
 @pytest.mark.parametrize("port", ["65536", "99999999", "9" * 5000])
-def test_a_host_with_a_port_that_is_none_is_in_no_link(address, port):
+def test_a_host_with_an_invalid_port_is_in_no_link(address, port):
     assert said(address, "/users", f"Host: localhost:{port}")[:2] == (400, "application/problem+json")
     assert said(address, "/users", "Host: localhost:0065535")[0] == 200
 
@@ -100,7 +100,7 @@ def test_zeros_make_no_content_length_too_large(address):
 @pytest.mark.parametrize(
     "path", ["/health/live", "/metrics", "/asyncapi", "/schema", "/static/rest_framework/css/bootstrap.min.css"]
 )
-def test_what_is_only_read_says_so(address, path):
+def test_read_only_resources_answer_405(address, path):
     connection = http.client.HTTPConnection(address, timeout=30)
     for method in ("POST", "DELETE", "PROPFIND"):
         connection.request(method, path)
@@ -126,7 +126,7 @@ def test_a_chunked_body_with_an_idempotency_key(address):
     assert first == second
 
 
-def test_a_chunked_body_that_is_too_large(address):
+def test_a_chunked_body_is_too_large(address):
     status, body = send(address, [b"[" + b" " * 3_000_000 + b"]"])
 
     assert (status, body["status"]) == (413, 413)

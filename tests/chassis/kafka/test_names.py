@@ -1,4 +1,4 @@
-"""What things are called at the broker: by KAFKA_PREFIX, service and slot, so that nobody meets whom he should not."""
+"""Names at the broker: KAFKA_PREFIX, service and slot keep them apart."""
 
 import uuid
 from datetime import UTC, datetime
@@ -33,7 +33,7 @@ def prefix(settings) -> str:
 
 @pytest.mark.service("orders")
 class TestWithPrefix:
-    def test_what_orders_reads_and_writes(self, prefix):
+    def test_topics_of_orders(self, prefix):
         assert set(registry.handlers()) == {f"{prefix}user.created", f"{prefix}payment.completed"}
         assert [topic.name for topic in topics.wanted(1)] == [
             f"{prefix}order.created",
@@ -43,7 +43,7 @@ class TestWithPrefix:
         assert names.group() == f"{prefix}orders"
         assert names.redrive_id() == f"{prefix}orders-deadletters"
 
-    def test_an_event_goes_under_its_name_on_the_wire_and_says_its_own(self, prefix):
+    def test_an_event_uses_its_prefixed_topic_and_plain_type(self, prefix):
         event = OrderCreated(order_id=uuid.uuid4(), user_id="u", items=[], total_amount=0, created_at=datetime.now(UTC))
         [envelope] = seal([Outgoing(event, "k")])
         said = dict(envelope.headers)
@@ -58,14 +58,14 @@ class TestWithPrefix:
         assert names.service(said["deadletter-group"].decode()) == "orders"
         assert names.dead_letter_topic(record.topic) == f"{prefix}user.created.orders.dlq"
 
-    def test_the_document_gives_addresses(self, prefix):
+    def test_the_document_contains_addresses(self, prefix):
         document = asyncapi.document()
         assert document["channels"]["user.created"]["address"] == f"{prefix}user.created"
         said = document["operations"]["orders.receive.user.created"]["description"]
         assert f"`{prefix}orders`" in said
         assert f"`{prefix}user.created.orders.dlq`" in said
 
-    def test_a_person_may_leave_the_prefix_out(self, prefix):
+    def test_the_prefix_may_be_omitted(self, prefix):
         known = list(registry.handlers())
         assert names.resolve("user.created", known) == f"{prefix}user.created"
         assert names.resolve(f"{prefix}user.created", known) == f"{prefix}user.created"
@@ -73,7 +73,7 @@ class TestWithPrefix:
 
 
 @given(PLACES, PLACES)
-def test_no_two_workers_have_one_transactional_id(one, other):
+def test_no_two_workers_share_a_transactional_id(one, other):
     """Nor a worker and whoever redrives, whatever environments, services and slots are called."""
 
     def called(prefix: str, service: str, slot: str) -> tuple[str, str]:
@@ -101,7 +101,7 @@ def opened(settings, service: str, slot: str, prefix: str = ""):
     return clients.open_transactional(lambda: None, Dependency("broker"))
 
 
-def test_one_slot_of_two_services_or_two_environments_is_two_producers(settings):
+def test_slots_differ_between_services_and_environments(settings):
     topic = new_topic("t", partitions=1)
     run = uuid.uuid4().hex[:6]
     producers = [

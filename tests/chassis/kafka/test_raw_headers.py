@@ -1,4 +1,4 @@
-"""Headers whose names are not UTF-8, on a real broker: read once more by librdkafka itself."""
+"""Headers whose names are not UTF-8, on a real broker, compared with librdkafka itself."""
 
 import pytest
 from confluent_kafka import Consumer, TopicPartition
@@ -27,7 +27,7 @@ def received(topic: str, number: int) -> list[Record]:
     return found
 
 
-def test_the_bytes_of_a_name_become_text_and_values_stay_as_they_are():
+def test_names_become_text_and_values_stay_bytes():
     topic = new_topic("raw", partitions=1)
     send_raw(topic, RawRecord(), RawRecord(b"k", b"v", HEADERS), RawRecord(headers=[(b"sound", b"1")]))
     records = received(topic, 3)
@@ -43,7 +43,7 @@ def test_the_bytes_of_a_name_become_text_and_values_stay_as_they_are():
         unseal(one, Event)
 
 
-def test_many_are_read_in_one_go():
+def test_many_are_read_at_once():
     topic = new_topic("raw", partitions=1)
     send_raw(topic, *(RawRecord(headers=[(b"\xff", b"%d" % n)] if n % 3 else []) for n in range(3_000)))
     records = received(topic, 3_000)
@@ -51,7 +51,7 @@ def test_many_are_read_in_one_go():
     assert all(record.headers == ([(r"\xff", b"%d" % n)] if n % 3 else []) for n, record in enumerate(records))
 
 
-def test_what_is_not_on_its_topic_any_more_says_so():
+def test_a_dead_letter_whose_record_expired_is_reported():
     topic = new_topic("raw", partitions=1)
     send_raw(topic, RawRecord(headers=HEADERS), RawRecord(), RawRecord())
     one = received(topic, 3)[0]
@@ -62,7 +62,7 @@ def test_what_is_not_on_its_topic_any_more_says_so():
         unseal(one, Event)
 
 
-def test_a_broker_that_is_away_is_waited_for(settings, monkeypatch):
+def test_an_unavailable_broker_is_waited_for(settings, monkeypatch):
     settings.KAFKA_BOOTSTRAP_SERVERS = "127.0.0.1:1"
     monkeypatch.setattr(raw_headers, "PATIENCE_SECONDS", 0.5)
     with pytest.raises(DependencyDown):

@@ -1,4 +1,4 @@
-"""Every size at which something changes: a record that its topic takes has a dead letter, byte for byte, in both kinds of service."""
+"""All size limits: a record that its topic accepts can be dead-lettered unchanged, in both kinds of service."""
 
 import contextlib
 import os
@@ -23,7 +23,7 @@ from chassis.messaging.models import OutboxEvent
 from chassis.outbox.relay import Relay
 from chassis.topology.topics import _topic
 from tests.chassis.conftest import Counted
-from tests.chassis.support.kafka_helpers import Reader, make_topic, servers, take_up_to
+from tests.chassis.support.kafka_helpers import Reader, limit_batches, make_topic, servers
 from tests.chassis.support.loops import running
 from tests.waiting import eventually
 
@@ -136,12 +136,12 @@ class TestWhatTheTopicTakesIsDeadLettered:
 def too_narrow(place, settings) -> tuple[str, str]:
     """A dead-letter topic of somebody else's making: it takes the record and the facts about it, and not much more."""
     name, dead = place
-    take_up_to(dead, LIMIT + 2_000)
+    limit_batches(dead, LIMIT + 2_000)
     return name, dead
 
 
 class TestDiagnosticsGoBeforeBytes:
-    """Where a letter does not fit with its error and traceback, it is written without."""
+    """If a dead letter does not fit with its error and traceback, it is written without them."""
 
     @pytest.fixture(autouse=True)
     def _wordy(self, monkeypatch):
@@ -187,7 +187,7 @@ class Silent(Exception):
     redriven=st.binary(max_size=100).map(lambda some: some * 100),
     topic=st.text("abc.-_", min_size=1, max_size=249),
 )
-def test_our_headers_are_bounded_and_are_text(error, redriven, topic):
+def test_added_headers_are_limited_and_are_text(error, redriven, topic):
     """Whatever a handler raises, and whatever stands in headers that look like ours."""
     theirs = [("h", b"1"), (PREFIX + "redriven", redriven), (PREFIX + "error", b"x" * 9_000)]
     record = Record(topic, 0, 2**62, b"k", b"v", theirs, 2**62)

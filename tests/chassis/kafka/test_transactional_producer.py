@@ -1,4 +1,4 @@
-"""The transactional producer on a real broker: all or nothing, and one of a name at a time."""
+"""The transactional producer on a real broker: all or nothing, and one per transactional id at a time."""
 
 import uuid
 
@@ -26,7 +26,7 @@ def opened(name: str) -> TransactionalProducer:
     return producer
 
 
-def test_what_fails_is_aborted_and_the_next_transaction_is_written(topic):
+def test_a_failed_transaction_is_aborted_and_the_next_is_written(topic):
     producer = opened(f"t-{uuid.uuid4()}")
     with pytest.raises(ValueError, match="no"), producer.transaction():  # noqa: PT012
         producer.produce(topic, b"k", b"aborted", [])
@@ -40,7 +40,7 @@ def test_what_fails_is_aborted_and_the_next_transaction_is_written(topic):
     producer.close()
 
 
-def test_what_the_broker_refuses_is_raised_and_aborted(topic):
+def test_a_rejected_record_raises_and_aborts(topic):
     producer = opened(f"t-{uuid.uuid4()}")
     with pytest.raises(KafkaException), producer.transaction():
         producer.produce(f"{topic}-missing", b"k", b"refused", [])
@@ -50,7 +50,7 @@ def test_what_the_broker_refuses_is_raised_and_aborted(topic):
     producer.close()
 
 
-def test_whoever_opened_last_writes_and_the_others_are_fenced_for_good(topic):
+def test_the_last_one_writes_and_the_others_are_fenced_permanently(topic):
     """Whether one notices when its transaction begins at the broker, or in the middle of it."""
     name = f"t-{uuid.uuid4()}"
     idle, busy = opened(name), opened(name)
@@ -74,7 +74,7 @@ def test_whoever_opened_last_writes_and_the_others_are_fenced_for_good(topic):
         producer.close()
 
 
-def test_who_waits_without_end_may_still_give_up(settings):
+def test_an_unlimited_wait_can_be_stopped(settings):
     settings.KAFKA_BOOTSTRAP_SERVERS = "127.0.0.1:1"
 
     class Stopped(BaseException):

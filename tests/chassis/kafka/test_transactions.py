@@ -1,4 +1,4 @@
-"""The transactional consumer: what it reads, publishes and commits happens together, also when it dies in between."""
+"""The transactional consumer reads, publishes and commits atomically, even if it is killed in between."""
 
 import uuid
 from typing import Any
@@ -59,7 +59,7 @@ def test_a_handler_that_fails_publishes_nothing(scene, out):
     scene.send(*(scene.event(n, key=f"k{n}") for n in range(10)))
     with running(Consumer):
         messages = read(out, 9)
-        [letter] = read(scene.dead, 1)
+        [letter] = read(scene.dead_letter_topic, 1)
         eventually(lambda: committed(scene) == 10)
     assert sorted(headers(m)["ce_id"] for m in messages) == sorted(f"said-{n}" for n in range(10) if n != 3)
     said = headers(letter)
@@ -67,7 +67,7 @@ def test_a_handler_that_fails_publishes_nothing(scene, out):
     assert letter.value() == b'{"number": 3}'
 
 
-def test_what_a_dead_worker_left_open_is_aborted_by_its_successor(scene, out, settings):
+def test_the_open_transaction_of_a_dead_worker_is_aborted_by_its_successor(scene, out, settings):
     """The first worker's transaction stays open, as after kill -9; the next one under its id goes on at once."""
     settings.CONSUMER_ID = f"{scene.group}-0"
     settings.KAFKA_TRANSACTION_TIMEOUT_SECONDS = 60
@@ -81,7 +81,7 @@ def test_what_a_dead_worker_left_open_is_aborted_by_its_successor(scene, out, se
     assert [headers(m)["ce_id"] for m in messages] == ["said-1"]
 
 
-def test_a_worker_whose_place_was_taken_ends_and_writes_nothing_more(scene, out, settings):
+def test_a_fenced_worker_stops_and_writes_nothing_more(scene, out, settings):
     settings.CONSUMER_ID = f"{scene.group}-0"
     reader = Reader(out)
     loop = running(Consumer)
@@ -96,7 +96,7 @@ def test_a_worker_whose_place_was_taken_ends_and_writes_nothing_more(scene, out,
     reader.close()
 
 
-def test_a_dead_letter_topic_that_is_missing_is_waited_for_and_others_go_on(scene, out, settings):
+def test_a_missing_dead_letter_topic_is_waited_for_while_others_proceed(scene, out, settings):
     settings.SERVICE_NAME = scene.group = f"group-{uuid.uuid4().hex[:8]}"
     scene.send((b"bad", b"junk", [("ce_id", b"1")]), *(scene.event(n, key=f"k{n}") for n in range(20)))
     with running(Consumer) as consumer:
@@ -104,8 +104,8 @@ def test_a_dead_letter_topic_that_is_missing_is_waited_for_and_others_go_on(scen
         eventually(lambda: consumer.heartbeat.waits_for("broker"))
         eventually(lambda: committed(scene) >= 8)
         assert committed(scene) < 21
-        make_topic(scene.dead)
-        [letter] = read(scene.dead, 1, within=60)
+        make_topic(scene.dead_letter_topic)
+        [letter] = read(scene.dead_letter_topic, 1, within=60)
         eventually(lambda: committed(scene) == 21)
         eventually(lambda: not consumer.heartbeat.waits_for("broker"))
     assert len(messages) == 20
@@ -113,7 +113,7 @@ def test_a_dead_letter_topic_that_is_missing_is_waited_for_and_others_go_on(scen
     assert (letter.value(), said["deadletter-reason"], said["deadletter-attempts"]) == (b"junk", "unreadable", "1")
 
 
-def test_nothing_is_published_of_a_set_that_fails():
+def test_a_failing_set_publishes_nothing():
     """A handler may catch the error and go on: either all of a set is published, or none."""
 
     class Said(Event):
@@ -131,7 +131,7 @@ def test_nothing_is_published_of_a_set_that_fails():
         assert len(collected) == 1
 
 
-def test_what_the_broker_will_never_take_is_the_events_fault(scene, out, settings):
+def test_a_record_that_the_broker_never_accepts_is_the_events_fault(scene, out, settings):
     says, settings.RETRY_ATTEMPTS = scene.react, 2
     settings.KAFKA_MAX_MESSAGE_BYTES = 20_000
 
@@ -149,6 +149,6 @@ def test_what_the_broker_will_never_take_is_the_events_fault(scene, out, setting
     scene.send(*(scene.event(n, key=f"k{n}") for n in range(6)))
     with running(Consumer):
         messages = read(out, 5)
-        [letter] = read(scene.dead, 1)
+        [letter] = read(scene.dead_letter_topic, 1)
     assert len(messages) == 5
     assert "MSG_SIZE_TOO_LARGE" in headers(letter)["deadletter-error"]

@@ -1,4 +1,4 @@
-"""Run `program` and read what it said."""
+"""Runs `program` and parses its output."""
 
 import json
 import os
@@ -12,8 +12,8 @@ ROOT = Path(__file__).resolve().parents[3]
 
 
 @dataclass
-class Said:
-    """What a process said."""
+class Output:
+    """The output of a process."""
 
     answers: list[dict[str, Any]]
     spans: list[dict[str, Any]]
@@ -22,13 +22,13 @@ class Said:
     seconds: float = 0.0
 
 
-def run(requests: list[tuple[str, str, dict[str, str]]], **environment: str) -> Said:
-    """Run the tiny service with these requests and this environment."""
+def run(requests: list[tuple[str, str, dict[str, str]]], **environment: str) -> Output:
+    """Run the test service with these requests and environment variables."""
     done = python("-m", "tests.chassis.observability.program", json.dumps(requests), **environment)
     assert done.returncode == 0, done.stderr
     out = [json.loads(line) for line in done.stdout.splitlines()]
     as_json = environment.get("LOG_FORMAT", "json") == "json"
-    return Said(
+    return Output(
         answers=[line for line in out if "status" in line and "headers" in line],
         spans=[line for line in out if "context" in line],
         lines=[json.loads(line) for line in done.stderr.splitlines()] if as_json else [],
@@ -37,7 +37,7 @@ def run(requests: list[tuple[str, str, dict[str, str]]], **environment: str) -> 
 
 
 def python(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    """Run Python in the repository, in a clean environment but for these variables."""
+    """Run Python in the repository, in a clean environment with these variables."""
     return subprocess.run(
         [sys.executable, *arguments],
         cwd=ROOT,
@@ -50,7 +50,7 @@ def python(*arguments: str, **environment: str) -> subprocess.CompletedProcess[s
 
 
 def clean_environment() -> dict[str, str]:
-    """The environment of this run, without what would change logs and traces."""
+    """The environment of this run, without variables that affect logs and traces."""
     return {
         name: value
         for name, value in os.environ.items()

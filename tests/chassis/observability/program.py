@@ -1,8 +1,8 @@
-"""A tiny service in a process of its own: sends itself the requests that it is given and prints each answer as JSON.
+"""A test service in a separate process: sends itself the given requests and prints each response as JSON.
 
     python -m tests.chassis.observability.program '[["GET", "/hello/1", {}]]'
 
-Logs go to standard error, spans of the console exporter and answers to standard output.
+Logs go to standard error, spans of the console exporter and responses to standard output.
 """
 
 import json

@@ -8,7 +8,7 @@ from chassis.observability import correlation
 
 class TestSane:
     @pytest.mark.parametrize("token", ["a", "A-1_b.c:d", "3f1d7a52-9a5c-4f0e-8d53-6f3a7b0f2c11", "x" * 128])
-    def test_takes_tokens(self, token):
+    def test_accepts_tokens(self, token):
         assert correlation.sane(token)
 
     @pytest.mark.parametrize(
@@ -19,14 +19,14 @@ class TestSane:
 
 
 class TestNew:
-    def test_is_a_sane_uuid_each_time_another(self):
+    def test_is_a_new_uuid_each_time(self):
         made = {correlation.new() for _ in range(100)}
         assert len(made) == 100
         assert all(correlation.sane(token) and uuid.UUID(token) for token in made)
 
 
 class TestBindRequestId:
-    def test_outside_there_is_none(self):
+    def test_there_is_none_outside(self):
         assert correlation.current_request_id() == ""
 
     def test_nests(self):
@@ -36,7 +36,7 @@ class TestBindRequestId:
             assert correlation.current_request_id() == "outer"
         assert correlation.current_request_id() == ""
 
-    def test_ends_with_an_exception(self):
+    def test_exits_with_an_exception(self):
         with pytest.raises(LookupError), correlation.bind_request_id("r"):
             raise LookupError
         assert correlation.current_request_id() == ""

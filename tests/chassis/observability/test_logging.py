@@ -1,4 +1,4 @@
-"""Logging is tested on what a process writes to its standard error."""
+"""Logging, tested on the standard error of a process."""
 
 import json
 
@@ -38,7 +38,7 @@ def lines(code: str, *, fails: bool = False) -> list[dict]:
 
 
 class TestJson:
-    def test_structlog_and_the_standard_library_end_in_the_same_line(self):
+    def test_structlog_and_the_standard_library_have_the_same_format(self):
         ours, theirs = lines(
             """
 with correlation.bind_request_id("r-1"), tracing.tracer("t").start_as_current_span("s"):
@@ -87,7 +87,7 @@ except ValueError:
         assert "4111" not in text
         assert "joe" not in text
 
-    def test_what_json_cannot_hold_is_written_all_the_same(self):
+    def test_values_that_json_cannot_represent_are_logged(self):
         found = lines("log.info('a', big=2**80)\nlog.info('b', broken='\\ud800')\nlog.info('c', thing=object())")
         assert found[0]["big"] == 2**80
         assert found[1]["broken"] == "\ud800"
@@ -110,17 +110,17 @@ raise RuntimeError("over")
     def test_below_the_level_nothing_is_written(self):
         assert lines("log.debug('a')\nstd.debug('b')\nearly.debug('c')") == []
 
-    def test_loggers_made_before_follow(self):
+    def test_existing_loggers_follow(self):
         (line,) = lines("early.info('x')")
         assert line["service"] == "tiny"
 
     def test_sql_with_its_parameters_is_never_written(self):
         assert lines("logging.getLogger('django.db.backends').info('SELECT %s', 'joe')") == []
 
-    def test_a_closed_standard_error_does_not_hurt(self):
+    def test_a_closed_standard_error_is_harmless(self):
         assert written("sys.stderr.close()\nlog.info('x')") == ""
 
-    def test_who_repeats_himself_is_heard_once(self):
+    def test_repeated_messages_are_logged_once(self):
         found = lines(
             """
 for port in range(5):
@@ -135,7 +135,7 @@ for port in range(5):
 
 
 class TestConsole:
-    def test_is_readable_and_says_the_same(self):
+    def test_is_readable_and_has_the_same_content(self):
         text = written("log.info('paid', email='a@b.de', order='o')", "console")
         assert "paid" in text
         assert "order=o" in text
@@ -158,12 +158,12 @@ class TestImports:
     @pytest.mark.parametrize(
         "module", ["google.protobuf", "requests", "opentelemetry.instrumentation", "opentelemetry.exporter"]
     )
-    def test_what_only_an_exporter_needs_is_not_there(self, module):
+    def test_exporter_settings_are_absent(self, module):
         assert written(f"assert {module!r} not in sys.modules") == ""
 
 
 class TestDjangosLines:
-    def test_of_answers_only_exceptions_are_written(self):
+    def test_only_exceptions_of_responses_are_logged(self):
         (line,) = lines(
             """
 request = logging.getLogger("django.request")
@@ -197,7 +197,7 @@ def large() -> Exception:
 
 
 @pytest.mark.parametrize("make", [nested_group, odd_notes, large])
-def test_no_exception_is_too_strange_for_a_line(make):
+def test_every_exception_can_be_logged(make):
     error = make()
     exc_info = (type(error), error, None)
     assert logging._exception_as_data(exc_info)[0]["type"] == type(error).__name__

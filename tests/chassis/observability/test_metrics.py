@@ -20,7 +20,7 @@ class TestCatalogue:
             assert re.fullmatch(r"(outbox|events|loop|service|purged|http)_[a-z_]+", name), name
             assert not name.endswith(("_ms", "_total", "_count"))
 
-    def test_each_has_a_meaning_and_is_of_a_known_kind(self):
+    def test_each_has_a_description_and_a_known_type(self):
         for metric in CATALOGUE.values():
             assert metric._documentation.endswith("."), metric._name
             assert isinstance(metric, (Counter, Gauge, Histogram))
@@ -32,7 +32,7 @@ class TestCatalogue:
             "process",
         }  # fmt: skip
 
-    def test_every_gauge_says_how_processes_add_up(self):
+    def test_every_gauge_defines_its_multiprocess_mode(self):
         gauges = [metric for metric in CATALOGUE.values() if isinstance(metric, Gauge)]
         assert gauges
         assert all(gauge._multiprocess_mode != "all" for gauge in gauges)

@@ -1,4 +1,4 @@
-"""CorrelationMiddleware: in a process of its own, and asynchronous as under the gateway's ASGI server."""
+"""CorrelationMiddleware: in a separate process, and asynchronous as under the gateway's ASGI server."""
 
 import asyncio
 import json
@@ -31,16 +31,16 @@ def said():
 
 
 class TestRequestId:
-    def test_a_sane_one_is_kept_used_and_returned(self, said):
+    def test_a_valid_one_is_kept_used_and_returned(self, said):
         answer = said.answers[0]
         assert answer["headers"]["X-Request-Id"] == answer["body"]["request_id"] == "mine-1"
 
-    def test_another_is_replaced(self, said):
+    def test_an_invalid_one_is_replaced(self, said):
         answer = said.answers[1]
         assert correlation.sane(answer["headers"]["X-Request-Id"])
         assert answer["headers"]["X-Request-Id"] == answer["body"]["request_id"]
 
-    def test_every_answer_has_one(self, said):
+    def test_every_response_has_one(self, said):
         ids = [answer["headers"]["X-Request-Id"] for answer in said.answers]
         assert len(set(ids)) == len(said.answers) == 5
 
@@ -52,14 +52,14 @@ class TestTrace:
         assert body["span_id"] not in ("", "b7ad6b7169203331")
         assert body["carrier"]["traceparent"].startswith(f"00-{TRACE}-{body['span_id']}-")
 
-    def test_is_begun_where_there_is_none(self, said):
+    def test_is_started_if_there_is_none(self, said):
         body = said.answers[1]["body"]
         assert len(body["trace_id"]) == 32
         assert body["trace_id"] != TRACE
 
 
 class TestAccessLine:
-    def test_says_method_route_status_and_duration(self, said):
+    def test_logs_method_route_status_and_duration(self, said):
         line = next(line for line in said.lines if line["request_id"] == "mine-1")
         assert line["event"] == "request"
         assert (line["method"], line["route"], line["status"]) == ("GET", "/hello/<int:number>", 200)
@@ -70,7 +70,7 @@ class TestAccessLine:
     def test_never_shows_the_path_or_the_query(self, said):
         assert "joe" not in said.stderr
 
-    def test_a_failure_is_a_warning_beside_the_exception(self, said):
+    def test_a_failure_is_a_warning_besides_the_exception(self, said):
         request_id = said.answers[3]["headers"]["X-Request-Id"]
         lines = [line for line in said.lines if line["request_id"] == request_id]
         assert [(line["logger"], line["level"]) for line in lines] == [

@@ -1,4 +1,4 @@
-"""Whatever is sent to a service, wherever it stands in the request, is in no line of its log and in no span: a real process."""
+"""Data in any part of a request is in no log line and no span of a real process."""
 
 import json
 import sys
@@ -34,7 +34,7 @@ def served():
             yield served, environment["USERS_DATABASE_URL"]
 
 
-def test_what_was_sent_is_in_no_line_and_in_no_span(served):
+def test_request_data_is_in_no_log_line_and_no_span(served):
     served, database_url = served
     with httpx2.Client(base_url=served.url, headers=HEADERS) as client:
         statuses = {*paths(client), *bodies(client), *failures(client, database_url)}

@@ -35,7 +35,7 @@ class TestScrub:
             ("order @ 12:00", "order @ 12:00"),
         ],
     )
-    def test_hides(self, text, clean):
+    def test_hides_values(self, text, clean):
         assert scrub(text) == clean
 
 
@@ -97,7 +97,7 @@ class TestScrubError:
     @pytest.mark.parametrize(
         "text", ["'NoneType' object has no attribute 'id'", 'relation "users" does not exist', "KeyError: 'topic'"]
     )
-    def test_keeps_the_names_of_things(self, text):
+    def test_keeps_the_names_of_fields(self, text):
         assert scrub_error(text) == text
 
 

@@ -1,4 +1,4 @@
-"""Tracing, on the spans themselves: from the console exporter, and as a collector gets them."""
+"""Tracing, tested on the spans of the console exporter and of a collector."""
 
 import http.server
 import os
@@ -34,15 +34,15 @@ class TestConsole:
         assert statement["parent_id"] == request["context"]["span_id"]
         assert request["resource"]["attributes"]["service.name"] == "tiny"
 
-    def test_the_log_and_the_application_see_the_same_span(self, said):
+    def test_the_log_and_the_application_have_the_same_span(self, said):
         request = said.spans[1]
         assert said.answers[0]["body"]["span_id"] == request["context"]["span_id"].removeprefix("0x")
         assert said.lines[0]["span_id"] == request["context"]["span_id"].removeprefix("0x")
 
-    def test_probes_and_statements_of_nobody_are_no_traces(self, said):
+    def test_probes_and_statements_outside_requests_are_not_traced(self, said):
         assert len(said.spans) == 4  # two requests, and a statement in each
 
-    def test_what_is_passed_on_is_sampled(self, said):
+    def test_forwarded_traces_are_sampled(self, said):
         assert _sampled(said.answers[1])
 
     def test_the_standard_sampler_variables_hold(self):
@@ -54,7 +54,7 @@ class TestConsole:
 
 
 class TestOff:
-    def test_nothing_is_recorded_or_passed_on_as_sampled(self):
+    def test_nothing_is_recorded_or_forwarded_as_sampled(self):
         said = run(REQUESTS[1:2])
         assert said.spans == []
         assert not _sampled(said.answers[0])
@@ -71,7 +71,7 @@ print(*tracing.current_ids(tracing.begin("event process", parent, SpanKind.CONSU
         assert trace_id == TRACE
         assert span_id != "b7ad6b7169203331"
 
-    def test_a_span_costs_next_to_nothing(self):
+    def test_a_span_costs_little(self):
         code = """
 import time, timeit
 from chassis.observability import tracing
@@ -131,7 +131,7 @@ class TestOtlp:
         assert {span.trace_id.hex() for span in spans} == {TRACE}
         assert {span.name for span in spans} == {"GET hello/<int:number>", "SELECT"}
 
-    def test_a_collector_that_is_down_costs_next_to_nothing(self):
+    def test_an_unavailable_collector_costs_little(self):
         port = ports.free(1)[0]
         began = time.monotonic()
         said = run(
@@ -143,7 +143,7 @@ class TestOtlp:
         assert slow == []
         assert len([line for line in said.lines if line["logger"].startswith("opentelemetry")]) <= 3
 
-    def test_a_collector_that_hangs_costs_next_to_nothing_even_at_the_end(self):
+    def test_a_hanging_collector_costs_little_even_at_exit(self):
         with socket.create_server(("127.0.0.1", 0)) as deaf:
             endpoint = f"http://127.0.0.1:{deaf.getsockname()[1]}"
             began = time.monotonic()
@@ -170,7 +170,7 @@ os.wait()
 
 
 class TestCarriers:
-    def test_what_is_injected_is_extracted(self):
+    def test_injected_context_is_extracted(self):
         carrier: dict[str, str] = {}
         with tracing.tracer("t").start_as_current_span("s"):
             tracing.inject(carrier)
@@ -183,7 +183,7 @@ class TestCarriers:
     @pytest.mark.parametrize(
         "broken", [{}, {"traceparent": "nonsense"}, {"traceparent": f"00-{'0' * 32}-{'0' * 16}-01"}]
     )
-    def test_what_is_broken_begins_a_new_trace(self, broken):
+    def test_an_invalid_traceparent_starts_a_new_trace(self, broken):
         with tracing.tracer("t").start_as_current_span("unrelated"):
             outer = tracing.current_ids()[0]
             with tracing.continued(broken, "s"):
@@ -195,7 +195,7 @@ class TestCarriers:
         with tracing.tracer("t").start_as_current_span("s"), tracing.untraced():
             assert tracing.current_ids() == ("", "")
 
-    def test_suppressed_runs_its_body(self):
+    def test_suppressed_code_runs(self):
         with tracing.suppressed():
             assert timeit.default_timer() > 0
 
@@ -209,5 +209,5 @@ def _python(code: str, **environment: str) -> subprocess.CompletedProcess[str]:
     return python("-c", prelude + code, **environment)
 
 
-def test_clean_environment_keeps_the_rest():
+def test_the_clean_environment_keeps_other_variables():
     assert clean_environment()["PATH"] == os.environ["PATH"]

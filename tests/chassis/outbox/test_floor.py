@@ -1,4 +1,4 @@
-"""The relay's floor hides no row that is or will be committed, and makes a search cost the same whatever was sent before."""
+"""The relay's floor hides no row that is or will be committed, and makes the cost of a search independent of sent rows."""
 
 import json
 import threading
@@ -79,7 +79,7 @@ def settle(taker: Taker) -> int:
     return taker.rise()
 
 
-def test_it_rises_over_what_was_sent_and_over_gaps(taker, sessions):
+def test_it_rises_over_sent_rows_and_gaps(taker, sessions):
     first, second, _ = sessions
     publish(first, 5)
     first.rollback()
@@ -88,7 +88,7 @@ def test_it_rises_over_what_was_sent_and_over_gaps(taker, sessions):
     assert settle(taker) == positions[-1]
 
 
-def test_it_waits_for_whoever_may_still_commit_below(taker, sessions):
+def test_it_waits_for_transactions_that_may_commit_below(taker, sessions):
     late, early, _ = sessions
     [below] = publish(late)
     [above] = publish(early)
@@ -100,7 +100,7 @@ def test_it_waits_for_whoever_may_still_commit_below(taker, sessions):
     assert settle(taker) == above
 
 
-def test_it_waits_for_nobody_who_began_later(taker, sessions):
+def test_it_does_not_wait_for_later_transactions(taker, sessions):
     """So a service that always has some transaction open does not hold it back."""
     first, second, third = sessions
     publish(first)
@@ -113,7 +113,7 @@ def test_it_waits_for_nobody_who_began_later(taker, sessions):
     assert taker.rise() >= highest - 1
 
 
-def test_a_transaction_that_writes_something_else_does_not_hold_it_back(taker, sessions):
+def test_a_transaction_that_writes_elsewhere_does_not_hold_the_floor(taker, sessions):
     elsewhere, publisher, _ = sessions
     elsewhere.execute("INSERT INTO idempotency_keys (key, fingerprint) VALUES (gen_random_uuid(), 'x')")
     elsewhere.execute("SELECT 1 FROM outbox")
@@ -122,7 +122,7 @@ def test_a_transaction_that_writes_something_else_does_not_hold_it_back(taker, s
     assert settle(taker) == position
 
 
-def test_a_row_that_is_not_sent_holds_it(taker, sessions):
+def test_an_unsent_row_holds_the_floor(taker, sessions):
     publisher, *_ = sessions
     positions = publish(publisher, 3)
     publisher.commit()
@@ -134,7 +134,7 @@ def test_a_row_that_is_not_sent_holds_it(taker, sessions):
     assert settle(taker) == positions[2]
 
 
-def test_what_is_to_be_sent_again_is_found_below_it(taker, sessions):
+def test_rows_to_be_resent_are_found_below_the_floor(taker, sessions):
     publisher, *_ = sessions
     positions = publish(publisher, 3)
     publisher.commit()
@@ -145,7 +145,7 @@ def test_what_is_to_be_sent_again_is_found_below_it(taker, sessions):
     assert settle(taker) == positions[-1]
 
 
-def test_a_sequence_that_is_cached_by_sessions_gives_no_floor(taker, sessions):
+def test_a_sequence_cached_by_sessions_provides_no_floor(taker, sessions):
     publisher, *_ = sessions
     with connections["users"].cursor() as cursor:
         cursor.execute("ALTER SEQUENCE outbox_position_seq CACHE 10")
@@ -254,7 +254,7 @@ class Story:
 
 @settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(steps=STEPS)
-def test_whatever_the_order_each_committed_row_is_taken_once(steps):
+def test_in_any_commit_order_each_row_is_fetched_once(steps):
     with connections["users"].cursor() as cursor:
         cursor.execute("TRUNCATE outbox")
     story = Story()
@@ -265,7 +265,7 @@ def test_whatever_the_order_each_committed_row_is_taken_once(steps):
         story.close()
 
 
-def test_under_real_concurrency_nothing_is_passed_over(taker):
+def test_under_real_concurrency_nothing_is_skipped(taker):
     """Four publishers that commit out of order, as fast as they can, and now and then undo; a relay that never rests."""
     published: list[int] = []
 
@@ -298,7 +298,7 @@ SELECT gen_random_uuid(), 't', n::text, '[]', 'r' FROM generate_series(1, %s) AS
 
 
 class TestUnderAnOldSnapshot:
-    """Sent rows that no vacuum may remove: what is asked again and again touches as many pages as in a small table."""
+    """Sent rows that vacuum cannot remove: repeated queries read as many pages as in a small table."""
 
     PAGES = 60
 
@@ -331,7 +331,7 @@ class TestUnderAnOldSnapshot:
         }
         assert {name: pages for name, one in asked.items() if (pages := self.pages(sent, *one)) > self.PAGES} == {}
 
-    def test_readiness_finds_what_waits(self, taker, sent):
+    def test_readiness_finds_waiting_rows(self, taker, sent):
         checks.Outbox("users").run()
         sent.execute(FILL, [1])
         sent.execute("UPDATE outbox SET created_at = now() - interval '1 hour' WHERE sent_at IS NULL")

@@ -1,4 +1,4 @@
-"""What waits in the outbox is measured beside the relay: also while that waits for a broker."""
+"""The gauges of the outbox, also while the relay waits for a broker."""
 
 import pytest
 from django.db import OperationalError, connections
@@ -36,7 +36,7 @@ def measured() -> tuple[float, float]:
     return value(metrics.OUTBOX_PENDING), value(metrics.OUTBOX_PARKED)
 
 
-def test_counts_what_waits_and_what_is_parked(other):
+def test_counts_unsent_and_parked_rows(other):
     publish(other, 7)
     other.execute("UPDATE outbox SET sent_at = now() WHERE position IN (SELECT position FROM outbox LIMIT 2)")
     other.execute("UPDATE outbox SET parked_at = now() WHERE position = (SELECT max(position) FROM outbox)")
@@ -62,7 +62,7 @@ def test_the_age_is_that_of_the_oldest_and_nothing_is_as_old_as_0(other):
     assert value(metrics.OUTBOX_OLDEST_AGE) == pytest.approx(age, abs=20)
 
 
-def test_a_floor_that_the_table_has_not_reached_again_hides_nothing(other):
+def test_a_floor_above_a_reset_table_hides_nothing(other):
     """As after TRUNCATE … RESTART IDENTITY, or a restore of this table alone."""
     publish(other, 3)
     other.execute(
@@ -71,7 +71,7 @@ def test_a_floor_that_the_table_has_not_reached_again_hides_nothing(other):
     assert measured() == (3, 0)
 
 
-def test_a_database_that_is_away_leaves_the_count_and_lets_the_age_grow(other, monkeypatch):
+def test_an_unavailable_database_keeps_the_count_and_the_age_grows(other, monkeypatch):
     publish(other, 3)
     gauges = OutboxGauges(Standby())
     gauges.measure()
@@ -90,7 +90,7 @@ def test_a_database_that_is_away_leaves_the_count_and_lets_the_age_grow(other, m
     assert value(metrics.OUTBOX_PENDING) == 4
 
 
-def test_they_go_on_while_the_relay_waits_for_a_dead_broker(other, settings, monkeypatch):
+def test_they_work_while_the_relay_waits_for_a_dead_broker(other, settings, monkeypatch):
     settings.KAFKA_BOOTSTRAP_SERVERS = "127.0.0.1:1"
     monkeypatch.setattr(outbox_gauges, "EVERY_SECONDS", 0.05)
     publish(other, 3)
@@ -104,7 +104,7 @@ def test_they_go_on_while_the_relay_waits_for_a_dead_broker(other, settings, mon
             eventually(lambda: value(metrics.OUTBOX_OLDEST_AGE) > age)
 
 
-def test_the_floor_of_the_relay_that_sends_is_kept_for_others(other):
+def test_the_floor_of_the_active_relay_is_shared(other):
     class Sending:
         floor = 41
 

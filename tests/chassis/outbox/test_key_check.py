@@ -1,4 +1,4 @@
-"""Order per key needs a locked aggregate: in development and tests, who has none is told."""
+"""Order per key requires a locked aggregate: in development and tests, missing locks are reported."""
 
 import threading
 import uuid
@@ -52,14 +52,14 @@ class Other:
         self._thread.join(30)
 
 
-def test_two_open_transactions_that_publish_under_one_key_are_told():
+def test_concurrent_transactions_that_publish_under_one_key_are_reported():
     told = pytest.raises(UnlockedAggregate, match=r"user\.created u-1: Another open transaction")
     with Other("u-1"), told, transaction.atomic(using="users"):
         publish_all([Outgoing(event(), "u-0"), Outgoing(event(), "u-1")])
     assert list(OutboxEvent.objects.values_list("key", flat=True)) == ["u-1"]
 
 
-def test_other_keys_and_other_topics_are_no_matter():
+def test_other_keys_and_topics_are_unaffected():
     def order() -> OrderCreated:
         return OrderCreated(
             order_id=uuid.uuid4(), user_id="u", items=[], total_amount=0, created_at="2026-01-02T03:04:05Z"
@@ -72,7 +72,7 @@ def test_other_keys_and_other_topics_are_no_matter():
     assert OutboxEvent.objects.count() == 4
 
 
-def test_one_after_the_other_is_as_it_should_be():
+def test_sequential_transactions_are_allowed():
     with Other("u-1") as other:
         other.commit()
         with transaction.atomic(using="users"):
@@ -80,7 +80,7 @@ def test_one_after_the_other_is_as_it_should_be():
     assert OutboxEvent.objects.count() == 2
 
 
-def test_what_was_rolled_back_holds_no_key():
+def test_rolled_back_rows_hold_no_key():
     class Changed(Exception):
         pass
 
@@ -97,7 +97,7 @@ def test_what_was_rolled_back_holds_no_key():
     assert OutboxEvent.objects.count() == 1
 
 
-def test_off_as_in_production_it_asks_nothing(settings, django_assert_num_queries):
+def test_off_as_in_production_it_queries_nothing(settings, django_assert_num_queries):
     settings.OUTBOX_CHECK_KEYS = False
     with Other("u-1"), transaction.atomic(using="users"), django_assert_num_queries(1, connection=connections["users"]):
         publish(event(), key="u-1")
@@ -106,7 +106,7 @@ def test_off_as_in_production_it_asks_nothing(settings, django_assert_num_querie
 WRITERS, ROUNDS = 6, 25
 
 
-def test_who_locks_the_aggregate_is_never_told_and_the_order_is_that_of_the_commits():
+def test_with_locked_aggregates_nothing_is_reported_and_commit_order_holds():
     """Many writers of one aggregate: each counts it up under its lock, and publishes what it made of it."""
     user = services.create_user(email="ada@example.org", name="0")
     OutboxEvent.objects.all().delete()
@@ -157,7 +157,7 @@ def test_a_large_set_does_not_fill_the_lock_table():
 
 @hypothesis_settings(max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.text(max_size=20), st.text(max_size=20), st.text(max_size=20), st.text(max_size=20))
-def test_numbers_fit_and_do_not_meet(topic, key, other_topic, other_key):
+def test_ports_fit_and_do_not_overlap(topic, key, other_topic, other_key):
     number, other = key_check._number(topic, key), key_check._number(other_topic, other_key)
     assert -(2**63) <= number < 2**63
     if "\0" not in topic + other_topic:  # no topic's name has one

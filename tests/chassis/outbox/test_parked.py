@@ -1,4 +1,4 @@
-"""Parked outbox rows: tried again, or discarded, by a person, and by the relay as if nothing had been."""
+"""Parked outbox rows are retried or discarded by an operator, and then treated normally by the relay."""
 
 from io import StringIO
 from typing import ClassVar
@@ -57,7 +57,7 @@ def numbers(messages) -> list[int]:
     return [json.loads(message.value())["number"] for message in messages]
 
 
-def test_retried_after_the_limit_was_raised_its_key_goes_on_in_order(topic, row, settings):
+def test_retried_after_the_limit_was_raised_its_key_resumes_in_order(topic, row, settings):
     settings.KAFKA_MAX_MESSAGE_BYTES = 1_000_000
     settings.OUTBOX_POLL_SECONDS = 60
     with running(Relay) as relay:
@@ -78,7 +78,7 @@ def test_retried_too_early_it_is_parked_again(topic, row):
     assert numbers(read(topic, 1)) == [1]
 
 
-def test_discarded_it_is_never_sent_and_its_key_goes_on(topic, row):
+def test_a_discarded_row_is_never_sent_and_its_key_resumes(topic, row):
     with capture_logs() as logs:
         assert parked.discard([row.position], by="ada") == [row.position]
     with running(Relay):
@@ -91,7 +91,7 @@ def test_discarded_it_is_never_sent_and_its_key_goes_on(topic, row):
     assert [(line["event"], line["by"]) for line in logs] == [("parked outbox row discarded", "ada")]
 
 
-def test_only_what_is_parked_is_decided_about_and_once(topic, row):
+def test_only_parked_rows_can_be_decided_and_once(topic, row):
     others = OutboxEvent.objects.exclude(position=row.position).values_list("position", flat=True)
     assert parked.discard([*others, 10**9], by="ada") == []
     assert parked.discard([row.position], by="ada") == [row.position]
@@ -101,7 +101,7 @@ def test_only_what_is_parked_is_decided_about_and_once(topic, row):
     assert row.discarded_by == "ada"
 
 
-def test_a_discarded_row_is_purged_in_its_time_and_a_parked_one_never(topic, row, settings):
+def test_discarded_rows_are_purged_and_parked_ones_never(topic, row, settings):
     def age() -> None:
         with connections["users"].cursor() as cursor:
             cursor.execute(
@@ -145,7 +145,7 @@ class TestCommand:
         assert OutboxEvent.objects.get(position=row.position).discarded_by == "ada"
 
     @pytest.mark.parametrize("action", ["retry", "discard"])
-    def test_all_of_them_must_be_meant(self, row, action):
+    def test_all_records_require_all(self, row, action):
         with pytest.raises(CommandError, match="--all"):
             command(action)
         assert parked.rows().count() == 1

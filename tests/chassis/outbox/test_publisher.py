@@ -33,7 +33,7 @@ def test_is_written_with_the_change():
     assert dict(row.headers)["ce_id"] == str(row.event_id)
 
 
-def test_is_gone_with_the_change():
+def test_is_removed_with_the_change():
     class Changed(Exception):
         pass
 
@@ -44,7 +44,7 @@ def test_is_gone_with_the_change():
     assert (OutboxEvent.objects.count(), User.objects.count()) == (0, 0)
 
 
-def test_a_database_that_goes_away_is_no_fault_of_the_event():
+def test_a_lost_database_is_not_the_fault_of_the_event():
     """As Django's error: COPY is psycopg's own, whose errors nobody above knows."""
     with pytest.raises(DatabaseError) as caught, transaction.atomic(using="users"):  # noqa: PT012
         with connections["users"].cursor() as cursor, psycopg.connect(os.environ["USERS_DATABASE_URL"]) as other:
@@ -65,7 +65,7 @@ def test_many_events_are_one_statement_and_keep_their_order(django_assert_num_qu
     ]
 
 
-def test_a_commit_wakes_the_relay_that_sleeps():
+def test_a_commit_wakes_the_sleeping_relay():
     """Who does not say that it sleeps is not notified: see test_wakeup.py."""
     import psycopg
 
@@ -86,15 +86,15 @@ def test_a_commit_wakes_the_relay_that_sleeps():
 
 
 @pytest.mark.parametrize("value", [b"text", "größe".encode(), b"", None, b"\xff\x00\xfe", b"nul\x00byte"])
-def test_headers_come_back_byte_for_byte(value):
+def test_headers_are_restored_byte_for_byte(value):
     kept = [("a", value), ("a", b"twice")]
     assert headers_from_json(headers_to_json(kept)) == kept
 
 
 class TestManyAtOnce:
-    """`publish_all` takes events from a generator as it writes them."""
+    """`publish_all` consumes a generator of events while writing them."""
 
-    def test_memory_holds_a_few_of_them_and_the_database_may_be_used_meanwhile(self, settings):
+    def test_few_of_them_are_in_memory_and_the_database_is_usable_meanwhile(self, settings):
         settings.OUTBOX_BATCH_BYTES = 1_000
         begun, written = [], []
 
@@ -110,7 +110,7 @@ class TestManyAtOnce:
         assert max(begun_so_far - there for begun_so_far, there in zip(begun, written, strict=True)) < 20
         assert list(OutboxEvent.objects.order_by("position").values_list("key", flat=True)) == [f"u-{n}" for n in begun]
 
-    def test_one_that_fails_takes_all_with_it_even_where_the_error_is_caught(self, settings):
+    def test_a_failed_statement_fails_the_transaction_even_if_the_error_is_caught(self, settings):
         settings.OUTBOX_BATCH_BYTES = 1_000
 
         def events():

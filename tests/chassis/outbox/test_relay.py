@@ -1,4 +1,4 @@
-"""The relay on a real broker: everything once confirmed, in order, by one relay at a time, and nothing for a dead row's sake."""
+"""The relay on a real broker: every row is acknowledged once, in order, by one relay at a time."""
 
 import uuid
 from contextlib import closing
@@ -59,7 +59,7 @@ def test_sends_what_was_published_before_and_after_it_started(topic):
     assert headers(messages[0]) == dict(row.headers)
 
 
-def test_a_commit_is_sent_at_once_and_not_at_the_next_poll(topic, settings):
+def test_a_commit_is_sent_immediately(topic, settings):
     settings.OUTBOX_POLL_SECONDS = 60
     with running(Relay) as relay:
         eventually(lambda: relay.loop and relay.loop._active)
@@ -67,7 +67,7 @@ def test_a_commit_is_sent_at_once_and_not_at_the_next_poll(topic, settings):
         assert numbers(read(topic, 1, within=30)) == [1]
 
 
-def test_a_row_that_somebody_unmarks_is_sent_again_though_the_relay_looks_above_it(topic, settings):
+def test_a_row_marked_unsent_is_resent_though_below_the_floor(topic, settings):
     settings.OUTBOX_POLL_SECONDS = 60
     note(range(3))
     first, *_, last = OutboxEvent.objects.order_by("position").values_list("position", flat=True)
@@ -90,7 +90,7 @@ def test_two_relays_one_key_a_thousand_events_in_order(topic, settings):
     assert numbers(messages) == list(range(1000))
 
 
-def test_another_takes_over_when_the_session_of_the_first_is_gone(topic):
+def test_a_standby_takes_over_when_the_session_of_the_first_ends(topic):
     with running(Relay) as first:
         eventually(lambda: first.loop and first.loop._active)
         with running(Relay) as second:
@@ -110,7 +110,7 @@ def test_another_takes_over_when_the_session_of_the_first_is_gone(topic):
             assert [first.loop._active, second.loop._active].count(True) == 1
 
 
-def test_what_the_broker_has_confirmed_is_not_sent_again_when_the_database_could_not_be_told(topic):
+def test_acknowledged_rows_are_not_resent_if_marking_them_failed(topic):
     note(range(5))
     waiting = "SELECT pid FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE 'UPDATE outbox%'"
     other = connections["users"].copy()
@@ -130,7 +130,7 @@ def test_what_the_broker_has_confirmed_is_not_sent_again_when_the_database_could
     assert numbers(messages) == list(range(6))
 
 
-def test_rows_that_commit_late_are_not_passed_over(topic):
+def test_rows_that_commit_late_are_not_skipped(topic):
     """A transaction that inserted early may commit late: its rows have lower positions than rows already sent."""
     import threading
 
@@ -159,13 +159,13 @@ def test_rows_that_commit_late_are_not_passed_over(topic):
 
 
 class TestTooLarge:
-    """A row that the broker can never take is parked; what waits behind it is a setting."""
+    """A row that the broker can never accept is parked; a setting decides whether later rows of its key wait."""
 
     @pytest.fixture(autouse=True)
     def small(self, settings):
         settings.KAFKA_MAX_MESSAGE_BYTES = 20_000
 
-    def test_is_parked_with_its_reason_and_its_key_waits(self, topic):
+    def test_is_parked_with_its_reason_while_its_key_waits(self, topic):
         note([1])
         note([2], text="x" * 30_000)
         note([3])
@@ -180,7 +180,7 @@ class TestTooLarge:
         assert (numbers(messages), numbers(messages, b"other")) == ([1], [4, 6])
         assert OutboxEvent.objects.filter(sent_at=None, parked_at=None, key="k").count() == 2
 
-    def test_its_key_may_go_on(self, topic, settings):
+    def test_its_key_may_proceed(self, topic, settings):
         settings.OUTBOX_PARKED_KEY = "pass"
         note([1], text="x" * 30_000)
         note([2])

@@ -1,4 +1,4 @@
-"""Rows that nobody here would write, and topics that take nothing: each waits, or is parked, alone."""
+"""Rows that this system never writes, and topics that accept nothing: each waits or is parked alone."""
 
 import json
 import random
@@ -14,7 +14,7 @@ from chassis.outbox import parked
 from chassis.outbox import rows as outbox_rows
 from chassis.outbox.relay import Relay
 from chassis.outbox.sending import Verdict, judge
-from tests.chassis.support.kafka_helpers import make_topic, new_topic, read, take_up_to
+from tests.chassis.support.kafka_helpers import limit_batches, make_topic, new_topic, read
 from tests.chassis.support.loops import running
 from tests.waiting import eventually
 
@@ -52,7 +52,7 @@ class TestOddRows:
             ({"headers": [[7, "x"]]}, "not a valid Kafka record"),
         ],
     )
-    def test_are_parked_with_their_reason_and_the_rest_goes_on(self, change, reason):
+    def test_are_parked_with_their_reason_and_the_rest_is_sent(self, change, reason):
         topic = new_topic("odd", partitions=1)
         row(topic, b"1", key="a")
         odd = row(topic, b"2", key="b", **change)
@@ -63,7 +63,7 @@ class TestOddRows:
         assert reason in reasons()[odd]
 
     @pytest.mark.parametrize("moment", ["infinity", "-infinity", "0001-01-01 00:00 BC", "20000-01-01"])
-    def test_a_moment_that_python_has_no_word_for_holds_up_nobody(self, moment):
+    def test_a_timestamp_beyond_the_range_of_python_blocks_nothing(self, moment):
         topic = new_topic("odd", partitions=1)
         with connections["users"].cursor() as cursor:
             cursor.execute("UPDATE outbox SET created_at = %s WHERE position = %s", [moment, row(topic, b"1")])
@@ -72,7 +72,7 @@ class TestOddRows:
             assert [m.value() for m in read(topic, 2)] == [b"1", b"2"]
             eventually(lambda: not unsent(topic))
 
-    def test_a_row_that_no_process_could_hold_is_not_even_fetched(self, monkeypatch):
+    def test_a_row_that_exceeds_memory_is_not_fetched(self, monkeypatch):
         monkeypatch.setattr("chassis.kafka.sizes.UNPACKED", 0)
         topic = new_topic("huge", partitions=1)
         huge = row(topic, random.randbytes(3_000_000), key="a")
@@ -86,7 +86,7 @@ class TestOddRows:
 
 
 class TestKeys:
-    """Any key that Kafka takes can be parked, and holds back its own rows only."""
+    """Any key that Kafka accepts can be parked, and blocks only its own rows."""
 
     KEYS = ("x" * 3_000, "größe" * 50_000, "".join(chr(0x4E00 + n % 5_000) for n in range(100_000)))
 
@@ -116,7 +116,7 @@ class TestKeys:
             eventually(lambda: list(reasons()) == [guilty])
         assert message.key() == raw[1:]
 
-    def test_whether_a_row_stands_behind_a_parked_one_is_looked_up_in_the_index(self):
+    def test_rows_after_a_parked_one_are_looked_up_by_index(self):
         with connections["users"].cursor() as cursor:
             cursor.execute(
                 "INSERT INTO outbox (event_id, topic, key, payload, headers, request_id, sent_at, parked_at)"
@@ -133,13 +133,13 @@ class TestKeys:
 
 
 class TestRefusedTogether:
-    """The broker refuses a batch for one record in it. Only that one is parked."""
+    """The broker rejects a batch because of one record. Only that one is parked."""
 
     @pytest.mark.parametrize("policy", ["wait", "pass"])
-    def test_only_the_guilty_is_parked_in_order_and_once(self, policy, settings):
+    def test_only_the_rejected_row_is_parked_and_order_is_kept(self, policy, settings):
         settings.OUTBOX_PARKED_KEY = policy
         topic, other = new_topic("strict", partitions=1), new_topic("calm", partitions=1)
-        take_up_to(topic, 20_000)
+        limit_batches(topic, 20_000)
         guilty = []
         for n in range(300):
             large = n in (100, 101, 250)
@@ -169,7 +169,7 @@ class TestRefusedTogether:
 
 
 class TestTopicsThatCannotBeWritten:
-    def test_a_missing_one_waits_alone_whatever_stands_before_the_others(self, settings):
+    def test_a_missing_topic_alone_waits_whatever_precedes_the_others(self, settings):
         """1,200 rows at the head of the outbox, more than a batch."""
         missing, good = f"missing-{uuid.uuid4().hex[:8]}", new_topic("good", partitions=1)
         rows(missing, [b"%d" % n for n in range(1_200)])
@@ -192,7 +192,7 @@ class TestTopicsThatCannotBeWritten:
         assert [int(m.value()) for m in read(good, 30)] == list(range(30))
         assert reasons() == {}
 
-    def test_many_missing_ones(self):
+    def test_many_missing_topics(self):
         good = new_topic("good", partitions=1)
         for _ in range(100):
             rows(f"missing-{uuid.uuid4().hex[:8]}", [b"1"])
@@ -202,7 +202,7 @@ class TestTopicsThatCannotBeWritten:
                 read(good, n + 1, within=10)
         assert [int(m.value()) for m in read(good, 20)] == list(range(20))
 
-    def test_a_name_that_is_none(self):
+    def test_an_invalid_name(self):
         good = new_topic("good", partitions=1)
         for name in ("", "a b", "x" * 300, ".", "größe", "__transaction_state"):
             rows(name, [b"1"])

@@ -1,4 +1,4 @@
-"""Purge: what is old goes, and nothing else, in bounded batches that cost the same in a table of any size, unnoticed by writers."""
+"""Purge deletes only old rows, in limited batches whose cost is independent of table size, without blocking writers."""
 
 import json
 import os
@@ -57,7 +57,7 @@ def expiry(table: str) -> retention.Expiry:
 
 @pytest.mark.parametrize("table", FILL)
 class TestEveryTable:
-    def test_old_rows_go_and_young_ones_stay(self, table, monkeypatch):
+    def test_old_rows_are_purged_and_recent_ones_stay(self, table, monkeypatch):
         monkeypatch.setattr(retention, "BATCH", 10)
         fill(table, 35, OLD)
         fill(table, 7, YOUNG)
@@ -65,14 +65,14 @@ class TestEveryTable:
         assert count(table) == 7
         assert retention.purge(expiry(table)) == 0
 
-    def test_stops_between_two_batches_when_told(self, table, monkeypatch):
+    def test_stops_between_batches(self, table, monkeypatch):
         monkeypatch.setattr(retention, "BATCH", 10)
         fill(table, 35, OLD)
         told = iter([False, False, True])
         assert retention.purge(expiry(table), stop=lambda: next(told)) == 20
         assert count(table) == 15
 
-    def test_a_batch_costs_the_same_in_a_table_of_any_size(self, table):
+    def test_a_batch_costs_the_same_regardless_of_table_size(self, table):
         """Counted in pages: neither a batch nor a purge that finds nothing walks through the table."""
         fill(table, 2_000, OLD)
         fill(table, 60_000, YOUNG)
@@ -195,14 +195,14 @@ def test_in_large_tables_every_statement_finds_its_rows_by_an_index(unsent):
     assert indexes["purge of inbox"] == {"inbox_consumed_at"}
 
 
-def test_vacuum_comes_to_the_outbox_by_rows_and_not_by_its_size():
+def test_vacuum_of_the_outbox_depends_on_rows_not_on_table_size():
     """What `bench/outbox.py` has measured to help, and nothing else."""
     [(options,)] = execute("SELECT reloptions FROM pg_class WHERE oid = 'outbox'::regclass")
     assert set(options) == {"autovacuum_vacuum_scale_factor=0.0", "autovacuum_vacuum_threshold=5000"}
 
 
 class TestOutbox:
-    def test_what_was_not_sent_stays_however_old_it_is(self, monkeypatch):
+    def test_unsent_rows_are_never_purged(self, monkeypatch):
         monkeypatch.setattr(retention, "BATCH", 10)
         fill("outbox", 25, OLD, sent="NULL")
         fill("outbox", 25, OLD)
@@ -212,12 +212,12 @@ class TestOutbox:
         assert retention.purge(expiry("outbox")) == 25
         assert OutboxEvent.objects.filter(sent_at=None).count() == 25
 
-    def test_what_was_sent_late_stays_until_it_is_old_too(self):
+    def test_rows_sent_late_stay_until_they_expire(self):
         fill("outbox", 5, OLD, sent=YOUNG)
         assert retention.purge(expiry("outbox")) == 0
         assert count("outbox") == 5
 
-    def test_what_a_person_discarded_goes(self):
+    def test_discarded_rows_are_purged(self):
         fill("outbox", 2, OLD, sent="NULL")
         OutboxEvent.objects.filter(key="1").update(parked_at="2020-01-01T00:00Z", discarded_at="2020-01-02T00:00Z")
         assert retention.purge(expiry("outbox")) == 1
@@ -225,7 +225,7 @@ class TestOutbox:
 
 
 class TestWriters:
-    """A writer that gives up rather than wait for any lock never gives up."""
+    """A writer that fails rather than wait for a lock never fails."""
 
     LOCK_TIMEOUT = "SET lock_timeout = '1ms'"
 
@@ -244,7 +244,7 @@ class TestWriters:
         with connection.transaction():
             connection.execute((INBOX.format(at="now()", count=10) + " ON CONFLICT DO NOTHING").encode())
 
-    def test_notice_nothing_of_two_purges(self):
+    def test_are_not_blocked_by_two_purges(self):
         for table in FILL:
             fill(table, 20_000, OLD)
         purges, written = [purge_process() for _ in range(2)], 0
@@ -288,7 +288,7 @@ class TestHousekeeping:
             eventually(lambda: count("inbox") == 5)
         assert "housekeeping" not in {thread.name for thread in threading.enumerate()}
 
-    def test_a_dead_database_is_no_reason_to_end(self, settings, monkeypatch):
+    def test_an_unavailable_database_does_not_stop_the_process(self, settings, monkeypatch):
         from django.db import OperationalError
 
         from chassis.workers import housekeeping

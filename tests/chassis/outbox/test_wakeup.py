@@ -1,4 +1,4 @@
-"""A relay that sleeps is woken by every commit that published; one that is awake costs publishers nothing."""
+"""A sleeping relay is woken by every commit that published; an awake one costs publishers nothing."""
 
 import re
 import threading
@@ -58,20 +58,20 @@ def hear(wakeup) -> None:
         cursor.execute("SELECT 1")
 
 
-def test_the_trigger_asks_for_the_lock_that_the_relay_takes():
+def test_the_trigger_uses_the_lock_of_the_relay():
     with connections["users"].cursor() as cursor:
         cursor.execute("SELECT prosrc FROM pg_proc WHERE proname = 'outbox_notify'")
         [(source,)] = cursor.fetchall()
     assert re.findall(r"pg_try_advisory_xact_lock_shared\((\d+)\)", source) == [str(SLEEPING)]
 
 
-def test_while_it_is_awake_a_commit_notifies_nobody(wakeup, other):
+def test_a_commit_does_not_notify_an_awake_relay(wakeup, other):
     publish(other)
     other.commit()
     assert notified(wakeup) == set()
 
 
-def test_while_it_sleeps_a_commit_wakes_it(wakeup, other):
+def test_a_commit_wakes_a_sleeping_relay(wakeup, other):
     fall_asleep(wakeup)
     publish(other)
     other.commit()
@@ -80,7 +80,7 @@ def test_while_it_sleeps_a_commit_wakes_it(wakeup, other):
     assert time.monotonic() - before < 30
 
 
-def test_awake_again_it_is_not_notified(wakeup, other):
+def test_after_waking_it_is_not_notified(wakeup, other):
     fall_asleep(wakeup)
     wakeup.awake()
     publish(other)
@@ -88,7 +88,7 @@ def test_awake_again_it_is_not_notified(wakeup, other):
     assert (notified(wakeup), holders("ExclusiveLock")) == (set(), 0)
 
 
-def test_it_does_not_fall_asleep_while_one_publishes(wakeup, other):
+def test_it_does_not_sleep_while_a_transaction_publishes(wakeup, other):
     publish(other)
     wakeup.sleep(1)
     assert holders("ExclusiveLock") == 0
@@ -97,7 +97,7 @@ def test_it_does_not_fall_asleep_while_one_publishes(wakeup, other):
 
 
 @pytest.mark.parametrize("end", ["commit", "rollback"])
-def test_a_savepoint_that_is_undone_hides_nothing(wakeup, other, end):
+def test_a_rolled_back_savepoint_hides_nothing(wakeup, other, end):
     """The lock that was taken in it is gone with it; what is written after it takes it again, or notifies."""
     other.execute("SAVEPOINT one")
     publish(other)
@@ -113,7 +113,7 @@ def test_a_savepoint_that_is_undone_hides_nothing(wakeup, other, end):
     assert notified(wakeup, 5 if end == "commit" else 0) == ({""} if end == "commit" else set())
 
 
-def test_copy_wakes_it_too(wakeup, other):
+def test_copy_also_wakes_it(wakeup, other):
     fall_asleep(wakeup)
     with other.cursor().copy("COPY outbox (event_id, topic, key, headers, request_id) FROM STDIN") as copy:
         copy.write_row(("00000000-0000-0000-0000-000000000001", "t", "k", "[]", "r"))
@@ -128,7 +128,7 @@ def test_copy_wakes_it_too(wakeup, other):
         "UPDATE outbox SET parked_at = NULL, sent_at = NULL",
     ],
 )
-def test_rows_to_be_sent_again_are_said_to_be_so(wakeup, other, undo):
+def test_rows_to_be_resent_are_reported(wakeup, other, undo):
     publish(other, 3)
     other.execute(
         "UPDATE outbox SET sent_at = now()" if "parked" not in undo else "UPDATE outbox SET parked_at = now()"
@@ -159,11 +159,11 @@ STEPS = st.lists(
 
 
 class TestNoWakeUpIsMissed:
-    """Whatever three publishers and a relay do in whatever order: who sleeps beside something to send was notified."""
+    """In any interleaving of three publishers and a relay: a relay that sleeps with rows to send was notified."""
 
     @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
     @given(STEPS)
-    def test_whatever_the_order(self, wakeup, steps):
+    def test_in_any_order(self, wakeup, steps):
         wakeup.awake()
         notified(wakeup)
         with session(autocommit=False) as a, session(autocommit=False) as b, session(autocommit=False) as c:
@@ -215,7 +215,7 @@ class TestNoWakeUpIsMissed:
         return found
 
 
-def test_publishers_at_work_are_waited_for_and_not_by_spinning(wakeup):
+def test_active_publishers_are_waited_for_without_spinning(wakeup):
     """Each try to fall asleep beside an open transaction waits a little longer, up to 20 ms."""
     with session(autocommit=False) as other:
         publish(other)
@@ -226,7 +226,7 @@ def test_publishers_at_work_are_waited_for_and_not_by_spinning(wakeup):
     assert tries < 80
 
 
-def test_many_publishers_and_a_relay_that_has_no_poll(wakeup):
+def test_many_publishers_and_a_relay_without_polling(wakeup):
     """Threads commit when they like; the relay looks only when it was woken. All is found."""
     wanted, found = 400, 0
 

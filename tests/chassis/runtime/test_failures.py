@@ -1,4 +1,4 @@
-"""Whose fault an error is, for errors that PostgreSQL really raises, as Django hands them on."""
+"""The classification of errors, for errors that PostgreSQL really raises, as Django passes them on."""
 
 import os
 import secrets
@@ -33,13 +33,13 @@ def raises(sqlstate: str) -> DatabaseError:
 
 
 @pytest.mark.parametrize("sqlstate", ["08006", "28P01", "40001", "40P01", "53100", "53300", "55P03", "57P01", "58030"])
-def test_what_says_nothing_about_the_event(sqlstate):
+def test_errors_unrelated_to_the_event(sqlstate):
     error = raises(sqlstate)
     assert (is_dependency(error), is_unavailable(error)) == (True, True)
 
 
 @pytest.mark.parametrize("sqlstate", ["22001", "23505", "42501", "42P01", "54000", "P0001", "XX000"])
-def test_what_is_about_the_event_or_about_the_handler(sqlstate):
+def test_errors_about_the_event_or_the_handler(sqlstate):
     error = raises(sqlstate)
     assert (is_dependency(error), is_unavailable(error)) == (False, False)
 
@@ -49,12 +49,12 @@ def test_a_read_only_database():
     assert (is_dependency(error), is_unavailable(error)) == (True, True)
 
 
-def test_a_slow_statement_may_be_the_events_fault_and_is_worth_asking_again():
+def test_a_slow_statement_may_be_the_fault_of_the_event():
     error = raised("SET LOCAL statement_timeout = '20ms'", "SELECT pg_sleep(5)")
     assert (is_dependency(error), is_unavailable(error)) == (False, True)
 
 
-def test_a_handler_that_goes_on_after_an_error_that_it_has_swallowed():
+def test_a_handler_that_continues_after_a_swallowed_error():
     """Of the same class as a read-only database (25), and waiting would not help it."""
     with transaction.atomic(using="users"), connections["users"].cursor() as cursor:
         for _ in range(2):
@@ -71,7 +71,7 @@ def test_an_event_whose_id_is_too_long_for_the_index():
     assert not is_dependency(caught.value)
 
 
-def test_a_name_that_nobody_knows():
+def test_an_unknown_host_name():
     parts = psycopg.conninfo.conninfo_to_dict(os.environ["USERS_DATABASE_URL"])
     own = {**connections["users"].settings_dict, "HOST": f"{uuid.uuid4()}.invalid", "PORT": str(parts["port"])}
     connection = ConnectionHandler({"default": {}, "own": own})["own"]

@@ -16,10 +16,10 @@ def test_waits_longer_each_time_up_to_the_cap(attempt, least, most):
     assert len(set(delays)) > 100, "without jitter all replicas come back at once"
 
 
-def test_ends_after_its_attempts():
+def test_stops_after_its_attempts():
     policy = RetryPolicy(attempts=3, base=1)
     assert [policy.delay(n) is None for n in (1, 2, 3, 4)] == [False, False, True, True]
 
 
-def test_a_dependency_is_tried_for_ever_and_at_most_two_seconds_apart():
+def test_a_dependency_is_probed_forever_at_most_two_seconds_apart():
     assert all(0 < RECONNECT.delay(n) <= 2.0 for n in (1, 10, 1_000, 1_000_000))

@@ -1,4 +1,4 @@
-"""A call that hangs ends the process; one that comes back, however often, does not."""
+"""A hanging call ends the process; calls that return do not, however many."""
 
 import subprocess
 import sys
@@ -21,7 +21,7 @@ print("never said", flush=True)
 """
 
 
-def test_only_a_call_that_hangs_ends_the_process():
+def test_only_a_hanging_call_ends_the_process():
     ended = subprocess.run(
         [sys.executable, "-c", PROGRAM], cwd=ROOT, capture_output=True, text=True, timeout=60, check=False
     )

@@ -1,4 +1,4 @@
-"""Dead letters for tests, as a consumer would have written them, and what became of them."""
+"""Writes dead letters like a consumer, and finds out what happened to them."""
 
 import os
 import subprocess
@@ -34,17 +34,17 @@ def unreadable(topic: str, number: int, **more) -> FailedRecord:
 
 
 def write(dead: str, *failed_records: FailedRecord, at: str | None = None) -> list[str]:
-    """Put them on the dead-letter topic; returns their ids."""
+    """Write them to the dead-letter topic. Returns their ids."""
     producer = Producer({**servers(), "acks": "all", "enable.idempotence": True})
     for one in failed_records:
-        said = [(name, at.encode() if at and name == "deadletter-at" else value) for name, value in one.headers()]
-        producer.produce(dead, one.record.value, one.record.key, headers=said)
+        fields = [(name, at.encode() if at and name == "deadletter-at" else value) for name, value in one.headers()]
+        producer.produce(dead, one.record.value, one.record.key, headers=fields)
     assert producer.flush(30) == 0
     return [one.id for one in failed_records]
 
 
 def everything(topic: str) -> list[Message]:
-    """All committed records of a topic, as far as it reaches now."""
+    """All committed records of a topic, up to its current end."""
     options = {
         "group.id": "everything",
         "enable.auto.commit": False,
@@ -72,13 +72,13 @@ def everything(topic: str) -> list[Message]:
 
 
 def redriven(topic: str) -> Counter[str]:
-    """How often each letter came back to the topic."""
+    """How often each dead letter was redriven to the topic."""
     ids = [headers(message).get("deadletter-redriven") for message in everything(topic)]
     return Counter(one for one in ids if one)
 
 
 def start(group: str, topic: str, *arguments: str) -> subprocess.Popen[str]:
-    """`manage.py deadletters` as a process."""
+    """Start `manage.py deadletters` as a process."""
     return subprocess.Popen(
         [sys.executable, "-m", "tests.chassis.support.redrive_program", group, topic, *arguments],
         cwd=ROOT,

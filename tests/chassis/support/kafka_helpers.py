@@ -1,4 +1,4 @@
-"""A test's own look at the run's Kafka, by plain clients that owe nothing to the code under test."""
+"""Plain Kafka clients for tests, independent of the code under test."""
 
 import os
 import uuid
@@ -26,8 +26,8 @@ def new_topic(prefix: str = "t", **more) -> str:
     return make_topic(f"{prefix}-{uuid.uuid4().hex[:8]}", **more)
 
 
-def take_up_to(topic: str, size: int) -> None:
-    """Have Kafka take batches up to this many bytes on a topic."""
+def limit_batches(topic: str, size: int) -> None:
+    """Set the maximum size of batches on a topic, in bytes."""
     entry = ConfigEntry("max.message.bytes", str(size), incremental_operation=AlterConfigOpType.SET)
     client = AdminClient(servers())
     resource = ConfigResource(ResourceType.TOPIC, topic, incremental_configs=[entry])
@@ -36,7 +36,7 @@ def take_up_to(topic: str, size: int) -> None:
 
 
 def delete_before(topic: str, partition: int, offset: int) -> None:
-    """Delete the records before an offset, as retention would."""
+    """Delete the records before an offset, like retention."""
     client = AdminClient(servers())
     [deleted] = client.delete_records([TopicPartition(topic, partition, offset)]).values()
     assert deleted.result(30).low_watermark == offset
@@ -50,7 +50,7 @@ def send(topic: str, *records: tuple[bytes | None, bytes | None, list]) -> None:
 
 
 class Reader:
-    """Reads a topic from its beginning, committed records only."""
+    """Reads the committed records of a topic from the beginning."""
 
     def __init__(self, topic: str) -> None:
         self.topic = topic
@@ -80,7 +80,7 @@ class Reader:
 
 
 def read(topic: str, number: int, within: float = 60) -> list[Message]:
-    """At least `number` records of a topic, as soon as they are there."""
+    """Wait for at least `number` records of a topic, and return them."""
     reader = Reader(topic)
     try:
         return reader.until(lambda messages: len(messages) >= number, within)
@@ -93,7 +93,7 @@ def headers(message: Message) -> dict[str, str]:
 
 
 def committed(scene) -> int:
-    """How many records of the scene's topic its group has committed."""
+    """The number of records of the scene's topic that its group has committed."""
     client = Consumer(servers() | {"group.id": scene.group})
     try:
         places = [TopicPartition(scene.topic, n) for n in range(2)]

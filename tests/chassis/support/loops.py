@@ -1,4 +1,4 @@
-"""Run a worker's loop in a thread of the test, as its command does in a process, and end it as a signal would."""
+"""Runs the loop of a worker in a thread, like its command in a process, and stops it like a signal."""
 
 import threading
 from collections.abc import Iterator
@@ -12,7 +12,7 @@ from chassis.runtime.shutdown import Stop
 
 
 class Running:
-    """A loop in its thread."""
+    """A loop in a thread."""
 
     def __init__(self, make: Any) -> None:
         self.stop, self.heartbeat = Stop(), Heartbeat("test")

@@ -1,4 +1,4 @@
-"""Records for tests of what does not need a broker."""
+"""Records for tests that need no broker."""
 
 from chassis.kafka.records import Record
 

@@ -1,4 +1,4 @@
-"""`deadletters` as a process of its own, for a group and a topic that a test has made: it can be killed."""
+"""`manage.py deadletters` in a separate process that can be killed, for the group and topic of a test."""
 
 import sys
 

@@ -1,4 +1,4 @@
-"""Sessions of their own on the database of a test: what other processes would do there, step by step."""
+"""Additional sessions on the test database, which act like other processes."""
 
 from contextlib import closing, contextmanager
 
@@ -13,8 +13,8 @@ SELECT gen_random_uuid(), 't', 'k', '', '[]', 'r' FROM generate_series(1, %s) RE
 
 def connect(*, autocommit=True) -> psycopg.Connection:
     parts = connections["users"].get_connection_params()
-    wanted = {key: value for key, value in parts.items() if key in {"host", "port", "user", "password", "dbname"}}
-    return psycopg.connect(**wanted, autocommit=autocommit)
+    options = {key: value for key, value in parts.items() if key in {"host", "port", "user", "password", "dbname"}}
+    return psycopg.connect(**options, autocommit=autocommit)
 
 
 @contextmanager
@@ -24,13 +24,13 @@ def session(*, autocommit=True):
 
 
 def publish(connection, rows=1) -> list[int]:
-    """Write rows, in the transaction that is open if one is; their positions."""
+    """Insert rows, within the open transaction if any. Returns their positions."""
     return [position for (position,) in connection.execute(PUBLISH, [rows])]
 
 
 @contextmanager
 def old_snapshot():
-    """A `pg_dump` that is under way: nothing that it might still read can be vacuumed away."""
+    """A running `pg_dump`: vacuum cannot remove rows that it might still read."""
     with session(autocommit=False) as dump:
         dump.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
         dump.execute("SELECT 1 FROM outbox LIMIT 1")

@@ -1,4 +1,4 @@
-"""A consumer on a clock of its own: the real judgement, backlog and pace, and a transaction that only takes its time and fails."""
+"""A simulated consumer with its own clock: the real triage and backlog, with transactions that only take time or fail."""
 
 import time
 from collections import deque
@@ -24,17 +24,17 @@ from chassis.runtime.dependency import Dependency
 from chassis.runtime.failures import HandlerFailed, HandlerTimeout
 
 OVERHEAD = 0.002
-"""Seconds that any transaction takes."""
+"""The overhead of each transaction, in seconds."""
 EACH = 0.002
-"""Seconds that a good event takes."""
+"""The duration of a valid event, in seconds."""
 
 Behaviour = Callable[[Record, int, float], "BaseException | float"]
-"""What a handler does with a record, at which try of it and when: takes so many seconds, or raises at once."""
+"""How a handler behaves for a record, an attempt and a time: the seconds that it takes, or the exception that it raises."""
 
 
 @dataclass
 class Simulation:
-    """One topic or more. `behaviour` decides; `arrivals` are (time, record), by time."""
+    """A simulation of one or more topics. `arrivals` are (time, record), by time."""
 
     behaviour: Behaviour
     arrivals: list[tuple[float, Record]]
@@ -56,12 +56,12 @@ class Simulation:
         self.triage = Triage(self.backlog, handlers, lambda: self, self.dependency, Dependency("dead-letter topic"))
 
     def arrive(self, *records: Record) -> None:
-        """These arrive now."""
-        came = [(self.now - self.start, record) for record in records]
-        self.arrivals += came
-        self._upcoming.extendleft(reversed(came))
+        """Add records that arrive now."""
+        arrivals = [(self.now - self.start, record) for record in records]
+        self.arrivals += arrivals
+        self._upcoming.extendleft(reversed(arrivals))
 
-    # --- what a transaction is asked ---
+    # --- the unit of work ---
 
     def process(self, batch: Sequence[Record], terms: Terms) -> BatchResult:
         self.now += OVERHEAD
@@ -75,10 +75,10 @@ class Simulation:
         began = self.now
         for record, _ in readable:
             self.tries[record] = self.tries.get(record, 0) + 1
-            said = self.behaviour(record, self.tries[record], self.now)
-            if isinstance(said, BaseException):
-                raise HandlerFailed(said)
-            self.now += said
+            outcome = self.behaviour(record, self.tries[record], self.now)
+            if isinstance(outcome, BaseException):
+                raise HandlerFailed(outcome)
+            self.now += outcome
             if self.now - began > allowed:
                 self.now = began + allowed
                 raise HandlerFailed(HandlerTimeout("too long"))
@@ -99,10 +99,10 @@ class Simulation:
     def reset(self, error: BaseException) -> None:
         pass
 
-    # --- the loop, as the consumer's is ---
+    # --- the loop of the consumer ---
 
     def run(self, until: float) -> None:
-        """Turn until all is done with, or so many seconds have passed."""
+        """Run until everything is resolved, or until this time in seconds."""
         while self.now - self.start < until:
             while self._upcoming and self._upcoming[0][0] + self.start <= self.now:
                 self.backlog.add(self._upcoming.popleft()[1])
@@ -131,23 +131,23 @@ class Simulation:
                 self.order.append(record)
             self.triage.succeeded(batch, result, self.now - began)
 
-    # --- what became of it ---
+    # --- results ---
 
     def longest_gap(self, others: Callable[[Record], bool]) -> float:
-        """The longest time in which none of these got through, while one of them was there."""
+        """The longest time in which none of these records was processed although one of them was pending."""
         gaps, last = 0.0, 0.0
         ends = sorted(at - self.start for record, at in self.done.items() if others(record))
         came = {record: at for at, record in self.arrivals}
         pending = sorted((came[record], at - self.start) for record, at in self.done.items() if others(record))
         for end in ends:
-            # Nobody stood still before the first of those that were there had come.
+            # There was no gap before the first pending record arrived.
             since = min((come for come, done in pending if done >= end), default=end)
             gaps = max(gaps, end - max(last, since))
             last = end
         return gaps
 
     def check_order(self) -> None:
-        """Each key's events ended in their order, each once."""
+        """Check that the events of each key were resolved once and in order."""
         for queue in {record.key_queue for record in self.order}:
             offsets = [record.offset for record in self.order if record.key_queue == queue]
             assert offsets == sorted(set(offsets)), f"{queue} was overtaken"
@@ -155,7 +155,7 @@ class Simulation:
 
 @contextmanager
 def clock(simulation: Simulation) -> Iterator[None]:
-    """The judgement's clock is the simulation's while the body runs."""
+    """Use the clock of the simulation within the block."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(time, "monotonic", lambda: simulation.now)
         patch.setattr(triage_module, "log", Silent())
@@ -164,7 +164,7 @@ def clock(simulation: Simulation) -> Iterator[None]:
 
 
 class Silent:
-    """A log that nobody reads."""
+    """A logger that discards everything."""
 
     def __getattr__(self, name: str) -> Callable[..., None]:
         return lambda *args, **fields: None

@@ -1,4 +1,4 @@
-"""The command `topics` on a real broker: it makes what is missing, and says what is otherwise, and changes that on request."""
+"""The command `topics` on a real broker creates missing topics, reports differences, and applies them on request."""
 
 import io
 import uuid
@@ -49,13 +49,13 @@ def partitions(name: str) -> int:
     return len(AdminClient(servers()).list_topics(name, timeout=60).topics[name].partitions)
 
 
-def test_makes_it_and_then_finds_nothing_to_say(name):
+def test_creates_it_and_then_reports_nothing(name):
     assert run() == f"{name}: created\n"
     assert run() == f"{name}: exists\n"
     assert (partitions(name), config(name)["retention.ms"]) == (2, str(168 * 3_600_000))
 
 
-def test_a_segment_ends_so_early_that_old_records_go(name, settings):
+def test_segments_roll_early_enough_to_delete_old_records(name, settings):
     """Whole segments are deleted only: with the broker's week a record could live for twice its retention time."""
     settings.KAFKA_TOPIC_SEGMENT_HOURS = 12
     run()
@@ -65,12 +65,12 @@ def test_a_segment_ends_so_early_that_old_records_go(name, settings):
     assert eventually(lambda: config(name)["segment.ms"] == "86400000")
 
 
-def test_a_topic_of_an_earlier_version_is_told_to_begin_segments_earlier(name):
+def test_a_topic_of_an_earlier_version_gets_shorter_segments(name):
     make_topic(name, partitions=2)
     assert "segment.ms is 604800000, would be 86400000 (--apply changes it)" in run()
 
 
-def test_says_what_differs_and_leaves_it(name):
+def test_reports_differences_without_applying_them(name):
     make_topic(name, partitions=1, **{"retention.ms": "1000"})
     said = run()
     assert f"{name}: exists\n" in said
@@ -79,7 +79,7 @@ def test_says_what_differs_and_leaves_it(name):
     assert (config(name)["retention.ms"], partitions(name)) == ("1000", 1)
 
 
-def test_applies_configurations_and_no_partitions(name):
+def test_applies_configuration_but_no_partitions(name):
     make_topic(name, partitions=1, **{"retention.ms": "1000", "cleanup.policy": "compact"})
     said = run("--apply")
     assert "retention.ms is 1000, would be 604800000: changed" in said
@@ -89,7 +89,7 @@ def test_applies_configurations_and_no_partitions(name):
     assert "retention.ms" not in run()
 
 
-def test_adds_partitions_when_told_twice(name):
+def test_adds_partitions_only_if_confirmed(name):
     make_topic(name, partitions=1)
     with pytest.raises(CommandError, match="--apply"):
         run("--add-partitions")
@@ -97,7 +97,7 @@ def test_adds_partitions_when_told_twice(name):
     assert eventually(lambda: partitions(name) == 2)
 
 
-def test_takes_no_partition_away_and_moves_no_copy(name):
+def test_removes_no_partition_and_moves_no_replica(name):
     make_topic(name, partitions=3)
     assert "partitions is 3, would be 2 (this command cannot change it" in run("--apply", "--add-partitions")
     assert partitions(name) == 3
@@ -106,13 +106,13 @@ def test_takes_no_partition_away_and_moves_no_copy(name):
 
 
 @pytest.mark.parametrize(("brokers", "copies", "in_sync"), [(1, 1, "1"), (2, 1, "1"), (3, 3, "2"), (5, 3, "2")])
-def test_three_brokers_keep_three_copies_of_which_two_confirm(name, brokers, copies, in_sync):
+def test_three_brokers_keep_three_replicas_of_which_two_acknowledge(name, brokers, copies, in_sync):
     [topic] = topics.wanted(brokers)
     assert (topic.replication_factor, topic.config["min.insync.replicas"]) == (copies, in_sync)
     assert topic.config["unclean.leader.election.enable"] == "false"
 
 
-def test_a_broker_that_does_not_answer_is_named(name, settings):
+def test_an_unavailable_broker_is_named(name, settings):
     settings.KAFKA_BOOTSTRAP_SERVERS = "127.0.0.1:1"
     with pytest.raises(CommandError, match=r"127\.0\.0\.1:1"):
         run("--wait", "1")

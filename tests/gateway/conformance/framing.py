@@ -1,7 +1,7 @@
-"""Where a body ends: name, bytes, allowed outcomes, section; as in `heads.py`.
+"""Message framing: name, bytes, allowed outcomes and section, as in `heads.py`.
 
-Cases after MDA2AV/Http11Probe (smuggling, and the bodies of compliance); the bytes are our own. `NEXT` behind a case
-finds out whether the gateway takes it for a request of its own, for a part of the body, or for nothing.
+The cases follow MDA2AV/Http11Probe (smuggling, and the bodies of compliance); the bytes are original. `NEXT` after a case
+shows whether the gateway treats it as a request, as a part of the body, or ignores it.
 """
 
 from tests.gateway.conformance.heads import NEXT, E, H, P, get

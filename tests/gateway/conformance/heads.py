@@ -1,7 +1,7 @@
-"""Request heads: name, bytes, allowed outcomes, and the section of RFC 9110 or 9112 that asks for one of them.
+"""Request heads: name, bytes, allowed outcomes, and the section of RFC 9110 or 9112 that requires one of them.
 
-An outcome is the statuses of all answers in order, `-` for none. Cases after MDA2AV/Http11Probe (compliance, malformed
-input, normalization); the bytes are our own.
+An outcome lists the statuses of all responses in order, or `-` for none. The cases follow MDA2AV/Http11Probe (compliance,
+malformed input, normalization); the bytes are original.
 """
 
 H = b"Host: localhost\r\n"

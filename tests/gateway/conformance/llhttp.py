@@ -1,6 +1,6 @@
-"""What nodejs/llhttp tests its request parser with: name, bytes, allowed outcomes, section; as in `heads.py`.
+"""Cases of the request parser tests of nodejs/llhttp: name, bytes, allowed outcomes and section, as in `heads.py`.
 
-The bytes are our own, with a Host field where the case is about something else.
+The bytes are original, with a Host field unless the case is about it.
 """
 
 from tests.gateway.conformance.framing import CHUNKED, chunks

@@ -1,4 +1,4 @@
-"""Sends exact bytes, and reads every answer that comes back."""
+"""Sends exact bytes, and reads all responses."""
 
 import contextlib
 import socket
@@ -8,16 +8,16 @@ from tests.gateway.clients import Gateway
 
 
 @dataclass(frozen=True)
-class Told:
-    """One answer, or interim answer."""
+class Response:
+    """A response, final or interim."""
 
     status: int
     type: str
     body: bytes
 
 
-def exchange(gateway: Gateway, data: bytes) -> list[Told]:
-    """Say this and nothing more; all answers in order. Raises AssertionError for what is no answer."""
+def exchange(gateway: Gateway, data: bytes) -> list[Response]:
+    """Send these bytes and half-close. Returns all responses in order. Raises AssertionError for an invalid response."""
     with gateway.connect() as client:
         received = b""
         with contextlib.suppress(ConnectionError):
@@ -26,12 +26,12 @@ def exchange(gateway: Gateway, data: bytes) -> list[Told]:
         with contextlib.suppress(ConnectionError):
             while piece := client.socket.recv(65_536):
                 received += piece
-    # That it may go on, the gateway says for more than one reason, and more or less in time.
-    return [answer for answer in answers(received, heads=data.startswith(b"HEAD ")) if answer.status != 100]
+    # 100 Continue is sent for several reasons, and its timing varies.
+    return [one for one in responses(received, heads=data.startswith(b"HEAD ")) if one.status != 100]
 
 
-def answers(received: bytes, *, heads: bool = False) -> list[Told]:
-    """Take the answers apart. `heads`: the first one answers a HEAD, and has no body."""
+def responses(received: bytes, *, heads: bool = False) -> list[Response]:
+    """Parse responses. With `heads` the first one is the response to a HEAD, without a body."""
     found = []
     while received:
         head, end, rest = received.partition(b"\r\n\r\n")
@@ -42,6 +42,6 @@ def answers(received: bytes, *, heads: bool = False) -> list[Told]:
         fields = {name.lower(): value for name, _, value in (line.partition(": ") for line in lines)}
         size = 0 if int(status) < 200 or (heads and not found) else int(fields.get("content-length", 0))
         assert len(rest) >= size, received
-        found.append(Told(int(status), fields.get("content-type", ""), rest[:size]))
+        found.append(Response(int(status), fields.get("content-type", ""), rest[:size]))
         received = rest[size:]
     return found

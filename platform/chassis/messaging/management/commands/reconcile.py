@@ -9,8 +9,9 @@ from typing import Any
 from confluent_kafka import KafkaException
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
-from django.db import OperationalError
+from django.db import InterfaceError, OperationalError
 
+from chassis.database.failures import is_unavailable
 from chassis.deadletters.text import shown
 from chassis.observability import correlation
 from chassis.reconciliation.reconciliation import Finding, Period
@@ -24,7 +25,12 @@ def duration(text: str) -> timedelta:
     found = re.fullmatch(r"(\d+(?:\.\d+)?)([smhd]?)", text)
     if not found:
         raise ArgumentTypeError(f"{text!r} is not a duration such as 90s, 15m, 24h or 7d")
-    return timedelta(**{UNITS[found[2]]: float(found[1])})
+    try:
+        long = timedelta(**{UNITS[found[2]]: float(found[1])})
+        _ = datetime.now(UTC) - long  # there is such a time
+    except OverflowError:
+        raise ArgumentTypeError(f"{text!r} is longer ago than the year 1") from None
+    return long
 
 
 def moment(text: str) -> datetime:
@@ -46,7 +52,7 @@ class Command(BaseCommand):
 
     help = (
         "Find missing events and effects, and report where each was last seen."
-        " Exit status 0: nothing was found; 1: something was found; 2: the broker did not respond."
+        " Exit status 0: nothing was found; 1: something was found; 2: the broker or the database did not respond."
     )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
@@ -79,6 +85,11 @@ class Command(BaseCommand):
             reason = error.args[0].str() if isinstance(error, KafkaException) else str(error)
             servers = settings.KAFKA_BOOTSTRAP_SERVERS
             raise CommandError(f"{reason} (KAFKA_BOOTSTRAP_SERVERS is {servers})", returncode=2) from error
+        except (OperationalError, InterfaceError) as error:
+            if not is_unavailable(error):
+                raise
+            said = " ".join(str(error).split())
+            raise CommandError(f"the database cannot be used now: {said}", returncode=2) from error
         if found:
             raise CommandError(f"{found} found, {repaired} republished." if republish else f"{found} found.")
         self.stdout.write("Nothing found.")
