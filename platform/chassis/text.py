@@ -22,13 +22,17 @@ which do not affect other characters."""
 BLANKS = "\u115f\u1160\u2800\u3164\uffa0"
 """Invisible letters and an invisible symbol: the Hangul fillers and the empty Braille pattern."""
 
+LOST = "\ufffd"
+"""What a decoder writes in place of bytes that it cannot decode: the text that the client meant is lost. Django's parsers of
+forms do so, for instance."""
+
 RECENT = "\U0001f6dc\U0001fa70-\U0001faff\U0002ebf0-\U0002ee5d\U00031350-\U00033479"
 """Emoji and ideographs that Unicode 15 to 17 added. They are accepted although this version of Python may not know them yet:
 some of the ideographs are used in names on Chinese identity cards. A larger range would make it slow to generate texts for
 PATTERN, as tests of an OpenAPI document do."""
 
 PATTERN = (
-    rf"^(?!.*[{BLANKS}\u20f1-\u20ff])"
+    rf"^(?!.*[{BLANKS}{LOST}\u20f1-\u20ff])"
     rf"[\p{{L}}\p{{M}}\p{{N}}\p{{P}}\p{{S}}{SPACES}{JOINERS}{RECENT}]*"
     rf"[\p{{L}}\p{{N}}\p{{P}}\p{{S}}{RECENT}]"
     rf"[\p{{L}}\p{{M}}\p{{N}}\p{{P}}\p{{S}}{SPACES}{JOINERS}{RECENT}]*$"
@@ -60,4 +64,4 @@ def _is_allowed(character: str) -> bool:
 
 def _is_shown(character: str) -> bool:
     shown = unicodedata.category(character)[0] in "LNPS" or _RECENT.match(character) is not None
-    return shown and character not in BLANKS
+    return shown and character not in BLANKS and character not in LOST

@@ -21,7 +21,9 @@ EVERY = [
 """Of the planes in which nothing is, some."""
 
 FORMAT = set("\u200c\u200d\u200e\u200f\u061c")
-BLANK = set("\u115f\u1160\u2800\u3164\uffa0")
+BLANK = set("\u115f\u1160\u2800\u3164\uffa0\ufffd")
+"""What shows nothing, or that something was lost."""
+
 SHOWS = ("L", "N", "P", "S")
 
 

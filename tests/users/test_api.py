@@ -189,6 +189,36 @@ def test_the_form_of_the_browsable_api(client):
     assert User.objects.get().email == "ada@example.org"
 
 
+def form(*fields, end=b"\r\n--b--\r\n"):
+    parts = (b'--b\r\nContent-Disposition: form-data; name="%b"\r\n\r\n%b' % field for field in fields)
+    return b"\r\n".join(parts) + end
+
+
+EMAIL = (b"email", b"ada@example.org")
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        form(EMAIL, (b"name", b"Ada Lo"), end=b""),
+        form(EMAIL, (b"name", b"Ada Lo"), end=b"\r\n--b"),
+        form(EMAIL, (b"name", b"Ad\xc3")),
+        form(EMAIL, (b"name", b"\xe9"), end=b"\r\n--b--"),
+    ],
+    ids=["breaks off", "has no end", "breaks off in a character", "is in another charset"],
+)
+def test_a_form_that_is_not_whole_is_not_taken_for_one(client, body):
+    answer = client.generic("POST", "/users", body, "multipart/form-data; boundary=b")
+
+    assert answer.status_code == 400, answer.content
+    assert not User.objects.exists()
+
+
+def test_a_whole_form_in_utf_8(client):
+    body = form(EMAIL, (b"name", "Adé".encode()), end=b"\r\n--b--")
+    assert client.generic("POST", "/users", body, "multipart/form-data; boundary=b").status_code == 201
+
+
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),

@@ -4,6 +4,7 @@ import io
 from collections.abc import Mapping
 from typing import IO, Any
 
+from django.utils.http import parse_header_parameters
 from rest_framework import parsers
 from rest_framework.exceptions import ParseError
 
@@ -35,7 +36,13 @@ class FormParser(parsers.MultiPartParser):
         self, stream: IO[Any], media_type: str | None = None, parser_context: Mapping[str, Any] | None = None
     ) -> Any:
         """Parse the fields. Raises ParseError and Django's RequestDataTooBig."""
-        return super().parse(io.BytesIO(_body(parser_context)), media_type, parser_context)
+        body = _body(parser_context)
+        parsed = super().parse(io.BytesIO(body), media_type, parser_context)
+        # Django accepts a form that breaks off, with what has arrived of its last field.
+        _, parameters = parse_header_parameters(media_type or "")
+        if body and f"--{parameters.get('boundary')}--".encode() not in body:
+            raise ParseError("The form is incomplete: its closing boundary is missing.")
+        return parsed
 
 
 def _body(parser_context: Mapping[str, Any] | None) -> bytes:
