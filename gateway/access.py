@@ -61,7 +61,7 @@ class AccessLog:
         if call.status >= 500 or call.aborted:
             failure = f'"reason":"{call.reason}","replica":"{call.replica}",'
         return (
-            f'{{"event":"request","method":"{call.method}","route":"{route}","status":{call.status},'
+            f'{{"event":"request","method":"{call.logged_method}","route":"{route}","status":{call.status},'
             f'"duration_ms":{seconds * 1000:.2f},"aborted":{"true" if call.aborted else "false"},{failure}'
             f'"logger":"access","level":"{level}","timestamp":"{_timestamp(time.time())}","service":"{self._service}",'
             f'"request_id":"{call.request_id}","trace_id":"{trace.trace_id if trace else ""}",'
@@ -73,7 +73,7 @@ def _fields(route: str, call: Call, seconds: float) -> dict[str, Any]:
     failure = {"reason": call.reason, "replica": call.replica} if call.status >= 500 or call.aborted else {}
     return {
         **failure,
-        "method": call.method,
+        "method": call.logged_method,
         "route": route,
         "status": call.status,
         "duration_ms": round(seconds * 1000, 2),

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Protocol
 
+from chassis.observability.middleware import METHODS, OTHER
 from gateway import problems
 from gateway.connection import Header
 from gateway.edge import responses
@@ -91,6 +92,11 @@ class Call:
     def method(self) -> str:
         """The request's method, as it was received."""
         return self.head.method
+
+    @property
+    def logged_method(self) -> str:
+        """The method for logs and traces: clients may send any text, and it may be personal data."""
+        return self.head.method if self.head.method in METHODS else OTHER
 
     # --- interruption ---
 

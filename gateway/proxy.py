@@ -92,7 +92,7 @@ class Proxy:
         self._in_flight += 1
         own = call.header.own
         call.trace = trace.begin(
-            own.get(b"traceparent"), own.get(b"tracestate"), method=call.method, route=call.route.label
+            own.get(b"traceparent"), own.get(b"tracestate"), method=call.logged_method, route=call.route.label
         )
         call.target = _target(call.head)
         heads.check_bounds(call.head.fields)

@@ -15,6 +15,7 @@ from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
 from opentelemetry.trace import Span, SpanKind, Status, StatusCode
 
 from chassis.observability import tracing
+from chassis.observability.middleware import OTHER
 
 # https://www.w3.org/TR/trace-context-2/: only versions after 00 may have more fields after the flags, and ff is not a version.
 _TRACEPARENT = re.compile(
@@ -82,7 +83,7 @@ def recording() -> bool:
 def _recorded(traceparent: str, tracestate: str, method: str, route: str) -> Trace:
     offered = {"traceparent": traceparent, "tracestate": tracestate}
     span = tracing.tracer(__name__).start_span(
-        f"{method} {route}",
+        f"{'HTTP' if method == OTHER else method} {route}",
         context=tracing.extract({name: value for name, value in offered.items() if value}),
         kind=SpanKind.SERVER,
         attributes={"http.request.method": method, "http.route": route},

@@ -281,6 +281,16 @@ class TestTraces:
         assert '"kind": "SpanKind.SERVER"' in log
         assert "secret" not in log
 
+    def test_a_method_that_is_any_text_is_in_no_log_and_no_span(self, users, another_gateway):
+        gateway = another_gateway(USERS_URL=users.url, OTEL_TRACES_EXPORTER="console")
+        gateway.ask("ADALOVELACE", "/api/users")
+        assert users.requests[0].method == "ADALOVELACE"
+        log = eventually(lambda: text if "SpanKind" in (text := gateway.log.read_text()) else "")
+        assert '"name": "HTTP /api/users"' in log
+        assert '"http.request.method": "_OTHER"' in log
+        assert eventually(lambda: [line for line in gateway.log_lines() if line.get("method") == "_OTHER"])
+        assert "LOVELACE" not in gateway.log.read_text()
+
 
 class TestAnswers:
     def test_status_header_and_body_pass(self, gateway, users):
