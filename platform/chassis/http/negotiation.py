@@ -22,6 +22,7 @@ _NAME = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
 # An unterminated string extends to the end of the header: searching for the end from each quote would take quadratic time.
 _QUOTED = r'"(?:[^"\\]|\\.)*+(?:"|\\?\Z)'
 _MEMBER = re.compile(rf"(?:{_QUOTED}|[^,\"])++")
+_PARAMETER = re.compile(rf"(?:{_QUOTED}|[^;\"])++")
 _RANGE = re.compile(rf"\s*+({_NAME})/({_NAME})\s*+((?:;[^;]*)*+)")
 _QUALITY = re.compile(r"(?:0(?:\.[0-9]{0,3})?|1(?:\.0{0,3})?)")
 
@@ -73,7 +74,7 @@ def _members(header: str) -> Iterator[MediaRange]:
         kind, subtype = found[1].lower(), found[2].lower()
         weight: float | None = 1.0
         parameters = False
-        for parameter in found[3].split(";"):
+        for parameter in _PARAMETER.findall(found[3]):
             name, _, value = parameter.partition("=")
             if name.strip().lower() == "q":
                 weight = float(value.strip()) if _QUALITY.fullmatch(value.strip()) else None

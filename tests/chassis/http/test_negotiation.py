@@ -36,6 +36,8 @@ BROWSER = "text/html,application/xhtml+xml,application/xml;q=0.9,image/avif,*/*;
         ("application/json; charset=utf-8", "application/json"),
         ("application/json;version=2", "application/json"),
         ('text/plain;a="x,application/json;q=0", application/json', "application/json"),
+        ('application/json;profile="x;q=0"', "application/json"),
+        ('text/html;a="\\";q=0;";q=0.9, application/json;q=0.5', "text/html"),
         ("nonsense, ;;;, application/json", "application/json"),
         ("*/*, application/json;q=abc", "application/json"),
         ("*/*;q=0.1, text/html;q=2", "application/json"),
