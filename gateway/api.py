@@ -48,6 +48,7 @@ class Docs(SpectacularSwaggerSplitView):
     url = "/api/schema"
     url_self = "/api/docs"
     title = "API"
+    http_method_names = ("get", "head")  # for Allow: OPTIONS is a 405 on every page of the gateway
 
 
 docs = require_safe(Docs.as_view())

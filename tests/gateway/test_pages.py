@@ -44,6 +44,10 @@ class TestDocs:
         response = gateway.ask("POST", "/api/docs")
         assert (response.status, response["content-type"]) == (405, "application/problem+json")
 
+    def test_allow_names_the_methods_that_are_allowed(self, gateway):
+        allowed = gateway.ask("GET", "/api/docs")["allow"]
+        assert allowed == gateway.ask("POST", "/api/docs")["allow"] == gateway.ask("OPTIONS", "/api/docs")["allow"]
+
     def test_pages_run_only_our_own_files(self, gateway):
         for path in ("/", "/api/docs"):
             response = gateway.ask("GET", path, "Accept: text/html")
