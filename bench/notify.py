@@ -63,7 +63,7 @@ def relay() -> None:
 
     django.setup()
     from chassis.outbox.floor import Floor
-    from chassis.outbox.relay import BEHIND_PARKED, MARK, UNSENT
+    from chassis.outbox.rows import BEHIND_PARKED, MARK, UNSENT
     from chassis.outbox.wakeup import Wakeup
 
     connection = connections[settings.SERVICE_DATABASE]

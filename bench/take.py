@@ -52,9 +52,9 @@ def measure() -> str:
 
 def _queries(cursor: Any, floor: Any) -> dict[str, Callable[[], None]]:
     from chassis.health.checks import Outbox
-    from chassis.outbox import gauges, relay
+    from chassis.outbox import gauges, rows
 
-    unsent = relay.UNSENT.format(unless_parked=relay.BEHIND_PARKED)
+    unsent = rows.UNSENT.format(unless_parked=rows.BEHIND_PARKED)
 
     class Sending:
         floor = 0
@@ -71,16 +71,16 @@ def _queries(cursor: Any, floor: Any) -> dict[str, Callable[[], None]]:
 
 def _send(cursor: Any, floor: Any) -> None:
     """Fetch and mark rows until none is left, as the relay does."""
-    from chassis.outbox import relay
+    from chassis.outbox import rows
 
-    unsent = relay.UNSENT.format(unless_parked=relay.BEHIND_PARKED)
+    unsent = rows.UNSENT.format(unless_parked=rows.BEHIND_PARKED)
     while True:
         floor.rise(cursor)
         cursor.execute(unsent, [floor.position, 1000])
-        if not (rows := cursor.fetchall()):
+        if not (found := cursor.fetchall()):
             break
-        cursor.execute(relay.MARK, [[row[0] for row in rows]])
-        floor.sent(len(rows))
+        cursor.execute(rows.MARK, [[row[0] for row in found]])
+        floor.sent(len(found))
     _rise(cursor, floor)
 
 
