@@ -3,9 +3,21 @@
 import math
 import time
 from collections.abc import Callable
-from typing import Protocol
+from typing import Protocol, TypeVar
+
+from confluent_kafka import KafkaError, KafkaException
 
 from chassis.runtime.failures import DependencyDown
+
+T = TypeVar("T")
+
+CALL_SECONDS = 5.0
+"""How long one question may take: a thread that waits in the Kafka client hears neither Ctrl-C nor SIGTERM."""
+
+HURRY_SECONDS = 3.0
+"""Who was told to stop waits for so long."""
+
+UNANSWERED = frozenset({KafkaError._TRANSPORT, KafkaError._TIMED_OUT, KafkaError._ALL_BROKERS_DOWN})
 
 
 class Waiting(Protocol):
@@ -34,12 +46,16 @@ class Endless:
 
 
 class Patience:
-    """How long Kafka is waited for: `silence` seconds without a word from it, and `whole` seconds in all."""
+    """How long Kafka is waited for: `silence` seconds without a word from it, and `whole` seconds in all.
 
-    def __init__(self, silence: float, whole: float = math.inf) -> None:
+    Once `told`, HURRY_SECONDS of silence are enough.
+    """
+
+    def __init__(self, silence: float, whole: float = math.inf, told: Callable[[], object] = lambda: False) -> None:
         self._silence = silence
         self._end = time.monotonic() + whole
         self._heard = time.monotonic()
+        self._told = told
 
     def heard(self) -> None:
         """Kafka said something, or was not asked."""
@@ -47,7 +63,31 @@ class Patience:
 
     def left(self) -> float:
         """The seconds that are left, more than 0. Raises DependencyDown when there are none."""
-        left = min(self._heard + self._silence, self._end) - time.monotonic()
+        silence = min(self._silence, HURRY_SECONDS) if self._told() else self._silence
+        left = min(self._heard + silence, self._end) - time.monotonic()
         if left <= 0:
             raise DependencyDown("Kafka does not answer in time, or somebody's transaction is open")
         return left
+
+    def insist(self, ask: Callable[[float], T]) -> T:
+        """Ask again what was not answered; `ask` is given the seconds that it may take.
+
+        Raises KafkaException where Kafka refuses, and DependencyDown with the last error when no time is left.
+        """
+        last: Exception | None = None
+        while True:
+            try:
+                seconds = min(CALL_SECONDS, self.left())
+            except DependencyDown as over:
+                raise DependencyDown(f"Kafka does not answer: {last}") if last else over from None
+            try:
+                answer = ask(seconds)
+            except TimeoutError as error:
+                last = error
+            except KafkaException as error:
+                if error.args[0].code() not in UNANSWERED and not error.args[0].retriable():
+                    raise
+                last = error
+            else:
+                self.heard()
+                return answer

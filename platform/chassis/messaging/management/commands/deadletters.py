@@ -108,7 +108,7 @@ class Command(BaseCommand):
         told = Stop(signal.SIGTERM, signal.SIGINT)
         run = redrive.Run(
             action=action, wanted=wanted, by=options["by"], rate=rate, limit=limit, force=options.get("force", False),
-            patience=Patience(SILENCE_SECONDS), stop=lambda: told,
+            patience=Patience(SILENCE_SECONDS, told=lambda: told), stop=lambda: told,
         )  # fmt: skip
         try:
             run.run()
