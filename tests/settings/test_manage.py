@@ -2,6 +2,7 @@
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 
@@ -71,6 +72,24 @@ def test_a_reader_that_has_enough_ends_it():
     _, said = running.communicate("", timeout=60)
     assert said == ""
     assert running.returncode == -signal.SIGPIPE
+
+
+@pytest.mark.parametrize(("command", "status"), [("redrive --all", 1), ("list", -signal.SIGINT)])
+def test_ctrl_c_is_heard_while_kafka_does_not_answer(command, status):
+    """It is asked for 30 s, in a library that hears no signal."""
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        silent.settimeout(60)
+        running = subprocess.Popen(
+            [sys.executable, "manage.py", "deadletters", *command.split()],
+            cwd=ROOT, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+            env={"PATH": os.environ["PATH"], "KAFKA_BOOTSTRAP_SERVERS": f"127.0.0.1:{silent.getsockname()[1]}"} | NOWHERE,
+        )  # fmt: skip
+        client, _ = silent.accept()
+        running.send_signal(signal.SIGINT)
+        _, said = running.communicate(timeout=20)
+        client.close()
+    assert running.returncode == status
+    assert "Traceback" not in said
 
 
 @pytest.mark.parametrize("argument", ["--since", "--older-than"])

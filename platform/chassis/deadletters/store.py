@@ -227,15 +227,15 @@ def span(names: Iterable[str], patience: Patience, *, settled: bool, newest: int
         places = _places(client, names, patience)
         first = _offsets(client, places, OffsetSpec.earliest(), patience)  # type: ignore[no-untyped-call]
         last = _ends(client, places, patience, settled=settled)
-    except (KafkaException, TimeoutError) as error:
-        raise DependencyDown(f"Kafka does not respond: {error}") from error
+    except KafkaException as error:
+        raise DependencyDown(f"Kafka rejected the request: {error}") from error
     if newest is not None:
         first = {place: max(start, last[place] - newest) for place, start in first.items()}
     return {place: (start, last[place]) for place, start in first.items()}
 
 
 def _places(client: AdminClient, names: Iterable[str], patience: Patience) -> list[TopicPartition]:
-    known = client.list_topics(timeout=patience.left()).topics
+    known = patience.insist(lambda seconds: client.list_topics(timeout=seconds)).topics
     missing = sorted(name for name in names if name not in known)
     if missing:
         raise NoTopic(f"{', '.join(missing)}: missing; `manage.py topics` creates them")
@@ -270,10 +270,12 @@ def _offsets(
 ) -> dict[Partition, int]:
     if not places:
         return {}
-    asked = client.list_offsets(dict.fromkeys(places, spec), request_timeout=patience.left(), **more)
-    found = {(p.topic, p.partition): future.result(patience.left()).offset for p, future in asked.items()}
-    patience.heard()
-    return found
+
+    def ask(seconds: float) -> dict[Partition, int]:
+        asked = client.list_offsets(dict.fromkeys(places, spec), request_timeout=seconds, **more)
+        return {(p.topic, p.partition): future.result(seconds).offset for p, future in asked.items()}
+
+    return patience.insist(ask)
 
 
 def read(wanted: Span, patience: Patience) -> Iterator[Record]:

@@ -3,9 +3,21 @@
 import math
 import time
 from collections.abc import Callable
-from typing import Protocol
+from typing import Protocol, TypeVar
+
+from confluent_kafka import KafkaError, KafkaException
 
 from chassis.runtime.failures import DependencyDown
+
+T = TypeVar("T")
+
+CALL_SECONDS = 5.0
+"""Maximum time of one request: a thread that waits in the Kafka client receives neither SIGINT nor SIGTERM."""
+
+HURRY_SECONDS = 3.0
+"""Maximum silence for a process that was asked to stop."""
+
+UNANSWERED = frozenset({KafkaError._TRANSPORT, KafkaError._TIMED_OUT, KafkaError._ALL_BROKERS_DOWN})
 
 
 class Waiting(Protocol):
@@ -34,12 +46,16 @@ class Endless:
 
 
 class Patience:
-    """Waits for Kafka: at most `silence` seconds between two responses, and `total` seconds altogether."""
+    """Waits for Kafka: at most `silence` seconds between two responses, and `total` seconds altogether.
 
-    def __init__(self, silence: float, total: float = math.inf) -> None:
+    As soon as `stopping` is true, at most HURRY_SECONDS between two responses.
+    """
+
+    def __init__(self, silence: float, total: float = math.inf, stopping: Callable[[], object] = lambda: False) -> None:
         self._silence = silence
         self._end = time.monotonic() + total
         self._heard = time.monotonic()
+        self._stopping = stopping
 
     def heard(self) -> None:
         """Note a response of Kafka, or a time without a request to it."""
@@ -47,7 +63,31 @@ class Patience:
 
     def left(self) -> float:
         """The remaining seconds, more than 0. Raises DependencyDown if there are none."""
-        left = min(self._heard + self._silence, self._end) - time.monotonic()
+        silence = min(self._silence, HURRY_SECONDS) if self._stopping() else self._silence
+        left = min(self._heard + silence, self._end) - time.monotonic()
         if left <= 0:
             raise DependencyDown("Kafka does not respond in time, or another transaction is open")
         return left
+
+    def insist(self, ask: Callable[[float], T]) -> T:
+        """Repeat a request until Kafka responds. `ask` is passed the seconds that it may take.
+
+        Raises KafkaException if Kafka rejects the request, and DependencyDown with the last error if no time is left.
+        """
+        last: Exception | None = None
+        while True:
+            try:
+                seconds = min(CALL_SECONDS, self.left())
+            except DependencyDown as over:
+                raise DependencyDown(f"Kafka does not respond: {last}") if last else over from None
+            try:
+                answer = ask(seconds)
+            except TimeoutError as error:
+                last = error
+            except KafkaException as error:
+                if error.args[0].code() not in UNANSWERED and not error.args[0].retriable():
+                    raise
+                last = error
+            else:
+                self.heard()
+                return answer

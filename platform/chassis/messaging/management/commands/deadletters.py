@@ -116,7 +116,7 @@ class Command(BaseCommand):
         stop = Stop(signal.SIGTERM, signal.SIGINT)
         run = redrive.Run(
             action=action, wanted=wanted, by=options["by"], rate=rate, limit=limit, force=options.get("force", False),
-            patience=Patience(SILENCE_SECONDS), stop=lambda: stop,
+            patience=Patience(SILENCE_SECONDS, stopping=lambda: stop), stop=lambda: stop,
         )  # fmt: skip
         try:
             run.run()
