@@ -1,8 +1,8 @@
 """The gunicorn worker of the services behind the gateway: threads that no client can hold for long.
 
-The gateway sends a request only when it is complete, and reads at full speed. Whoever else reaches a service's port (an admin's
-browser, a probe, a script) may be slow, or stop in the middle, and gunicorn has few threads: a client gets one when it has
-sent something, and must send the rest, and read the response, within a time limit.
+The gateway sends a request only when it is complete, and reads at full speed. Other clients of a service's port (an admin's
+browser, a probe, a script) may be slow or stall, and gunicorn has few threads: a client gets one when it has sent something,
+and must send the rest, and read the response, within a time limit.
 """
 
 import contextlib
@@ -111,7 +111,7 @@ class Connection(TConn):
         self._worker = worker
 
     def close(self, graceful: bool = False) -> None:
-        """Close; gracefully in the main loop, which accepts connections for everybody, without waiting there."""
+        """Close; gracefully in the main loop, without blocking it, since it accepts all connections."""
         if graceful and self._worker.alive:
             self._worker.linger(self.sock)
         else:
