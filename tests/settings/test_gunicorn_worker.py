@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from settings import gunicorn_worker
 from tests.serving import gunicorn
 from tests.waiting import eventually
 
@@ -124,3 +125,17 @@ def test_a_refusal_is_not_lost_by_a_client_that_goes_on_sending(port):
 
     assert received.startswith(b"HTTP/1.1 400 ")
     assert json.loads(received.partition(b"\r\n\r\n")[2])["status"] == 400
+
+
+def test_what_has_arrived_is_read_even_after_the_limit(monkeypatch):
+    monkeypatch.setattr(gunicorn_worker, "RECEIVE_SECONDS", 0)
+    ours, theirs = socket.socketpair()
+    with gunicorn_worker.ClientSocket(fileno=ours.detach()) as client, theirs:
+        client.begin()
+        theirs.sendall(b"x")
+        assert client.recv(1) == b"x"
+        with pytest.raises(ConnectionResetError):
+            client.recv(1)
+        assert client.is_late
+        client.sendall(b"408")
+        assert theirs.recv(3) == b"408"
