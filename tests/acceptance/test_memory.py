@@ -17,7 +17,7 @@ pytestmark = pytest.mark.acceptance
 MIB = 1 << 20
 PLACED = """
 INSERT INTO orders (id, user_id, items, total_amount, status, is_welcome, created_at)
-SELECT id, 'large', '[]', 1, 'pending', false, now() FROM unnest(%s::uuid[]) AS id RETURNING id
+SELECT id, 'large', '[{"productId": "large", "quantity": 1, "price": "1.00"}]', 1, 'pending', false, now() FROM unnest(%s::uuid[]) AS id RETURNING id
 """
 
 
