@@ -71,7 +71,6 @@ def marked_before_the_ack():
 @fault
 def handlers_never_return():
     """Handlers of users with certain prefixes never return: they sleep, compute, or wait for a socket."""
-    import importlib
     import socket
     import time
 
@@ -82,20 +81,12 @@ def handlers_never_return():
             pass
 
     silent, _other_end = socket.socketpair()
-    use_case, hangs = {
-        "orders": ("make_welcome_orders", {"sleeps": lambda: time.sleep(3600), "computes": computes}),
-        "payments": ("pay", {"unpayable": lambda: silent.recv(1) and _other_end}),
-    }[settings.SERVICE_NAME]
-    services = importlib.import_module(f"{settings.SERVICE_NAME}.services")
-    original = getattr(services, use_case)
-
-    def hanging(received):
-        for one in received:
-            if hang := hangs.get(one.event.user_id.partition("-")[0]):
-                hang()
-        original(received)
-
-    setattr(services, use_case, hanging)
+    _before_events_of_users(
+        {
+            "orders": {"sleeps": lambda: time.sleep(3600), "computes": computes},
+            "payments": {"unpayable": lambda: silent.recv(1) and _other_end},
+        }[settings.SERVICE_NAME]
+    )
 
 
 @fault
@@ -153,8 +144,6 @@ def handlers_take_signals():
     import threading
     import time
 
-    services, use_case = _use_case()
-    original = getattr(services, use_case)
     ways = {
         "default": lambda: signal.signal(signal.SIGTERM, signal.SIG_DFL),
         "ignored": lambda: signal.signal(signal.SIGTERM, signal.SIG_IGN),
@@ -163,14 +152,21 @@ def handlers_take_signals():
         "inc": lambda: ctypes.CDLL(None).signal(signal.SIGTERM, 0),
         "thread": lambda: threading.Thread(target=time.sleep, args=[3600], name="left-behind").start(),
     }
+    _before_events_of_users(ways)
 
-    def taking(received):
+
+def _before_events_of_users(actions):
+    """Before the use case, run the action of each event whose user id starts with the action's name and a hyphen."""
+    services, use_case = _use_case()
+    original = getattr(services, use_case)
+
+    def acting(received):
         for one in received:
-            if take := ways.get(one.event.user_id.partition("-")[0]):
-                take()
+            if action := actions.get(one.event.user_id.partition("-")[0]):
+                action()
         original(received)
 
-    setattr(services, use_case, taking)
+    setattr(services, use_case, acting)
 
 
 def _use_case():
