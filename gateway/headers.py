@@ -108,8 +108,9 @@ class Forwarding:
         Raises Refused (400) for a host that is not served.
         """
         prefix, scheme, forwarded_for = self._prefix, b"http", client.encode()
-        host = self.host(own, client=client, host=host)
-        if self._proxies.trusts(client):
+        trusted = self._proxies.trusts(client)
+        host = self._served(own.get(b"x-forwarded-host", host) if trusted else host)
+        if trusted:
             if b"x-forwarded-for" in own:
                 forwarded_for = b"%b, %b" % (own[b"x-forwarded-for"], forwarded_for)
             if own.get(b"x-forwarded-proto") in {b"http", b"https"}:
@@ -127,8 +128,9 @@ class Forwarding:
 
     def host(self, own: dict[bytes, bytes], *, client: str, host: bytes) -> bytes:
         """The requested host. Raises Refused (400) for a host that is not served."""
-        if self._proxies.trusts(client):
-            host = own.get(b"x-forwarded-host", host)
+        return self._served(own.get(b"x-forwarded-host", host) if self._proxies.trusts(client) else host)
+
+    def _served(self, host: bytes) -> bytes:
         if host not in self._hosts:
             self._check(host)
         return host
