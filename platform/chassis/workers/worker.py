@@ -23,7 +23,7 @@ GARBAGE = (50_000, 20, 20)
 """Thresholds of Python's garbage collector, which by default runs every 700 objects: a batch creates thousands, and few cycles."""
 
 LEFT_SECONDS = 3.0
-"""So long the process may take to end once its main thread has: Python waits for threads that a handler of events left behind."""
+"""Time to exit after the main thread has ended. Python waits for other threads, such as those that an event handler started."""
 
 
 @contextmanager
@@ -52,7 +52,7 @@ def serving(process: str) -> Iterator[Heartbeat]:
 
 
 def _end(status: int) -> None:
-    """End this process once its main thread has ended, if it does not end by itself."""
+    """Exit the process if threads keep it running LEFT_SECONDS after the main thread has ended."""
     threading.main_thread().join()
     time.sleep(LEFT_SECONDS)
     others = [one.name for one in threading.enumerate() if not one.daemon and one is not threading.main_thread()]
