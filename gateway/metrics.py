@@ -5,45 +5,54 @@ The gateway's own pages are counted by django-prometheus (`django_*`).
 
 from collections.abc import Callable
 
-from prometheus_client import Counter, Gauge, Histogram
+from chassis.observability.catalogue import counter, gauge, histogram
 
-REQUESTS = Counter(
+REQUESTS = counter(
     "gateway_requests",
     "Requests that were forwarded or rejected, by service, method and class of status.",
     ["service", "method", "status"],
+    on=("gateway",),
 )
 """`status` is the class sent to the client, 2xx to 5xx, or 499 if the client disconnected before the response."""
 
-SECONDS = Histogram(
+SECONDS = histogram(
     "gateway_request_seconds",
     "Time from the complete request head to the end of the response.",
     ["service"],
-    buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0),
+    on=("gateway",),
 )
 
-ABORTED = Counter(
+ABORTED = counter(
     "gateway_aborted_answers",
     "Responses aborted after they had started, because the service failed or time ran out.",
     ["service"],
+    on=("gateway",),
 )
 
-RETRIES = Counter(
-    "gateway_retries", "Requests that were resent after their connection was closed without a response.", ["service"]
+RETRIES = counter(
+    "gateway_retries",
+    "Requests that were resent after their connection was closed without a response.",
+    ["service"],
+    on=("gateway",),
 )
 
-CONNECT_FAILURES = Counter(
-    "gateway_connect_failures", "Connections to a replica that were refused or timed out.", ["service"]
+CONNECT_FAILURES = counter(
+    "gateway_connect_failures", "Connections to a replica that were refused or timed out.", ["service"], on=("gateway",)
 )
 
-CONNECTIONS_REFUSED = Counter(
-    "gateway_connections_refused", "Connections rejected at the limit, when all others had a request in progress."
+CONNECTIONS_REFUSED = counter(
+    "gateway_connections_refused",
+    "Connections rejected at the limit, when all others had a request in progress.",
+    on=("gateway",),
 )
 
-CONNECTIONS_EVICTED = Counter(
-    "gateway_connections_evicted", "Connections waiting for their client that were closed in favour of a new one."
+CONNECTIONS_EVICTED = counter(
+    "gateway_connections_evicted",
+    "Connections waiting for their client that were closed in favour of a new one.",
+    on=("gateway",),
 )
 
-IN_FLIGHT = Gauge("gateway_in_flight", "Requests in progress.")
+IN_FLIGHT = gauge("gateway_in_flight", "Requests in progress.", on=("gateway",))
 
 METHODS = frozenset({"GET", "HEAD", "OPTIONS", "POST", "PUT", "PATCH", "DELETE"})
 

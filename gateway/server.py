@@ -14,6 +14,7 @@ import uvloop
 from django.conf import settings
 
 from chassis.http.forwarded import Proxies
+from chassis.observability import catalogue
 from gateway import drain
 from gateway.application import Gateway
 from gateway.edge.connections import Connections
@@ -39,6 +40,7 @@ class Server:
 
     async def run(self) -> None:
         """Serve. Raises SystemExit if it cannot listen."""
+        catalogue.export("gateway")
         self._handle_signals()
         edge, application = self._edge()
         await self._listen(edge)

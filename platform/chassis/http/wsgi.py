@@ -11,6 +11,7 @@ from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 
 from chassis.database import session
+from chassis.observability import catalogue
 
 Application = Callable[[dict[str, Any], Any], Iterable[bytes]]
 
@@ -24,6 +25,7 @@ def application() -> Application:
     Exits with a message if the database sessions lack the required parameters.
     """
     django.setup(set_prefix=False)
+    catalogue.export("web")
     from chassis.http.requests import WSGIHandler  # REST framework needs the settings
 
     try:

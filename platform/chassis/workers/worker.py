@@ -15,7 +15,7 @@ from django.core.management.base import CommandError
 from chassis.database import session
 from chassis.health import registry, worker_server
 from chassis.health.heartbeat import Heartbeat, loop
-from chassis.observability import metrics
+from chassis.observability import catalogue, metrics
 
 log = structlog.get_logger(__name__)
 
@@ -27,7 +27,7 @@ LEFT_SECONDS = 3.0
 
 
 @contextmanager
-def serving(process: str) -> Iterator[Heartbeat]:
+def serving(process: catalogue.Process) -> Iterator[Heartbeat]:
     """Serve health checks and metrics on WORKER_PORT while the body, the loop of `process`, runs. Yields its heartbeat.
 
     Raises CommandError if the worker's database sessions lack the required parameters.
@@ -39,6 +39,7 @@ def serving(process: str) -> Iterator[Heartbeat]:
     gc.collect()
     gc.freeze()  # objects that exist now are permanent, so exclude them from collections
     gc.set_threshold(*GARBAGE)
+    catalogue.export(process)
     server = worker_server.start(registry.worker(loop, handles=process == "consume"))
     metrics.PROCESS_UP.labels(settings.SERVICE_NAME, process).set(1)
     status = 1

@@ -3,11 +3,11 @@
 import zlib
 
 import pytest
-from prometheus_client import REGISTRY
 
 from chassis.consumer import replay
 from chassis.consumer.consumer import Consumer
 from chassis.kafka import clients
+from chassis.observability import metrics
 from tests.chassis.support.kafka_helpers import committed, delete_before
 from tests.chassis.support.loops import running
 from tests.waiting import eventually
@@ -22,7 +22,7 @@ def key(scene) -> str:
 
 
 def lost(scene) -> float:
-    return REGISTRY.get_sample_value("events_lost_total", {"topic": scene.topic}) or 0.0
+    return metrics.EVENTS_LOST.labels(scene.topic)._value.get()
 
 
 @pytest.fixture

@@ -11,6 +11,7 @@ from health_check.exceptions import ServiceUnavailable
 
 from chassis.health import probe, registry, worker_server
 from chassis.health.registry import Part
+from chassis.observability import catalogue
 
 
 class Fine(HealthCheck):
@@ -60,6 +61,7 @@ class TestWeb:
 
 @pytest.fixture
 def server(settings):
+    catalogue.export("consume")
     settings.WORKER_HOST, settings.WORKER_PORT = "127.0.0.1", 0
     server = worker_server.start([Part("loop", Fine()), Part("broker", Down())])
     yield server

@@ -4,12 +4,12 @@ import subprocess
 import sys
 
 from prometheus_client import Counter, Gauge, Histogram
-from prometheus_client.metrics import MetricWrapperBase
 
-from chassis.observability import metrics
+from chassis.observability import metrics  # noqa: F401  defines the metrics of the chassis
+from chassis.observability.catalogue import EVERY, definitions
 from tests.chassis.observability.processes import ROOT, clean_environment
 
-CATALOGUE = {name: value for name, value in vars(metrics).items() if isinstance(value, MetricWrapperBase)}
+CATALOGUE = {one.name: one.metric for one in definitions()}
 
 
 class TestCatalogue:
@@ -17,7 +17,7 @@ class TestCatalogue:
         names = {metric._name for metric in CATALOGUE.values()}
         assert len(names) == len(CATALOGUE) > 20
         for name in names:
-            assert re.fullmatch(r"(outbox|events|loop|service|purged|http)_[a-z_]+", name), name
+            assert re.fullmatch(r"(outbox|events|loop|service|purged|http|gateway)_[a-z_]+", name), name
             assert not name.endswith(("_ms", "_total", "_count"))
 
     def test_each_has_a_description_and_a_known_type(self):
@@ -32,10 +32,10 @@ class TestCatalogue:
             "process",
         }  # fmt: skip
 
-    def test_every_gauge_defines_its_multiprocess_mode(self):
-        gauges = [metric for metric in CATALOGUE.values() if isinstance(metric, Gauge)]
-        assert gauges
-        assert all(gauge._multiprocess_mode != "all" for gauge in gauges)
+    def test_each_names_the_processes_that_have_it(self):
+        for one in definitions():
+            assert one.processes, one.name
+            assert set(one.processes) <= set(EVERY), one.name
 
 
 PROGRAM = """
@@ -44,7 +44,8 @@ from django.conf import settings as s
 s.configure(SERVICE_NAME="t", ROOT_URLCONF="chassis.observability.urls", ALLOWED_HOSTS=["*"])
 import django
 django.setup()
-from chassis.observability import metrics
+from chassis.observability import catalogue, metrics
+catalogue.export(os.environ.get("PROCESS", "consume"))
 metrics.EVENTS_CONSUMED.labels("user.created").inc(int(os.environ["COUNT"]))
 metrics.OUTBOX_PENDING.set(int(os.environ["COUNT"]))
 from django.test import Client
@@ -73,13 +74,16 @@ class TestEndpoint:
         text = scrape(COUNT="3")
         assert text.startswith("text/plain; version=")
         assert 'events_consumed_total{topic="user.created"} 3.0' in text
-        assert (
-            "# HELP outbox_pending Outbox rows that wait to be sent. Exact up to 10,000; beyond that, estimated" in text
-        )
+        assert "# HELP events_consumed_total Events whose effects are committed." in text
+
+    def test_a_process_exports_only_its_own(self):
+        assert "\noutbox_pending" not in scrape(COUNT="3", PROCESS="consume")
+        relay = scrape(COUNT="3", PROCESS="relay")
+        assert "\noutbox_pending 3.0" in relay
+        assert "events_consumed" not in relay
 
     def test_several_processes_add_up(self, tmp_path):
         first = scrape(COUNT="3", PROMETHEUS_MULTIPROC_DIR=os.fspath(tmp_path))
         second = scrape(COUNT="4", PROMETHEUS_MULTIPROC_DIR=os.fspath(tmp_path))
         assert 'events_consumed_total{topic="user.created"} 3.0' in first
         assert 'events_consumed_total{topic="user.created"} 7.0' in second
-        assert "outbox_pending 4.0" in second

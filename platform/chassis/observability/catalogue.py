@@ -1,0 +1,110 @@
+"""The catalogue of metrics: each is defined once, with the processes that have it, and only those export it.
+
+A chassis module defines metrics in `chassis/observability/metrics.py`, a service in its own `metrics.py`, with `counter`,
+`gauge` and `histogram`. Nothing is exported until the process calls `export`, which says what kind of process it is.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Literal, TypeVar
+
+from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client.metrics import MetricWrapperBase
+
+Process = Literal["gateway", "web", "relay", "consume", "monitor"]
+"""The kinds of processes: the gateway, the web process of another service, its workers, and the monitor of the system."""
+
+WORKERS: tuple[Process, ...] = ("relay", "consume")
+EVERY: tuple[Process, ...] = ("gateway", "web", "relay", "consume", "monitor")
+
+SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
+"""Buckets for durations."""
+SIZES = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10_000)
+"""Buckets for numbers of events."""
+
+Mode = Literal["livemax", "livemin", "livesum", "mostrecent", "liveall"]
+
+
+@dataclass(frozen=True)
+class Definition:
+    """A metric, and the processes that have it."""
+
+    metric: MetricWrapperBase
+    processes: tuple[Process, ...]
+
+    @property
+    def name(self) -> str:
+        """The name as it is scraped: a counter's ends in `_total`."""
+        name: str = self.metric._name
+        return name + "_total" if isinstance(self.metric, Counter) else name
+
+
+M = TypeVar("M", bound=MetricWrapperBase)
+
+_catalogue: dict[str, Definition] = {}
+_exported: set[str] = set()
+
+
+def definitions() -> Iterator[Definition]:
+    """All metrics that have been defined, in the order of their definition."""
+    yield from _catalogue.values()
+
+
+def counter(
+    name: str,
+    meaning: str,
+    labels: Sequence[str] = (),
+    *,
+    on: Sequence[Process],
+    values: Iterable[Sequence[str]] = (),
+) -> Counter:
+    """Define a counter; it is scraped as `name`_total. `values`: the labels that are known, and so exist at 0 from the start."""
+    return _define(Counter(name, meaning, labels, registry=None), on, values)
+
+
+def gauge(
+    name: str,
+    meaning: str,
+    labels: Sequence[str] = (),
+    *,
+    on: Sequence[Process],
+    values: Iterable[Sequence[str]] = (),
+    mode: Mode = "livemax",
+) -> Gauge:
+    """Define a gauge. `mode`: how the values of several web processes on one port are combined."""
+    return _define(Gauge(name, meaning, labels, registry=None, multiprocess_mode=mode), on, values)
+
+
+def histogram(
+    name: str,
+    meaning: str,
+    labels: Sequence[str] = (),
+    *,
+    on: Sequence[Process],
+    values: Iterable[Sequence[str]] = (),
+    buckets: Sequence[float] = SECONDS,
+) -> Histogram:
+    """Define a histogram, by default of durations in seconds."""
+    return _define(Histogram(name, meaning, labels, registry=None, buckets=buckets), on, values)
+
+
+def _define(metric: M, on: Sequence[Process], values: Iterable[Sequence[str]]) -> M:
+    definition = Definition(metric, tuple(on))
+    assert definition.name not in _catalogue, f"{definition.name} is defined twice"
+    _catalogue[definition.name] = definition
+    start_at_zero(metric, *values)
+    return metric
+
+
+def start_at_zero(metric: MetricWrapperBase, *values: Sequence[str]) -> None:
+    """Create the time series with these labels, so that `increase()` sees their first event too."""
+    for labels in values:
+        metric.labels(*labels)
+
+
+def export(process: Process, registry: CollectorRegistry = REGISTRY) -> None:
+    """Export the metrics of this kind of process, and no others. A second call has no effect."""
+    for definition in _catalogue.values():
+        if process in definition.processes and definition.name not in _exported:
+            registry.register(definition.metric)
+            _exported.add(definition.name)
