@@ -127,7 +127,7 @@ class Harness:
         self._everywhere = everywhere
         self.engines = engines
         self.members: dict[str, Member] = {}
-        self._folder = folder
+        self.folder = folder
         self._ports = dict(zip(KNOWN, ports.free(len(KNOWN)), strict=True))
         self._addresses = {**urls(self._ports), **engines.environment()}
         self.client = httpx2.Client(base_url=self._addresses["GATEWAY_URL"], timeout=60, trust_env=False)
@@ -200,17 +200,17 @@ class Harness:
         for member in ending:
             member.child.stop(grace=GRACE_SECONDS)
 
-    def manage(self, service: str, *arguments: str) -> tuple[int, str]:
+    def manage(self, service: str, *arguments: str, **changes: str) -> tuple[int, str]:
         """Run a management command of a service to its end. Returns its exit status and all that it wrote."""
-        process = self.command(service, *arguments)
+        process = self.command(service, *arguments, **changes)
         out, err = process.communicate(timeout=120)
         return process.returncode, out + err
 
-    def command(self, service: str, *arguments: str) -> subprocess.Popen[str]:
-        """Start a management command of a service, and do not wait."""
+    def command(self, service: str, *arguments: str, **changes: str) -> subprocess.Popen[str]:
+        """Start a management command of a service, and do not wait; `changes` are additional environment variables."""
         return subprocess.Popen(
             [sys.executable, "manage.py", *arguments],
-            cwd=ROOT, env=self._environment(service), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+            cwd=ROOT, env=self._environment(service) | changes, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         )  # fmt: skip
 
     def close(self) -> None:
@@ -242,7 +242,7 @@ class Harness:
 
     def _child(self, name: str, argv: list[str], variables: Mapping[str, str]) -> Child:
         return Child(
-            argv, log=self._folder / f"{name}.log", name=name, cwd=ROOT, env=variables, death_signal=signal.SIGKILL
+            argv, log=self.folder / f"{name}.log", name=name, cwd=ROOT, env=variables, death_signal=signal.SIGKILL
         )
 
 

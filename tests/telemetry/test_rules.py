@@ -1,17 +1,15 @@
 """The rules of Prometheus: correct, each alert tested by promtool, with a severity, a summary and a section of the runbook."""
 
 import re
-import shutil
-import subprocess
 from collections import Counter
 
 import pytest
 import yaml
 
 from tests.docs.pages import ROOT
+from tests.telemetry.prometheus import PROGRAM, RULES, promtool, scaled
 
 FOLDER = ROOT / "docker" / "prometheus"
-RULES = sorted((FOLDER / "rules").glob("*.yml"))
 TESTS = sorted((FOLDER / "tests").glob("*.yml"))
 RUNBOOK = (ROOT / "docs" / "runbook.md").read_text()
 ALERTS = {
@@ -21,7 +19,7 @@ ALERTS = {
     for rule in group["rules"]
     if "alert" in rule
 }
-needs_promtool = pytest.mark.skipif(shutil.which("promtool") is None, reason="needs promtool: install prometheus")
+needs_promtool = pytest.mark.skipif(PROGRAM is None, reason="needs promtool: install prometheus")
 
 
 def slug(heading: str) -> str:
@@ -33,14 +31,14 @@ ANCHORS = {slug(heading) for heading in re.findall(r"^#+ (.+)$", RUNBOOK, re.MUL
 
 @needs_promtool
 def test_rules_are_valid():
-    done = subprocess.run(["promtool", "check", "rules", *RULES], capture_output=True, text=True, check=False)
+    done = promtool("check", "rules", *RULES)
     assert done.returncode == 0, done.stdout + done.stderr
 
 
 @needs_promtool
 @pytest.mark.parametrize("path", TESTS, ids=lambda path: path.name)
 def test_alerts_are_silent_fire_and_resolve(path):
-    done = subprocess.run(["promtool", "test", "rules", path], capture_output=True, text=True, check=False)
+    done = promtool("test", "rules", path)
     assert done.returncode == 0, done.stdout + done.stderr
 
 
@@ -77,3 +75,9 @@ def test_a_summary_uses_only_labels_that_its_expression_keeps(name):
         assert used <= {label.strip() for group in kept for label in group.split(",")}
     elif re.match(r"(max|min|sum|count)\(|absent\(", rule["expr"]):
         assert not used
+
+
+def test_scaling_changes_durations_only():
+    """The drill of alerts divides the windows; names, thresholds and everything else stay."""
+    rule = "expr: slo:errors:ratio_rate5m > 30 and x[1h] offset 15m\nfor: 2m\n"
+    assert scaled(rule, 60) == "expr: slo:errors:ratio_rate5m > 30 and x[60000ms] offset 15000ms\nfor: 2000ms\n"
