@@ -152,11 +152,17 @@ def handlers_take_signals():
     import threading
     import time
 
+    def catches_a_signal():
+        before = signal.signal(signal.SIGTERM, lambda number, frame: None)
+        os.kill(os.getpid(), signal.SIGTERM)
+        signal.signal(signal.SIGTERM, before)
+
     ways = {
         "default": lambda: signal.signal(signal.SIGTERM, signal.SIG_DFL),
         "ignored": lambda: signal.signal(signal.SIGTERM, signal.SIG_IGN),
         "another": lambda: signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(7)),
         "blocked": lambda: signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM]),
+        "caught": catches_a_signal,
         "inc": lambda: ctypes.CDLL(None).signal(signal.SIGTERM, 0),
         "thread": lambda: threading.Thread(target=time.sleep, args=[3600], name="left-behind").start(),
     }
