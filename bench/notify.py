@@ -63,7 +63,7 @@ def relay() -> None:
 
     django.setup()
     from chassis.outbox.floor import Floor
-    from chassis.outbox.rows import BEHIND_PARKED, MARK, UNSENT
+    from chassis.outbox.rows import mark, take
     from chassis.outbox.wakeup import Wakeup
 
     connection = connections[settings.SERVICE_DATABASE]
@@ -73,14 +73,13 @@ def relay() -> None:
     while True:
         with connection.cursor() as cursor:
             floor.rise(cursor)
-            cursor.execute(UNSENT.format(unless_parked=BEHIND_PARKED), [floor.position, 1000])
-            rows, now = cursor.fetchall(), time.monotonic()
+            rows, now = take(cursor, floor.position), time.monotonic()
             if rows:
                 wakeup.awake()
                 for row in rows:
-                    if row[2] == "wake":
-                        print((now - float(row[3])) * 1000, flush=True)
-                cursor.execute(MARK, [[row[0] for row in rows]])
+                    if row.topic == "wake":
+                        print((now - float(row.key)) * 1000, flush=True)
+                mark(cursor, rows, late=False)
                 floor.sent(len(rows))
                 continue
         wakeup.sleep(1.0)
@@ -165,7 +164,7 @@ def measure(rounds: int) -> str:
         bench = Bench(stack)
         for number in range(rounds):
             kinds = list(TRIGGERS)
-            for kind in kinds[number % 3 :] + kinds[: number % 3]:  # none is always the first
+            for kind in kinds[number % 3 :] + kinds[: number % 3]:
                 print(f"round {number + 1}: {kind}", file=sys.stderr, flush=True)
                 with bench.trigger(kind) as relays:
                     if kind != NONE:

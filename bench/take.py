@@ -50,22 +50,20 @@ def measure() -> str:
     return "\n".join(lines)
 
 
-def _queries(cursor: Any, floor: Any) -> dict[str, Callable[[], None]]:
+def _queries(cursor: Any, floor: Any) -> dict[str, Callable[[], object]]:
     from chassis.health.checks import Outbox
     from chassis.outbox import gauges, rows
-
-    unsent = rows.UNSENT.format(unless_parked=rows.BEHIND_PARKED)
 
     class Sending:
         floor = 0
 
     Sending.floor = floor.position
     return {
-        "take by the relay, empty": lambda: cursor.execute(unsent, [floor.position, 1000]),
+        "take by the relay, empty": lambda: rows.take(cursor, floor.position),
         "the relay moves its floor": lambda: _rise(cursor, floor),
         "all gauges of the outbox": gauges.OutboxGauges(Sending()).measure,
         "readiness of a web process: the outbox": Outbox("users").run,
-        "for comparison, a take from the front": lambda: cursor.execute(unsent, [0, 1000]),
+        "for comparison, a take from the front": lambda: rows.take(cursor, 0),
     }
 
 
@@ -73,13 +71,11 @@ def _send(cursor: Any, floor: Any) -> None:
     """Fetch and mark rows until none is left, as the relay does."""
     from chassis.outbox import rows
 
-    unsent = rows.UNSENT.format(unless_parked=rows.BEHIND_PARKED)
     while True:
         floor.rise(cursor)
-        cursor.execute(unsent, [floor.position, 1000])
-        if not (found := cursor.fetchall()):
+        if not (found := rows.take(cursor, floor.position)):
             break
-        cursor.execute(rows.MARK, [[row[0] for row in found]])
+        rows.mark(cursor, found, late=False)
         floor.sent(len(found))
     _rise(cursor, floor)
 
@@ -89,7 +85,7 @@ def _rise(cursor: Any, floor: Any) -> None:
     floor.rise(cursor)
 
 
-def _time(query: Callable[[], None]) -> float:
+def _time(query: Callable[[], object]) -> float:
     """The median of some calls, in ms."""
     durations = []
     for _ in range(TIMES):

@@ -75,6 +75,19 @@ def test_after_a_handler_replaced_the_signal_handler(system, topics):
     check(system, topics, users)
 
 
+def test_a_signal_that_a_handler_catches_is_not_lost(system, topics):
+    """Its batch is completed, and then the process ends as usual."""
+    names = ["orders-consume", "payments-consume"]
+    members = [member for name in names for member in system.start(name, fault="handlers-take-signals")]
+    users = [f"caught-{uuid.uuid4()}"]
+    topics.send(*wire(user_created(users[0])))
+    assert {member.name: member.ended() for member in members} == dict.fromkeys(names, 0)
+    assert all(member.logged("left the group") for member in members)
+    system.restore()
+    settle(system, topics)
+    check(system, topics, users)
+
+
 MOMENTS = {
     "at once": lambda member: True,
     "with its first handler": lambda member: member.handles(signal.SIGTERM),

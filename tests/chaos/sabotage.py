@@ -36,9 +36,17 @@ def offsets_before_the_work():
 @fault
 def inbox_off():
     """The inbox treats every event as new and stores none."""
+    from django.conf import settings
+    from django.db import connections
+
     from chassis.consumer import inbox
 
-    inbox.claim = lambda events: {event.identity for event in events}
+    def claim(events, mark):
+        with connections[settings.SERVICE_DATABASE].cursor() as cursor:
+            cursor.execute(mark)
+        return {event.identity for event in events}
+
+    inbox.claim = claim
 
 
 @fault
@@ -144,11 +152,17 @@ def handlers_take_signals():
     import threading
     import time
 
+    def catches_a_signal():
+        before = signal.signal(signal.SIGTERM, lambda number, frame: None)
+        os.kill(os.getpid(), signal.SIGTERM)
+        signal.signal(signal.SIGTERM, before)
+
     ways = {
         "default": lambda: signal.signal(signal.SIGTERM, signal.SIG_DFL),
         "ignored": lambda: signal.signal(signal.SIGTERM, signal.SIG_IGN),
         "another": lambda: signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(7)),
         "blocked": lambda: signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM]),
+        "caught": catches_a_signal,
         "inc": lambda: ctypes.CDLL(None).signal(signal.SIGTERM, 0),
         "thread": lambda: threading.Thread(target=time.sleep, args=[3600], name="left-behind").start(),
     }

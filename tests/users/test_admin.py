@@ -4,6 +4,7 @@ import uuid
 
 import pytest
 from django.contrib.auth.models import User as Person
+from django.db import connections
 from django.test import Client
 
 from chassis.messaging.models import InboxEvent, OutboxEvent
@@ -110,6 +111,22 @@ def test_lists_truncate_a_huge_key(admin, page):
 
     assert "k" * 80 + "…" in answer.text
     assert len(answer.text) < 100_000
+
+
+@pytest.mark.parametrize("moment", ["infinity", "-infinity", "4713-01-01 BC", "294276-12-31"])
+def test_rows_with_any_timestamp_are_shown(admin, moment):
+    row = OutboxEvent.objects.create(
+        event_id=uuid.uuid4(), topic="t", key="k", payload=b"", headers=[], request_id="r", parked_reason="no reason"
+    )
+    InboxEvent.objects.create(event_id="1", source="s", topic="t", key="k", request_id="r")
+    with connections["users"].cursor() as cursor:
+        cursor.execute("UPDATE outbox SET created_at = %s, parked_at = %s, sent_at = NULL", [moment, moment])
+        cursor.execute("UPDATE inbox SET consumed_at = %s", [moment])
+
+    for page in ("outboxevent/", f"outboxevent/{row.pk}/change/", "inboxevent/", "inboxevent/1/change/"):
+        answer = admin.get(f"/admin/messaging/{page}")
+        assert answer.status_code == 200, page
+        assert "Dec. 30, 9999" in answer.text or "Jan. 1, 1000" in answer.text, page
 
 
 def test_the_url_without_the_slash_redirects(admin):

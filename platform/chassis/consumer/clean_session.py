@@ -12,6 +12,12 @@ from django.conf import settings
 from django.db import connections
 from django.db.backends.base.base import BaseDatabaseWrapper
 
+RESET = """
+CLOSE ALL; SET SESSION AUTHORIZATION DEFAULT; RESET ALL; DEALLOCATE ALL; UNLISTEN *; SELECT pg_advisory_unlock_all();
+DISCARD TEMP; DISCARD SEQUENCES
+"""
+"""What `DISCARD ALL` is, except that plans are kept. `DISCARD ALL` cannot be executed in one string with other statements."""
+
 ATTRIBUTES = (
     "isolation_level",
     "read_only",
@@ -24,36 +30,60 @@ ATTRIBUTES = (
 """Attributes of a psycopg connection that are not session parameters."""
 
 
+class Session:
+    """The database session of a batch."""
+
+    def __init__(self, connection: BaseDatabaseWrapper) -> None:
+        self._connection = connection
+        self._is_reset = False
+
+    def commit(self, last: str) -> None:
+        """Commit the open transaction after this last statement, and reset the session, in one round trip.
+
+        Raises Django's database errors. Django's own commit of the `atomic` block has then nothing left to do.
+        """
+        from psycopg import Cursor  # only where there is a database
+
+        # Functions given to transaction.on_commit() are called after this, and may change the session again.
+        is_last = not self._connection.run_on_commit
+        # A plain psycopg cursor, so that a handler's execute_wrappers and cursor_factory do not matter.
+        with self._connection.wrap_database_errors, Cursor(self._connection.connection) as cursor:
+            cursor.execute(f"{last}; COMMIT; {RESET if is_last else ''}".encode())
+        self._is_reset = is_last
+
+    def reset(self) -> bool:
+        """Reset the session, unless `commit` has. Returns whether it succeeded."""
+        from psycopg import Cursor, Error  # only where there is a database
+
+        if self._is_reset:
+            return True
+        # A plain psycopg cursor: this statement must not be traced as a query of an event.
+        try:
+            with Cursor(self._connection.connection) as cursor:
+                cursor.execute(b"DISCARD ALL")
+        except Error:
+            return False
+        return True
+
+
 @contextmanager
-def cleaned() -> Iterator[None]:
+def cleaned() -> Iterator[Session]:
     """Reset the session of the service's database after the body, which begins and ends a transaction.
 
-    `DISCARD ALL` resets the parameters to their values at connection time, in about 0.05 ms. If that fails, or an attribute
-    was changed, the connection is closed. Raises the errors of connecting, but none after the body.
+    The parameters are reset to their values at connection time. If that fails, or an attribute was changed, the connection
+    is closed. Raises the errors of connecting, but none after the body.
     """
     connection = connections[settings.SERVICE_DATABASE]
     connection.get_autocommit()  # connects, where there is no connection that works
     raw, attributes = connection.connection, _attributes(connection.connection)
+    session = Session(connection)
     try:
-        yield
+        yield session
     finally:
         stayed = connection.connection is raw and not connection.in_atomic_block
-        if stayed and (_attributes(raw) != attributes or not _discard(connection)):
+        if stayed and (_attributes(raw) != attributes or not session.reset()):
             connection.close()
 
 
 def _attributes(raw: Any) -> list[Any]:
     return [getattr(raw, name) for name in ATTRIBUTES]
-
-
-def _discard(connection: BaseDatabaseWrapper) -> bool:
-    """Reset the session. Returns whether it succeeded."""
-    from psycopg import Cursor, Error  # only where there is a database
-
-    # A plain psycopg cursor: this statement must not be traced as a query of an event.
-    try:
-        with Cursor(connection.connection) as cursor:
-            cursor.execute(b"DISCARD ALL")
-    except Error:
-        return False
-    return True

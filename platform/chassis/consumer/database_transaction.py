@@ -9,6 +9,7 @@ from django.conf import settings
 from django.db import connections, transaction
 
 from chassis.consumer import clean_session, dispatch, inbox
+from chassis.consumer.clean_session import Session
 from chassis.consumer.dispatch import Handlers
 from chassis.consumer.one_transaction import OneTransaction
 from chassis.consumer.unit_of_work import USUAL, BatchResult, Offsets, Readable, Tagged, Terms, untagged
@@ -38,17 +39,19 @@ class DatabaseTransaction:
         mine, others = dispatch.for_this_group(batch)
         readable, dead = dispatch.read(mine, self._handlers)
         terms.check(readable, dead)
-        with clean_session.cleaned(), transaction.atomic(using=settings.SERVICE_DATABASE):
-            handled, duplicates = self._handle(readable, terms) if readable else ([], [])
+        with clean_session.cleaned() as session, transaction.atomic(using=settings.SERVICE_DATABASE):
             _write_dead_letters(dead)
+            handled, duplicates = self._handle(readable, terms, session) if readable else ([], [])
         return BatchResult(handled, others + duplicates, dead)
 
-    def _handle(self, readable: Readable, terms: Terms) -> tuple[list[tuple[Record, Received[Any]]], list[Record]]:
+    def _handle(
+        self, readable: Readable, terms: Terms, session: Session
+    ) -> tuple[list[tuple[Record, Received[Any]]], list[Record]]:
         with OneTransaction.begun() as one_transaction:
-            new, duplicates = _without_duplicates(readable)
+            new, duplicates = _without_duplicates(readable, one_transaction.mark)
             with dispatch.traced(new) as received:
                 dispatch.call(received, self._handlers, terms.limit)
-                one_transaction.end()
+                one_transaction.commit(session)
         return received, duplicates
 
     def dead_letter(self, failed: FailedRecord, offsets: Offsets) -> None:
@@ -91,8 +94,8 @@ class DatabaseTransaction:
         """Nothing to do: if the batch was committed, its events are found in the inbox when they are delivered again."""
 
 
-def _without_duplicates(readable: Readable) -> tuple[list[tuple[Record, Received[Any]]], list[Record]]:
-    claimed = inbox.claim([event for _, event in readable])
+def _without_duplicates(readable: Readable, mark: str) -> tuple[list[tuple[Record, Received[Any]]], list[Record]]:
+    claimed = inbox.claim([event for _, event in readable], mark)
     new: list[tuple[Record, Received[Any]]] = []
     duplicates: list[Record] = []
     for record, event in readable:

@@ -4,6 +4,8 @@ The batch's inbox rows are written first. If a handler could commit, every event
 most of them before their handlers ran. PostgreSQL itself therefore refuses the commit: a deferred trigger on `inbox`
 (migration 0009) raises while this transaction is marked as open. The mark is a setting that ends with the transaction, so
 its absence shows that the transaction was rolled back and another one begun. See docs/adr/0047-one-transaction.md.
+
+This takes no round trip of its own: the mark is set together with the inbox rows, and removed together with the commit.
 """
 
 import uuid
@@ -12,12 +14,19 @@ from contextlib import contextmanager
 from typing import Any, Self
 
 from django.conf import settings
-from django.db import connections
+from django.db import DatabaseError, connections
 
+from chassis.consumer.clean_session import Session
+from chassis.database.failures import sqlstate
 from chassis.runtime.failures import DependencyDown, HandlerFailed, RolledBack, TransactionEnded
 
-BEGIN = "SELECT set_config('chassis.batch', %s, true)"
-END = "SELECT set_config('chassis.batch', '', true) WHERE current_setting('chassis.batch', true) = %s"
+MARK = "SET LOCAL chassis.batch = '{mark}'"
+# Without the mark this is a division by zero, and PostgreSQL does not execute the COMMIT that follows in the same string.
+UNMARK = """
+SELECT set_config('chassis.batch', '', true)
+WHERE 1 / (coalesce(current_setting('chassis.batch', true), '') = '{mark}')::int = 1
+"""
+DIVISION_BY_ZERO = "22012"
 
 
 class OneTransaction:
@@ -33,13 +42,11 @@ class OneTransaction:
     @classmethod
     @contextmanager
     def begun(cls) -> Iterator[Self]:
-        """Mark the open transaction while the body runs: it cannot be committed before `end`.
+        """Guard the open transaction while the body runs. Its first statement must be `mark`, and its last call `commit`.
 
         Statements in the body raise TransactionEnded if that transaction no longer exists.
         """
         found = cls()
-        with found._connection.cursor() as cursor:
-            cursor.execute(BEGIN, [found._mark])
         wrappers = list(found._connection.execute_wrappers)
         found._connection.execute_wrappers.append(found._execute)
         try:
@@ -49,11 +56,26 @@ class OneTransaction:
             found._connection.execute_wrappers[:] = wrappers
             found._clean_up()
 
-    def end(self) -> None:
-        """Remove the mark after the handlers have returned, so that the transaction can be committed.
+    @property
+    def mark(self) -> str:
+        """The statement after which this transaction can be committed only by `commit`; see `inbox.claim`."""
+        return MARK.format(mark=self._mark)
 
-        Raises HandlerFailed if it cannot be committed, or is not the one that was begun.
+    def commit(self, session: Session) -> None:
+        """Commit the transaction after the handlers have returned, and reset the session.
+
+        Raises HandlerFailed if it cannot be committed, or is not the one that was marked, and Django's database errors.
         """
+        self._check()
+        try:
+            session.commit(UNMARK.format(mark=self._mark))
+        except DatabaseError as error:
+            # An error of the COMMIT itself ends the transaction.
+            if sqlstate(error) == DIVISION_BY_ZERO and not self._is_gone():
+                raise HandlerFailed(TransactionEnded.explained()) from error
+            raise
+
+    def _check(self) -> None:
         from psycopg.pq import TransactionStatus  # only in a service with a database
 
         if self._is_lost():
@@ -62,10 +84,6 @@ class OneTransaction:
             raise HandlerFailed(TransactionEnded.explained())
         if self._connection.needs_rollback or self._raw.pgconn.transaction_status != TransactionStatus.INTRANS:
             raise HandlerFailed(RolledBack.explained())
-        with self._connection.cursor() as cursor:
-            cursor.execute(END, [self._mark])
-            if cursor.fetchone() is None:
-                raise HandlerFailed(TransactionEnded.explained())
 
     def _execute(self, execute: Callable[..., Any], sql: Any, params: Any, many: bool, context: Any) -> Any:
         if self._is_gone() and not self._is_lost():
@@ -90,9 +108,13 @@ class OneTransaction:
         )
 
     def _has_other_blocks(self) -> bool:
-        """Whether an `atomic` block was entered and never left: Django would commit that one instead of the consumer's."""
+        """Whether a block was entered and never left, of Django (`atomic`) or psycopg (`transaction`): it would be committed."""
         found = self._connection
-        return len(found.atomic_blocks) != self._blocks or len(found.savepoint_ids) != self._savepoints
+        return (
+            len(found.atomic_blocks) != self._blocks
+            or len(found.savepoint_ids) != self._savepoints
+            or self._raw._num_transactions > 0
+        )
 
     def _clean_up(self) -> None:
         """Restore the state that the surrounding `atomic` block expects, and close a session that may still hold locks."""

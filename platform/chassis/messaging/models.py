@@ -1,8 +1,30 @@
 """The outbox and the inbox, and a model without a table for the dead letters in the admin."""
 
+from typing import Any
+
 from django.db import models
 from django.db.models import Q
 from django.db.models.functions import Left, Now
+
+
+class TimestampField(models.DateTimeField):  # type: ignore[type-arg]
+    """A DateTimeField of which any value of PostgreSQL can be read, and thus a row with one be listed and repaired.
+
+    PostgreSQL also stores `infinity` and years that Python has not. Anything before EARLIEST or after LATEST is read as that limit.
+    """
+
+    EARLIEST, LATEST = "1000-01-01 00:00:00+00", "9999-12-30 00:00:00+00"
+
+    def select_format(self, compiler: Any, sql: str, params: Any) -> tuple[str, Any]:
+        """Replace such values in the list of a SELECT, but not in its conditions, which use the indexes."""
+        earliest, latest = (f"timestamptz '{one}'" for one in (self.EARLIEST, self.LATEST))
+        limited = f"CASE WHEN {sql} < {earliest} THEN {earliest} WHEN {sql} > {latest} THEN {latest} ELSE {sql} END"
+        return limited, [*params, *params, *params]
+
+    def deconstruct(self) -> tuple[str, str, list[Any], dict[str, Any]]:
+        """For migrations, which only need to know the column."""
+        name, _, args, kwargs = super().deconstruct()
+        return name, "django.db.models.DateTimeField", args, kwargs
 
 
 class OutboxEvent(models.Model):
@@ -16,11 +38,11 @@ class OutboxEvent(models.Model):
     payload = models.BinaryField(null=True)
     headers = models.JSONField()
     request_id = models.TextField()
-    created_at = models.DateTimeField(db_default=Now())
-    sent_at = models.DateTimeField(null=True)
-    parked_at = models.DateTimeField(null=True)
+    created_at = TimestampField(db_default=Now())
+    sent_at = TimestampField(null=True)
+    parked_at = TimestampField(null=True)
     parked_reason = models.TextField(null=True)
-    discarded_at = models.DateTimeField(null=True, help_text="When a parked row was discarded; it is never sent.")
+    discarded_at = TimestampField(null=True, help_text="When a parked row was discarded; it is never sent.")
     discarded_by = models.TextField(null=True)
 
     class Meta:
@@ -57,7 +79,7 @@ class InboxEvent(models.Model):
     topic = models.TextField()
     key = models.TextField()
     request_id = models.TextField()
-    consumed_at = models.DateTimeField(db_default=Now())
+    consumed_at = TimestampField(db_default=Now())
 
     class Meta:
         db_table = "inbox"

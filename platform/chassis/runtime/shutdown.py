@@ -1,8 +1,10 @@
 """Shutdown of long-lived commands: the signals that stop a loop, and the heartbeat that shows that it is not stuck."""
 
+import os
 import signal
 import threading
 import time
+from functools import cache
 from types import FrameType
 from typing import Any, Protocol
 
@@ -27,13 +29,20 @@ class Stop:
         self._reported: set[tuple[int, str]] = set()
         for number in signals:
             signal.signal(number, self._on_signal)
+        if signals:
+            _arrived()
 
     def keep_signals(self) -> None:
         """Restore the handling of the signals; call it in each iteration of the loop, in the main thread.
 
         A library that an event handler uses may have replaced, reset, ignored or blocked a signal: SIGTERM would then
         terminate the process during its work, or have no effect. A handler that was set in C is replaced too, but not detected.
+
+        A signal that another Python function has received since the last call tells the loop to stop. One that arrived while
+        signals were ignored cannot be found: the kernel discards it.
         """
+        if not _arrived().isdisjoint(self._signals):
+            self.ask()
         for number in self._signals:
             before = signal.signal(number, self._on_signal)
             if before != self._on_signal:
@@ -66,6 +75,27 @@ class Stop:
         """Raise Overdue if the loop was told to stop more than GRACE_SECONDS ago; call it in waits without another limit."""
         if self._requested_at is not None and time.monotonic() - self._requested_at > GRACE_SECONDS:
             raise Overdue
+
+
+@cache
+def _arrivals() -> tuple[int, int]:
+    """The ends of a pipe into which Python writes each signal that it receives, whichever function handles it."""
+    reader, writer = os.pipe()
+    os.set_blocking(reader, False)
+    os.set_blocking(writer, False)
+    # The pipe is this process's: a signal of a forked child is none of the parent's.
+    os.register_at_fork(after_in_child=lambda: signal.set_wakeup_fd(-1))
+    return reader, writer
+
+
+def _arrived() -> set[int]:
+    """The signals that Python has received since the last call, and let it note the next ones. Only for the main thread."""
+    reader, writer = _arrivals()
+    signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
+    try:
+        return set(os.read(reader, 65_536))
+    except BlockingIOError:
+        return set()
 
 
 def _name(handler: Any) -> str:

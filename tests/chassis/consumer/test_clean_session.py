@@ -1,7 +1,7 @@
 """Handlers that leave something behind in the session of their database: the next events do not meet it."""
 
 import pytest
-from django.db import DatabaseError, connections
+from django.db import DatabaseError, connections, transaction
 from psycopg import rows
 
 from chassis.consumer.database_transaction import DatabaseTransaction
@@ -23,6 +23,10 @@ LOCKS = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND objid = 4
 
 def sets_a_row_factory():
     connections["users"].connection.row_factory = rows.dict_row
+
+
+def sets_it_after_the_commit():
+    transaction.on_commit(sql("SET search_path TO nowhere", "SELECT pg_advisory_lock(4711)"), using="users")
 
 
 def leaves_a_wrapper():
@@ -49,9 +53,13 @@ LEFT = [
     sql("CREATE TEMP TABLE inbox (LIKE public.inbox)"),
     sql("LISTEN something"),
     sql("SELECT pg_advisory_lock(4711)"),
+    sql("SELECT nextval('outbox_position_seq')"),
+    sql("SET ROLE pg_monitor"),
+    sql("SET SESSION AUTHORIZATION pg_monitor"),
     sql("PREPARE mine AS SELECT 1"),
     sql("DECLARE mine CURSOR WITH HOLD FOR SELECT 1"),
     sets_a_row_factory,
+    sets_it_after_the_commit,
     leaves_a_wrapper,
     removes_our_wrapper,
 ]

@@ -33,7 +33,7 @@ def received(event_id="1", topic="t", source="/a") -> Received:
 
 def claim(*events: Received) -> set[tuple[str, str, str]]:
     with transaction.atomic(using="users"):
-        return inbox.claim(events)
+        return inbox.claim(events, "SELECT 1")
 
 
 def execute(sql, *values):

@@ -6,7 +6,7 @@ import uuid
 from typing import ClassVar
 
 import pytest
-from django.db import connections, transaction
+from django.db import DataError, connections, transaction
 
 from chassis.consumer.database_transaction import DatabaseTransaction
 from chassis.events.event import Event
@@ -81,6 +81,11 @@ def enters_a_block_without_savepoint_and_stays():
     transaction.atomic(using="users", savepoint=False).__enter__()
 
 
+def enters_a_block_of_psycopg_and_stays(kept=[]):  # noqa: B006  it shall outlive the handler
+    kept.append(block := connections["users"].connection.transaction())
+    block.__enter__()
+
+
 def commits_behind_django():
     connections["users"].in_atomic_block = False
     connections["users"].commit()
@@ -126,6 +131,7 @@ MISDEEDS = [
     leaves_the_block,
     enters_a_block_and_stays,
     enters_a_block_without_savepoint_and_stays,
+    enters_a_block_of_psycopg_and_stays,
     commits_behind_django,
     sets_autocommit_behind_django,
     rolls_back_and_works_on,
@@ -249,6 +255,36 @@ def test_the_error_states_what_to_do():
         work(lambda received: sql("COMMIT")(), 1)
     with pytest.raises(HandlerFailed, match="TransactionEnded: The handler ended the transaction of its events"):
         work(lambda received: sql("ROLLBACK")(), 1)
+
+
+@pytest.fixture
+def deferred_error():
+    """A constraint trigger of the service's own, which fails at the commit with the error that a missing mark causes."""
+    sql(
+        "CREATE FUNCTION fails() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN PERFORM 1 / 0; RETURN NULL; END'",
+        "CREATE CONSTRAINT TRIGGER fails AFTER INSERT ON inbox DEFERRABLE INITIALLY DEFERRED FOR EACH ROW"
+        " WHEN (new.topic = 'effect') EXECUTE FUNCTION fails()",
+    )()
+    yield
+    sql("DROP FUNCTION fails() CASCADE")()
+
+
+def test_an_error_of_the_commit_is_not_mistaken_for_a_missing_mark(deferred_error):
+    with pytest.raises(DataError, match="division by zero"):
+        work(notes, 1)
+    assert (effects(), marked()) == ([], set())
+    assert work(lambda received: None, 1) == [1]
+
+
+def test_functions_for_after_the_commit_are_called_after_it():
+    seen = []
+
+    def handler(received):
+        notes(received)
+        transaction.on_commit(lambda: seen.append((effects(), connections["users"].in_atomic_block)), using="users")
+
+    assert work(handler, 1) == [1]
+    assert seen == [(["1"], False)]
 
 
 def test_others_can_write_the_inbox_meanwhile():

@@ -69,6 +69,20 @@ def test_filters(ids, filters, expected):
     assert {one["id"] for one in listed(*filters)} == {ids[n] for n in expected}
 
 
+@pytest.mark.parametrize(
+    "at",
+    ["0001-01-01T00:00:00+23:59", "9999-12-31T23:59:59-23:59", "+294276-12-31T00:00:00Z", "infinity", "-1", "\u0000"],
+)
+def test_any_time_of_death_is_listed_shown_and_redriven(scene, at, settings):
+    [one] = dead_letters.write(scene.dead_letter_topic, dead_letters.failed(scene.topic, 1), at=at)
+    settings.SERVICE_DATABASE = "users"
+    assert [letter["at"] for letter in listed()] == [at]
+    assert len(deadletters("list").splitlines()) == 1
+    assert one in deadletters("show", one)
+    assert len(listed("--since", "2020-01-01")) + len(listed("--until", "2020-01-01")) <= 1
+    assert deadletters("redrive", "--all", "--force") == "1 dead letters redriven\n"
+
+
 def test_shows_all_of_one(ids):
     text = deadletters("show", ids[0])
     for part in (

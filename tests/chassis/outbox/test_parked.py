@@ -1,5 +1,6 @@
 """Parked outbox rows are retried or discarded by an operator, and then treated normally by the relay."""
 
+import uuid
 from io import StringIO
 from typing import ClassVar
 
@@ -17,6 +18,12 @@ from tests.chassis.support.loops import running
 from tests.waiting import eventually
 
 pytestmark = pytest.mark.django_db(databases=["users"], transaction=True)
+
+
+PARKED_AT = """
+INSERT INTO outbox (event_id, topic, key, payload, headers, request_id, created_at, parked_at, parked_reason)
+VALUES (%s, 't', 'k', '', '[]', 'r', %s, %s, 'no reason')
+"""
 
 
 class Noted(Event):
@@ -134,6 +141,20 @@ class TestCommand:
         for part in (str(row.position), topic, "key=k", str(row.event_id), "KAFKA_MAX_MESSAGE_BYTES"):
             assert part in line
         assert command("list", "--key", "other") == ""
+
+    @pytest.mark.parametrize("moment", ["infinity", "-infinity", "4713-01-01 BC", "294276-12-31"])
+    def test_lists_retries_and_discards_rows_with_any_timestamp(self, moment):
+        rows = [uuid.uuid4(), uuid.uuid4()]
+        with connections["users"].cursor() as cursor:
+            cursor.executemany(PARKED_AT, [[row, moment, moment] for row in rows])
+        lines = command("list").splitlines()
+        assert [str(row) in line for row, line in zip(rows, lines, strict=True)] == [True, True]
+        assert all(("1000-01-01" if moment[0] in "-4" else "9999-12-30") in line for line in lines)
+        positions = [line.split()[0] for line in lines]
+        assert command("retry", positions[0]).startswith("1 ")
+        assert command("discard", positions[1]).startswith("1 ")
+        assert {row.created_at.year for row in OutboxEvent.objects.all()} <= {1000, 9999}
+        OutboxEvent.objects.all().delete()
 
     def test_retries(self, topic, row):
         assert command("retry", str(row.position), "--by", "ada") == "1 parked rows retried\n"

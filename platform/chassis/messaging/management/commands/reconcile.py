@@ -14,7 +14,7 @@ from django.db import InterfaceError, OperationalError
 from chassis.database.failures import is_unavailable
 from chassis.deadletters.text import shown
 from chassis.observability import correlation
-from chassis.reconciliation.reconciliation import Finding, Period
+from chassis.reconciliation.reconciliation import EPOCH, Finding, Period
 from chassis.runtime.failures import DependencyDown
 
 UNITS = {"": "seconds", "s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
@@ -34,9 +34,9 @@ def duration(text: str) -> timedelta:
 
 
 def moment(text: str) -> datetime:
-    """Parse a duration before now, or an ISO 8601 time with a time zone."""
+    """Parse a duration before now, or an ISO 8601 time with a time zone; at least EPOCH, since no record is older."""
     try:
-        return datetime.now(UTC) - duration(text)
+        return max(datetime.now(UTC) - duration(text), EPOCH)
     except ArgumentTypeError:
         try:
             time = datetime.fromisoformat(text)
@@ -44,7 +44,7 @@ def moment(text: str) -> datetime:
             raise ArgumentTypeError(f"{text!r} is neither a duration such as 24h nor an ISO 8601 time") from None
         if time.tzinfo is None:
             raise ArgumentTypeError(f"{text!r} has no time zone: append Z for UTC") from None
-        return time
+        return max(time, EPOCH)
 
 
 class Command(BaseCommand):
