@@ -19,6 +19,22 @@ LOOP_LAST_TURN = gauge(
     on=WORKERS,
 )
 
+DEPENDENCY_UP = gauge(
+    "dependency_up",
+    "1 if the last attempt to reach a dependency succeeded, or there has been none; otherwise 0.",
+    ["dependency"],
+    on=EVERY,
+    mode="mostrecent",
+)
+"""`dependency` is database, broker, dead_letter_topic or group_coordinator; at the gateway, each service."""
+HEALTH_PART_STATUS = gauge(
+    "health_part_status",
+    "Result of the last check of a part of /health/ready: 1 works, 0.5 degraded, 0 fails.",
+    ["part"],
+    on=EVERY,
+    mode="mostrecent",
+)
+
 # --- outbox and relay ---
 
 OUTBOX_WRITTEN = counter(
@@ -130,6 +146,16 @@ TOPICS_RECREATED = counter(
     ["topic"],
     on=("consume",),
 )
+
+# --- HTTP ---
+
+HTTP_REQUEST_SECONDS = histogram(
+    "http_server_request_duration_seconds",
+    "Duration of HTTP requests; probes and scrapes are not counted.",
+    ["http_request_method", "http_route", "http_response_status_code"],
+    on=("gateway", "web"),
+)
+HTTP_ACTIVE_REQUESTS = gauge("http_server_active_requests", "HTTP requests in progress.", on=("gateway", "web"))
 
 # --- housekeeping and HTTP ---
 
