@@ -26,10 +26,8 @@ log = structlog.get_logger("access")
 class Logged(Protocol):
     """What a line says: of a call, or of something that was rejected before it was one."""
 
-    @property
-    def logged_method(self) -> str:
-        """A known method, or `_OTHER`."""
-
+    logged_method: str
+    """A known method, or `_OTHER`."""
     status: int
     aborted: bool
     reason: str

@@ -52,8 +52,8 @@ class Call:
 
     __slots__ = (
         "_chunked", "_client", "_interruption", "_outgoing", "_waits_for_client", "aborted", "body", "deadline", "handler",
-        "head", "header", "on_interrupt", "reason", "replica", "request_id", "route", "started", "started_at", "status",
-        "target", "task", "trace",
+        "head", "header", "logged_method", "on_interrupt", "reason", "replica", "request_id", "route", "started", "started_at",
+        "status", "target", "task", "trace",
     )  # fmt: skip
 
     handler: Handler
@@ -68,6 +68,8 @@ class Call:
         self._chunked = False
         self._waits_for_client = False
         self.head = head
+        self.logged_method = head.method if head.method in METHODS else OTHER
+        """The method for logs, traces and metrics: clients may send any text, and it may be personal data."""
         self.body: Body | None = None
         # The event loop's clock has milliseconds, and stands still during an iteration.
         self.started_at = perf_counter()
@@ -94,11 +96,6 @@ class Call:
     def method(self) -> str:
         """The request's method, as it was received."""
         return self.head.method
-
-    @property
-    def logged_method(self) -> str:
-        """The method for logs, traces and metrics: clients may send any text, and it may be personal data."""
-        return self.head.method if self.head.method in METHODS else OTHER
 
     @property
     def ids(self) -> dict[str, str]:

@@ -4,8 +4,9 @@ Its requests are counted as those of every service are, in `http_server_request_
 """
 
 from collections.abc import Callable
+from itertools import product
 
-from chassis.observability.catalogue import counter, gauge, histogram
+from chassis.observability.catalogue import counter, gauge, histogram, start_at_zero
 from chassis.observability.metrics import HTTP_REQUEST_SECONDS
 from gateway import routes
 from gateway.problems import Reason
@@ -79,8 +80,16 @@ EVENT_LOOP_LAG = gauge(
     on=("gateway",),
 )
 
+FAILURES = tuple(product(("GET", "POST"), (route.label for route in routes.ROUTES), ("500", "502", "503", "504")))
+"""Method, route and status of requests whose first failure `increase()` should see too."""
+
 Observe = Callable[[float], None]
 _bound: dict[tuple[str, str, int], Observe] = {}
+
+
+def start() -> None:
+    """Create the time series of failures that are not declared with their metric."""
+    start_at_zero(HTTP_REQUEST_SECONDS, *FAILURES)
 
 
 def observe(method: str, route: str, status: int, seconds: float) -> None:

@@ -15,7 +15,7 @@ from django.conf import settings
 
 from chassis.http.forwarded import Proxies
 from chassis.observability import catalogue
-from gateway import drain
+from gateway import drain, metrics
 from gateway.application import Gateway
 from gateway.edge.connections import Connections
 from gateway.edge.listening import Edge
@@ -91,7 +91,8 @@ class Server:
                 sys.exit(1)
 
     def _measure(self) -> None:
-        """Start the clocks of the metrics that no request sets."""
+        """Start the metrics, and the clocks of those that no request sets."""
+        metrics.start()
         Lag(asyncio.get_running_loop()).start()
         if settings.GATEWAY_CHECK_EVERY_SECONDS:
             Clock(every=settings.GATEWAY_CHECK_EVERY_SECONDS).start()

@@ -242,7 +242,7 @@ class Client(asyncio.Protocol):
                 pass
         except Exception:
             # Otherwise the task of the previous request would fail instead, and this request would never end.
-            logger.exception("a connection failed")
+            logger.exception("a connection failed", **(self._call.ids if self._call is not None else {}))
             self._transport.abort()
         self._proceeding = False
         if self._eof:

@@ -147,19 +147,25 @@ TOPICS_RECREATED = counter(
     on=("consume",),
 )
 
+# --- housekeeping ---
+
+PURGED_ROWS = counter("purged_rows", "Rows that were deleted after their retention time.", ["table"], on=("relay",))
+
 # --- HTTP ---
 
 HTTP_REQUEST_SECONDS = histogram(
     "http_server_request_duration_seconds",
-    "Duration of HTTP requests; probes and scrapes are not counted.",
+    "Duration of a request, except probes and scrapes.",
     ["http_request_method", "http_route", "http_response_status_code"],
     on=("gateway", "web"),
 )
-HTTP_ACTIVE_REQUESTS = gauge("http_server_active_requests", "HTTP requests in progress.", on=("gateway", "web"))
-
-# --- housekeeping and HTTP ---
-
-PURGED_ROWS = counter("purged_rows", "Rows that were deleted after their retention time.", ["table"], on=("relay",))
+"""The route is the template of the path, empty if none matches; the method is `_OTHER` if it is unknown."""
+HTTP_ACTIVE_REQUESTS = gauge(
+    "http_server_active_requests",
+    "Requests in progress, except probes and scrapes.",
+    on=("gateway", "web"),
+    mode="livesum",
+)
 IDEMPOTENT_REPLAYS = counter(
     "http_idempotent_replays", "Stored responses that were returned for an Idempotency-Key.", on=("web",)
 )
