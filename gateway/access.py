@@ -9,20 +9,53 @@ import contextlib
 import logging
 import sys
 import time
+from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
+from typing import Any, Protocol
 
 import structlog
 
-from gateway.call import Call
+from chassis.observability.middleware import OTHER
+from gateway.trace import Trace
 
 FLUSH_SECONDS = 0.05
 
 log = structlog.get_logger("access")
 
 
+class Logged(Protocol):
+    """What a line says: of a call, or of something that was rejected before it was one."""
+
+    logged_method: str
+    """A known method, or `_OTHER`."""
+    status: int
+    aborted: bool
+    reason: str
+    """Why the gateway itself responded, or aborted the response; empty if the service responded."""
+    replica: str
+    """The replica that was used last; empty if none was."""
+    request_id: str
+    trace: Trace | None
+
+
+@dataclass(slots=True)
+class Rejected:
+    """A connection, or data that is no request."""
+
+    status: int
+    reason: str
+    request_id: str
+    trace: Trace | None
+    logged_method: str = OTHER
+    aborted: bool = False
+    replica: str = ""
+
+
 class AccessLog:
-    """Logs route, method, status and duration; never the path or the query, which may contain personal data."""
+    """Logs route, method, status and duration; never the path or the query, which may contain personal data.
+
+    Responses that the gateway itself made also have a reason, and failures the replica.
+    """
 
     def __init__(self, *, service: str, level: str, as_json: bool) -> None:
         self._loop = asyncio.get_running_loop()
@@ -32,7 +65,7 @@ class AccessLog:
         self._lines: list[str] = []
         self._timer: asyncio.TimerHandle | None = None
 
-    def write(self, route: str, call: Call, seconds: float) -> None:
+    def write(self, route: str, call: Logged, seconds: float) -> None:
         """Log one request, as a warning if the gateway or the service failed."""
         warn = call.status >= 500 or call.aborted
         if self._lowest > (logging.WARNING if warn else logging.INFO):
@@ -54,11 +87,11 @@ class AccessLog:
         with contextlib.suppress(OSError, ValueError):
             sys.stderr.write("".join(lines))
 
-    def _line(self, route: str, call: Call, seconds: float, level: str) -> str:
+    def _line(self, route: str, call: Logged, seconds: float, level: str) -> str:
         # Nothing needs escaping: methods and request ids that get this far consist of letters, digits and `._:-`.
         trace = call.trace
         failure = ""
-        if call.status >= 500 or call.aborted:
+        if call.reason or call.status >= 500 or call.aborted:
             failure = f'"reason":"{call.reason}","replica":"{call.replica}",'
         return (
             f'{{"event":"request","method":"{call.logged_method}","route":"{route}","status":{call.status},'
@@ -69,8 +102,9 @@ class AccessLog:
         )
 
 
-def _fields(route: str, call: Call, seconds: float) -> dict[str, Any]:
-    failure = {"reason": call.reason, "replica": call.replica} if call.status >= 500 or call.aborted else {}
+def _fields(route: str, call: Logged, seconds: float) -> dict[str, Any]:
+    failed = call.reason or call.status >= 500 or call.aborted
+    failure = {"reason": str(call.reason), "replica": call.replica} if failed else {}
     return {
         **failure,
         "method": call.logged_method,

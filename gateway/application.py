@@ -6,11 +6,13 @@ from urllib.parse import unquote_to_bytes
 from django.conf import settings
 
 from chassis.http.forwarded import Proxies
-from gateway import headers, routes
-from gateway.access import AccessLog
+from chassis.observability.metrics import HTTP_ACTIVE_REQUESTS
+from chassis.observability.middleware import OTHER
+from gateway import headers, metrics, routes, trace
+from gateway.access import AccessLog, Rejected
 from gateway.call import Call
 from gateway.pages import Django, Pages, options
-from gateway.problems import Refused
+from gateway.problems import Reason, Refused
 from gateway.proxy import Proxy
 from gateway.upstream import Upstream
 from gateway.watch import Watch
@@ -46,6 +48,7 @@ class Gateway:
             max_body=settings.GATEWAY_MAX_BODY_BYTES,
         )
         self._pages = Pages(django, watch, self._log)
+        HTTP_ACTIVE_REQUESTS.set_function(lambda: self._proxy.in_flight + self._pages.in_flight)
         self._hides_internal = bool(settings.GATEWAY_INTERNAL_PORT)
         self._default_host = default_host(settings.ALLOWED_HOSTS)
 
@@ -61,7 +64,7 @@ class Gateway:
         if head.method not in STANDARD_METHODS:
             _check_method(head.method)
         if call.header.content_types > 1:
-            raise Refused(400, "There is more than one Content-Type.")
+            raise Refused(400, "There is more than one Content-Type.", reason=Reason.INVALID_REQUEST)
         route = routes.find(head.path)
         if self._hides_internal:
             _check_port(call)
@@ -71,6 +74,13 @@ class Gateway:
             call.handler = self._proxy
             call.route = route
         call.handler.accept(call)
+
+    def rejected(self, refused: Refused, request_id: str) -> None:
+        """See `edge.listening.Application`."""
+        metrics.count_error(refused.reason)
+        began = trace.begin(None, None, method=OTHER, route="")
+        began.end(refused.status)
+        self._log.write("", Rejected(refused.status, refused.reason, request_id, began), 0.0)
 
     def close(self) -> None:
         """Close the connections to services, and write the buffered log lines."""
@@ -92,15 +102,14 @@ def _check_method(method: str) -> None:
     """Raises Refused for methods that are not supported: no tunnels, and no echo of a request with its secrets."""
     if method in ("TRACE", "CONNECT"):
         closing = ((b"connection", b"close"),) if method == "CONNECT" else ()
-        raise Refused(
-            405, f"{method} is not supported.", ((b"allow", ", ".join(sorted(STANDARD_METHODS)).encode()), *closing)
-        )
+        allow = (b"allow", ", ".join(sorted(STANDARD_METHODS)).encode())
+        raise Refused(405, f"{method} is not supported.", (allow, *closing), reason=Reason.METHOD_NOT_ALLOWED)
     if not METHOD.fullmatch(method):
-        raise Refused(501, "This method is not supported.", reason="unknown_method")
+        raise Refused(501, "This method is not supported.", reason=Reason.UNKNOWN_METHOD)
 
 
 def _check_port(call: Call) -> None:
     """Raises Refused (404) for paths that are not served on this port, however they are encoded."""
     path = unquote_to_bytes(call.head.path)
     if path != b"/health/live" and call.client.internal != (path in INTERNAL):
-        raise Refused(404, "There is no resource at this path.")
+        raise Refused(404, "There is no resource at this path.", reason=Reason.NOT_FOUND)

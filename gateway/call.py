@@ -2,14 +2,15 @@
 
 import asyncio
 from collections.abc import Callable, Coroutine
+from time import perf_counter
 from typing import TYPE_CHECKING, Protocol
 
 from chassis.observability.middleware import METHODS, OTHER
-from gateway import problems
+from gateway import metrics, problems
 from gateway.connection import Header
 from gateway.edge import responses
 from gateway.edge.outgoing import Outgoing
-from gateway.problems import Refused
+from gateway.problems import Reason, Refused
 from gateway.trace import Trace
 
 if TYPE_CHECKING:
@@ -51,8 +52,8 @@ class Call:
 
     __slots__ = (
         "_chunked", "_client", "_interruption", "_outgoing", "_waits_for_client", "aborted", "body", "deadline", "handler",
-        "head", "header", "on_interrupt", "reason", "replica", "request_id", "route", "started", "started_at", "status",
-        "target", "task", "trace",
+        "head", "header", "logged_method", "on_interrupt", "reason", "replica", "request_id", "route", "started", "started_at",
+        "status", "target", "task", "trace",
     )  # fmt: skip
 
     handler: Handler
@@ -67,8 +68,11 @@ class Call:
         self._chunked = False
         self._waits_for_client = False
         self.head = head
+        self.logged_method = head.method if head.method in METHODS else OTHER
+        """The method for logs, traces and metrics: clients may send any text, and it may be personal data."""
         self.body: Body | None = None
-        self.started_at = now
+        # The event loop's clock has milliseconds, and stands still during an iteration.
+        self.started_at = perf_counter()
         self.deadline = now + timeout
         self.request_id = ""
         self.trace: Trace | None = None
@@ -76,7 +80,7 @@ class Call:
         self.started = False
         self.aborted = False
         self.reason = ""
-        """Why the gateway responded with a 5xx or aborted a response, for the log."""
+        """Why the gateway itself responded, or aborted a response, for the log."""
         self.replica = ""
         """The replica that was used last, for the log."""
         self.task: asyncio.Task[None] | None = None
@@ -94,18 +98,26 @@ class Call:
         return self.head.method
 
     @property
-    def logged_method(self) -> str:
-        """The method for logs and traces: clients may send any text, and it may be personal data."""
-        return self.head.method if self.head.method in METHODS else OTHER
+    def ids(self) -> dict[str, str]:
+        """The ids of a log line about this call."""
+        trace = self.trace
+        return {
+            "request_id": self.request_id,
+            "trace_id": trace.trace_id if trace else "",
+            "span_id": trace.span_id if trace else "",
+        }
 
     # --- interruption ---
 
     def expire(self) -> None:
         """The deadline has passed. Called by `watch.py`."""
         if self._client.awaits_body:
-            self.interrupt(Refused(408, "The request body was not received in time.", ((b"connection", b"close"),)))
+            closing = ((b"connection", b"close"),)
+            self.interrupt(
+                Refused(408, "The request body was not received in time.", closing, reason=Reason.REQUEST_TIMEOUT)
+            )
         else:
-            self.interrupt(Refused(504, "The service did not respond in time.", reason="timeout"))
+            self.interrupt(Refused(504, "The service did not respond in time.", reason=Reason.UPSTREAM_TIMEOUT))
 
     def abort(self) -> None:
         """Close the connection, since the call could not be ended properly."""
@@ -202,11 +214,12 @@ class Call:
         """Respond with a problem. After the response has started, abort it, so that the client notices."""
         if self.started:
             self.aborted = True
-            self.reason = "slow_client" if self._waits_for_client else refused.reason
+            self.reason = Reason.SLOW_CLIENT if self._waits_for_client else refused.reason
             return
         path = self.head.path.decode("latin-1")
         content = problems.body(refused.status, refused.detail, instance=path, request_id=self.request_id)
-        self.reason = refused.reason if refused.status >= 500 else ""
+        self.reason = refused.reason
+        metrics.count_error(refused.reason)
         origins = self._client.edge.origins.fields(self.head.fields)
         fields = [*problems.headers(content, self.request_id), *refused.headers, *origins]
         self.respond(refused.status, fields, content)

@@ -95,7 +95,7 @@ async def fetch(service: str, path: str, *, within: float) -> tuple[int, bytes]:
     Returns the status and the body. Raises UpstreamError, TimeoutError.
     """
     urls = getattr(settings, f"{service.upper()}_URL")
-    upstream = Upstream(service, urls, connect_timeout=settings.GATEWAY_CONNECT_TIMEOUT_SECONDS)
+    upstream = Upstream(service, urls, connect_timeout=settings.GATEWAY_CONNECT_TIMEOUT_SECONDS, measured=False)
     request_id = correlation.current_request_id() or correlation.new()
     rest = f"Accept: application/json\r\nX-Request-Id: {request_id}\r\nConnection: close\r\n\r\n".encode()
     try:

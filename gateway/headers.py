@@ -14,7 +14,7 @@ from django.http.request import split_domain_port, validate_host
 from chassis.http.forwarded import Proxies
 from chassis.observability import correlation
 from gateway.connection import Header
-from gateway.problems import Refused
+from gateway.problems import Reason, Refused
 
 # Handled individually: rewritten or not forwarded.
 _OWN = frozenset(
@@ -138,7 +138,7 @@ class Forwarding:
     def _check(self, host: bytes) -> None:
         domain, _ = split_domain_port(host.decode("latin-1"))
         if not domain or not validate_host(domain, self._allowed):
-            raise Refused(400, "This host is not served.")
+            raise Refused(400, "This host is not served.", reason=Reason.UNKNOWN_HOST)
         # With a wildcard in ALLOWED_HOSTS there is no limit to the number of hosts.
         if len(self._hosts) < 1000:
             self._hosts.add(host)

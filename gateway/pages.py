@@ -2,12 +2,14 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
+from time import perf_counter
 from typing import Any
 from urllib.parse import unquote
 
 import structlog
 
-from gateway import problems
+from chassis.observability.middleware import PROBES
+from gateway import metrics, problems, trace
 from gateway.access import AccessLog
 from gateway.call import LEFT, Call, ClientLeft
 from gateway.connection import Header
@@ -30,6 +32,8 @@ _BODY_FIELDS = frozenset(
     {b"content-type", b"content-length", b"content-encoding", b"transfer-encoding", b"expect", b"host", b"x-request-id"}
 )
 
+_PROBES = tuple(path.encode() for path in PROBES)
+
 logger = structlog.get_logger(__name__)
 
 
@@ -43,8 +47,14 @@ class Pages:
         self._loop = asyncio.get_running_loop()
         self._django = django
         self._tasks: set[asyncio.Task[None]] = set()
+        self._exchanges: dict[Call, _Exchange] = {}
         self._watch = watch
         self._log = log
+
+    @property
+    def in_flight(self) -> int:
+        """The number of requests that Django is processing, without probes."""
+        return sum(not _is_probe(call) for call in self._exchanges)
 
     def accept(self, call: Call) -> None:
         """See Handler."""
@@ -56,9 +66,10 @@ class Pages:
         if own is not None:
             status, fields = own
             call.respond(status, [*fields, (b"x-request-id", call.request_id.encode())], b"")
+            self._observe(call)
             self._finish(call)
             return
-        exchange = _Exchange(call)
+        exchange = self._exchanges[call] = _Exchange(call)
         call.on_interrupt = exchange.disconnected.set
         task = self._loop.create_task(self._serve(call, exchange))
         self._tasks.add(task)
@@ -67,18 +78,33 @@ class Pages:
     def fail(self, call: Call, error: Exception) -> None:
         """See Handler."""
         try:
+            if call.trace is None:
+                own = call.header.own
+                call.trace = trace.begin(
+                    own.get(b"traceparent"), own.get(b"tracestate"), method=call.logged_method, route=""
+                )
             if isinstance(error, ClientLeft):
                 call.status = LEFT
+                metrics.CLIENT_DISCONNECTS.inc()
             elif isinstance(error, Refused):
                 call.refuse(error)
             else:
-                logger.error("a page failed", request_id=call.request_id, error=type(error).__name__)
+                logger.error("a page failed", **call.ids, error=type(error).__name__)
                 call.refuse(problems.INTERNAL_ERROR)
-            self._log.write("", call, self._loop.time() - call.started_at)
+            self._observe(call)
+            call.trace.end(call.status)
+            self._log.write("", call, perf_counter() - call.started_at)
         finally:
             self._finish(call)
 
+    def _observe(self, call: Call) -> None:
+        """Count the request, unless it is a probe or Django, whose middleware counts it, has responded."""
+        exchange = self._exchanges.get(call)
+        if not _is_probe(call) and (exchange is None or not exchange.has_status):
+            metrics.observe(call.logged_method, "", call.status, perf_counter() - call.started_at)
+
     def _finish(self, call: Call) -> None:
+        self._exchanges.pop(call, None)
         self._watch.remove(call)
         call.finish()
 
@@ -108,6 +134,11 @@ class _Exchange:
         self._status = 0
         self._fields: list[Header] = []
         self.ended = False
+
+    @property
+    def has_status(self) -> bool:
+        """Whether Django has responded, if not completely."""
+        return self._status > 0
 
     async def receive(self) -> Message:
         """Return an empty body, then wait until the client disconnects."""
@@ -162,6 +193,10 @@ class _Exchange:
             if not any(name == b"content-length" for name, _ in fields):
                 fields.append((b"content-length", b"%d" % len(body)))
         self._call.respond(self._status, fields, body)
+
+
+def _is_probe(call: Call) -> bool:
+    return call.head.path.startswith(_PROBES)
 
 
 def options(call: Call) -> tuple[int, list[Header]] | None:

@@ -7,6 +7,7 @@ request cycle would take ten times as long.
 import asyncio
 import uuid
 from dataclasses import dataclass
+from time import perf_counter
 
 import structlog
 
@@ -15,7 +16,7 @@ from gateway.access import AccessLog
 from gateway.call import LEFT, Call, ClientLeft
 from gateway.connection import Header, Response, UpstreamError
 from gateway.edge import heads
-from gateway.problems import Refused
+from gateway.problems import Reason, Refused
 from gateway.upstream import Exchange, Request, Upstream
 from gateway.watch import Watch
 
@@ -74,8 +75,8 @@ class Proxy:
         max_body: int,
     ) -> None:
         self.max_body = max_body
-        self._in_flight = 0
-        metrics.IN_FLIGHT.set_function(lambda: self._in_flight)
+        self.in_flight = 0
+        """The number of requests in progress."""
         self._loop = asyncio.get_running_loop()
         self._upstreams = upstreams
         self._forwarding = forwarding
@@ -89,7 +90,7 @@ class Proxy:
 
     def accept(self, call: Call) -> None:
         """See Handler."""
-        self._in_flight += 1
+        self.in_flight += 1
         own = call.header.own
         call.trace = trace.begin(
             own.get(b"traceparent"), own.get(b"tracestate"), method=call.logged_method, route=call.route.label
@@ -124,17 +125,18 @@ class Proxy:
         try:
             if isinstance(error, ClientLeft):
                 call.status = LEFT
+                metrics.CLIENT_DISCONNECTS.inc()
             elif isinstance(error, Refused | UpstreamError):
                 call.refuse(problems.of(error))
             else:
-                logger.error("the proxy failed", request_id=call.request_id, exc_info=error)
+                logger.error("the proxy failed", **call.ids, exc_info=error)
                 call.refuse(problems.INTERNAL_ERROR)
         finally:
             self.finish(call)
 
     def finish(self, call: Call) -> None:
         """End the call: count and log it."""
-        self._in_flight -= 1
+        self.in_flight -= 1
         self._watch.remove(call)
         try:
             self._record(call)
@@ -143,11 +145,10 @@ class Proxy:
             call.finish()
 
     def _record(self, call: Call) -> None:
-        seconds = self._loop.time() - call.started_at
-        service = call.route.service
-        metrics.observe(service, call.method, call.status, seconds)
+        seconds = perf_counter() - call.started_at
+        metrics.observe(call.logged_method, call.route.label, call.status, seconds)
         if call.aborted:
-            metrics.ABORTED.labels(service).inc()
+            metrics.ABORTED.labels(call.route.service).inc()
         if call.trace is not None:
             call.trace.end(call.status)
         self._log.write(call.route.label, call, seconds)
@@ -237,7 +238,7 @@ async def _respond(call: Call, exchange: Exchange) -> None:
 def _target(head: heads.Head) -> bytes:
     """The target for the service: its own path and the unchanged query. Raises Refused (400)."""
     if routes.has_dot_segments(head.path):
-        raise Refused(400, "The path contains dot segments.")
+        raise Refused(400, "The path contains dot segments.", reason=Reason.INVALID_REQUEST)
     path = routes.to_service(head.path)
     return b"%b?%b" % (path, head.query) if head.query else path
 

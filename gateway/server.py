@@ -15,12 +15,14 @@ from django.conf import settings
 
 from chassis.http.forwarded import Proxies
 from chassis.observability import catalogue
-from gateway import drain
+from gateway import drain, metrics
 from gateway.application import Gateway
 from gateway.edge.connections import Connections
 from gateway.edge.listening import Edge
 from gateway.edge.room import Room
+from gateway.lag import Lag
 from gateway.origins import Origins
+from gateway.parts import Clock
 from gateway.watch import Watch
 
 SHUTDOWN_SECONDS = 12
@@ -44,6 +46,7 @@ class Server:
         self._handle_signals()
         edge, application = self._edge()
         await self._listen(edge)
+        self._measure()
         _tune_garbage_collection()
         log.info(f"serving at {self._host} port {self._port}")
         await self._stopping.wait()
@@ -86,6 +89,13 @@ class Server:
             except OSError as error:
                 log.error("cannot listen", host=self._host, port=port, reason=(error.strerror or str(error)).lower())
                 sys.exit(1)
+
+    def _measure(self) -> None:
+        """Start the metrics, and the clocks of those that no request sets."""
+        metrics.start()
+        Lag(asyncio.get_running_loop()).start()
+        if settings.GATEWAY_CHECK_EVERY_SECONDS:
+            Clock(every=settings.GATEWAY_CHECK_EVERY_SECONDS).start()
 
     def _handle_signals(self) -> None:
         # Under runserver's reloader this is not the main thread, and the reloader handles signals.

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from time import perf_counter
 from urllib.parse import urlsplit
 
 from gateway import metrics
@@ -29,6 +30,8 @@ class Replica:
     """`host:port`, for the log."""
     down_until: float = 0.0
     idle: list[Connection] = field(default_factory=list)
+    observe: Callable[[float], None] | None = None
+    """Measures how long the replica takes to respond."""
 
     @classmethod
     def at(cls, url: str) -> "Replica":
@@ -64,6 +67,8 @@ class Exchange:
     replica: Replica
     connection: Connection
     response: Response
+    sent_at: float
+    measured: bool = False
     ended: bool = False
 
     async def head(self, request: Request) -> "Exchange":
@@ -78,6 +83,7 @@ class Exchange:
         except BaseException:
             self.end()
             raise
+        self._measure()
         return self
 
     def end(self) -> None:
@@ -85,18 +91,32 @@ class Exchange:
         if self.ended:
             return
         self.ended = True
+        self._measure()
         if self.connection.finished():
             self.upstream.keep(self.replica, self.connection)
         else:
             self.connection.abort()
 
+    def _measure(self) -> None:
+        """Observe the time until the head of the response, or until the exchange ended without one. Once."""
+        if not self.measured and self.replica.observe is not None:
+            self.measured = True
+            self.replica.observe(perf_counter() - self.sent_at)
+
 
 class Upstream:
-    """The replicas of a service, used in turn."""
+    """The replicas of a service, used in turn.
 
-    def __init__(self, service: str, urls: Sequence[str], *, connect_timeout: float) -> None:
+    The metrics are about requests of clients: without `measured`, these requests of the gateway itself are not counted.
+    """
+
+    def __init__(self, service: str, urls: Sequence[str], *, connect_timeout: float, measured: bool = True) -> None:
         self.service = service
         self.replicas = [Replica.at(url) for url in urls]
+        self._measured = measured
+        if measured:
+            for replica in self.replicas:
+                replica.observe = metrics.UPSTREAM_SECONDS.labels(service, replica.name).observe
         self._connect_timeout = connect_timeout
         self._turn = 0
         self._sweeper: asyncio.TimerHandle | None = None
@@ -114,7 +134,8 @@ class Upstream:
         except ClosedWithoutResponse:
             if not request.repeatable:
                 raise
-        metrics.RETRIES.labels(self.service).inc()
+        if self._measured:
+            metrics.RETRIES.labels(self.service).inc()
         # The other idle connections of that replica are probably stale too.
         _close_all(exchange.replica.idle)
         return await (await self.send(request, fresh=True)).head(request)
@@ -165,11 +186,12 @@ class Upstream:
     def _begin(self, request: Request, replica: Replica, connection: Connection) -> Exchange:
         data = b"%bHost: %b\r\n%b%b" % (request.start, replica.authority, request.rest, request.body)
         request.replica = replica.name
+        sent_at = perf_counter()
         response = connection.begin(
             data, complete=request.more is None, bodiless=request.is_head, interim=request.interim
         )
         self._turn += 1
-        return Exchange(self, replica, connection, response)
+        return Exchange(self, replica, connection, response, sent_at)
 
     def _in_turn(self) -> list[Replica]:
         replicas = self.replicas
@@ -203,7 +225,8 @@ class Upstream:
             replica.down_until = 0.0
             return connection
         replica.down_until = self._loop.time() + COOL_DOWN_SECONDS
-        metrics.CONNECT_FAILURES.labels(self.service).inc()
+        if self._measured:
+            metrics.CONNECT_FAILURES.labels(self.service).inc()
         raise failure
 
     def _sweep(self) -> None:

@@ -19,6 +19,10 @@ class Watched(Protocol):
 
     deadline: float
 
+    @property
+    def ids(self) -> dict[str, str]:
+        """The ids of a log line about it."""
+
     def expire(self) -> None:
         """Its deadline has passed."""
 
@@ -54,7 +58,7 @@ class Watch:
                 watched.expire()
             except Exception:
                 # The timer is shared, so it continues whatever happens to one request.
-                logger.exception("a request could not be ended")
+                logger.exception("a request could not be ended", **watched.ids)
                 self._watched.discard(watched)
                 watched.abort()
         self._timer = self._loop.call_later(TICK_SECONDS, self._tick) if self._watched else None

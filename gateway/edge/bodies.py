@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from typing import IO, Protocol
 
 from gateway.edge.room import PIECE, Room, make_file, write
-from gateway.problems import Refused
+from gateway.problems import Reason, Refused
 
 MAX_CHUNK_LINE = 1_024
 """Limit of the line before a chunk, with its size and extensions, in bytes."""
@@ -190,7 +190,12 @@ class Chunked:
             raise _malformed()
         self._extensions += len(line) - len(match[1])
         if self._extensions > MAX_EXTENSIONS:
-            raise Refused(400, f"The chunk extensions are larger than {MAX_EXTENSIONS} bytes.", _CLOSE)
+            raise Refused(
+                400,
+                f"The chunk extensions are larger than {MAX_EXTENSIONS} bytes.",
+                _CLOSE,
+                reason=Reason.INVALID_BODY,
+            )
         self._left = int(match[1], 16)
         self._in_data = self._left > 0
         if not self._left:
@@ -218,14 +223,14 @@ def _line(buffer: bytearray, limit: int) -> bytes | None:
 
 
 def _malformed() -> Refused:
-    return Refused(400, "The chunked body is malformed (RFC 9112).", _CLOSE)
+    return Refused(400, "The chunked body is malformed (RFC 9112).", _CLOSE, reason=Reason.INVALID_BODY)
 
 
 def _no_room() -> Refused:
     headers = ((b"retry-after", b"1"), *_CLOSE)
-    return Refused(503, "There is currently no capacity for this body.", headers, reason="no_room")
+    return Refused(503, "There is currently no capacity for this body.", headers, reason=Reason.NO_ROOM)
 
 
 def too_large(limit: int) -> Refused:
     """The error for a body that exceeds the limit."""
-    return Refused(413, f"The body is larger than {limit} bytes.")
+    return Refused(413, f"The body is larger than {limit} bytes.", reason=Reason.BODY_TOO_LARGE)

@@ -18,7 +18,7 @@ from gateway.edge import heads, responses
 from gateway.edge.bodies import MAX_AHEAD, MAX_DISCARDED, Body, Chunked, Framing, Sized, too_large
 from gateway.edge.output import Output
 from gateway.edge.states import State
-from gateway.problems import Refused
+from gateway.problems import Reason, Refused
 
 if TYPE_CHECKING:
     from gateway.edge.listening import Edge
@@ -81,7 +81,8 @@ class Client(asyncio.Protocol):
         if peer:
             self.address, self.port = peer[0].removeprefix("::ffff:"), peer[1]
         if not self.edge.connections.admit(self):
-            self.refuse(Refused(503, "There are too many connections.", ((b"retry-after", b"1"),)))
+            retry = ((b"retry-after", b"1"),)
+            self.refuse(Refused(503, "There are too many connections.", retry, reason=Reason.TOO_MANY_CONNECTIONS))
             return
         self.edge.connections.mark_waiting(self)
         self.deadline = self.edge.loop.time() + HEAD_SECONDS
@@ -179,7 +180,7 @@ class Client(asyncio.Protocol):
         if self._state in (State.CLOSED, State.FLUSH):
             self._transport.abort()
         elif self._state is State.HEAD or not self._has_responded:
-            self.refuse(Refused(408, "The request header was not received in time."))
+            self.refuse(Refused(408, "The request header was not received in time.", reason=Reason.REQUEST_TIMEOUT))
         else:
             self._close(linger=False)
 
@@ -216,6 +217,7 @@ class Client(asyncio.Protocol):
         fields = [*problems.headers(body, request_id), *refused.headers, *origins]
         self.output.write(responses.head(refused.status, fields, close=True) + body)
         self._close(linger=True)
+        self.edge.application.rejected(refused, request_id)
 
     # --- parsing ---
 
@@ -240,7 +242,7 @@ class Client(asyncio.Protocol):
                 pass
         except Exception:
             # Otherwise the task of the previous request would fail instead, and this request would never end.
-            logger.exception("a connection failed")
+            logger.exception("a connection failed", **(self._call.ids if self._call is not None else {}))
             self._transport.abort()
         self._proceeding = False
         if self._eof:
@@ -249,9 +251,10 @@ class Client(asyncio.Protocol):
     def _input_ended(self) -> bool:
         """The client sends no more: reject an incomplete request. Returns whether a response is pending."""
         if self._state is State.BODY and self._call is not None:
-            self._call.interrupt(Refused(400, "The body is incomplete.", ((b"connection", b"close"),)))
+            closing = ((b"connection", b"close"),)
+            self._call.interrupt(Refused(400, "The body is incomplete.", closing, reason=Reason.INVALID_BODY))
         elif self._state is State.HEAD:
-            self.refuse(Refused(400, "The request header is incomplete."))
+            self.refuse(Refused(400, "The request header is incomplete.", reason=Reason.INVALID_REQUEST))
         elif self._state is not State.WORK and self._state is not State.FLUSH:
             self._close(linger=False)
             return False
@@ -372,7 +375,7 @@ class Client(asyncio.Protocol):
     def _drop(self, piece: bytes) -> None:
         self._discarded += len(piece)
         if self._discarded > MAX_DISCARDED:
-            raise Refused(413, "The body is too large.")
+            raise Refused(413, "The body is too large.", reason=Reason.BODY_TOO_LARGE)
 
     # --- closing ---
 

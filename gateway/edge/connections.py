@@ -55,6 +55,7 @@ class Connections:
         self._max_per_address = max_per_address
         self._exempt = exempt
         self._timer: asyncio.TimerHandle | None = self._loop.call_later(TICK_SECONDS, self._tick)
+        metrics.CONNECTIONS.set_function(self.__len__)
 
     def __len__(self) -> int:
         return len(self._all)

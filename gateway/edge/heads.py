@@ -7,7 +7,7 @@ several spaces in the request line, folded fields, and whitespace before a colon
 import re
 
 from gateway.connection import Header
-from gateway.problems import Refused
+from gateway.problems import Reason, Refused
 
 MAX_FIELDS = 90
 MAX_FIELD_BYTES = 8_000
@@ -79,30 +79,30 @@ class Head:
     def _frame(self, length: bytes | None, coding: bytes | None) -> None:
         if coding is not None:
             if length is not None:
-                raise Refused(400, "A request cannot have both Content-Length and Transfer-Encoding.", _CLOSE)
+                raise _invalid("A request cannot have both Content-Length and Transfer-Encoding.")
             if self.minor == 0:
-                raise Refused(400, "Transfer-Encoding is not allowed in HTTP/1.0.", _CLOSE)
+                raise _invalid("Transfer-Encoding is not allowed in HTTP/1.0.")
             if coding.lower() != b"chunked":
                 raise _unsupported_coding(coding.lower())
             self.chunked = True
         elif length is not None:
             if not length.isdigit() or len(length) > 18:
-                raise Refused(400, "Content-Length must be a number.", _CLOSE)
+                raise _invalid("Content-Length must be a number.")
             self.length = int(length)
 
     def _address(self, host: bytes | None) -> None:
         if host is None:
             if self.minor > 0:
-                raise Refused(400, "HTTP/1.1 requires a Host field.", _CLOSE)
+                raise _invalid("HTTP/1.1 requires a Host field.")
         elif not _is_host(host):
-            raise Refused(400, "The Host field is invalid.", _CLOSE)
+            raise _invalid("The Host field is invalid.")
         self.host = host
         target = self.target
         if b"#" in target:
-            raise Refused(400, "The request target must not contain a fragment.", _CLOSE)
+            raise _invalid("The request target must not contain a fragment.")
         if self.method == "CONNECT":
             if not _AUTHORITY.fullmatch(target):
-                raise Refused(400, "The target of CONNECT is invalid.", _CLOSE)
+                raise _invalid("The target of CONNECT is invalid.")
         elif target[0] == 0x2F:
             self.path, _, self.query = target.partition(b"?")
         elif not (target == b"*" and self.method == "OPTIONS"):
@@ -114,7 +114,7 @@ class Head:
     def _read_absolute(self, target: bytes) -> None:
         absolute = _ABSOLUTE.fullmatch(target)
         if absolute is None or not _is_host(absolute[1]):
-            raise Refused(400, "The request target is invalid.", _CLOSE)
+            raise _invalid("The request target is invalid.")
         self.host, self.path, self.query = absolute[1], absolute[2] or b"/", absolute[3] or b""
         if self.method == "OPTIONS" and not absolute[2] and absolute[3] is None:
             # RFC 9112 3.2.4: the absolute form of `OPTIONS *`.
@@ -130,14 +130,14 @@ def parse(data: bytes) -> Head:
     """Parse a complete head, including its empty line. Raises Refused (400, 414, 431)."""
     match = _HEAD.fullmatch(data)
     if match is None:
-        raise (
-            Refused(414, _TOO_LONG) if _LONG_TARGET.match(data) else Refused(400, "The request is not valid HTTP/1.1.")
-        )
+        if _LONG_TARGET.match(data):
+            raise Refused(414, _TOO_LONG, reason=Reason.TARGET_TOO_LONG)
+        raise Refused(400, _NOT_HTTP, reason=Reason.INVALID_REQUEST)
     method, target, minor, block = match.groups()
     if len(target) > MAX_TARGET_BYTES:
-        raise Refused(414, _TOO_LONG)
+        raise Refused(414, _TOO_LONG, reason=Reason.TARGET_TOO_LONG)
     if len(block) > MAX_BYTES:
-        raise Refused(431, _TOO_LARGE)
+        raise Refused(431, _TOO_LARGE, reason=Reason.HEADER_TOO_LARGE)
     head = Head(method, target, 0 if minor == b"0" else 1)
     fields, special = head.fields, head.special
     for line in block.split(b"\r\n")[1:]:
@@ -155,14 +155,14 @@ def check_beginning(data: bytearray, scanned: int) -> None:
     Raises Refused (400, 414, 431).
     """
     if not scanned and not _BEGINNING.match(data[:65]):
-        raise Refused(400, "The request is not valid HTTP/1.1.")
+        raise Refused(400, _NOT_HTTP, reason=Reason.INVALID_REQUEST)
     if _BARE.search(data, max(0, scanned - 1)):
-        raise Refused(400, "Header lines must end with CRLF.")
+        raise Refused(400, "Header lines must end with CRLF.", reason=Reason.INVALID_REQUEST)
     line = data.find(b"\r\n", 0, MAX_TARGET_BYTES + 100)
     if line < 0 and len(data) > MAX_TARGET_BYTES + 90:
-        raise Refused(414, _TOO_LONG)
+        raise Refused(414, _TOO_LONG, reason=Reason.TARGET_TOO_LONG)
     if line >= 0 and len(data) - line > MAX_BYTES:
-        raise Refused(431, _TOO_LARGE)
+        raise Refused(431, _TOO_LARGE, reason=Reason.HEADER_TOO_LARGE)
 
 
 def check_bounds(fields: list[Header]) -> None:
@@ -172,17 +172,22 @@ def check_bounds(fields: list[Header]) -> None:
         size = len(name) + len(value)
         total += size
         if size > MAX_FIELD_BYTES:
-            raise Refused(431, f"A header field is larger than {MAX_FIELD_BYTES} bytes.")
+            raise Refused(431, _FIELD_TOO_LARGE, reason=Reason.HEADER_TOO_LARGE)
     if total > MAX_BYTES or len(fields) > MAX_FIELDS:
-        raise Refused(431, f"The header is larger than {MAX_BYTES} bytes or has more than {MAX_FIELDS} fields.")
+        raise Refused(431, _TOO_MANY_FIELDS, reason=Reason.HEADER_TOO_LARGE)
+
+
+def _invalid(detail: str) -> Refused:
+    """The error for a head after which the end of the request is unknown, or that names no resource."""
+    return Refused(400, detail, _CLOSE, reason=Reason.INVALID_REQUEST)
 
 
 def _unsupported_coding(coding: bytes) -> Refused:
     """The error for a transfer coding. RFC 9112 6.1, 6.3: unless chunked comes last, and once, the end of the body is unknown."""
     codings = [each.strip(b" \t") for each in coding.split(b",")]
     if codings[-1] != b"chunked" or codings.count(b"chunked") > 1 or b"" in codings:
-        return Refused(400, "The last transfer coding must be chunked.", _CLOSE)
-    return Refused(501, "Only the chunked transfer coding is supported.", _CLOSE, reason="unknown_coding")
+        return _invalid("The last transfer coding must be chunked.")
+    return Refused(501, "Only the chunked transfer coding is supported.", _CLOSE, reason=Reason.UNKNOWN_CODING)
 
 
 def _is_host(host: bytes) -> bool:
@@ -190,5 +195,8 @@ def _is_host(host: bytes) -> bool:
     return match is not None and int(match[1] or 0) <= 65_535
 
 
+_NOT_HTTP = "The request is not valid HTTP/1.1."
 _TOO_LONG = f"The request target is longer than {MAX_TARGET_BYTES} bytes."
 _TOO_LARGE = f"The header is larger than {MAX_BYTES} bytes."
+_FIELD_TOO_LARGE = f"A header field is larger than {MAX_FIELD_BYTES} bytes."
+_TOO_MANY_FIELDS = f"The header is larger than {MAX_BYTES} bytes or has more than {MAX_FIELDS} fields."

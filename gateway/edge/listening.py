@@ -9,6 +9,7 @@ from gateway.edge.client import Client
 from gateway.edge.connections import Connections
 from gateway.edge.room import Room
 from gateway.origins import Origins
+from gateway.problems import Refused
 from gateway.watch import Watch
 
 BACKLOG = 2048
@@ -19,6 +20,9 @@ class Application(Protocol):
 
     def accept(self, call: Call) -> None:
         """Select a handler for the call, and let it examine the head. Sets `call.handler` even if it raises Refused."""
+
+    def rejected(self, refused: Refused, request_id: str) -> None:
+        """A connection was rejected, or what it sent is not a request: record the response."""
 
 
 class Edge:

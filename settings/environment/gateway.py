@@ -57,6 +57,13 @@ class GatewayEnvironment(Environment):
         description="Maximum number of connections per client address; 0 sets no such limit. Does not apply to the addresses in"
         " TRUSTED_PROXIES, which many clients share.",
     )
+    gateway_check_every_seconds: float = Field(
+        5.0,
+        ge=0,
+        le=600,
+        description="Interval at which the gateway checks its services for the metrics dependency_up and health_part_status; 0"
+        " disables this, and these metrics.",
+    )
     gateway_internal_port: int = Field(
         0,
         ge=0,

@@ -15,6 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+REQUESTS = "http_server_request_duration_seconds_count"
+
 ROOT = Path(__file__).resolve().parent.parent.parent
 
 
@@ -161,6 +163,8 @@ def running(
         "LOG_FORMAT": "json",
         "DJANGO_SETTINGS_MODULE": "settings.gateway",
         "GATEWAY_DRAIN_SECONDS": "0",
+        # Upstreams receive the requests of the tests, and no others.
+        "GATEWAY_CHECK_EVERY_SECONDS": "0",
         **variables,
     }
     arguments = [part.replace("PORT", str(port)) for part in command]

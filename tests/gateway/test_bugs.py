@@ -3,7 +3,7 @@
 import pytest
 
 from tests.gateway.breaking import LEAVES, PLACES
-from tests.gateway.clients import request, running
+from tests.gateway.clients import REQUESTS, request, running
 from tests.gateway.upstreams import hangs
 from tests.waiting import eventually
 
@@ -41,13 +41,13 @@ def test_ends_one_connection(broken, users, place, connection):
     assert broken.process.poll() is None
     users.reset()
     assert broken.ask("GET", "/api/users").status == 200
-    eventually(lambda: broken.metric("gateway_in_flight") == 0, within=60)
+    eventually(lambda: broken.metric("http_server_active_requests") == 0, within=60)
 
 
 @pytest.mark.parametrize("method", ["GET", "POST"])
 def test_a_client_that_leaves_before_its_task_runs_is_not_under_way(broken, users, method):
-    left = broken.metric("gateway_requests_total", status="499")
+    left = broken.metric(REQUESTS, http_response_status_code="499")
     assert broken.raw(request(method, f"/api/users?{LEAVES}", body=b"abc")) == b""
     assert broken.ask("GET", "/api/users").status == 200
-    assert broken.metric("gateway_in_flight") == 0
-    assert broken.metric("gateway_requests_total", status="499") == left + 1
+    assert broken.metric("http_server_active_requests") == 0
+    assert broken.metric(REQUESTS, http_response_status_code="499") == left + 1

@@ -8,7 +8,7 @@ import uuid
 
 import pytest
 
-from tests.gateway.clients import request, running
+from tests.gateway.clients import REQUESTS, request, running
 from tests.gateway.upstreams import CLOSE, answer, hangs
 from tests.waiting import eventually
 
@@ -78,14 +78,14 @@ class TestThatLeave:
             client.send(request("GET", "/api/users"))
             eventually(lambda: users.requests, within=60)
         eventually(lambda: users.open == 0, within=60)
-        eventually(lambda: gateway.metric("gateway_in_flight") == 0, within=60)
+        eventually(lambda: gateway.metric("http_server_active_requests") == 0, within=60)
 
     @pytest.mark.parametrize("length", [100, 200_000])
     def test_do_not_reach_the_service_before_their_body_is_complete(self, gateway, users, length):
         with gateway.connect() as client:
             client.send(request("POST", "/api/users", f"Content-Length: {length}", body=b"x" * (length - 1)))
-            eventually(lambda: gateway.metric("gateway_in_flight") == 1, within=60)
-        eventually(lambda: gateway.metric("gateway_in_flight") == 0, within=60)
+            eventually(lambda: gateway.metric("http_server_active_requests") == 1, within=60)
+        eventually(lambda: gateway.metric("http_server_active_requests") == 0, within=60)
         assert not users.requests
 
     def test_during_the_response(self, gateway, users):
@@ -104,14 +104,14 @@ class TestThatLeave:
 
     def test_are_counted_and_logged_as_such(self, gateway, users):
         token = str(uuid.uuid4())
-        before = gateway.metric("gateway_requests_total", service="users", status="499")
+        before = gateway.metric(REQUESTS, http_route="/api/users", http_response_status_code="499")
         users.behave = hangs
         with gateway.connect() as client:
             client.send(request("GET", "/api/users", f"X-Request-Id: {token}"))
             eventually(lambda: users.requests, within=60)
         eventually(
             # More than one where a client of the test before is only now counted; the log line below is this one's own.
-            lambda: gateway.metric("gateway_requests_total", service="users", status="499") > before,
+            lambda: gateway.metric(REQUESTS, http_route="/api/users", http_response_status_code="499") > before,
             within=60,
         )
         (line,) = eventually(lambda: [line for line in gateway.log_lines() if line["request_id"] == token], within=60)

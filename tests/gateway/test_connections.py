@@ -216,7 +216,7 @@ class TestThatDoNotRead:
             eventually(lambda: self.connections(hurried) <= before + 1, within=60)
             assert len(users.requests) < 350
             assert hurried.ask("GET", "/health/live").status == 200
-            assert hurried.metric("gateway_in_flight") == 0
+            assert hurried.metric("http_server_active_requests") == 0
 
     def test_a_large_response(self, hurried, users):
         async def large(received, reader, writer):

@@ -167,7 +167,7 @@ class TestReplicas:
         gateway = another_gateway(USERS_URL=f"{deaf},{users.url}", GATEWAY_CONNECT_TIMEOUT_SECONDS="0.2")
         assert [gateway.ask("PATCH", "/api/users/1", body=b"x").status for _ in range(20)] == [200] * 20
         # One that failed to answer is asked last for a while, so that not every second request waits for it.
-        assert 1 <= gateway.metric("gateway_connect_failures_total", service="users") <= 5
+        assert 1 <= gateway.metric("gateway_connect_failures_total", upstream="users") <= 5
 
     def test_a_recovered_replica_is_used_again(self, another_gateway, users):
         port = free_port()

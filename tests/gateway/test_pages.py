@@ -113,25 +113,6 @@ class TestErrors:
         assert is_problem(gateway.ask("GET", "/", host="evil.example"), 400)
 
 
-class TestMetrics:
-    def test_requests_are_counted_by_service_method_and_status(self, gateway, users):
-        labels = {"service": "users", "method": "DELETE", "status": "2xx"}
-        before = gateway.metric("gateway_requests_total", **labels)
-        for _ in range(3):
-            gateway.ask("DELETE", "/api/users/1")
-        assert gateway.metric("gateway_requests_total", **labels) == before + 3
-
-    def test_clients_cannot_create_time_series(self, gateway, users):
-        gateway.ask("PROPFIND", "/api/users/1")
-        text = gateway.ask("GET", "/metrics").body.decode()
-        assert 'method="other"' in text
-        assert "PROPFIND" not in text.replace("django_", "")
-
-    def test_time_is_measured(self, gateway, users):
-        gateway.ask("GET", "/api/users")
-        assert gateway.metric("gateway_request_seconds_count", service="users") >= 1
-
-
 def test_a_client_that_leaves_is_no_error(gateway, users):
     users.behave = hangs
     with gateway.connect() as client:

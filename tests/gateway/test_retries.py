@@ -76,10 +76,10 @@ class TestKeepAliveRace:
 class TestBounds:
     def test_at_most_twice(self, gateway, users):
         users.behave = closes
-        before = gateway.metric("gateway_retries_total", service="users")
+        before = gateway.metric("gateway_retries_total", upstream="users")
         assert is_problem(gateway.ask("GET", "/api/users"), 502)
         assert len(users.requests) == 2
-        assert gateway.metric("gateway_retries_total", service="users") == before + 1
+        assert gateway.metric("gateway_retries_total", upstream="users") == before + 1
 
     def test_the_retry_uses_another_replica(self, gateway, orders):
         for replica in orders:

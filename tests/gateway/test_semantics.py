@@ -162,9 +162,9 @@ class TestLogOfFailures:
     @pytest.mark.parametrize(
         ("behave", "status", "reason"),
         [
-            (closes, 502, "closed_without_response"),
-            (hangs, 504, "timeout"),
-            (sends(b"garbage\r\n\r\n", then="close"), 502, "invalid_response"),
+            (closes, 502, "upstream_closed"),
+            (hangs, 504, "upstream_timeout"),
+            (sends(b"garbage\r\n\r\n", then="close"), 502, "upstream_invalid"),
         ],
     )
     @pytest.mark.parametrize("connection", ["new", "idle"])
@@ -183,7 +183,7 @@ class TestLogOfFailures:
         gateway = another_gateway(USERS_URL=f"http://127.0.0.1:{port}")
         gateway.ask("GET", "/api/users", "X-Request-Id: away")
         line = self.line(gateway, "away")
-        assert (line["reason"], line["replica"]) == ("not_connected", f"127.0.0.1:{port}")
+        assert (line["reason"], line["replica"]) == ("upstream_refused", f"127.0.0.1:{port}")
 
     @pytest.mark.parametrize(
         ("method", "field", "reason"),

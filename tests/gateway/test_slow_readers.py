@@ -81,7 +81,7 @@ def test_occupy_no_thread_of_a_service(gateway, path):
     gateway.ask("GET", "/health/live")
     before = gateway.memory()
     with readers(gateway, path) as clients:
-        eventually(lambda: gateway.metric("gateway_in_flight") == CLIENTS, within=60)
+        eventually(lambda: gateway.metric("http_server_active_requests") == CLIENTS, within=60)
         eventually(lambda: no_thread_is_busy(gateway), within=60)
         assert gateway.ask("GET", "/api/users").body == LIST
         assert gateway.memory() - before < 40 * MEGABYTE
@@ -89,7 +89,7 @@ def test_occupy_no_thread_of_a_service(gateway, path):
             head, _, body = whole(client).partition(b"\r\n\r\n")
             assert head.startswith(b"HTTP/1.1 200 OK\r\n")
             assert (unchunked(body) if b"chunked" in head else body) == LIST
-    eventually(lambda: gateway.metric("gateway_in_flight") == 0, within=60)
+    eventually(lambda: gateway.metric("http_server_active_requests") == 0, within=60)
 
 
 def test_responses_of_pages_are_not_buffered(gateway):

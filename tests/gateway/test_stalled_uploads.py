@@ -65,14 +65,14 @@ def test_do_not_reach_the_service(gateway, users):
             assert probe.send(request("GET", "/health/live")).answer().status == 200
         assert gateway.ask("GET", "/health/live").status == 200
         assert gateway.ask("GET", "/health/ready").json["parts"]["users"]["status"] != "down"
-        assert gateway.metric("gateway_in_flight") == CLIENTS
+        assert gateway.metric("http_server_active_requests") == CLIENTS
 
 
 def test_sent_data_is_not_in_memory(gateway):
     gateway.ask("GET", "/health/live")
     before = gateway.memory()
     with stalled(gateway):
-        assert gateway.metric("gateway_in_flight") == CLIENTS
+        assert gateway.metric("http_server_active_requests") == CLIENTS
         # 14 MB have been sent, 1 MB may be kept; the rest is what the interpreter needs for the connections.
         assert gateway.memory() - before < 8_000_000
 

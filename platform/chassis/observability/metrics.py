@@ -19,6 +19,22 @@ LOOP_LAST_TURN = gauge(
     on=WORKERS,
 )
 
+DEPENDENCY_UP = gauge(
+    "dependency_up",
+    "1 if the last attempt to reach a dependency succeeded, or there has been none; otherwise 0.",
+    ["dependency"],
+    on=EVERY,
+    mode="mostrecent",
+)
+"""`dependency` is database, broker, dead_letter_topic or group_coordinator; at the gateway, each service."""
+HEALTH_PART_STATUS = gauge(
+    "health_part_status",
+    "Result of the last check of a part of /health/ready: 1 works, 0.5 degraded, 0 fails.",
+    ["part"],
+    on=EVERY,
+    mode="mostrecent",
+)
+
 # --- outbox and relay ---
 
 OUTBOX_WRITTEN = counter(
@@ -131,9 +147,25 @@ TOPICS_RECREATED = counter(
     on=("consume",),
 )
 
-# --- housekeeping and HTTP ---
+# --- housekeeping ---
 
 PURGED_ROWS = counter("purged_rows", "Rows that were deleted after their retention time.", ["table"], on=("relay",))
+
+# --- HTTP ---
+
+HTTP_REQUEST_SECONDS = histogram(
+    "http_server_request_duration_seconds",
+    "Duration of a request, except probes and scrapes.",
+    ["http_request_method", "http_route", "http_response_status_code"],
+    on=("gateway", "web"),
+)
+"""The route is the template of the path, empty if none matches; the method is `_OTHER` if it is unknown."""
+HTTP_ACTIVE_REQUESTS = gauge(
+    "http_server_active_requests",
+    "Requests in progress, except probes and scrapes.",
+    on=("gateway", "web"),
+    mode="livesum",
+)
 IDEMPOTENT_REPLAYS = counter(
     "http_idempotent_replays", "Stored responses that were returned for an Idempotency-Key.", on=("web",)
 )
