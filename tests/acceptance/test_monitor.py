@@ -120,7 +120,7 @@ def test_a_dead_group_is_seen_and_what_vanishes_goes_away(system, monitor, admin
     assert 0 < lag(monitor, group, topic) < 5
     admin.delete_topics([topic])[topic].result(30)
     eventually(lambda: lag(monitor, group, topic) is None, within=90)
-    assert (topic,) not in monitor.series("kafka_topic_partitions")
+    eventually(lambda: (topic,) not in monitor.series("kafka_topic_partitions"), within=90)
     admin.delete_consumer_groups([group])[group].result(30)
     eventually(lambda: members(monitor, group) is None, within=90)
     assert members(monitor, "orders") == 1

@@ -100,14 +100,12 @@ class Monitor:
         self._asked = {group: self._asked.get(group, 0.0) for group in groups}
         deadline = time.monotonic() + GROUPS_SECONDS
         for group in sorted(groups, key=lambda one: self._asked[one]):
-            if self._ended.is_set() or time.monotonic() > deadline:
-                return
             self._heartbeat.beat()
             self._asked[group] = time.monotonic()
-            try:
+            with suppress(KafkaException):  # its coordinator is down or moving
                 self._committed.update({group: self._committed_offsets.read(group, places)})
-            except KafkaException:
-                continue  # its coordinator is down or moving
+            if self._ended.is_set() or time.monotonic() > deadline:
+                return
 
     def _export(self) -> None:
         topics, committed = self._topics.values(), self._committed.values()
