@@ -14,7 +14,7 @@ SERVICES := PYTHONPATH=platform $(PY) -m services
 EMBEDDED := PYTHONPATH=platform $(PY) -m embedded
 
 .DEFAULT_GOAL := help
-.PHONY: help environment demo up engines test lint types bench chaos drills docs lock locked audit deployable schemas generate service clean
+.PHONY: help environment demo up observe engines test lint types bench chaos drills docs lock locked audit deployable schemas generate service clean
 
 help:  ## List the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' Makefile
@@ -27,6 +27,9 @@ demo: environment  ## Start everything with temporary data, play the story once,
 
 up: environment  ## Run the system until Ctrl-C, with its data in var/
 	@$(EMBEDDED) up $(ARGS)
+
+observe: environment  ## Measure the system that `make up` runs: Prometheus and the monitor, until Ctrl-C
+	@$(EMBEDDED) observe $(ARGS)
 
 engines: environment  ## Run only PostgreSQL and Kafka until Ctrl-C, on free ports with temporary data
 	@$(EMBEDDED) engines $(ARGS)

@@ -13,10 +13,12 @@ HINT = """\
 
     manage.py {command} --settings=settings.users
 
-The services are {services}.
+The services are {services}; the monitor of the system has settings.monitor.
 """
 
-LONG_LIVED = ("serve", "relay", "consume")
+LONG_LIVED = ("serve", "relay", "consume", "monitor")
+OF_THE_PLATFORM = ("monitor",)
+"""Settings modules of processes that belong to no service."""
 
 
 def main() -> None:
@@ -62,7 +64,7 @@ def _problem(module: str, names: list[str]) -> str:
     package, _, name = module.partition(".")
     # Other modules of the package, and the services themselves, are not settings modules: with one of them, Django would
     # run with its defaults or with only part of our settings.
-    if (package == "settings" and name not in names) or package in names:
+    if (package == "settings" and name not in {*names, *OF_THE_PLATFORM}) or package in names:
         return f"{module} is not the settings module of a service."
     try:
         found = importlib.util.find_spec(module) is not None

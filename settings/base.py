@@ -6,7 +6,7 @@ from typing import Any
 
 from services import Service, by_name
 from settings import ROOT
-from settings.environment import ENVIRONMENTS, Environment, Outbox
+from settings.environment import ENVIRONMENTS, Common, Environment, Outbox
 
 WORKERS = {"consume", "relay"}
 WORKER = Path(sys.argv[0]).name == "manage.py" and len(sys.argv) > 1 and sys.argv[1] in WORKERS
@@ -212,20 +212,32 @@ def database_settings(service: Service, env: Environment) -> dict[str, Any]:
     }
 
 
-def django_settings(service: Service, env: Environment) -> dict[str, Any]:
-    """Django's settings for one service. Each variable of its environment becomes a setting of the same name."""
-    has_database = service.database is not None
+def process_settings(env: Common) -> dict[str, Any]:
+    """The settings of every process, also of one that belongs to no service. Each variable of its environment is one of them."""
+    automatic = "console" if env.environment == "development" else "json"
     return {
         **{name.upper(): value for name, value in env},
+        "LOG_FORMAT": automatic if env.log_format == "auto" else env.log_format,
+        "LOGGING_CONFIG": "chassis.observability.logging.configure",
+        "LOGGING": {"level": env.log_level},
+        "USE_TZ": True,
+        "TIME_ZONE": "UTC",
+        "LANGUAGE_CODE": "en-us",
+        "USE_I18N": False,
+    }
+
+
+def django_settings(service: Service, env: Environment) -> dict[str, Any]:
+    """Django's settings for one service."""
+    has_database = service.database is not None
+    return {
+        **process_settings(env),
         **database_settings(service, env),
         "SERVICE_NAME": service.name,
         "SERVICE_DATABASE": service.name if has_database else None,
         "EVENTS_PUBLISHER": PUBLISHERS[has_database],
         "SECRET_KEY": env.secret_key.get_secret_value(),
         "ALLOWED_HOSTS": list(env.allowed_hosts),
-        "LOG_FORMAT": env.log_format
-        if env.log_format != "auto"
-        else ("console" if env.environment == "development" else "json"),
         "ROOT_URLCONF": f"{service.name}.urls",
         "WSGI_APPLICATION": f"{service.name}.wsgi.application",
         "ASGI_APPLICATION": f"{service.name}.asgi.application",
@@ -235,12 +247,6 @@ def django_settings(service: Service, env: Environment) -> dict[str, Any]:
         "DATABASE_ROUTERS": ["chassis.database.router.ServiceRouter"] if has_database else [],
         "DEFAULT_AUTO_FIELD": "django.db.models.BigAutoField",
         "APPEND_SLASH": False,
-        "USE_TZ": True,
-        "TIME_ZONE": "UTC",
-        "LANGUAGE_CODE": "en-us",
-        "USE_I18N": False,
-        "LOGGING_CONFIG": "chassis.observability.logging.configure",
-        "LOGGING": {"level": env.log_level},
         "PROMETHEUS_EXPORT_MIGRATIONS": False,
         "CSRF_FAILURE_VIEW": "chassis.http.errors.csrf_failure",
         "REST_FRAMEWORK": REST_FRAMEWORK,

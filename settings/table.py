@@ -8,7 +8,11 @@ from pydantic.fields import FieldInfo
 
 import services
 from settings import ROOT
-from settings.environment import ENVIRONMENTS, SECRETS_DIR
+from settings.environment import ENVIRONMENTS as OF_SERVICES
+from settings.environment import SECRETS_DIR, Common, MonitorEnvironment
+
+ENVIRONMENTS: dict[str, type[Common]] = {**OF_SERVICES, "monitor": MonitorEnvironment}
+"""The class that reads the environment of each service, and that of the monitor."""
 
 PAGE = ROOT / "docs" / "settings.md"
 
@@ -19,9 +23,9 @@ OTHERS = (
     (
         "DJANGO_SETTINGS_MODULE",
         "all",
-        ", ".join(f"`settings.{service.name}`" for service in services.SERVICES),
+        ", ".join(f"`settings.{name}`" for name in ENVIRONMENTS),
         "—",
-        "The service that a process belongs to; the same as the option `--settings`.",
+        "The service that a process belongs to, or the monitor; the same as the option `--settings`.",
     ),
     ("WEB_CONCURRENCY", BEHIND_GUNICORN, "integer ≥ 1", "`1`", "Number of web processes of a service on one machine."),
     (
@@ -100,7 +104,7 @@ def _fields() -> Iterator[tuple[str, FieldInfo]]:
 
 def _row(name: str, field: FieldInfo) -> str:
     readers = [service for service, environment in ENVIRONMENTS.items() if name in environment.model_fields]
-    who = "all" if len(readers) == len(ENVIRONMENTS) else ", ".join(readers)
+    who = "all" if readers == [*ENVIRONMENTS] else "all services" if readers == [*OF_SERVICES] else ", ".join(readers)
     meaning = (field.description or "").replace("|", "\\|")
     return f"| `{name.upper()}` | {who} | {_values(field)} | {_default(field)} | {meaning} |"
 

@@ -25,5 +25,5 @@ for _service in WITH_DATABASE:
     _settings["DATABASES"] |= base.database_settings(_service, env)["DATABASES"]
     # By default, Django creates each test database after that of `default`, which does not exist here.
     _settings["DATABASES"][_service.name]["TEST"] = {"DEPENDENCIES": []}
-_settings["INSTALLED_APPS"] = [*NAMES, *_settings["INSTALLED_APPS"][1:]]
+_settings["INSTALLED_APPS"] = [*NAMES, *_settings["INSTALLED_APPS"][1:], "chassis.monitor"]
 globals().update(_settings)

@@ -1,4 +1,4 @@
-"""`python -m embedded demo|up|engines`, which `make` runs."""
+"""`python -m embedded demo|up|observe|engines`, which `make` runs."""
 
 import asyncio
 import importlib
@@ -9,7 +9,7 @@ from collections.abc import Callable, Coroutine
 from types import FrameType
 from typing import Any
 
-COMMANDS = ("demo", "up", "engines")
+COMMANDS = ("demo", "up", "observe", "engines")
 INTERRUPTED = 130
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
@@ -42,7 +42,8 @@ def _run(arguments: list[str]) -> int:
         print_error(f"usage: python -m embedded {'|'.join(COMMANDS)}")
         return 2
     try:
-        prepare()
+        if arguments[0] != "observe":  # which starts no engine
+            prepare()
         command = importlib.import_module(f"embedded.{arguments[0]}")
         return asyncio.run(_run_until_signalled(command.run))
     except EmbeddedError as error:

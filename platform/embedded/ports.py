@@ -65,10 +65,10 @@ def listens(port: int) -> bool:
         return probe.connect_ex((HOST, port)) == 0
 
 
-def require_free(required: Mapping[str, tuple[str, int]]) -> None:
+def require_free(required: Mapping[str, tuple[str, int]], command: str = "make up") -> None:
     """Check that every port is free and required only once. `required` maps a purpose to a variable and its port.
 
-    Raises PortTaken, which names every port that is not, and a command that chooses free ones by their variables.
+    Raises PortTaken, which names every port that is not, and the command with free ones in their variables.
     """
     taken = {purpose: port for purpose, (_, port) in required.items() if not is_free(port)}
     used = Counter(port for _, port in required.values())
@@ -85,5 +85,5 @@ def require_free(required: Mapping[str, tuple[str, int]]) -> None:
     variables = [required[purpose][0] for purpose in (*taken, *shared)]
     example = " ".join(f"{variable}={port}" for variable, port in zip(variables, free(len(variables)), strict=True))
     raise PortTaken(
-        "\n  ".join(["", *problems]) + f"\nStop the other program, or choose other ports: {example} make up"
+        "\n  ".join(["", *problems]) + f"\nStop the other program, or choose other ports: {example} {command}"
     )

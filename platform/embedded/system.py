@@ -121,9 +121,16 @@ def known_addresses(service: Service, declared: tuple[Service, ...]) -> tuple[st
 
 
 PROCESSES = processes(services.SERVICES)
+
+MONITOR = Process("monitor", "monitor", ("manage.py", "monitor"), "MONITOR_PORT", 8099, (("WORKER_PORT", "PORT"),))
+"""The monitor of the system, which belongs to no service. `make observe` starts it, next to `make up`."""
+
 JOBS = jobs(services.SERVICES)
 SERVICE_NAMES = tuple(service.name for service in services.SERVICES)
-KNOWN_ADDRESSES = {service.name: known_addresses(service, services.SERVICES) for service in services.SERVICES}
+KNOWN_ADDRESSES = {
+    **{service.name: known_addresses(service, services.SERVICES) for service in services.SERVICES},
+    MONITOR.service: ("KAFKA_BOOTSTRAP_SERVERS",),
+}
 
 # The variables that processes inherit even in the demo, which should not depend on the terminal.
 INHERITED = (

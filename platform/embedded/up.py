@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
-from embedded import ports
+from embedded import ports, targets
 from embedded.display import BOLD, coloured, paint, say, stream
 from embedded.engines import Engines
 from embedded.errors import EmbeddedError, NotReady
@@ -37,7 +37,7 @@ async def run() -> int:
     VAR.mkdir(exist_ok=True)
     show = stream(max(map(len, NAMES)))
     with _exclusive():
-        DEV_ENV.unlink(missing_ok=True)  # left by a killed run
+        _forget_addresses()  # left by a killed run
         secret = _secrets()
         local = _local_system(secret, show)
         logs = [asyncio.create_task(_follow(name, path, show)) for name, path in _engine_logs(local)]
@@ -46,12 +46,13 @@ async def run() -> int:
             for service in WITH_DATABASE:
                 admin_marker(service.name).touch()
             _write_dev_env(local, secret)
+            targets.write(local.ports)
             _print_addresses(local, secret)
             await _keep_running(local, show)
         except asyncio.CancelledError:
             say(paint("\nStopping: each process finishes its work in progress", BOLD))
         finally:
-            DEV_ENV.unlink(missing_ok=True)
+            _forget_addresses()
             await local.stop()
             for log in logs:
                 log.cancel()
@@ -148,6 +149,21 @@ def _write_dev_env(local: LocalSystem, secret: dict[str, str]) -> None:
     """The addresses, for `set -a; . var/dev.env; set +a` and then any `manage.py … --settings=settings.SERVICE`."""
     values = {**local.addresses, "ENVIRONMENT": "development", "SECRET_KEY": secret["secret_key"]}
     _write_private(DEV_ENV, "".join(f"{name}={shlex.quote(value)}\n" for name, value in values.items()))
+
+
+def _forget_addresses() -> None:
+    """Delete the files with the addresses, which exist while the system runs."""
+    DEV_ENV.unlink(missing_ok=True)
+    targets.TARGETS.unlink(missing_ok=True)
+
+
+def read_dev_env() -> dict[str, str]:
+    """The addresses of the system that runs in this folder. Raises EmbeddedError if none does."""
+    if not DEV_ENV.exists():
+        raise EmbeddedError(
+            f"`make up` is not running in {ROOT}: start it in another terminal, and wait until it is ready"
+        )
+    return dict(word.split("=", 1) for word in shlex.split(DEV_ENV.read_text()))
 
 
 def _print_addresses(local: LocalSystem, secret: dict[str, str]) -> None:

@@ -37,6 +37,9 @@ PACKAGES = frozenset({"chassis", "embedded", "scaffold", "services"})
 ENGINES = frozenset({"kafka", "postgres"})
 """The hosts in compose that are not services."""
 
+PLATFORM = frozenset({"monitor", "prometheus"})
+"""The processes that belong to no service."""
+
 Kind = Literal["web", "relay", "consume"]
 OneOff = Literal["migrate", "topics"]
 
@@ -182,6 +185,8 @@ class Service:
             self._reject("name", "must not be a word that YAML reads as a boolean or as null")
         if self.name in ENGINES:
             self._reject("name", "must not be the name of an engine")
+        if self.name in PLATFORM:
+            self._reject("name", "must not be the name of a process that belongs to no service")
 
     def _check_edge(self) -> None:
         for what in ("database", "route", "relay", "consumer"):

@@ -9,7 +9,7 @@ import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from services import compose, kubernetes
+from services import compose, kubernetes, prometheus
 from services.declaration import FOLDERS, PACKAGES, Service
 
 Services = tuple[Service, ...]
@@ -20,6 +20,7 @@ WITH_LISTS_OR_BLOCKS = (
     "docker/compose.yaml",
     "docker/make-secrets",
     "docker/postgres/databases.sh",
+    "docker/prometheus/prometheus.yml",
     "deploy/kubernetes/README.md",
     "deploy/kubernetes/common.yaml",
     "deploy/kubernetes/kustomization.yaml",
@@ -41,6 +42,7 @@ BLOCKS: dict[str, Callable[[Services], list[str]]] = {
     "database passwords": compose.database_passwords,
     "secret commands": kubernetes.secret_commands,
     "manifests": lambda services: [f"- {one.name}.yaml" for one in services if not one.edge],
+    "scrape targets": prometheus.scrape_targets,
     "folders": lambda services: [f"!{one.name}" for one in services],
     "names": lambda services: [f'services="{" ".join(one.name for one in services)}"'],
     "databases": lambda services: [

@@ -4,8 +4,18 @@
 the process does not start: one message names all such variables and never shows a value.
 """
 
-from settings.environment.base import SECRETS_DIR, BadConfiguration, Environment
+from settings.environment.base import SECRETS_DIR, BadConfiguration, Common, Environment
 from settings.environment.database import Outbox
+from settings.environment.monitor import MonitorEnvironment
 from settings.environment.services import ENVIRONMENTS, environment_of
 
-__all__ = ["ENVIRONMENTS", "SECRETS_DIR", "BadConfiguration", "Environment", "Outbox", "environment_of"]
+__all__ = [
+    "ENVIRONMENTS",
+    "SECRETS_DIR",
+    "BadConfiguration",
+    "Common",
+    "Environment",
+    "MonitorEnvironment",
+    "Outbox",
+    "environment_of",
+]

@@ -1,4 +1,4 @@
-"""The variables that every service reads, and the strict reader that reports all invalid variables in one message."""
+"""The variables that every process or every service reads, and the strict reader that reports all errors in one message."""
 
 import re
 from ipaddress import ip_address, ip_network
@@ -28,8 +28,8 @@ class BadConfiguration(SystemExit):
     """The environment is invalid; the message names every variable that is invalid or missing."""
 
 
-class Environment(BaseSettings):
-    """The variables that every service reads."""
+class Common(BaseSettings):
+    """The variables that every process reads."""
 
     model_config = SettingsConfigDict(
         frozen=True,
@@ -44,35 +44,10 @@ class Environment(BaseSettings):
         "production",
         description="`development` allows DEBUG, provides a default SECRET_KEY and makes logs human-readable.",
     )
-    secret_key: SecretStr = Field(
-        SecretStr(DEVELOPMENT_SECRET),
-        description="Django's SECRET_KEY, which signs sessions; at least 50 characters. Required in production.",
-    )
-    debug: bool = Field(False, description="Django's DEBUG; not allowed in production.")
-    allowed_hosts: CommaSeparated = Field(
-        ("localhost", "127.0.0.1", "[::1]"),
-        description="Host names that the service can serve (Django's ALLOWED_HOSTS). Wildcards are not allowed in production.",
-    )
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="The lowest level to log.")
     log_format: Literal["auto", "json", "console"] = Field(
         "auto", description="`auto` is `json` in production and `console`, for people, in development."
     )
-    trusted_proxies: CommaSeparated = Field(
-        ("127.0.0.0/8", "::1/128"),
-        description="Networks whose X-Forwarded-* headers are trusted, such as `10.1.0.0/16,fd00::/8`: the gateway's and, in front of"
-        " it, your own proxies'. From other addresses these headers are removed. Default: the local machine; at the gateway,"
-        " none.",
-    )
-    cors_allowed_origins: CommaSeparated = Field(
-        (),
-        description="Origins of front-ends on other hosts whose pages may use the API, such as `https://app.example.org`. Set it to"
-        " the same value for each service and the gateway.",
-    )
-    https_only: bool = Field(
-        False,
-        description="Redirect to HTTPS, set secure cookies and send HSTS. Set it if TLS is terminated in front of the system.",
-    )
-
     kafka_bootstrap_servers: str = Field("localhost:9092", description="Brokers, `host:port`, comma-separated.")
     kafka_prefix: str = Field(
         "",
@@ -90,6 +65,46 @@ class Environment(BaseSettings):
     kafka_sasl_password: SecretStr = Field(SecretStr(""), description="Password; used with a SASL protocol.")
     kafka_ssl_ca_location: str = Field(
         "", description="Path of the CA bundle for SSL. If empty, the system's bundle is used."
+    )
+
+    @classmethod
+    def read(cls) -> Self:
+        """Read the environment and `/run/secrets`.
+
+        Raises BadConfiguration, which names every invalid or missing variable.
+        """
+        try:
+            return cls()
+        except ValidationError as error:
+            raise BadConfiguration(_explain(cls, error)) from None
+
+
+class Environment(Common):
+    """The variables that every service reads."""
+
+    secret_key: SecretStr = Field(
+        SecretStr(DEVELOPMENT_SECRET),
+        description="Django's SECRET_KEY, which signs sessions; at least 50 characters. Required in production.",
+    )
+    debug: bool = Field(False, description="Django's DEBUG; not allowed in production.")
+    allowed_hosts: CommaSeparated = Field(
+        ("localhost", "127.0.0.1", "[::1]"),
+        description="Host names that the service can serve (Django's ALLOWED_HOSTS). Wildcards are not allowed in production.",
+    )
+    trusted_proxies: CommaSeparated = Field(
+        ("127.0.0.0/8", "::1/128"),
+        description="Networks whose X-Forwarded-* headers are trusted, such as `10.1.0.0/16,fd00::/8`: the gateway's and, in front of"
+        " it, your own proxies'. From other addresses these headers are removed. Default: the local machine; at the gateway,"
+        " none.",
+    )
+    cors_allowed_origins: CommaSeparated = Field(
+        (),
+        description="Origins of front-ends on other hosts whose pages may use the API, such as `https://app.example.org`. Set it to"
+        " the same value for each service and the gateway.",
+    )
+    https_only: bool = Field(
+        False,
+        description="Redirect to HTTPS, set secure cookies and send HSTS. Set it if TLS is terminated in front of the system.",
     )
 
     @field_validator("allowed_hosts", "trusted_proxies", "cors_allowed_origins", mode="before")
@@ -144,17 +159,6 @@ class Environment(BaseSettings):
             raise ValueError("must not contain a wildcard in production")
         return value
 
-    @classmethod
-    def read(cls) -> Self:
-        """Read the environment and `/run/secrets`.
-
-        Raises BadConfiguration, which names every invalid or missing variable.
-        """
-        try:
-            return cls()
-        except ValidationError as error:
-            raise BadConfiguration(_explain(cls, error)) from None
-
 
 _ORIGIN = re.compile(r"https?://(?:[a-z0-9.-]+|\[[0-9a-f:.]+\])(?::[0-9]{1,5})?", re.IGNORECASE)
 
@@ -177,7 +181,7 @@ def _in_production(info: ValidationInfo) -> bool:
     return info.data.get("environment") != "development"
 
 
-def _explain(cls: type[Environment], error: ValidationError) -> str:
+def _explain(cls: type[Common], error: ValidationError) -> str:
     lines = []
     for problem in error.errors(include_input=False, include_url=False, include_context=False):
         name = ".".join(str(part) for part in problem["loc"]).upper()

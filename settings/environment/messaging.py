@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from settings.environment.base import Environment, Unset
+from settings.environment.base import Common, Environment, Unset
 
 
 class Topics(Environment):
@@ -43,7 +43,19 @@ class Topics(Environment):
     )
 
 
-class Consumers(Topics):
+class WorkerPort(Common):
+    """Where a process that serves no pages serves its health checks and metrics."""
+
+    worker_port: int = Field(
+        0,
+        ge=0,
+        le=65535,
+        description="Port on which a worker serves /health/live, /health/ready and /metrics; 0 chooses a free port and logs it.",
+    )
+    worker_host: str = Field("127.0.0.1", description="Address on which a worker listens.")
+
+
+class Consumers(Topics, WorkerPort):
     """The variables for `manage.py consume`."""
 
     consumer_id: str = Field(
@@ -105,10 +117,3 @@ class Consumers(Topics):
         le=900,
         description="Time after which the broker aborts the open transaction of a worker or redrive that died.",
     )
-    worker_port: int = Field(
-        0,
-        ge=0,
-        le=65535,
-        description="Port on which a worker serves /health/live, /health/ready and /metrics; 0 chooses a free port and logs it.",
-    )
-    worker_host: str = Field("127.0.0.1", description="Address on which a worker listens.")

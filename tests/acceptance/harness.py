@@ -12,12 +12,13 @@ from typing import Any
 
 import httpx2
 import psycopg
+from prometheus_client.parser import text_string_to_metric_families
 
 from embedded import ports
 from embedded.engines import Engines
 from embedded.processes import Child, Steps, drive
 from embedded.runner import get
-from embedded.system import JOBS, PROCESSES, ROOT, Process, environment, urls
+from embedded.system import JOBS, MONITOR, PROCESSES, ROOT, Process, environment, urls
 
 READY_WITHIN = 120.0
 GRACE_SECONDS = 30.0
@@ -27,6 +28,7 @@ SABOTAGE = ROOT / "tests" / "chaos" / "sabotage.py"
 SECRET_KEY = "acceptance-" + "x" * 50
 ALWAYS = {"LOG_FORMAT": "json", "OTEL_TRACES_EXPORTER": "console"}
 KNOWN = {process.name: process for process in PROCESSES}
+"""The processes that `restore` starts."""
 
 
 @dataclass
@@ -94,6 +96,17 @@ class Member:
         assert status == 200, f"{self.name} returned no metrics"
         found = [line.rpartition(" ") for line in body.splitlines() if not line.startswith("#")]
         return sum(float(value) for label, _, value in found if label.partition("{")[0] == name)
+
+    def series(self, name: str) -> dict[tuple[str, ...], float]:
+        """The values of a metric by its labels, in the order of their names."""
+        status, body = get(self.port, "/metrics")
+        assert status == 200, f"{self.name} returned no metrics"
+        return {
+            tuple(sample.labels[label] for label in sorted(sample.labels)): sample.value
+            for family in text_string_to_metric_families(body)
+            for sample in family.samples
+            if sample.name == name
+        }
 
     def written(self) -> list[dict[str, Any]]:
         """Every JSON line of its output: log lines have `event`, spans have `context`."""
@@ -249,5 +262,7 @@ class Harness:
 def _replica(name: str) -> tuple[Process, int]:
     if name in KNOWN:
         return KNOWN[name], 0
+    if name == MONITOR.name:
+        return MONITOR, 0
     base, _, number = name.rpartition("-")
     return KNOWN[base], int(number)

@@ -9,7 +9,7 @@ import yaml
 from pydantic_settings import SettingsConfigDict
 
 import services
-from embedded.system import JOBS, PROCESSES
+from embedded.system import JOBS, MONITOR, PROCESSES
 from gateway.server import SHUTDOWN_SECONDS
 from settings import table
 from tests.deploy import kustomize
@@ -18,6 +18,8 @@ from tests.settings.services import REQUIRED, SECRET, SERVICE_NAMES
 WORKLOADS = kustomize.of_kind("Deployment", "StatefulSet")
 ALL = WORKLOADS | kustomize.of_kind("Job", "CronJob")
 COMMON = kustomize.render()["ConfigMap", "common"]["data"]
+
+RUNNING = (*PROCESSES, MONITOR)
 
 BEHIND_GATEWAY = [service.name for service in services.BEHIND_GATEWAY]
 WITH_DATABASE = [service.name for service in services.WITH_DATABASE]
@@ -49,9 +51,9 @@ def environment(container) -> dict[str, str]:
 
 class TestProcesses:
     def test_all_of_make_up_are_there_and_no_others(self):
-        assert set(WORKLOADS) == {process.name for process in PROCESSES}
+        assert set(WORKLOADS) == {process.name for process in RUNNING}
 
-    @pytest.mark.parametrize("process", PROCESSES, ids=lambda process: process.name)
+    @pytest.mark.parametrize("process", RUNNING, ids=lambda process: process.name)
     def test_each_runs_the_command_of_make_up(self, process):
         thing = WORKLOADS[process.name]
         # Every address, of IPv6 too.
@@ -63,7 +65,7 @@ class TestProcesses:
         assert main["command"] == (["python", *expected] if expected[0] == "manage.py" else expected)
         assert environment(main)["DJANGO_SETTINGS_MODULE"] == f"settings.{process.service}"
 
-    @pytest.mark.parametrize("process", PROCESSES, ids=lambda process: process.name)
+    @pytest.mark.parametrize("process", RUNNING, ids=lambda process: process.name)
     def test_a_consumer_keeps_its_name_over_restarts(self, process):
         thing = WORKLOADS[process.name]
         consumes = process.command[-1] == "consume"
@@ -105,7 +107,8 @@ class TestSettings:
             monkeypatch.delenv(variable, raising=False)
         for variable, value in environment(containers(ALL[name])[-1]).items():
             monkeypatch.setenv(variable, value)
-        for key, value in {"SECRET_KEY": SECRET, **REQUIRED[service]}.items():
+        secrets = {"SECRET_KEY": SECRET, **REQUIRED[service]} if service in REQUIRED else {}
+        for key, value in secrets.items():
             (tmp_path / key.lower()).write_text(value)
 
         class InPod(table.ENVIRONMENTS[service]):
@@ -113,7 +116,9 @@ class TestSettings:
 
         found = InPod.read()
         assert found.environment == "production"
-        assert {"localhost", "10.0.0.7"} <= set(found.allowed_hosts)
+        assert found.kafka_bootstrap_servers == COMMON["KAFKA_BOOTSTRAP_SERVERS"]
+        if service in REQUIRED:
+            assert {"localhost", "10.0.0.7"} <= set(found.allowed_hosts)
 
     @pytest.mark.parametrize("service", SERVICE_NAMES)
     def test_the_readme_lists_the_secrets(self, service):
@@ -180,7 +185,7 @@ class TestAvailability:
                 0 < int(seconds) < pod["terminationGracePeriodSeconds"] - SHUTDOWN_SECONDS
             )  # what the process itself may take
 
-    @pytest.mark.parametrize("name", WORKLOADS)
+    @pytest.mark.parametrize("name", [name for name in WORKLOADS if name != MONITOR.name])
     def test_two_replicas_and_never_none_available(self, name):
         thing = WORKLOADS[name]
         budget = kustomize.render()["PodDisruptionBudget", name]
@@ -188,6 +193,11 @@ class TestAvailability:
         assert budget["spec"]["maxUnavailable"] == 1
         labels = thing["spec"]["template"]["metadata"]["labels"]
         assert thing["spec"]["selector"]["matchLabels"] == budget["spec"]["selector"]["matchLabels"] == labels
+
+    def test_one_monitor_for_the_system(self):
+        """Nothing waits for it; a second one would report everything twice."""
+        assert WORKLOADS["monitor"]["spec"]["replicas"] == 1
+        assert ("Service", "monitor") not in kustomize.render()
 
     def test_services_lead_to_pods(self):
         for name, service in kustomize.of_kind("Service").items():
@@ -211,6 +221,17 @@ class TestNetwork:
         (expression,) = reach[0]["spec"]["podSelector"]["matchExpressions"]
         assert expression["values"] == WITH_DATABASE
 
+    def test_the_monitor_reaches_the_brokers_and_nothing_else(self):
+        labels = WORKLOADS["monitor"]["spec"]["template"]["metadata"]["labels"]
+        selecting = [
+            name
+            for name, policy in self.POLICIES.items()
+            if name == "monitor" or _may_select(policy["spec"]["podSelector"], labels)
+        ]
+        assert sorted(selecting) == ["metrics", "monitor", "names", "nothing"]
+        assert self.POLICIES["monitor"]["spec"]["egress"] == self.POLICIES["kafka"]["spec"]["egress"]
+        assert self.POLICIES["monitor"]["spec"]["podSelector"]["matchLabels"].items() <= labels.items()
+
     def test_the_gateway_reaches_services_and_nothing_else(self):
         (rule,) = self.POLICIES["gateway"]["spec"]["egress"]
         assert rule["ports"] == [{"port": 8000}]
@@ -219,6 +240,12 @@ class TestNetwork:
     def test_services_take_requests_from_the_gateway(self):
         (rule,) = self.POLICIES["services"]["spec"]["ingress"]
         assert rule["from"] == [{"podSelector": {"matchLabels": {"app.kubernetes.io/name": "gateway"}}}]
+
+
+def _may_select(selector: dict, labels: dict[str, str]) -> bool:
+    """Whether a selector matches these labels; all its expressions have the operator In."""
+    matches = all(labels.get(name) == value for name, value in selector.get("matchLabels", {}).items())
+    return matches and all(labels.get(one["key"]) in one["values"] for one in selector.get("matchExpressions", []))
 
 
 def test_kubectl_renders_the_same_where_it_is_installed():

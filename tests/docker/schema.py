@@ -28,7 +28,7 @@ SCHEMA = {
         "services": {
             "additionalProperties": {
                 "type": "object",
-                "required": ["image", "networks", "environment"],
+                "required": ["image", "networks"],
                 "additionalProperties": False,
                 "properties": {
                     "image": {"type": "string"},

@@ -12,17 +12,19 @@ from pydantic_settings import SettingsConfigDict
 
 import services
 from embedded.postgres import OPTIONS
-from embedded.system import JOBS, PROCESSES
+from embedded.system import JOBS, MONITOR, PROCESSES
 from settings import table
 from tests.docker import compose
 from tests.docker.schema import SCHEMA
 from tests.settings.services import ROOT
 
-LONG_LIVED = {process.name for process in PROCESSES}
+RUNNING = (*PROCESSES, MONITOR)
+LONG_LIVED = {process.name for process in RUNNING}
 ONCE = {f"{job.service}-{command}" for job in JOBS for command in job.management}
 BEHIND_GATEWAY = {service.name for service in services.BEHIND_GATEWAY}
 NOW_AND_THEN = {f"{service.name}-purge" for service in services.WITH_DATABASE}
 ENGINES = {"postgres", "kafka"}
+ON_REQUEST = {"prometheus"}
 
 MAKE_SECRETS = ROOT / "docker" / "make-secrets"
 
@@ -36,9 +38,9 @@ def secrets(tmp_path_factory) -> Path:
 
 class TestProcesses:
     def test_all_of_make_up_are_there_and_no_others(self):
-        assert set(compose.services()) == LONG_LIVED | ONCE | NOW_AND_THEN | ENGINES
+        assert set(compose.services()) == LONG_LIVED | ONCE | NOW_AND_THEN | ENGINES | ON_REQUEST
 
-    @pytest.mark.parametrize("process", PROCESSES, ids=lambda process: process.name)
+    @pytest.mark.parametrize("process", RUNNING, ids=lambda process: process.name)
     def test_each_runs_the_command_of_make_up(self, process):
         service = compose.services()[process.name]
         # Every address, of IPv6 too.
@@ -49,7 +51,7 @@ class TestProcesses:
         assert service["command"] == (["python", *expected] if expected[0] == "manage.py" else expected)
         assert compose.module(service) == process.service
 
-    @pytest.mark.parametrize("process", PROCESSES, ids=lambda process: process.name)
+    @pytest.mark.parametrize("process", RUNNING, ids=lambda process: process.name)
     def test_each_has_the_variables_of_make_up(self, process):
         in_image = dict(re.findall(r"^\s+([A-Z_]+)=(\S+)", (ROOT / "docker/Dockerfile").read_text(), re.MULTILINE))
         found = in_image | compose.services()[process.name]["environment"]
@@ -74,7 +76,7 @@ class TestProcesses:
                 assert finishes == (other in ONCE), (name, other)
                 assert finishes or "test" in target["healthcheck"], (name, other)
 
-    @pytest.mark.parametrize("process", PROCESSES, ids=lambda process: process.name)
+    @pytest.mark.parametrize("process", RUNNING, ids=lambda process: process.name)
     def test_each_waits_for_its_own_jobs(self, process):
         needs = set(compose.services()[process.name]["depends_on"])
         own = {
@@ -89,7 +91,7 @@ class TestProcesses:
 
     def test_replicas_can_be_adjusted(self):
         adjustable = set(re.findall(r"replicas: \$\{([A-Z_]+)_REPLICAS:-1\}", compose.text()))
-        assert adjustable == {name.upper().replace("-", "_") for name in LONG_LIVED - {"gateway"}}
+        assert adjustable == {name.upper().replace("-", "_") for name in LONG_LIVED - {"gateway", "monitor"}}
 
 
 class TestSettings:
@@ -108,7 +110,7 @@ class TestSettings:
             monkeypatch.delenv(variable, raising=False)
         for variable, value in service["environment"].items():
             monkeypatch.setenv(variable, str(value).lower() if isinstance(value, bool) else str(value))
-        for secret in service["secrets"]:
+        for secret in service.get("secrets", []):
             source, target = (secret, secret) if isinstance(secret, str) else (secret["source"], secret["target"])
             shutil.copy(secrets / source, tmp_path / target)
 
@@ -117,8 +119,10 @@ class TestSettings:
 
         found = InContainer.read()
         assert found.environment == "production"
-        assert len(found.secret_key.get_secret_value()) >= 50
-        assert "localhost" in found.allowed_hosts
+        assert found.kafka_bootstrap_servers == ("localhost:9092" if name == "gateway" else "kafka:9092")
+        if name != "monitor":
+            assert len(found.secret_key.get_secret_value()) >= 50
+            assert "localhost" in found.allowed_hosts
 
     def test_every_variable_of_the_file_has_a_default(self):
         names = set(re.findall(r"\$\{?([A-Z_]+)", compose.text()))
@@ -141,13 +145,13 @@ class TestSecrets:
     @pytest.mark.parametrize("name", compose.ours())
     def test_a_service_sees_only_its_own(self, name):
         service = compose.services()[name]
-        for secret in service["secrets"]:
+        for secret in service.get("secrets", []):
             source = secret if isinstance(secret, str) else secret["source"]
             assert source.startswith(f"{compose.module(service)}_")
 
     def test_the_file_contains_none(self):
         for name, service in compose.services().items():
-            for variable in service["environment"]:
+            for variable in service.get("environment", {}):
                 assert not re.search(r"PASSWORD$|SECRET|DATABASE_URL|TOKEN", variable), (name, variable)
 
     def test_they_are_random_private_and_kept(self, secrets):
@@ -178,7 +182,14 @@ class TestNothingIsOpen:
         assert service.get("user") != "root"
 
     def test_only_the_gateway_can_be_reached_from_outside(self):
-        assert [name for name, service in compose.services().items() if "ports" in service] == ["gateway"]
+        published = {name: service["ports"] for name, service in compose.services().items() if "ports" in service}
+        assert published == {"gateway": ["8000:8000"], "prometheus": ["127.0.0.1:9090:9090"]}
+
+    def test_the_monitor_has_no_secrets_and_reaches_the_broker_alone(self):
+        monitor = compose.services()["monitor"]
+        assert "secrets" not in monitor
+        assert set(monitor["environment"]) == {"DJANGO_SETTINGS_MODULE", "KAFKA_BOOTSTRAP_SERVERS", "LOG_LEVEL"}
+        assert set(monitor["depends_on"]) == {"kafka"}
 
     def test_metrics_and_readiness_of_the_gateway_are_not_readable(self):
         gateway = compose.services()["gateway"]
@@ -200,7 +211,7 @@ class TestNothingIsOpen:
             assert service["networks"] == (["front"] if name == "gateway" else ["front", "back"] if web else ["back"])
 
     def test_every_long_lived_container_has_a_healthcheck_and_limits(self):
-        for name in LONG_LIVED | ENGINES:
+        for name in LONG_LIVED | ENGINES | ON_REQUEST:
             service = compose.services()[name]
             assert service["healthcheck"]["test"][0] == "CMD", name
             assert service["restart"] == "unless-stopped"
@@ -247,7 +258,7 @@ class TestForm:
         command = ["docker", "compose", "-f", compose.FILE, "config", "--format", "json"]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr
-        assert set(json.loads(done.stdout)["services"]) == set(compose.services()) - NOW_AND_THEN
+        assert set(json.loads(done.stdout)["services"]) == set(compose.services()) - NOW_AND_THEN - ON_REQUEST
 
 
 def _has_compose() -> bool:

@@ -239,6 +239,11 @@ def reader(group: str | None = None) -> Consumer:
     return Consumer(_reader_options(group))
 
 
+def group_reader(group: str) -> Consumer:
+    """A client that reads the committed offsets of a group: it never joins the group, fetches no records and commits nothing."""
+    return Consumer(_common() | {"group.id": group, "enable.auto.commit": False})
+
+
 def _reader_options(group: str | None) -> dict[str, Any]:
     return _common() | {
         "group.id": group or names.group(),  # never joined, and without commits

@@ -56,6 +56,12 @@ def is_dead_letter_topic(topic: str) -> bool:
     return topic.endswith(_DEAD_LETTERS)
 
 
+def dead_lettered(topic: str) -> tuple[str, str]:
+    """The topic whose events are in this dead-letter topic, and the consumer group that dead-lettered them."""
+    source, _, service = topic.removesuffix(_DEAD_LETTERS).rpartition(".")
+    return source, group(service)
+
+
 def transactional_id(slot: str) -> str:
     """The transactional id of one of the service's workers.
 

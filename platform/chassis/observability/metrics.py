@@ -16,7 +16,7 @@ LOOP_LAST_TURN = gauge(
     "loop_last_turn_timestamp_seconds",
     "When the loop of this worker last ran, in seconds since the epoch; an old value means that it is stuck.",
     ["loop"],
-    on=WORKERS,
+    on=(*WORKERS, "monitor"),
 )
 
 DEPENDENCY_UP = gauge(
@@ -145,6 +145,33 @@ TOPICS_RECREATED = counter(
     "Topics that were deleted and recreated while a consumer was running.",
     ["topic"],
     on=("consume",),
+)
+
+# --- the cluster, as the monitor sees it ---
+
+KAFKA_UP = gauge("kafka_up", "1 if the brokers responded to the monitor when it last asked.", on=("monitor",))
+KAFKA_BROKERS = gauge("kafka_brokers", "Running brokers; 0 if none responds.", on=("monitor",))
+KAFKA_TOPIC_PARTITIONS = gauge("kafka_topic_partitions", "Partitions of a topic.", ["topic"], on=("monitor",))
+KAFKA_GROUP_LAG = gauge(
+    "kafka_consumergroup_lag",
+    "Records after the committed offset of a consumer group; 1 at rest if a transactional producer writes the topic.",
+    ["consumergroup", "topic", "partition"],
+    on=("monitor",),
+)
+KAFKA_GROUP_OFFSET = gauge(
+    "kafka_consumergroup_current_offset",
+    "Committed offset of a consumer group.",
+    ["consumergroup", "topic", "partition"],
+    on=("monitor",),
+)
+KAFKA_GROUP_MEMBERS = gauge(
+    "kafka_consumergroup_members", "Members of a consumer group.", ["consumergroup"], on=("monitor",)
+)
+KAFKA_DEAD_LETTERS = gauge(
+    "kafka_dead_letters",
+    "Records in a dead-letter topic: dead letters, and the records and transaction markers of those that were resolved.",
+    ["topic"],
+    on=("monitor",),
 )
 
 # --- housekeeping ---

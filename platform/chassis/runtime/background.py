@@ -7,12 +7,17 @@ from contextlib import contextmanager
 from chassis.observability import tracing
 
 ENDS_WITHIN_SECONDS = 2.0
-"""How long the end of the body waits for the thread."""
+"""How long the end of the body usually waits for the thread."""
 
 
 @contextmanager
-def in_background(name: str, run: Callable[[threading.Event], None]) -> Iterator[None]:
-    """Call `run` in an untraced thread of this name while the body runs; its argument is an event that is set at the end."""
+def in_background(
+    name: str, run: Callable[[threading.Event], None], ends_within: float = ENDS_WITHIN_SECONDS
+) -> Iterator[None]:
+    """Call `run` in an untraced thread of this name while the body runs; its argument is an event that is set at the end.
+
+    The end waits up to `ends_within` seconds for it.
+    """
     ended = threading.Event()
 
     def work() -> None:
@@ -25,4 +30,4 @@ def in_background(name: str, run: Callable[[threading.Event], None]) -> Iterator
         yield
     finally:
         ended.set()
-        thread.join(ENDS_WITHIN_SECONDS)
+        thread.join(ends_within)

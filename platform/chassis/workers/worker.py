@@ -4,7 +4,7 @@ import gc
 import os
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
 import structlog
@@ -27,10 +27,11 @@ LEFT_SECONDS = 3.0
 
 
 @contextmanager
-def serving(process: catalogue.Process) -> Iterator[Heartbeat]:
+def serving(process: catalogue.Process, parts: Iterable[registry.Part] | None = None) -> Iterator[Heartbeat]:
     """Serve health checks and metrics on WORKER_PORT while the body, the loop of `process`, runs. Yields its heartbeat.
 
-    Raises CommandError if the worker's database sessions lack the required parameters.
+    `parts` are its dependencies, by default those of a relay or consumer. Raises CommandError if the worker's database
+    sessions lack the required parameters.
     """
     try:
         session.check_at_start()
@@ -40,7 +41,7 @@ def serving(process: catalogue.Process) -> Iterator[Heartbeat]:
     gc.freeze()  # objects that exist now are permanent, so exclude them from collections
     gc.set_threshold(*GARBAGE)
     catalogue.export(process)
-    server = worker_server.start(registry.worker(loop, handles=process == "consume"))
+    server = worker_server.start(registry.worker(loop, handles=process == "consume") if parts is None else parts)
     metrics.PROCESS_UP.labels(settings.SERVICE_NAME, process).set(1)
     status = 1
     try:
