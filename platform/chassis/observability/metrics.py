@@ -19,6 +19,15 @@ LOOP_LAST_TURN = gauge(
     on=WORKERS,
 )
 
+SPANS_DROPPED = counter(
+    "spans_dropped",
+    "Spans that did not reach the collector.",
+    ["reason"],
+    on=EVERY,
+    values=[("queue_full",), ("export_failed",)],
+)
+"""`reason` is queue_full or export_failed."""
+
 # --- outbox and relay ---
 
 OUTBOX_WRITTEN = counter(
