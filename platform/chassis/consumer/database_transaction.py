@@ -8,7 +8,7 @@ from confluent_kafka import Consumer
 from django.conf import settings
 from django.db import connections, transaction
 
-from chassis.consumer import clean_session, dispatch, inbox
+from chassis.consumer import clean_session, dispatch, inbox, process_spans
 from chassis.consumer.dispatch import Handlers
 from chassis.consumer.one_transaction import OneTransaction
 from chassis.consumer.unit_of_work import USUAL, BatchResult, Offsets, Readable, Tagged, Terms, untagged
@@ -38,18 +38,21 @@ class DatabaseTransaction:
         mine, others = dispatch.for_this_group(batch)
         readable, dead = dispatch.read(mine, self._handlers)
         terms.check(readable, dead)
-        with clean_session.cleaned(), transaction.atomic(using=settings.SERVICE_DATABASE):
-            handled, duplicates = self._handle(readable, terms) if readable else ([], [])
+        with (
+            process_spans.traced(readable) as received,
+            clean_session.cleaned(),
+            transaction.atomic(using=settings.SERVICE_DATABASE),
+        ):
+            handled, duplicates = self._handle(received, terms) if received else ([], [])
             _write_dead_letters(dead)
         return BatchResult(handled, others + duplicates, dead)
 
     def _handle(self, readable: Readable, terms: Terms) -> tuple[list[tuple[Record, Received[Any]]], list[Record]]:
         with OneTransaction.begun() as one_transaction:
             new, duplicates = _without_duplicates(readable)
-            with dispatch.traced(new) as received:
-                dispatch.call(received, self._handlers, terms.limit)
-                one_transaction.end()
-        return received, duplicates
+            dispatch.call(new, self._handlers, terms.limit)
+            one_transaction.end()
+        return new, duplicates
 
     def dead_letter(self, failed: FailedRecord, offsets: Offsets) -> None:
         """Write one dead letter to the outbox, where it is safe; the relay sends it."""
@@ -100,6 +103,7 @@ def _without_duplicates(readable: Readable) -> tuple[list[tuple[Record, Received
             claimed.remove(event.identity)  # a second record of the same event in a batch is a duplicate
             new.append((record, event))
         else:
+            process_spans.duplicate(event)
             duplicates.append(record)
     return new, duplicates
 

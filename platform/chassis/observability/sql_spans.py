@@ -14,8 +14,10 @@ from opentelemetry.trace import Span, SpanKind, Status, StatusCode
 
 from chassis.observability import tracing
 
-_OPERATION = re.compile(r"\s*(?:/\*.*?\*/\s*)*(?:WITH\b.*?\)\s*(?=SELECT|INSERT|UPDATE|DELETE))?(\w+)", re.DOTALL | re.I)
-_TABLE = re.compile(r'\b(?:FROM|INTO|UPDATE|JOIN|COPY)\s+(?:ONLY\s+)?"?(\w+)"?(?!\s*\()', re.I)
+_OPERATION = re.compile(
+    r"\s*(?:/\*.*?\*/\s*)*(?:WITH\b.*?\)\s*(?=SELECT|INSERT|UPDATE|DELETE))?(\w+)", re.DOTALL | re.IGNORECASE
+)
+_TABLE = re.compile(r'\b(?:FROM|INTO|UPDATE|JOIN|COPY)\s+(?:ONLY\s+)?"?(\w+)"?(?!\s*\()', re.IGNORECASE)
 LONGEST = 2_000
 """Maximum number of characters of a recorded statement."""
 

@@ -17,12 +17,23 @@ from typing import Any
 
 from opentelemetry import trace
 from opentelemetry.context import Context, attach, detach
-from opentelemetry.trace import Link, NonRecordingSpan, Span, SpanContext, SpanKind, Status, StatusCode, TraceFlags, Tracer
+from opentelemetry.trace import (
+    Link,
+    NonRecordingSpan,
+    Span,
+    SpanContext,
+    SpanKind,
+    Status,
+    StatusCode,
+    TraceFlags,
+    Tracer,
+)
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 from chassis.imports import without
 
 with without("psutil"):
+    from opentelemetry.sdk.resources import Resource
     from opentelemetry.sdk.trace import Event, ReadableSpan, SpanLimits, SpanProcessor, TracerProvider
     from opentelemetry.sdk.trace.id_generator import RandomIdGenerator
     from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, Decision, ParentBased, SamplingResult, TraceIdRatioBased
@@ -122,7 +133,7 @@ def configure(service: str, *, environment: str = "", role: str = "web") -> Trac
     return provider
 
 
-def _recording_provider(exporter: str, described: resource.Resource) -> TracerProvider:
+def _recording_provider(exporter: str, described: Resource) -> TracerProvider:
     from chassis.observability import exporting
 
     sampling = Sampling.of_environment()

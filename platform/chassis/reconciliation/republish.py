@@ -8,7 +8,7 @@ import structlog
 from django.conf import settings
 from django.db import connections, transaction
 
-from chassis.consumer import dispatch, inbox
+from chassis.consumer import dispatch, inbox, process_spans
 from chassis.consumer.one_transaction import OneTransaction
 from chassis.events import Event, NotInTransaction, publish, unseal
 from chassis.events.registry import handlers
@@ -52,7 +52,7 @@ def reprocess(record: Record) -> None:
     event = unseal(record, known[record.topic].event)
     with transaction.atomic(using=settings.SERVICE_DATABASE), OneTransaction.begun() as one_transaction:
         inbox.claim([event])
-        with dispatch.traced([(record, event)]) as received:
+        with process_spans.traced([(record, event)]) as received:
             try:
                 dispatch.call(received, known)
                 one_transaction.end()
