@@ -17,7 +17,10 @@ from chassis.observability import tracing
 _OPERATION = re.compile(
     r"\s*(?:/\*.*?\*/\s*)*(?:WITH\b.*?\)\s*(?=SELECT|INSERT|UPDATE|DELETE))?(\w+)", re.DOTALL | re.IGNORECASE
 )
-_TABLE = re.compile(r'\b(?:FROM|INTO|UPDATE|JOIN|COPY)\s+(?:ONLY\s+)?"?(\w+)"?(?!\s*\()', re.IGNORECASE)
+_TABLE = re.compile(
+    r"""\b(?:(?:INTO|UPDATE|COPY)\s+"?(\w+)|(?:FROM|JOIN)\s+(?:ONLY\s+)?"?(\w+)\b"?(?!\s*\())""", re.IGNORECASE
+)
+"""The first table; not a function, such as `FROM unnest(…)`."""
 LONGEST = 2_000
 """Maximum number of characters of a recorded statement."""
 
@@ -87,7 +90,7 @@ def _summary(sql: str) -> tuple[str, str, str]:
     """Operation and first table together, and each by itself."""
     found, first = _OPERATION.match(sql), _TABLE.search(sql)
     operation = found[1].upper() if found else ""
-    table = first[1] if first else ""
+    table = (first[1] or first[2]) if first else ""
     return f"{operation} {table}".strip() or "postgresql", operation, table
 
 

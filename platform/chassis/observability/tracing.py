@@ -96,7 +96,7 @@ class _Roots(TraceIdRatioBased):
 
     def should_sample(self, parent_context: Context | None, trace_id: int, *args: Any, **kwargs: Any) -> SamplingResult:
         if _already_sampled.get():
-            return SamplingResult(Decision.RECORD_AND_SAMPLE)
+            return SamplingResult(Decision.RECORD_AND_SAMPLE, kwargs.get("attributes"))
         return super().should_sample(parent_context, trace_id, *args, **kwargs)
 
 
