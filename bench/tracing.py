@@ -1,26 +1,33 @@
-"""What traces cost: requests per second without an exporter, and with one for no request, for every tenth, and for all.
+"""What traces cost: without an exporter, and with one for no request, for every tenth, and for all.
 
     python -m bench.tracing [--seconds 3] [--rounds 5]
 
 At the gateway, in front of an upstream that costs nothing, and at users, with its database. One process for each way of
-sampling runs all the time; they are measured alternately, so that other load on the machine affects all. The collector
-accepts everything and looks at nothing. Requires `nginx` and `wrk`.
+sampling runs all the time; they are measured alternately. What is compared is the number of requests per second of CPU time,
+the export included, since that is the throughput of a process on a core of its own, whatever else the machine does. The
+collector accepts everything and looks at nothing. Requires `nginx` and `wrk`.
 """
 
 import argparse
 import contextlib
-import json
+import re
 import shutil
+import subprocess
 import sys
 import tempfile
-import urllib.request
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
-from bench import gateway
-from bench.live import Live, running
+import httpx2
+
+from bench import gateway, processes
+from bench.live import EXTRA, Live, running
 from bench.table import Row, each, markdown, ratio
-from embedded.system import environment
+from embedded import ports
+from embedded.processes import Child, drive
+from embedded.runner import READY_WITHIN, get
+from embedded.system import ROOT, environment
 
 UNSAMPLED, TENTH = 0.95, 0.90
 OTLP = {"OTEL_TRACES_EXPORTER": "otlp"}
@@ -31,10 +38,20 @@ WAYS: dict[str, dict[str, str]] = {
     "all": {**OTLP, "OTEL_TRACES_SAMPLER": "parentbased_always_on"},
 }
 COLLECTOR = "server {{ listen 127.0.0.1:{port}; client_max_body_size 64m; location /v1/traces {{ return 200; }} }}"
-WARM_SECONDS = 1
+CONNECTIONS = 16
+PATIENCE_SECONDS = 30
+
+
+@dataclass(frozen=True)
+class Target:
+    """A process, and the URL that is requested of it."""
+
+    child: Child
+    url: str
+
 
 Rates = dict[str, list[float]]
-"""The requests per second of each round, by the way of sampling."""
+"""The requests per second of CPU time of each round, by the way of sampling."""
 
 
 def measure(live: Live, rounds: int = 5, seconds: int = 3) -> list[Row]:
@@ -44,36 +61,46 @@ def measure(live: Live, rounds: int = 5, seconds: int = 3) -> list[Row]:
         hint = f"not measured: `apt install {' '.join(missing)}`, missing on this machine"
         return [Row("traces", hint, "", None, f"≥ {UNSAMPLED}", None)]
     rows = []
-    for place, what, processes in (
-        ("the gateway", "proxied `GET` at the gateway", _gateways),
-        ("users", "`GET /users/{id}` at users, with its database", _users),
-    ):
-        print(f"traces at {place}: {rounds} rounds of {len(WAYS)} × {seconds} s", file=sys.stderr, flush=True)
-        with processes(live) as urls:
-            rows += _rows(what, _alternately(urls, rounds, seconds))
+    for what, started in (("proxied `GET` at the gateway", _gateways), ("`GET /users/{id}` at users", _users)):
+        print(f"{what}, traces: {rounds} rounds of {len(WAYS)} ways", file=sys.stderr, flush=True)
+        with started(live) as targets:
+            rows += _rows(what, _alternately(targets, rounds, seconds))
     return rows
 
 
-def _alternately(urls: dict[str, str], rounds: int, seconds: int) -> Rates:
-    rates: Rates = {way: [] for way in urls}
-    for url in urls.values():
-        gateway._wrk(url, WARM_SECONDS)
+def _alternately(targets: dict[str, Target], rounds: int, seconds: int) -> Rates:
+    rates: Rates = {way: [] for way in targets}
+    for target in targets.values():
+        _rate(target, 1)  # warm
     for number in range(rounds):
         # Each round in another order, since what runs first finds another machine than what runs last.
-        ways = [*urls][number % len(urls) :] + [*urls][: number % len(urls)]
+        ways = [*targets][number % len(targets) :] + [*targets][: number % len(targets)]
         for way in ways:
-            rates[way].append(gateway._wrk(urls[way], seconds).per_second)
+            rates[way].append(_rate(targets[way], seconds))
     return rates
+
+
+def _rate(target: Target, seconds: int) -> float:
+    """Requests per second of CPU time that the process and its children use."""
+    family = target.child.family()
+    command = ["wrk", "-t1", f"-c{CONNECTIONS}", f"-d{seconds}s", f"--timeout={PATIENCE_SECONDS}s", target.url]
+    before = processes.seconds(family)
+    output = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    used = processes.seconds(family) - before
+    requests = re.search(r"(\d+) requests in", output)
+    assert requests is not None, output
+    assert "Non-2xx" not in output, output
+    return int(requests[1]) / used
 
 
 def _rows(what: str, rates: Rates) -> list[Row]:
     ratios = {way: ratio(found, rates["off"]) for way, found in rates.items()}
-    reference = f"without an exporter: {each(rates['off'])} requests/s"
-    everything = f"{ratios['all']:.2f} of it if all are recorded: {each(rates['all'])} requests/s"
+    reference = f"without an exporter: {each(rates['off'])}"
+    everything = f"{ratios['all']:.2f} if all requests are sampled: {each(rates['all'])} per second of CPU time"
     return [
         Row(
             f"{what}, traces {name}",
-            f"{each(rates[way])} requests/s",
+            f"{each(rates[way])} requests per second of CPU time",
             reference,
             ratios[way],
             f"≥ {goal:.2f}",
@@ -99,42 +126,51 @@ def _nginx(*http: str) -> Iterator[Path]:
 
 
 @contextlib.contextmanager
-def _gateways(live: Live) -> Iterator[dict[str, str]]:
-    upstream, collector, *ports = gateway._free_ports(2 + len(WAYS))
+def _gateways(live: Live) -> Iterator[dict[str, Target]]:
+    upstream, collector = ports.free(2)
     servers = gateway.UPSTREAM.format(port=upstream, body=gateway.BODY), COLLECTOR.format(port=collector)
-    with _nginx(*servers) as folder, contextlib.ExitStack() as stack:
-        for port, variables in zip(ports, WAYS.values(), strict=True):
-            command = [sys.executable, "manage.py", "serve", "--settings=settings.gateway", "--port", str(port)]
-            own = {"ENVIRONMENT": "development", "LOG_FORMAT": "json", "USERS_URL": f"http://127.0.0.1:{upstream}"}
-            _start(stack, command, folder, port, {**own, **_exporting(collector), **variables})
-        yield {way: f"http://127.0.0.1:{port}/api/users/1" for way, port in zip(WAYS, ports, strict=True)}
+    addresses = {**live.addresses, "USERS_URL": f"http://127.0.0.1:{upstream}"}
+    command = ["manage.py", "serve", "--host", "127.0.0.1", "--port"]
+    with _nginx(*servers) as folder, _started(live, "gateway", command, addresses, folder, collector) as children:
+        yield {way: Target(child, f"http://127.0.0.1:{port}/api/users/1") for way, (child, port) in children.items()}
 
 
 @contextlib.contextmanager
-def _users(live: Live) -> Iterator[dict[str, str]]:
-    collector, *ports = gateway._free_ports(1 + len(WAYS))
-    body = json.dumps({"email": "bench@example.org", "name": "Bench"}).encode()
-    with _nginx(COLLECTOR.format(port=collector)) as folder, contextlib.ExitStack() as stack:
-        for port, variables in zip(ports, WAYS.values(), strict=True):
-            own = environment("users", addresses=live.addresses, secret_key="x" * 50)
-            command = [sys.executable, "-m", "gunicorn", "users.wsgi:application", "--config", "settings/gunicorn.py"]
-            variables = {**own, "LOG_FORMAT": "json", "OUTBOX_CHECK_KEYS": "off", **_exporting(collector), **variables}
-            _start(stack, [*command, "--bind", f"127.0.0.1:{port}"], folder, port, variables)
-        request = urllib.request.Request(
-            f"http://127.0.0.1:{ports[0]}/users", body, {"Content-Type": "application/json"}
+def _users(live: Live) -> Iterator[dict[str, Target]]:
+    [collector] = ports.free(1)
+    user = httpx2.post(f"{live.addresses['USERS_URL']}/users", json={"email": "traces@example.org", "name": "Ada"})
+    command = ["-m", "gunicorn", "users.wsgi:application", "--config", "settings/gunicorn.py", "--bind"]
+    with (
+        _nginx(COLLECTOR.format(port=collector)) as folder,
+        _started(live, "users", command, live.addresses, folder, collector) as children,
+    ):
+        yield {
+            way: Target(child, f"http://127.0.0.1:{port}/users/{user.json()['id']}")
+            for way, (child, port) in children.items()
+        }
+
+
+@contextlib.contextmanager
+def _started(
+    live: Live, service: str, command: list[str], addresses: dict[str, str], folder: Path, collector: int
+) -> Iterator[dict[str, tuple[Child, int]]]:
+    """A process of the service for each way of sampling, and its port."""
+    own = environment(service, addresses=addresses, secret_key="x" * 50) | EXTRA
+    exporting = {"OTEL_EXPORTER_OTLP_ENDPOINT": f"http://127.0.0.1:{collector}"}
+    with contextlib.ExitStack() as stack:
+        children = {}
+        for port, (way, variables) in zip(ports.free(len(WAYS)), WAYS.items(), strict=True):
+            argv = [sys.executable, *command, str(port) if command[-1] == "--port" else f"127.0.0.1:{port}"]
+            child = Child(argv, name=way, log=folder / f"{port}.log", cwd=ROOT, env={**own, **exporting, **variables})
+            stack.callback(child.stop)
+            children[way] = (child, port)
+        drive(
+            *(
+                child.until(lambda p=port: get(p, "/health/live")[0] == 200, within=READY_WITHIN)
+                for child, port in children.values()
+            )
         )
-        with urllib.request.urlopen(request, timeout=30) as answer:
-            user = json.load(answer)["id"]
-        yield {way: f"http://127.0.0.1:{port}/users/{user}" for way, port in zip(WAYS, ports, strict=True)}
-
-
-def _exporting(collector: int) -> dict[str, str]:
-    return {"OTEL_EXPORTER_OTLP_ENDPOINT": f"http://127.0.0.1:{collector}"}
-
-
-def _start(stack: contextlib.ExitStack, command: list[str], folder: Path, port: int, variables: dict[str, str]) -> None:
-    stack.enter_context(gateway._process(command, folder / f"{port}.out", variables))
-    gateway._wait(port)
+        yield children
 
 
 def main() -> None:
