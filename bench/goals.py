@@ -4,7 +4,7 @@ import statistics
 import sys
 from collections.abc import Callable
 
-from bench import processes, stalled, story
+from bench import processes, stalled, story, tracing
 from bench.bare import Bare
 from bench.drain import EVENTS, Drain, drain
 from bench.live import Live
@@ -17,7 +17,8 @@ STALLED, STORY_MS, DRAIN_PER_SECOND, MEMORY_MIB = 2, 40, 2500, 600
 def measure(live: Live, names: list[str], rounds: int) -> list[Row]:
     """Measure these goals, in the order of SYSTEM."""
     with Bare(live.engines) as bare:
-        return [SYSTEM[name](live, bare, rounds) for name in names]
+        measured = [SYSTEM[name](live, bare, rounds) for name in names]
+    return [row for found in measured for row in (found if isinstance(found, list) else [found])]
 
 
 def _stalled(live: Live, bare: Bare, rounds: int) -> Row:
@@ -93,6 +94,10 @@ def _drain(live: Live, bare: Bare, rounds: int) -> Row:
     )
 
 
+def _tracing(live: Live, bare: Bare, rounds: int) -> list[Row]:
+    return tracing.measure(live, rounds)
+
+
 def _memory(live: Live, bare: Bare, rounds: int) -> Row:
     _report("memory")
     parts = {name: child.family() for name, child in live.children.items()}
@@ -116,9 +121,10 @@ def _report(what: str) -> None:
     print(what, file=sys.stderr, flush=True)
 
 
-SYSTEM: dict[str, Callable[[Live, Bare, int], Row]] = {
+SYSTEM: dict[str, Callable[[Live, Bare, int], Row | list[Row]]] = {
     "stalled": _stalled,
     "story": _story,
     "drain": _drain,
     "memory": _memory,
+    "tracing": _tracing,
 }

@@ -49,6 +49,7 @@ class DirectExchange:
             body = b"".join(response.chunks)
             self.exchange.end()
             call.respond(response.status, _fields(call, response, body), body)
+            _trace_answer(call, self.request, response.status)
         except Exception as error:  # noqa: BLE001  fail() logs it; raised here, it would close the connection to the service
             self.proxy.fail(call, error)
         else:
@@ -105,6 +106,8 @@ class Proxy:
         except Exception as error:  # noqa: BLE001  fail() logs it
             self.fail(call, error)
             return
+        if call.trace is not None and call.trace.recording is not None:
+            call.trace.recording.sent()
         if request.repeatable and request.more is None:
             exchange = self._upstreams[call.route.service].send_at_once(request)
             if exchange is not None:
@@ -149,15 +152,18 @@ class Proxy:
         metrics.observe(call.logged_method, call.route.label, call.status, seconds)
         if call.aborted:
             metrics.ABORTED.labels(call.route.service).inc()
-        if call.trace is not None:
-            call.trace.end(call.status)
+        if call.trace is not None and call.trace.recording is not None:
+            path = call.head.path.decode("latin-1")
+            call.trace.recording.end(call.status, path=path, request_id=call.request_id, reason=call.reason)
         self._log.write(call.route.label, call, seconds)
 
     async def _serve(self, call: Call, request: Request, exchange: Exchange | None) -> None:
         call.on_interrupt = None
         failure: Exception | None = None
+        status = 0
         try:
             exchange = await self._upstreams[call.route.service].exchange(request, exchange)
+            status = exchange.response.status
             try:
                 await _respond(call, exchange)
             finally:
@@ -169,6 +175,7 @@ class Proxy:
         except Exception as error:  # noqa: BLE001  fail() logs it
             failure = error
         call.replica = request.replica
+        _trace_answer(call, request, status, failure)
         if failure is None:
             self.finish(call)
         else:
@@ -208,6 +215,12 @@ def _fields(call: Call, response: Response, body: bytes) -> list[Header]:
     if response.complete and not response.sized and response.status not in (204, 304) and call.method != "HEAD":
         fields.append((b"content-length", b"%d" % len(body)))
     return fields
+
+
+def _trace_answer(call: Call, request: Request, status: int, error: Exception | None = None) -> None:
+    """Note for the CLIENT span, if one is recorded, how the service responded."""
+    if call.trace is not None and call.trace.recording is not None:
+        call.trace.recording.answered(replica=request.replica, resends=request.resends, status=status, error=error)
 
 
 def _release_nothing() -> None:

@@ -1,18 +1,18 @@
 """The trace of a proxied request: continued from the client's `traceparent`, or started here.
 
-With an exporter this is a span of the SDK. Without one (`OTEL_TRACES_EXPORTER` unset) nothing is recorded, and the ids are
-generated here, since the SDK would take a tenth of the whole request for that.
+The gateway decides which traces are recorded (`OTEL_TRACES_SAMPLER`); the services obey. A sampled request results in two spans,
+SERVER for the client's request and CLIENT for the service's response, which are made when the request has ended. The SDK's
+own spans, and its generation of ids, would take a tenth of the whole request even if it is not sampled.
 """
 
 import random
 import re
-from dataclasses import dataclass
-from functools import cache
+import time
+from dataclasses import dataclass, field
+from typing import Any
 
-from opentelemetry import trace
-from opentelemetry.sdk.trace import TracerProvider
-from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
-from opentelemetry.trace import Span, SpanKind, Status, StatusCode
+from opentelemetry.sdk.trace import Event
+from opentelemetry.trace import SpanContext, SpanKind, TraceFlags
 
 from chassis.observability import tracing
 from chassis.observability.middleware import OTHER
@@ -27,27 +27,116 @@ _MEMBER = re.compile(
 _MAX_MEMBERS = 32
 _KNOWN_FLAGS = 0x03
 """Sampled, and random trace id. Other flags are not forwarded, since their meaning is unknown."""
+_SAMPLED = 0x01
+_LOW_BITS = (1 << 64) - 1
 
 _random = random.Random()  # noqa: S311  ids, not secrets
 
 
 @dataclass(slots=True)
 class Trace:
-    """Trace id and span id in hexadecimal, the headers for the service, and the span if one is recorded."""
+    """Trace id and span id in hexadecimal, the headers for the service, and the recording if the trace is sampled."""
 
     trace_id: str
     span_id: str
     traceparent: bytes
     tracestate: bytes
-    span: Span | None = None
+    recording: "Recording | None" = None
 
-    def end(self, status: int) -> None:
-        """End the span with the status of the response."""
-        if self.span is not None:
-            self.span.set_attribute("http.response.status_code", status)
-            if status >= 500:
-                self.span.set_status(Status(StatusCode.ERROR))
-            self.span.end()
+
+@dataclass(slots=True)
+class Recording:
+    """What becomes the two spans of a sampled request; times in nanoseconds since the epoch."""
+
+    method: str
+    route: str
+    trace_id: int
+    server_id: int
+    client_id: int
+    parent: SpanContext | None
+    begun: int = field(default_factory=time.time_ns)
+    sent_at: int = 0
+    """When the request was sent to the service; 0 if it was not."""
+    answered_at: int = 0
+    replica: str = ""
+    upstream_status: int = 0
+    upstream_error: str = ""
+    resends: int = 0
+
+    def sent(self) -> None:
+        """The request is being sent to the service."""
+        self.sent_at = time.time_ns()
+
+    def answered(self, *, replica: str, resends: int, status: int = 0, error: Exception | None = None) -> None:
+        """The service, at `host:port`, has responded, or failed to."""
+        self.answered_at = time.time_ns()
+        self.replica, self.resends, self.upstream_status = replica, resends, status
+        self.upstream_error = type(error).__name__ if error is not None else ""
+
+    def end(self, status: int, *, path: str, request_id: str, reason: str) -> None:
+        """Record the spans. `status` is that of the response, `reason` why the gateway made that response itself."""
+        ended = time.time_ns()
+        if self.sent_at:
+            self._emit_client(path, self.answered_at or ended)
+        attributes: dict[str, Any] = {
+            "http.request.method": self.method,
+            "http.route": self.route,
+            "http.response.status_code": status,
+            "url.scheme": "http",
+            "url.path": path,
+            "request.id": request_id,
+        }
+        if reason or status >= 499:
+            attributes["error.type"] = reason or str(status)
+        tracing.emit(
+            self._name(self.route),
+            SpanKind.SERVER,
+            trace_id=self.trace_id,
+            span_id=self.server_id,
+            parent=self.parent,
+            begun=self.begun,
+            ended=ended,
+            attributes=attributes,
+            error="" if status >= 500 else None,
+        )
+
+    def _emit_client(self, path: str, ended: int) -> None:
+        host, _, port = self.replica.rpartition(":")
+        template = self.route.removeprefix("/api")
+        attributes: dict[str, Any] = {
+            "http.request.method": self.method,
+            "server.address": host or self.replica,
+            "url.template": template,
+            "url.full": f"http://{self.replica}{path.removeprefix('/api')}",
+        }
+        if port.isdigit():
+            attributes["server.port"] = int(port)
+        if self.upstream_status:
+            attributes["http.response.status_code"] = self.upstream_status
+        failed = self.upstream_error or (str(self.upstream_status) if self.upstream_status >= 400 else "")
+        if failed:
+            attributes["error.type"] = failed
+        events = []
+        if self.resends:
+            attributes["http.request.resend_count"] = self.resends
+            events.append(
+                Event("retry", {"retry.attempt": self.resends, "retry.reason": "ClosedWithoutResponse"}, ended)
+            )
+        tracing.emit(
+            self._name(template),
+            SpanKind.CLIENT,
+            trace_id=self.trace_id,
+            span_id=self.client_id,
+            parent=SpanContext(self.trace_id, self.server_id, False, TraceFlags(_SAMPLED)),
+            begun=self.sent_at,
+            ended=ended,
+            attributes=attributes,
+            events=events,
+            error="" if failed else None,
+        )
+
+    def _name(self, route: str) -> str:
+        return f"{'HTTP' if self.method == OTHER else self.method} {route}"
 
 
 def begin(traceparent: bytes | None, tracestate: bytes | None, *, method: str, route: str) -> Trace:
@@ -57,12 +146,21 @@ def begin(traceparent: bytes | None, tracestate: bytes | None, *, method: str, r
         known = None
     state = _clean(tracestate) if known is not None and tracestate is not None else b""
     flags = int(known[4], 16) & _KNOWN_FLAGS if known is not None else 0
-    if recording():
-        parent = f"00-{known[2].decode()}-{known[3].decode()}-{flags:02x}" if known is not None else ""
-        return _recorded(parent, state.decode("latin-1"), method, route)
-    span_id = f"{_random.getrandbits(64) or 1:016x}"
-    trace_id = known[2].decode() if known is not None else f"{_random.getrandbits(128) or 1:032x}"
-    return Trace(trace_id, span_id, f"00-{trace_id}-{span_id}-{flags:02x}".encode(), state)
+    trace_number = int(known[2], 16) if known is not None else _random.getrandbits(128) or 1
+    server_number = _random.getrandbits(64) or 1
+    trace_id, span_id = f"{trace_number:032x}", f"{server_number:016x}"
+    sampling = tracing.sampling()
+    if sampling is None:
+        return Trace(trace_id, span_id, f"00-{trace_id}-{span_id}-{flags:02x}".encode(), state)
+    if known is None or not sampling.parent_based:
+        sampled = trace_number & _LOW_BITS < sampling.roots.bound
+        flags = flags | _SAMPLED if sampled else flags & ~_SAMPLED
+    if not flags & _SAMPLED:
+        return Trace(trace_id, span_id, f"00-{trace_id}-{span_id}-{flags:02x}".encode(), state)
+    client_number = _random.getrandbits(64) or 1
+    parent = SpanContext(trace_number, int(known[3], 16), True, TraceFlags(flags)) if known is not None else None
+    recording = Recording(method, route, trace_number, server_number, client_number, parent)
+    return Trace(trace_id, span_id, f"00-{trace_id}-{client_number:016x}-{flags:02x}".encode(), state, recording)
 
 
 def _clean(tracestate: bytes) -> bytes:
@@ -71,25 +169,3 @@ def _clean(tracestate: bytes) -> bytes:
     if len(members) > _MAX_MEMBERS or not all(_MEMBER.fullmatch(member) for member in members):
         return b""
     return b",".join(members)
-
-
-@cache
-def recording() -> bool:
-    """Whether spans are recorded."""
-    provider = trace.get_tracer_provider()
-    return isinstance(provider, TracerProvider) and provider.sampler is not ALWAYS_OFF
-
-
-def _recorded(traceparent: str, tracestate: str, method: str, route: str) -> Trace:
-    offered = {"traceparent": traceparent, "tracestate": tracestate}
-    span = tracing.tracer(__name__).start_span(
-        f"{'HTTP' if method == OTHER else method} {route}",
-        context=tracing.extract({name: value for name, value in offered.items() if value}),
-        kind=SpanKind.SERVER,
-        attributes={"http.request.method": method, "http.route": route},
-    )
-    carrier: dict[str, str] = {}
-    with trace.use_span(span, end_on_exit=False):
-        tracing.inject(carrier)
-        trace_id, span_id = tracing.current_ids()
-    return Trace(trace_id, span_id, carrier["traceparent"].encode(), carrier.get("tracestate", "").encode(), span)

@@ -57,6 +57,8 @@ class Request:
     """Called with each interim response."""
     replica: str = ""
     """The replica that was used last, for the log."""
+    resends: int = 0
+    """How often it was sent again."""
 
 
 @dataclass(slots=True)
@@ -136,6 +138,7 @@ class Upstream:
                 raise
         if self._measured:
             metrics.RETRIES.labels(self.service).inc()
+        request.resends += 1
         # The other idle connections of that replica are probably stale too.
         _close_all(exchange.replica.idle)
         return await (await self.send(request, fresh=True)).head(request)

@@ -110,7 +110,7 @@ def test_the_spans_are_one_trace_from_the_gateway_back_to_orders(told):
         for speaker in SPEAKERS
         for span in told.system[speaker].spans(told.trace_id)
     }
-    last = next(span for span in spans.values() if span["name"] == "payment.completed process")
+    last = next(span for span in spans.values() if span["name"] == "process payment.completed")
 
     path = [last]
     while path[-1]["parent_id"]:
@@ -118,13 +118,14 @@ def test_the_spans_are_one_trace_from_the_gateway_back_to_orders(told):
 
     assert [(span["process"], span["kind"].removeprefix("SpanKind.")) for span in reversed(path)] == [
         ("gateway", "SERVER"),
+        ("gateway", "CLIENT"),
         ("users", "SERVER"),
         ("orders-consume", "CONSUMER"),
         ("payments-consume", "CONSUMER"),
         ("orders-consume", "CONSUMER"),
     ]
     assert [span["name"] for span in path[:3]] == [
-        "payment.completed process", "order.created process", "user.created process",
+        "process payment.completed", "process order.created", "process user.created",
     ]  # fmt: skip
 
 
@@ -132,7 +133,7 @@ def test_each_event_continues_the_span_that_made_it(told):
     [created], [ordered], [paid] = told.records.values()
     span = {s["name"]: s["context"]["span_id"] for name in SPEAKERS for s in told.system[name].spans(told.trace_id)}
 
-    assert span["user.created process"] == f"0x{ordered.header('spanId')}"
-    assert span["order.created process"] == f"0x{paid.header('spanId')}"
+    assert span["process user.created"] == f"0x{ordered.header('spanId')}"
+    assert span["process order.created"] == f"0x{paid.header('spanId')}"
     users = [s for s in told.system["users"].spans(told.trace_id) if s["kind"] == "SpanKind.SERVER"]
     assert [s["context"]["span_id"] for s in users] == [f"0x{created.header('spanId')}"]

@@ -4,6 +4,7 @@ import re
 
 import pytest
 
+from chassis.observability import tracing
 from gateway import trace
 
 TRACE, PARENT = "12345678901234567890123456789012", "1234567890123456"
@@ -133,3 +134,51 @@ class TestOverTheWire:
     def test_two_are_none(self, gateway, users):
         gateway.ask("GET", "/api/users", f"traceparent: {VALID}", f"traceparent: {VALID}")
         assert users.requests[0]["traceparent"].split("-")[1] != TRACE
+
+
+class TestSampling:
+    """Which requests are recorded, and what the services are told."""
+
+    @pytest.fixture
+    def begun_with(self, monkeypatch):
+        def begun_with(sampler, parent=None, ratio="1"):
+            monkeypatch.setenv("OTEL_TRACES_SAMPLER", sampler)
+            monkeypatch.setenv("OTEL_TRACES_SAMPLER_ARG", ratio)
+            monkeypatch.setattr(tracing._State, "sampling", tracing.Sampling.of_environment())
+            return begun(parent)
+
+        return begun_with
+
+    @pytest.mark.parametrize(
+        ("sampler", "parent", "sampled"),
+        [
+            ("parentbased_always_on", None, True),
+            ("parentbased_always_on", VALID, True),
+            ("parentbased_always_on", f"00-{TRACE}-{PARENT}-00", False),
+            ("parentbased_always_off", None, False),
+            ("parentbased_always_off", VALID, True),
+            ("always_on", f"00-{TRACE}-{PARENT}-00", True),
+            ("always_off", VALID, False),
+            ("always_off", None, False),
+        ],
+    )
+    def test_the_flag_tells_the_services(self, begun_with, sampler, parent, sampled):
+        told = begun_with(sampler, parent)
+        assert told.traceparent.endswith(b"-01" if sampled else b"-00")
+        assert (told.recording is not None) == sampled
+
+    def test_the_parent_of_the_service_is_the_client_span(self, begun_with):
+        told = begun_with("always_on", VALID)
+        assert told.recording.trace_id == int(TRACE, 16)
+        assert told.recording.parent.span_id == int(PARENT, 16)
+        assert told.span_id == f"{told.recording.server_id:016x}"
+        assert told.traceparent.decode() == f"00-{TRACE}-{told.recording.client_id:016x}-01"
+
+    def test_a_ratio_of_the_traces_is_recorded(self, begun_with):
+        recorded = sum(begun_with("traceidratio", ratio="0.25").recording is not None for _ in range(1000))
+        assert 150 < recorded < 350
+
+    def test_the_same_trace_has_the_same_decision_everywhere(self, begun_with):
+        low, high = (f"00-{'1' * 16}{digit * 16}-{PARENT}-00" for digit in "1f")
+        assert begun_with("traceidratio", low, "0.5").recording is not None
+        assert begun_with("traceidratio", high, "0.5").recording is None

@@ -8,7 +8,7 @@ from confluent_kafka import Consumer
 from django.conf import settings
 from django.db import connections, transaction
 
-from chassis.consumer import clean_session, dispatch, inbox
+from chassis.consumer import clean_session, dispatch, inbox, process_spans
 from chassis.consumer.clean_session import Session
 from chassis.consumer.dispatch import Handlers
 from chassis.consumer.one_transaction import OneTransaction
@@ -39,9 +39,13 @@ class DatabaseTransaction:
         mine, others = dispatch.for_this_group(batch)
         readable, dead = dispatch.read(mine, self._handlers)
         terms.check(readable, dead)
-        with clean_session.cleaned() as session, transaction.atomic(using=settings.SERVICE_DATABASE):
+        with (
+            process_spans.traced(readable) as received,
+            clean_session.cleaned() as session,
+            transaction.atomic(using=settings.SERVICE_DATABASE),
+        ):
             _write_dead_letters(dead)
-            handled, duplicates = self._handle(readable, terms, session) if readable else ([], [])
+            handled, duplicates = self._handle(received, terms, session) if received else ([], [])
         return BatchResult(handled, others + duplicates, dead)
 
     def _handle(
@@ -49,10 +53,9 @@ class DatabaseTransaction:
     ) -> tuple[list[tuple[Record, Received[Any]]], list[Record]]:
         with OneTransaction.begun() as one_transaction:
             new, duplicates = _without_duplicates(readable, one_transaction.mark)
-            with dispatch.traced(new) as received:
-                dispatch.call(received, self._handlers, terms.limit)
-                one_transaction.commit(session)
-        return received, duplicates
+            dispatch.call(new, self._handlers, terms.limit)
+            one_transaction.commit(session)
+        return new, duplicates
 
     def dead_letter(self, failed: FailedRecord, offsets: Offsets) -> None:
         """Write one dead letter to the outbox, where it is safe; the relay sends it."""
@@ -103,6 +106,7 @@ def _without_duplicates(readable: Readable, mark: str) -> tuple[list[tuple[Recor
             claimed.remove(event.identity)  # a second record of the same event in a batch is a duplicate
             new.append((record, event))
         else:
+            process_spans.duplicate(event)
             duplicates.append(record)
     return new, duplicates
 

@@ -1,4 +1,4 @@
-"""From records to handlers: parse records, start spans, group events by topic, and call each handler within its time limit."""
+"""From records to handlers: parse records, group events by topic, and call each handler within its time limit."""
 
 import signal
 import threading
@@ -8,15 +8,13 @@ from contextlib import contextmanager
 from typing import Any
 
 from django.conf import settings
-from opentelemetry.context import attach, detach
-from opentelemetry.trace import Span, SpanKind, Status, StatusCode
 
 from chassis.deadletters.record import FailedRecord, is_for_us
 from chassis.events.envelope import Unreadable, unseal
 from chassis.events.registry import Handler, Received
-from chassis.kafka import names, raw_headers
-from chassis.kafka.records import LONGEST_LOGGED, Record
-from chassis.observability import metrics, tracing
+from chassis.kafka import raw_headers
+from chassis.kafka.records import Record
+from chassis.observability import metrics
 from chassis.runtime.failures import HandlerFailed, HandlerTimeout
 from chassis.runtime.watchdog import Watchdog
 
@@ -50,48 +48,6 @@ def read(batch: Sequence[Record], handlers: Handlers) -> tuple[list[tuple[Record
         except Unreadable as error:
             dead.append(FailedRecord(record, error, record.attempts + 1))
     return readable, dead
-
-
-@contextmanager
-def traced(readable: Sequence[tuple[Record, Received[Any]]]) -> Iterator[list[tuple[Record, Received[Any]]]]:
-    """Start a span for each event, in the event's trace, for as long as the body runs.
-
-    The span of a single event is also the current one, so that its handler's statements and log lines belong to it.
-    """
-    spans: list[Span] = []
-    received: list[tuple[Record, Received[Any]]] = []
-    for record, event in readable:
-        span, context = tracing.begin(f"{record.topic} process", event.context, SpanKind.CONSUMER)
-        if span.is_recording():
-            span.set_attributes(_attributes(record, event))
-        spans.append(span)
-        received.append((record, Received(event.event, event.id, event.key, event.request_id, context, event.source)))
-    token = attach(received[0][1].context) if len(received) == 1 else None
-    try:
-        yield received
-    except BaseException as error:
-        for span in spans:
-            span.set_status(Status(StatusCode.ERROR, type(error).__name__))
-        raise
-    finally:
-        if token is not None:
-            detach(token)
-        for span in spans:
-            span.end()
-
-
-def _attributes(record: Record, event: Received[Any]) -> dict[str, Any]:
-    return {
-        "messaging.system": "kafka",
-        "messaging.operation.type": "process",
-        "messaging.destination.name": record.topic,
-        "messaging.destination.partition.id": str(record.partition),
-        "messaging.kafka.offset": record.offset,
-        "messaging.kafka.message.key": event.key[:LONGEST_LOGGED],
-        "messaging.consumer.group.name": names.group(),
-        "messaging.message.id": event.id,
-        "request.id": event.request_id,
-    }
 
 
 def call(

@@ -1,5 +1,6 @@
 """A batch in one Kafka transaction: the events that its handlers publish, its dead letters, and its offsets."""
 
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
@@ -7,14 +8,14 @@ from functools import partial
 import structlog
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
 
-from chassis.consumer import dispatch, orphaned_transactions
+from chassis.consumer import dispatch, orphaned_transactions, process_spans
 from chassis.consumer.dispatch import Handlers
 from chassis.consumer.kafka_publisher import collecting
 from chassis.consumer.unit_of_work import USUAL, BatchResult, Offsets, Tagged, Terms, untagged
 from chassis.deadletters import record as deadletters
 from chassis.deadletters.record import FailedRecord
 from chassis.events.envelope import Envelope
-from chassis.kafka import clients, names, sizes
+from chassis.kafka import clients, names, send_spans, sizes
 from chassis.kafka.patience import Endless
 from chassis.kafka.records import Headers, Record
 from chassis.kafka.transactional_producer import CALL_SECONDS, TransactionalProducer
@@ -37,6 +38,15 @@ def _check(envelopes: Sequence[Envelope]) -> None:
         size = len(one.key.encode()) + len(one.payload) + sum(len(name) + len(value) for name, value in one.headers)
         if size > sizes.largest_event():
             raise EventRefused(f"MSG_SIZE_TOO_LARGE: {size} bytes; KAFKA_MAX_MESSAGE_BYTES is {sizes.largest_event()}")
+
+
+def _trace_sent(envelopes: Sequence[Envelope], begun: int) -> None:
+    """Record that these events were sent, between `begun` and now."""
+    ended = time.time_ns()
+    for one in envelopes:
+        if (parent := send_spans.parent_of(one.headers)) is not None:
+            key = {"messaging.kafka.message.key": one.key}
+            send_spans.sent(one.topic, one.event_id, parent, begun=begun, ended=ended, attributes=key)
 
 
 class KafkaTransaction:
@@ -67,14 +77,16 @@ class KafkaTransaction:
         mine, others = dispatch.for_this_group(batch)
         readable, dead = dispatch.read(mine, self._handlers)
         terms.check(readable, dead)
-        with dispatch.traced(readable) as received:
+        with process_spans.traced(readable) as received:
             with collecting() as envelopes:
                 dispatch.call(received, self._handlers, terms.limit)
                 _check(envelopes)
+            begun = time.time_ns()
             with self._transaction(offsets):
                 for envelope in envelopes:
                     self._producer.produce(envelope.topic, envelope.key.encode(), envelope.payload, envelope.headers)
                 self._write_dead_letters(dead)
+            _trace_sent(envelopes, begun)
         self._shortened.difference_update(failed.id for failed in dead)
         return BatchResult(received, others, dead)
 

@@ -10,6 +10,7 @@ from typing import Any
 import structlog
 from django.conf import settings
 
+from chassis.consumer import process_spans
 from chassis.consumer.backlog import Backlog
 from chassis.consumer.dispatch import Handlers
 from chassis.consumer.pace import Pace
@@ -222,11 +223,13 @@ class Triage:
     def _set_aside(self, record: Record, seconds: float, full: float) -> None:
         """Set aside an event that hangs, or is only slow: it is tried with its full limit after the others had their turn."""
         log.info("event is slow, set aside", seconds=round(seconds, 3), **record.log_fields())
+        slow = HandlerTimeout(f"the handler ran longer than {seconds:.1f} s")
         counts = not self._is_poison(record)
         now = record.failed_at = time.monotonic()
         self._backlog.attempt_took(record, seconds, now)
         record.cost = full
-        if not (counts and self._stops(record, HandlerTimeout(f"the handler ran longer than {seconds:.1f} s"))):
+        if not (counts and self._stops(record, slow)):
+            process_spans.not_finished(record, "set aside", slow)
             self._backlog.fail(record, now)
 
     def _failed_alone(self, record: Record, error: BaseException, seconds: float, *, doubtful: bool) -> None:
@@ -250,6 +253,7 @@ class Triage:
         record.held += 1
         if record.held == 1:
             log.warning("event failed, retrying until others succeed", **_error_fields(record, error))
+            process_spans.not_finished(record, "hold", error)
         if is_statement_timeout(error):
             self._wait_for(self._dependency, error)  # it may be slow for all events
         delay = max(RECONNECT.delay(record.held) or 0.0, record.cost)
@@ -278,6 +282,12 @@ class Triage:
         fields = _error_fields(record, error) | {"attempt": record.attempts, "retry_in": round(delay, 3)}
         log.warning("event failed, will try again", **fields)
         metrics.EVENTS_RETRIED.labels(record.topic).inc()
+        details = {
+            "retry.attempt": record.attempts,
+            "retry.reason": failed.reason,
+            "retry.delay_seconds": round(delay, 3),
+        }
+        process_spans.not_finished(record, "retry", error, **details)
         self._backlog.fail(record, time.monotonic() + max(delay, record.cost))
 
     def dead_letter(self, record: Record, error: Exception, *, attempts: int) -> None:
@@ -306,6 +316,7 @@ class Triage:
         """Stop the topic of this record if this failure requires it. Returns whether it does; the record then waits too."""
         if not self.stopping.failed(record):
             return False
+        process_spans.not_finished(record, "topic stopped", error)
         self._backlog.fail(record, time.monotonic())
         self._stop(record.topic, error)
         return True
@@ -355,6 +366,7 @@ def log_dead_letter(failed: FailedRecord) -> None:
     """Log that an event was dead-lettered, and count it."""
     record = failed.record
     metrics.EVENTS_DEAD_LETTERED.labels(record.topic, failed.reason).inc()
+    process_spans.dead_lettered(failed)
     log.error(
         "event dead-lettered", reason=failed.reason, attempts=failed.attempts, **_error_fields(record, failed.error)
     )

@@ -19,7 +19,7 @@ from django.conf import settings
 
 from chassis.deadletters.record import REDRIVEN, REDRIVEN_FOR
 from chassis.deadletters.store import RESOLVES, Action, Resolution, Store, StoredDeadLetter, Wanted
-from chassis.kafka import names
+from chassis.kafka import names, send_spans
 from chassis.kafka.errors import Fenced
 from chassis.kafka.patience import Patience
 from chassis.kafka.writer import Outbound, RecordRefused, Writer
@@ -135,6 +135,7 @@ class Run:
     def _decide(self, writer: Writer, batch: list[StoredDeadLetter]) -> None:
         """Write one transaction; if the broker refuses one of its dead letters, repeat it without that one."""
         now = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+        begun = time.time_ns()
         while batch:
             owners: list[StoredDeadLetter] = []
             records: list[Outbound] = []
@@ -153,6 +154,8 @@ class Run:
                 break
         for letter in batch:
             self.result.done.append(letter.id)
+            if self.action == "redriven":
+                _trace_redriven(letter, begun)
             log.info(f"dead letter {self.action}", by=self.by, **_fields(letter))
 
     def _records(self, letter: StoredDeadLetter, now: str) -> Iterator[Outbound]:
@@ -175,6 +178,29 @@ class Run:
     def _sleep_until(self, then: float) -> None:
         while not self.stop() and (wait := then - time.monotonic()) > 0:
             time.sleep(min(wait, 0.2))
+
+
+def _trace_redriven(letter: StoredDeadLetter, begun: int) -> None:
+    """Record in the event's trace that it was redriven between `begun`, in nanoseconds since the epoch, and now."""
+    kept = letter.record
+    parent = send_spans.parent_of(kept.headers)
+    if parent is None:
+        return
+    attributes = {
+        "deadletter.id": letter.id,
+        "deadletter.reason": letter.header("reason"),
+        "deadletter.attempts": letter.header("attempts"),
+    }
+    send_spans.sent(
+        letter.topic,
+        kept.header("ce_id") or "",
+        parent,
+        begun=begun,
+        ended=time.time_ns(),
+        attributes=attributes,
+        redrive_of=letter.id,
+        links=[send_spans.link_to(kept.topic, letter.id, parent)],
+    )
 
 
 def _fields(letter: StoredDeadLetter) -> dict[str, object]:

@@ -114,7 +114,7 @@ def unseal(record: Record, model: type[E]) -> Received[E]:
     if "\0" in key:
         raise Unreadable("the key contains a NUL character, which PostgreSQL cannot store as text")
     source = _identifier(record, "ce_source") or NO_SOURCE
-    return Received(event, event_id, key, _request_id(record), _parent(record), source)
+    return Received(event, event_id, key, _request_id(record), context_of(record), source)
 
 
 def _identifier(record: Record, name: str) -> str:
@@ -148,7 +148,8 @@ def _request_id(record: Record) -> str:
     return request_id if correlation.sane(request_id) else correlation.new()
 
 
-def _parent(record: Record) -> Context:
+def context_of(record: Record) -> Context:
+    """The trace context of a record; empty if it has none."""
     carrier = {}
     if traceparent := record.header("traceparent"):
         carrier["traceparent"] = traceparent

@@ -5,6 +5,7 @@ from operator import methodcaller
 from typing import Any
 
 from confluent_kafka import Message
+from opentelemetry.trace import Span
 
 Partition = tuple[str, int]
 """Topic and partition number."""
@@ -45,6 +46,8 @@ class Record:
     misnamed: bool = False
     """Whether the name of a header is not UTF-8: the client could not return its headers, `raw_headers.complete` reads them."""
     headers_read: bool = True
+    attempt_span: Span | None = field(default=None, repr=False)
+    """The span of the last attempt, if that failed and it is not decided yet what follows."""
     _by_name: dict[str, bytes | None] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:

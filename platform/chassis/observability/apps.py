@@ -11,6 +11,7 @@ class ObservabilityConfig(AppConfig):
         """Configure tracing, once per process."""
         from django.conf import settings
 
-        from chassis.observability import tracing
+        from chassis.observability import resource, tracing
 
-        tracing.configure(settings.SERVICE_NAME)
+        environment = getattr(settings, "ENVIRONMENT", "")
+        tracing.configure(settings.SERVICE_NAME, environment=environment, role=resource.role())

@@ -35,6 +35,15 @@ HEALTH_PART_STATUS = gauge(
     mode="mostrecent",
 )
 
+SPANS_DROPPED = counter(
+    "spans_dropped",
+    "Spans that did not reach the collector.",
+    ["reason"],
+    on=EVERY,
+    values=[("queue_full",), ("export_failed",)],
+)
+"""`reason` is queue_full or export_failed."""
+
 # --- outbox and relay ---
 
 OUTBOX_WRITTEN = counter(

@@ -63,8 +63,8 @@ class CorrelationMiddleware:
         if request.path_info.startswith(PROBES):
             stack.enter_context(tracing.untraced())
         elif not trace.get_current_span().get_span_context().is_valid:
-            carrier = {name: request.META[key] for name, key in _TRACE_HEADERS if key in request.META}
-            stack.enter_context(tracing.continued(carrier, request.method or "HTTP"))
+            method = request.method if request.method in METHODS else "HTTP"
+            stack.enter_context(tracing.continued(carrier(request), method))
 
     def _leave(self, request: HttpRequest, response: HttpResponseBase, started: float) -> HttpResponseBase:
         response.headers[correlation.HEADER] = correlation.current_request_id()
@@ -72,6 +72,7 @@ class CorrelationMiddleware:
         # Probes arrive every few seconds; changes of health are logged separately.
         write = log.debug if request.path_info.startswith(PROBES) else log.warning if failed else log.info
         match = request.resolver_match
+        self._describe(request, response)
         write(
             "request",
             method=request.method if request.method in METHODS else OTHER,
@@ -80,6 +81,24 @@ class CorrelationMiddleware:
             duration_ms=round((time.perf_counter() - started) * 1000, 2),
         )
         return response
+
+    def _describe(self, request: HttpRequest, response: HttpResponseBase) -> None:
+        """Add to the recorded span, if there is one, what the instrumentation does not: it is absent under ASGI."""
+        span = trace.get_current_span()
+        if not span.is_recording():
+            return
+        span.set_attribute("request.id", correlation.current_request_id())
+        if self.is_async:
+            method = request.method if request.method in METHODS else OTHER
+            span.set_attributes({"http.request.method": method, "http.response.status_code": response.status_code})
+            if (match := request.resolver_match) is not None:
+                span.update_name(f"{method} /{match.route}")
+                span.set_attribute("http.route", f"/{match.route}")
+
+
+def carrier(request: HttpRequest) -> dict[str, str]:
+    """The trace context that the request was sent with, for `tracing.extract`."""
+    return {name: request.META[key] for name, key in _TRACE_HEADERS if key in request.META}
 
 
 _TRACE_HEADERS = (("traceparent", "HTTP_TRACEPARENT"), ("tracestate", "HTTP_TRACESTATE"))

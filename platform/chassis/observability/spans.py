@@ -1,18 +1,21 @@
 """Masking spans before they are exported: like log lines, they contain no personal data and no secrets."""
 
+import os
 import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import Any
 
 from django.core.exceptions import SuspiciousOperation
-from opentelemetry.context import Context
-from opentelemetry.sdk.trace import Event, ReadableSpan, Span, SpanProcessor
+from opentelemetry.sdk.resources import Resource
+from opentelemetry.sdk.trace import Event, ReadableSpan
+from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 from opentelemetry.trace import SpanContext
 from opentelemetry.trace.status import Status
 from opentelemetry.util.types import Attributes
 
-from chassis.observability import privacy
+from chassis.observability import privacy, resource
 
 CLIENT_INPUT = frozenset(
     {
@@ -54,38 +57,42 @@ CONVENTIONS = (
 """Prefixes of names from the semantic conventions, such as `db.name`, which are not masked because of their last part."""
 
 
-class Masked(SpanProcessor):
-    """Passes each finished span to another processor, masked."""
+class Masked(SpanExporter):
+    """Passes spans to another exporter, masked: in the thread of the export, so that no request waits for it."""
 
-    def __init__(self, inner: SpanProcessor) -> None:
+    def __init__(self, inner: SpanExporter) -> None:
         self._inner = inner
+        self._process = os.getpid()
+        self._resource: Resource | None = None
 
-    def on_start(self, span: Span, parent_context: Context | None = None) -> None:
-        """Pass on the start of a span."""
-        self._inner.on_start(span, parent_context)
+    def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
+        """Pass on finished spans, masked."""
+        return self._inner.export([masked(span, self._resource_of(span)) for span in spans])
 
-    def on_end(self, span: ReadableSpan) -> None:
-        """Pass on a finished span, masked."""
-        self._inner.on_end(masked(span))
+    def _resource_of(self, span: ReadableSpan) -> Resource:
+        """The resource of this process, which may be the child of the one that configured tracing."""
+        if self._process != os.getpid():
+            self._process, self._resource = os.getpid(), resource.here(span.resource)
+        return self._resource or span.resource
 
     def shutdown(self) -> None:
-        """Shut down the other processor."""
+        """Shut down the other exporter."""
         self._inner.shutdown()
 
     def force_flush(self, timeout_millis: int = 30_000) -> bool:
-        """Flush the other processor."""
+        """Flush the other exporter."""
         return self._inner.force_flush(timeout_millis)
 
 
-def masked(span: ReadableSpan) -> ReadableSpan:
-    """The span with its attributes, events and status masked by `chassis.observability.privacy`."""
+def masked(span: ReadableSpan, described: Resource) -> ReadableSpan:
+    """The span with its attributes, events and status masked by `chassis.observability.privacy`, and this resource."""
     attributes = span.attributes or {}
     events = [Event(event.name, _event(event.attributes or {}), event.timestamp) for event in span.events]
     return ReadableSpan(
         name=privacy.scrub(span.name),
         context=_context(span.context),
         parent=span.parent,
-        resource=span.resource,
+        resource=described,
         attributes=_attributes(attributes),
         events=events,
         links=span.links,
@@ -129,15 +136,16 @@ def _quotes_request(attributes: Mapping[str, Any]) -> bool:
 
 
 def _attributes(attributes: Mapping[str, Any]) -> Attributes:
-    route = str(attributes.get("http.route") or "")
-    return {name: _value(name, value, route) for name, value in attributes.items()}
+    route = str(attributes.get("http.route") or attributes.get("url.template") or "")
+    return {
+        name: _text(name, value, route) if isinstance(value, str) else _value(name, value)
+        for name, value in attributes.items()
+    }
 
 
-def _value(name: str, value: Any, route: str) -> Any:
+def _value(name: str, value: Any) -> Any:
     if name in CLIENT_INPUT or name.startswith(CAPTURED):
         return privacy.HIDDEN if value else value
-    if isinstance(value, str):
-        return _text(name, value, route)
     if _is_masked(name):
         return privacy.HIDDEN
     if isinstance(value, Mapping | list | tuple):
@@ -145,7 +153,11 @@ def _value(name: str, value: Any, route: str) -> Any:
     return value
 
 
+@lru_cache(4_096)
 def _text(name: str, value: str, route: str) -> str:
+    """Mask text. Most of it (methods, routes, statements) is the same in many spans."""
+    if name in CLIENT_INPUT or name.startswith(CAPTURED):
+        return privacy.HIDDEN if value else value
     if name in TARGETS:
         return _target(value, route)
     if name in STATEMENTS:

@@ -1,98 +1,172 @@
 """Distributed tracing: one trace from the gateway through HTTP, outbox and Kafka to the last service.
 
-The SDK is always active, so every request has a trace id, which is propagated. Spans are recorded only with an exporter
-(`OTEL_TRACES_EXPORTER=console` or `otlp`, and the other standard OTEL_* variables), and only then are the exporter and the
-instrumentations imported. Without one, a span costs a few microseconds and stores nothing.
+Every request has a trace id, which is propagated. Spans are recorded only with an exporter (`OTEL_TRACES_EXPORTER=console` or
+`otlp`, and the other standard OTEL_* variables), and only for sampled traces: whoever starts a trace decides, in the flag of
+`traceparent`, and every other process obeys. Under an unsampled parent no span object of the SDK is made. See docs/telemetry.md.
 """
 
 import os
 import re
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
+from contextvars import ContextVar
+from dataclasses import dataclass
+from hashlib import blake2b
+from typing import Any
 
 from opentelemetry import trace
 from opentelemetry.context import Context, attach, detach
-from opentelemetry.trace import NonRecordingSpan, Span, SpanContext, SpanKind, TraceFlags, Tracer
+from opentelemetry.trace import (
+    Link,
+    NonRecordingSpan,
+    Span,
+    SpanContext,
+    SpanKind,
+    Status,
+    StatusCode,
+    TraceFlags,
+    Tracer,
+)
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 from chassis.imports import without
 
 with without("psutil"):
     from opentelemetry.sdk.resources import Resource
-    from opentelemetry.sdk.trace import SpanProcessor, TracerProvider
-    from opentelemetry.sdk.trace.export import BatchSpanProcessor, ConsoleSpanExporter, SimpleSpanProcessor
+    from opentelemetry.sdk.trace import Event, ReadableSpan, SpanLimits, SpanProcessor, TracerProvider
     from opentelemetry.sdk.trace.id_generator import RandomIdGenerator
-    from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ParentBased
+    from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, Decision, ParentBased, SamplingResult, TraceIdRatioBased
+    from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 
-    from chassis.observability import spans
+    from chassis.observability import resource
 
 EXPORTERS = ("none", "console", "otlp")
+SAMPLERS = ("always_on", "always_off", "traceidratio")
+"""The values of OTEL_TRACES_SAMPLER, each also with the prefix `parentbased_`."""
 UNTRACED_PATHS = "health/,metrics$"
+MOST_LINKS = 1_024
+"""Maximum number of links of a span: a batch is linked to each of its events."""
 
 # Trace context only: baggage may contain anything that a client sends, and must not become part of events.
 _propagator = TraceContextTextMapPropagator()
 _PLAIN = re.compile(r"00-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})", re.ASCII)
 _ids = RandomIdGenerator()
+_SCOPE = InstrumentationScope("chassis")
+_SAMPLED = TraceFlags(TraceFlags.SAMPLED)
 
 
 class UnknownExporter(SystemExit):
     """OTEL_TRACES_EXPORTER must be one of none, console, otlp."""
 
 
-def configure(service: str, *, processor: SpanProcessor | None = None) -> TracerProvider:
+class UnknownSampler(SystemExit):
+    """OTEL_TRACES_SAMPLER must be a standard sampler, and OTEL_TRACES_SAMPLER_ARG a ratio from 0 to 1."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sampling:
+    """Which new traces are recorded, and whether the gateway obeys the flag of a client's trace."""
+
+    roots: TraceIdRatioBased
+    parent_based: bool
+
+    @classmethod
+    def of_environment(cls) -> "Sampling":
+        """From OTEL_TRACES_SAMPLER and OTEL_TRACES_SAMPLER_ARG. Raises UnknownSampler."""
+        name = os.environ.get("OTEL_TRACES_SAMPLER", "").strip().lower() or "parentbased_always_on"
+        argument = os.environ.get("OTEL_TRACES_SAMPLER_ARG", "").strip() or "1"
+        kind = name.removeprefix("parentbased_")
+        if kind not in SAMPLERS:
+            raise UnknownSampler(
+                f"OTEL_TRACES_SAMPLER must be one of {', '.join(SAMPLERS)}, or parentbased_ and one of them, not {name!r}"
+            )
+        try:
+            ratio = float(argument) if kind == "traceidratio" else float(kind == "always_on")
+            return cls(_Roots(ratio), kind != name)
+        except ValueError:
+            raise UnknownSampler(f"OTEL_TRACES_SAMPLER_ARG must be a ratio from 0 to 1, not {argument!r}") from None
+
+
+_already_sampled: ContextVar[bool] = ContextVar("already_sampled", default=False)
+
+
+class _Roots(TraceIdRatioBased):
+    """Samples new traces by their id, and those that `sampling_decided` wants."""
+
+    def should_sample(self, parent_context: Context | None, trace_id: int, *args: Any, **kwargs: Any) -> SamplingResult:
+        if _already_sampled.get():
+            return SamplingResult(Decision.RECORD_AND_SAMPLE, kwargs.get("attributes"))
+        return super().should_sample(parent_context, trace_id, *args, **kwargs)
+
+
+class _State:
+    """The exporter of this process; without one, nothing is recorded."""
+
+    provider: TracerProvider | None = None
+    processor: SpanProcessor | None = None
+    sampling: Sampling | None = None
+
+
+# --- configuration ---
+
+
+def configure(service: str, *, environment: str = "", role: str = "web") -> TracerProvider:
     """Configure tracing for this process and return the provider; a second call has no effect.
 
-    `processor` receives the spans in place of the exporter in the environment.
-    Raises UnknownExporter if the environment names an unknown exporter.
+    `environment` and `role` (gateway, web, relay, consume, …) become attributes of the resource, as `service` does.
+    Raises UnknownExporter and UnknownSampler if the environment names an unknown exporter or sampler.
     """
     installed = trace.get_tracer_provider()
     if isinstance(installed, TracerProvider):
         return installed
-    processor = processor or _processor(os.environ.get("OTEL_TRACES_EXPORTER", "none").strip().lower() or "none")
-    resource = Resource.create({"service.name": os.environ.get("OTEL_SERVICE_NAME") or service})
-    if processor is None:
-        provider = TracerProvider(sampler=ALWAYS_OFF, resource=resource, shutdown_on_exit=False)
+    exporter = os.environ.get("OTEL_TRACES_EXPORTER", "none").strip().lower() or "none"
+    if exporter not in EXPORTERS:
+        raise UnknownExporter(f"OTEL_TRACES_EXPORTER must be one of {', '.join(EXPORTERS)}, not {exporter!r}")
+    if exporter == "none":
+        provider = TracerProvider(sampler=ALWAYS_OFF, shutdown_on_exit=False)
     else:
-        processor = spans.Masked(processor)
-        # Without a sampler here, the standard variables OTEL_TRACES_SAMPLER and _ARG choose one.
-        provider = TracerProvider(resource=resource)
-        provider.add_span_processor(processor)
-        _instrument(provider, processor, resource)
+        provider = _recording_provider(exporter, resource.of(service, environment=environment, role=role))
+        if role != "gateway":
+            _instrument(provider)
     trace.set_tracer_provider(provider)
     return provider
 
 
-def _processor(exporter: str) -> SpanProcessor | None:
-    if exporter == "none":
-        return None
-    if exporter == "console":
-        # One line per span, immediately, to be read together with the log or by a test.
-        return SimpleSpanProcessor(ConsoleSpanExporter(formatter=lambda span: span.to_json(indent=None) + "\n"))
-    if exporter == "otlp":
-        from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+def _recording_provider(exporter: str, described: Resource) -> TracerProvider:
+    from chassis.observability import exporting
 
-        # Exports in a separate thread, which restarts after a fork; a full queue drops spans. The library's default timeout
-        # of 10 s would delay the shutdown of a process if the collector hangs.
-        return BatchSpanProcessor(OTLPSpanExporter(timeout=None if _has_timeout() else 2.0))
-    raise UnknownExporter(f"OTEL_TRACES_EXPORTER must be one of {', '.join(EXPORTERS)}, not {exporter!r}")
+    sampling = Sampling.of_environment()
+    provider = TracerProvider(
+        sampler=ParentBased(sampling.roots), resource=described, span_limits=SpanLimits(max_links=MOST_LINKS)
+    )
+    processor = exporting.processor(exporter)
+    provider.add_span_processor(processor)
+    _State.provider, _State.processor, _State.sampling = provider, processor, sampling
+    return provider
 
 
-def _has_timeout() -> bool:
-    return any(name in os.environ for name in ("OTEL_EXPORTER_OTLP_TIMEOUT", "OTEL_EXPORTER_OTLP_TRACES_TIMEOUT"))
-
-
-def _instrument(provider: TracerProvider, processor: SpanProcessor, resource: Resource) -> None:
-    """Instrument the libraries; only with an exporter, since instrumentation costs time even if nothing is recorded."""
+def _instrument(provider: TracerProvider) -> None:
+    """Instrument Django; only with an exporter, since the instrumentation takes memory even if nothing is recorded."""
     os.environ.setdefault("OTEL_PYTHON_DJANGO_EXCLUDED_URLS", UNTRACED_PATHS)
-    from opentelemetry.instrumentation.django import DjangoInstrumentor
-    from opentelemetry.instrumentation.psycopg import PsycopgInstrumentor
+    # The stable conventions of HTTP. Must be set before the instrumentation is imported.
+    os.environ.setdefault("OTEL_SEMCONV_STABILITY_OPT_IN", "http,database")
+    from chassis.observability.http_spans import Instrumentor
 
-    DjangoInstrumentor().instrument(tracer_provider=provider)
-    # A statement must not start a trace, otherwise each probe and each poll would be a trace of a single SELECT.
-    statements = TracerProvider(sampler=ParentBased(root=ALWAYS_OFF), resource=resource, shutdown_on_exit=False)
-    statements.add_span_processor(processor)
-    PsycopgInstrumentor().instrument(tracer_provider=statements)
+    Instrumentor().instrument(tracer_provider=provider)
+
+
+def is_recording() -> bool:
+    """Whether this process has an exporter."""
+    return _State.provider is not None
+
+
+def sampling() -> Sampling | None:
+    """The sampling of this process; None without an exporter."""
+    return _State.sampling
+
+
+# --- propagation ---
 
 
 def tracer(name: str) -> Tracer:
@@ -116,33 +190,119 @@ def extract(carrier: Mapping[str, str]) -> Context:
     return trace.set_span_in_context(NonRecordingSpan(span), Context()) if span.is_valid else Context()
 
 
-def begin(name: str, parent: Context, kind: SpanKind) -> tuple[Span, Context]:
-    """Start a span under `parent`, and return it with a context in which it is current. The caller ends it.
-
-    Without an exporter nothing is recorded, but ids are generated, so that propagated contexts contain the span's id.
-    """
-    if getattr(trace.get_tracer_provider(), "sampler", None) is not ALWAYS_OFF:
-        span = tracer(__name__).start_span(name, context=parent, kind=kind)
-        return span, trace.set_span_in_context(span, parent)
-    above = trace.get_current_span(parent).get_span_context()
-    trace_id = above.trace_id if above.is_valid else _ids.generate_trace_id()
-    made = SpanContext(trace_id, _ids.generate_span_id(), False, above.trace_flags, above.trace_state)
-    unrecorded = NonRecordingSpan(made)
-    return unrecorded, trace.set_span_in_context(unrecorded, parent)
-
-
 def current_ids(context: Context | None = None) -> tuple[str, str]:
     """The hexadecimal trace id and span id of `context`, or the current one; two empty strings outside of a span."""
     span = trace.get_current_span(context).get_span_context()
     return (f"{span.trace_id:032x}", f"{span.span_id:016x}") if span.is_valid else ("", "")
 
 
+# --- spans ---
+
+
+def is_sampled(context: Context | None = None) -> bool:
+    """Whether spans under `context`, or the current one, are recorded."""
+    return _State.provider is not None and trace.get_current_span(context).get_span_context().trace_flags.sampled
+
+
+def begin(name: str, parent: Context, kind: SpanKind, links: Sequence[Link] = ()) -> tuple[Span, Context]:
+    """Start a span under `parent`, and return it with a context in which it is current. The caller ends it.
+
+    If it is not recorded, only its ids are generated, so that propagated contexts contain them.
+    """
+    span: Span
+    unrecorded = unsampled(parent)
+    if unrecorded is None:
+        with sampling_decided():
+            span = tracer(__name__).start_span(name, context=parent, kind=kind, links=links)
+    else:
+        span = NonRecordingSpan(unrecorded)
+    return span, trace.set_span_in_context(span, parent)
+
+
+def unsampled(parent: Context) -> SpanContext | None:
+    """The context of a new span under `parent` that is not recorded; None if it is to be recorded.
+
+    Without a parent, this is the decision about a new trace; `sampling_decided` keeps it from being made twice.
+    """
+    above = trace.get_current_span(parent).get_span_context()
+    if above.is_valid:
+        if _State.provider is not None and above.trace_flags.sampled:
+            return None
+        return SpanContext(above.trace_id, _ids.generate_span_id(), False, above.trace_flags, above.trace_state)
+    trace_id = _ids.generate_trace_id()
+    if _State.sampling is not None and trace_id & TraceIdRatioBased.TRACE_ID_LIMIT < _State.sampling.roots.bound:
+        return None
+    return SpanContext(trace_id, _ids.generate_span_id(), False)
+
+
+@contextmanager
+def sampling_decided() -> Iterator[None]:
+    """Record a trace that starts in the body, since it has already been decided."""
+    token = _already_sampled.set(True)
+    try:
+        yield
+    finally:
+        _already_sampled.reset(token)
+
+
 @contextmanager
 def continued(carrier: Mapping[str, str], name: str, *, kind: SpanKind = SpanKind.SERVER) -> Iterator[Span]:
     """Run the body in a span whose parent is in `carrier`, or in a new trace if there is none."""
-    span = tracer(__name__).start_span(name, context=extract(carrier), kind=kind)
-    with trace.use_span(span, end_on_exit=True):
+    span, context = begin(name, extract(carrier), kind)
+    token = attach(context)
+    try:
         yield span
+    except Exception as error:
+        span.record_exception(error)
+        span.set_status(Status(StatusCode.ERROR, type(error).__name__))
+        raise
+    finally:
+        detach(token)
+        span.end()
+
+
+def id_of(*parts: str) -> int:
+    """A span id that is a function of names, so that another process can link to the span without being told its id."""
+    return int.from_bytes(blake2b("/".join(parts).encode("utf-8", "replace"), digest_size=8).digest()) or 1
+
+
+def emit(
+    name: str,
+    kind: SpanKind,
+    *,
+    trace_id: int,
+    span_id: int,
+    parent: SpanContext | None,
+    begun: int,
+    ended: int,
+    attributes: Mapping[str, Any],
+    events: Sequence[Event] = (),
+    links: Sequence[Link] = (),
+    error: str | None = None,
+) -> None:
+    """Record a span that has ended, times in nanoseconds since the epoch; `error` is the description of a failure.
+
+    Costs a fraction of a span that is open while the work is done. Call it only if the trace is sampled.
+    """
+    provider, processor = _State.provider, _State.processor
+    assert provider is not None, "nothing is recorded"
+    assert processor is not None, "nothing is recorded"
+    processor.on_end(
+        ReadableSpan(
+            name,
+            SpanContext(trace_id, span_id, False, _SAMPLED),
+            parent,
+            provider.resource,
+            attributes,
+            events,
+            links,
+            kind,
+            status=Status() if error is None else Status(StatusCode.ERROR, error or None),
+            start_time=begun,
+            end_time=ended,
+            instrumentation_scope=_SCOPE,
+        )
+    )
 
 
 @contextmanager

@@ -7,7 +7,7 @@ from django.conf import settings
 from django.db import connections, transaction
 
 from chassis.events.envelope import Envelope
-from chassis.observability import metrics
+from chassis.observability import metrics, sql_spans
 from chassis.outbox import key_check
 
 CHUNK = 2_000
@@ -49,7 +49,12 @@ def _copy(envelopes: Sequence[Envelope]) -> None:
     key_check.check(connection, envelopes)
     command = "COPY outbox (event_id, topic, key, payload, headers, request_id) FROM STDIN"
     # COPY is psycopg's own, so its errors must be converted to Django's, which `is_unavailable` recognises.
-    with connection.wrap_database_errors, connection.cursor() as cursor, cursor.copy(command) as copy:
+    with (
+        sql_spans.statement(connection.alias, command),
+        connection.wrap_database_errors,
+        connection.cursor() as cursor,
+        cursor.copy(command) as copy,
+    ):
         for e in envelopes:
             copy.write_row((e.event_id, e.topic, e.key, e.payload, orjson.dumps(e.headers).decode(), e.request_id))
     for envelope in envelopes:

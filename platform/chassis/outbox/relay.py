@@ -23,9 +23,11 @@ from chassis.database.failures import is_unavailable
 from chassis.database.session import require_direct
 from chassis.kafka import clients
 from chassis.observability import metrics, tracing
+from chassis.outbox import row_spans
 from chassis.outbox import rows as outbox_rows
 from chassis.outbox.floor import Floor
-from chassis.outbox.sending import CALL_SECONDS, Answer, Row, Sending, Verdict
+from chassis.outbox.row import Row
+from chassis.outbox.sending import CALL_SECONDS, Answer, Sending, Verdict
 from chassis.outbox.topic_waits import TopicWaits, Wait
 from chassis.outbox.wakeup import Wakeup
 from chassis.runtime.dependency import Dependency
@@ -351,6 +353,7 @@ class Relay:
                 continue
             self._waits.written(row.topic, row.position)
             metrics.OUTBOX_REFUSED.labels(row.topic).inc()
+            row_spans.parked(row, reason)
             log.error(
                 "outbox row parked",
                 topic=row.topic,

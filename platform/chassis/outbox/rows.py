@@ -6,7 +6,7 @@ from typing import Any
 from django.conf import settings
 
 from chassis.kafka import sizes
-from chassis.outbox.sending import Row
+from chassis.outbox.row import Row
 
 SIZE = """
 coalesce(octet_length(payload), 0) + coalesce(octet_length(key), 0)

@@ -17,7 +17,9 @@ from django.conf import settings
 
 from chassis.deadletters import record as deadletters
 from chassis.kafka import clients, names, sizes
+from chassis.outbox import row_spans
 from chassis.outbox.headers import headers_from_json
+from chassis.outbox.row import Row
 
 PATIENCE_SECONDS = 1.0
 """If nothing is acknowledged for this long, the relay continues with other topics while these rows remain in transit."""
@@ -26,21 +28,6 @@ PATIENCE_SECONDS = 1.0
 CALL_SECONDS = 0.1
 """Maximum duration of one call into the client. confluent-kafka divides calls of more than 0.2 s into parts, and if the client
 fails in one of them, the delivery reports of the next parts are lost: their callbacks run while its exception is set."""
-
-
-class Row(NamedTuple):
-    """An outbox row; payload and headers are None if the row is larger than any record."""
-
-    position: int
-    event_id: UUID
-    topic: str
-    key: str | None
-    raw_key: bytes | memoryview | None
-    payload: bytes | memoryview | None
-    headers: str | None
-    created_at: float
-    """Seconds since the epoch; infinite if the column contains `infinity`."""
-    size: int
 
 
 class Verdict(Enum):
@@ -209,7 +196,7 @@ class Sending:
     def _produce_with_retries(
         self, client: Producer, row: Row, key: bytes | None, value: bytes | None, headers: Any, alone: bool
     ) -> Answer | None:
-        done = partial(self._on_delivery, row, alone)
+        done = partial(self._on_delivery, row, alone, time.time_ns())
         began = time.monotonic()
         while True:
             try:
@@ -222,7 +209,7 @@ class Sending:
             else:
                 return None
 
-    def _on_delivery(self, row: Row, alone: bool, error: KafkaError | None, _: Message) -> None:
+    def _on_delivery(self, row: Row, alone: bool, sent_at: int, error: KafkaError | None, message: Message) -> None:
         if alone:
             self.alone.pop(row.topic, None)
         else:
@@ -232,6 +219,7 @@ class Sending:
             self._since = time.monotonic()
             self._shortened.discard(row.event_id)
             self.answers.append(Answer(row, Verdict.CONFIRMED))
+            row_spans.sent(row, sent_at, message)
         else:
             self.answers.append(self._answer(row, error, alone=alone))
 

@@ -19,7 +19,8 @@ class Output:
     spans: list[dict[str, Any]]
     lines: list[dict[str, Any]]
     stderr: str
-    seconds: float = 0.0
+    dropped: dict[str, float]
+    """The lost spans, by reason."""
 
 
 def run(requests: list[tuple[str, str, dict[str, str]]], **environment: str) -> Output:
@@ -33,6 +34,7 @@ def run(requests: list[tuple[str, str, dict[str, str]]], **environment: str) -> 
         spans=[line for line in out if "context" in line],
         lines=[json.loads(line) for line in done.stderr.splitlines()] if as_json else [],
         stderr=done.stderr,
+        dropped=next(line["dropped"] for line in out if "dropped" in line),
     )
 
 

@@ -17,7 +17,7 @@ class TestCatalogue:
         names = {metric._name for metric in CATALOGUE.values()}
         assert len(names) == len(CATALOGUE) > 20
         for name in names:
-            assert re.fullmatch(r"(outbox|events|loop|service|purged|http|gateway|kafka)_[a-z_]+", name), name
+            assert re.fullmatch(r"(outbox|events|loop|spans|purged|http|gateway|kafka)_[a-z_]+", name), name
             assert not name.endswith(("_ms", "_total", "_count"))
 
     def test_each_has_a_description_and_a_known_type(self):

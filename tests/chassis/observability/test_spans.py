@@ -23,7 +23,7 @@ SYNTAX = "column does not exist\nLINE 1: INSERT INTO users VALUES ('x', 'Ada Lov
 def exported():
     exporter = InMemorySpanExporter()
     provider = TracerProvider(shutdown_on_exit=False)
-    provider.add_span_processor(Masked(SimpleSpanProcessor(exporter)))
+    provider.add_span_processor(SimpleSpanProcessor(Masked(exporter)))
 
     def export(error=None, **attributes):
         with provider.get_tracer("test").start_as_current_span("INSERT", attributes=attributes) as span:

@@ -2,6 +2,7 @@
 
 import http.server
 import os
+import re
 import socket
 import subprocess
 import threading
@@ -48,6 +49,57 @@ class TestConsole:
     def test_the_standard_sampler_variables_hold(self):
         assert run(REQUESTS[1:2], OTEL_TRACES_EXPORTER="console", OTEL_TRACES_SAMPLER="always_off").spans == []
 
+    @pytest.mark.parametrize(("flag", "expected"), [("01", 2), ("00", 0)])
+    def test_a_service_obeys_the_flag_of_its_caller(self, flag, expected):
+        parent = {"traceparent": f"00-{TRACE}-b7ad6b7169203331-{flag}"}
+        sampler = {"01": "always_off", "00": "always_on"}[flag]
+        said = run([("GET", "/hello/1", parent)], OTEL_TRACES_EXPORTER="console", OTEL_TRACES_SAMPLER=sampler)
+        assert len(said.spans) == expected
+        assert said.answers[0]["body"]["trace_id"] == TRACE
+        assert said.answers[0]["body"]["carrier"]["traceparent"].endswith(flag)
+        assert said.answers[0]["body"]["span_id"] != "b7ad6b7169203331"
+
+    def test_a_ratio_of_new_traces_is_recorded(self):
+        sampler = {"OTEL_TRACES_SAMPLER": "parentbased_traceidratio", "OTEL_TRACES_SAMPLER_ARG": "0.5"}
+        said = run(REQUESTS[1:2] * 60, OTEL_TRACES_EXPORTER="console", **sampler)
+        sampled = [answer["body"]["trace_id"] for answer in said.answers if _sampled(answer)]
+        assert 5 < len(sampled) < 55
+        assert {span["context"]["trace_id"].removeprefix("0x") for span in said.spans} == set(sampled)
+        assert len(said.spans) == 2 * len(sampled)
+
+    @pytest.mark.parametrize(
+        ("variables", "message"),
+        [
+            (
+                {"OTEL_TRACES_SAMPLER": "some"},
+                "OTEL_TRACES_SAMPLER must be one of always_on, always_off, traceidratio,"
+                " or parentbased_ and one of them, not 'some'\n",
+            ),
+            (
+                {"OTEL_TRACES_SAMPLER": "traceidratio", "OTEL_TRACES_SAMPLER_ARG": "2"},
+                "OTEL_TRACES_SAMPLER_ARG must be a ratio from 0 to 1, not '2'\n",
+            ),
+        ],
+    )
+    def test_an_unknown_sampler_is_named(self, variables, message):
+        code = "from chassis.observability import tracing; tracing.configure('x')"
+        done = _python(code, OTEL_TRACES_EXPORTER="console", **variables)
+        assert (done.returncode, done.stderr) == (1, message)
+
+    def test_the_conventions_are_the_stable_ones(self, said):
+        statement, request = (span["attributes"] for span in said.spans[:2])
+        assert request["http.request.method"] == "GET"
+        assert request["http.response.status_code"] == 200
+        assert statement["db.system.name"] == "postgresql"
+        assert statement["db.query.text"] == "SELECT 1"
+        assert not {"http.method", "http.status_code", "db.system", "db.statement"} & {*statement, *request}
+
+    def test_the_process_is_described(self, said):
+        described = said.spans[0]["resource"]["attributes"]
+        assert described["process.role"] == "web"
+        assert described["service.version"]
+        assert re.fullmatch(r".+:\d+", described["service.instance.id"])
+
     def test_the_standard_service_name_holds(self):
         (_, span) = run(REQUESTS[1:2], OTEL_TRACES_EXPORTER="console", OTEL_SERVICE_NAME="other").spans
         assert span["resource"]["attributes"]["service.name"] == "other"
@@ -65,7 +117,7 @@ from opentelemetry.trace import SpanKind
 from chassis.observability import tracing
 tracing.configure("tiny")
 parent = tracing.extract({"traceparent": "00-%s-%s-00"})
-print(*tracing.current_ids(tracing.begin("event process", parent, SpanKind.CONSUMER)[1]))
+print(*tracing.current_ids(tracing.begin("process event", parent, SpanKind.CONSUMER)[1]))
 """
         trace_id, span_id = _python(code % (TRACE, "b7ad6b7169203331")).stdout.split()
         assert trace_id == TRACE
@@ -114,6 +166,14 @@ def collector():
     server.server_close()
 
 
+def _received(collector):
+    """The spans of each resource that the collector has received."""
+    from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+
+    assert {path for path, _ in collector.got} == {"/v1/traces"}
+    return [one for _, body in collector.got for one in ExportTraceServiceRequest.FromString(body).resource_spans]
+
+
 class TestOtlp:
     def test_spans_reach_the_collector(self, collector):
         run(
@@ -121,13 +181,7 @@ class TestOtlp:
             OTEL_TRACES_EXPORTER="otlp",
             OTEL_EXPORTER_OTLP_ENDPOINT=f"http://127.0.0.1:{collector.server_port}",
         )
-        from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
-
-        spans = []
-        for path, body in collector.got:
-            assert path == "/v1/traces"
-            for resource in ExportTraceServiceRequest.FromString(body).resource_spans:
-                spans += [span for scope in resource.scope_spans for span in scope.spans]
+        spans = [span for resource in _received(collector) for scope in resource.scope_spans for span in scope.spans]
         assert {span.trace_id.hex() for span in spans} == {TRACE}
         assert {span.name for span in spans} == {"GET hello/<int:number>", "SELECT"}
 
@@ -142,6 +196,21 @@ class TestOtlp:
         slow = [line["duration_ms"] for line in said.lines if line["event"] == "request" and line["duration_ms"] > 1500]
         assert slow == []
         assert len([line for line in said.lines if line["logger"].startswith("opentelemetry")]) <= 3
+        assert said.dropped == {"queue_full": 0, "export_failed": 40}
+
+    def test_a_full_queue_drops_spans_and_counts_them(self, collector):
+        said = run(
+            REQUESTS[1:2] * 20,
+            OTEL_TRACES_EXPORTER="otlp",
+            OTEL_EXPORTER_OTLP_ENDPOINT=f"http://127.0.0.1:{collector.server_port}",
+            OTEL_BSP_MAX_QUEUE_SIZE="10",
+            OTEL_BSP_MAX_EXPORT_BATCH_SIZE="10",
+            OTEL_BSP_SCHEDULE_DELAY="60000",
+        )
+        assert [answer["status"] for answer in said.answers] == [200] * 20
+        assert said.dropped["export_failed"] == 0
+        received = sum(len(scope.spans) for spans in _received(collector) for scope in spans.scope_spans)
+        assert received + said.dropped["queue_full"] == 40
 
     def test_a_hanging_collector_costs_little_even_at_exit(self):
         with socket.create_server(("127.0.0.1", 0)) as deaf:
@@ -150,6 +219,22 @@ class TestOtlp:
             said = run(REQUESTS[1:2] * 20, OTEL_TRACES_EXPORTER="otlp", OTEL_EXPORTER_OTLP_ENDPOINT=endpoint)
         assert time.monotonic() - began < 30, "twenty times its patience would be 40 s"
         assert [answer["status"] for answer in said.answers] == [200] * 20
+        slow = [line["duration_ms"] for line in said.lines if line["event"] == "request" and line["duration_ms"] > 1500]
+        assert slow == []
+        assert said.dropped == {"queue_full": 0, "export_failed": 40}
+
+    def test_a_hanging_collector_costs_no_more_than_the_spans_that_do_not_fit(self):
+        with socket.create_server(("127.0.0.1", 0)) as deaf:
+            said = run(
+                REQUESTS[1:2] * 30,
+                OTEL_TRACES_EXPORTER="otlp",
+                OTEL_EXPORTER_OTLP_ENDPOINT=f"http://127.0.0.1:{deaf.getsockname()[1]}",
+                OTEL_BSP_MAX_QUEUE_SIZE="10",
+                OTEL_BSP_MAX_EXPORT_BATCH_SIZE="5",
+            )
+        assert [answer["status"] for answer in said.answers] == [200] * 30
+        assert said.dropped["queue_full"] > 0
+        assert sum(said.dropped.values()) == 60
 
     def test_a_forked_child_exports_too(self, collector):
         code = """
