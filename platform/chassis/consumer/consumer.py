@@ -81,8 +81,8 @@ class Consumer:
         self._intake = Intake(settings.CONSUMER_BATCH_BYTES)
         self._pausing = Pausing(self._client, self._backlog)
         self._dependency = Dependency("database") if settings.SERVICE_DATABASE else self._broker
-        self._dead_letters = Dependency("dead-letter topic", part="broker")
-        self._coordinator = Dependency("group's coordinator", part="broker")
+        self._dead_letters = Dependency("dead-letter topic", part="broker", label="dead_letter_topic")
+        self._coordinator = Dependency("group's coordinator", part="broker", label="group_coordinator")
         heartbeat.watch(self._broker, self._dependency, self._dead_letters, self._coordinator, self._missing)
         self._transaction = self._open_transaction()
         self._triage = Triage(
