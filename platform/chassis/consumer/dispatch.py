@@ -17,6 +17,7 @@ from chassis.events.registry import Handler, Received
 from chassis.kafka import names, raw_headers
 from chassis.kafka.records import LONGEST_LOGGED, Record
 from chassis.observability import metrics, tracing
+from chassis.observability.bulk import observe_times
 from chassis.runtime.failures import HandlerFailed, HandlerTimeout
 from chassis.runtime.watchdog import Watchdog
 
@@ -65,7 +66,7 @@ def traced(readable: Sequence[tuple[Record, Received[Any]]]) -> Iterator[list[tu
         if span.is_recording():
             span.set_attributes(_attributes(record, event))
         spans.append(span)
-        received.append((record, Received(event.event, event.id, event.key, event.request_id, context, event.source)))
+        received.append((record, event.within(context)))
     token = attach(received[0][1].context) if len(received) == 1 else None
     try:
         yield received
@@ -113,8 +114,8 @@ def call(
                 handler.function(events)
         except BaseException as error:
             raise HandlerFailed(error) from error
-        seconds = time.perf_counter() - started
-        metrics.HANDLER_SECONDS.labels(topic, handler.function.__name__).observe(seconds)
+        per_event = (time.perf_counter() - started) / len(events)
+        observe_times(metrics.PROCESS_SECONDS.labels(topic), per_event, len(events))
 
 
 @contextmanager

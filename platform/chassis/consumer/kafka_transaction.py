@@ -68,13 +68,14 @@ class KafkaTransaction:
         readable, dead = dispatch.read(mine, self._handlers)
         terms.check(readable, dead)
         with dispatch.traced(readable) as received:
-            with collecting() as envelopes:
+            with collecting() as collected:
                 dispatch.call(received, self._handlers, terms.limit)
-                _check(envelopes)
+                _check(collected.envelopes)
             with self._transaction(offsets):
-                for envelope in envelopes:
+                for envelope in collected.envelopes:
                     self._producer.produce(envelope.topic, envelope.key.encode(), envelope.payload, envelope.headers)
                 self._write_dead_letters(dead)
+            collected.committed()
         self._shortened.difference_update(failed.id for failed in dead)
         return BatchResult(received, others, dead)
 

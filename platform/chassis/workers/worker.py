@@ -12,8 +12,8 @@ from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 from django.core.management.base import CommandError
 
-from chassis.database import session
 from chassis.consumer import series as consumer_series
+from chassis.database import session
 from chassis.health import probe, registry, worker_server
 from chassis.health.heartbeat import Heartbeat, loop
 from chassis.observability import catalogue, metrics
