@@ -24,7 +24,7 @@ from chassis.consumer.triage import Triage
 from chassis.consumer.unit_of_work import BatchResult, Transaction
 from chassis.events.registry import Received
 from chassis.events.registry import handlers as registered
-from chassis.kafka import clients
+from chassis.kafka import clients, statistics
 from chassis.kafka.connectivity import Connectivity
 from chassis.kafka.errors import Fenced
 from chassis.kafka.records import Partition, Record, from_message
@@ -69,7 +69,10 @@ class Consumer:
         self._broker = Dependency("broker")
         self._connectivity = Connectivity(self._broker)
         self._client: KafkaConsumer = clients.consumer(
-            session_seconds or clients.sessions()[0], error_cb=self._connectivity.on_error, on_commit=self._on_commit
+            session_seconds or clients.sessions()[0],
+            error_cb=self._connectivity.on_error,
+            on_commit=self._on_commit,
+            **statistics.options(),
         )
         written = [] if settings.SERVICE_DATABASE else orphaned_transactions.written(self._handlers)
         self._missing = MissingTopics([*self._handlers, *written])

@@ -155,7 +155,7 @@ def _explain(error: ValidationError) -> str:
 def _origin_time(record: Record) -> str:
     """The time at which the event's chain began; empty if there is none, as in an event of an older version, or not a time."""
     text = record.header(ORIGIN_TIME) or ""
-    if not text or len(text) > LONGEST_TIME:
+    if not text or len(text) > LONGEST_TIME or not text.isprintable():  # Python accepts a NUL at the end
         return ""
     try:
         return text if datetime.fromisoformat(text).tzinfo is not None else ""
