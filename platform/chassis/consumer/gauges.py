@@ -8,6 +8,7 @@ import time
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
+from functools import cached_property
 
 from confluent_kafka import Consumer, IsolationLevel, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient, OffsetSpec
@@ -41,10 +42,11 @@ class ConsumerGauges:
         self._topics = tuple(topics)
         self._assigned = assigned
         self._ends: dict[Partition, int] = {}
+        self._starts: dict[Partition, int] = {}
+        """The starts of partitions in which the group has finished nothing yet."""
         self._noted_at = 0.0
         self._lock = threading.Lock()
         """Held while gauges are set, so that none reappears that `forget` has removed."""
-        self._admin: AdminClient | None = None
 
     # --- in the loop ---
 
@@ -96,20 +98,26 @@ class ConsumerGauges:
 
     def _ask_ends(self) -> None:
         """Request the ends of the partitions from the broker. If it does not respond, those of the last time remain."""
-        places = [TopicPartition(*partition) for partition in tuple(self._assigned)]
-        if self._admin is None:
-            self._admin = clients.admin()
-        committed = IsolationLevel.READ_COMMITTED
+        assigned = tuple(self._assigned)  # atomic
         try:
-            found = clients.offsets(
-                self._admin, places, OffsetSpec.latest(), timeout=ANSWER_SECONDS, isolation=committed
-            )
+            ends = self._offsets(assigned, OffsetSpec.latest())
+            starts = self._offsets([one for one in assigned if self._backlog.done(one) is None], OffsetSpec.earliest())
         except KafkaException:
             return
         finally:
             self._admin.poll(0)  # librdkafka queues its log messages until it is polled
         with self._lock:
-            self._ends |= {partition: end for partition, end in found.items() if partition in self._assigned}
+            self._ends |= {partition: end for partition, end in ends.items() if partition in self._assigned}
+            self._starts = starts
+
+    @cached_property
+    def _admin(self) -> AdminClient:
+        return clients.admin()
+
+    def _offsets(self, partitions: Iterable[Partition], spec: OffsetSpec) -> dict[Partition, int]:
+        places = [TopicPartition(*partition) for partition in partitions]
+        committed = IsolationLevel.READ_COMMITTED
+        return clients.offsets(self._admin, places, spec, timeout=ANSWER_SECONDS, isolation=committed)
 
     def measure(self) -> None:
         """Set the gauges from what is known.
@@ -126,5 +134,6 @@ class ConsumerGauges:
         with self._lock:
             for partition, end in self._ends.items():
                 done = self._backlog.done(partition)
+                done = self._starts.get(partition) if done is None else done
                 if end >= 0 and done is not None:
                     metrics.CONSUMER_LAG.labels(partition[0], str(partition[1])).set(max(0, end - done))
