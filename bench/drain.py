@@ -63,6 +63,7 @@ def produce(bootstrap_servers: str, events: int) -> list[str]:
             "ce_type": "user.created",
             "ce_source": "/users",
             "ce_time": now,
+            "ce_origintime": now,
             "ce_dataschema": "urn:events:user.created:v1",
             "content-type": "application/json",
             "requestId": str(uuid.uuid4()),

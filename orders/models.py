@@ -136,6 +136,7 @@ class Order(models.Model):
         indexes = [
             models.Index("created_at", "id", name="orders_by_age"),
             models.Index("user_id", "created_at", "id", name="orders_by_user"),
+            models.Index("created_at", condition=Q(status="pending"), name="orders_pending_by_age"),
         ]
 
     def __str__(self) -> str:

@@ -1,13 +1,16 @@
 """The use cases of orders. Each is one transaction that includes its events."""
 
 import uuid
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from functools import partial
 
 from django.conf import settings
 from django.db import transaction
 
-from chassis.events import Outgoing, Received, publish, publish_all
+from chassis.events import Outgoing, Received, after_commit, publish, publish_all
 from chassis.reconciliation.republish import republish
+from orders import metrics
 from orders.events import OrderCreated, PaymentCompleted, UserCreated
 from orders.models import Item, Order
 
@@ -24,6 +27,7 @@ def create_order(*, user_id: str, items: list[Item]) -> Order:
     with transaction.atomic(using=settings.SERVICE_DATABASE):
         order.save(force_insert=True)
         publish(_created(order), key=str(order.id), event_id=created_id(order))
+        _count({Order.Status.PENDING: 1})
     return order
 
 
@@ -37,6 +41,7 @@ def make_welcome_orders(received: Sequence[Received[UserCreated]]) -> None:
             Outgoing(_created(order), key=str(order.id), cause=causes[order.user_id], event_id=created_id(order))
             for order in orders
         )
+        _count({Order.Status.PENDING: len(orders)})
 
 
 def close_orders(received: Sequence[Received[PaymentCompleted]]) -> None:
@@ -54,6 +59,7 @@ def close_orders(received: Sequence[Received[PaymentCompleted]]) -> None:
             if order.settle(payment_id=payment.payment_id, status=OUTCOMES[payment.status]):
                 settled[order.id] = order
         Order.objects.save_settled(list(settled.values()))
+        _count(Counter(order.status for order in settled.values()))
 
 
 def republish_created(*, order_id: uuid.UUID) -> bool:
@@ -81,3 +87,9 @@ def _created(order: Order) -> OrderCreated:
         total_amount=order.total_amount,
         created_at=order.created_at,
     )
+
+
+def _count(entered: Mapping[str, int]) -> None:
+    """Count the orders that enter each status, once the transaction is committed."""
+    for status, number in entered.items():
+        after_commit(partial(metrics.ORDERS.labels(status).inc, number))

@@ -1,11 +1,14 @@
 """The use case of payments. Its only state is what it has published."""
 
 import uuid
+from collections import defaultdict
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from decimal import Decimal
+from functools import partial
 
-from chassis.events import Outgoing, Received, publish_all
-from payments import provider
+from chassis.events import Outgoing, Received, after_commit, publish_all
+from payments import metrics, provider
 from payments.events import OrderCreated, PaymentCompleted
 
 NAMESPACE = uuid.UUID("3f1d7a52-9a5c-4f0e-8d53-6f3a7b0f2c11")
@@ -25,7 +28,9 @@ def pay(orders: Sequence[Received[OrderCreated]]) -> None:
     """
     outcomes = provider.charge_all([order.event.order_id for order in orders])
     now = datetime.now(UTC)
-    publish_all(_completed(order, paid, now) for order, paid in zip(orders, outcomes, strict=True))
+    completed = [_completed(order, paid, now) for order, paid in zip(orders, outcomes, strict=True)]
+    publish_all(completed)
+    after_commit(partial(_count, [one.event for one in completed]))
 
 
 def _completed(order: Received[OrderCreated], paid: bool, now: datetime) -> Outgoing:
@@ -40,3 +45,12 @@ def _completed(order: Received[OrderCreated], paid: bool, now: datetime) -> Outg
     return Outgoing(
         event, key=str(event.order_id), cause=order, event_id=str(uuid.uuid5(event.payment_id, event.topic))
     )
+
+
+def _count(payments: Sequence[PaymentCompleted]) -> None:
+    amounts: dict[str, list[Decimal]] = defaultdict(list)
+    for payment in payments:
+        amounts[payment.status].append(payment.amount)
+    for status, some in amounts.items():
+        metrics.PAYMENTS.labels(status).inc(len(some))
+        metrics.AMOUNT.labels(status).inc(float(sum(some)))

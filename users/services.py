@@ -7,8 +7,9 @@ from django.conf import settings
 from django.db import transaction
 from django.utils import timezone
 
-from chassis.events import publish
+from chassis.events import after_commit, publish
 from chassis.reconciliation.republish import republish
+from users import metrics
 from users.events import UserCreated
 from users.models import User
 
@@ -27,6 +28,7 @@ def create_user(*, email: str, name: str) -> User:
     with transaction.atomic(using=settings.SERVICE_DATABASE):
         User.objects.add(user)
         publish(_created(user), key=str(user.id), event_id=created_id(user.id))
+        after_commit(metrics.CREATED.inc)
     return user
 
 

@@ -90,11 +90,15 @@ class Member:
         status, body = get(self.port, "/health/ready")
         return status, json.loads(body) if status else {}
 
-    def metric(self, name: str) -> float:
-        """The sum of a metric over its labels."""
+    def metrics(self) -> str:
+        """Its metrics, as they are scraped."""
         status, body = get(self.port, "/metrics")
         assert status == 200, f"{self.name} returned no metrics"
-        found = [line.rpartition(" ") for line in body.splitlines() if not line.startswith("#")]
+        return body
+
+    def metric(self, name: str) -> float:
+        """The sum of a metric over its labels."""
+        found = [line.rpartition(" ") for line in self.metrics().splitlines() if not line.startswith("#")]
         return sum(float(value) for label, _, value in found if label.partition("{")[0] == name)
 
     def series(self, name: str) -> dict[tuple[str, ...], float]:

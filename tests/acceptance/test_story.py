@@ -14,7 +14,16 @@ FIELDS = {
     "order.created": {"orderId", "userId", "items", "totalAmount", "createdAt"},
     "payment.completed": {"paymentId", "orderId", "userId", "amount", "status", "completedAt"},
 }
-CLOUD_EVENT = {"ce_specversion", "ce_id", "ce_type", "ce_source", "ce_time", "ce_dataschema", "content-type"}
+CLOUD_EVENT = {
+    "ce_specversion",
+    "ce_id",
+    "ce_type",
+    "ce_source",
+    "ce_time",
+    "ce_origintime",
+    "ce_dataschema",
+    "content-type",
+}
 SPEAKERS = ("gateway", "users", "orders-consume", "payments-consume")
 
 

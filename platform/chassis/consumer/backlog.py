@@ -7,7 +7,7 @@ resolved, held records *resume* in chunks, so that other key queues do not wait 
 """
 
 import math
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
@@ -71,6 +71,7 @@ class Backlog:
         self._offsets: dict[Partition, PartitionOffsets] = {}
         self._committed: dict[Partition, int] = {}
         self._held: dict[Partition, tuple[int, int]] = {}
+        self._blocked: set[KeyQueue] = set()
 
     def __len__(self) -> int:
         return len(self._fresh) + sum(len(queue) for queue in self._waiting.values())
@@ -87,8 +88,15 @@ class Backlog:
 
     @property
     def held_events(self) -> dict[Partition, int]:
-        """The number of held records per partition: failed ones and those behind them."""
-        return {partition: number for partition, (number, _) in self._held.items() if number}
+        """The number of held records per partition: failed ones and those behind them. Any thread may ask."""
+        held = dict(self._held)  # atomic
+        return {partition: number for partition, (number, _) in held.items() if number}
+
+    @property
+    def blocked_keys(self) -> Counter[str]:
+        """The number of key queues per topic whose first record failed and will be retried. Any thread may ask."""
+        blocked = tuple(self._blocked)  # atomic
+        return Counter(topic for topic, _, _ in blocked)
 
     @property
     def held_bytes(self) -> dict[Partition, int]:
@@ -219,6 +227,7 @@ class Backlog:
 
     def _unblock(self, record: Record) -> None:
         queue = record.key_queue
+        self._blocked.discard(queue)
         waiting = self._waiting[queue]
         waiting.popleft()
         self._count(record, -1)
@@ -250,6 +259,7 @@ class Backlog:
         """Return a record that failed alone: its key queue waits until it succeeds or is dead-lettered."""
         if not self._is_blocking(record):
             self._block(record)
+        self._blocked.add(record.key_queue)
         self._schedule.push(record, retry_at)
 
     def _block(self, record: Record) -> None:
@@ -327,6 +337,7 @@ class Backlog:
                 self._schedule.push(record, 0.0)
             else:
                 self._resuming[record.key_queue] = None
+                self._blocked.discard(record.key_queue)
 
     def _is_blocking(self, record: Record) -> bool:
         waiting = self._waiting.get(record.key_queue)
@@ -372,6 +383,7 @@ class Backlog:
         for queue in [queue for queue in self._waiting if (queue[0], queue[1]) in gone]:
             del self._waiting[queue]
             self._ready(queue).pop(queue, None)
+        self._blocked = {queue for queue in self._blocked if (queue[0], queue[1]) not in gone}
         for partition in gone:
             self._offsets.pop(partition, None)
             self._committed.pop(partition, None)

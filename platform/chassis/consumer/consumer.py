@@ -1,7 +1,6 @@
 """The consumer: a loop that fetches records, processes a batch in one transaction, and commits the offsets of finished ones."""
 
 import time
-from collections import Counter
 from typing import Any
 
 import structlog
@@ -9,11 +8,12 @@ from confluent_kafka import Consumer as KafkaConsumer
 from confluent_kafka import KafkaError, KafkaException, Message, TopicPartition
 from django.conf import settings
 
-from chassis.consumer import gauges, lost_events, orphaned_transactions
+from chassis.consumer import counting, lost_events, orphaned_transactions
 from chassis.consumer.backlog import Backlog
 from chassis.consumer.crashes import CrashGuard
 from chassis.consumer.database_transaction import DatabaseTransaction
 from chassis.consumer.dispatch import Handlers
+from chassis.consumer.gauges import ConsumerGauges
 from chassis.consumer.intake import Intake
 from chassis.consumer.kafka_transaction import KafkaTransaction
 from chassis.consumer.membership import Membership
@@ -24,7 +24,7 @@ from chassis.consumer.triage import Triage
 from chassis.consumer.unit_of_work import BatchResult, Transaction
 from chassis.events.registry import Received
 from chassis.events.registry import handlers as registered
-from chassis.kafka import clients
+from chassis.kafka import clients, statistics
 from chassis.kafka.connectivity import Connectivity
 from chassis.kafka.errors import Fenced
 from chassis.kafka.records import Partition, Record, from_message
@@ -69,7 +69,10 @@ class Consumer:
         self._broker = Dependency("broker")
         self._connectivity = Connectivity(self._broker)
         self._client: KafkaConsumer = clients.consumer(
-            session_seconds or clients.sessions()[0], error_cb=self._connectivity.on_error, on_commit=self._on_commit
+            session_seconds or clients.sessions()[0],
+            error_cb=self._connectivity.on_error,
+            on_commit=self._on_commit,
+            **statistics.options(),
         )
         written = [] if settings.SERVICE_DATABASE else orphaned_transactions.written(self._handlers)
         self._missing = MissingTopics([*self._handlers, *written])
@@ -81,8 +84,8 @@ class Consumer:
         self._intake = Intake(settings.CONSUMER_BATCH_BYTES)
         self._pausing = Pausing(self._client, self._backlog)
         self._dependency = Dependency("database") if settings.SERVICE_DATABASE else self._broker
-        self._dead_letters = Dependency("dead-letter topic", part="broker")
-        self._coordinator = Dependency("group's coordinator", part="broker")
+        self._dead_letters = Dependency("dead-letter topic", part="broker", label="dead_letter_topic")
+        self._coordinator = Dependency("group's coordinator", part="broker", label="group_coordinator")
         heartbeat.watch(self._broker, self._dependency, self._dead_letters, self._coordinator, self._missing)
         self._transaction = self._open_transaction()
         self._triage = Triage(
@@ -96,7 +99,7 @@ class Consumer:
         self._assigned: set[Partition] = set()
         self._membership = Membership(self._client, heartbeat, self._join, self._assigned)
         self._polled_at = 0.0
-        self._gauge_timer = gauges.Timer()
+        self._gauges = ConsumerGauges(self._client, self._backlog, self._handlers, self._assigned)
 
     def _open_transaction(self) -> Transaction:
         if settings.SERVICE_DATABASE:
@@ -128,10 +131,11 @@ class Consumer:
         self._membership.join()
         log.info("consuming", topics=sorted(self._handlers), consumer_id=settings.CONSUMER_ID or None)
         try:
-            while not self._stop:
-                self._heartbeat.beat()
-                self._run_once()
-                self._stop.keep_signals()
+            with self._gauges.measuring():
+                while not self._stop:
+                    self._heartbeat.beat()
+                    self._run_once()
+                    self._stop.keep_signals()
         except (Fenced, SessionTooShort, Overdue):
             raise
         except BaseException:
@@ -161,8 +165,7 @@ class Consumer:
         self._topic_ids.raise_if_recreated()
         if not self._connectivity.in_doubt:
             self._lost.check(self._assigned)
-        if self._gauge_timer.is_due():
-            gauges.measure_consumer(self._client, self._assigned, self._backlog)
+        self._gauges.turned()
 
     # --- fetch ---
 
@@ -254,17 +257,9 @@ class Consumer:
 
     def _after_success(self, batch: list[Record], result: BatchResult, seconds: float) -> None:
         self._triage.succeeded(batch, result, seconds)
-        metrics.EVENTS_BATCH_SIZE.observe(len(batch))
-        metrics.EVENTS_BATCH_SECONDS.observe(seconds)
-        now = time.time()
-        for record, _ in result.handled:
-            if record.timestamp_ms >= 0:
-                metrics.EVENTS_DELAY.labels(record.topic).observe(max(0.0, now - record.timestamp_ms / 1000))
-        for topic, number in Counter(record.topic for record, _ in result.handled).items():
-            metrics.EVENTS_CONSUMED.labels(topic).inc(number)
+        counting.count(batch, result, seconds)
         info_all(__name__, "event handled", map(_log_fields, result.handled))
         for record in result.duplicates:
-            metrics.EVENTS_DUPLICATE.labels(record.topic).inc()
             log.info("duplicate event skipped", request_id=record.header("requestId"), **record.log_fields())
 
     # --- offsets ---
@@ -313,6 +308,9 @@ class Consumer:
         self._crashes.assigned(found)
         self._lost.assigned(found)
         committed = {(one.topic, one.partition): one.offset for one in found}
+        for place, offset in committed.items():
+            if offset >= 0:
+                self._backlog.begin(place, offset)
         self._client.incremental_assign(lost_events.starts(partitions, committed))
 
     def _on_revoke(self, _: Any, partitions: list[TopicPartition]) -> None:
@@ -331,8 +329,8 @@ class Consumer:
         self._backlog.drop(gone)
         self._crashes.forget(gone)
         self._lost.forget(gone)
-        gauges.forget_consumer(gone)
         self._assigned -= gone
+        self._gauges.forget(gone)
         self._triage.forget({topic for topic, _ in gone} - {topic for topic, _ in self._assigned})
         if not len(self._backlog):
             self._dead_letters.forget()

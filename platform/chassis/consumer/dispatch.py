@@ -15,6 +15,7 @@ from chassis.events.registry import Handler, Received
 from chassis.kafka import raw_headers
 from chassis.kafka.records import Record
 from chassis.observability import metrics
+from chassis.observability.bulk import observe_times
 from chassis.runtime.failures import HandlerFailed, HandlerTimeout
 from chassis.runtime.watchdog import Watchdog
 
@@ -69,8 +70,8 @@ def call(
                 handler.function(events)
         except BaseException as error:
             raise HandlerFailed(error) from error
-        seconds = time.perf_counter() - started
-        metrics.HANDLER_SECONDS.labels(topic, handler.function.__name__).observe(seconds)
+        per_event = (time.perf_counter() - started) / len(events)
+        observe_times(metrics.PROCESS_SECONDS.labels(topic), per_event, len(events))
 
 
 @contextmanager

@@ -1,68 +1,139 @@
-"""The gauges that a consumer updates periodically: lag and held events. Those of the outbox are in outbox/gauges.py."""
+"""The gauges of a consumer: lag, held events and blocked keys, set also while its loop waits or one of its handlers hangs.
 
+Those of the outbox are in outbox/gauges.py.
+"""
+
+import threading
 import time
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Iterator
+from contextlib import contextmanager
+from functools import cached_property
 
-from confluent_kafka import Consumer, KafkaException, TopicPartition
+from confluent_kafka import Consumer, IsolationLevel, KafkaException, TopicPartition
+from confluent_kafka.admin import AdminClient, OffsetSpec
 
 from chassis.consumer.backlog import Backlog
+from chassis.kafka import clients
 from chassis.kafka.records import Partition
 from chassis.observability import metrics
+from chassis.runtime.background import in_background
 
 EVERY_SECONDS = 5.0
 PATIENCE_SECONDS = 0.5
 """How long the loop may wait for the broker to return the start of a partition."""
+ANSWER_SECONDS = 1.0
+"""How long the thread waits for the broker to return the ends of the partitions."""
 
 
-class Timer:
-    """Tells when it is time to measure again."""
+class ConsumerGauges:
+    """Sets the gauges of the partitions in `assigned`, a set that the loop changes, and of `topics`.
 
-    def __init__(self) -> None:
-        self._next = 0.0
-
-    def is_due(self) -> bool:
-        """Whether EVERY_SECONDS have passed since this last returned True."""
-        now = time.monotonic()
-        if now < self._next:
-            return False
-        self._next = now + EVERY_SECONDS
-        return True
-
-
-def measure_consumer(client: Consumer, assigned: Iterable[Partition], backlog: Backlog) -> None:
-    """Set the lag and the number of held events of the partitions that this consumer owns.
-
-    The lag is computed from the watermarks of the last fetch, without a request to the broker, except once per new partition.
-    The marker that ends a Kafka transaction has an offset too, so the lag behind a transactional producer is 1 at rest.
+    The loop calls `turned` in each iteration. Every EVERY_SECONDS it notes how far the client has fetched, without a request
+    to the broker. A thread sets the gauges from this and from the backlog's counts; the partitions' ends, which the loop does
+    not note while it hangs, it then requests from the broker.
     """
-    held: Counter[str] = Counter()
-    for partition in assigned:
-        topic, number = partition
-        held[topic] += backlog.held(partition)[0]
+
+    def __init__(
+        self, client: Consumer, backlog: Backlog, topics: Iterable[str], assigned: Collection[Partition]
+    ) -> None:
+        self._client = client
+        self._backlog = backlog
+        self._topics = tuple(topics)
+        self._assigned = assigned
+        self._ends: dict[Partition, int] = {}
+        self._starts: dict[Partition, int] = {}
+        """The starts of partitions in which the group has finished nothing yet."""
+        self._noted_at = 0.0
+        self._lock = threading.Lock()
+        """Held while gauges are set, so that none reappears that `forget` has removed."""
+
+    # --- in the loop ---
+
+    def turned(self) -> None:
+        """Note the ends of the partitions, as of their last fetch, and set the gauges; at most every EVERY_SECONDS."""
+        now = time.monotonic()
+        if now - self._noted_at < EVERY_SECONDS:
+            return
+        self._noted_at = now
+        for partition in self._assigned:
+            topic, number = partition
+            try:
+                if self._backlog.done(partition) is None:
+                    self._backlog.begin(partition, self._begin(TopicPartition(topic, number)))
+                _, end = self._client.get_watermark_offsets(TopicPartition(topic, number), cached=True)
+            except KafkaException:
+                continue  # the broker does not respond, or nothing has been fetched yet
+            self._ends[partition] = end
+        self.measure()
+
+    def _begin(self, partition: TopicPartition) -> int:
+        """The group's committed offset in a partition, or the start of the partition if it has none."""
+        [found] = self._client.committed([partition], timeout=PATIENCE_SECONDS)
+        if found.offset >= 0:
+            return found.offset
+        low, _ = self._client.get_watermark_offsets(partition, timeout=PATIENCE_SECONDS)
+        return low
+
+    def forget(self, partitions: Collection[Partition]) -> None:
+        """Remove the lag of partitions that another consumer owns now, which reports it."""
+        with self._lock:
+            for partition in partitions:
+                self._ends.pop(partition, None)
+                metrics.CONSUMER_LAG.remove(partition[0], str(partition[1]))
+
+    # --- in the thread ---
+
+    @contextmanager
+    def measuring(self) -> Iterator[None]:
+        """Set the gauges every EVERY_SECONDS while the body, the loop, runs."""
+        with in_background("consumer-gauges", self._keep_measuring):
+            yield
+
+    def _keep_measuring(self, ended: threading.Event) -> None:
+        while not ended.wait(EVERY_SECONDS):
+            if time.monotonic() - self._noted_at > 2 * EVERY_SECONDS:
+                self._ask_ends()
+            self.measure()
+
+    def _ask_ends(self) -> None:
+        """Request the ends of the partitions from the broker. If it does not respond, those of the last time remain."""
+        assigned = tuple(self._assigned)  # atomic
         try:
-            if backlog.done(partition) is None:
-                backlog.begin(partition, _begin(client, TopicPartition(topic, number)))
-            _, high = client.get_watermark_offsets(TopicPartition(topic, number), cached=True)
+            ends = self._offsets(assigned, OffsetSpec.latest())
+            starts = self._offsets([one for one in assigned if self._backlog.done(one) is None], OffsetSpec.earliest())
         except KafkaException:
-            continue  # the broker does not respond, or nothing has been fetched yet
-        done = backlog.done(partition)
-        if high >= 0 and done is not None:
-            metrics.CONSUMER_LAG.labels(topic, str(number)).set(max(0, high - done))
-    for topic, events in held.items():
-        metrics.EVENTS_HELD.labels(topic).set(events)
+            return
+        finally:
+            self._admin.poll(0)  # librdkafka queues its log messages until it is polled
+        with self._lock:
+            self._ends |= {partition: end for partition, end in ends.items() if partition in self._assigned}
+            self._starts = starts
 
+    @cached_property
+    def _admin(self) -> AdminClient:
+        return clients.admin()
 
-def _begin(client: Consumer, partition: TopicPartition) -> int:
-    """The group's committed offset in a partition, or the start of the partition if it has none."""
-    [found] = client.committed([partition], timeout=PATIENCE_SECONDS)
-    if found.offset >= 0:
-        return found.offset
-    low, _ = client.get_watermark_offsets(partition, timeout=PATIENCE_SECONDS)
-    return low
+    def _offsets(self, partitions: Iterable[Partition], spec: OffsetSpec) -> dict[Partition, int]:
+        places = [TopicPartition(*partition) for partition in partitions]
+        committed = IsolationLevel.READ_COMMITTED
+        return clients.offsets(self._admin, places, spec, timeout=ANSWER_SECONDS, isolation=committed)
 
+    def measure(self) -> None:
+        """Set the gauges from what is known.
 
-def forget_consumer(partitions: Iterable[Partition]) -> None:
-    """Remove the lag of partitions that another consumer owns now, which reports it."""
-    for topic, number in partitions:
-        metrics.CONSUMER_LAG.remove(topic, str(number))
+        The marker that ends a Kafka transaction has an offset too, so the lag behind a transactional producer is 1 at rest.
+        """
+        held: Counter[str] = Counter()
+        for (topic, _), number in self._backlog.held_events.items():
+            held[topic] += number
+        blocked = self._backlog.blocked_keys
+        for topic in self._topics:
+            metrics.EVENTS_HELD.labels(topic).set(held[topic])
+            metrics.EVENTS_BLOCKED_KEYS.labels(topic).set(blocked[topic])
+        with self._lock:
+            for partition, end in self._ends.items():
+                done = self._backlog.done(partition)
+                done = self._starts.get(partition) if done is None else done
+                if end >= 0 and done is not None:
+                    metrics.CONSUMER_LAG.labels(partition[0], str(partition[1])).set(max(0, end - done))

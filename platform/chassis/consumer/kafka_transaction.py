@@ -78,15 +78,16 @@ class KafkaTransaction:
         readable, dead = dispatch.read(mine, self._handlers)
         terms.check(readable, dead)
         with process_spans.traced(readable) as received:
-            with collecting() as envelopes:
+            with collecting() as collected:
                 dispatch.call(received, self._handlers, terms.limit)
-                _check(envelopes)
+                _check(collected.envelopes)
             begun = time.time_ns()
             with self._transaction(offsets):
-                for envelope in envelopes:
+                for envelope in collected.envelopes:
                     self._producer.produce(envelope.topic, envelope.key.encode(), envelope.payload, envelope.headers)
                 self._write_dead_letters(dead)
-            _trace_sent(envelopes, begun)
+            collected.committed()
+            _trace_sent(collected.envelopes, begun)
         self._shortened.difference_update(failed.id for failed in dead)
         return BatchResult(received, others, dead)
 

@@ -38,7 +38,7 @@ def traced(readable: Sequence[tuple[Record, Received[Any]]]) -> Iterator[Events]
     for record, event in readable:
         span, context = _begin(record, event.context, event)
         spans.append(span)
-        received.append((record, Received(event.event, event.id, event.key, event.request_id, context, event.source)))
+        received.append((record, event.within(context)))
     recorded = [span for span in spans if span.is_recording()]
     batch = _begin_batch(recorded, len(spans)) if recorded and len(spans) > 1 else None
     with ExitStack() as stack:

@@ -22,6 +22,11 @@ LONGEST_TRACEBACK = 8_000
 LONGEST_OTHER = 300
 """Limits in characters, and twice as many bytes, so that the dead letter of any record fits: see `sizes.DIAGNOSTICS`."""
 
+KINDS: dict[type[BaseException], str] = {Unreadable: "unreadable", Crashed: "crash", HandlerTimeout: "timeout"}
+OTHER_KIND = "handler"
+REASONS = (*KINDS.values(), OTHER_KIND)
+"""All reasons for which an event fails."""
+
 REDRIVEN = PREFIX + "redriven"
 """Header of a redriven event: the id of the dead letter."""
 REDRIVEN_FOR = PREFIX + "redriven-for"
@@ -62,12 +67,8 @@ class FailedRecord:
 
     @property
     def reason(self) -> str:
-        """The reason: `unreadable`, `timeout`, `crash` or `handler`."""
-        if isinstance(self.error, Unreadable):
-            return "unreadable"
-        if isinstance(self.error, Crashed):
-            return "crash"
-        return "timeout" if isinstance(self.error, HandlerTimeout) else "handler"
+        """The reason: one of REASONS."""
+        return next((reason for kind, reason in KINDS.items() if isinstance(self.error, kind)), OTHER_KIND)
 
     def headers(self) -> Headers:
         """The record's own headers, unchanged, followed by those of dead-lettering, which replace earlier ones.

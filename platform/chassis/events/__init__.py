@@ -2,7 +2,7 @@
 
 from chassis.events.envelope import Outgoing, Unreadable, unseal
 from chassis.events.event import Event, Money
-from chassis.events.publishing import NotInTransaction, publish, publish_all
+from chassis.events.publishing import NotInTransaction, after_commit, publish, publish_all
 from chassis.events.registry import Received, handles
 
 __all__ = [
@@ -12,6 +12,7 @@ __all__ = [
     "Outgoing",
     "Received",
     "Unreadable",
+    "after_commit",
     "handles",
     "publish",
     "publish_all",

@@ -25,6 +25,13 @@ LONGEST_ID = 1_024
 """Maximum size of `ce_id` and of `ce_source`, in bytes: with a topic name they fit an index entry of PostgreSQL (2,704 bytes)."""
 
 
+ORIGIN_TIME = "ce_origintime"
+"""A CloudEvents extension attribute: the time of the request that began the chain of events. Every event of the chain has it."""
+
+LONGEST_TIME = 35
+"""Maximum length of a time in RFC 3339, in characters."""
+
+
 class Unreadable(Exception):
     """The record is not an event that this service can read; a retry would not help."""
 
@@ -84,6 +91,8 @@ def _seal(outgoing: Outgoing, now: str) -> Envelope:
         ("spanId", span_id),
         ("traceparent", f"00-{trace_id}-{span_id}-{span.trace_flags:02x}"),
     ]
+    if origin_time := cause.origin_time if cause else now:
+        headers.append((ORIGIN_TIME, origin_time))
     if span.trace_state:
         headers.append(("tracestate", span.trace_state.to_header()))
     return Envelope(event_id, names.topic(event), outgoing.key, event.payload(), headers, request_id)
@@ -114,7 +123,7 @@ def unseal(record: Record, model: type[E]) -> Received[E]:
     if "\0" in key:
         raise Unreadable("the key contains a NUL character, which PostgreSQL cannot store as text")
     source = _identifier(record, "ce_source") or NO_SOURCE
-    return Received(event, event_id, key, _request_id(record), context_of(record), source)
+    return Received(event, event_id, key, _request_id(record), context_of(record), source, _origin_time(record))
 
 
 def _identifier(record: Record, name: str) -> str:
@@ -141,6 +150,17 @@ def _check_version(record: Record, model: type[Event]) -> None:
 def _explain(error: ValidationError) -> str:
     problems = error.errors(include_input=False, include_url=False, include_context=False)
     return "; ".join(f"{'.'.join(map(str, p['loc'])) or 'payload'}: {p['msg']}" for p in problems[:10])
+
+
+def _origin_time(record: Record) -> str:
+    """The time at which the event's chain began; empty if there is none, as in an event of an older version, or not a time."""
+    text = record.header(ORIGIN_TIME) or ""
+    if not text or len(text) > LONGEST_TIME or not text.isprintable():  # Python accepts a NUL at the end
+        return ""
+    try:
+        return text if datetime.fromisoformat(text).tzinfo is not None else ""
+    except ValueError:
+        return ""
 
 
 def _request_id(record: Record) -> str:

@@ -4,7 +4,7 @@ In a service with a database, it is a row of the outbox, in the database's trans
 in the Kafka transaction of the current batch. The service's declaration decides: see EVENTS_PUBLISHER in settings/base.py.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from itertools import islice
 from typing import Any, Protocol, cast
 
@@ -36,6 +36,9 @@ class Publisher(Protocol):
     def write(self, envelopes: Iterable[Envelope]) -> None:
         """Add these to the transaction, in order, all or none."""
 
+    def after_commit(self, callback: Callable[[], object]) -> None:
+        """Call a function after the transaction was committed."""
+
 
 def publish(event: Event, *, key: str, cause: Received[Any] | None = None, event_id: str | None = None) -> None:
     """Publish one event in the open transaction. Raises NotInTransaction.
@@ -57,7 +60,22 @@ def publish_all(outgoing: Iterable[Outgoing]) -> None:
     `outgoing` may be a generator, and may use the database: an outbox is written in chunks, so that memory holds about
     OUTBOX_BATCH_BYTES of events. Raises NotInTransaction and UnlockedAggregate.
     """
-    publisher = cast(Publisher, import_string(settings.EVENTS_PUBLISHER)())
+    publisher = _publisher()
     if not publisher.in_transaction():
         raise NotInTransaction(", ".join(sorted({one.event.topic for one in islice(outgoing, MOST_NAMED)})))
     publisher.write(seal_each(outgoing))
+
+
+def after_commit(callback: Callable[[], object]) -> None:
+    """Call a function once the open transaction is committed; if it is rolled back, never. Raises NotInTransaction.
+
+    For what a rollback cannot undo and a crash may lose, such as counting. What the function raises is logged.
+    """
+    publisher = _publisher()
+    if not publisher.in_transaction():
+        raise NotInTransaction("after_commit")
+    publisher.after_commit(callback)
+
+
+def _publisher() -> Publisher:
+    return cast(Publisher, import_string(settings.EVENTS_PUBLISHER)())

@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import import_module
 from importlib.util import find_spec
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Self, TypeVar
 
 from django.conf import settings
 from opentelemetry.context import Context, attach, detach
@@ -32,6 +32,12 @@ class Received(Generic[E_co]):
     context: Context
     """The trace context of the event, which the events that it causes continue."""
     source: str = NO_SOURCE
+    origin_time: str = ""
+    """When the request that began this event's chain was received, in RFC 3339; empty if that is not known."""
+
+    def within(self, context: Context) -> Self:
+        """The same event in another trace context."""
+        return type(self)(self.event, self.id, self.key, self.request_id, context, self.source, self.origin_time)
 
     @property
     def identity(self) -> tuple[str, str, str]:

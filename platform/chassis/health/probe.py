@@ -15,7 +15,7 @@ from health_check.exceptions import HealthCheckException, ServiceWarning
 
 from chassis.health import registry
 from chassis.health.registry import Part
-from chassis.observability import tracing
+from chassis.observability import metrics, tracing
 
 log = structlog.get_logger(__name__)
 
@@ -68,6 +68,7 @@ def _answer(parts: list[Part], *, good: str) -> Answer:
 
 def examine(parts: Iterable[Part], within: float = DEADLINE) -> dict[str, Finding]:
     """Run the checks of all parts concurrently; one that does not finish within `within` seconds is down."""
+    parts = list(parts)
     running = {part.name: _run(part) for part in parts}
     wait(running.values(), timeout=within)
     findings = {
@@ -75,6 +76,7 @@ def examine(parts: Iterable[Part], within: float = DEADLINE) -> dict[str, Findin
         for name, future in running.items()
     }
     _log_changes(findings)
+    _set_gauges(parts, findings)
     return findings
 
 
@@ -118,6 +120,24 @@ def _check(part: Part) -> Finding:
         log.warning("health check raised an unexpected error", part=part.name, exc_info=True)
         return Finding("down", "cannot be checked")
     return Finding("up")
+
+
+STATUS: dict[State, float] = {"up": 1.0, "degraded": 0.5, "down": 0.0}
+"""The values of the metric `health_part_status`."""
+
+
+def start_series() -> None:
+    """Create the metrics of all parts of this process, which count as working until they are checked."""
+    parts = registry.parts()
+    _set_gauges(parts, {part.name: Finding("up") for part in parts})
+
+
+def _set_gauges(parts: list[Part], findings: dict[str, Finding]) -> None:
+    for part in parts:
+        state = findings[part.name].state
+        metrics.HEALTH_PART_STATUS.labels(part.name).set(STATUS[state])
+        if part.sets_dependency:
+            metrics.DEPENDENCY_UP.labels(part.name).set(state != "down")
 
 
 _told: dict[str, State] = {}

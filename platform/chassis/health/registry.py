@@ -17,6 +17,8 @@ class Part:
     name: str
     check: HealthCheck
     required: bool = True
+    sets_dependency: bool = False
+    """Whether the check sets the metric `dependency_up`, which a worker's loop does by itself."""
 
 
 _declared: list[Part] | None = None
@@ -38,9 +40,12 @@ def web() -> list[Part]:
     alias = settings.SERVICE_DATABASE
     found = []
     if alias:
-        found += [Part("database", checks.Database(alias)), Part("outbox", checks.Outbox(alias), required=False)]
+        found += [
+            Part("database", checks.Database(alias), sets_dependency=True),
+            Part("outbox", checks.Outbox(alias), required=False),
+        ]
     if _has_events():
-        found.append(Part("broker", checks.Broker(), required=False))
+        found.append(Part("broker", checks.Broker(), required=False, sets_dependency=True))
     return found
 
 

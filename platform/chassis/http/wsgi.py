@@ -11,7 +11,9 @@ from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 
 from chassis.database import session
+from chassis.health import probe
 from chassis.observability import catalogue
+from chassis.outbox import series
 
 Application = Callable[[dict[str, Any], Any], Iterable[bytes]]
 
@@ -25,7 +27,11 @@ def application() -> Application:
     Exits with a message if the database sessions lack the required parameters.
     """
     django.setup(set_prefix=False)
+    catalogue.load(settings.SERVICE_NAME)
     catalogue.export("web")
+    if settings.SERVICE_DATABASE:
+        series.start_written()
+    probe.start_series()
     from chassis.http.requests import WSGIHandler  # REST framework needs the settings
 
     try:

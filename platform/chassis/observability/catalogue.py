@@ -6,6 +6,8 @@ A chassis module defines metrics in `chassis/observability/metrics.py`, a servic
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from importlib import import_module
+from importlib.util import find_spec
 from typing import Literal, TypeVar
 
 from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histogram
@@ -100,6 +102,12 @@ def start_at_zero(metric: MetricWrapperBase, *values: Sequence[str]) -> None:
     """Create the time series with these labels, so that `increase()` sees their first event too."""
     for labels in values:
         metric.labels(*labels)
+
+
+def load(service: str) -> None:
+    """Import `metrics.py` of a service, if it has one. Call it before `export`."""
+    if find_spec(service) is not None and find_spec(f"{service}.metrics") is not None:
+        import_module(f"{service}.metrics")
 
 
 def export(process: Process, registry: CollectorRegistry = REGISTRY) -> None:

@@ -5,7 +5,7 @@ labels (job, instance) identify. `multiprocess_mode` defines how the gauges of s
 PROMETHEUS_MULTIPROC_DIR is set. django-prometheus counts HTTP requests and database statements (`django_*`).
 """
 
-from chassis.observability.catalogue import EVERY, SIZES, WORKERS, counter, gauge, histogram
+from chassis.observability.catalogue import EVERY, SECONDS, SIZES, WORKERS, counter, gauge, histogram
 
 # --- the process ---
 
@@ -81,7 +81,13 @@ OUTBOX_TOPIC_WAITS = gauge(
     ["topic"],
     on=("relay",),
 )
-RELAY_BATCHES = counter("outbox_relay_batches", "Batches of the relay.", ["outcome"], on=("relay",))
+RELAY_BATCHES = counter(
+    "outbox_relay_batches",
+    "Batches of the relay.",
+    ["outcome"],
+    on=("relay",),
+    values=[("sent",), ("partial",), ("failed",)],
+)
 """`outcome` is sent, partial (some rows were refused) or failed (to be retried)."""
 RELAY_BATCH_SIZE = histogram("outbox_relay_batch_size", "Rows in a batch of the relay.", buckets=SIZES, on=("relay",))
 RELAY_BATCH_SECONDS = histogram(
@@ -94,7 +100,7 @@ RELAY_ACTIVE = gauge("outbox_relay_active", "1 if this relay is active, 0 if it 
 EVENTS_CONSUMED = counter("events_consumed", "Events whose effects are committed.", ["topic"], on=("consume",))
 EVENTS_DUPLICATE = counter("events_duplicate", "Events that were skipped as duplicates.", ["topic"], on=("consume",))
 EVENTS_FAILED = counter("events_failed", "Failed attempts to process an event.", ["topic", "reason"], on=("consume",))
-"""`reason` is unreadable, handler, timeout or crash: few values, never a message."""
+"""`reason` is unreadable, handler, timeout or crash (deadletters/record.py): few values, never a message."""
 EVENTS_RETRIED = counter("events_retried", "Retries of events.", ["topic"], on=("consume",))
 EVENTS_DEAD_LETTERED = counter(
     "events_dead_lettered", "Events that were written to the dead-letter topic.", ["topic", "reason"], on=("consume",)
@@ -108,6 +114,12 @@ EVENTS_LOST = counter(
 EVENTS_HELD = gauge(
     "events_held",
     "Events in memory that wait for a retry or behind another event of their key.",
+    ["topic"],
+    on=("consume",),
+)
+EVENTS_BLOCKED_KEYS = gauge(
+    "events_blocked_keys",
+    "Keys of which an event failed and waits for a retry; later events of the key wait behind it.",
     ["topic"],
     on=("consume",),
 )
@@ -131,8 +143,18 @@ EVENTS_BATCH_SECONDS = histogram(
 EVENTS_DELAY = histogram(
     "events_delay_seconds", "Time from a record's timestamp to the commit of its effects.", ["topic"], on=("consume",)
 )
-HANDLER_SECONDS = histogram(
-    "events_handler_seconds", "Duration of a handler call.", ["topic", "handler"], on=("consume",)
+EVENTS_SINCE_ORIGIN = histogram(
+    "events_since_origin_seconds",
+    "Time from the request that began an event's chain to the commit of the event's effects.",
+    ["topic"],
+    on=("consume",),
+)
+PROCESS_SECONDS = histogram(
+    "messaging_process_duration_seconds",
+    "Time per event in its handler: the duration of a call that succeeded, divided by its number of events.",
+    ["messaging_destination_name"],
+    on=("consume",),
+    buckets=(0.00001, 0.000025, 0.00005, 0.0001, 0.00025, 0.0005, *SECONDS),
 )
 
 CONSUMER_LAG = gauge(
@@ -146,7 +168,11 @@ CONSUMER_PAUSED = gauge(
     "events_consumer_paused_partitions", "Partitions that are paused because too many events are held.", on=("consume",)
 )
 CONSUMER_REBALANCES = counter(
-    "events_consumer_rebalances", "Changes of the partition assignment.", ["kind"], on=("consume",)
+    "events_consumer_rebalances",
+    "Changes of the partition assignment.",
+    ["kind"],
+    on=("consume",),
+    values=[("assigned",), ("revoked",), ("lost",)],
 )
 """`kind` is assigned, revoked or lost."""
 TOPICS_RECREATED = counter(
@@ -183,9 +209,41 @@ KAFKA_DEAD_LETTERS = gauge(
     on=("monitor",),
 )
 
+# --- Kafka clients ---
+
+KAFKA_BROKER_RTT = gauge(
+    "kafka_client_broker_rtt_seconds",
+    "Average round-trip time of this process's requests to a broker, identified by its node id, over five seconds.",
+    ["broker"],
+    on=WORKERS,
+)
+KAFKA_QUEUE_MESSAGES = gauge(
+    "kafka_client_queue_messages", "Records in the producers' queues, in transit to the broker.", on=WORKERS
+)
+
+# --- database server ---
+
+DB_SERVER_CONNECTIONS = gauge(
+    "db_server_connection_count",
+    "Connections at the database server that count towards db_server_connection_max.",
+    ["state"],
+    on=("relay",),
+)
+"""`state` is active, idle, idle in transaction or other (which includes those whose state this role may not see)."""
+DB_SERVER_CONNECTION_MAX = gauge(
+    "db_server_connection_max",
+    "Connections that the server allows: the limit of the server, of the database or of the role, whichever leaves fewest.",
+    on=("relay",),
+)
+
 # --- housekeeping ---
 
 PURGED_ROWS = counter("purged_rows", "Rows that were deleted after their retention time.", ["table"], on=("relay",))
+PURGE_LAST_SUCCESS = gauge(
+    "purge_last_success_timestamp_seconds",
+    "When this process last purged old rows without an error, in seconds since the epoch; 0 if it has not yet.",
+    on=("relay",),
+)
 
 # --- HTTP ---
 

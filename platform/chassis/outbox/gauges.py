@@ -11,11 +11,16 @@ from contextlib import contextmanager
 from functools import partial
 from typing import Any, Protocol
 
+import structlog
 from django.conf import settings
 from django.db import Error, connections
 
 from chassis.observability import metrics
+from chassis.observability.measures import measures
+from chassis.outbox import server_connections
 from chassis.runtime.background import in_background
+
+log = structlog.get_logger(__name__)
 
 EVERY_SECONDS = 5.0
 COUNTED = metrics.COUNTED_EXACTLY
@@ -39,6 +44,7 @@ WHERE sent_at IS NULL AND parked_at IS NOT NULL AND discarded_at IS NULL LIMIT %
 """
 BY_INDEX = "SET enable_seqscan = off"
 """For this session only. With statistics from a time at which most rows waited, the planner would read the whole table."""
+BRIEFLY = "SET statement_timeout = '1s'"
 KEEP_FLOOR = """
 INSERT INTO outbox_floor (position) VALUES (%s)
 ON CONFLICT (only_row) DO UPDATE SET position = excluded.position WHERE outbox_floor.position <> excluded.position
@@ -68,11 +74,13 @@ class OutboxGauges:
         self._oldest: float | None = None
 
     def measure(self) -> None:
-        """Query the database. Errors are ignored, since the relay reports them."""
+        """Query the database. Its errors are ignored, since the relay reports them."""
         connection = connections[settings.SERVICE_DATABASE]
         try:
             with connection.cursor() as cursor:
                 self._measure(cursor)
+                server_connections.measure(cursor)
+                _measure_service(cursor)
         except Error:
             connection.close()
         metrics.OUTBOX_OLDEST_AGE.set(0.0 if self._oldest is None else time.monotonic() - self._oldest)
@@ -87,6 +95,19 @@ class OutboxGauges:
             cursor.execute(question, {"counted": COUNTED})
             (number,) = cursor.fetchone()
             gauge.set(number)
+
+
+def _measure_service(cursor: Any) -> None:
+    """Call the functions of the service, whose statements may take a second each."""
+    cursor.execute(BRIEFLY)
+    for measure in measures():
+        try:
+            measure(cursor)
+        except Error:
+            raise
+        except Exception:
+            log.exception("a function that measures gauges failed", function=getattr(measure, "__name__", ""))
+    cursor.execute("RESET statement_timeout")
 
 
 @contextmanager

@@ -1,6 +1,7 @@
 """Publishing in a service with a database: an event is written to the outbox in the transaction of its cause."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import orjson
 from django.conf import settings
@@ -27,6 +28,10 @@ class OutboxPublisher:
         with transaction.atomic(using=settings.SERVICE_DATABASE, savepoint=False):
             for chunk in _chunks(envelopes):
                 _copy(chunk)
+
+    def after_commit(self, callback: Callable[[], object]) -> None:
+        """Call a function after the outermost transaction was committed."""
+        transaction.on_commit(callback, using=settings.SERVICE_DATABASE, robust=True)
 
 
 def _chunks(envelopes: Iterable[Envelope]) -> Iterator[list[Envelope]]:
@@ -57,5 +62,5 @@ def _copy(envelopes: Sequence[Envelope]) -> None:
     ):
         for e in envelopes:
             copy.write_row((e.event_id, e.topic, e.key, e.payload, orjson.dumps(e.headers).decode(), e.request_id))
-    for envelope in envelopes:
-        metrics.OUTBOX_WRITTEN.labels(envelope.topic).inc()
+    for topic, number in Counter(envelope.topic for envelope in envelopes).items():
+        metrics.OUTBOX_WRITTEN.labels(topic).inc(number)

@@ -128,6 +128,7 @@ class Relay:
             self._close()
 
     def _run_once(self) -> None:
+        self._sending.serve(0)  # also while there is nothing to send: the clients report statistics
         if not self._active:
             self._stand_by()
             return

@@ -16,7 +16,7 @@ from confluent_kafka import KafkaError, KafkaException, Message, Producer
 from django.conf import settings
 
 from chassis.deadletters import record as deadletters
-from chassis.kafka import clients, names, sizes
+from chassis.kafka import clients, names, sizes, statistics
 from chassis.outbox import row_spans
 from chassis.outbox.headers import headers_from_json
 from chassis.outbox.row import Row
@@ -99,7 +99,7 @@ class Sending:
         """The row in transit through the second producer, by topic."""
 
     def _make(self) -> Producer:
-        return clients.gapless_producer(error_cb=self._on_client_error)
+        return clients.gapless_producer(error_cb=self._on_client_error, **statistics.options())
 
     def _on_client_error(self, error: KafkaError) -> None:
         if error.fatal():
@@ -139,7 +139,7 @@ class Sending:
         If a dead letter is too large, the next call with it sends it without its error and traceback.
         """
         if self._single is None:
-            self._single = clients.producer(error_cb=self._on_error)
+            self._single = clients.producer(error_cb=self._on_error, **statistics.options())
         answer = self._produce(self._single, row, alone=True)
         if answer is not None:
             self.answers.append(answer)

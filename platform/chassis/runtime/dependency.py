@@ -4,6 +4,7 @@ import time
 
 import structlog
 
+from chassis.observability import metrics
 from chassis.runtime.retries import RECONNECT
 
 log = structlog.get_logger(__name__)
@@ -12,12 +13,14 @@ log = structlog.get_logger(__name__)
 class Dependency:
     """The database or the broker. A loop checks `may_try`, and then calls `answered` or `failed`.
 
-    `part` is the name of the check in `/health/ready`, by default `name`.
+    `part` is the name of the check in `/health/ready`, by default `name`; `label` its name in metrics, likewise.
     """
 
-    def __init__(self, name: str, part: str = "") -> None:
+    def __init__(self, name: str, part: str = "", label: str = "") -> None:
         self.name = name
         self.part = part or name
+        self._gauge = metrics.DEPENDENCY_UP.labels(label or name)
+        self._gauge.set(1)
         self.why = ""
         """A hint for the operator while it is down. `/health/ready` shows it, so it must not contain an address."""
         self.next_try = 0.0
@@ -46,19 +49,24 @@ class Dependency:
             self._since = now
             log.warning(f"waiting for the {self.name}", error=type(error).__name__, reason=_first_line(error))
         self._failures += 1
+        self._gauge.set(0)
         self.next_try = now + (RECONNECT.delay(self._failures) or 0.0)
 
     def forget(self) -> None:
         """Stop waiting for it, since nothing needs it any more."""
         if not self.up:
             log.info(f"no longer waiting for the {self.name}")
-        self._failures = 0
-        self.confirmed_down = False
+        self._recovered()
 
     def answered(self) -> None:
         """Note that it responded."""
         if not self.up:
             log.info(f"the {self.name} is back", seconds=round(time.monotonic() - self._since, 1), tries=self._failures)
+        self._recovered()
+
+    def _recovered(self) -> None:
+        if not self.up:
+            self._gauge.set(1)
         self._failures = 0
         self.confirmed_down = False
 

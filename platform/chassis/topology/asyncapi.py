@@ -15,6 +15,7 @@ HEADERS = {
     "ce_type": "The event's name: its topic without KAFKA_PREFIX.",
     "ce_source": "The service that published it.",
     "ce_time": "When it was published, in RFC 3339.",
+    "ce_origintime": "When the request that began the chain of events was received, in RFC 3339.",
     "ce_dataschema": "The event's name and version.",
     "content-type": "application/json",
     "requestId": "The id of the request that caused the event.",

@@ -11,6 +11,7 @@ from django.conf import settings
 from django.db import DatabaseError, connections
 
 from chassis.consumer import inbox_key
+from chassis.observability import metrics
 from chassis.outbox import retention
 from chassis.runtime.background import in_background
 
@@ -45,6 +46,7 @@ def purge(stop: Callable[[], bool]) -> None:
     except DatabaseError as error:
         log.warning("purge failed, will retry", reason=str(error).strip()[:300])
     else:
+        metrics.PURGE_LAST_SUCCESS.set_to_current_time()
         if any(gone.values()):
             log.info("old rows purged", **gone)
     finally:

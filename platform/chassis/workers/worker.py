@@ -12,15 +12,23 @@ from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 from django.core.management.base import CommandError
 
+from chassis.consumer import series as consumer_series
 from chassis.database import session
-from chassis.health import registry, worker_server
+from chassis.health import probe, registry, worker_server
 from chassis.health.heartbeat import Heartbeat, loop
 from chassis.observability import catalogue, metrics
+from chassis.outbox import series as outbox_series
+from chassis.runtime.background import in_background
 
 log = structlog.get_logger(__name__)
 
 GARBAGE = (50_000, 20, 20)
 """Thresholds of Python's garbage collector, which by default runs every 700 objects: a batch creates thousands, and few cycles."""
+
+START_SERIES = {"relay": outbox_series.start_relay, "consume": consumer_series.start_consumer}
+
+CHECK_SECONDS = 10.0
+"""The interval of health checks besides those of probes, so that their metrics are up to date without a prober."""
 
 LEFT_SECONDS = 3.0
 """Time to exit after the main thread has ended. Python waits for other threads, such as those that an event handler started."""
@@ -40,17 +48,27 @@ def serving(process: catalogue.Process, parts: Iterable[registry.Part] | None = 
     gc.collect()
     gc.freeze()  # objects that exist now are permanent, so exclude them from collections
     gc.set_threshold(*GARBAGE)
+    catalogue.load(settings.SERVICE_NAME)
     catalogue.export(process)
+    if process in START_SERIES:
+        START_SERIES[process]()
     server = worker_server.start(registry.worker(loop, handles=process == "consume") if parts is None else parts)
     metrics.PROCESS_UP.labels(settings.SERVICE_NAME, process).set(1)
     status = 1
     try:
-        yield loop
+        with in_background("health", _keep_checking):
+            yield loop
         status = 0
     finally:
         server.stop()
         log.info("stopped", process=process)
         threading.Thread(target=_end, args=[status], name="end", daemon=True).start()
+
+
+def _keep_checking(ended: threading.Event) -> None:
+    while not ended.is_set():
+        probe.ready()
+        ended.wait(CHECK_SECONDS)
 
 
 def _end(status: int) -> None:

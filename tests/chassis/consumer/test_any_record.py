@@ -31,7 +31,7 @@ from tests.waiting import eventually
 FEW = settings(max_examples=6, deadline=None, derandomize=True, phases=[Phase.explicit, Phase.generate],
                suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow, HealthCheck.data_too_large])  # fmt: skip
 
-KNOWN = [b"ce_id", b"ce_source", b"ce_dataschema", b"ce_time", b"requestId", b"traceId", b"traceparent", b"tracestate",
+KNOWN = [b"ce_id", b"ce_source", b"ce_dataschema", b"ce_time", b"ce_origintime", b"requestId", b"traceId", b"traceparent", b"tracestate",
          b"content-type", b"deadletter-redriven", b"deadletter-id", b"deadletter-at"]  # fmt: skip
 
 texts = st.text(max_size=40).map(lambda text: text.encode("utf-8", "surrogatepass"))

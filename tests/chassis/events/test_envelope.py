@@ -70,7 +70,8 @@ def test_the_headers_are_cloudevents_trace_context_and_the_originals():
         [envelope] = seal([one()])
     headers = dict(envelope.headers)
     assert len(headers) == len(envelope.headers), "no header twice"
-    assert headers.pop("ce_time").endswith("Z")
+    assert headers["ce_time"].endswith("Z")
+    assert headers.pop("ce_origintime") == headers.pop("ce_time"), "this event begins a chain"
     assert headers == {
         "ce_specversion": "1.0",
         "ce_id": envelope.event_id,
@@ -83,6 +84,35 @@ def test_the_headers_are_cloudevents_trace_context_and_the_originals():
         "spanId": span_id,
         "traceparent": f"00-{trace_id}-{span_id}-{flags:02x}",
     }
+
+
+class TestOriginTime:
+    """The time of the request that began the chain."""
+
+    def cause(self, *origin: bytes):
+        [envelope] = seal([one()])
+        headers = [*without(envelope, "ce_origintime"), *(("ce_origintime", value) for value in origin)]
+        return unseal(arrive(envelope, headers=headers), Paid)
+
+    def caused_by(self, cause) -> str | None:
+        [envelope] = seal([Outgoing(one().event, "p-1", cause)])
+        return dict(envelope.headers).get("ce_origintime")
+
+    def test_an_event_takes_it_over_from_its_cause(self):
+        began = "2026-01-02T03:04:05.000006Z"
+        cause = self.cause(began.encode())
+        assert cause.origin_time == self.caused_by(cause) == began
+        assert cause.within(cause.context) == cause
+
+    def test_the_cause_may_be_of_a_version_that_did_not_have_it(self):
+        assert self.cause().origin_time == ""
+        assert self.caused_by(self.cause()) is None
+
+    @pytest.mark.parametrize(
+        "value", [b"", b"yesterday", b"2026-01-02T03:04:05", b"\xff", b"2026-01-02T03:04:05Z\0", b"9" * 10_000]
+    )
+    def test_what_is_not_a_time_is_not_taken_over(self, value):
+        assert self.cause(value).origin_time == ""
 
 
 def test_a_reader_ignores_unknown_fields():

@@ -126,9 +126,9 @@ def test_a_failing_set_publishes_nothing():
     with collecting() as collected:
         with pytest.raises(ValueError, match="second"):
             publish_all(some())
-        assert collected == []
+        assert collected.envelopes == []
         publish_all([Outgoing(Said(), "k")])
-        assert len(collected) == 1
+        assert len(collected.envelopes) == 1
 
 
 def test_a_record_that_the_broker_never_accepts_is_the_events_fault(scene, out, settings):

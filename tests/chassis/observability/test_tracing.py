@@ -72,8 +72,10 @@ class TestConsole:
         [
             (
                 {"OTEL_TRACES_SAMPLER": "some"},
-                "OTEL_TRACES_SAMPLER must be one of always_on, always_off, traceidratio,"
-                " or parentbased_ and one of them, not 'some'\n",
+                (
+                    "OTEL_TRACES_SAMPLER must be one of always_on, always_off, traceidratio,"
+                    " or parentbased_ and one of them, not 'some'\n"
+                ),
             ),
             (
                 {"OTEL_TRACES_SAMPLER": "traceidratio", "OTEL_TRACES_SAMPLER_ARG": "2"},
