@@ -79,7 +79,8 @@ class Gateway:
         """See `edge.listening.Application`."""
         metrics.count_error(refused.reason)
         began = trace.begin(None, None, method=OTHER, route="")
-        began.end(refused.status)
+        if began.recording is not None:
+            began.recording.end(refused.status, path="", request_id=request_id, reason=refused.reason)
         self._log.write("", Rejected(refused.status, refused.reason, request_id, began), 0.0)
 
     def close(self) -> None:

@@ -92,7 +92,8 @@ class Pages:
                 logger.error("a page failed", **call.ids, error=type(error).__name__)
                 call.refuse(problems.INTERNAL_ERROR)
             self._observe(call)
-            call.trace.end(call.status)
+            if call.trace.recording is not None:
+                call.trace.recording.end(call.status, path="", request_id=call.request_id, reason=call.reason)
             self._log.write("", call, perf_counter() - call.started_at)
         finally:
             self._finish(call)

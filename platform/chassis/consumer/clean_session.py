@@ -12,6 +12,8 @@ from django.conf import settings
 from django.db import connections
 from django.db.backends.base.base import BaseDatabaseWrapper
 
+from chassis.database.callbacks import WithoutDatabase
+
 RESET = """
 CLOSE ALL; SET SESSION AUTHORIZATION DEFAULT; RESET ALL; DEALLOCATE ALL; UNLISTEN *; SELECT pg_advisory_unlock_all();
 DISCARD TEMP; DISCARD SEQUENCES
@@ -45,7 +47,7 @@ class Session:
         from psycopg import Cursor  # only where there is a database
 
         # Functions given to transaction.on_commit() are called after this, and may change the session again.
-        is_last = not self._connection.run_on_commit
+        is_last = all(isinstance(function, WithoutDatabase) for _, function, _ in self._connection.run_on_commit)
         # A plain psycopg cursor, so that a handler's execute_wrappers and cursor_factory do not matter.
         with self._connection.wrap_database_errors, Cursor(self._connection.connection) as cursor:
             cursor.execute(f"{last}; COMMIT; {RESET if is_last else ''}".encode())

@@ -69,7 +69,8 @@ def publish_all(outgoing: Iterable[Outgoing]) -> None:
 def after_commit(callback: Callable[[], object]) -> None:
     """Call a function once the open transaction is committed; if it is rolled back, never. Raises NotInTransaction.
 
-    For what a rollback cannot undo and a crash may lose, such as counting. What the function raises is logged.
+    For what a rollback cannot undo and a crash may lose, such as counting. The function must not use the database. What it
+    raises is logged.
     """
     publisher = _publisher()
     if not publisher.in_transaction():

@@ -7,6 +7,7 @@ import orjson
 from django.conf import settings
 from django.db import connections, transaction
 
+from chassis.database.callbacks import WithoutDatabase
 from chassis.events.envelope import Envelope
 from chassis.observability import metrics, sql_spans
 from chassis.outbox import key_check
@@ -31,7 +32,7 @@ class OutboxPublisher:
 
     def after_commit(self, callback: Callable[[], object]) -> None:
         """Call a function after the outermost transaction was committed."""
-        transaction.on_commit(callback, using=settings.SERVICE_DATABASE, robust=True)
+        transaction.on_commit(WithoutDatabase(callback), using=settings.SERVICE_DATABASE, robust=True)
 
 
 def _chunks(envelopes: Iterable[Envelope]) -> Iterator[list[Envelope]]:
