@@ -8,7 +8,7 @@ import structlog
 from django.conf import settings
 from django.db import connections, transaction
 
-from chassis.consumer import clean_session, dispatch, inbox
+from chassis.consumer import dispatch, inbox
 from chassis.consumer.one_transaction import OneTransaction
 from chassis.events import Event, NotInTransaction, publish, unseal
 from chassis.events.registry import handlers
@@ -50,16 +50,12 @@ def reprocess(record: Record) -> None:
     """
     known = handlers()
     event = unseal(record, known[record.topic].event)
-    with (
-        clean_session.cleaned() as session,
-        transaction.atomic(using=settings.SERVICE_DATABASE, durable=True),
-        OneTransaction.begun() as one_transaction,
-    ):
+    with transaction.atomic(using=settings.SERVICE_DATABASE), OneTransaction.begun() as one_transaction:
         inbox.claim([event], one_transaction.mark)
         with dispatch.traced([(record, event)]) as received:
             try:
                 dispatch.call(received, known)
-                one_transaction.commit(session)
+                one_transaction.end()
             except HandlerFailed as failed:
                 raise (failed.error if isinstance(failed.error, Exception) else failed) from None
     log.info("event reprocessed", request_id=event.request_id, **record.log_fields())
