@@ -22,11 +22,12 @@ from chassis.reconciliation.reconciliation import (
     WAIT,
     Finding,
     Period,
+    dead_letter_row,
     describe_dead_letter,
     has_passed,
-    is_dead_lettered,
     moment,
     never_arrived,
+    not_reached,
     place,
     redrive,
     rows,
@@ -112,7 +113,7 @@ def _explain_order(order: Order, evidence: Evidence) -> Finding:
         if dead_letter := evidence.dead_letter(created, PAYER, order):
             return finding(f"{created.topic} was {describe_dead_letter(dead_letter)}", redrive(dead_letter))
         if not has_passed(evidence.paid_up_to, created):
-            return finding(f"{place(created)} exists, and {PAYER} has not reached it yet", WAIT)
+            return finding(*not_reached(created, PAYER, evidence.paid_up_to))
         passed = f"{place(created)} exists, and {PAYER} has passed it without publishing {PaymentCompleted.topic}"
         return finding(passed, REPUBLISH, republish)
     sent = never_arrived(OrderCreated.topic, evidence.rows.get(services.created_id(order)))
@@ -175,9 +176,10 @@ def _explain_without_effect(
     if dead_letter:
         return finding(f"{record.topic} was {describe_dead_letter(dead_letter)}", redrive(dead_letter))
     if not has_passed(passed, record):
-        return finding(f"{place(record)} exists, and {settings.SERVICE_NAME} has not reached it yet", WAIT)
-    if is_dead_lettered(record):
-        return finding(f"{place(record)} was dead-lettered; the dead letter waits in the outbox", WAIT)
+        return finding(*not_reached(record, settings.SERVICE_NAME, passed))
+    if row := dead_letter_row(record):
+        sent = never_arrived(row.topic, row)
+        return finding(f"{place(record)} was dead-lettered; {sent.where}", WAIT if sent.is_lost else sent.remedy)
     lost = f"{place(record)} exists, and {settings.SERVICE_NAME} has passed it without effect"
     return finding(lost, REPROCESS, partial(_reprocess, record))
 

@@ -11,12 +11,22 @@ import orjson
 import pytest
 from confluent_kafka import Consumer, TopicPartition
 from django.core.management import CommandError, call_command
+from django.db.models.functions import Now
 
+from chassis.deadletters.record import FailedRecord
 from chassis.events.registry import Handler
-from chassis.kafka import names
+from chassis.kafka import names, topic_reader
 from chassis.messaging.models import InboxEvent, OutboxEvent
 from chassis.reconciliation import republish
-from chassis.reconciliation.reconciliation import REPROCESS, REPUBLISH, WAIT, Finding, Period
+from chassis.reconciliation.reconciliation import (
+    DECIDE,
+    REPROCESS,
+    REPUBLISH,
+    WAIT,
+    WAIT_FOR_READER,
+    Finding,
+    Period,
+)
 from orders import handlers, reconciliation, services
 from orders.events import OrderCreated, PaymentCompleted, UserCreated
 from orders.models import Order
@@ -135,6 +145,19 @@ class TestUnpaidOrders:
         assert "manage.py parked" in finding.remedy
         assert finding.repair is None
 
+    @pytest.mark.parametrize(("rule", "remedy"), [("wait", DECIDE), ("pass", WAIT)])
+    def test_an_event_behind_a_parked_one_of_its_key_waits_for_the_same_decision(self, order, settings, rule, remedy):
+        settings.OUTBOX_PARKED_KEY = rule
+        row = event_of(order)
+        values = {"topic": row.topic, "key": row.key, "payload": b"", "headers": [], "request_id": "r"}
+        event_id = uuid.uuid4()
+        OutboxEvent.objects.create(
+            position=row.position - 1, event_id=event_id, parked_at=Now(), parked_reason="too large", **values
+        )
+        finding = self.the(order)
+        assert (f"row {row.position - 1} of its key was parked: too large" in finding.where) == (rule == "wait")
+        assert (finding.remedy, finding.repair) == (remedy, None)
+
     def test_a_discarded_event_is_not_republished(self, order):
         now = datetime.now(UTC)
         OutboxEvent.objects.update(parked_at=now, parked_reason="too large", discarded_at=now, discarded_by="ada")
@@ -154,8 +177,16 @@ class TestUnpaidOrders:
         topics.publish(event_of(order))
         finding = self.the(order)
         assert f"{topics.created}/" in finding.where
-        assert f"{topics.payer} has not reached it yet" in finding.where
-        assert (finding.remedy, finding.repair) == (WAIT, None)
+        assert f"{topics.payer} has not reached it yet: it has not begun" in finding.where
+        assert (finding.remedy, finding.repair) == (WAIT_FOR_READER, None)
+
+    def test_an_event_at_which_payments_stands_still(self, order, topics):
+        """Its topic may be stopped: only the consumer knows, so the finding says where to look."""
+        topics.publish(event_of(order))
+        topics.work_off(topics.created, topics.payer, offset=0)
+        finding = self.the(order)
+        assert f"{topics.payer} has not reached it yet: it is at offset 0" in finding.where
+        assert "has stopped the topic" in finding.remedy
 
     def test_an_event_that_payments_passed(self, order, topics):
         topics.publish(event_of(order))
@@ -185,7 +216,7 @@ class TestUnpaidOrders:
         finding = self.the(order)
         assert f"{topics.paid}/" in finding.where
         assert "orders has not reached it yet" in finding.where
-        assert (finding.remedy, finding.repair) == (WAIT, None)
+        assert (finding.remedy, finding.repair) == (WAIT_FOR_READER, None)
 
     def test_a_payment_that_orders_passed_is_reprocessed(self, order, topics):
         topics.pay(order)
@@ -202,6 +233,25 @@ class TestUnpaidOrders:
         topics.work_off(topics.paid, "orders")
         topics.dead_letter(topics.paid, "orders", str(order.id))
         assert "dead-lettered by orders" in self.the(order).where
+
+    @pytest.mark.parametrize(
+        ("state", "where", "remedy"),
+        [
+            ({}, "waits in the outbox", WAIT),
+            ({"parked_at": Now(), "parked_reason": "too large"}, "was parked in the outbox", DECIDE),
+            ({"sent_at": Now()}, "was sent at", WAIT),
+        ],
+    )
+    def test_a_payment_whose_dead_letter_is_in_the_outbox(self, order, topics, state, where, remedy):
+        topics.pay(order)
+        topics.work_off(topics.paid, "orders")
+        [record] = topic_reader.scan([topics.paid])
+        letter_id, letter_topic = FailedRecord(record, Exception(), 0).id, names.dead_letter_topic(topics.paid)
+        values = {"topic": letter_topic, "key": "k", "payload": b"", "headers": [], "request_id": "r"}
+        OutboxEvent.objects.create(event_id=letter_id, **values, **state)
+        finding = self.the(order)
+        assert f"was dead-lettered; {letter_topic} {where}" in finding.where
+        assert (finding.remedy, finding.repair) == (remedy, None)
 
     def test_a_closed_or_recent_order_is_not_reported(self, order):
         now = datetime.now(UTC)

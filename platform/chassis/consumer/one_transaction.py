@@ -42,7 +42,7 @@ class OneTransaction:
     @classmethod
     @contextmanager
     def begun(cls) -> Iterator[Self]:
-        """Guard the open transaction while the body runs. Its first statement must be `mark`, and its last call `commit`.
+        """Guard the open transaction while the body runs. Its first statement must be `mark`, its last call `commit` or `end`.
 
         Statements in the body raise TransactionEnded if that transaction no longer exists.
         """
@@ -67,8 +67,17 @@ class OneTransaction:
         Raises HandlerFailed if it cannot be committed, or is not the one that was marked, and Django's database errors.
         """
         self._check()
+        self._unmark(session.commit)
+
+    def end(self) -> None:
+        """As `commit`, but leave the commit to the surrounding `atomic` block, and the session as it is."""
+        self._check()
+        with self._connection.cursor() as cursor:
+            self._unmark(cursor.execute)
+
+    def _unmark(self, execute: Callable[[str], Any]) -> None:
         try:
-            session.commit(UNMARK.format(mark=self._mark))
+            execute(UNMARK.format(mark=self._mark))
         except DatabaseError as error:
             # An error of the COMMIT itself ends the transaction.
             if sqlstate(error) == DIVISION_BY_ZERO and not self._is_gone():

@@ -1,5 +1,6 @@
 """The outbox and the inbox, and a model without a table for the dead letters in the admin."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from django.db import models
@@ -21,7 +22,7 @@ class TimestampField(models.DateTimeField):  # type: ignore[type-arg]
         limited = f"CASE WHEN {sql} < {earliest} THEN {earliest} WHEN {sql} > {latest} THEN {latest} ELSE {sql} END"
         return limited, [*params, *params, *params]
 
-    def deconstruct(self) -> tuple[str, str, list[Any], dict[str, Any]]:
+    def deconstruct(self) -> tuple[str, str, Sequence[Any], dict[str, Any]]:
         """For migrations, which only need to know the column."""
         name, _, args, kwargs = super().deconstruct()
         return name, "django.db.models.DateTimeField", args, kwargs

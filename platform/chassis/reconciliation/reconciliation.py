@@ -9,10 +9,13 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from shlex import quote
 
+from django.conf import settings
+
 from chassis.deadletters.record import FailedRecord
 from chassis.kafka import names
 from chassis.kafka.records import Record
 from chassis.messaging.models import OutboxEvent
+from chassis.outbox import parked
 
 CLOCKS = timedelta(minutes=5)
 """The maximum difference between the clocks of machines. The search for an event starts this long before its change."""
@@ -53,6 +56,10 @@ class Sent:
 
 
 WAIT = "wait: it is in transit"
+WAIT_FOR_READER = (
+    "wait; if the committed offset does not advance, that consumer is down or has stopped the topic:"
+    " see its /health/ready, and events_stopped in its metrics"
+)
 DECIDE = "check the reason, then `manage.py parked retry` or `discard`"
 REPUBLISH = "--republish publishes it again, as the same event"
 REPROCESS = "--republish processes it again"
@@ -78,10 +85,21 @@ def never_arrived(topic: str, row: OutboxEvent | None) -> Sent:
         gone = f"{topic} was discarded from the outbox at {stamp(row.discarded_at)} by {row.discarded_by}"
         return Sent(gone, "none: an operator discarded it", is_lost=False)
     if row.parked_at:
-        parked = f"{topic} was parked in the outbox at {stamp(row.parked_at)}: {row.parked_reason}"
-        return Sent(parked, DECIDE, is_lost=False)
-    waits = f"{topic} waits in the outbox, written at {stamp(row.created_at)}: the relay has not sent it yet"
-    return Sent(waits, WAIT, is_lost=False)
+        reason = f"{topic} was parked in the outbox at {stamp(row.parked_at)}: {row.parked_reason}"
+        return Sent(reason, DECIDE, is_lost=False)
+    waits = f"{topic} waits in the outbox, written at {stamp(row.created_at)}: "
+    if (first := _parked_before(row)) is not None:
+        behind = f"row {first.position} of its key was parked: {first.parked_reason}"
+        return Sent(waits + behind, DECIDE, is_lost=False)
+    return Sent(waits + "the relay has not sent it yet", WAIT, is_lost=False)
+
+
+def _parked_before(row: OutboxEvent) -> OutboxEvent | None:
+    """The parked row for which an unsent row waits, if the rows of a parked row's key wait (OUTBOX_PARKED_KEY)."""
+    if settings.OUTBOX_PARKED_KEY != "wait":
+        return None
+    same_key = parked.rows().filter(topic=row.topic, key=row.key, position__lt=row.position)
+    return same_key.defer("payload", "headers").first()
 
 
 def place(record: Record) -> str:
@@ -95,9 +113,16 @@ def describe_dead_letter(letter: Record) -> str:
     return f"dead-lettered by {header['group']} ({header['reason']}: {header['error'][:200]}), on {place(letter)}"
 
 
-def is_dead_lettered(record: Record) -> bool:
-    """Whether this service has dead-lettered the record and its outbox still contains the dead letter."""
-    return OutboxEvent.objects.filter(event_id=FailedRecord(record, Exception(), 0).id).exists()
+def dead_letter_row(record: Record) -> OutboxEvent | None:
+    """The outbox row of this service's dead letter of the record, if it still exists."""
+    letter_id = FailedRecord(record, Exception(), 0).id
+    return rows([letter_id]).get(letter_id)
+
+
+def not_reached(record: Record, service: str, positions: dict[int, int]) -> tuple[str, str]:
+    """Where a record is that the consumer of `service`, with these committed offsets, has not passed yet, and the remedy."""
+    at = f"it is at offset {positions[record.partition]}" if record.partition in positions else "it has not begun"
+    return f"{place(record)} exists, and {service} has not reached it yet: {at}", WAIT_FOR_READER
 
 
 def redrive(letter: Record) -> str:

@@ -8,7 +8,7 @@ import structlog
 from django.conf import settings
 from django.db import connections, transaction
 
-from chassis.consumer import clean_session, dispatch, inbox, process_spans
+from chassis.consumer import dispatch, inbox, process_spans
 from chassis.consumer.one_transaction import OneTransaction
 from chassis.events import Event, NotInTransaction, publish, unseal
 from chassis.events.registry import handlers
@@ -52,14 +52,13 @@ def reprocess(record: Record) -> None:
     event = unseal(record, known[record.topic].event)
     with (
         process_spans.traced([(record, event)]) as received,
-        clean_session.cleaned() as session,
-        transaction.atomic(using=settings.SERVICE_DATABASE, durable=True),
+        transaction.atomic(using=settings.SERVICE_DATABASE),
         OneTransaction.begun() as one_transaction,
     ):
         inbox.claim([event], one_transaction.mark)
         try:
             dispatch.call(received, known)
-            one_transaction.commit(session)
+            one_transaction.end()
         except HandlerFailed as failed:
             raise (failed.error if isinstance(failed.error, Exception) else failed) from None
     log.info("event reprocessed", request_id=event.request_id, **record.log_fields())
