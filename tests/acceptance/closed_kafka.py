@@ -1,6 +1,7 @@
 """A Kafka with passwords and ACLs by prefix, as docs/runbook.md describes."""
 
 import secrets
+from collections.abc import Mapping
 
 from confluent_kafka.admin import (
     AclBinding,
@@ -17,9 +18,16 @@ from confluent_kafka.admin import (
 from embedded import ports
 from embedded.kafka import Kafka
 
-TOPICS = ("READ", "WRITE", "CREATE", "DESCRIBE", "DESCRIBE_CONFIGS", "ALTER_CONFIGS", "ALTER")
-GROUPS = ("READ", "DESCRIBE")
-TRANSACTIONS = ("WRITE", "DESCRIBE")
+Rights = Mapping[ResourceType, tuple[str, ...]]
+
+ALL: Rights = {
+    ResourceType.TOPIC: ("READ", "WRITE", "CREATE", "DESCRIBE", "DESCRIBE_CONFIGS", "ALTER_CONFIGS", "ALTER"),
+    ResourceType.GROUP: ("READ", "DESCRIBE"),
+    ResourceType.TRANSACTIONAL_ID: ("WRITE", "DESCRIBE"),
+}
+"""The rights of an environment."""
+DESCRIBE: Rights = {ResourceType.TOPIC: ("DESCRIBE",), ResourceType.GROUP: ("DESCRIBE",)}
+"""The rights of the monitor."""
 
 
 class ClosedKafka:
@@ -41,7 +49,7 @@ class ClosedKafka:
             "super.users": "User:ANONYMOUS",
         }
 
-    def add_account(self, name: str, prefix: str) -> dict[str, str]:
+    def add_account(self, name: str, prefix: str, rights: Rights = ALL) -> dict[str, str]:
         """Create an account that has access to its prefix only. Returns the environment variables of its services."""
         admin = AdminClient({"bootstrap.servers": self._kafka.bootstrap_servers, "log_level": 0})
         password = secrets.token_urlsafe(12)
@@ -50,11 +58,7 @@ class ClosedKafka:
             [UserScramCredentialUpsertion(name, info, password.encode())]
         ).values()
         future.result(10)
-        operations = [
-            *((ResourceType.TOPIC, one) for one in TOPICS),
-            *((ResourceType.GROUP, one) for one in GROUPS),
-            *((ResourceType.TRANSACTIONAL_ID, one) for one in TRANSACTIONS),
-        ]
+        operations = [(kind, operation) for kind, some in rights.items() for operation in some]
         rules = [
             AclBinding(
                 kind,

@@ -1,15 +1,21 @@
 """The monitor measures what a dead consumer cannot: its lag and its members. It survives its brokers, and disturbs no group."""
 
 import signal
+import sys
 import time
 import uuid
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
-from confluent_kafka import Consumer, Producer
+from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic
 
-from embedded.processes import drive
+from embedded import cache, ports
+from embedded.kafka import Kafka
+from embedded.processes import Child, drive
+from embedded.system import MONITOR, ROOT, environment
+from tests.acceptance.closed_kafka import DESCRIBE, ClosedKafka
 from tests.acceptance.fixtures import prepared
 from tests.acceptance.harness import READY_WITHIN, Harness, Member
 from tests.waiting import eventually
@@ -184,3 +190,56 @@ def test_a_consumer_that_has_never_run_has_a_lag(request):
         eventually(lambda: lag(system["monitor"], "orders", "user.created") == 4)
         assert members(system["monitor"], "orders") == 0
         assert system["monitor"].handles(signal.SIGTERM)
+
+
+def test_it_needs_only_the_right_to_describe(tmp_path):
+    """With an account for one prefix, it sees nothing of another."""
+    with cache.temporary_folder("monitor-acl") as folder:
+        kafka = Kafka(folder / "kafka")
+        closed = ClosedKafka(kafka)
+        try:
+            kafka.start()
+            for prefix in ("blue.", "green."):
+                consume_half(kafka.bootstrap_servers, f"{prefix}thing.happened", f"{prefix}reader")
+            account = closed.add_account("monitor", "blue.", DESCRIBE)
+            [port] = ports.free(1)
+            monitor = Member(
+                "monitor", MONITOR, start_monitor(tmp_path, port, account | {"KAFKA_PREFIX": "blue."}), port, {}
+            )
+            drive(monitor.child.until(monitor.ready, within=READY_WITHIN))
+            eventually(lambda: lag(monitor, "blue.reader", "blue.thing.happened") == 5)
+            assert monitor.series("kafka_consumergroup_members") == {("blue.reader",): 0}
+            assert set(monitor.series("kafka_topic_partitions")) == {("blue.thing.happened",)}
+            monitor.terminate()
+            assert monitor.ended() == 0
+        finally:
+            kafka.abandon()
+
+
+def consume_half(servers: str, topic: str, group: str) -> None:
+    """Create a topic of ten records, of which the group has read five."""
+    admin = AdminClient({"bootstrap.servers": servers, "log_level": 0})
+    admin.create_topics([NewTopic(topic, 1, 1)])[topic].result(30)
+    producer = Producer({"bootstrap.servers": servers, "log_level": 0})
+    for _ in range(10):
+        producer.produce(topic, b"x")
+    assert producer.flush(30) == 0
+    client = Consumer({"bootstrap.servers": servers, "group.id": group, "log_level": 0})
+
+    def committed() -> bool:
+        try:
+            client.commit(offsets=[TopicPartition(topic, 0, 5)], asynchronous=False)
+        except KafkaException:
+            return False  # its coordinator is being elected
+        return True
+
+    eventually(committed)
+    client.close()
+
+
+def start_monitor(folder: Path, port: int, changes: dict[str, str]) -> Child:
+    variables = environment(MONITOR.service, addresses=changes, secret_key="")
+    return Child(
+        MONITOR.argv(sys.executable, port), log=folder / "monitor.log", name="monitor", cwd=ROOT,
+        env=variables | changes | MONITOR.variables(port),
+    )  # fmt: skip
