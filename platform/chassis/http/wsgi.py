@@ -11,7 +11,7 @@ from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 
 from chassis.database import session
-from chassis.observability import catalogue
+from chassis.observability import catalogue, startup
 
 Application = Callable[[dict[str, Any], Any], Iterable[bytes]]
 
@@ -24,15 +24,17 @@ def application() -> Application:
 
     Exits with a message if the database sessions lack the required parameters.
     """
-    django.setup(set_prefix=False)
-    catalogue.export("web")
-    from chassis.http.requests import WSGIHandler  # REST framework needs the settings
+    startup.install()
+    with startup.reported():
+        django.setup(set_prefix=False)
+        catalogue.export("web")
+        from chassis.http.requests import WSGIHandler  # REST framework needs the settings
 
-    try:
-        session.check_at_start()
-    except ImproperlyConfigured as error:
-        sys.exit(str(error))
-    return _normalized(WSGIHandler())
+        try:
+            session.check_at_start()
+        except ImproperlyConfigured as error:
+            sys.exit(str(error))
+        return _normalized(WSGIHandler())
 
 
 def _normalized(inner: Application) -> Application:

@@ -59,6 +59,9 @@ class Answer(NamedTuple):
     row: Row
     verdict: Verdict
     reason: str = ""
+    partition: int | None = None
+    offset: int | None = None
+    """Where an acknowledged row was written."""
 
 
 CLIENT_ERRORS = frozenset(
@@ -222,7 +225,7 @@ class Sending:
             else:
                 return None
 
-    def _on_delivery(self, row: Row, alone: bool, error: KafkaError | None, _: Message) -> None:
+    def _on_delivery(self, row: Row, alone: bool, error: KafkaError | None, message: Message) -> None:
         if alone:
             self.alone.pop(row.topic, None)
         else:
@@ -231,7 +234,8 @@ class Sending:
         if error is None:
             self._since = time.monotonic()
             self._shortened.discard(row.event_id)
-            self.answers.append(Answer(row, Verdict.CONFIRMED))
+            written = Answer(row, Verdict.CONFIRMED, partition=message.partition(), offset=message.offset())
+            self.answers.append(written)
         else:
             self.answers.append(self._answer(row, error, alone=alone))
 
