@@ -38,9 +38,15 @@ def main() -> None:
 
 
 def _run(argv: list[str]) -> None:
+    import settings
     from services import SERVICES
 
     names = [service.name for service in SERVICES]
+    if argv[1:2] == ["story"] and not _settings_module(argv[1:]):
+        from chassis.story import everywhere
+
+        addresses = {service.name: service.variables() for service in SERVICES if service.uses_kafka}
+        sys.exit(everywhere.main(argv[2:], addresses, settings.ROOT))
     if problem := _problem(_settings_module(argv[1:]), names):
         command = argv[1] if len(argv) > 1 else "help"
         sys.exit(HINT.format(problem=problem, command=command, services=", ".join(names)))
