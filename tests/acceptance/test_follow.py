@@ -150,8 +150,6 @@ def test_a_stopped_consumer(system):
 def test_a_dead_letter(system, topics):
     system.start("orders-consume", RETRY_ATTEMPTS="2", RETRY_BASE_SECONDS="0.05")
     with faults(system) as fault:
-        user, request_id, _ = new_user(system)
-        fault.refuse(user["id"])
         bad = str(uuid.uuid4())
         fault.refuse(bad)
         topics.send(*wire(user_created(bad)))
