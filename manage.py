@@ -21,6 +21,9 @@ LONG_LIVED = ("serve", "relay", "consume", "monitor")
 OF_THE_PLATFORM = ("monitor",)
 """Settings modules of processes that belong to no service."""
 
+LOGGED = (*LONG_LIVED, "migrate", "topics", "purge")
+"""The commands that a deployment runs: their errors belong to its logs. Those of other commands are for the person who runs them."""
+
 
 def main() -> None:
     """Run one management command for one service."""
@@ -32,22 +35,43 @@ def main() -> None:
         # process of a container, not even hear it.
         signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
     import settings  # noqa: F401  puts platform/ on the import path
+    from chassis.observability import startup
+
+    startup.install()
+    with startup.exits_reported():
+        _run(sys.argv)
+
+
+def _run(argv: list[str]) -> None:
+    import settings
     from services import SERVICES
 
     names = [service.name for service in SERVICES]
-    if problem := _problem(_settings_module(sys.argv[1:]), names):
-        command = sys.argv[1] if len(sys.argv) > 1 else "help"
+    if argv[1:2] == ["story"] and not _settings_module(argv[1:]):
+        from chassis.story import everywhere
+
+        addresses = {service.name: service.variables() for service in SERVICES if service.uses_kafka}
+        sys.exit(everywhere.main(argv[2:], addresses, settings.ROOT))
+    if problem := _problem(_settings_module(argv[1:]), names):
+        command = argv[1] if len(argv) > 1 else "help"
         sys.exit(HINT.format(problem=problem, command=command, services=", ".join(names)))
 
-    from django.core.management import execute_from_command_line
+    from django.core.management import CommandError, execute_from_command_line
 
     from chassis.database.failures import is_unavailable
+    from chassis.observability import startup
 
+    logged = argv[1] in LOGGED and "--traceback" not in argv and startup.writes_json()
     try:
-        execute_from_command_line(sys.argv)
+        # With --traceback Django raises a CommandError, which it otherwise prints.
+        execute_from_command_line([*argv, "--traceback"] if logged else argv)
+    except CommandError as error:
+        if not logged:
+            raise
+        startup.fail(str(error), error.returncode)
     except Exception as error:
         # Of a database that is away the operator has to know that, and not where in the code it was asked.
-        if "--traceback" in sys.argv or not is_unavailable(error):
+        if "--traceback" in argv or not is_unavailable(error):
             raise
         said = " ".join(str(error).split())
         sys.exit(f"CommandError: the database cannot be used now: {said} (--traceback shows where)")

@@ -11,7 +11,11 @@ import socket
 from pathlib import Path
 from typing import Any
 
+import settings  # noqa: F401  puts platform/ on the import path
+from chassis.observability import startup
 from settings.gunicorn_worker import Worker
+
+startup.install()
 
 # Loading the application creates some hundred thousand objects and hardly any garbage: searching for it would take a tenth of
 # the time. `pre_fork` enables the garbage collector again.
@@ -22,10 +26,19 @@ if signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
     # (When SIGHUP reloads this file, gunicorn's handler is installed and is kept.)
     signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
 
-workers = int(os.environ.get("WEB_CONCURRENCY", "1"))
-threads = int(os.environ.get("WEB_THREADS", "8"))
 
-health_port = int(os.environ.get("WEB_HEALTH_PORT", "0"))
+def _number(name: str, default: int) -> int:
+    text = os.environ.get(name, str(default))
+    with startup.reported():
+        if not text.isdecimal():
+            raise SystemExit(f"{name} must be a number, not {text!r}.")
+    return int(text)
+
+
+workers = _number("WEB_CONCURRENCY", 1)
+threads = _number("WEB_THREADS", 8)
+
+health_port = _number("WEB_HEALTH_PORT", 0)
 """A second port, for health checks and metrics only, which responds even if all threads are busy. 0 disables it."""
 
 worker_class = Worker

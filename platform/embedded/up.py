@@ -18,6 +18,7 @@ from embedded.engines import Engines
 from embedded.errors import EmbeddedError, NotReady
 from embedded.kafka import Kafka
 from embedded.local_system import LocalSystem
+from embedded.log_files import LogFiles
 from embedded.postgres import PostgreSQL
 from embedded.processes import drive_async
 from embedded.runner import BACKOFF_INITIAL, BACKOFF_MAX, Show, all_or_first_failure
@@ -26,6 +27,7 @@ from services import SERVICES, WITH_DATABASE
 
 VAR = ROOT / "var"
 DEV_ENV = VAR / "dev.env"
+LOGS = VAR / "log"
 ADMIN = "admin"
 POSTGRES_PORT, KAFKA_PORT = 15432, 9092
 ROLES = ("postgres", *(service.name for service in WITH_DATABASE))
@@ -35,8 +37,14 @@ NAMES = (*(process.name for process in PROCESSES), "postgres", "kafka")
 async def run() -> int:
     """Run until cancelled. Raises EmbeddedError if a port is taken or something does not become ready."""
     VAR.mkdir(exist_ok=True)
-    show = stream(max(map(len, NAMES)))
+    display = stream(max(map(len, NAMES)))
     with _exclusive():
+        files = LogFiles(LOGS)
+
+        def show(name: str, line: str) -> None:
+            files.write(name, line)
+            display(name, line)
+
         _forget_addresses()  # left by a killed run
         secret = _secrets()
         local = _local_system(secret, show)
@@ -56,6 +64,7 @@ async def run() -> int:
             await local.stop()
             for log in logs:
                 log.cancel()
+            files.close()
     say(paint("Stopped. The data is kept in var/ for the next `make up`.", BOLD))
     return 0
 
@@ -175,6 +184,7 @@ def _print_addresses(local: LocalSystem, secret: dict[str, str]) -> None:
         *((f"Admin of {one.name}", f"{local.addresses[one.url_variable]}/admin/") for one in WITH_DATABASE),
         ("Admin login", f"{ADMIN}  {secret['admin']}"),
         *((f"Metrics of {name}", f"http://{ports.HOST}:{port}/metrics") for name, port in local.ports.items()),
+        ("Log files", "var/log/; one request: .venv/bin/python manage.py story ID"),
         ("Addresses", "var/dev.env, for a shell: set -a; . var/dev.env; set +a"),
     ]
     say()

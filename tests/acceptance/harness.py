@@ -156,6 +156,16 @@ class Harness:
     def gateway_url(self) -> str:
         return self._addresses["GATEWAY_URL"]
 
+    @property
+    def addresses(self) -> Mapping[str, str]:
+        """The addresses of all services and engines, as in var/dev.env."""
+        return self._addresses
+
+    @property
+    def logs(self) -> Path:
+        """The folder with a log file per process."""
+        return self._folder
+
     def url(self, name: str) -> str:
         """The URL of a process, also before it is started; its port does not change."""
         if name not in self._ports:

@@ -87,7 +87,7 @@ class TestRefusal:
         ],
     )
     def test_without_a_service_manage_explains_how(self, module, says):
-        done = python("manage.py", "check", DJANGO_SETTINGS_MODULE=module)
+        done = python("manage.py", "check", DJANGO_SETTINGS_MODULE=module, ENVIRONMENT="development")
         assert done.returncode == 1
         assert done.stderr.startswith(
             says if not module else f"{module} {says}" if "is not" in says else f"{says} {module}."

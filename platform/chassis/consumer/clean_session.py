@@ -47,7 +47,7 @@ class Session:
         from psycopg import Cursor  # only where there is a database
 
         # Functions given to transaction.on_commit() are called after this, and may change the session again.
-        is_last = all(isinstance(function, WithoutDatabase) for _, function, _ in self._connection.run_on_commit)
+        is_last = all(isinstance(entry[1], WithoutDatabase) for entry in self._connection.run_on_commit)
         # A plain psycopg cursor, so that a handler's execute_wrappers and cursor_factory do not matter.
         with self._connection.wrap_database_errors, Cursor(self._connection.connection) as cursor:
             cursor.execute(f"{last}; COMMIT; {RESET if is_last else ''}".encode())

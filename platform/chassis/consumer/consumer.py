@@ -29,7 +29,7 @@ from chassis.kafka.connectivity import Connectivity
 from chassis.kafka.errors import Fenced
 from chassis.kafka.records import Partition, Record, from_message
 from chassis.observability import metrics, tracing
-from chassis.observability.logging import info_all
+from chassis.observability.logging import log_all
 from chassis.runtime.dependency import Dependency
 from chassis.runtime.failures import Crashed, DependencyDown
 from chassis.runtime.shutdown import Heartbeat, Overdue, Stop
@@ -258,9 +258,9 @@ class Consumer:
     def _after_success(self, batch: list[Record], result: BatchResult, seconds: float) -> None:
         self._triage.succeeded(batch, result, seconds)
         counting.count(batch, result, seconds)
-        info_all(__name__, "event handled", map(_log_fields, result.handled))
+        log_all("info", __name__, "event handled", map(_log_fields, result.handled))
         for record in result.duplicates:
-            log.info("duplicate event skipped", request_id=record.header("requestId"), **record.log_fields())
+            log.info("duplicate event skipped", **record.log_fields())
 
     # --- offsets ---
 
@@ -358,4 +358,4 @@ def _log_fields(pair: tuple[Record, Received[Any]]) -> dict[str, Any]:
     """The log fields of a processed event."""
     record, received = pair
     trace_id, span_id = tracing.current_ids(received.context)
-    return {**record.log_fields(), "request_id": received.request_id, "trace_id": trace_id, "span_id": span_id}
+    return {**record.log_place(), "request_id": received.request_id, "trace_id": trace_id, "span_id": span_id}

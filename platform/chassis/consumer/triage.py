@@ -373,4 +373,4 @@ def log_dead_letter(failed: FailedRecord) -> None:
 
 
 def _error_fields(record: Record, error: BaseException) -> dict[str, Any]:
-    return {"request_id": record.header("requestId"), "exc_info": error, **record.log_fields()}
+    return {"exc_info": error, **record.log_fields()}

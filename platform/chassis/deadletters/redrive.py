@@ -210,6 +210,6 @@ def _fields(letter: StoredDeadLetter) -> dict[str, object]:
         "topic": letter.topic,
         "key": None if letter.key is None else letter.key[:80],
         "event_id": kept.header("ce_id"),
-        "request_id": kept.header("requestId"),
+        **kept.log_ids(),
         "kept_at": f"{kept.topic}/{kept.partition}/{kept.offset}",
     }

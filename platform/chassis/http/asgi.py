@@ -4,10 +4,14 @@ from typing import Any
 
 import django
 
+from chassis.observability import startup
+
 
 def application() -> Any:
     """Return Django's ASGI application."""
-    django.setup(set_prefix=False)
-    from chassis.http.requests import ASGIHandler  # REST framework needs the settings
+    startup.install()
+    with startup.reported():
+        django.setup(set_prefix=False)
+        from chassis.http.requests import ASGIHandler  # REST framework needs the settings
 
-    return ASGIHandler()
+        return ASGIHandler()

@@ -12,7 +12,7 @@ from django.core.exceptions import ImproperlyConfigured
 
 from chassis.database import session
 from chassis.health import probe
-from chassis.observability import catalogue
+from chassis.observability import catalogue, startup
 from chassis.outbox import series
 
 Application = Callable[[dict[str, Any], Any], Iterable[bytes]]
@@ -26,19 +26,21 @@ def application() -> Application:
 
     Exits with a message if the database sessions lack the required parameters.
     """
-    django.setup(set_prefix=False)
-    catalogue.load(settings.SERVICE_NAME)
-    catalogue.export("web")
-    if settings.SERVICE_DATABASE:
-        series.start_written()
-    probe.start_series()
-    from chassis.http.requests import WSGIHandler  # REST framework needs the settings
+    startup.install()
+    with startup.reported():
+        django.setup(set_prefix=False)
+        catalogue.load(settings.SERVICE_NAME)
+        catalogue.export("web")
+        if settings.SERVICE_DATABASE:
+            series.start_written()
+        probe.start_series()
+        from chassis.http.requests import WSGIHandler  # REST framework needs the settings
 
-    try:
-        session.check_at_start()
-    except ImproperlyConfigured as error:
-        sys.exit(str(error))
-    return _normalized(WSGIHandler())
+        try:
+            session.check_at_start()
+        except ImproperlyConfigured as error:
+            sys.exit(str(error))
+        return _normalized(WSGIHandler())
 
 
 def _normalized(inner: Application) -> Application:

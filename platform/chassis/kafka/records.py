@@ -7,6 +7,8 @@ from typing import Any
 from confluent_kafka import Message
 from opentelemetry.trace import Span
 
+from chassis.observability import correlation, tracing
+
 Partition = tuple[str, int]
 """Topic and partition number."""
 
@@ -79,8 +81,22 @@ class Record:
         """The last value of a header in bytes, or None."""
         return self._by_name.get(name)
 
+    def log_ids(self) -> dict[str, str]:
+        """The request id, trace id and span id of this record, for a log line; empty where it has none that is valid."""
+        request_id = self.header("requestId") or ""
+        trace_id, span_id = tracing.ids_of(self.header("traceparent"))
+        return {
+            "request_id": request_id if correlation.sane(request_id) else "",
+            "trace_id": trace_id,
+            "span_id": span_id,
+        }
+
     def log_fields(self) -> dict[str, Any]:
-        """The log fields of this record. A key is an aggregate's id, never personal data."""
+        """The log fields of this record, with its ids."""
+        return {**self.log_place(), **self.log_ids()}
+
+    def log_place(self) -> dict[str, Any]:
+        """The log fields of this record without its ids. A key is an aggregate's id, never personal data."""
         return {
             "topic": self.topic,
             "partition": self.partition,

@@ -12,20 +12,19 @@ import logging.config
 import os
 import re
 import sys
-import threading
 import time
 import traceback
 from collections.abc import Iterable, MutableMapping
 from datetime import UTC, datetime
 from types import TracebackType
-from typing import Any
+from typing import Any, Literal
 
 import orjson
 from django.conf import settings
 
 from chassis import exceptions
 from chassis.imports import without
-from chassis.observability import correlation, privacy, tracing
+from chassis.observability import correlation, privacy, startup, tracing
 
 with without("rich", "greenlet"):  # saves several MiB in every process
     import structlog
@@ -63,26 +62,26 @@ def configure(config: dict[str, Any]) -> None:
         cache_logger_on_first_use=True,
     )
     logging.config.dictConfig(_stdlib(level, prepare, render))
+    logging.captureWarnings(True)
     if as_json:
-        sys.excepthook = _uncaught
-        threading.excepthook = lambda args: _uncaught(args.exc_type, args.exc_value, args.exc_traceback)
+        startup.set_hooks(_write_uncaught)
 
 
-def info_all(logger: str, event: str, rows: Iterable[EventDict]) -> None:
+def log_all(level: Literal["debug", "info"], logger: str, event: str, rows: Iterable[EventDict]) -> None:
     """Log the same event once for each of `rows`, its fields, which must include request_id, trace_id and span_id.
 
     Writes the same lines as `structlog.get_logger(logger).info(event, **row)`, but for many rows at a fraction of the cost. No
     field may have a name that must be masked.
     """
-    if not logging.root.isEnabledFor(logging.INFO):
+    if not logging.root.isEnabledFor(logging.getLevelName(level.upper())):
         return
     if not (_chain and isinstance(_chain[-1], structlog.processors.JSONRenderer)):
-        write = structlog.get_logger(logger).info
+        write = getattr(structlog.get_logger(logger), level)
         for row in rows:
             write(event, **row)
         return
     time = datetime.now(UTC).isoformat().replace("+00:00", "Z")
-    same = {"event": event, "logger": logger, "level": "info", "timestamp": time, "service": settings.SERVICE_NAME}
+    same = {"event": event, "logger": logger, "level": level, "timestamp": time, "service": settings.SERVICE_NAME}
     if lines := [privacy.scrub(_dumps({**row, **same})) for row in rows]:
         _Stream().msg("\n".join(lines))
 
@@ -254,8 +253,5 @@ def _coloured() -> bool:
     return sys.stderr.isatty() and not os.environ.get("NO_COLOR")
 
 
-def _uncaught(kind: type[BaseException], error: BaseException | None, where: TracebackType | None) -> None:
-    if error is None or not issubclass(kind, Exception):
-        sys.__excepthook__(kind, error or kind(), where)
-        return
-    structlog.get_logger("uncaught").critical("uncaught exception", exc_info=(kind, error, where))
+def _write_uncaught(event: str, error: BaseException | None) -> None:
+    structlog.get_logger("uncaught").critical(event, exc_info=error)

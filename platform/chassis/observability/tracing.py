@@ -190,6 +190,12 @@ def extract(carrier: Mapping[str, str]) -> Context:
     return trace.set_span_in_context(NonRecordingSpan(span), Context()) if span.is_valid else Context()
 
 
+def ids_of(traceparent: str | None) -> tuple[str, str]:
+    """The trace id and the span id of a W3C `traceparent`; two empty strings if it is missing or invalid."""
+    found = _PLAIN.fullmatch(traceparent or "")
+    return (found[1], found[2]) if found and found[1].strip("0") and found[2].strip("0") else ("", "")
+
+
 def current_ids(context: Context | None = None) -> tuple[str, str]:
     """The hexadecimal trace id and span id of `context`, or the current one; two empty strings outside of a span."""
     span = trace.get_current_span(context).get_span_context()

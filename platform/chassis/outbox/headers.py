@@ -6,6 +6,7 @@ from typing import Any
 import orjson
 
 from chassis.kafka.records import Headers
+from chassis.observability import correlation, tracing
 
 
 def headers_to_json(headers: Headers) -> str:
@@ -21,6 +22,24 @@ def _to_json(value: bytes | None) -> Any:
     except UnicodeDecodeError:
         return {"base64": base64.b64encode(value).decode()}
     return {"base64": base64.b64encode(value).decode()} if "\0" in text else text
+
+
+def log_ids(headers: Any) -> dict[str, str]:
+    """The request id, trace id and span id in a row's headers, as text or parsed, for a log line. Raises nothing."""
+    try:
+        found = dict(orjson.loads(headers) if isinstance(headers, str) else headers or ())
+    except (ValueError, TypeError):  # a row that was not written by this code may contain anything
+        found = {}
+    request_id, traceparent = (value if isinstance(value := found.get(name), str) else "" for name in _IDS)
+    trace_id, span_id = tracing.ids_of(traceparent)
+    return {
+        "request_id": request_id if correlation.sane(request_id) else "",
+        "trace_id": trace_id,
+        "span_id": span_id,
+    }
+
+
+_IDS = ("requestId", "traceparent")
 
 
 def headers_from_json(text: str) -> Headers:

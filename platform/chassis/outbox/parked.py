@@ -9,6 +9,7 @@ from django.db.models import QuerySet
 from django.db.models.functions import Now
 
 from chassis.messaging.models import OutboxEvent
+from chassis.outbox.headers import log_ids
 from chassis.outbox.wakeup import CHANNEL
 
 log = structlog.get_logger(__name__)
@@ -47,7 +48,7 @@ def discard(positions: Collection[int], *, by: str) -> list[int]:
 
 def _lock(positions: Collection[int]) -> list[OutboxEvent]:
     """Lock and return those of the rows that are still parked, so that no concurrent decision is made about them."""
-    fields = ("position", "event_id", "topic", "key", "parked_reason", "request_id")
+    fields = ("position", "event_id", "topic", "key", "parked_reason", "headers")
     return list(rows().filter(position__in=positions).only(*fields).select_for_update())
 
 
@@ -58,8 +59,8 @@ def _log(message: str, chosen: Collection[OutboxEvent], by: str) -> None:
             by=by,
             position=row.position,
             topic=row.topic,
-            key=row.key,
+            key=None if row.key is None else row.key[:80],
             event_id=str(row.event_id),
-            request_id=row.request_id,
             reason=row.parked_reason,
+            **log_ids(row.headers),
         )

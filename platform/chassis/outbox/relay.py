@@ -12,6 +12,7 @@ docs/adr/.
 import math
 import time
 from collections import defaultdict
+from typing import Any
 
 import structlog
 from confluent_kafka import KafkaError, KafkaException
@@ -23,9 +24,11 @@ from chassis.database.failures import is_unavailable
 from chassis.database.session import require_direct
 from chassis.kafka import clients
 from chassis.observability import metrics, tracing
+from chassis.observability.logging import log_all
 from chassis.outbox import row_spans
 from chassis.outbox import rows as outbox_rows
 from chassis.outbox.floor import Floor
+from chassis.outbox.headers import log_ids
 from chassis.outbox.row import Row
 from chassis.outbox.sending import CALL_SECONDS, Answer, Sending, Verdict
 from chassis.outbox.topic_waits import TopicWaits, Wait
@@ -315,7 +318,7 @@ class Relay:
         if answers:
             self._stored = False
             try:
-                self._mark([answer.row for answer in answers if answer.verdict is Verdict.CONFIRMED])
+                self._mark([answer for answer in answers if answer.verdict is Verdict.CONFIRMED])
             except BaseException:
                 self._sending.put_back(answers)
                 raise
@@ -326,14 +329,16 @@ class Relay:
             self._from_earlier_session = False
         return answers
 
-    def _mark(self, rows: list[Row]) -> None:
-        if not rows:
+    def _mark(self, answers: list[Answer]) -> None:
+        if not answers:
             return
+        rows = [answer.row for answer in answers]
         with self._connection.cursor() as cursor:
             outbox_rows.mark(cursor, rows, late=self._from_earlier_session)
         self._floor.sent(len(rows))
         self._last_client_error, self._stalls = None, 0
         self._broker.answered()
+        log_all("debug", __name__, "published", map(_published, answers))
         now = time.time()
         for row in rows:
             metrics.OUTBOX_PUBLISHED.labels(row.topic).inc()
@@ -355,14 +360,7 @@ class Relay:
             self._waits.written(row.topic, row.position)
             metrics.OUTBOX_REFUSED.labels(row.topic).inc()
             row_spans.parked(row, reason)
-            log.error(
-                "outbox row parked",
-                topic=row.topic,
-                key=None if row.key is None else row.key[:80],
-                event_id=str(row.event_id),
-                position=row.position,
-                reason=reason,
-            )
+            log.error("outbox row parked", reason=reason, **_log_fields(row))
 
     def _note(self, answers: list[Answer]) -> None:
         topics: dict[tuple[str, Verdict], list[Answer]] = defaultdict(list)
@@ -400,3 +398,19 @@ class Relay:
         self._sending.forget()
         self._connection.close()
         log.info("relay stopped")
+
+
+def _log_fields(row: Row) -> dict[str, Any]:
+    """The log fields of a row, with its ids."""
+    return {
+        "topic": row.topic,
+        "key": None if row.key is None else row.key[:80],
+        "event_id": str(row.event_id),
+        "position": row.position,
+        **log_ids(row.headers),
+    }
+
+
+def _published(answer: Answer) -> dict[str, Any]:
+    """The log fields of a row that was sent."""
+    return {**_log_fields(answer.row), "partition": answer.partition, "offset": answer.offset}

@@ -46,6 +46,9 @@ class Answer(NamedTuple):
     row: Row
     verdict: Verdict
     reason: str = ""
+    partition: int | None = None
+    offset: int | None = None
+    """Where an acknowledged row was written."""
 
 
 CLIENT_ERRORS = frozenset(
@@ -218,7 +221,8 @@ class Sending:
         if error is None:
             self._since = time.monotonic()
             self._shortened.discard(row.event_id)
-            self.answers.append(Answer(row, Verdict.CONFIRMED))
+            written = Answer(row, Verdict.CONFIRMED, partition=message.partition(), offset=message.offset())
+            self.answers.append(written)
             row_spans.sent(row, sent_at, message)
         else:
             self.answers.append(self._answer(row, error, alone=alone))

@@ -13,12 +13,13 @@ from chassis.consumer.one_transaction import OneTransaction
 from chassis.events import Event, NotInTransaction, publish, unseal
 from chassis.events.registry import handlers
 from chassis.kafka.records import Record
+from chassis.outbox.headers import log_ids
 from chassis.runtime.failures import HandlerFailed
 
 log = structlog.get_logger(__name__)
 
 RESEND = "UPDATE outbox SET sent_at = NULL WHERE event_id = %s AND sent_at IS NOT NULL"
-EXISTS = "SELECT 1 FROM outbox WHERE event_id = %s"
+ROW = "SELECT headers::text FROM outbox WHERE event_id = %s"
 
 
 def republish(event: Event, *, key: str, event_id: str) -> bool:
@@ -33,13 +34,15 @@ def republish(event: Event, *, key: str, event_id: str) -> bool:
     with connection.cursor() as cursor:
         cursor.execute(RESEND, [event_id])
         resent = bool(cursor.rowcount)
-        cursor.execute(EXISTS, [event_id])
-        exists = cursor.fetchone() is not None
-    if not exists:
+        cursor.execute(ROW, [event_id])
+        row = cursor.fetchone()
+    if row is None:
         publish(event, key=key, event_id=event_id)
-    done = resent or not exists
+    done = resent or row is None
     if done:
-        log.info("event republished", topic=event.topic, key=key, event_id=event_id, row=exists)
+        # A row that is sent again keeps its ids; a new one has those of this run.
+        ids = log_ids(row[0]) if row else {}
+        log.info("event republished", topic=event.topic, key=key, event_id=event_id, row=row is not None, **ids)
     return done
 
 
@@ -61,4 +64,4 @@ def reprocess(record: Record) -> None:
             one_transaction.end()
         except HandlerFailed as failed:
             raise (failed.error if isinstance(failed.error, Exception) else failed) from None
-    log.info("event reprocessed", request_id=event.request_id, **record.log_fields())
+    log.info("event reprocessed", **{**record.log_fields(), "request_id": event.request_id})

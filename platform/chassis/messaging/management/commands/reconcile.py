@@ -13,7 +13,7 @@ from django.db import InterfaceError, OperationalError
 
 from chassis.database.failures import is_unavailable
 from chassis.deadletters.text import shown
-from chassis.observability import correlation
+from chassis.observability import correlation, tracing
 from chassis.reconciliation.reconciliation import EPOCH, Finding, Period
 from chassis.runtime.failures import DependencyDown
 
@@ -79,7 +79,8 @@ class Command(BaseCommand):
             raise CommandError(f"{settings.SERVICE_NAME} has no reconciliation.py: there is nothing to reconcile.")
         find = import_module(module).find
         try:
-            with correlation.bind_request_id(correlation.new()):
+            # What is published again without a row of its own has the request id and the trace of this run.
+            with correlation.bind_request_id(correlation.new()), tracing.continued({}, "reconcile"):
                 found, repaired = self._report(find(Period(since, datetime.now(UTC) - older_than)), republish=republish)
         except (KafkaException, DependencyDown) as error:
             reason = error.args[0].str() if isinstance(error, KafkaException) else str(error)
