@@ -21,8 +21,8 @@ NAMED = re.compile(rf"(?<![\w/.-])(?:{PREFIXES})_[a-z_]+(?![\w(/.-])")
 LABELLED = re.compile(rf"\b((?:{PREFIXES})_[a-z_]+)\{{([^}}]*)\}}")
 GROUPED = re.compile(rf"\b((?:{PREFIXES})_[a-z_]+)[^()]*\)* by \((\w+(?:, *\w+)*)\)")
 
-# Tables, indexes and secrets that begin like a metric.
 LABELS = {label for metric in CATALOGUE.values() for label in metric._labelnames}
+# Tables, indexes and secrets that begin like a metric.
 OTHERS = {"outbox_unsent", "outbox_floor", "gateway_secret_key"}
 
 
