@@ -71,7 +71,7 @@ class Call:
         self.logged_method = head.method if head.method in METHODS else OTHER
         """The method for logs, traces and metrics: clients may send any text, and it may be personal data."""
         self.body: Body | None = None
-        # The event loop's clock has milliseconds, and stands still during an iteration.
+        # The event loop's clock counts milliseconds, and is not updated during an iteration.
         self.started_at = perf_counter()
         self.deadline = now + timeout
         self.request_id = ""

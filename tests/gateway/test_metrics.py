@@ -229,7 +229,7 @@ class TestUpstreamSeconds:
 
 
 class TestEventLoop:
-    def test_a_process_that_stood_still_says_for_how_long(self, gateway):
+    def test_shows_for_how_long_a_process_was_stopped(self, gateway):
         assert gateway.metric(LAG) < 1
         gateway.process.send_signal(signal.SIGSTOP)
         try:
