@@ -28,23 +28,25 @@ def pay(orders: Sequence[Received[OrderCreated]]) -> None:
     """
     outcomes = provider.charge_all([order.event.order_id for order in orders])
     now = datetime.now(UTC)
-    completed = [_completed(order, paid, now) for order, paid in zip(orders, outcomes, strict=True)]
-    publish_all(completed)
-    after_commit(partial(_count, [one.event for one in completed]))
+    payments = [_completed(order.event, paid, now) for order, paid in zip(orders, outcomes, strict=True)]
+    publish_all(_outgoing(payment, order) for payment, order in zip(payments, orders, strict=True))
+    after_commit(partial(_count, payments))
 
 
-def _completed(order: Received[OrderCreated], paid: bool, now: datetime) -> Outgoing:
-    event = PaymentCompleted(
-        payment_id=payment_id(order.event.order_id),
-        order_id=order.event.order_id,
-        user_id=order.event.user_id,
-        amount=order.event.total_amount,
+def _completed(order: OrderCreated, paid: bool, now: datetime) -> PaymentCompleted:
+    return PaymentCompleted(
+        payment_id=payment_id(order.order_id),
+        order_id=order.order_id,
+        user_id=order.user_id,
+        amount=order.total_amount,
         status="completed" if paid else "failed",
         completed_at=now,
     )
-    return Outgoing(
-        event, key=str(event.order_id), cause=order, event_id=str(uuid.uuid5(event.payment_id, event.topic))
-    )
+
+
+def _outgoing(payment: PaymentCompleted, cause: Received[OrderCreated]) -> Outgoing:
+    event_id = str(uuid.uuid5(payment.payment_id, payment.topic))
+    return Outgoing(payment, key=str(payment.order_id), cause=cause, event_id=event_id)
 
 
 def _count(payments: Sequence[PaymentCompleted]) -> None:

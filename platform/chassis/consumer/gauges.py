@@ -22,6 +22,7 @@ from chassis.runtime.background import in_background
 EVERY_SECONDS = 5.0
 PATIENCE_SECONDS = 0.5
 """How long the loop may wait for the broker to return the start of a partition."""
+EARLIEST, LATEST = OffsetSpec.earliest(), OffsetSpec.latest()  # type: ignore[no-untyped-call]
 ANSWER_SECONDS = 1.0
 """How long the thread waits for the broker to return the ends of the partitions."""
 
@@ -100,8 +101,8 @@ class ConsumerGauges:
         """Request the ends of the partitions from the broker. If it does not respond, those of the last time remain."""
         assigned = tuple(self._assigned)  # atomic
         try:
-            ends = self._offsets(assigned, OffsetSpec.latest())
-            starts = self._offsets([one for one in assigned if self._backlog.done(one) is None], OffsetSpec.earliest())
+            ends = self._offsets(assigned, LATEST)
+            starts = self._offsets([one for one in assigned if self._backlog.done(one) is None], EARLIEST)
         except KafkaException:
             return
         finally:
