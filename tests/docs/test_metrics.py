@@ -22,7 +22,7 @@ LABELLED = re.compile(rf"\b((?:{PREFIXES})_[a-z_]+)\{{([^}}]*)\}}")
 GROUPED = re.compile(rf"\b((?:{PREFIXES})_[a-z_]+)[^()]*\)* by \((\w+(?:, *\w+)*)\)")
 
 # Tables, indexes and secrets that begin like a metric.
-OTHERS = {"outbox_unsent", "outbox_floor", "gateway_secret_key"}
+OTHERS = {"outbox_unsent", "outbox_floor", "gateway_secret_key", "kafka_sasl_username", "kafka_sasl_password"}
 
 
 def series() -> dict[str, Counter | Gauge | Histogram]:
