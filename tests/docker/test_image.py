@@ -64,6 +64,10 @@ class TestRuns:
         done = run(srv, "manage.py", "check", "--deploy", "--fail-level=WARNING", **production(service))
         assert done.returncode == 0, done.stderr
 
+    def test_the_monitor_boots_from_it_too(self, srv):
+        done = run(srv, "manage.py", "check", "--fail-level=WARNING", DJANGO_SETTINGS_MODULE="settings.monitor")
+        assert done.returncode == 0, done.stderr
+
     def test_static_files_are_collected_as_the_build_does(self, srv):
         build = next(arguments for name, arguments in image.stages()[1] if name == "RUN")
         # The build's own shell command, with our Python; without the last step, which only compiles.

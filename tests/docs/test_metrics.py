@@ -27,7 +27,7 @@ GROUPED = re.compile(rf"\b((?:{PREFIXES})_[a-z_]+)[^()]*\)* by \((\w+(?:, *\w+)*
 LABELS = {label for metric in CATALOGUE.values() for label in metric._labelnames}
 # Tables, indexes and options that begin like a metric; and secrets.
 OTHERS = {"outbox_unsent", "outbox_floor", "db_default"}
-SECRETS = ("_secret_key", "_password", "_url")
+SECRETS = ("_secret_key", "_password", "_username", "_url")
 
 
 def series() -> dict[str, Counter | Gauge | Histogram]:

@@ -102,6 +102,41 @@ class TestRefusal:
         assert done.returncode == 0, done.stderr
 
 
+class TestMonitor:
+    """It belongs to no service, and needs no variable, not even in production."""
+
+    MONITOR = {"DJANGO_SETTINGS_MODULE": "settings.monitor"}
+
+    def test_it_boots_without_secrets_databases_and_services(self):
+        code = "import json, settings, django; django.setup(); from django.conf import settings as s;"
+        code += "print(json.dumps([s.ENVIRONMENT, s.SERVICE_NAME, s.DATABASES, s.INSTALLED_APPS, hasattr(s, 'HTTPS_ONLY')]))"
+        done = python("-c", code, **self.MONITOR)
+        assert done.returncode == 0, done.stderr
+        environment, name, databases, apps, serves_pages = json.loads(done.stdout)
+        assert (environment, name, databases, serves_pages) == ("production", "monitor", {}, False)
+        assert not set(SERVICE_NAMES) & set(apps)
+
+    def test_check_is_clean(self):
+        done = python("manage.py", "check", "--fail-level=WARNING", **self.MONITOR)
+        assert done.returncode == 0, done.stderr
+
+    def test_invalid_variables_are_named_together(self):
+        done = python("manage.py", "monitor", WORKER_PORT="http", KAFKA_PREFIX="***", **self.MONITOR)
+        assert done.returncode == 1
+        assert "WORKER_PORT" in done.stderr
+        assert "KAFKA_PREFIX" in done.stderr
+        assert "Traceback" not in done.stderr
+
+    @pytest.mark.parametrize(
+        ("command", "module"), [("consume", "monitor"), ("migrate", "monitor"), ("monitor", "payments")]
+    )
+    def test_its_commands_are_not_those_of_a_service(self, command, module):
+        variables = self.MONITOR if module == "monitor" else production(module)
+        done = python("manage.py", command, **variables)
+        assert done.returncode != 0
+        assert "Traceback" not in done.stderr
+
+
 class TestSourceRoot:
     def test_platform_is_not_a_package(self):
         assert not (ROOT / "platform" / "__init__.py").exists()

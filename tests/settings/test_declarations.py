@@ -191,6 +191,7 @@ def test_a_service_without_database_and_events():
         ({"relay": RELAY}, "relay needs a database"),
         ({"name": "http"}, "name must not be the name of a module of Python's standard library"),
         ({"name": "postgres"}, "name must not be the name of an engine"),
+        ({"name": "monitor"}, "name must not be the name of a process that belongs to no service"),
         *(
             ({"name": name}, "name must not be the name of a folder that pytest or ruff skip")
             for name in ("build", "dist")

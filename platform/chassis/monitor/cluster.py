@@ -14,7 +14,7 @@ from chassis.kafka.records import Partition
 REQUEST_SECONDS = 2.0
 """How long a broker has for an answer."""
 ATTEMPTS = 3
-"""How often the topics are asked for in a round."""
+"""How often a round requests the topics until a broker responds."""
 
 EARLIEST: OffsetSpec = OffsetSpec.earliest()  # type: ignore[no-untyped-call]
 LATEST: OffsetSpec = OffsetSpec.latest()  # type: ignore[no-untyped-call]

@@ -1,4 +1,4 @@
-"""The monitor: measures the cluster every few seconds by its own clock, whether or not somebody asks for the metrics."""
+"""The monitor: measures the cluster every few seconds by its own clock, whether or not its metrics are scraped."""
 
 import threading
 import time
@@ -19,7 +19,7 @@ from chassis.runtime.shutdown import Heartbeat
 
 EVERY_SECONDS = 5.0
 GROUPS_SECONDS = 10.0
-"""How long a round asks for committed offsets. The groups that were asked longest ago come first, so all of them get a turn."""
+"""How long a round reads committed offsets. Groups that were read longest ago come first, so that all get their turn."""
 
 Values = dict[tuple[str, ...], float]
 """The values of a gauge by its labels."""
@@ -44,7 +44,7 @@ class Monitor:
         self._heartbeat.watch(self._broker)
         self._client: AdminClient | None = None
         self._committed_offsets = CommittedOffsets()
-        self._asked: dict[str, float] = {}
+        self._read_at: dict[str, float] = {}
         self._topics: Fresh[str, int] = Fresh()
         self._members: Fresh[str, int] = Fresh()
         self._committed: Fresh[str, dict[Partition, int]] = Fresh()
@@ -67,7 +67,7 @@ class Monitor:
         if self._client is None:
             self._client = clients.admin()
         try:
-            self._ask(self._client)
+            self._measure(self._client)
         except (KafkaException, DependencyDown) as error:
             self._client.poll(0)  # delivers the reason, such as rejected credentials, to the error callback
             self._client = None
@@ -79,7 +79,7 @@ class Monitor:
         metrics.KAFKA_UP.set(self._broker.up)
         self._export()
 
-    def _ask(self, client: AdminClient) -> None:
+    def _measure(self, client: AdminClient) -> None:
         brokers, topics = cluster.read_topics(client)
         metrics.KAFKA_BROKERS.set(brokers)
         self._topics.update(topics)
@@ -88,20 +88,20 @@ class Monitor:
         with suppress(KafkaException):  # a broker of several is down
             self._members.update(dict.fromkeys(consumers, 0) | cluster.read_members(client))
         places = [TopicPartition(topic, number) for topic, count in topics.items() for number in range(count)]
-        self._ask_groups(consumers | self._members.values().keys(), places)
+        self._read_groups(consumers | self._members.values().keys(), places)
         self._begins.update(cluster.read_offsets(client, places, cluster.EARLIEST))
         ends = cluster.read_offsets(client, places, cluster.LATEST)
         self._ends.update(ends)
         if places and not ends:
             raise DependencyDown("no partition's leader responds")
 
-    def _ask_groups(self, groups: set[str], places: list[TopicPartition]) -> None:
+    def _read_groups(self, groups: set[str], places: list[TopicPartition]) -> None:
         self._committed_offsets.keep_only(groups)
-        self._asked = {group: self._asked.get(group, 0.0) for group in groups}
+        self._read_at = {group: self._read_at.get(group, 0.0) for group in groups}
         deadline = time.monotonic() + GROUPS_SECONDS
-        for group in sorted(groups, key=lambda one: self._asked[one]):
+        for group in sorted(groups, key=lambda one: self._read_at[one]):
             self._heartbeat.beat()
-            self._asked[group] = time.monotonic()
+            self._read_at[group] = time.monotonic()
             with suppress(KafkaException):  # its coordinator is down or moving
                 self._committed.update({group: self._committed_offsets.read(group, places)})
             if self._ended.is_set() or time.monotonic() > deadline:
