@@ -57,9 +57,25 @@ OTHERS = (
     (
         "OTEL_TRACES_SAMPLER",
         "all",
-        "an OpenTelemetry sampler",
+        "`always_on`, `always_off`, `traceidratio`, or `parentbased_` and one of them",
         "`parentbased_always_on`",
-        "The sampler that decides which traces are recorded; `OTEL_TRACES_SAMPLER_ARG` is its argument.",
+        "Which new traces are recorded; set it at the gateway, since all others obey the flag of `traceparent`."
+        " `OTEL_TRACES_SAMPLER_ARG` is the ratio of the samplers `traceidratio` and `parentbased_traceidratio`.",
+    ),
+    ("OTEL_TRACES_SAMPLER_ARG", "all", "0 to 1", "`1`", "The ratio of new traces that are recorded."),
+    (
+        "OTEL_BSP_MAX_QUEUE_SIZE",
+        "all",
+        "integer ≥ 512",
+        "`2048`",
+        "Number of spans that may wait for the collector; more are dropped and counted.",
+    ),
+    (
+        "OTEL_RESOURCE_ATTRIBUTES",
+        "all",
+        "`name=value,…`",
+        "—",
+        "Attributes of the resource of spans, such as `service.version=1.2.3`; they override those of the process.",
     ),
     ("OTEL_SERVICE_NAME", "all", "text", "the service's name", "The attribute `service.name` of spans."),
     ("FORCE_COLOR", "all", "any value", "—", "Colour console logs even if they are not written to a terminal."),
