@@ -59,10 +59,15 @@ OTHERS = (
         "all",
         "`always_on`, `always_off`, `traceidratio`, or `parentbased_` and one of them",
         "`parentbased_always_on`",
-        "Which new traces are recorded; set it at the gateway, since all others obey the flag of `traceparent`."
-        " `OTEL_TRACES_SAMPLER_ARG` is the ratio of the samplers `traceidratio` and `parentbased_traceidratio`.",
+        "Which new traces are recorded; set it at the gateway, since all others obey the flag of `traceparent`.",
     ),
-    ("OTEL_TRACES_SAMPLER_ARG", "all", "0 to 1", "`1`", "The ratio of new traces that are recorded."),
+    (
+        "OTEL_TRACES_SAMPLER_ARG",
+        "all",
+        "0 to 1",
+        "`1`",
+        "The ratio of new traces that are recorded, for `traceidratio`.",
+    ),
     (
         "OTEL_BSP_MAX_QUEUE_SIZE",
         "all",
