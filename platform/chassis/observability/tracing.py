@@ -1,8 +1,9 @@
 """Distributed tracing: one trace from the gateway through HTTP, outbox and Kafka to the last service.
 
 Every request has a trace id, which is propagated. Spans are recorded only with an exporter (`OTEL_TRACES_EXPORTER=console` or
-`otlp`, and the other standard OTEL_* variables), and only for sampled traces: the process that starts a trace
-decides, in the flag of `traceparent`, and every other process obeys. Under an unsampled parent no span object of the SDK is made. See docs/telemetry.md.
+`otlp`, and the other standard OTEL_* variables), and only for sampled traces: the process that starts a trace decides, in the
+flag of `traceparent`, and every other process obeys. Under an unsampled parent no span object of the SDK is made. See
+docs/telemetry.md.
 """
 
 import os
