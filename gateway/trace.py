@@ -16,6 +16,7 @@ from opentelemetry.trace import SpanContext, SpanKind, TraceFlags
 
 from chassis.observability import tracing
 from chassis.observability.middleware import OTHER
+from chassis.observability.spans import masked_path
 
 # https://www.w3.org/TR/trace-context-2/: only versions after 00 may have more fields after the flags, and ff is not a version.
 _TRACEPARENT = re.compile(
@@ -76,6 +77,7 @@ class Recording:
     def end(self, status: int, *, path: str, request_id: str, reason: str) -> None:
         """Record the spans. `status` is that of the response, `reason` why the gateway made that response itself."""
         ended = time.time_ns()
+        path = masked_path(path, self.route)
         if self.sent_at:
             self._emit_client(path, self.answered_at or ended)
         attributes: dict[str, Any] = {
@@ -98,6 +100,7 @@ class Recording:
             ended=ended,
             attributes=attributes,
             error="" if status >= 500 else None,
+            clean=True,
         )
 
     def _emit_client(self, path: str, ended: int) -> None:
@@ -106,7 +109,6 @@ class Recording:
         attributes: dict[str, Any] = {
             "http.request.method": self.method,
             "server.address": host or self.replica,
-            "url.template": template,
             "url.full": f"http://{self.replica}{path.removeprefix('/api')}",
         }
         if port.isdigit():
@@ -133,6 +135,7 @@ class Recording:
             attributes=attributes,
             events=events,
             error="" if failed else None,
+            clean=True,
         )
 
     def _name(self, route: str) -> str:

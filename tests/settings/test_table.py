@@ -12,7 +12,9 @@ from tests.settings.services import ROOT, SERVICE_NAMES
 SOURCES = ("settings", "platform/chassis", *SERVICE_NAMES)
 
 # Read or set by our code, but nobody's setting.
-NOT_SETTINGS = {"OTEL_PYTHON_DJANGO_EXCLUDED_URLS", "OTEL_EXPORTER_OTLP_TRACES_TIMEOUT", "WEB_CONTROL_SOCKET"}
+NOT_SETTINGS = {
+    "OTEL_PYTHON_DJANGO_EXCLUDED_URLS", "OTEL_SEMCONV_STABILITY_OPT_IN", "OTEL_EXPORTER_OTLP_TRACES_TIMEOUT", "WEB_CONTROL_SOCKET",
+}  # fmt: skip
 
 
 def test_the_page_matches_the_code():

@@ -14,6 +14,23 @@ COMMANDS = {"serve": "gateway", "relay": "relay", "consume": "consume", "monitor
 """The management commands that are long-lived processes, and their roles."""
 
 
+class _Hashed(Resource):
+    """A resource that is hashed once. The exporter hashes that of each span, for which the library formats it as JSON."""
+
+    _hash = 0
+
+    @classmethod
+    def of(cls, other: Resource) -> "_Hashed":
+        return cls(dict(other.attributes), other.schema_url)
+
+    def __hash__(self) -> int:
+        self._hash = self._hash or super().__hash__()
+        return self._hash
+
+    def __eq__(self, other: object) -> bool:
+        return self is other or super().__eq__(other)
+
+
 def of(service: str, *, environment: str, role: str) -> Resource:
     """The resource of this process. OTEL_SERVICE_NAME and OTEL_RESOURCE_ATTRIBUTES take precedence."""
     described = {
@@ -23,14 +40,13 @@ def of(service: str, *, environment: str, role: str) -> Resource:
         "deployment.environment.name": environment,
         "process.role": role,
     }
-    return Resource.create({name: value for name, value in described.items() if value}).merge(
-        OTELResourceDetector().detect()
-    )
+    own = Resource.create({name: value for name, value in described.items() if value})
+    return _Hashed.of(own.merge(OTELResourceDetector().detect()))
 
 
 def here(resource: Resource) -> Resource:
     """The resource of this process, if `resource` is that of the process that it was forked from."""
-    return resource.merge(Resource({"service.instance.id": _instance()}))
+    return _Hashed.of(resource.merge(Resource({"service.instance.id": _instance()})))
 
 
 def role() -> str:

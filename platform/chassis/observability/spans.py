@@ -57,6 +57,10 @@ CONVENTIONS = (
 """Prefixes of names from the semantic conventions, such as `db.name`, which are not masked because of their last part."""
 
 
+class CleanSpan(ReadableSpan):
+    """A span whose author vouches for each text in it: constants, ids, and paths from `masked_path`. It is not masked again."""
+
+
 class Masked(SpanExporter):
     """Passes spans to another exporter, masked: in the thread of the export, so that no request waits for it."""
 
@@ -67,7 +71,11 @@ class Masked(SpanExporter):
 
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
         """Pass on finished spans, masked."""
-        return self._inner.export([masked(span, self._resource_of(span)) for span in spans])
+        return self._inner.export([self._masked(span) for span in spans])
+
+    def _masked(self, span: ReadableSpan) -> ReadableSpan:
+        described = self._resource_of(span)
+        return span if isinstance(span, CleanSpan) and described is span.resource else masked(span, described)
 
     def _resource_of(self, span: ReadableSpan) -> Resource:
         """The resource of this process, which may be the child of the one that configured tracing."""
@@ -136,7 +144,7 @@ def _quotes_request(attributes: Mapping[str, Any]) -> bool:
 
 
 def _attributes(attributes: Mapping[str, Any]) -> Attributes:
-    route = str(attributes.get("http.route") or attributes.get("url.template") or "")
+    route = str(attributes.get("http.route") or "")
     return {
         name: _text(name, value, route) if isinstance(value, str) else _value(name, value)
         for name, value in attributes.items()
@@ -159,7 +167,7 @@ def _text(name: str, value: str, route: str) -> str:
     if name in CLIENT_INPUT or name.startswith(CAPTURED):
         return privacy.HIDDEN if value else value
     if name in TARGETS:
-        return _target(value, route)
+        return masked_path(value, route)
     if name in STATEMENTS:
         return privacy.scrub(_LITERAL.sub("'?'", value))
     if name.startswith("exception."):
@@ -171,7 +179,7 @@ def _is_masked(name: str) -> bool:
     return not name.startswith(CONVENTIONS) and privacy.is_masked(name.rpartition(".")[2])
 
 
-def _target(url: str, route: str) -> str:
+def masked_path(url: str, route: str) -> str:
     """Mask a URL, except ids and the parts of its path that the route contains."""
     parts = _URL.fullmatch(url)
     assert parts is not None, "it matches any text"

@@ -77,7 +77,7 @@ def _begin(alias: str, sql: str) -> Span:
 
 
 def _fail(span: Span, error: BaseException) -> None:
-    """Note which kind of error it was; the exception itself is recorded, once, by whoever cannot handle it."""
+    """Note which kind of error it was; the exception itself is recorded once, where it ends the work."""
     state = getattr(error.__cause__, "sqlstate", None) or getattr(error, "sqlstate", None)
     span.set_attribute("error.type", state or type(error).__name__)
     if state:

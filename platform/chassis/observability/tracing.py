@@ -1,8 +1,9 @@
 """Distributed tracing: one trace from the gateway through HTTP, outbox and Kafka to the last service.
 
 Every request has a trace id, which is propagated. Spans are recorded only with an exporter (`OTEL_TRACES_EXPORTER=console` or
-`otlp`, and the other standard OTEL_* variables), and only for sampled traces: whoever starts a trace decides, in the flag of
-`traceparent`, and every other process obeys. Under an unsampled parent no span object of the SDK is made. See docs/telemetry.md.
+`otlp`, and the other standard OTEL_* variables), and only for sampled traces: the process that starts a trace decides, in the
+flag of `traceparent`, and every other process obeys. Under an unsampled parent no span object of the SDK is made. See
+docs/telemetry.md.
 """
 
 import os
@@ -39,7 +40,7 @@ with without("psutil"):
     from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, Decision, ParentBased, SamplingResult, TraceIdRatioBased
     from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 
-    from chassis.observability import resource
+    from chassis.observability import resource, spans
 
 EXPORTERS = ("none", "console", "otlp")
 SAMPLERS = ("always_on", "always_off", "traceidratio")
@@ -285,16 +286,19 @@ def emit(
     events: Sequence[Event] = (),
     links: Sequence[Link] = (),
     error: str | None = None,
+    clean: bool = False,
 ) -> None:
     """Record a span that has ended, times in nanoseconds since the epoch; `error` is the description of a failure.
 
+    `clean`: no text in it can contain personal data, so it need not be masked (see `spans.CleanSpan`).
     Costs a fraction of a span that is open while the work is done. Call it only if the trace is sampled.
     """
     provider, processor = _State.provider, _State.processor
     assert provider is not None, "nothing is recorded"
     assert processor is not None, "nothing is recorded"
+    kind_of_span = spans.CleanSpan if clean else ReadableSpan
     processor.on_end(
-        ReadableSpan(
+        kind_of_span(
             name,
             SpanContext(trace_id, span_id, False, _SAMPLED),
             parent,

@@ -16,6 +16,7 @@ from embedded import ports
 from tests.chassis.observability.processes import clean_environment, python, run
 from tests.chassis.observability.test_middleware import PARENT, TRACE
 
+SAMPLERS_NAMED = "OTEL_TRACES_SAMPLER must be one of always_on, always_off, traceidratio, or parentbased_ and one of them, not 'some'\n"
 REQUESTS = [("GET", "/hello/1", PARENT), ("GET", "/hello/2", {}), ("GET", "/health/ready", {})]
 
 
@@ -72,10 +73,7 @@ class TestConsole:
         [
             (
                 {"OTEL_TRACES_SAMPLER": "some"},
-                (
-                    "OTEL_TRACES_SAMPLER must be one of always_on, always_off, traceidratio,"
-                    " or parentbased_ and one of them, not 'some'\n"
-                ),
+                SAMPLERS_NAMED,
             ),
             (
                 {"OTEL_TRACES_SAMPLER": "traceidratio", "OTEL_TRACES_SAMPLER_ARG": "2"},
