@@ -88,7 +88,7 @@ class TestSettled:
         assert (story["request_ids"], story["trace_ids"]) == ([ids["request"]], [ids["trace"]])
         assert story["gaps"] == story["also"] == []
         first = story["steps"][0]
-        assert (first["service"], first["what"]) == ("gateway", "POST /users → 201")
+        assert (first["service"], first["what"]) == ("gateway", "POST /api/users → 201")
         sent = [step["where"] for step in story["steps"] if step["what"].startswith("sent ")]
         assert all("at offset" in where and "outbox row" in where for where in sent)
 

@@ -13,7 +13,7 @@ from chassis.story import logs, telling, verdict
 from chassis.story.facts import Facts, OutboxRow, Question, TopicRecord
 
 ROUNDS = 5
-"""How often the services are asked: each answer may lead to further keys and events."""
+"""Maximum number of questions to the services: each answer may lead to further keys and events."""
 
 Ask = Callable[[Question], list[Facts]]
 
