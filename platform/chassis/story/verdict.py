@@ -295,5 +295,5 @@ def _unique(known: list[Facts]) -> list[TopicRecord]:
 def _error(line: LogLine) -> str:
     error = line.fields.get("exception")
     if isinstance(error, list) and error and isinstance(error[0], dict):
-        return f" ({error[0].get('type')}: {str(error[0].get('message'))[:200]})"
+        return f" ({error[0].get('type')}: {' '.join(str(error[0].get('message')).split())[:200]})"
     return ""
