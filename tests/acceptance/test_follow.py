@@ -1,6 +1,7 @@
 """`manage.py story` on the running system: it shows every step, and says where a story stands and why."""
 
 import json
+import re
 import subprocess
 import sys
 import uuid
@@ -88,7 +89,7 @@ class TestSettled:
         assert (story["request_ids"], story["trace_ids"]) == ([ids["request"]], [ids["trace"]])
         assert story["gaps"] == story["also"] == []
         first = story["steps"][0]
-        assert (first["service"], first["what"]) == ("gateway", "POST /users → 201")
+        assert (first["service"], first["what"]) == ("gateway", "POST /api/users → 201")
         sent = [step["where"] for step in story["steps"] if step["what"].startswith("sent ")]
         assert all("at offset" in where and "outbox row" in where for where in sent)
 
@@ -150,11 +151,18 @@ def test_a_stopped_consumer(system):
 def test_a_dead_letter(system, topics):
     system.start("orders-consume", RETRY_ATTEMPTS="2", RETRY_BASE_SECONDS="0.05")
     with faults(system) as fault:
-        bad = str(uuid.uuid4())
+        bad, trace_id = str(uuid.uuid4()), uuid.uuid4().hex
         fault.refuse(bad)
-        topics.send(*wire(user_created(bad)))
+        event = user_created(bad)
+        topic, key, value, headers = wire(event)
+        traced = [(name, text) for name, text in headers if name != "traceparent"]
+        topics.send(topic, key, value, [*traced, ("traceparent", f"00-{trace_id}-{uuid.uuid4().hex[:16]}-01".encode())])
         eventually(lambda: topics.dead_letters("user.created", "orders", bad.encode()))
         story = told(system, bad)
+    about = system["orders-consume"].logged(key=bad)
+    assert {line["event"] for line in about} == {"event failed, will try again", "event dead-lettered"}
+    assert {(line["request_id"], line["trace_id"]) for line in about} == {(event.request_id, trace_id)}
+    assert told(system, trace_id)["state"] == "stuck"
     assert story["state"] == "stuck"
     assert "orders dead-lettered user.created (attempt 2, handler: " in story["reason"]
     assert "manage.py deadletters redrive --id " in story["remedy"]
@@ -181,24 +189,25 @@ def test_an_event_behind_one_that_fails(system, topics):
         story = told(system, bad)
         assert story["state"] == "held"
         assert f"user.created is held behind event {first.event_id} of the same key" in story["reason"]
-        assert "failed 1 times" in story["reason"]
-        assert "next try in " in story["reason"]
+        assert re.search(r"failed (once|\d+ times) \(.*\), next try in \d+ s", story["reason"])
         assert any(one.startswith("retried: orders fails to handle user.created") for one in story["also"])
     system.restore()
 
 
-def test_a_missing_topic(system, topics):
+def test_a_missing_topic(system):
     system.end(["users-relay"])
     user, _, _ = new_user(system)
     with system.database("userdb") as connection:
         connection.execute("UPDATE outbox SET topic = 'missing.topic' WHERE key = %s", [user["id"]])
-    system.start("users-relay")
-    story = told(system, user["id"])
-    assert story["state"] in {"on its way", "stuck"}
+    try:
+        system.spawn("users-relay")
+        story = told(system, user["id"])
+    finally:
+        with system.database("userdb") as connection:
+            connection.execute("DELETE FROM outbox WHERE key = %s", [user["id"]])
+    assert story["state"] in {"on its way", "stuck"}  # it is stuck after five seconds
     assert "missing.topic is on its way: the relay has not sent it (outbox row " in story["reason"]
     assert "topic missing" in story["reason"]
-    with system.database("userdb") as connection:
-        connection.execute("DELETE FROM outbox WHERE key = %s", [user["id"]])
 
 
 def test_kafka_that_does_not_answer(system, kafka):

@@ -107,7 +107,7 @@ def _outbox_row(
         created_at=moment(created),
         sent_at=moment(sent),
         parked_at=moment(parked),
-        parked_reason=privacy.scrub(reason or ""),
+        parked_reason=" ".join(privacy.scrub(reason or "").split()),
         discarded_at=moment(discarded),
         discarded_by=discarded_by or "",
         behind=behind,
@@ -126,7 +126,7 @@ def letter(header: dict[str, str]) -> Letter:
     """The dead letter that these headers describe."""
 
     def own(name: str) -> str:
-        return privacy.scrub(header.get(f"deadletter-{name}", ""))[:300]
+        return " ".join(privacy.scrub(header.get(f"deadletter-{name}", "")).split())[:300]
 
     group = own("group").removeprefix(settings.KAFKA_PREFIX)
     topic = own("topic").removeprefix(settings.KAFKA_PREFIX)

@@ -136,6 +136,13 @@ class Facts(_Data):
         """Whether the service knows nothing about the story."""
         return not (self.rows or self.outbox or self.inbox or self.records)
 
+    def events(self) -> list[Event]:
+        """All that is known about events."""
+        found: list[Event] = [*self.outbox]
+        found += self.inbox
+        found += self.records
+        return found
+
     def times(self) -> list[datetime]:
         """The times of all facts."""
         found = [
@@ -188,7 +195,7 @@ class Question(_Data):
 
         Only facts about the given id itself lead to another request: an aggregate may have taken part in many.
         """
-        events: list[Event] = [one for facts in known for one in (*facts.outbox, *facts.inbox, *facts.records)]
+        events = [one for facts in known for one in facts.events()]
         direct = [one for one in events if self._is_direct(one)]
         rows = [row for facts in known for row in facts.rows]
         times = [time for facts in known for time in facts.times()]

@@ -26,7 +26,7 @@ def answer(question: Question) -> Facts:
     publishes = tuple(event.topic for event in registry.published())
     if question.topics and (consumes or publishes):
         try:
-            found = topics.find(question)
+            found = topics.find(question, [row.topic for row in outbox])
         except (KafkaException, DependencyDown) as error:
             reason = error.args[0].str() if isinstance(error, KafkaException) else str(error)
             problems.append(f"the topics cannot be read: {reason}")

@@ -10,10 +10,10 @@ from pydantic import BaseModel
 
 from chassis.observability import privacy
 from chassis.story import logs, telling, verdict
-from chassis.story.facts import Facts, OutboxRow, Question, TopicRecord
+from chassis.story.facts import Facts, InboxRow, Question
 
 ROUNDS = 5
-"""How often the services are asked: each answer may lead to further keys and events."""
+"""Maximum number of questions to the services: each answer may lead to further keys and events."""
 
 Ask = Callable[[Question], list[Facts]]
 
@@ -100,8 +100,10 @@ def find(given: str, ask: Ask, folder: Path | None = None) -> Story:
     about = [line for line in lines if not line.event.startswith(logs.TOPIC_EVENTS)]
     if not steps or (all(facts.is_empty for facts in known) and not about):
         raise UnknownStory("; ".join([f"nothing is known about {given}", *gaps]))
-    events: list[OutboxRow | TopicRecord] = [event for facts in known for event in (*facts.outbox, *facts.records)]
-    traces = {event.trace_id for event in events} | {line.get("trace_id") for line in about}
+    events = [event for facts in known for event in facts.events()]
+    traces = {event.trace_id for event in events if not isinstance(event, InboxRow)} | {
+        line.get("trace_id") for line in about
+    }
     requests = {event.request_id for event in events} | {line.get("request_id") for line in about}
     return Story(
         id=given,

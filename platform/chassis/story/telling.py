@@ -137,7 +137,7 @@ def _of_line(line: LogLine) -> Step | None:
     ]
     error = line.fields.get("exception")
     if isinstance(error, list) and error and isinstance(error[0], dict):
-        fields.append(f"{error[0].get('type')}: {error[0].get('message')}")
+        fields.append(f"{error[0].get('type')}: {' '.join(str(error[0].get('message')).split())}")
     return Step(
         at=line.at, service=line.process, what=" ".join([line.event, *fields])[:300], where=f"log of {line.process}"
     )

@@ -4,7 +4,7 @@ The topics are those that the service publishes and consumes, and its dead-lette
 bounded: only the partitions of the keys, from the time of the first fact on, committed records only, and without a group.
 """
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
 from confluent_kafka import TopicPartition
@@ -41,8 +41,11 @@ class Found:
     limits: tuple[str, ...]
 
 
-def find(question: Question) -> Found:
-    """Search the service's topics. Raises KafkaException and DependencyDown if the broker does not respond."""
+def find(question: Question, written: Collection[str] = ()) -> Found:
+    """Search the service's topics; of those that its outbox has `written` to, only whether they exist.
+
+    Raises KafkaException and DependencyDown if the broker does not respond.
+    """
     client = clients.admin()
     consumed = list(registry.handlers())
     wanted = [*map(names.topic, registry.published()), *consumed, *map(names.dead_letter_topic, consumed)]
@@ -55,7 +58,7 @@ def find(question: Question) -> Found:
         records=records,
         committed=_by_topic(committed),
         members=_members(client) if consumed else None,
-        missing=tuple(_logical(topic) for topic in wanted if topic not in counts),
+        missing=tuple(sorted({*map(_logical, wanted), *written} - set(map(_logical, known)))),
         limits=limits,
     )
 

@@ -240,13 +240,14 @@ class Judge:
             return ""
         last = failed[-1]
         attempts = last.get("attempt") or str(len(failed))
+        times = "once" if attempts == "1" else f"{attempts} times"
         error = _error(last)
         try:
             due = last.at + timedelta(seconds=float(last.get("retry_in")))
         except ValueError:
-            return f"failed {attempts} times{error}"
+            return f"failed {times}{error}"
         left = max(0.0, (due - self._now).total_seconds())
-        return f"failed {attempts} times{error}, next try in {left:.0f} s"
+        return f"failed {times}{error}, next try in {left:.0f} s"
 
     def _stopped(self, record: TopicRecord, service: str) -> LogLine | None:
         about = [
@@ -294,5 +295,5 @@ def _unique(known: list[Facts]) -> list[TopicRecord]:
 def _error(line: LogLine) -> str:
     error = line.fields.get("exception")
     if isinstance(error, list) and error and isinstance(error[0], dict):
-        return f" ({error[0].get('type')}: {str(error[0].get('message'))[:200]})"
+        return f" ({error[0].get('type')}: {' '.join(str(error[0].get('message')).split())[:200]})"
     return ""

@@ -12,7 +12,7 @@ ROOT = Path(__file__).resolve().parents[5]
 
 
 class Command(BaseCommand):
-    """`story`: follow one request, user or order, with what this service knows; without --settings, all services are asked."""
+    """`story`: follow one request, user or order, as this service knows it; without --settings, as all services do."""
 
     help = (
         "Follow one request, user or order through this service's tables and topics, and say where it stands and why."
