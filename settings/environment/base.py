@@ -68,6 +68,9 @@ class Environment(BaseSettings):
         description="Origins of front-ends on other hosts whose pages may use the API, such as `https://app.example.org`. Set it to"
         " the same value for each service and the gateway.",
     )
+    build_version: str = Field(
+        "unknown", description="Version of this build, in the metric `build_info`; the image sets it."
+    )
     https_only: bool = Field(
         False,
         description="Redirect to HTTPS, set secure cookies and send HSTS. Set it if TLS is terminated in front of the system.",

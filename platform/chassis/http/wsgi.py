@@ -11,7 +11,7 @@ from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 
 from chassis.database import session
-from chassis.observability import catalogue
+from chassis.observability import catalogue, requests
 
 Application = Callable[[dict[str, Any], Any], Iterable[bytes]]
 
@@ -25,13 +25,14 @@ def application() -> Application:
     Exits with a message if the database sessions lack the required parameters.
     """
     django.setup(set_prefix=False)
-    catalogue.export("web")
+    catalogue.export("web", has_database=settings.SERVICE_DATABASE is not None)
     from chassis.http.requests import WSGIHandler  # REST framework needs the settings
 
     try:
         session.check_at_start()
     except ImproperlyConfigured as error:
         sys.exit(str(error))
+    requests.start_at_zero()
     return _normalized(WSGIHandler())
 
 

@@ -1,16 +1,15 @@
 """Every metric of the chassis: name, type, labels, unit and meaning. Metrics are defined only here.
 
 Times are in seconds, sizes in bytes; scraped counters end in `_total`. A process belongs to one service, which the scraper's
-labels (job, instance) identify. `multiprocess_mode` defines how the gauges of several web processes are combined if
-PROMETHEUS_MULTIPROC_DIR is set. django-prometheus counts HTTP requests and database statements (`django_*`).
+labels (service, process, instance) identify. docs/metrics.md is generated from these definitions. django-prometheus counts
+the database statements (`django_db_*`).
 """
 
 from chassis.observability.catalogue import EVERY, SIZES, WORKERS, counter, gauge, histogram
 
 # --- the process ---
 
-PROCESS_UP = gauge("service_up", "1 while this process runs.", ["service", "process"], on=EVERY)
-"""`process` is web, relay or consume."""
+BUILD_INFO = gauge("build_info", "1, with the versions of the build and of Python.", ["version", "python"], on=EVERY)
 
 LOOP_LAST_TURN = gauge(
     "loop_last_turn_timestamp_seconds",
@@ -131,9 +130,67 @@ TOPICS_RECREATED = counter(
     on=("consume",),
 )
 
-# --- housekeeping and HTTP ---
+# --- housekeeping ---
 
 PURGED_ROWS = counter("purged_rows", "Rows that were deleted after their retention time.", ["table"], on=("relay",))
+
+# --- HTTP ---
+
+HTTP_REQUEST_SECONDS = histogram(
+    "http_server_request_duration_seconds",
+    "Duration of a request, except probes and scrapes.",
+    ["http_request_method", "http_route", "http_response_status_code"],
+    on=("gateway", "web"),
+)
+"""The route is the template of the path, empty if none matches; the method is `_OTHER` if it is unknown."""
+HTTP_ACTIVE_REQUESTS = gauge(
+    "http_server_active_requests",
+    "Requests in progress, except probes and scrapes.",
+    on=("gateway", "web"),
+    mode="livesum",
+)
+HTTP_QUEUE_SECONDS = histogram(
+    "http_server_queue_seconds", "Time that a request waited for a thread after its first bytes arrived.", on=("web",)
+)
+HTTP_THREADS = gauge(
+    "http_server_threads",
+    "Threads for requests, by state: busy or idle.",
+    ["state"],
+    on=("web",),
+    mode="livesum",
+    values=[("busy",), ("idle",)],
+)
 IDEMPOTENT_REPLAYS = counter(
     "http_idempotent_replays", "Stored responses that were returned for an Idempotency-Key.", on=("web",)
+)
+
+# --- database connections: one per thread that uses the database ---
+
+DB_CONNECTIONS = gauge(
+    "db_client_connection_count",
+    "Open connections to the database, by state: used (in a statement or a transaction) or idle.",
+    ["state"],
+    on=("web", *WORKERS),
+    mode="livesum",
+    values=[("used",), ("idle",)],
+    needs_database=True,
+)
+DB_CONNECTION_MAX = gauge(
+    "db_client_connection_max",
+    "Connections that this process can have: one for each thread that uses the database.",
+    on=("web", *WORKERS),
+    mode="livesum",
+    needs_database=True,
+)
+DB_CONNECTION_CREATE_SECONDS = histogram(
+    "db_client_connection_create_time_seconds",
+    "Time to open a connection to the database.",
+    on=("web", *WORKERS),
+    needs_database=True,
+)
+DB_CONNECTION_ERRORS = counter(
+    "db_client_connection_errors",
+    "Connections to the database that could not be opened.",
+    on=("web", *WORKERS),
+    needs_database=True,
 )

@@ -22,6 +22,9 @@ log = structlog.get_logger(__name__)
 GARBAGE = (50_000, 20, 20)
 """Thresholds of Python's garbage collector, which by default runs every 700 objects: a batch creates thousands, and few cycles."""
 
+CONNECTIONS = {"relay": 4, "consume": 2}
+"""Threads that use the database: the loop and a health check; in the relay also the gauges of the outbox and the purge."""
+
 LEFT_SECONDS = 3.0
 """Time to exit after the main thread has ended. Python waits for other threads, such as those that an event handler started."""
 
@@ -39,9 +42,9 @@ def serving(process: catalogue.Process) -> Iterator[Heartbeat]:
     gc.collect()
     gc.freeze()  # objects that exist now are permanent, so exclude them from collections
     gc.set_threshold(*GARBAGE)
-    catalogue.export(process)
+    catalogue.export(process, has_database=settings.SERVICE_DATABASE is not None)
+    metrics.DB_CONNECTION_MAX.set(CONNECTIONS[process])
     server = worker_server.start(registry.worker(loop, handles=process == "consume"))
-    metrics.PROCESS_UP.labels(settings.SERVICE_NAME, process).set(1)
     status = 1
     try:
         yield loop
