@@ -82,7 +82,7 @@ _ended: set[int] = set()
 def remove_ended(pid: int) -> None:
     """In the main process, when a process has ended: add its counters to those of others that have ended; remove its files.
 
-    The main process waits for nobody: while another process reads, the files remain until the next one ends.
+    The main process never waits: if another process is reading, the files remain until the next one ends.
     """
     mark_process_dead(pid, os.fspath(_folder()))  # type: ignore[no-untyped-call]
     _ended.add(pid)

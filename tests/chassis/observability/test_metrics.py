@@ -17,8 +17,8 @@ class TestCatalogue:
         names = {metric._name for metric in CATALOGUE.values()}
         assert len(names) == len(CATALOGUE) > 20
         for name in names:
-            assert re.fullmatch(r"(outbox|events|loop|service|purged|http|gateway)_[a-z_]+", name), name
-            assert not name.endswith(("_ms", "_total", "_count"))
+            assert re.fullmatch(r"(outbox|events|loop|build|purged|http|db|gateway)_[a-z_]+", name), name
+            assert not name.endswith(("_ms", "_total"))
 
     def test_each_has_a_description_and_a_known_type(self):
         for metric in CATALOGUE.values():
@@ -28,8 +28,8 @@ class TestCatalogue:
     def test_no_label_grows_without_bounds(self):
         labels = {label for metric in CATALOGUE.values() for label in metric._labelnames}
         assert labels <= {
-            "topic", "partition", "reason", "handler", "outcome", "kind", "dependency", "table", "loop", "service",
-            "process",
+            "topic", "partition", "reason", "handler", "outcome", "kind", "dependency", "table", "loop", "service", "state",
+            "http_request_method", "http_route", "http_response_status_code", "version", "python",
         }  # fmt: skip
 
     def test_each_names_the_processes_that_have_it(self):
