@@ -3,8 +3,10 @@
 A web process can run it too, on a second port (WEB_HEALTH_PORT), which responds even if all request threads are busy.
 """
 
+import errno
 import socket
 import threading
+import time
 from collections.abc import Callable, Iterable
 from http import HTTPStatus
 from socketserver import ThreadingMixIn
@@ -24,6 +26,10 @@ if TYPE_CHECKING:
 log = structlog.get_logger(__name__)
 
 PROBES: dict[str, Callable[[], probe.Answer]] = {"/health/live": probe.live, "/health/ready": probe.ready}
+
+
+LISTEN_TRIES = 12
+"""Tries, one per second: the web processes of a main process that was killed finish their requests before they end."""
 
 
 class PortTaken(SystemExit):
@@ -108,8 +114,15 @@ def listen_before_fork(port: int) -> None:
 
     Only the first call has an effect, so a reload does not listen again. Raises OSError.
     """
-    if not _inherited:
-        _inherited.append(listen(settings.WORKER_HOST, port))
+    for left in reversed(range(LISTEN_TRIES)):
+        if _inherited:
+            return
+        try:
+            _inherited.append(listen(settings.WORKER_HOST, port))
+        except OSError as error:
+            if error.errno != errno.EADDRINUSE or not left:
+                raise
+            time.sleep(1)
 
 
 def serve_inherited() -> None:

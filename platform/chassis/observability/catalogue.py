@@ -12,7 +12,7 @@ from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histo
 from prometheus_client.metrics import MetricWrapperBase
 
 # The time at which each series was created would double the number of series, and nothing uses it.
-disable_created_metrics()
+disable_created_metrics()  # type: ignore[no-untyped-call]
 
 Process = Literal["gateway", "web", "relay", "consume", "monitor"]
 """The kinds of processes: the gateway, the web process of another service, its workers, and the monitor of the system."""

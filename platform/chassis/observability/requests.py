@@ -67,7 +67,7 @@ class RequestMetricsMiddleware:
 def _observe(request: HttpRequest, response: HttpResponseBase, started: float) -> None:
     method = request.method if request.method in METHODS else OTHER
     match = request.resolver_match
-    key = (cast(str, method), f"/{match.route}" if match else "", response.status_code)
+    key = (method, f"/{match.route}" if match else "", response.status_code)
     observe = _bound.get(key)
     if observe is None:
         observe = _bound[key] = metrics.HTTP_REQUEST_SECONDS.labels(*key).observe
