@@ -90,6 +90,7 @@ schemas: environment  ## Write the JSON Schemas of all events to docs/events/
 generate: schemas  ## Write the files that are generated from the declarations, and the schemas of events
 	@PYTHONPATH=platform $(PY) -m services --write
 	@$(ANYWHERE) $(PY) -m settings.table --write
+	@$(ANYWHERE) $(PY) -m settings.metrics_table --write
 
 service: environment  ## Write a new service (NAME=stock ON=order.created DATABASE=no)
 	@PYTHONPATH=platform $(PY) -m scaffold

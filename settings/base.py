@@ -26,7 +26,6 @@ WEB_APPS = [
     "rest_framework",
     "drf_spectacular",
     "drf_spectacular_sidecar",
-    "django_prometheus",
     "django.contrib.staticfiles",
 ]
 
@@ -63,10 +62,10 @@ def installed_apps(*, has_database: bool) -> list[str]:
 
 
 def middleware(*, sessions: bool) -> list[str]:
-    """The middleware, outermost first. Only metrics come before correlation, so that every response has a request id."""
+    """The middleware, outermost first: every response has a request id, and metrics are inside the request's trace."""
     return [
-        "django_prometheus.middleware.PrometheusBeforeMiddleware",
         "chassis.observability.middleware.CorrelationMiddleware",
+        "chassis.observability.requests.RequestMetricsMiddleware",
         "chassis.http.errors.ProblemMiddleware",
         "chassis.http.forwarded.ForwardedMiddleware",
         "django.middleware.security.SecurityMiddleware",
@@ -79,7 +78,6 @@ def middleware(*, sessions: bool) -> list[str]:
         "django.middleware.csrf.CsrfViewMiddleware",
         *(SESSION_MIDDLEWARE[1:] if sessions else []),
         "django.middleware.clickjacking.XFrameOptionsMiddleware",
-        "django_prometheus.middleware.PrometheusAfterMiddleware",
     ]
 
 
@@ -128,7 +126,7 @@ def database(url: str, env: Outbox, *, service: str, pooled: bool = False) -> di
     session = " ".join(f"-c {name}={value}" for name, value in session_parameters(env).items())
     options = {key: value for key, value in parts.items() if key not in {"host", "port", "user", "password", "dbname"}}
     return {
-        "ENGINE": "django_prometheus.db.backends.postgresql",
+        "ENGINE": "chassis.observability.postgresql",
         "NAME": parts["dbname"],
         "USER": parts.get("user", ""),
         "PASSWORD": parts.get("password", ""),
@@ -247,7 +245,6 @@ def django_settings(service: Service, env: Environment) -> dict[str, Any]:
         "DATABASE_ROUTERS": ["chassis.database.router.ServiceRouter"] if has_database else [],
         "DEFAULT_AUTO_FIELD": "django.db.models.BigAutoField",
         "APPEND_SLASH": False,
-        "PROMETHEUS_EXPORT_MIGRATIONS": False,
         "CSRF_FAILURE_VIEW": "chassis.http.errors.csrf_failure",
         "REST_FRAMEWORK": REST_FRAMEWORK,
         "SPECTACULAR_SETTINGS": {**SPECTACULAR, "TITLE": service.name},

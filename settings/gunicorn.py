@@ -8,11 +8,13 @@ import gc
 import os
 import signal
 import socket
+import sys
 from pathlib import Path
 from typing import Any
 
 import settings  # noqa: F401  puts platform/ on the import path
 from chassis.observability import startup
+from settings import metrics_folder
 from settings.gunicorn_worker import Worker
 
 startup.install()
@@ -21,10 +23,16 @@ startup.install()
 # the time. `pre_fork` enables the garbage collector again.
 gc.disable()
 
+
+def _exit_at_once(*_: Any) -> None:
+    metrics_folder.remove()
+    os._exit(0)
+
+
 if signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
     # gunicorn installs its signal handlers after it has loaded the application; until then, exit at once.
     # (When SIGHUP reloads this file, gunicorn's handler is installed and is kept.)
-    signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
+    signal.signal(signal.SIGTERM, _exit_at_once)
 
 
 def _number(name: str, default: int) -> int:
@@ -36,6 +44,8 @@ def _number(name: str, default: int) -> int:
 
 
 workers = _number("WEB_CONCURRENCY", 1)
+# Before the application is loaded, and with it prometheus_client.
+metrics_folder.prepare(workers)
 threads = _number("WEB_THREADS", 8)
 
 health_port = _number("WEB_HEALTH_PORT", 0)
@@ -69,7 +79,11 @@ loglevel = "warning"
 
 
 def on_starting(server: Any) -> None:
-    """Replace `[::]` with every IPv4 address on a machine without IPv6."""
+    """Replace `[::]` with every IPv4 address on a machine without IPv6. Exits if web processes would not share metrics."""
+    if server.cfg.workers > 1 and not metrics_folder.is_prepared():
+        sys.exit(
+            "set the number of web processes with WEB_CONCURRENCY, not with --workers, so that they share their metrics"
+        )
     if not socket.has_dualstack_ipv6():
         bound = [address.replace("[::]", "0.0.0.0") for address in server.cfg.settings["bind"].get()]
         server.cfg.set("bind", bound)
@@ -81,7 +95,12 @@ def pre_fork(server: Any, worker: Any) -> None:
 
 
 def post_worker_init(worker: Any) -> None:
-    """Serve health checks and metrics in a thread of each web process."""
+    """Export the metrics of each web process, and serve them and health checks in a thread of it."""
+    worker.export_metrics()
+    if metrics_folder.is_prepared():
+        from chassis.observability import sampling
+
+        sampling.take_periodically()
     if health_port:
         from chassis.health import worker_server
 
@@ -89,10 +108,25 @@ def post_worker_init(worker: Any) -> None:
 
 
 def when_ready(server: Any) -> None:
-    """Exclude everything loaded so far from garbage collection, before the first fork, so that its memory stays shared."""
+    """Before the first fork: exclude everything loaded so far from garbage collection, so that its memory stays shared."""
+    if metrics_folder.is_prepared():
+        from chassis.observability import multiprocess
+
+        multiprocess.discard_main_process()
     if health_port:
         from chassis.health import worker_server
 
         worker_server.listen_before_fork(health_port)
     gc.collect()
     gc.freeze()
+
+
+def child_exit(server: Any, worker: Any) -> None:
+    """In the main process: keep the counters of a web process that has ended, but not its files."""
+    if metrics_folder.is_prepared():
+        from chassis.observability import multiprocess
+
+        try:
+            multiprocess.remove_ended(worker.pid)
+        except (OSError, RuntimeError) as error:
+            server.log.error("metrics of a web process that has ended cannot be added up: %s", error)

@@ -13,9 +13,10 @@ import math
 import select
 import selectors
 import socket
+import threading
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from http import HTTPStatus
 from typing import Any
@@ -32,6 +33,9 @@ RECEIVE_SECONDS = 15.0
 
 SEND_SECONDS = 60.0
 """How long a client may take to read a response."""
+
+PROBES = 2
+"""Threads that use the database besides those for requests: the health checks of database and outbox."""
 
 NO_WAIT = 0.001
 """The shortest timeout, in seconds; 0 would make a socket non-blocking."""
@@ -109,6 +113,10 @@ class Connection(TConn):
     def __init__(self, worker: "Worker", client: socket.socket, address: Any, server: Any) -> None:
         super().__init__(worker.cfg, ClientSocket(fileno=client.detach()), address, server)
         self._worker = worker
+        self.readable_at = 0.0
+        """When its request began to wait for a thread (time.monotonic)."""
+        self.waited = 0.0
+        """How long its request has waited for a thread, in seconds."""
 
     def close(self, graceful: bool = False) -> None:
         """Close; gracefully in the main loop, without blocking it, since it accepts all connections."""
@@ -133,6 +141,23 @@ class Worker(ThreadWorker):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._lingering: dict[socket.socket, float] = {}
+        self._busy: set[int] = set()
+        self._observe_queue: Callable[[float], None] = lambda _: None
+
+    def export_metrics(self) -> None:
+        """Export how long requests wait for threads, and how many threads are busy, from now on."""
+        # Not before the fork, and after the folder of metrics is known.
+        from chassis.observability import metrics, sampling
+
+        self._observe_queue = metrics.HTTP_QUEUE_SECONDS.observe
+        metrics.DB_CONNECTION_MAX.set(self.cfg.threads + PROBES)
+
+        def sample() -> None:
+            busy = len(self._busy)
+            metrics.HTTP_THREADS.labels("busy").set(busy)
+            metrics.HTTP_THREADS.labels("idle").set(self.cfg.threads - busy)
+
+        sampling.sample(sample)
 
     def set_accept_enabled(self, enabled: bool) -> None:
         """Start or stop accepting; on shutdown, accept the connections that are already queued, then close the socket."""
@@ -159,8 +184,27 @@ class Worker(ThreadWorker):
         waiting = partial(self.on_pending_socket_readable, connection)
         self.poller.register(connection.sock, selectors.EVENT_READ, waiting)
 
+    def enqueue_req(self, conn: Connection) -> None:
+        """Have a thread handle a request, as soon as one is idle."""
+        conn.readable_at = time.monotonic()
+        super().enqueue_req(conn)
+
     def handle(self, conn: Connection) -> Any:
         """Handle a request, in a thread. One that does not arrive in time is a 408."""
+        conn.waited = time.monotonic() - conn.readable_at
+        thread = threading.get_ident()
+        self._busy.add(thread)
+        try:
+            return self._handle(conn)
+        finally:
+            self._busy.discard(thread)
+
+    def handle_request(self, req: Any, conn: Connection) -> Any:
+        """Respond to a request whose head has arrived."""
+        self._observe_queue(conn.waited)
+        return super().handle_request(req, conn)
+
+    def _handle(self, conn: Connection) -> Any:
         conn.sock.begin()
         keeps_alive = super().handle(conn)
         if conn.sock.is_late and not conn.sock.has_answered:

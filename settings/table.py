@@ -37,13 +37,6 @@ OTHERS = (
     ),
     ("WEB_THREADS", BEHIND_GUNICORN, "integer ≥ 1", "`8`", "Number of threads per web process."),
     (
-        "PROMETHEUS_MULTIPROC_DIR",
-        "all",
-        "path of an empty folder",
-        "—",
-        "Folder in which web processes combine their metrics. Required if WEB_CONCURRENCY exceeds 1; empty at startup.",
-    ),
-    (
         "OTEL_TRACES_EXPORTER",
         "all",
         "`none`, `console`, `otlp`",

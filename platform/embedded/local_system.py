@@ -25,10 +25,15 @@ class LocalSystem:
         show: Show | None = None,
         inherit_all: bool = False,
         extra: Mapping[str, str] | None = None,
+        health_ports: Mapping[str, int] | None = None,
     ) -> None:
-        """`ports` maps processes to ports; `extra` is added to the environment of every process and job."""
+        """`ports` maps processes to ports; `extra` is added to the environment of every process and job.
+
+        `health_ports` maps web processes to ports for health checks and metrics alone, which respond if all threads are busy.
+        """
         self.engines = engines
         self.ports = ports
+        self.health_ports = health_ports or {}
         self.addresses = {**urls(ports), **engines.environment()}
         self._report = report
 
@@ -102,4 +107,5 @@ class LocalSystem:
         waits_for = prepared if process.name.endswith("-consume") else [process.service]
         for service in waits_for:
             await prepared[service].wait()
-        await self.runner.ready(await self.runner.start(process, self.ports[process.name]))
+        port, health_port = self.ports[process.name], self.health_ports.get(process.name)
+        await self.runner.ready(await self.runner.start(process, port, health_port))

@@ -88,9 +88,9 @@ class Runner:
             raise NotReady(f"{job.name} {running.exit_description()}; its last lines:\n{running.last_lines()}")
         del self.running[job.name]
 
-    async def start(self, process: Process, port: int) -> Running:
+    async def start(self, process: Process, port: int, health_port: int | None = None) -> Running:
         """Start a long-lived process, without waiting until it is ready."""
-        environment = {**self._environment(process.service), **process.variables(port)}
+        environment = {**self._environment(process.service), **process.variables(port, health_port)}
         running = Running(process.name, process.argv(sys.executable, port), environment, port)
         self.running[process.name] = running
         await self._spawn(running)

@@ -12,6 +12,9 @@ from services import Kind, Service
 ROOT = Path(__file__).resolve().parent.parent.parent
 
 
+HEALTH_OFFSET = 30
+"""Offset from a service's port of the port for health checks and metrics alone."""
+
 AWAIT_KAFKA = "await-kafka"
 """Not a management command: waits between two of them until the embedded broker listens."""
 
@@ -26,15 +29,19 @@ class Process:
     port_variable: str
     default_port: int
     environment: tuple[tuple[str, str], ...] = ()
+    health_variable: str = ""
+    """The variable with its second port, if it is a web process whose threads may all be busy."""
+    default_health_port: int = 0
 
     def argv(self, python: str, port: int) -> list[str]:
         """The command line, with this Python interpreter."""
         program, *arguments = (part.replace("PORT", str(port)) for part in self.command)
         return [python, program, *arguments] if program == "manage.py" else [python, "-m", program, *arguments]
 
-    def variables(self, port: int) -> dict[str, str]:
+    def variables(self, port: int, health_port: int | None = None) -> dict[str, str]:
         """The environment variables that it has in addition to those of its service."""
-        return {name: value.replace("PORT", str(port)) for name, value in self.environment}
+        health = {"WEB_HEALTH_PORT": str(health_port)} if health_port else {}
+        return {name: value.replace("PORT", str(port)) for name, value in self.environment} | health
 
 
 @dataclass(frozen=True)
@@ -65,12 +72,14 @@ def _web(service: Service) -> Process:
         command: tuple[str, ...] = ("manage.py", "serve", "--host", HOST, "--port", "PORT")
         # There is no load balancer here, so the gateway need not drain before it stops.
         environment: tuple[tuple[str, str], ...] = (("GATEWAY_DRAIN_SECONDS", "0"),)
+        health: tuple[str, int] = ("", 0)
     else:
         application = f"{service.name}.wsgi:application"
         command = ("gunicorn", application, "--config", "settings/gunicorn.py", "--bind", f"{HOST}:PORT")
         environment = ()
+        health = (f"{service.name.upper()}_HEALTH_PORT", service.port + HEALTH_OFFSET)
     variable = f"{service.name.upper()}_PORT"
-    return Process(service.name, service.name, command, variable, service.port, environment)
+    return Process(service.name, service.name, command, variable, service.port, environment, *health)
 
 
 def _worker(service: Service, command: Kind) -> Process:

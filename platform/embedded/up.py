@@ -7,7 +7,7 @@ import json
 import os
 import secrets
 import shlex
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -22,7 +22,7 @@ from embedded.log_files import LogFiles
 from embedded.postgres import PostgreSQL
 from embedded.processes import drive_async
 from embedded.runner import BACKOFF_INITIAL, BACKOFF_MAX, Show, all_or_first_failure
-from embedded.system import JOBS, PROCESSES, ROOT, Job
+from embedded.system import JOBS, PROCESSES, ROOT, Job, Process
 from services import SERVICES, WITH_DATABASE
 
 VAR = ROOT / "var"
@@ -77,6 +77,14 @@ def port_of(variable: str, default: int) -> int:
     return int(text)
 
 
+def health_port(process: Process, used: Collection[int]) -> int:
+    """The port of its variable. Without one, the usual port or, if that is in use, any other. Raises EmbeddedError."""
+    if os.environ.get(process.health_variable):
+        return port_of(process.health_variable, 0)
+    usual = process.default_health_port
+    return usual if usual < 65536 and usual not in used and ports.is_free(usual) else ports.free(1)[0]
+
+
 def _local_system(secret: dict[str, str], show: Show) -> LocalSystem:
     numbers = {process.name: port_of(process.port_variable, process.default_port) for process in PROCESSES}
     postgres_port = port_of("POSTGRES_PORT", POSTGRES_PORT)
@@ -88,6 +96,8 @@ def _local_system(secret: dict[str, str], show: Show) -> LocalSystem:
             "Kafka": ("KAFKA_PORT", kafka_port),
         }
     )
+    used = {*numbers.values(), postgres_port, kafka_port}
+    health_ports = {process.name: health_port(process, used) for process in PROCESSES if process.health_variable}
     passwords = {role: secret[role] for role in ROLES}
     return LocalSystem(
         Engines(
@@ -98,6 +108,7 @@ def _local_system(secret: dict[str, str], show: Show) -> LocalSystem:
         report=lambda what: say(paint(f"• {what}", BOLD)),
         show=show,
         inherit_all=True,
+        health_ports=health_ports,
         extra={
             **({"FORCE_COLOR": "1"} if coloured() else {}),
             "DJANGO_SUPERUSER_USERNAME": ADMIN,
@@ -183,7 +194,10 @@ def _print_addresses(local: LocalSystem, secret: dict[str, str]) -> None:
         ("Browsable API", apis),
         *((f"Admin of {one.name}", f"{local.addresses[one.url_variable]}/admin/") for one in WITH_DATABASE),
         ("Admin login", f"{ADMIN}  {secret['admin']}"),
-        *((f"Metrics of {name}", f"http://{ports.HOST}:{port}/metrics") for name, port in local.ports.items()),
+        *(
+            (f"Metrics of {name}", f"http://{ports.HOST}:{port}/metrics")
+            for name, port in {**local.ports, **local.health_ports}.items()
+        ),
         ("Log files", "var/log/; one request: .venv/bin/python manage.py story ID"),
         ("Addresses", "var/dev.env, for a shell: set -a; . var/dev.env; set +a"),
     ]

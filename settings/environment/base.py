@@ -48,6 +48,9 @@ class Common(BaseSettings):
     log_format: Literal["auto", "json", "console"] = Field(
         "auto", description="`auto` is `json` in production and `console`, for people, in development."
     )
+    build_version: str = Field(
+        "unknown", description="Version of this build, in the metric `build_info`; the image sets it."
+    )
     kafka_bootstrap_servers: str = Field("localhost:9092", description="Brokers, `host:port`, comma-separated.")
     kafka_prefix: str = Field(
         "",

@@ -8,6 +8,7 @@ import socket
 import stat
 import subprocess
 import time
+import urllib.request
 from pathlib import Path
 
 import psycopg
@@ -87,6 +88,13 @@ class TestUp:
                 command, cwd=run.clone, env=dev_env(run.clone), capture_output=True, text=True, check=False
             )
             assert done.returncode == 0, done.stderr
+
+    def test_web_processes_serve_metrics_on_a_port_of_their_own(self, run: Run, variables) -> None:
+        for service in ("users", "orders", "payments"):
+            url = re.search(rf"Metrics of {service} +(\S+)", run.output)[1]
+            assert f":{variables[f'{service.upper()}_PORT']}/" not in url
+            with urllib.request.urlopen(url, timeout=30) as response:
+                assert b'http_server_threads{state="idle"} 8.0' in response.read()
 
     def test_secrets_are_for_the_owner_alone_and_in_no_file_of_the_repository(self, run: Run) -> None:
         for name in ("secrets.json", "dev.env"):

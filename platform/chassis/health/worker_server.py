@@ -3,9 +3,10 @@
 A web process can run it too, on a second port (WEB_HEALTH_PORT), which responds even if all request threads are busy.
 """
 
-import os
+import errno
 import socket
 import threading
+import time
 from collections.abc import Callable, Iterable
 from http import HTTPStatus
 from socketserver import ThreadingMixIn
@@ -15,10 +16,9 @@ from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
 import orjson
 import structlog
 from django.conf import settings
-from prometheus_client import REGISTRY, CollectorRegistry, make_wsgi_app
-from prometheus_client.multiprocess import MultiProcessCollector
 
 from chassis.health import probe, registry
+from chassis.observability import exposition
 
 if TYPE_CHECKING:
     from wsgiref.types import StartResponse, WSGIApplication
@@ -26,6 +26,10 @@ if TYPE_CHECKING:
 log = structlog.get_logger(__name__)
 
 PROBES: dict[str, Callable[[], probe.Answer]] = {"/health/live": probe.live, "/health/ready": probe.ready}
+
+
+LISTEN_TRIES = 12
+"""Tries, one per second: the web processes of a main process that was killed finish their requests before they end."""
 
 
 class PortTaken(SystemExit):
@@ -110,8 +114,15 @@ def listen_before_fork(port: int) -> None:
 
     Only the first call has an effect, so a reload does not listen again. Raises OSError.
     """
-    if not _inherited:
-        _inherited.append(listen(settings.WORKER_HOST, port))
+    for left in reversed(range(LISTEN_TRIES)):
+        if _inherited:
+            return
+        try:
+            _inherited.append(listen(settings.WORKER_HOST, port))
+        except OSError as error:
+            if error.errno != errno.EADDRINUSE or not left:
+                raise
+            time.sleep(1)
 
 
 def serve_inherited() -> None:
@@ -122,14 +133,13 @@ def serve_inherited() -> None:
 
 def application() -> "WSGIApplication":
     """The WSGI application of this server."""
-    metrics_app: WSGIApplication = make_wsgi_app(_registry())
 
     def answer(environ: dict[str, Any], start_response: "StartResponse") -> Iterable[bytes]:
         path, method = environ.get("PATH_INFO", ""), environ.get("REQUEST_METHOD", "")
         if method not in ("GET", "HEAD"):
             return _json(start_response, _problem(HTTPStatus.METHOD_NOT_ALLOWED))
         if path == "/metrics":
-            return metrics_app(environ, start_response)
+            return _metrics(environ, start_response)
         return _json(start_response, PROBES[path]() if path in PROBES else _problem(HTTPStatus.NOT_FOUND))
 
     return answer
@@ -146,9 +156,7 @@ def _json(start_response: "StartResponse", answer: probe.Answer) -> Iterable[byt
     return [orjson.dumps(answer.body)]
 
 
-def _registry() -> CollectorRegistry:
-    if "PROMETHEUS_MULTIPROC_DIR" not in os.environ:
-        return REGISTRY
-    together = CollectorRegistry()
-    MultiProcessCollector(together)  # type: ignore[no-untyped-call]
-    return together
+def _metrics(environ: dict[str, Any], start_response: "StartResponse") -> Iterable[bytes]:
+    headers, body = exposition.scrape(environ.get("HTTP_ACCEPT", ""), environ.get("HTTP_ACCEPT_ENCODING", ""))
+    start_response("200 OK", list(headers.items()))
+    return [body]

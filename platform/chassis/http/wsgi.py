@@ -12,7 +12,7 @@ from django.core.exceptions import ImproperlyConfigured
 
 from chassis.database import session
 from chassis.health import probe
-from chassis.observability import catalogue, startup
+from chassis.observability import catalogue, requests, startup
 from chassis.outbox import series
 
 Application = Callable[[dict[str, Any], Any], Iterable[bytes]]
@@ -30,7 +30,7 @@ def application() -> Application:
     with startup.reported():
         django.setup(set_prefix=False)
         catalogue.load(settings.SERVICE_NAME)
-        catalogue.export("web")
+        catalogue.export("web", has_database=settings.SERVICE_DATABASE is not None)
         if settings.SERVICE_DATABASE:
             series.start_written()
         probe.start_series()
@@ -40,6 +40,7 @@ def application() -> Application:
             session.check_at_start()
         except ImproperlyConfigured as error:
             sys.exit(str(error))
+        requests.start_at_zero()
         return _normalized(WSGIHandler())
 
 

@@ -1,16 +1,15 @@
 """Every metric of the chassis: name, type, labels, unit and meaning. Metrics are defined only here.
 
 Times are in seconds, sizes in bytes; scraped counters end in `_total`. A process belongs to one service, which the scraper's
-labels (job, instance) identify. `multiprocess_mode` defines how the gauges of several web processes are combined if
-PROMETHEUS_MULTIPROC_DIR is set. django-prometheus counts HTTP requests and database statements (`django_*`).
+labels (service, process, instance) identify. docs/metrics.md is generated from these definitions. django-prometheus counts
+the database statements (`django_db_*`).
 """
 
 from chassis.observability.catalogue import EVERY, SECONDS, SIZES, WORKERS, counter, gauge, histogram
 
 # --- the process ---
 
-PROCESS_UP = gauge("service_up", "1 while this process runs.", ["service", "process"], on=EVERY)
-"""`process` is web, relay or consume."""
+BUILD_INFO = gauge("build_info", "1, with the versions of the build and of Python.", ["version", "python"], on=EVERY)
 
 LOOP_LAST_TURN = gauge(
     "loop_last_turn_timestamp_seconds",
@@ -24,7 +23,7 @@ DEPENDENCY_UP = gauge(
     "1 if the last attempt to reach a dependency succeeded, or there has been none; otherwise 0.",
     ["dependency"],
     on=EVERY,
-    mode="mostrecent",
+    mode="livemostrecent",
 )
 """`dependency` is database, broker, dead_letter_topic or group_coordinator; at the gateway, each service."""
 HEALTH_PART_STATUS = gauge(
@@ -32,7 +31,7 @@ HEALTH_PART_STATUS = gauge(
     "Result of the last check of a part of /health/ready: 1 works, 0.5 degraded, 0 fails.",
     ["part"],
     on=EVERY,
-    mode="mostrecent",
+    mode="livemostrecent",
 )
 
 SPANS_DROPPED = counter(
@@ -260,6 +259,48 @@ HTTP_ACTIVE_REQUESTS = gauge(
     on=("gateway", "web"),
     mode="livesum",
 )
+HTTP_QUEUE_SECONDS = histogram(
+    "http_server_queue_seconds", "Time that a request waited for a thread after its first bytes arrived.", on=("web",)
+)
+HTTP_THREADS = gauge(
+    "http_server_threads",
+    "Threads for requests, by state: busy or idle.",
+    ["state"],
+    on=("web",),
+    mode="livesum",
+    values=[("busy",), ("idle",)],
+)
 IDEMPOTENT_REPLAYS = counter(
     "http_idempotent_replays", "Stored responses that were returned for an Idempotency-Key.", on=("web",)
+)
+
+# --- database connections: one per thread that uses the database ---
+
+DB_CONNECTIONS = gauge(
+    "db_client_connection_count",
+    "Open connections to the database, by state: used (in a statement or a transaction) or idle.",
+    ["state"],
+    on=("web", *WORKERS),
+    mode="livesum",
+    values=[("used",), ("idle",)],
+    needs_database=True,
+)
+DB_CONNECTION_MAX = gauge(
+    "db_client_connection_max",
+    "Connections that this process can have: one for each thread that uses the database.",
+    on=("web", *WORKERS),
+    mode="livesum",
+    needs_database=True,
+)
+DB_CONNECTION_CREATE_SECONDS = histogram(
+    "db_client_connection_create_time_seconds",
+    "Time to open a connection to the database.",
+    on=("web", *WORKERS),
+    needs_database=True,
+)
+DB_CONNECTION_ERRORS = counter(
+    "db_client_connection_errors",
+    "Connections to the database that could not be opened.",
+    on=("web", *WORKERS),
+    needs_database=True,
 )

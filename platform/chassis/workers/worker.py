@@ -30,6 +30,9 @@ START_SERIES = {"relay": outbox_series.start_relay, "consume": consumer_series.s
 CHECK_SECONDS = 10.0
 """The interval of health checks besides those of probes, so that their metrics are up to date without a prober."""
 
+CONNECTIONS = {"relay": 4, "consume": 2}
+"""Threads that use the database: the loop and a health check; in the relay also the gauges of the outbox and the purge."""
+
 LEFT_SECONDS = 3.0
 """Time to exit after the main thread has ended. Python waits for other threads, such as those that an event handler started."""
 
@@ -49,11 +52,11 @@ def serving(process: catalogue.Process, parts: Iterable[registry.Part] | None = 
     gc.freeze()  # objects that exist now are permanent, so exclude them from collections
     gc.set_threshold(*GARBAGE)
     catalogue.load(settings.SERVICE_NAME)
-    catalogue.export(process)
+    catalogue.export(process, has_database=settings.SERVICE_DATABASE is not None)
     if process in START_SERIES:
         START_SERIES[process]()
+        metrics.DB_CONNECTION_MAX.set(CONNECTIONS[process])
     server = worker_server.start(registry.worker(loop, handles=process == "consume") if parts is None else parts)
-    metrics.PROCESS_UP.labels(settings.SERVICE_NAME, process).set(1)
     status = 1
     try:
         with in_background("health", _keep_checking):

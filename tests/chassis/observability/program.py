@@ -34,7 +34,7 @@ def configure() -> None:
         DATABASES={
             "default": {},
             "users": {
-                "ENGINE": "django_prometheus.db.backends.postgresql",
+                "ENGINE": "chassis.observability.postgresql",
                 "NAME": database["dbname"],
                 "USER": database["user"],
                 "PASSWORD": database["password"],

@@ -19,7 +19,8 @@ class TestCatalogue:
         assert len(names) == len(CATALOGUE) > 20
         for name in names:
             assert re.fullmatch(
-                r"(outbox|events|loop|spans|purged?|http|gateway|dependency|health|messaging|kafka|db|build)_[a-z_]+", name
+                r"(outbox|events|loop|spans|purged?|http|gateway|dependency|health|messaging|kafka|db|build)_[a-z_]+",
+                name,
             ), name
             assert not name.endswith(("_ms", "_total"))
             # OpenTelemetry's name for a number of connections.
@@ -33,8 +34,9 @@ class TestCatalogue:
     def test_no_label_grows_without_bounds(self):
         labels = {label for metric in CATALOGUE.values() for label in metric._labelnames}
         assert labels <= {
-            "topic", "partition", "reason", "handler", "outcome", "kind", "dependency", "table", "loop", "service",
-            "process", "consumergroup", "part", "broker", "state", "messaging_destination_name",
+            "topic", "partition", "reason", "outcome", "kind", "dependency", "table", "loop", "service", "state", "consumergroup",
+            "part", "broker", "messaging_destination_name", "http_request_method", "http_route", "http_response_status_code",
+            "version", "python",
         }  # fmt: skip
 
     def test_each_names_the_processes_that_have_it(self):

@@ -1,0 +1,95 @@
+"""The metrics of HTTP requests that Django handles."""
+
+import time
+from collections.abc import Awaitable, Callable, Iterator
+from http import HTTPStatus
+from typing import cast
+
+from asgiref.sync import iscoroutinefunction, markcoroutinefunction
+from django.http import HttpRequest
+from django.http.response import HttpResponseBase
+from django.urls import URLPattern, URLResolver, get_resolver
+from opentelemetry import trace
+
+from chassis.observability import catalogue, metrics
+from chassis.observability.middleware import METHODS, OTHER, PROBES, GetResponse
+
+SERVER_ERRORS = (HTTPStatus.INTERNAL_SERVER_ERROR, HTTPStatus.SERVICE_UNAVAILABLE)
+
+Observe = Callable[[float, dict[str, str] | None], None]
+_bound: dict[tuple[str, str, int], Observe] = {}
+
+
+class RequestMetricsMiddleware:
+    """Counts requests and measures their duration, until the response is ready to be sent; except probes and scrapes.
+
+    Each duration refers to the request's trace, if that is recorded (an exemplar).
+    """
+
+    sync_capable = True
+    async_capable = True
+
+    def __init__(self, get_response: GetResponse) -> None:
+        self.get_response = get_response
+        self.is_async = iscoroutinefunction(get_response)
+        if self.is_async:
+            markcoroutinefunction(self)
+
+    def __call__(self, request: HttpRequest) -> HttpResponseBase | Awaitable[HttpResponseBase]:
+        """Process the request."""
+        if self.is_async:
+            return self._answer_async(request)
+        if request.path_info.startswith(PROBES):
+            return self.get_response(request)
+        started = time.perf_counter()
+        metrics.HTTP_ACTIVE_REQUESTS.inc()
+        try:
+            response = cast(HttpResponseBase, self.get_response(request))
+            _observe(request, response, started)
+        finally:
+            metrics.HTTP_ACTIVE_REQUESTS.dec()
+        return response
+
+    async def _answer_async(self, request: HttpRequest) -> HttpResponseBase:
+        get_response = cast(Callable[[HttpRequest], Awaitable[HttpResponseBase]], self.get_response)
+        if request.path_info.startswith(PROBES):
+            return await get_response(request)
+        started = time.perf_counter()
+        metrics.HTTP_ACTIVE_REQUESTS.inc()
+        try:
+            response = await get_response(request)
+            _observe(request, response, started)
+        finally:
+            metrics.HTTP_ACTIVE_REQUESTS.dec()
+        return response
+
+
+def _observe(request: HttpRequest, response: HttpResponseBase, started: float) -> None:
+    method = request.method if request.method in METHODS else OTHER
+    match = request.resolver_match
+    key = (method, f"/{match.route}" if match else "", response.status_code)
+    observe = _bound.get(key)
+    if observe is None:
+        observe = _bound[key] = metrics.HTTP_REQUEST_SECONDS.labels(*key).observe
+    span = trace.get_current_span().get_span_context()
+    exemplar = {"trace_id": f"{span.trace_id:032x}"} if span.trace_flags.sampled else None
+    observe(time.perf_counter() - started, exemplar)
+
+
+def start_at_zero() -> None:
+    """Create the series of the API's server errors, so that `increase()` sees the first error of each endpoint too."""
+    for route, methods in _endpoints(get_resolver().url_patterns):
+        catalogue.start_at_zero(
+            metrics.HTTP_REQUEST_SECONDS,
+            *((method, f"/{route}", str(status.value)) for method in methods for status in SERVER_ERRORS),
+        )
+
+
+def _endpoints(patterns: list[URLPattern | URLResolver], prefix: str = "") -> Iterator[tuple[str, list[str]]]:
+    """The route of each view set of REST framework, as in `ResolverMatch.route`, and its methods."""
+    for pattern in patterns:
+        route = prefix + str(pattern.pattern).removeprefix("^" if prefix else "")
+        if isinstance(pattern, URLResolver):
+            yield from _endpoints(pattern.url_patterns, route)
+        elif actions := getattr(pattern.callback, "actions", None):
+            yield route, [method.upper() for method in actions]
