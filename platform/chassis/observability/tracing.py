@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from contextvars import ContextVar
 from dataclasses import dataclass
+from functools import cache
 from hashlib import blake2b
 from typing import Any
 
@@ -170,6 +171,7 @@ def sampling() -> Sampling | None:
 # --- propagation ---
 
 
+@cache
 def tracer(name: str) -> Tracer:
     """The tracer of a module: `tracer(__name__)`."""
     return trace.get_tracer(name)
