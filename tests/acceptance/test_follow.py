@@ -203,6 +203,7 @@ def test_a_missing_topic(system):
         system.spawn("users-relay")
         story = told(system, user["id"])
     finally:
+        system.end(["users-relay"])  # it waits for the topic, whether or not a row does
         with system.database("userdb") as connection:
             connection.execute("DELETE FROM outbox WHERE key = %s", [user["id"]])
     assert story["state"] in {"on its way", "stuck"}  # it is stuck after five seconds
