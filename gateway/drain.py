@@ -7,8 +7,7 @@ read. Therefore `/health/ready` first tells the load balancer, which then has ti
 import threading
 from dataclasses import dataclass
 
-from health_check.base import HealthCheck
-from health_check.exceptions import ServiceUnavailable
+from chassis.health.check import HealthCheck, ServiceUnavailable
 
 draining = threading.Event()
 """Set when the gateway is stopping: it is not ready, and closes each connection after the next response."""

@@ -6,9 +6,8 @@ No service is required: the gateway serves the others, and reports that it is de
 from dataclasses import dataclass
 
 import orjson
-from health_check.base import HealthCheck
-from health_check.exceptions import ServiceUnavailable, ServiceWarning
 
+from chassis.health.check import HealthCheck, ServiceUnavailable, ServiceWarning
 from chassis.health.registry import Part
 from gateway import routes
 from gateway.connection import UpstreamError

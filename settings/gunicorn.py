@@ -13,6 +13,10 @@ from typing import Any
 
 from settings.gunicorn_worker import Worker
 
+# Loading the application creates some hundred thousand objects and hardly any garbage: searching for it would take a tenth of
+# the time. `pre_fork` enables the garbage collector again.
+gc.disable()
+
 if signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
     # gunicorn installs its signal handlers after it has loaded the application; until then, exit at once.
     # (When SIGHUP reloads this file, gunicorn's handler is installed and is kept.)
@@ -56,6 +60,11 @@ def on_starting(server: Any) -> None:
     if not socket.has_dualstack_ipv6():
         bound = [address.replace("[::]", "0.0.0.0") for address in server.cfg.settings["bind"].get()]
         server.cfg.set("bind", bound)
+
+
+def pre_fork(server: Any, worker: Any) -> None:
+    """Collect garbage again, now that the application is loaded; also after SIGHUP has loaded it once more."""
+    gc.enable()
 
 
 def post_worker_init(worker: Any) -> None:

@@ -1,5 +1,6 @@
-"""Saves memory by hiding optional dependencies that a library would import only because they are installed."""
+"""Saves memory and start time by hiding what a library imports although this system does not use it."""
 
+import importlib.util
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,3 +19,17 @@ def without(*names: str) -> Iterator[None]:
     finally:
         for name in hidden:
             del sys.modules[name]
+
+
+def without_init(package: str) -> None:
+    """Let the modules of this package be imported without running its `__init__`, which imports all of them.
+
+    Afterwards the package itself has no attributes but these modules. Does nothing if it is already loaded.
+    Raises ModuleNotFoundError if it is not installed.
+    """
+    if package in sys.modules:
+        return
+    spec = importlib.util.find_spec(package)
+    if spec is None:
+        raise ModuleNotFoundError(f"No module named {package!r}", name=package)
+    sys.modules[package] = importlib.util.module_from_spec(spec)

@@ -1,5 +1,6 @@
 """The variables that each service reads: those of its kind, the URL of its database, and the settings that it declares."""
 
+from collections.abc import Iterator, Mapping
 from typing import Annotated, Any
 
 from django.conf import global_settings
@@ -81,5 +82,24 @@ def _urls(value: Any) -> tuple[str, ...]:
     return tuple(parts)
 
 
-ENVIRONMENTS: dict[str, type[Environment]] = {service.name: environment_of(service) for service in SERVICES}
+class _Environments(Mapping[str, type[Environment]]):
+    """Creates the class of a service when it is first used: a process needs only its own, and each takes 5 ms."""
+
+    def __init__(self, services: tuple[Service, ...]) -> None:
+        self._services = {service.name: service for service in services}
+        self._created: dict[str, type[Environment]] = {}
+
+    def __getitem__(self, name: str) -> type[Environment]:
+        if name not in self._created:
+            self._created[name] = environment_of(self._services[name])
+        return self._created[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._services)
+
+    def __len__(self) -> int:
+        return len(self._services)
+
+
+ENVIRONMENTS: Mapping[str, type[Environment]] = _Environments(SERVICES)
 """The class that reads the environment of each service, by its name."""

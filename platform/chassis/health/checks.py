@@ -12,10 +12,9 @@ from typing import Any, Protocol
 
 from django.conf import settings
 from django.db import DatabaseError, connections
-from health_check.base import HealthCheck
-from health_check.exceptions import ServiceUnavailable, ServiceWarning
 
 from chassis.database.session import WrongSession
+from chassis.health.check import HealthCheck, ServiceUnavailable, ServiceWarning
 from chassis.health.heartbeat import Heartbeat
 
 

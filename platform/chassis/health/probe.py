@@ -11,9 +11,9 @@ from typing import Any, Literal
 import structlog
 from django.conf import settings
 from django.db import connections
-from health_check.exceptions import HealthCheckException, ServiceWarning
 
 from chassis.health import registry
+from chassis.health.check import HealthCheckException, ServiceWarning
 from chassis.health.registry import Part
 from chassis.observability import tracing
 

@@ -4,9 +4,9 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from django.conf import settings
-from health_check.base import HealthCheck
 
 from chassis.health import checks
+from chassis.health.check import HealthCheck
 from chassis.health.heartbeat import Heartbeat
 
 
