@@ -1,4 +1,7 @@
-"""One set of engines and one running system for all acceptance tests. Each test gets all processes running, and uses its own ids."""
+"""One set of engines and one running system for all acceptance tests of a worker; after the last of them it ends.
+
+Each test gets all processes running, and uses its own ids.
+"""
 
 import logging
 from collections.abc import Callable, Iterator
@@ -51,14 +54,14 @@ def prepared(
             engines.abandon()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def harness(request: pytest.FixtureRequest) -> Iterator[Harness]:
     """The engines, which tests can stop and start, with migrated databases and created topics."""
     with prepared(request.config, "acceptance") as harness:
         yield harness
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def topics(harness: Harness) -> Iterator[Topics]:
     """All records on the system's topics."""
     with Topics(harness.engines.kafka.bootstrap_servers) as topics:
