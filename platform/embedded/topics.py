@@ -132,7 +132,7 @@ class TopicReader:
                 "enable.auto.commit": False,
                 "isolation.level": "read_uncommitted" if self._uncommitted else "read_committed",
                 "enable.partition.eof": True,
-                "fetch.wait.max.ms": 50,
+                "fetch.wait.max.ms": 200,  # new records end the wait
             }
         )
         partitions = self.positions.partitions(self.seen)
