@@ -17,6 +17,8 @@ from embedded.errors import NotReady
 PR_SET_PDEATHSIG = 1
 LOG_LINES = 15
 POLL = 0.02
+PAUSE_SHARE, LONGEST_PAUSE = 0.05, 0.25
+"""A process is asked for readiness again after this share of the time that it has taken so far, and at least this often."""
 START_WITHIN = 120.0
 DONE = object()
 
@@ -126,12 +128,17 @@ class Child:
 
     def until(self, ready: Callable[[], bool], *, within: float) -> Steps:
         """Poll `ready` until it is true. Raises NotReady, with the last log lines, on exit or after `within` seconds."""
-        deadline = time.monotonic() + within
+        started = asked = time.monotonic()
         while not ready():
             self.check()
-            if time.monotonic() > deadline:
+            if asked > started + within:
                 raise NotReady(f"{self.name} was not ready after {within:g} s; its last lines:\n{self.last_lines()}")
+            # To ask for readiness makes the process check its dependencies, which slows its start down.
+            pause = min((asked - started) * PAUSE_SHARE, LONGEST_PAUSE)
             yield
+            while time.monotonic() < asked + pause:
+                yield
+            asked = time.monotonic()
 
     def until_done(self, *, within: float) -> Steps:
         """Wait until the program exits with status 0. Raises NotReady for another status, or after `within` seconds."""

@@ -116,7 +116,7 @@ class Runner:
                 raise NotReady(
                     f"{running.name} was not ready after {within:g} s ({last_response}); its last lines:\n{running.last_lines()}"
                 )
-            await asyncio.sleep(0.05)
+            await asyncio.sleep(0.1)
 
     async def check(self) -> None:
         """Raises NotReady, with the name and the last log lines, if a process has exited unexpectedly."""
