@@ -5,6 +5,7 @@ engines start with the session. Workers of pytest-xdist inherit both.
 """
 
 import contextlib
+import gc
 import os
 
 import pytest
@@ -28,6 +29,9 @@ def _choose() -> Engines | None:
     return engines
 
 
+# Collecting the tests creates objects that stay; Python would search them for garbage again and again.
+gc.set_threshold(50_000, 20, 20)
+
 # The tests start some thousand processes: each would compile the project's modules again.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
@@ -43,6 +47,12 @@ def pytest_sessionstart(session: pytest.Session) -> None:
         ENGINES.start()
     except EmbeddedError as error:
         pytest.exit(f"the engines did not start: {error}", returncode=3)
+
+
+def pytest_collection_finish() -> None:
+    """Exclude all that has been loaded from garbage collection."""
+    gc.collect()
+    gc.freeze()
 
 
 def pytest_unconfigure() -> None:

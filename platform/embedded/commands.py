@@ -5,6 +5,7 @@ Loading a service takes most of the time of a short command, so `make demo` load
 the service. `await-kafka` is not a management command: it waits until the broker listens.
 """
 
+import gc
 import os
 import shlex
 import socket
@@ -17,6 +18,7 @@ AWAIT_KAFKA = "await-kafka"
 
 def main() -> None:
     """Run each argument as a command, until one fails."""
+    gc.set_threshold(50_000, 20, 20)  # as in manage.py
     sys.path.insert(0, str(Path.cwd()))
     from django.core.management import execute_from_command_line
 
