@@ -140,7 +140,8 @@ def reader(tmp_path) -> Iterator[Reader]:
     # The addresses of the page are those of var/dev.env, so any ports will do; those of stock are free by its declaration.
     names = [*(process.port_variable for process in PROCESSES), "POSTGRES_PORT", "KAFKA_PORT"]
     names += ["STOCK_PORT", "STOCK_RELAY_PORT", "STOCK_CONSUME_PORT"]
-    reader = Reader(clone, dict(zip(names, map(str, ports.free(len(names))), strict=True)))
+    # Each worker of `make test` would create databases of its own, for the few tests that the page runs.
+    reader = Reader(clone, {"WORKERS": "0", **dict(zip(names, map(str, ports.free(len(names))), strict=True))})
     try:
         yield reader
     finally:

@@ -14,11 +14,11 @@ import psutil
 from embedded.system import ROOT
 from tests.waiting import eventually
 
-EXCLUDED = (".git", ".venv", "var", "node_modules", "__pycache__", ".mypy_cache", ".ruff_cache", ".hypothesis")
+EXCLUDED = (".git", ".venv", "var", "node_modules", ".mypy_cache", ".ruff_cache", ".hypothesis")
 
 
 def copy(folder: Path) -> Path:
-    """Copy the repository, with a link to the virtual environment of these tests."""
+    """Copy the repository, with a link to the virtual environment of these tests. The compiled modules are copied as well."""
     target = folder / "a clone"
     shutil.copytree(ROOT, target, ignore=shutil.ignore_patterns(*EXCLUDED), symlinks=True)
     (target / ".venv").symlink_to(ROOT / ".venv")
