@@ -2,8 +2,8 @@
 
 PYTHON ?= python3
 ARGS ?=
-# Tests of one file run in one process, since they share servers.
-WORKERS ?= 2
+# Tests of one file run in one process, since they share servers. Three processes, also on two cores: many tests wait.
+WORKERS ?= 3
 
 # Works without activating the environment, and in paths with spaces.
 PY := .venv/bin/python

@@ -1,5 +1,6 @@
 """A WSGI application, served by the services' worker with short time limits, whose lists are larger than what sockets buffer."""
 
+import gc
 import socket
 from collections.abc import Iterable
 from typing import Any
@@ -14,11 +15,15 @@ gunicorn_worker.SEND_SECONDS = 0.3
 
 
 def application(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
-    """`/users/list`: a large list; else how many bytes the body had."""
+    """`/users/list`: a large list; `/users/garbage`: whether garbage is collected; else how many bytes the body had."""
     environ["gunicorn.socket"].setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 65_536)
     if environ["PATH_INFO"] == "/users/list":
         start_response("200 OK", [("Content-Length", str(len(LIST)))])
         return [LIST]
+    if environ["PATH_INFO"] == "/users/garbage":
+        body = b"collected" if gc.isenabled() else b"kept"
+        start_response("200 OK", [("Content-Length", str(len(body)))])
+        return [body]
     try:
         body = b"%d" % len(environ["wsgi.input"].read())
     except OSError:

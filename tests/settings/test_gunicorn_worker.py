@@ -127,6 +127,12 @@ def test_a_refusal_is_not_lost_by_a_client_that_goes_on_sending(port):
     assert json.loads(received.partition(b"\r\n\r\n")[2])["status"] == 400
 
 
+def test_garbage_is_collected_once_the_application_is_loaded(port):
+    with connect(port) as client:
+        client.sendall(b"GET /users/garbage HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+        assert read_all(client).endswith(b"\r\n\r\ncollected")
+
+
 def test_what_has_arrived_is_read_even_after_the_limit(monkeypatch):
     monkeypatch.setattr(gunicorn_worker, "RECEIVE_SECONDS", 0)
     ours, theirs = socket.socketpair()
