@@ -139,7 +139,7 @@ def test_a_header_name_that_is_not_utf8_is_dead_lettered_and_readable_after_redr
 
 
 def test_an_event_that_always_fails_is_retried_and_blocks_only_its_key(system, topics):
-    system.start("orders-consume", RETRY_ATTEMPTS="4", RETRY_BASE_SECONDS="0.4", RETRY_FACTOR="1")
+    system.start("orders-consume", RETRY_ATTEMPTS="4", RETRY_BASE_SECONDS="1.5", RETRY_FACTOR="1")
     unknown, users = str(uuid.uuid4()), new_ids(20)
     value = b'{"paymentId": "%s", "orderId": "%s", "status": "completed"}' % (
         str(uuid.uuid4()).encode(),

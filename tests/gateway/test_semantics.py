@@ -5,6 +5,7 @@ import signal
 
 import pytest
 
+from embedded.ports import listens
 from tests.gateway.clients import free_port, request
 from tests.gateway.test_limits import is_problem
 from tests.gateway.upstreams import answer, closes, hangs, sends
@@ -134,6 +135,7 @@ class TestInternalPort:
     def ports(self, users, another_gateway):
         internal = free_port()
         gateway = another_gateway(USERS_URL=users.url, GATEWAY_INTERNAL_PORT=str(internal))
+        eventually(lambda: listens(internal), what="the internal port is served")
         return gateway, type(gateway)(gateway.process, internal, gateway.log)
 
     def test_serves_the_internal_pages(self, ports, users):
