@@ -18,7 +18,7 @@ PR_SET_PDEATHSIG = 1
 LOG_LINES = 15
 POLL = 0.02
 PAUSE_SHARE, LONGEST_PAUSE = 0.05, 0.25
-"""A process is asked for readiness again after this share of the time that it has taken so far, and at least this often."""
+"""The pause between two probes of a process that starts: this share of the time since its start, and at most these seconds."""
 START_WITHIN = 120.0
 DONE = object()
 
@@ -128,17 +128,17 @@ class Child:
 
     def until(self, ready: Callable[[], bool], *, within: float) -> Steps:
         """Poll `ready` until it is true. Raises NotReady, with the last log lines, on exit or after `within` seconds."""
-        started = asked = time.monotonic()
+        started = probed = time.monotonic()
         while not ready():
             self.check()
-            if asked > started + within:
+            if probed > started + within:
                 raise NotReady(f"{self.name} was not ready after {within:g} s; its last lines:\n{self.last_lines()}")
-            # To ask for readiness makes the process check its dependencies, which slows its start down.
-            pause = min((asked - started) * PAUSE_SHARE, LONGEST_PAUSE)
+            # A probe makes the process check its dependencies, which slows its start down.
+            pause = min((probed - started) * PAUSE_SHARE, LONGEST_PAUSE)
             yield
-            while time.monotonic() < asked + pause:
+            while time.monotonic() < probed + pause:
                 yield
-            asked = time.monotonic()
+            probed = time.monotonic()
 
     def until_done(self, *, within: float) -> Steps:
         """Wait until the program exits with status 0. Raises NotReady for another status, or after `within` seconds."""

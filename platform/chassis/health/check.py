@@ -1,4 +1,4 @@
-"""django-health-check's form of a check, without the checks that it brings along: those import a DNS and a mail client."""
+"""The base class of checks from django-health-check, without its own checks, which import a DNS and a mail client."""
 
 from chassis.imports import without_init
 
