@@ -41,7 +41,7 @@ class Stop:
         A signal that another Python function has received since the last call tells the loop to stop. One that arrived while
         signals were ignored cannot be found: the kernel discards it.
         """
-        if not _arrived().isdisjoint(self._signals):
+        if self._signals and not _arrived().isdisjoint(self._signals):
             self.ask()
         for number in self._signals:
             before = signal.signal(number, self._on_signal)

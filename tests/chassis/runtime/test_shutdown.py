@@ -2,8 +2,11 @@
 
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+
+from chassis.runtime.shutdown import Stop
 
 PROGRAM = """
 import os, signal, time
@@ -85,3 +88,8 @@ def test_what_is_not_a_signal_to_stop_does_not_stop_it(way):
 
 def test_it_recovers_from_a_library_that_takes_both_the_signal_and_its_pipe():
     assert stopped("takes_the_pipe", "caught")
+
+
+def test_a_loop_without_signals_may_run_in_any_thread():
+    with ThreadPoolExecutor() as pool:
+        pool.submit(Stop().keep_signals).result()
