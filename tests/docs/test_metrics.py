@@ -27,7 +27,7 @@ SCRAPED = {"service", "process", "instance", "job"}
 """Labels that Prometheus adds."""
 
 PREFIXES = "|".join(sorted({metric._name.partition("_")[0] for metric in CATALOGUE.values()}))
-NAMED = re.compile(rf"(?<![\w/.-])(?:{PREFIXES})_[a-z_]+(?![\w(/.-])")
+NAMED = re.compile(rf"(?<![\w/.:-])(?:{PREFIXES})_[a-z_]+(?![\w(/.:-])")
 LABELLED = re.compile(rf"\b((?:{PREFIXES})_[a-z_]+)\{{([^}}]*)\}}")
 GROUPED = re.compile(rf"\b((?:{PREFIXES})_[a-z_]+)[^()]*\)* by \((\w+(?:, *\w+)*)\)")
 
