@@ -195,7 +195,7 @@ class TestStopTheLine:
 
         simulation = Simulation(behaviour, events + other)
         with clock(simulation):
-            simulation.run(until=repaired)
+            simulation.run(until=repaired - 0.1)  # the last attempt ends a little later, and must not succeed
             stopped = simulation.triage.stopping.topics
             simulation.run(until=repaired + 600)
         # Each of these costs a time limit, or a wait for a database that may be slow: ten keys take longer than that.
