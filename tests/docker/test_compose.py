@@ -8,6 +8,7 @@ from pathlib import Path
 
 import jsonschema
 import pytest
+import yaml
 from pydantic_settings import SettingsConfigDict
 
 import services
@@ -24,7 +25,7 @@ ONCE = {f"{job.service}-{command}" for job in JOBS for command in job.management
 BEHIND_GATEWAY = {service.name for service in services.BEHIND_GATEWAY}
 NOW_AND_THEN = {f"{service.name}-purge" for service in services.WITH_DATABASE}
 ENGINES = {"postgres", "kafka"}
-ON_REQUEST = {"prometheus"}
+ON_REQUEST = {"prometheus", "grafana", "collector", "jaeger"}
 
 MAKE_SECRETS = ROOT / "docker" / "make-secrets"
 
@@ -183,7 +184,42 @@ class TestNothingIsOpen:
 
     def test_only_the_gateway_can_be_reached_from_outside(self):
         published = {name: service["ports"] for name, service in compose.services().items() if "ports" in service}
-        assert published == {"gateway": ["8000:8000"], "prometheus": ["127.0.0.1:9090:9090"]}
+        assert published.pop("gateway") == ["8000:8000"]
+        assert published == {
+            "prometheus": ["127.0.0.1:9090:9090"],
+            "grafana": ["127.0.0.1:3000:3000"],
+            "jaeger": ["127.0.0.1:16686:16686"],
+        }
+
+    @pytest.mark.parametrize("name", sorted(ON_REQUEST))
+    def test_what_observes_starts_on_request_alone(self, name):
+        service = compose.services()[name]
+        assert service["profiles"] == ["observe"]
+        assert "secrets" not in service
+
+    @pytest.mark.parametrize("name", sorted(ON_REQUEST))
+    def test_its_files_exist(self, name):
+        for volume in compose.services()[name].get("volumes", ()):
+            source, *_ = volume.split(":")
+            assert not source.startswith(".") or (ROOT / "docker" / source).exists(), volume
+
+    def test_spans_reach_jaeger(self):
+        """The endpoint of all processes is the collector's, and what it sends to is Jaeger."""
+        environment = compose.services()["users"]["environment"]
+        assert environment["OTEL_EXPORTER_OTLP_ENDPOINT"] == "http://collector:4318"
+        collector = yaml.safe_load((ROOT / "docker" / "collector.yaml").read_text())
+        assert collector["receivers"]["otlp"]["protocols"]["http"]["endpoint"].endswith(":4318")
+        [pipeline] = collector["service"]["pipelines"].values()
+        [exporter] = pipeline["exporters"]
+        assert collector["exporters"][exporter]["endpoint"] == "http://jaeger:4318"
+
+    def test_grafana_reads_from_what_is_there(self):
+        folder = ROOT / "docker" / "grafana" / "provisioning"
+        sources = yaml.safe_load((folder / "datasources" / "prometheus.yml").read_text())["datasources"]
+        assert {source["url"].split("/")[2].split(":")[0] for source in sources} <= set(compose.services())
+        [provider] = yaml.safe_load((folder / "dashboards" / "services.yml").read_text())["providers"]
+        mounted = {volume.split(":")[1] for volume in compose.services()["grafana"]["volumes"]}
+        assert provider["options"]["path"] in mounted
 
     def test_the_monitor_has_no_secrets_and_reaches_the_broker_alone(self):
         monitor = compose.services()["monitor"]
@@ -213,7 +249,12 @@ class TestNothingIsOpen:
     def test_every_long_lived_container_has_a_healthcheck_and_limits(self):
         for name in LONG_LIVED | ENGINES | ON_REQUEST:
             service = compose.services()[name]
-            assert service["healthcheck"]["test"][0] == "CMD", name
+            has_no_shell = name in {"collector", "jaeger"}
+            assert (
+                service["healthcheck"] == {"disable": True}
+                if has_no_shell
+                else service["healthcheck"]["test"][0] == "CMD"
+            )
             assert service["restart"] == "unless-stopped"
             assert service["deploy"]["resources"]["limits"]["memory"]
 
