@@ -122,7 +122,7 @@ def test_requests_are_slow(calm):
         with calm.system.database("userdb") as connection:
             while not ending.is_set():
                 with connection.transaction():
-                    connection.execute("LOCK TABLE users_user IN EXCLUSIVE MODE")
+                    connection.execute("LOCK TABLE users IN EXCLUSIVE MODE")
                     ending.wait(2)
 
     holder = threading.Thread(target=hold, daemon=True)

@@ -91,5 +91,5 @@ def test_numbers_are_those_of_what_was_sent(loaded, query):
 
 
 def test_money_is_that_of_the_orders(loaded):
-    total = loaded.system.rows("orderdb", "SELECT sum(total_amount) FROM orders_order WHERE status <> 'pending'")
+    total = loaded.system.rows("orderdb", "SELECT sum(total_amount) FROM orders WHERE status <> 'pending'")
     assert loaded.prometheus.value("sum(payments_amount_total)") == pytest.approx(float(total[0][0]))

@@ -4,6 +4,7 @@ from chassis.events.registry import handlers, published
 from chassis.kafka import names
 from chassis.observability import metrics
 from chassis.observability.catalogue import start_at_zero
+from chassis.outbox import retention
 
 
 def start_written() -> None:
@@ -12,7 +13,8 @@ def start_written() -> None:
 
 
 def start_relay() -> None:
-    """Start the series of a relay: of the topics that its service publishes, and of its dead-letter topics."""
+    """Start the series of a relay: of the topics that its service publishes, and of its dead-letter topics; and of the tables that it purges."""
     topics = [*map(names.topic, published()), *map(names.dead_letter_topic, handlers())]
     for metric in (metrics.OUTBOX_PUBLISHED, metrics.OUTBOX_REFUSED, metrics.OUTBOX_TOPIC_WAITS):
         start_at_zero(metric, *([topic] for topic in topics))
+    start_at_zero(metrics.PURGED_ROWS, *([expiry.table] for expiry in retention.expiries()))
