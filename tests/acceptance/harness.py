@@ -40,6 +40,8 @@ class Member:
     child: Child
     port: int
     changes: Mapping[str, str]
+    metrics_port: int
+    """Where it serves health checks and metrics, even if all of its threads are busy."""
 
     @property
     def pid(self) -> int:
@@ -146,6 +148,7 @@ class Harness:
         self.members: dict[str, Member] = {}
         self.folder = folder
         self._ports = dict(zip(KNOWN, ports.free(len(KNOWN)), strict=True))
+        self._health_ports: dict[str, int] = {}
         self._addresses = {**urls(self._ports), **engines.environment()}
         self.client = httpx2.Client(base_url=self._addresses["GATEWAY_URL"], timeout=60, trust_env=False)
 
@@ -164,13 +167,18 @@ class Harness:
     @property
     def logs(self) -> Path:
         """The folder with a log file per process."""
-        return self._folder
+        return self.folder
 
     def url(self, name: str) -> str:
         """The URL of a process, also before it is started; its port does not change."""
         if name not in self._ports:
             self._ports[name] = ports.free(1)[0]
         return f"http://{ports.HOST}:{self._ports[name]}"
+
+    def _health_port(self, name: str) -> int:
+        if name not in self._health_ports:
+            [self._health_ports[name]] = ports.free(1)
+        return self._health_ports[name]
 
     def prepare(self) -> None:
         """Migrate the databases and create the topics."""
@@ -198,7 +206,9 @@ class Harness:
         process, replica = _replica(name)
         self.url(name)
         port = self._ports[name]
-        variables = self._environment(process.service) | process.variables(port)
+        # A separate port for health checks and metrics, as `make up` gives to web processes.
+        health_port = self._health_port(name) if process.health_variable else None
+        variables = self._environment(process.service) | process.variables(port, health_port)
         if "CONSUMER_ID" in variables:
             variables["CONSUMER_ID"] = f"{process.service}-{replica}"
         argv = [*process.argv(sys.executable, port), *arguments]
@@ -207,7 +217,7 @@ class Harness:
         child = self._child(name, argv, variables | changes)
         # `restore` stops processes that differ from the default.
         differences = changes | ({"arguments": " ".join([fault, *arguments])} if arguments or fault else {})
-        self.members[name] = Member(name, process, child, port, differences)
+        self.members[name] = Member(name, process, child, port, differences, health_port or port)
         return self.members[name]
 
     def revive(self) -> list[str]:
@@ -237,7 +247,7 @@ class Harness:
         """Start a management command of a service, and do not wait; `changes` are additional environment variables."""
         return subprocess.Popen(
             [sys.executable, "manage.py", *arguments],
-            cwd=ROOT, env=self._environment(service) | changes, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+            cwd=ROOT, env=self._environment(service) | {"OTEL_TRACES_EXPORTER": "none"} | changes, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         )  # fmt: skip
 
     def close(self) -> None:

@@ -204,7 +204,7 @@ def test_it_needs_only_the_right_to_describe(tmp_path):
             account = closed.add_account("monitor", "blue.", DESCRIBE)
             [port] = ports.free(1)
             monitor = Member(
-                "monitor", MONITOR, start_monitor(tmp_path, port, account | {"KAFKA_PREFIX": "blue."}), port, {}
+                "monitor", MONITOR, start_monitor(tmp_path, port, account | {"KAFKA_PREFIX": "blue."}), port, {}, port
             )
             drive(monitor.child.until(monitor.ready, within=READY_WITHIN))
             eventually(lambda: lag(monitor, "blue.reader", "blue.thing.happened") == 5)

@@ -185,7 +185,7 @@ def test_no_relay_sends(calm):
 def test_two_relays_send(calm):
     """A relay with the address of another database, as left by a move to a new server."""
     postgres = calm.system.engines.postgres
-    with psycopg.connect(postgres.url("postgres"), autocommit=True) as connection:
+    with psycopg.connect(postgres.url("postgres", "postgres"), autocommit=True) as connection:
         connection.execute("CREATE DATABASE moved OWNER users")
     url = postgres.url("userdb").replace("/userdb", "/moved")
     assert calm.system.manage("users", "migrate", "-v0", USERS_DATABASE_URL=url)[0] == 0
@@ -227,7 +227,10 @@ def test_a_key_waits(calm):
 def test_connections_run_out(calm):
     """Somebody opens sessions until hardly any is left."""
     postgres = calm.system.engines.postgres
-    with psycopg.connect(postgres.url("postgres"), autocommit=True) as admin, contextlib.ExitStack() as stack:
+    with (
+        psycopg.connect(postgres.url("postgres", "postgres"), autocommit=True) as admin,
+        contextlib.ExitStack() as stack,
+    ):
         admin.execute("ALTER DATABASE userdb CONNECTION LIMIT 30")
         since = Stopwatch()
         with contextlib.suppress(psycopg.OperationalError):

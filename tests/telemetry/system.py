@@ -54,7 +54,7 @@ def targets(
     for member in system.members.values():
         kind = member.process.name.removeprefix(f"{member.process.service}-")
         default = "gateway" if member.process.service == "gateway" else "web"
-        yield member.process.service, KINDS.get(kind, default), member.port
+        yield member.process.service, KINDS.get(kind, default), member.metrics_port
     if monitor is not None:
         yield "system", "monitor", monitor.port
     elif before is not None:

@@ -13,7 +13,7 @@ def start_written() -> None:
 
 
 def start_relay() -> None:
-    """Start the series of a relay: of the topics that its service publishes, and of its dead-letter topics; and of the tables that it purges."""
+    """Start the series of a relay: of the topics that its service publishes, its dead-letter topics, and what it purges."""
     topics = [*map(names.topic, published()), *map(names.dead_letter_topic, handlers())]
     for metric in (metrics.OUTBOX_PUBLISHED, metrics.OUTBOX_REFUSED, metrics.OUTBOX_TOPIC_WAITS):
         start_at_zero(metric, *([topic] for topic in topics))
