@@ -247,7 +247,7 @@ class Harness:
         """Start a management command of a service, and do not wait; `changes` are additional environment variables."""
         return subprocess.Popen(
             [sys.executable, "manage.py", *arguments],
-            cwd=ROOT, env=self._environment(service) | {"OTEL_TRACES_EXPORTER": "none"} | changes, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+            cwd=ROOT, env=_without_console(self._environment(service)) | changes, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         )  # fmt: skip
 
     def close(self) -> None:
@@ -281,6 +281,12 @@ class Harness:
         return Child(
             argv, log=self.folder / f"{name}.log", name=name, cwd=ROOT, env=variables, death_signal=signal.SIGKILL
         )
+
+
+def _without_console(environment: dict[str, str]) -> dict[str, str]:
+    """An environment in which a command does not print its spans between its own output."""
+    exporter = environment["OTEL_TRACES_EXPORTER"]
+    return environment | {"OTEL_TRACES_EXPORTER": "none" if exporter == "console" else exporter}
 
 
 def _replica(name: str) -> tuple[Process, int]:

@@ -13,6 +13,7 @@ from django.db import connections
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from chassis.database.callbacks import WithoutDatabase
+from chassis.observability import sql_spans
 
 RESET = """
 CLOSE ALL; SET SESSION AUTHORIZATION DEFAULT; RESET ALL; DEALLOCATE ALL; UNLISTEN *; SELECT pg_advisory_unlock_all();
@@ -49,7 +50,11 @@ class Session:
         # Functions given to transaction.on_commit() are called after this, and may change the session again.
         is_last = all(isinstance(entry[1], WithoutDatabase) for entry in self._connection.run_on_commit)
         # A plain psycopg cursor, so that a handler's execute_wrappers and cursor_factory do not matter.
-        with self._connection.wrap_database_errors, Cursor(self._connection.connection) as cursor:
+        with (
+            sql_spans.statement(self._connection.alias, "COMMIT"),
+            self._connection.wrap_database_errors,
+            Cursor(self._connection.connection) as cursor,
+        ):
             cursor.execute(f"{last}; COMMIT; {RESET if is_last else ''}".encode())
         self._is_reset = is_last
 

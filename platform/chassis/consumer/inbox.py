@@ -11,6 +11,7 @@ from django.conf import settings
 from django.db import connections
 
 from chassis.events.registry import Received
+from chassis.observability import sql_spans
 
 # Rows from before migration 0008 have no source: they match any event with that id on that topic. Once none is left, which
 # the index inbox_without_source shows, there is no lookup per event.
@@ -48,7 +49,11 @@ def claim(events: Sequence[Received[Any]], mark: str) -> set[tuple[str, str, str
     ]
     connection = connections[settings.SERVICE_DATABASE]
     # Several statements in one string require that the client inserts the parameters, as psycopg's ClientCursor does.
-    with connection.wrap_database_errors, ClientCursor(connection.connection) as cursor:
+    with (
+        sql_spans.statement(connection.alias, CLAIM),
+        connection.wrap_database_errors,
+        ClientCursor(connection.connection) as cursor,
+    ):
         # One JSON text: the client takes four times as long for arrays.
         cursor.execute(f"{mark}; {CLAIM}".encode(), [orjson.dumps(rows).decode()])
         cursor.nextset()
