@@ -57,10 +57,10 @@ def test_a_configured_session_timeout_that_is_rejected_is_an_error(system):
     member = system.spawn("orders-consume", CONSUMER_SESSION_TIMEOUT_SECONDS="4")
 
     assert member.ended(within=60) == 1
-    [line] = [line for line in member.child.log.read_text().splitlines() if "CommandError" in line]
+    [line] = member.logged("process failed")
     assert (
         "rejects a session timeout of 4 s: set CONSUMER_SESSION_TIMEOUT_SECONDS to its group.min.session.timeout.ms"
-        in line
+        in line["reason"]
     )
 
 
