@@ -1,4 +1,4 @@
-"""The metrics of the services behind the gateway, by a clock of their own, so that they are right without a prober."""
+"""The clock of `dependency_up` and `health_part_status`: it checks the parts of readiness even without a prober.
 
 It runs in a thread of its own. A scrape reads what was found last, and waits for no service.
 """
