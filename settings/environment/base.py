@@ -49,7 +49,8 @@ class Common(BaseSettings):
         "auto", description="`auto` is `json` in production and `console`, for people, in development."
     )
     build_version: str = Field(
-        "unknown", description="Version of this build, in the metric `build_info`; the image sets it."
+        "unknown",
+        description="Version of this build, in the metric `build_info` and in spans (`service.version`); the image sets it.",
     )
     kafka_bootstrap_servers: str = Field("localhost:9092", description="Brokers, `host:port`, comma-separated.")
     kafka_prefix: str = Field(

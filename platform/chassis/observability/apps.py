@@ -16,7 +16,8 @@ class ObservabilityConfig(AppConfig):
         from chassis.observability import resource, sampling, tracing
 
         environment = getattr(settings, "ENVIRONMENT", "")
-        tracing.configure(settings.SERVICE_NAME, environment=environment, role=resource.role())
+        version = getattr(settings, "BUILD_VERSION", "")
+        tracing.configure(settings.SERVICE_NAME, version=version, environment=environment, role=resource.role())
         sampling.sample(_sample_build)
 
 

@@ -7,9 +7,6 @@ from pathlib import Path
 
 from opentelemetry.sdk.resources import OTELResourceDetector, Resource
 
-VERSION = "0.1.0"
-"""The version of this system; a deployment sets its own: OTEL_RESOURCE_ATTRIBUTES=service.version=…"""
-
 COMMANDS = {"serve": "gateway", "relay": "relay", "consume": "consume", "monitor": "monitor"}
 """The management commands that are long-lived processes, and their roles."""
 
@@ -31,11 +28,11 @@ class _Hashed(Resource):
         return self is other or super().__eq__(other)
 
 
-def of(service: str, *, environment: str, role: str) -> Resource:
+def of(service: str, *, version: str, environment: str, role: str) -> Resource:
     """The resource of this process. OTEL_SERVICE_NAME and OTEL_RESOURCE_ATTRIBUTES take precedence."""
     described = {
         "service.name": service,
-        "service.version": VERSION,
+        "service.version": version,
         "service.instance.id": _instance(),
         "deployment.environment.name": environment,
         "process.role": role,

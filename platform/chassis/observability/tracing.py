@@ -113,10 +113,10 @@ class _State:
 # --- configuration ---
 
 
-def configure(service: str, *, environment: str = "", role: str = "web") -> TracerProvider:
+def configure(service: str, *, version: str = "", environment: str = "", role: str = "web") -> TracerProvider:
     """Configure tracing for this process and return the provider; a second call has no effect.
 
-    `environment` and `role` (gateway, web, relay, consume, …) become attributes of the resource, as `service` does.
+    `version`, `environment` and `role` (gateway, web, relay, consume, …) become attributes of the resource, as `service` does.
     Raises UnknownExporter and UnknownSampler if the environment names an unknown exporter or sampler.
     """
     installed = trace.get_tracer_provider()
@@ -128,7 +128,9 @@ def configure(service: str, *, environment: str = "", role: str = "web") -> Trac
     if exporter == "none":
         provider = TracerProvider(sampler=ALWAYS_OFF, shutdown_on_exit=False)
     else:
-        provider = _recording_provider(exporter, resource.of(service, environment=environment, role=role))
+        provider = _recording_provider(
+            exporter, resource.of(service, version=version, environment=environment, role=role)
+        )
         if role != "gateway":
             _instrument(provider)
     trace.set_tracer_provider(provider)

@@ -23,6 +23,7 @@ def configure() -> None:
     django_settings.configure(
         SECRET_KEY=uuid.uuid4().hex,
         SERVICE_NAME="tiny",
+        BUILD_VERSION="7.1",
         SERVICE_DATABASE="users",
         LOG_FORMAT=os.environ.get("LOG_FORMAT", "json"),
         LOGGING_CONFIG="chassis.observability.logging.configure",

@@ -97,7 +97,7 @@ class TestConsole:
     def test_the_process_is_described(self, said):
         described = said.spans[0]["resource"]["attributes"]
         assert described["process.role"] == "web"
-        assert described["service.version"]
+        assert described["service.version"] == "7.1"
         assert re.fullmatch(r".+:\d+", described["service.instance.id"])
 
     def test_the_standard_service_name_holds(self):
