@@ -24,6 +24,8 @@ PANELS = [
     for target in panel.get("targets", ())
 ]
 USERS, REFUSED = 60, 5
+SHOWN: list[str] = []
+"""What each panel showed, printed at the end."""
 
 
 @pytest.fixture(scope="module")
@@ -44,6 +46,8 @@ def loaded(request: pytest.FixtureRequest) -> Iterator[Watched]:
             assert system.client.post("/api/users", json={"email": "no"}).status_code == 400
         eventually(lambda: settled(prometheus) == USERS, within=120, what="all orders are settled")
         yield Watched(system, None, prometheus)  # type: ignore[arg-type]
+        for line in SHOWN:
+            print(line)
 
 
 def settled(prometheus: Prometheus) -> float:
@@ -56,9 +60,11 @@ def expression(query: str) -> str:
 
 
 @pytest.mark.parametrize("query", PANELS)
-def test_no_panel_is_empty(loaded, query):
+def test_no_panel_is_empty(loaded, query, request):
     found = eventually(lambda: loaded.prometheus.query(expression(query)), within=60, what=query)
-    assert not all(math.isnan(value) for _, value in found)
+    numbers = [value for _, value in found if not math.isnan(value)]
+    assert numbers
+    SHOWN.append(f"{request.node.callspec.id}: {len(found)} series, {min(numbers):.4g} to {max(numbers):.4g}")
 
 
 COUNTS = {
