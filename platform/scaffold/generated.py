@@ -10,7 +10,7 @@ from scaffold.writing import Journal
 from services import discover
 from services.generated import WITH_LISTS_OR_BLOCKS
 
-PLACES = (*WITH_LISTS_OR_BLOCKS, "deploy/kubernetes", "docs/events", "docs/settings.md")
+PLACES = (*WITH_LISTS_OR_BLOCKS, "deploy/kubernetes", "docs/events", "docs/settings.md", "docs/metrics.md")
 """The files and folders that contain them, and no others: `docker/secrets/` may be unreadable, other files open in an editor."""
 
 
@@ -20,6 +20,7 @@ def write(name: str, journal: Journal, root: Path) -> None:
     for arguments in (
         ("-m", "services", "--write"),
         ("-m", "settings.table", "--write"),
+        ("-m", "settings.metrics_table", "--write"),
         ("manage.py", "schemas", f"--settings=settings.{name}"),
     ):
         _run(root, *arguments)

@@ -20,7 +20,7 @@ OWN = {
     *("zstock/", "tests/zstock/", "settings/zstock.py", "docs/events/zstock.created.v1.json"),
     *("zaudits/", "tests/zaudits/", "settings/zaudits.py", "docs/events/zaudit.created.v1.json"),
 }
-GENERATED = (".dockerignore", "docker/", "deploy/", "docs/settings.md", "pyproject.toml")
+GENERATED = (".dockerignore", "docker/", "deploy/", "docs/settings.md", "docs/metrics.md", "pyproject.toml")
 PYTHON = ".venv/bin/python"
 
 
