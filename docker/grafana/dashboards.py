@@ -120,7 +120,7 @@ OVERVIEW = Dashboard(
                 stat("Alerts firing", 'count(ALERTS{alertstate="firing"}) or vector(0)'),
                 stat("Outbox, oldest event", "max(outbox_oldest_age_seconds)", "s"),
                 stat("Orders pending", "max(orders_pending)"),
-                stat("Dead letters", "sum(kafka_dead_letters)"),
+                stat("Dead letters", "sum(max by (topic) (kafka_dead_letters))"),
             ),
         ),
         RED,
@@ -130,7 +130,7 @@ OVERVIEW = Dashboard(
                 one(
                     "Kafka lag",
                     "{{consumergroup}} {{topic}}",
-                    "sum by (consumergroup, topic) (kafka_consumergroup_lag)",
+                    "consumergroup_topic:kafka_consumergroup_lag:sum",
                 ),
                 one(
                     "Database connections",
@@ -192,7 +192,7 @@ MESSAGING = Dashboard(
                 one(
                     "Events processed", "{{service}} {{topic}}", rate("events_consumed_total", "service, topic"), "cps"
                 ),
-                one("Lag", "{{consumergroup}} {{topic}}", "sum by (consumergroup, topic) (kafka_consumergroup_lag)"),
+                one("Lag", "{{consumergroup}} {{topic}}", "consumergroup_topic:kafka_consumergroup_lag:sum"),
                 one("Members", "{{consumergroup}}", "max by (consumergroup) (kafka_consumergroup_members)"),
                 Panel(
                     "Duplicates and retries",

@@ -20,7 +20,7 @@ LOOP_LAST_TURN = gauge(
 
 DEPENDENCY_UP = gauge(
     "dependency_up",
-    "1 if the last attempt to reach a dependency succeeded, or there has been none; otherwise 0.",
+    "1 if the last attempt to reach a dependency succeeded, otherwise 0. Before the first, 1, and at the gateway 0.",
     ["dependency"],
     on=EVERY,
     mode="livemostrecent",
@@ -240,7 +240,7 @@ DB_SERVER_CONNECTION_MAX = gauge(
 PURGED_ROWS = counter("purged_rows", "Rows that were deleted after their retention time.", ["table"], on=("relay",))
 PURGE_LAST_SUCCESS = gauge(
     "purge_last_success_timestamp_seconds",
-    "When this process last purged old rows without an error, in seconds since the epoch; 0 if it has not yet.",
+    "When this process last purged old rows without an error, or started to; in seconds since the epoch, 0 if it never purges.",
     on=("relay",),
 )
 

@@ -50,11 +50,18 @@ class _Combined(Collector):
 
     def collect(self) -> Iterable[Metric]:
         with _locked(fcntl.LOCK_SH):
-            # A file that a process is just creating is empty.
-            files = [os.fspath(path) for path in _folder().glob("*.db") if path.stat().st_size]
+            files = [os.fspath(path) for path in _folder().glob("*.db") if _has_content(path)]
             found: Iterable[Metric] = MultiProcessCollector.merge(files)  # type: ignore[no-untyped-call]
         hidden = catalogue.hidden()
         return [metric for metric in found if metric.name not in hidden]
+
+
+def _has_content(path: Path) -> bool:
+    """Whether there is something in a file: one that a process is creating is empty, one of a process that ends may be gone."""
+    try:
+        return path.stat().st_size > 0
+    except FileNotFoundError:
+        return False
 
 
 class _Processes(Collector):

@@ -2,6 +2,7 @@
 
 import random
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -24,6 +25,8 @@ def housekeeping(is_active: Callable[[], bool]) -> Iterator[None]:
     if not settings.PURGE_EVERY_SECONDS:
         yield
         return
+    # The relay has begun to purge: if it never succeeds, this becomes too old.
+    metrics.PURGE_LAST_SUCCESS.set(time.time())
     with in_background("housekeeping", partial(_purge_periodically, is_active)):
         yield
 
