@@ -60,6 +60,19 @@ def test_nothing_new_comes_and_it_says_so_too(scene, key, away):
     assert lost(scene) == 150
 
 
+def test_a_single_offset_may_be_the_end_of_a_transaction_and_is_not_counted(scene, key, away):
+    """As on every idle partition that a transaction wrote last, when retention deletes its marker."""
+    with running(Consumer):
+        eventually(lambda: committed(scene) == 200)
+    counted = lost(scene)
+    scene.send(scene.event(200, key=key))
+    delete_before(scene.topic, 0, 201)
+    with running(Consumer) as consumer:
+        eventually(lambda: committed(scene) == 201)
+        assert not consumer.heartbeat.reported("events")
+    assert lost(scene) == counted
+
+
 def test_it_waits_for_an_operator_if_configured_while_others_proceed(scene, key, away, settings):
     settings.CONSUMER_ON_LOST_EVENTS = "wait"
     other = next(f"o{n}" for n in range(100) if zlib.crc32(f"o{n}".encode()) % 2 == 1)
