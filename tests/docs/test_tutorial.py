@@ -139,7 +139,8 @@ def reader(tmp_path) -> Iterator[Reader]:
         subprocess.run(["git", *command], cwd=clone, check=True)
     # The addresses of the page are those of var/dev.env, so any ports will do; those of stock are free by its declaration.
     names = [*(process.port_variable for process in PROCESSES), "POSTGRES_PORT", "KAFKA_PORT"]
-    names += ["STOCK_PORT", "STOCK_RELAY_PORT", "STOCK_CONSUME_PORT"]
+    names += [process.health_variable for process in PROCESSES if process.health_variable]
+    names += ["STOCK_PORT", "STOCK_RELAY_PORT", "STOCK_CONSUME_PORT", "STOCK_HEALTH_PORT"]
     # Each worker of `make test` would create databases of its own, for the few tests that the page runs.
     reader = Reader(clone, {"WORKERS": "0", **dict(zip(names, map(str, ports.free(len(names))), strict=True))})
     try:

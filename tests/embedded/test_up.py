@@ -27,6 +27,7 @@ READY = "Ctrl-C stops everything."
 
 def free_ports() -> dict[str, str]:
     names = [*(process.port_variable for process in PROCESSES), "POSTGRES_PORT", "KAFKA_PORT"]
+    names += [process.health_variable for process in PROCESSES if process.health_variable]
     return dict(zip(names, map(str, ports.free(len(names))), strict=True))
 
 
