@@ -21,7 +21,7 @@ from chassis.runtime.background import in_background
 
 EVERY_SECONDS = 5.0
 PATIENCE_SECONDS = 0.5
-"""How long the loop may wait for the broker to return the start of a partition."""
+"""How long the loop may wait for the broker to return committed offsets, and the starts of partitions."""
 EARLIEST, LATEST = OffsetSpec.earliest(), OffsetSpec.latest()  # type: ignore[no-untyped-call]
 ANSWER_SECONDS = 1.0
 """How long the thread waits for the broker to return the ends of the partitions."""
@@ -57,24 +57,38 @@ class ConsumerGauges:
         if now - self._noted_at < EVERY_SECONDS:
             return
         self._noted_at = now
+        self._begin([partition for partition in self._assigned if self._backlog.done(partition) is None])
         for partition in self._assigned:
             topic, number = partition
+            if self._backlog.done(partition) is None:
+                continue  # the broker does not respond
             try:
-                if self._backlog.done(partition) is None:
-                    self._backlog.begin(partition, self._begin(TopicPartition(topic, number)))
                 _, end = self._client.get_watermark_offsets(TopicPartition(topic, number), cached=True)
             except KafkaException:
-                continue  # the broker does not respond, or nothing has been fetched yet
+                continue  # nothing has been fetched yet
             self._ends[partition] = end
         self.measure()
 
-    def _begin(self, partition: TopicPartition) -> int:
-        """The group's committed offset in a partition, or the start of the partition if it has none."""
-        [found] = self._client.committed([partition], timeout=PATIENCE_SECONDS)
-        if found.offset >= 0:
-            return found.offset
-        low, _ = self._client.get_watermark_offsets(partition, timeout=PATIENCE_SECONDS)
-        return low
+    def _begin(self, partitions: Collection[Partition]) -> None:
+        """Note where the group begins in these partitions: at its committed offset or, without one, at the partition's start.
+
+        One request for all: on the connection of the consumer, each would wait for the fetch before it, up to half a second.
+        """
+        if not partitions:
+            return
+        places = [TopicPartition(*partition) for partition in partitions]
+        try:
+            found = [one for one in self._client.committed(places, timeout=PATIENCE_SECONDS) if one.error is None]
+            new = [TopicPartition(one.topic, one.partition) for one in found if one.offset < 0]
+            starts = clients.offsets(self._admin, new, EARLIEST, timeout=PATIENCE_SECONDS)
+        except KafkaException:
+            return
+        finally:
+            self._admin.poll(0)  # librdkafka queues its log messages until it is polled
+        for one in found:
+            place = (one.topic, one.partition)
+            if (offset := one.offset if one.offset >= 0 else starts.get(place)) is not None:
+                self._backlog.begin(place, offset)
 
     def forget(self, partitions: Collection[Partition]) -> None:
         """Remove the lag of partitions that another consumer owns now, which reports it."""
