@@ -6,6 +6,7 @@ from django.db import InterfaceError, OperationalError
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from chassis.consumer.pace import SHORT_SECONDS
 from chassis.kafka.errors import Fenced
 from chassis.runtime.failures import DeadLetterRefused, DependencyDown, HandlerTimeout
 from tests.chassis.support.records import record
@@ -115,6 +116,7 @@ def hangs(*offsets):
 )
 @example(places=[0, 1, 2], every=0.0, more=300)
 @example(places=[0, 500, 999], every=0.0, more=0)
+@example(places=[773, 774, 775], every=0.01, more=30)
 @settings(max_examples=20, deadline=None)
 def test_three_hanging_keys_of_a_thousand(places, every, more):
     """At the default limit of 30 s. Others come all the time, for as long as the three are there."""
@@ -127,7 +129,8 @@ def test_three_hanging_keys_of_a_thousand(places, every, more):
     assert len(simulation.done) == 997 + more
     others = [at for one, at in simulation.done.items() if one.offset < 1_000]
     assert max(others) - simulation.start < 3 * 30
-    assert simulation.longest_gap(lambda one: True) < 30 + 1
+    # If the three are neighbours, the first takes a full limit alone, and each of the others a short one of a second.
+    assert simulation.longest_gap(lambda one: True) < 30 + 2 * SHORT_SECONDS + 0.5
     assert {one.attempts for one in simulation.dead} == {3}
     assert max(simulation.dead.values()) - simulation.start < 15 * 60
     simulation.check_order()
