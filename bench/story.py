@@ -110,7 +110,9 @@ def _add_records(stories: list[_Story], live: Live, ends: list[TopicPartition]) 
     """Add the moments at which each record was given to the Kafka client, from its timestamp."""
     by_key = {key: one for one in stories for key in (one.user, one.order)}
     missing = len(stories) * len(EVENTS)
-    for topic, key, produced in itertools.islice(_records(live, ends), missing):
+    # Other records may be those of requests before, whose events arrive late.
+    own = (record for record in _records(live, ends) if record[1] in by_key)
+    for topic, key, produced in itertools.islice(own, missing):
         by_key[key].moments[topic] = produced
 
 
