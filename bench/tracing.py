@@ -1,4 +1,4 @@
-"""What traces cost: without an exporter, and with one for no request, for every tenth, and for all.
+"""The cost of traces: without an exporter, and with one at sampling rates of 0, 10 and 100 %.
 
     python -m bench.tracing [--seconds 3] [--rounds 5]
 

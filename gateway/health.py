@@ -46,5 +46,7 @@ def _status(body: bytes) -> object:
 
 def parts() -> list[Part]:
     """The parts of readiness: the listener and the services."""
-    services = [Part(service, Service(service), required=False) for service in routes.SERVICE_NAMES]
+    services = [
+        Part(service, Service(service), required=False, sets_dependency=True) for service in routes.SERVICE_NAMES
+    ]
     return [Part("listener", Listener()), *services]

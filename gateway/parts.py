@@ -11,11 +11,8 @@ import structlog
 from chassis.health import probe, registry
 from chassis.observability.catalogue import start_at_zero
 from chassis.observability.metrics import DEPENDENCY_UP, HEALTH_PART_STATUS
-from gateway import routes
 
 log = structlog.get_logger(__name__)
-
-STATUS: dict[probe.State, float] = {"up": 1.0, "degraded": 0.5, "down": 0.0}
 
 
 class Clock:
@@ -28,20 +25,14 @@ class Clock:
     def start(self) -> None:
         """Start the thread, which ends with the process."""
         start_at_zero(HEALTH_PART_STATUS, *((part.name,) for part in self._parts))
-        start_at_zero(DEPENDENCY_UP, *((name,) for name in routes.SERVICE_NAMES))
+        start_at_zero(DEPENDENCY_UP, *((part.name,) for part in self._parts if part.sets_dependency))
         threading.Thread(target=self._run, name="parts", daemon=True).start()
 
     def _run(self) -> None:
         while True:
             try:
-                self._check()
+                probe.examine(self._parts)  # sets the gauges
             except Exception:
                 # A thread that ended would leave its last findings in the gauges.
                 log.exception("the parts could not be checked")
             time.sleep(self._every)
-
-    def _check(self) -> None:
-        for name, finding in probe.examine(self._parts).items():
-            HEALTH_PART_STATUS.labels(name).set(STATUS[finding.state])
-            if name in routes.SERVICE_NAMES:
-                DEPENDENCY_UP.labels(name).set(finding.state != "down")

@@ -90,7 +90,7 @@ def on_starting(server: Any) -> None:
 
 
 def pre_fork(server: Any, worker: Any) -> None:
-    """Collect garbage again, now that the application is loaded; also after SIGHUP has loaded it once more."""
+    """Enable garbage collection after the application has been loaded, or reloaded on SIGHUP."""
     gc.enable()
 
 

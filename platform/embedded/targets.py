@@ -12,7 +12,7 @@ TARGETS = ROOT / "var" / "targets.json"
 
 def group(process: Process, port: int) -> dict[str, object]:
     """The target group of one process."""
-    service, kind = _labels(process)
+    service, kind = labels(process)
     return {"targets": [f"{ports.HOST}:{port}"], "labels": {"service": service, "process": kind}}
 
 
@@ -24,7 +24,8 @@ def write(numbers: Mapping[str, int]) -> None:
     staging.replace(TARGETS)
 
 
-def _labels(process: Process) -> tuple[str, str]:
+def labels(process: Process) -> tuple[str, str]:
+    """The labels `service` and `process` of a process."""
     if process == MONITOR:
         return "system", "monitor"
     if process.name != process.service:

@@ -2,8 +2,6 @@
 
 import re
 import shutil
-import subprocess
-from pathlib import Path
 
 import pytest
 import yaml
@@ -11,18 +9,13 @@ import yaml
 from embedded.system import MONITOR, PROCESSES
 from tests.docker import compose
 from tests.settings.services import ROOT
+from tests.telemetry.prometheus import promtool
 
 FOLDER = ROOT / "docker" / "prometheus"
 CONFIGURATION = yaml.safe_load((FOLDER / "prometheus.yml").read_text())
 [JOB] = CONFIGURATION["scrape_configs"]
 
 needs_promtool = pytest.mark.skipif(not shutil.which("promtool"), reason="promtool is not installed")
-
-
-def promtool(*arguments: str | Path) -> str:
-    done = subprocess.run(["promtool", *arguments], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
 
 
 def relabelled(name: str) -> dict[str, str]:
@@ -69,4 +62,6 @@ class TestConfiguration:
 
     @needs_promtool
     def test_the_configuration_is_valid(self):
-        assert "SUCCESS" in promtool("check", "config", FOLDER / "prometheus.yml")
+        done = promtool("check", "config", FOLDER / "prometheus.yml")
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert "SUCCESS" in done.stdout

@@ -8,10 +8,9 @@ from embedded import ports
 from embedded.processes import Child, drive
 from embedded.runner import get
 from embedded.system import ROOT
+from embedded.targets import labels
 from tests.acceptance.harness import READY_WITHIN, SECRET_KEY, Harness
 from tests.telemetry.prometheus import Prometheus
-
-KINDS = {"relay": "relay", "consume": "consume"}
 
 
 class Monitor:
@@ -52,9 +51,7 @@ def targets(
 ) -> Iterator[tuple[str, str, int]]:
     """(service, process, port) of every process of the system, and of the monitor: a new one, or that of `before`."""
     for member in system.members.values():
-        kind = member.process.name.removeprefix(f"{member.process.service}-")
-        default = "gateway" if member.process.service == "gateway" else "web"
-        yield member.process.service, KINDS.get(kind, default), member.metrics_port
+        yield *labels(member.process), member.metrics_port
     if monitor is not None:
         yield "system", "monitor", monitor.port
     elif before is not None:

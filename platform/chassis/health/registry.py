@@ -18,7 +18,7 @@ class Part:
     check: HealthCheck
     required: bool = True
     sets_dependency: bool = False
-    """Whether the check sets the metric `dependency_up`, which a worker's loop does by itself."""
+    """Whether the check sets the metric `dependency_up`; in a worker, the loop sets it."""
 
 
 _declared: list[Part] | None = None

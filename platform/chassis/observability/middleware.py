@@ -25,12 +25,8 @@ log = structlog.get_logger("access")
 GetResponse = Callable[[HttpRequest], HttpResponseBase | Awaitable[HttpResponseBase]]
 
 
-class CorrelationMiddleware:
-    """Gives every request an id (the client's, if it is valid) and a trace. Both are logged, and the id is returned.
-
-    If the OpenTelemetry instrumentation has already started a span, that one is used. The access log contains the route, but
-    not the path or the query string, which may contain personal data.
-    """
+class Middleware:
+    """A middleware that works under WSGI and under ASGI."""
 
     sync_capable = True
     async_capable = True
@@ -39,7 +35,20 @@ class CorrelationMiddleware:
         self.get_response = get_response
         self.is_async = iscoroutinefunction(get_response)
         if self.is_async:
-            markcoroutinefunction(self)
+            markcoroutinefunction(cast(Callable[..., object], self))
+
+
+def method_of(request: HttpRequest) -> str:
+    """The method of a request, or OTHER."""
+    return request.method if request.method in METHODS else OTHER
+
+
+class CorrelationMiddleware(Middleware):
+    """Gives every request an id (the client's, if it is valid) and a trace. Both are logged, and the id is returned.
+
+    If the OpenTelemetry instrumentation has already started a span, that one is used. The access log contains the route, but
+    not the path or the query string, which may contain personal data.
+    """
 
     def __call__(self, request: HttpRequest) -> HttpResponseBase | Awaitable[HttpResponseBase]:
         """Process the request."""
@@ -75,7 +84,7 @@ class CorrelationMiddleware:
         self._describe(request, response)
         write(
             "request",
-            method=request.method if request.method in METHODS else OTHER,
+            method=method_of(request),
             route=f"/{match.route}" if match else None,
             status=response.status_code,
             duration_ms=round((time.perf_counter() - started) * 1000, 2),
@@ -89,7 +98,7 @@ class CorrelationMiddleware:
             return
         span.set_attribute("request.id", correlation.current_request_id())
         if self.is_async:
-            method = request.method if request.method in METHODS else OTHER
+            method = method_of(request)
             span.set_attributes({"http.request.method": method, "http.response.status_code": response.status_code})
             if (match := request.resolver_match) is not None:
                 span.update_name(f"{method} /{match.route}")

@@ -5,14 +5,13 @@ from collections.abc import Awaitable, Callable, Iterator
 from http import HTTPStatus
 from typing import cast
 
-from asgiref.sync import iscoroutinefunction, markcoroutinefunction
 from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 from django.urls import URLPattern, URLResolver, get_resolver
 from opentelemetry import trace
 
 from chassis.observability import catalogue, metrics
-from chassis.observability.middleware import METHODS, OTHER, PROBES, GetResponse
+from chassis.observability.middleware import PROBES, Middleware, method_of
 
 SERVER_ERRORS = (HTTPStatus.INTERNAL_SERVER_ERROR, HTTPStatus.SERVICE_UNAVAILABLE)
 
@@ -20,20 +19,11 @@ Observe = Callable[[float, dict[str, str] | None], None]
 _bound: dict[tuple[str, str, int], Observe] = {}
 
 
-class RequestMetricsMiddleware:
+class RequestMetricsMiddleware(Middleware):
     """Counts requests and measures their duration, until the response is ready to be sent; except probes and scrapes.
 
     Each duration refers to the request's trace, if that is recorded (an exemplar).
     """
-
-    sync_capable = True
-    async_capable = True
-
-    def __init__(self, get_response: GetResponse) -> None:
-        self.get_response = get_response
-        self.is_async = iscoroutinefunction(get_response)
-        if self.is_async:
-            markcoroutinefunction(self)
 
     def __call__(self, request: HttpRequest) -> HttpResponseBase | Awaitable[HttpResponseBase]:
         """Process the request."""
@@ -65,9 +55,8 @@ class RequestMetricsMiddleware:
 
 
 def _observe(request: HttpRequest, response: HttpResponseBase, started: float) -> None:
-    method = request.method if request.method in METHODS else OTHER
     match = request.resolver_match
-    key = (method, f"/{match.route}" if match else "", response.status_code)
+    key = (method_of(request), f"/{match.route}" if match else "", response.status_code)
     observe = _bound.get(key)
     if observe is None:
         observe = _bound[key] = metrics.HTTP_REQUEST_SECONDS.labels(*key).observe

@@ -87,7 +87,7 @@ def _fail(span: Span, error: BaseException) -> None:
 
 @lru_cache(512)
 def _summary(sql: str) -> tuple[str, str, str]:
-    """Operation and first table together, and each by itself."""
+    """The summary of a statement (its operation and first table), the operation, and the table."""
     found, first = _OPERATION.match(sql), _TABLE.search(sql)
     operation = found[1].upper() if found else ""
     table = (first[1] or first[2]) if first else ""

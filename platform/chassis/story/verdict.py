@@ -161,7 +161,7 @@ class Judge:
 
     def _of_letter(self, record: TopicRecord, letter: Letter, consumer: Facts) -> Verdict:
         if (resolution := self._resolved.get(letter.id)) is not None:
-            if resolution.startswith("redriven"):  # the redriven record is judged by itself
+            if resolution.startswith("redriven"):  # the redriven record has a verdict of its own
                 return Verdict(state=State.SETTLED, reason=f"{record.topic} was {resolution}")
             return Verdict(
                 state=State.ENDED,
