@@ -54,7 +54,7 @@ async def run() -> int:
             for service in WITH_DATABASE:
                 admin_marker(service.name).touch()
             _write_dev_env(local, secret)
-            targets.write(local.ports)
+            targets.write({**local.ports, **local.health_ports})
             _print_addresses(local, secret)
             await _keep_running(local, show)
         except asyncio.CancelledError:

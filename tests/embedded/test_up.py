@@ -82,6 +82,12 @@ class TestUp:
             with psycopg.connect(told[name]) as connection:
                 assert connection.execute("SELECT 1").fetchone() == (1,)
 
+    def test_prometheus_finds_the_ports_that_answer_while_all_threads_are_busy(self, run: Run, variables) -> None:
+        groups = json.loads((run.clone / "var" / "targets.json").read_text())
+        found = {int(target.rpartition(":")[2]) for group in groups for target in group["targets"]}
+
+        assert found == {int(variables[one.health_variable or one.port_variable]) for one in PROCESSES}
+
     def test_with_it_any_command_of_a_service_runs(self, run: Run) -> None:
         for service in SERVICE_NAMES:
             command = [".venv/bin/python", "manage.py", "check", f"--settings=settings.{service}"]

@@ -26,10 +26,10 @@ def processor(exporter: str) -> SpanProcessor:
         # One line per span, immediately, to be read together with the log or by a test.
         console = ConsoleSpanExporter(formatter=lambda span: span.to_json(indent=None) + "\n")
         return SimpleSpanProcessor(Masked(console))
-    from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+    from chassis.observability.otlp import Exporter
 
     # The library's default timeout of 10 s would delay the shutdown of a process if the collector hangs.
-    return Queue(Masked(OTLPSpanExporter(timeout=None if _has_timeout() else 2.0)))
+    return Queue(Masked(Exporter(timeout=None if _has_timeout() else 2.0)))
 
 
 def _has_timeout() -> bool:
