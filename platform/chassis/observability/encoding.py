@@ -29,6 +29,8 @@ _PARENT = struct.Struct(">BBQ")  # 4 parent_span_id
 _KIND_AND_TIMES = struct.Struct("<BBBQBQ")  # 6 kind, 7 start_time_unix_nano, 8 end_time_unix_nano
 _END = struct.Struct("<BBI")  # 16 flags
 _DOUBLE = struct.Struct("<Bd")
+_SHORT = [[bytes((number << 3 | 2, length)) for length in range(0x80)] for number in range(16)]
+"""Tag and length of the fields 0 to 15 whose content is shorter than 128 bytes."""
 
 
 def encode(spans: Sequence[ReadableSpan]) -> bytes:
@@ -55,7 +57,7 @@ def is_plain(span: ReadableSpan) -> bool:
         and not span.dropped_attributes
         and span.start_time is not None
         and span.end_time is not None
-        and all(type(value) in _SCALARS for value in (span.attributes or {}).values())
+        and _SCALARS.issuperset(map(type, (span.attributes or {}).values()))
     )
 
 
@@ -117,12 +119,13 @@ def _utf8(text: str) -> bytes:
 
 def _field(number: int, content: bytes) -> bytes:
     """A field with a length: text, or a message."""
-    return bytes((number << 3 | 2,)) + _varint(len(content)) + content
+    length = len(content)
+    if length < 0x80:
+        return _SHORT[number][length] + content
+    return bytes((number << 3 | 2,)) + _varint(length) + content
 
 
 def _varint(number: int) -> bytes:
-    if number < 0x80:
-        return bytes((number,))
     encoded = bytearray()
     while number >= 0x80:
         encoded.append(number & 0x7F | 0x80)
