@@ -3,8 +3,10 @@
 import json
 import uuid
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
 from decimal import Decimal
-from typing import Any, ClassVar, Self, TypedDict
+from typing import Any, ClassVar, NamedTuple, Self, TypedDict
 
 from django.conf import settings
 from django.db import connections, models
@@ -13,6 +15,7 @@ from django.db.models.functions import Now
 from django.utils import timezone
 
 from chassis import json as chassis_json
+from chassis.events import derived_id
 
 WELCOME_NAMESPACE = uuid.UUID("d0f5c3a6-6a0e-5a4e-9a52-6d2b8f6c1e77")
 """Namespace for the ids of welcome orders: each is derived from the user's id."""
@@ -24,6 +27,9 @@ class Item(TypedDict):
     productId: str
     quantity: int
     price: Decimal
+
+
+WELCOME_ITEMS: list[Item] = [{"productId": "welcome-product", "quantity": 1, "price": Decimal("0.00")}]
 
 
 class IllegalTransition(Exception):
@@ -44,37 +50,101 @@ class _Decoder(json.JSONDecoder):
         return chassis_json.loads(s.encode())
 
 
+class Status(models.TextChoices):
+    """Pending until the payment completes; paid and failed are final."""
+
+    PENDING = "pending"
+    PAID = "paid"
+    FAILED = "failed"
+
+
+TRANSITIONS: dict[str, set[str]] = {
+    Status.PENDING: {Status.PAID, Status.FAILED},
+    Status.PAID: set(),
+    Status.FAILED: set(),
+}
+
+
+class Settling:
+    """The transitions of an order."""
+
+    id: uuid.UUID
+    status: str
+    payment_id: uuid.UUID | None
+
+    def settle(self, *, payment_id: uuid.UUID, status: Status) -> bool:
+        """Close the order with its payment. Returns False if this payment has already closed it.
+
+        Raises IllegalTransition if another payment or another outcome is on record.
+        """
+        if (self.status, self.payment_id) == (status, payment_id):
+            return False
+        if status not in TRANSITIONS[self.status]:
+            current = f"order {self.id} is {self.status} by payment {self.payment_id}"
+            raise IllegalTransition(f"{current} and cannot become {status} by payment {payment_id}")
+        self.status, self.payment_id = status, payment_id
+        return True
+
+
+@dataclass(slots=True)
+class LockedOrder(Settling):
+    """The columns of an order that closing it needs. For hundreds of orders, instances of the model cost more than the query."""
+
+    id: uuid.UUID
+    status: str
+    payment_id: uuid.UUID | None
+
+
+class WelcomeOrder(NamedTuple):
+    """What distinguishes the welcome order of a user from those of others. Its id does not depend on when or where it is created."""
+
+    id: str
+    user_id: str
+    created_at: datetime
+
+    items: list[Item] = WELCOME_ITEMS
+    total_amount: Decimal = Decimal("0.00")
+
+    @classmethod
+    def of(cls, user_id: str, created_at: datetime) -> Self:
+        """The welcome order of this user."""
+        return cls(derived_id(WELCOME_NAMESPACE, user_id), user_id, created_at)
+
+
 class OrderManager(models.Manager["Order"]):
     """Set-based writes: a batch of events costs one statement."""
 
-    def add_welcome(self, user_ids: Iterable[str]) -> list["Order"]:
+    def add_welcome(self, user_ids: Iterable[str]) -> list[WelcomeOrder]:
         """Insert the welcome order of each user who has none, and return the new ones.
 
         Rows are inserted in the order of their ids, so that processes that insert the same ones wait for each other
         instead of deadlocking.
         """
-        orders = sorted(map(Order.welcome, set(user_ids)), key=lambda order: order.id.int)
+        now = timezone.now()
+        orders = sorted(WelcomeOrder.of(user_id, now) for user_id in set(user_ids))
         with connections[settings.SERVICE_DATABASE].cursor() as cursor:
             cursor.execute(
                 """
                 INSERT INTO orders (id, user_id, items, total_amount, status, is_welcome, created_at)
-                SELECT id, user_id, %s::jsonb, 0, 'pending', true, created_at
-                FROM json_to_recordset(%s) AS new (id uuid, user_id text, created_at timestamptz)
+                SELECT id, user_id, %s::jsonb, 0, 'pending', true, %s
+                FROM json_to_recordset(%s) AS new (id uuid, user_id text)
                 ON CONFLICT DO NOTHING
-                RETURNING id
+                RETURNING id::text
                 """,
-                [_Encoder().encode(Order.WELCOME_ITEMS), _rows(orders, "id", "user_id", "created_at")],
+                [_Encoder().encode(WELCOME_ITEMS), now, _rows(orders, "id", "user_id")],
             )
             new = {order_id for (order_id,) in cursor.fetchall()}
         return [order for order in orders if order.id in new]
 
-    def locked(self, ids: Iterable[uuid.UUID]) -> dict[uuid.UUID, "Order"]:
-        """Lock these orders until the transaction ends, and return them without their items. Locking by id avoids deadlocks."""
+    def locked(self, ids: Iterable[uuid.UUID]) -> dict[uuid.UUID, LockedOrder]:
+        """Lock these orders until the transaction ends. Locking by id avoids deadlocks."""
         # Not `pk__in`: hundreds of parameters cost more than reading the rows.
         query = "SELECT id, status, payment_id FROM orders WHERE id = ANY(%s::uuid[]) ORDER BY id FOR UPDATE"
-        return {order.id: order for order in self.raw(query, [f"{{{','.join(map(str, ids))}}}"])}
+        with connections[settings.SERVICE_DATABASE].cursor() as cursor:
+            cursor.execute(query, [f"{{{','.join(map(str, ids))}}}"])
+            return {row[0]: LockedOrder(*row) for row in cursor.fetchall()}
 
-    def save_settled(self, orders: Sequence["Order"]) -> None:
+    def save_settled(self, orders: Sequence[LockedOrder]) -> None:
         """Write the outcome of these orders."""
         with connections[settings.SERVICE_DATABASE].cursor() as cursor:
             cursor.execute(
@@ -87,27 +157,15 @@ class OrderManager(models.Manager["Order"]):
             )
 
 
-def _rows(orders: Iterable["Order"], *columns: str) -> str:
+def _rows(orders: Iterable[LockedOrder | WelcomeOrder], *columns: str) -> str:
     """These columns of orders as one JSON text, which PostgreSQL processes much faster than arrays."""
     return chassis_json.dumps([{column: getattr(order, column) for column in columns} for order in orders]).decode()
 
 
-class Order(models.Model):
+class Order(Settling, models.Model):
     """An order of a user, with its total and the outcome of its payment."""
 
-    class Status(models.TextChoices):
-        """Pending until the payment completes; paid and failed are final."""
-
-        PENDING = "pending"
-        PAID = "paid"
-        FAILED = "failed"
-
-    TRANSITIONS: ClassVar[dict[str, set[str]]] = {
-        Status.PENDING: {Status.PAID, Status.FAILED},
-        Status.PAID: set(),
-        Status.FAILED: set(),
-    }
-    WELCOME_ITEMS: ClassVar[list[Item]] = [{"productId": "welcome-product", "quantity": 1, "price": Decimal("0.00")}]
+    Status = Status
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     user_id = models.TextField()
@@ -143,25 +201,7 @@ class Order(models.Model):
         return str(self.id)
 
     @classmethod
-    def welcome(cls, user_id: str) -> Self:
-        """The welcome order of a user. Its id does not depend on when or where it is created."""
-        return cls.of(user_id, cls.WELCOME_ITEMS, id=uuid.uuid5(WELCOME_NAMESPACE, user_id), is_welcome=True)
-
-    @classmethod
     def of(cls, user_id: str, items: list[Item], **fields: Any) -> Self:
         """A new order with the computed total."""
         total = sum((item["price"] * item["quantity"] for item in items), Decimal(0))
         return cls(user_id=user_id, items=items, total_amount=total.quantize(Decimal("0.01")), **fields)
-
-    def settle(self, *, payment_id: uuid.UUID, status: Status) -> bool:
-        """Close the order with its payment. Returns False if this payment has already closed it.
-
-        Raises IllegalTransition if another payment or another outcome is on record.
-        """
-        if (self.status, self.payment_id) == (status, payment_id):
-            return False
-        if status not in self.TRANSITIONS[self.status]:
-            current = f"order {self.id} is {self.status} by payment {self.payment_id}"
-            raise IllegalTransition(f"{current} and cannot become {status} by payment {payment_id}")
-        self.status, self.payment_id = status, payment_id
-        return True

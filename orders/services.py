@@ -8,11 +8,11 @@ from functools import partial
 from django.conf import settings
 from django.db import transaction
 
-from chassis.events import Outgoing, Received, after_commit, publish, publish_all
+from chassis.events import Outgoing, Received, after_commit, derived_id, publish, publish_all
 from chassis.reconciliation.republish import republish
 from orders import metrics
 from orders.events import OrderCreated, PaymentCompleted, UserCreated
-from orders.models import Item, Order
+from orders.models import Item, Order, WelcomeOrder
 
 OUTCOMES = {"completed": Order.Status.PAID, "failed": Order.Status.FAILED}
 
@@ -74,18 +74,20 @@ def republish_created(*, order_id: uuid.UUID) -> bool:
         return republish(_created(order), key=str(order.id), event_id=created_id(order))
 
 
-def created_id(order: Order) -> str:
+def created_id(order: Order | WelcomeOrder) -> str:
     """The id of the only `order.created` that an order has."""
-    return str(uuid.uuid5(order.id, OrderCreated.topic))
+    return derived_id(order.id, OrderCreated.topic)
 
 
-def _created(order: Order) -> OrderCreated:
-    return OrderCreated(
-        order_id=order.id,
-        user_id=order.user_id,
-        items=order.items,
-        total_amount=order.total_amount,
-        created_at=order.created_at,
+def _created(order: Order | WelcomeOrder) -> OrderCreated:
+    return OrderCreated.model_validate(
+        {
+            "order_id": order.id,
+            "user_id": order.user_id,
+            "items": order.items,
+            "total_amount": order.total_amount,
+            "created_at": order.created_at,
+        }
     )
 
 

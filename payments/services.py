@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from functools import partial
 
-from chassis.events import Outgoing, Received, after_commit, publish_all
+from chassis.events import Outgoing, Received, after_commit, derived_id, publish_all
 from payments import metrics, provider
 from payments.events import OrderCreated, PaymentCompleted
 
@@ -17,7 +17,7 @@ NAMESPACE = uuid.UUID("3f1d7a52-9a5c-4f0e-8d53-6f3a7b0f2c11")
 
 def payment_id(order_id: uuid.UUID) -> uuid.UUID:
     """The id of the only payment that an order can have."""
-    return uuid.uuid5(NAMESPACE, str(order_id))
+    return uuid.UUID(derived_id(NAMESPACE, str(order_id)))
 
 
 def pay(orders: Sequence[Received[OrderCreated]]) -> None:
@@ -45,7 +45,7 @@ def _completed(order: OrderCreated, paid: bool, now: datetime) -> PaymentComplet
 
 
 def _outgoing(payment: PaymentCompleted, cause: Received[OrderCreated]) -> Outgoing:
-    event_id = str(uuid.uuid5(payment.payment_id, payment.topic))
+    event_id = derived_id(payment.payment_id, payment.topic)
     return Outgoing(payment, key=str(payment.order_id), cause=cause, event_id=event_id)
 
 

@@ -7,7 +7,7 @@ from django.conf import settings
 from django.db import transaction
 from django.utils import timezone
 
-from chassis.events import after_commit, publish
+from chassis.events import after_commit, derived_id, publish
 from chassis.reconciliation.republish import republish
 from users import metrics
 from users.events import UserCreated
@@ -70,7 +70,7 @@ def republish_created(*, user_id: uuid.UUID) -> bool:
 
 def created_id(user_id: uuid.UUID) -> str:
     """The id of the only `user.created` that a user has."""
-    return str(uuid.uuid5(user_id, UserCreated.topic))
+    return derived_id(user_id, UserCreated.topic)
 
 
 def _created(user: User) -> UserCreated:

@@ -53,12 +53,10 @@ def inbox_off():
 @fault
 def inbox_off_and_no_natural_key():
     """The same, without the natural key that would prevent duplicates."""
-    from orders.models import Order
+    from orders.models import WelcomeOrder
 
     inbox_off()
-    Order.welcome = classmethod(
-        lambda cls, user_id: cls.of(user_id, cls.WELCOME_ITEMS, id=uuid.uuid4(), is_welcome=True)
-    )
+    WelcomeOrder.of = classmethod(lambda cls, user_id, created_at: cls(str(uuid.uuid4()), user_id, created_at))
 
 
 @fault

@@ -2,8 +2,6 @@
 
 import uuid
 
-from opentelemetry.context import Context
-
 from chassis.events import Received
 from orders.events import PaymentCompleted, UserCreated
 
@@ -20,4 +18,4 @@ def paid(order_id: uuid.UUID, *, payment_id: uuid.UUID, status: str = "completed
 
 
 def _received(event, key, request_id):
-    return Received(event=event, id=str(uuid.uuid4()), key=key, request_id=request_id, context=Context())
+    return Received(event=event, id=str(uuid.uuid4()), key=key, request_id=request_id)

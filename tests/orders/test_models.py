@@ -5,8 +5,9 @@ from decimal import Decimal
 
 import pytest
 from django.db import IntegrityError, connections, transaction
+from django.utils import timezone
 
-from orders.models import IllegalTransition, Order
+from orders.models import WELCOME_ITEMS, IllegalTransition, Order, WelcomeOrder
 
 ONE, OTHER = uuid.UUID(int=1), uuid.UUID(int=2)
 PENDING, PAID, FAILED = Order.Status
@@ -41,9 +42,13 @@ def test_transitions(now, payment, then, by, outcome):
         assert (order.status, order.payment_id) == (then, by)
 
 
+def welcome(user_id: str) -> WelcomeOrder:
+    return WelcomeOrder.of(user_id, timezone.now())
+
+
 def test_the_welcome_order_of_a_user_is_deterministic():
-    assert Order.welcome("u1").id == Order.welcome("u1").id != Order.welcome("u2").id
-    assert Order.welcome("u1").items == [{"productId": "welcome-product", "quantity": 1, "price": Decimal("0.00")}]
+    assert welcome("u1").id == welcome("u1").id != welcome("u2").id
+    assert welcome("u1").items == [{"productId": "welcome-product", "quantity": 1, "price": Decimal("0.00")}]
 
 
 @pytest.mark.django_db(databases=["orders"])
@@ -58,7 +63,7 @@ def test_the_welcome_order_of_a_user_is_deterministic():
     ],
 )
 def test_the_database_rejects_invalid_orders(wrong):
-    order = Order.of("u1", Order.WELCOME_ITEMS)
+    order = Order.of("u1", WELCOME_ITEMS)
     for name, value in wrong.items():
         setattr(order, name, value)
 
@@ -68,14 +73,13 @@ def test_the_database_rejects_invalid_orders(wrong):
 
 @pytest.mark.django_db(databases=["orders"])
 def test_the_database_rejects_a_second_welcome_order():
-    Order.welcome("u1").save()
-    second = Order.welcome("u1")
-    second.id = uuid.uuid4()
+    Order.objects.add_welcome(["u1"])
+    second = Order.of("u1", WELCOME_ITEMS, is_welcome=True)
 
     with pytest.raises(IntegrityError), transaction.atomic(using="orders"):
         second.save(force_insert=True)
 
-    Order.of("u1", Order.WELCOME_ITEMS).save()  # any number of others
+    Order.of("u1", WELCOME_ITEMS).save()  # any number of others
     assert Order.objects.filter(user_id="u1").count() == 2
 
 

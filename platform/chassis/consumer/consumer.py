@@ -28,7 +28,7 @@ from chassis.kafka import clients, statistics
 from chassis.kafka.connectivity import Connectivity
 from chassis.kafka.errors import Fenced
 from chassis.kafka.records import Partition, Record, from_message
-from chassis.observability import metrics, tracing
+from chassis.observability import metrics
 from chassis.observability.logging import log_all
 from chassis.runtime.dependency import Dependency
 from chassis.runtime.failures import Crashed, DependencyDown
@@ -79,7 +79,12 @@ class Consumer:
         self._topic_ids = TopicIds(self._missing)
         self._crashes = CrashGuard(self._client, self._backlog, self._topic_ids.of)
         self._lost = lost_events.LostEvents(
-            self._client, heartbeat, self._backlog.skip, self._topic_ids.tagged, accept=accept_lost
+            self._client,
+            self._topic_ids.admin,
+            heartbeat,
+            self._backlog.skip,
+            self._topic_ids.tagged,
+            accept=accept_lost,
         )
         self._intake = Intake(settings.CONSUMER_BATCH_BYTES)
         self._pausing = Pausing(self._client, self._backlog)
@@ -357,5 +362,10 @@ class Consumer:
 def _log_fields(pair: tuple[Record, Received[Any]]) -> dict[str, Any]:
     """The log fields of a processed event."""
     record, received = pair
-    trace_id, span_id = tracing.current_ids(received.context)
-    return {**record.log_place(), "request_id": received.request_id, "trace_id": trace_id, "span_id": span_id}
+    position = received.trace
+    return {
+        **record.log_place(),
+        "request_id": received.request_id,
+        "trace_id": position.trace_id,
+        "span_id": position.span_id,
+    }

@@ -15,6 +15,7 @@ from confluent_kafka.admin import AdminClient, OffsetSpec
 
 from chassis.consumer.backlog import Backlog
 from chassis.kafka import clients
+from chassis.kafka.clients import EARLIEST, LATEST
 from chassis.kafka.records import Partition
 from chassis.observability import metrics
 from chassis.runtime.background import in_background
@@ -22,7 +23,6 @@ from chassis.runtime.background import in_background
 EVERY_SECONDS = 5.0
 PATIENCE_SECONDS = 0.5
 """How long the loop may wait for the broker to return committed offsets, and the starts of partitions."""
-EARLIEST, LATEST = OffsetSpec.earliest(), OffsetSpec.latest()  # type: ignore[no-untyped-call]
 ANSWER_SECONDS = 1.0
 """How long the thread waits for the broker to return the ends of the partitions."""
 

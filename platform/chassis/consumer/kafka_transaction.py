@@ -19,12 +19,16 @@ from chassis.kafka import clients, names, send_spans, sizes
 from chassis.kafka.patience import Endless
 from chassis.kafka.records import Headers, Record
 from chassis.kafka.transactional_producer import CALL_SECONDS, TransactionalProducer
+from chassis.observability import tracing
 from chassis.runtime.failures import DeadLetterRefused, DependencyDown, EventRefused
 from chassis.runtime.watchdog import Watchdog
 
 HUNG_SECONDS = 8.0
 """How long a call may take in spite of its timeout, CALL_SECONDS. librdkafka's send_offsets_to_transaction can hang forever
 if the connection is lost during the call (its issue 5456). Only another process with the same transactional.id can continue."""
+
+HEADERS_SIZE = 32_768
+"""More than the headers of an event ever take, so that only those of large events are measured."""
 
 NEVER_COMMITTED: list[tuple[str, str | bytes | None]] = [("never-committed", b"ends a hanging transaction")]
 """Headers of a record whose transaction is always aborted; only readers of uncommitted records see it."""
@@ -34,14 +38,19 @@ log = structlog.get_logger(__name__)
 
 def _check(envelopes: Sequence[Envelope]) -> None:
     """Check the size of these events. Raises EventRefused if one is larger than its readers accept."""
+    most = sizes.largest_event()
     for one in envelopes:
-        size = len(one.key.encode()) + len(one.payload) + sum(len(name) + len(value) for name, value in one.headers)
-        if size > sizes.largest_event():
-            raise EventRefused(f"MSG_SIZE_TOO_LARGE: {size} bytes; KAFKA_MAX_MESSAGE_BYTES is {sizes.largest_event()}")
+        size = 4 * len(one.key) + len(one.payload) + HEADERS_SIZE
+        if size > most:
+            size = len(one.key.encode()) + len(one.payload) + sum(len(name) + len(value) for name, value in one.headers)
+        if size > most:
+            raise EventRefused(f"MSG_SIZE_TOO_LARGE: {size} bytes; KAFKA_MAX_MESSAGE_BYTES is {most}")
 
 
 def _trace_sent(envelopes: Sequence[Envelope], begun: int) -> None:
     """Record that these events were sent, between `begun` and now."""
+    if not tracing.is_recording():
+        return
     ended = time.time_ns()
     for one in envelopes:
         if (parent := send_spans.parent_of(one.headers)) is not None:

@@ -7,12 +7,16 @@ CONSUMER_ON_LOST_EVENTS=wait the partition waits for an operator. See docs/adr/0
 
 import time
 from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import Future
+from typing import Any
 
 import structlog
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaException, TopicPartition
+from confluent_kafka.admin import AdminClient
 from django.conf import settings
 
 from chassis.consumer.unit_of_work import Tagged, untagged
+from chassis.kafka.clients import EARLIEST
 from chassis.kafka.records import Partition
 from chassis.observability import metrics
 from chassis.runtime.shutdown import Heartbeat
@@ -20,9 +24,11 @@ from chassis.runtime.shutdown import Heartbeat
 log = structlog.get_logger(__name__)
 
 PATIENCE_SECONDS = 0.5
-"""How long the loop may wait for the broker to return the start of a partition."""
+"""How long the loop may wait for the broker to return the start of a partition that cannot be read."""
 EVERY_SECONDS = 1.0
 """The interval at which a partition is compared with the broker, each in turn."""
+ANSWER_SECONDS = 1.0
+"""Timeout of the request for that."""
 
 PART = "events"
 """The name of this check in `/health/ready`."""
@@ -42,6 +48,7 @@ class LostEvents:
     def __init__(
         self,
         client: Consumer,
+        admin: Callable[[], AdminClient],
         heartbeat: Heartbeat,
         skip: Callable[[Partition, int], bool],
         tagged: Tagged = untagged,
@@ -49,6 +56,7 @@ class LostEvents:
         accept: bool = False,
     ) -> None:
         self._client = client
+        self._admin = admin
         self._skip = skip
         self._tagged = tagged
         self._heartbeat = heartbeat
@@ -60,6 +68,8 @@ class LostEvents:
         self._reported: dict[Partition, int] = {}
         """The offset before which every loss has been reported."""
         self._check_at = 0.0
+        self._asked: tuple[Partition, Future[Any]] | None = None
+        """The partition that is being compared, and the request for its start."""
 
     def assigned(self, committed: Iterable[TopicPartition]) -> None:
         """Start watching newly assigned partitions, with the offsets that the group has committed in them."""
@@ -82,6 +92,7 @@ class LostEvents:
 
     def check(self, assigned: Iterable[Partition]) -> None:
         """Repeat an unanswered request, or compare the next partition with the broker. Cheap; call it in every iteration."""
+        self._compare()
         now = time.monotonic()
         if now < self._check_at:
             return
@@ -90,10 +101,23 @@ class LostEvents:
             self._resolve(next(iter(self._unresolved)))
             return
         place = next((place for place in self._next if place in assigned), None)
-        if place is not None:
-            self._next[place] = offset = self._next.pop(place)  # moves it to the end
-            if (first := self._first(place)) is not None and first > offset:
-                self._report(place, offset, first)
+        if place is not None and self._asked is None:
+            self._next[place] = self._next.pop(place)  # moves it to the end
+            # Not on the consumer's own connection, where a request waits for the fetch before it, up to half a second.
+            [future] = (
+                self._admin().list_offsets({TopicPartition(*place): EARLIEST}, request_timeout=ANSWER_SECONDS).values()
+            )
+            self._asked = place, future
+
+    def _compare(self) -> None:
+        """Compare the requested start of a partition, if it has arrived, with the next offset to read."""
+        if self._asked is None or not self._asked[1].done():
+            return
+        (place, future), self._asked = self._asked, None
+        if (error := future.exception()) is not None:
+            log.debug("the start of a partition is not known", reason=str(error))
+        elif (offset := self._next.get(place)) is not None and (first := int(future.result().offset)) > offset:
+            self._report(place, offset, first)
 
     def _resolve(self, place: Partition) -> None:
         """Set the position of a partition that requested an offset which it does not have."""

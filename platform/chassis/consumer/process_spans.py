@@ -16,11 +16,12 @@ from opentelemetry.context import Context, attach, detach
 from opentelemetry.trace import Link, Span, SpanKind, Status, StatusCode
 
 from chassis.deadletters.record import REDRIVEN, FailedRecord
-from chassis.events.envelope import context_of
+from chassis.events.envelope import trace_of
 from chassis.events.registry import Received
 from chassis.kafka import names, send_spans
 from chassis.kafka.records import LONGEST_LOGGED, Record
 from chassis.observability import sql_spans, tracing
+from chassis.observability.trace_context import TraceContext
 from chassis.runtime.failures import HandlerFailed
 
 Events = list[tuple[Record, Received[Any]]]
@@ -28,19 +29,13 @@ Events = list[tuple[Record, Received[Any]]]
 
 @contextmanager
 def traced(readable: Sequence[tuple[Record, Received[Any]]]) -> Iterator[Events]:
-    """Start a span for each event, in the event's trace, for as long as the body runs.
+    """Start a span for each event, in the event's trace, for as long as the body runs. One that is not recorded is only an id.
 
     The statements of the body belong to the span of a single event; those of several to a span of the batch, which has a trace
     of its own and is linked to each of its events, in both directions.
     """
-    spans: list[Span] = []
-    received: Events = []
-    for record, event in readable:
-        span, context = _begin(record, event.context, event)
-        spans.append(span)
-        received.append((record, event.within(context)))
-    recorded = [span for span in spans if span.is_recording()]
-    batch = _begin_batch(recorded, len(spans)) if recorded and len(spans) > 1 else None
+    received, recorded = _begin_each(readable)
+    batch = _begin_batch(recorded, len(received)) if recorded and len(received) > 1 else None
     with ExitStack() as stack:
         if batch is not None:
             _attach(stack, trace.set_span_in_context(batch, Context()))
@@ -59,6 +54,21 @@ def traced(readable: Sequence[tuple[Record, Received[Any]]]) -> Iterator[Events]
             raise
     for span in recorded:
         span.end()
+
+
+def _begin_each(readable: Sequence[tuple[Record, Received[Any]]]) -> tuple[Events, list[Span]]:
+    """Start the spans. Returns the events, each within its span, and those spans that are recorded."""
+    received: Events = []
+    recorded: list[Span] = []
+    for record, event in readable:
+        if (position := tracing.unrecorded_child(event.trace)) is not None:
+            received.append((record, event.within(position)))
+            continue
+        span, context = _begin(record, event.context, event)
+        received.append((record, event.within(TraceContext.of(span.get_span_context()), context)))
+        if span.is_recording():
+            recorded.append(span)
+    return received, recorded
 
 
 def _attach(stack: ExitStack, context: Context) -> None:
@@ -121,7 +131,8 @@ def _attributes(record: Record, event: Received[Any] | None) -> dict[str, Any]:
 
 def duplicate(event: Received[Any]) -> None:
     """Note that this event was processed before, and is skipped."""
-    trace.get_current_span(event.context).set_attribute("event.duplicate", True)
+    if event.recorded is not None:
+        trace.get_current_span(event.recorded).set_attribute("event.duplicate", True)
 
 
 # --- after a failed attempt ---
@@ -143,7 +154,7 @@ def dead_lettered(failed: FailedRecord) -> None:
     if span is None:
         if not tracing.is_recording():
             return
-        span, _ = _begin(record, context_of(record))
+        span, _ = _begin(record, tracing.context_of(trace_of(record)))
     if not span.is_recording():
         return
     span.record_exception(failed.error)

@@ -54,6 +54,12 @@ class TopicIds:
         self._next = 0.0
         self._changed: set[str] = set()
 
+    def admin(self) -> AdminClient:
+        """The client of these requests, which others may use too. It is created on the first call."""
+        if self._admin is None:
+            self._admin = clients.admin()
+        return self._admin
+
     def of(self, topic: str) -> str:
         """The id of a topic; empty if it is not known."""
         return self._known.get(topic, "")
@@ -119,9 +125,7 @@ class TopicIds:
         names = sorted(topics)
         if not names:
             return {}
-        if self._admin is None:
-            self._admin = clients.admin()
-        answers: dict[str, Future[Any]] = self._admin.describe_topics(
+        answers: dict[str, Future[Any]] = self.admin().describe_topics(
             TopicCollection(names), request_timeout=ANSWER_SECONDS
         )
         return answers

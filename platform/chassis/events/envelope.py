@@ -2,13 +2,11 @@
 
 import uuid
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, TypeVar
+from functools import cache
+from typing import Any, NamedTuple, TypeVar
 
 from django.conf import settings
-from opentelemetry import trace
-from opentelemetry.context import Context
 from pydantic import ValidationError
 
 from chassis.events.event import Event
@@ -16,6 +14,7 @@ from chassis.events.registry import NO_SOURCE, Received
 from chassis.kafka import names
 from chassis.kafka.records import Record
 from chassis.observability import correlation, tracing
+from chassis.observability.trace_context import TraceContext
 
 E = TypeVar("E", bound=Event)
 
@@ -36,8 +35,7 @@ class Unreadable(Exception):
     """The record is not an event that this service can read; a retry would not help."""
 
 
-@dataclass(frozen=True, slots=True)
-class Outgoing:
+class Outgoing(NamedTuple):
     """An event to publish, its key (the aggregate's id), and the event that caused it (None: the current request)."""
 
     event: Event
@@ -47,8 +45,7 @@ class Outgoing:
     """None generates a new id. Set it if publishing again must result in the same event."""
 
 
-@dataclass(frozen=True, slots=True)
-class Envelope:
+class Envelope(NamedTuple):
     """A record as it is written to Kafka, byte for byte."""
 
     event_id: str
@@ -68,34 +65,41 @@ def seal(outgoing: Iterable[Outgoing]) -> list[Envelope]:
 def seal_each(outgoing: Iterable[Outgoing]) -> Iterator[Envelope]:
     """Build the envelopes of events lazily, one at a time."""
     now = datetime.now(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
+    source = f"/{settings.SERVICE_NAME}"
     for one in outgoing:
-        yield _seal(one, now)
+        yield _seal(one, source, now)
 
 
-def _seal(outgoing: Outgoing, now: str) -> Envelope:
-    event, cause = outgoing.event, outgoing.cause
-    event_id = outgoing.event_id or str(uuid.uuid4())
-    request_id = cause.request_id if cause else correlation.current_request_id()
-    span = trace.get_current_span(cause.context if cause else None).get_span_context()
-    trace_id, span_id = f"{span.trace_id:032x}", f"{span.span_id:016x}"
+def _seal(outgoing: Outgoing, source: str, now: str) -> Envelope:
+    event, key, cause, event_id = outgoing
+    event_id = event_id or str(uuid.uuid4())
+    if cause is None:
+        request_id, position, origin_time = correlation.current_request_id(), tracing.current(), now
+    else:
+        request_id, position, origin_time = cause.request_id, cause.trace, cause.origin_time
     headers = [
         ("ce_specversion", "1.0"),
         ("ce_id", event_id),
         ("ce_type", event.topic),
-        ("ce_source", f"/{settings.SERVICE_NAME}"),
+        ("ce_source", source),
         ("ce_time", now),
-        ("ce_dataschema", SCHEMA.format(topic=event.topic, version=event.version)),
+        ("ce_dataschema", _schema(event.topic, event.version)),
         ("content-type", "application/json"),
         ("requestId", request_id),
-        ("traceId", trace_id),
-        ("spanId", span_id),
-        ("traceparent", f"00-{trace_id}-{span_id}-{span.trace_flags:02x}"),
+        ("traceId", position.trace_id),
+        ("spanId", position.span_id),
+        ("traceparent", position.traceparent),
     ]
-    if origin_time := cause.origin_time if cause else now:
+    if origin_time:
         headers.append((ORIGIN_TIME, origin_time))
-    if span.trace_state:
-        headers.append(("tracestate", span.trace_state.to_header()))
-    return Envelope(event_id, names.topic(event), outgoing.key, event.payload(), headers, request_id)
+    if position.state:
+        headers.append(("tracestate", position.state))
+    return Envelope(event_id, names.topic(event), key, event.payload(), headers, request_id)
+
+
+@cache
+def _schema(topic: str, version: int) -> str:
+    return SCHEMA.format(topic=topic, version=version)
 
 
 def unseal(record: Record, model: type[E]) -> Received[E]:
@@ -123,7 +127,7 @@ def unseal(record: Record, model: type[E]) -> Received[E]:
     if "\0" in key:
         raise Unreadable("the key contains a NUL character, which PostgreSQL cannot store as text")
     source = _identifier(record, "ce_source") or NO_SOURCE
-    return Received(event, event_id, key, _request_id(record), context_of(record), source, _origin_time(record))
+    return Received(event, event_id, key, _request_id(record), trace_of(record), source, _origin_time(record))
 
 
 def _identifier(record: Record, name: str) -> str:
@@ -141,7 +145,7 @@ def _identifier(record: Record, name: str) -> str:
 
 
 def _check_version(record: Record, model: type[Event]) -> None:
-    expected = SCHEMA.format(topic=model.topic, version=model.version)
+    expected = _schema(model.topic, model.version)
     found = record.header("ce_dataschema") or expected
     if found != expected:
         raise Unreadable(f"its schema is {found[:200]}; this service reads {expected}")
@@ -168,11 +172,6 @@ def _request_id(record: Record) -> str:
     return request_id if correlation.sane(request_id) else correlation.new()
 
 
-def context_of(record: Record) -> Context:
-    """The trace context of a record; empty if it has none."""
-    carrier = {}
-    if traceparent := record.header("traceparent"):
-        carrier["traceparent"] = traceparent
-        if tracestate := record.header("tracestate"):
-            carrier["tracestate"] = tracestate
-    return tracing.extract(carrier)
+def trace_of(record: Record) -> TraceContext:
+    """The trace context of a record; `TraceContext()` if it has none that is valid."""
+    return tracing.extract_text(record.header("traceparent") or "", record.header("tracestate") or "")

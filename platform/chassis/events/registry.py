@@ -5,14 +5,15 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import import_module
 from importlib.util import find_spec
-from typing import Any, Generic, Self, TypeVar
+from typing import Any, Generic, NamedTuple, Self, TypeVar
 
 from django.conf import settings
 from opentelemetry.context import Context, attach, detach
 
 from chassis.events.event import Event
 from chassis.kafka import names
-from chassis.observability import correlation
+from chassis.observability import correlation, tracing
+from chassis.observability.trace_context import TraceContext
 from chassis.runtime.retries import RetryPolicy
 
 E_co = TypeVar("E_co", bound=Event, covariant=True)
@@ -21,23 +22,31 @@ NO_SOURCE = "no source"
 """The source of an event that has none. CloudEvents requires a source; this is not a URI, so no producer can have it."""
 
 
-@dataclass(frozen=True, slots=True)
-class Received(Generic[E_co]):
+class Received(NamedTuple, Generic[E_co]):
     """A received event, as it is passed to a handler: its content and its origin."""
 
     event: E_co
     id: str
     key: str
     request_id: str
-    context: Context
-    """The trace context of the event, which the events that it causes continue."""
+    trace: TraceContext = TraceContext()
+    """The position of the event in its trace, which the events that it causes continue."""
     source: str = NO_SOURCE
     origin_time: str = ""
     """When the request that began this event's chain was received, in RFC 3339; empty if that is not known."""
+    recorded: Context | None = None
+    """The context of the event's span, if that is recorded."""
 
-    def within(self, context: Context) -> Self:
-        """The same event in another trace context."""
-        return type(self)(self.event, self.id, self.key, self.request_id, context, self.source, self.origin_time)
+    def within(self, position: TraceContext, recorded: Context | None = None) -> Self:
+        """The same event at another position of its trace."""
+        return type(self)(
+            self.event, self.id, self.key, self.request_id, position, self.source, self.origin_time, recorded
+        )
+
+    @property
+    def context(self) -> Context:
+        """OpenTelemetry's context of the event."""
+        return tracing.context_of(self.trace) if self.recorded is None else self.recorded
 
     @property
     def identity(self) -> tuple[str, str, str]:

@@ -53,6 +53,8 @@ group.min.session.timeout.ms rejects it and accepts the longer one."""
 UNREACHABLE = frozenset({KafkaError._ALL_BROKERS_DOWN, KafkaError._AUTHENTICATION})
 """The errors that a client reports if it can connect to no broker."""
 
+EARLIEST, LATEST = OffsetSpec.earliest(), OffsetSpec.latest()  # type: ignore[no-untyped-call]
+
 ANY_TOPIC = "__consumer_offsets"
 """A topic that exists in every cluster, for small requests. Permission to access it is not required."""
 
@@ -131,7 +133,7 @@ def checked(headers: Sequence[tuple[str, str | bytes | None]]) -> list[tuple[str
 
     Raises UnicodeEncodeError.
     """
-    if not all(name.isascii() for name, _ in headers):
+    if not "".join([name for name, _ in headers]).isascii():
         for name, _ in headers:
             name.encode()
     return list(headers)

@@ -44,10 +44,8 @@ _IDS = ("requestId", "traceparent")
 
 def headers_from_json(text: str) -> Headers:
     """Decode the column into the headers that `headers_to_json` encoded, byte for byte."""
-    return [(name, _from_json(value)) for name, value in orjson.loads(text)]
+    return [(name, value.encode() if type(value) is str else _from_json(value)) for name, value in orjson.loads(text)]
 
 
 def _from_json(value: Any) -> bytes | None:
-    if isinstance(value, dict):
-        return base64.b64decode(value["base64"])
-    return None if value is None else value.encode()
+    return None if value is None else base64.b64decode(value["base64"])

@@ -11,7 +11,7 @@ docs/adr/.
 
 import math
 import time
-from collections import defaultdict
+from collections import Counter, defaultdict
 from typing import Any
 
 import structlog
@@ -24,6 +24,7 @@ from chassis.database.failures import is_unavailable
 from chassis.database.session import require_direct
 from chassis.kafka import clients
 from chassis.observability import metrics, tracing
+from chassis.observability.bulk import observe_each
 from chassis.observability.logging import log_all
 from chassis.outbox import row_spans
 from chassis.outbox import rows as outbox_rows
@@ -339,10 +340,7 @@ class Relay:
         self._last_client_error, self._stalls = None, 0
         self._broker.answered()
         log_all("debug", __name__, "published", map(_published, answers))
-        now = time.time()
-        for row in rows:
-            metrics.OUTBOX_PUBLISHED.labels(row.topic).inc()
-            metrics.OUTBOX_DELAY.observe(max(0.0, now - row.created_at) if math.isfinite(row.created_at) else 0.0)
+        _count(rows)
         for topic in {row.topic for row in rows}.intersection(self._waits.topics):
             self._waits.written(topic, max(row.position for row in rows if row.topic == topic))
 
@@ -398,6 +396,16 @@ class Relay:
         self._sending.forget()
         self._connection.close()
         log.info("relay stopped")
+
+
+def _count(rows: list[Row]) -> None:
+    """Count rows that were sent, and how long they waited."""
+    for topic, number in Counter(row.topic for row in rows).items():
+        metrics.OUTBOX_PUBLISHED.labels(topic).inc(number)
+    now = time.time()
+    observe_each(
+        metrics.OUTBOX_DELAY, [max(0.0, now - row.created_at) if math.isfinite(row.created_at) else 0.0 for row in rows]
+    )
 
 
 def _log_fields(row: Row) -> dict[str, Any]:

@@ -9,7 +9,6 @@ import pytest
 from django.db import connections, transaction
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from opentelemetry.context import Context
 
 from chassis.consumer import consumer as consumer_module
 from chassis.consumer import inbox, inbox_key
@@ -28,7 +27,7 @@ pytestmark = pytest.mark.django_db(databases=["users"], transaction=True)
 
 def received(event_id="1", topic="t", source="/a") -> Received:
     model = type("Told", (Event,), {"topic": topic, "__annotations__": {"topic": ClassVar[str]}})
-    return Received(model(), event_id, "k", "r", Context(), source)
+    return Received(model(), event_id, "k", "r", source=source)
 
 
 def claim(*events: Received) -> set[tuple[str, str, str]]:

@@ -102,7 +102,7 @@ class TestOriginTime:
         began = "2026-01-02T03:04:05.000006Z"
         cause = self.cause(began.encode())
         assert cause.origin_time == self.caused_by(cause) == began
-        assert cause.within(cause.context) == cause
+        assert cause.within(cause.trace) == cause
 
     def test_the_cause_may_be_of_a_version_that_did_not_have_it(self):
         assert self.cause().origin_time == ""
@@ -191,7 +191,7 @@ def test_caused_events_belong_to_the_same_request_and_trace():
     received = unseal(arrive(first), Paid)
     from chassis.events.registry import Received
 
-    cause = Received(received.event, received.id, received.key, received.request_id, received.context)
+    cause = Received(received.event, received.id, received.key, received.request_id, received.trace)
     [second] = seal([Outgoing(one().event, "p-2", cause)])
     assert dict(second.headers)["traceId"] == trace_id
     assert second.request_id == "req-9"
