@@ -2,9 +2,9 @@
 
 import json
 import os
-import signal
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +19,7 @@ from embedded.engines import Engines
 from embedded.processes import Child, Steps, drive
 from embedded.runner import get
 from embedded.system import JOBS, MONITOR, PROCESSES, ROOT, Process, environment, urls
+from tests.forks.child import Forked
 
 READY_WITHIN = 120.0
 GRACE_SECONDS = 30.0
@@ -150,6 +151,7 @@ class Harness:
         self._ports = dict(zip(KNOWN, ports.free(len(KNOWN)), strict=True))
         self._health_ports: dict[str, int] = {}
         self._addresses = {**urls(self._ports), **engines.environment()}
+        self._connections: dict[str, psycopg.Connection[Any]] = {}
         self.client = httpx2.Client(base_url=self._addresses["GATEWAY_URL"], timeout=60, trust_env=False)
 
     def __getitem__(self, name: str) -> Member:
@@ -191,16 +193,20 @@ class Harness:
         self.start(*(name for name in KNOWN if name not in self.members))
         drive(*(m.child.until(m.ready, within=READY_WITHIN) for m in self.members.values()))
 
-    def start(self, *names: str, **changes: str) -> list[Member]:
-        """Start these concurrently, and wait until each is ready; `changes` are additional environment variables."""
-        started = [self.spawn(name, **changes) for name in names]
+    def start(self, *names: str, fresh: bool = False, **changes: str) -> list[Member]:
+        """Start these concurrently, and wait until each is ready; `changes` are additional environment variables.
+
+        With `fresh` they share no memory with other processes.
+        """
+        started = [self.spawn(name, fresh=fresh, **changes) for name in names]
         drive(*(member.child.until(member.ready, within=READY_WITHIN) for member in started))
         return started
 
-    def spawn(self, name: str, *arguments: str, fault: str = "", **changes: str) -> Member:
+    def spawn(self, name: str, *arguments: str, fault: str = "", fresh: bool = False, **changes: str) -> Member:
         """Start a process without waiting, after stopping one with the same name. `arguments` are appended to its usual ones.
 
-        `fault` is a fault of `tests/chaos/sabotage.py` to inject.
+        `fault` is a fault of `tests/chaos/sabotage.py` to inject. With `fresh` the interpreter starts as well, as in
+        production; otherwise the process is a fork of one that has loaded the libraries.
         """
         self.end([name])
         process, replica = _replica(name)
@@ -214,7 +220,7 @@ class Harness:
         argv = [*process.argv(sys.executable, port), *arguments]
         if fault:
             argv[1:1] = [str(SABOTAGE), fault]
-        child = self._child(name, argv, variables | changes)
+        child = self._child(name, argv, variables | changes, fresh=fresh)
         # `restore` stops processes that differ from the default.
         differences = changes | ({"arguments": " ".join([fault, *arguments])} if arguments or fault else {})
         self.members[name] = Member(name, process, child, port, differences, health_port or port)
@@ -239,9 +245,16 @@ class Harness:
 
     def manage(self, service: str, *arguments: str, **changes: str) -> tuple[int, str]:
         """Run a management command of a service to its end. Returns its exit status and all that it wrote."""
-        process = self.command(service, *arguments, **changes)
-        out, err = process.communicate(timeout=120)
-        return process.returncode, out + err
+        variables = _without_console(self._environment(service)) | changes
+        with tempfile.TemporaryDirectory(dir=self.folder) as folder:
+            out, err = Path(folder, "out"), Path(folder, "err")
+            argv = [sys.executable, "manage.py", *arguments]
+            child = Forked(argv, log=out, error_log=err, name=arguments[0], cwd=ROOT, env=variables)
+            try:
+                status = child.popen.wait(120)
+            finally:
+                child.kill9()
+            return status, out.read_text() + err.read_text()
 
     def command(self, service: str, *arguments: str, **changes: str) -> subprocess.Popen[str]:
         """Start a management command of a service, and do not wait; `changes` are additional environment variables."""
@@ -253,6 +266,8 @@ class Harness:
     def close(self) -> None:
         """Kill all that still runs; nobody needs the data."""
         self.client.close()
+        for connection in self._connections.values():
+            connection.close()
         for member in self.members.values():
             member.kill9()
 
@@ -261,9 +276,16 @@ class Harness:
         return psycopg.connect(self.engines.postgres.url(name), autocommit=True)
 
     def rows(self, name: str, query: str, *values: Any) -> list[tuple[Any, ...]]:
-        """What a query finds in a database."""
-        with self.database(name) as connection:
-            return connection.execute(query.encode(), values).fetchall()
+        """What a query finds in a database. The connection is kept, since many queries are repeated until they find something."""
+        known = self._connections.get(name)
+        if known is not None:
+            try:
+                return known.execute(query.encode(), values).fetchall()
+            except psycopg.OperationalError:
+                if not known.closed:
+                    raise
+        self._connections[name] = self.database(name)
+        return self._connections[name].execute(query.encode(), values).fetchall()
 
     def last_lines(self) -> Iterator[tuple[str, str]]:
         """The end of each process's log, without its spans."""
@@ -277,10 +299,9 @@ class Harness:
     def _environment(self, service: str) -> dict[str, str]:
         return environment(service, addresses=self._addresses, secret_key=SECRET_KEY) | ALWAYS | self._everywhere
 
-    def _child(self, name: str, argv: list[str], variables: Mapping[str, str]) -> Child:
-        return Child(
-            argv, log=self.folder / f"{name}.log", name=name, cwd=ROOT, env=variables, death_signal=signal.SIGKILL
-        )
+    def _child(self, name: str, argv: list[str], variables: Mapping[str, str], *, fresh: bool = False) -> Child:
+        kind = Child if fresh or argv[0] != sys.executable else Forked
+        return kind(argv, log=self.folder / f"{name}.log", name=name, cwd=ROOT, env=variables)
 
 
 def _without_console(environment: dict[str, str]) -> dict[str, str]:

@@ -154,8 +154,9 @@ class LinkedHarness(Harness):
         limit = {"DATABASE_STATEMENT_TIMEOUT_SECONDS": str(STATEMENT_SECONDS)}
         return super()._environment(service) | self.engines.environment(service) | limit
 
-    def _child(self, name: str, argv: list[str], variables: Mapping[str, str]) -> Child:
-        return super()._child(name, [*WITH_OWN_NAMES, *argv] if "NAMES" in variables else argv, variables)
+    def _child(self, name: str, argv: list[str], variables: Mapping[str, str], *, fresh: bool = False) -> Child:
+        argv = [*WITH_OWN_NAMES, *argv] if "NAMES" in variables else argv
+        return super()._child(name, argv, variables, fresh=fresh)
 
 
 @contextmanager

@@ -55,7 +55,7 @@ def test_orders(system, topics, number, size, record_property):
         if sent % 50 == 0:
             topics.flush()
     topics.flush()
-    [member] = system.start("orders-consume")
+    [member] = system.start("orders-consume", fresh=True)
     settle(system, topics, within=120)
     check(system, topics, users)
     record_property("peak_mib", peak(member.pid) // MIB)
@@ -74,7 +74,7 @@ def test_payments(system, topics, number, size, record_property):
         if sent % 50 == 0:
             topics.flush()
     topics.flush()
-    [member] = system.start("payments-consume")
+    [member] = system.start("payments-consume", fresh=True)
     eventually(lambda: topics.processed("payments", "order.created"), within=120, every=0.2)
     wanted = set(orders)
     eventually(lambda: wanted <= {record.payload.get("orderId") for record in topics.of("payment.completed")})

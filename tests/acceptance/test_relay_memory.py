@@ -40,7 +40,7 @@ def test_with_large_rows(system, topics, count, size):
         with cursor.copy(copy) as rows:
             for n in range(count):
                 rows.write_row((uuid.uuid4(), topic, str(n), os.urandom(size), "[]", ""))
-    [relay] = system.start("users-relay")
+    [relay] = system.start("users-relay", fresh=True)
     eventually(lambda: system.rows("userdb", LEFT, topic) == [(0,)], within=120, what="all is sent")
     found, allowed = peak(relay.pid), limit_of("users-relay")
     print(f"{count} rows of {size} bytes: {found / 2**20:.0f} MiB of {allowed / 2**20:.0f}")

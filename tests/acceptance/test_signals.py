@@ -115,7 +115,7 @@ def test_while_they_start(harness, topics, moment):
     for user_id in users:
         topics.send_later(*wire(user_created(user_id)))
     topics.flush()
-    starting = [harness.spawn(name) for name in KNOWN]
+    starting = [harness.spawn(name, fresh=True) for name in KNOWN]
     right: dict[str, int] = {}
 
     def ask() -> bool:

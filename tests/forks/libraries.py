@@ -1,0 +1,34 @@
+"""Loads the libraries of the services; the fork server imports this, and nothing else does.
+
+Only libraries that read neither settings nor the environment while they are loaded: each fork has an environment of its own.
+"""
+
+import gc
+import importlib
+
+LIBRARIES = (
+    "asyncio",
+    "confluent_kafka.admin",
+    "django.core.mail",
+    "django.core.management.commands.migrate",
+    "django.db.backends.postgresql.base",
+    "django.template.backends.django",
+    "django.test",
+    "django.views.debug",
+    "gunicorn.app.wsgiapp",
+    "gunicorn.workers.gthread",
+    "http.server",
+    "httptools",
+    "orjson",
+    "psycopg.types.string",
+    "pydantic.root_model",
+    "pydantic_settings",
+    "structlog.dev",
+    "yaml",
+)
+
+gc.disable()
+for _name in LIBRARIES:
+    importlib.import_module(_name)
+gc.freeze()  # what the forks share is not searched for garbage in each of them
+gc.enable()
