@@ -14,11 +14,11 @@ HINT = """\
 
     manage.py {command} --settings=settings.users
 
-The services are {services}; the monitor of the system has settings.monitor.
+The services are {services}; the monitor of the system has settings.monitor, the console settings.console.
 """
 
-LONG_LIVED = ("serve", "relay", "consume", "monitor")
-OF_THE_PLATFORM = ("monitor",)
+LONG_LIVED = ("serve", "relay", "consume", "monitor", "console")
+OF_THE_PLATFORM = ("monitor", "console")
 """Settings modules of processes that belong to no service."""
 
 LOGGED = (*LONG_LIVED, "migrate", "topics", "purge")

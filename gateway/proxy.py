@@ -152,10 +152,16 @@ class Proxy:
         metrics.observe(call.logged_method, call.route.label, call.status, seconds)
         if call.aborted:
             metrics.ABORTED.labels(call.route.service).inc()
-        if call.trace is not None and call.trace.recording is not None:
+        if call.trace is not None and (recording := call.trace.recording or self._late_recording(call, seconds)):
             path = call.head.path.decode("latin-1")
-            call.trace.recording.end(call.status, path=path, request_id=call.request_id, reason=call.reason)
+            recording.end(call.status, path=path, request_id=call.request_id, reason=call.reason)
         self._log.write(call.route.label, call, seconds)
+
+    def _late_recording(self, call: Call, seconds: float) -> trace.Recording | None:
+        """The recording of a request that has failed, if it is wanted although its trace is not sampled."""
+        if call.status < 500 or call.trace is None:
+            return None
+        return trace.record_failure(call.trace, method=call.logged_method, route=call.route.label, seconds=seconds)
 
     async def _serve(self, call: Call, request: Request, exchange: Exchange | None) -> None:
         call.on_interrupt = None

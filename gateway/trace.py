@@ -29,7 +29,6 @@ _MAX_MEMBERS = 32
 _KNOWN_FLAGS = 0x03
 """Sampled, and random trace id. Other flags are not forwarded, since their meaning is unknown."""
 _SAMPLED = 0x01
-_LOW_BITS = (1 << 64) - 1
 
 _random = random.Random()  # noqa: S311  ids, not secrets
 
@@ -142,6 +141,18 @@ class Recording:
         return f"{'HTTP' if self.method == OTHER else self.method} {route}"
 
 
+def record_failure(failed: Trace, *, method: str, route: str, seconds: float) -> Recording | None:
+    """The recording of a request that has failed, but whose trace is not sampled; None unless the sampler wants it.
+
+    `seconds` is how long the request took. Its service has recorded nothing, since it was told that the trace is not sampled.
+    """
+    sampling = tracing.sampling()
+    if sampling is None or not sampling.roots.wants_failure():
+        return None
+    begun = time.time_ns() - int(seconds * 1e9)
+    return Recording(method, route, int(failed.trace_id, 16), int(failed.span_id, 16), 0, None, begun)
+
+
 def begin(traceparent: bytes | None, tracestate: bytes | None, *, method: str, route: str) -> Trace:
     """The trace of a request. An invalid `traceparent` starts a new trace, without the client's `tracestate`."""
     known = _TRACEPARENT.fullmatch(traceparent) if traceparent is not None else None
@@ -156,7 +167,7 @@ def begin(traceparent: bytes | None, tracestate: bytes | None, *, method: str, r
     if sampling is None:
         return Trace(trace_id, span_id, f"00-{trace_id}-{span_id}-{flags:02x}".encode(), state)
     if known is None or not sampling.parent_based:
-        sampled = trace_number & _LOW_BITS < sampling.roots.bound
+        sampled = sampling.roots.wants(trace_number)
         flags = flags | _SAMPLED if sampled else flags & ~_SAMPLED
     if not flags & _SAMPLED:
         return Trace(trace_id, span_id, f"00-{trace_id}-{span_id}-{flags:02x}".encode(), state)

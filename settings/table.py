@@ -9,10 +9,14 @@ from pydantic.fields import FieldInfo
 import services
 from settings import ROOT
 from settings.environment import ENVIRONMENTS as OF_SERVICES
-from settings.environment import SECRETS_DIR, Common, MonitorEnvironment
+from settings.environment import SECRETS_DIR, Common, ConsoleEnvironment, MonitorEnvironment
 
-ENVIRONMENTS: dict[str, type[Common]] = {**OF_SERVICES, "monitor": MonitorEnvironment}
-"""The class that reads the environment of each service, and that of the monitor."""
+ENVIRONMENTS: dict[str, type[Common]] = {
+    **OF_SERVICES,
+    "monitor": MonitorEnvironment,
+    "console": ConsoleEnvironment,
+}
+"""The class that reads the environment of each service, and those of the monitor and the console."""
 
 PAGE = ROOT / "docs" / "settings.md"
 
@@ -25,7 +29,7 @@ OTHERS = (
         "all",
         ", ".join(f"`settings.{name}`" for name in ENVIRONMENTS),
         "—",
-        "The service that a process belongs to, or the monitor; the same as the option `--settings`.",
+        "The service that a process belongs to, or the monitor or the console; the same as the option `--settings`.",
     ),
     ("WEB_CONCURRENCY", BEHIND_GUNICORN, "integer ≥ 1", "`1`", "Number of web processes of a service on one machine."),
     (

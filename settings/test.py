@@ -9,15 +9,16 @@ from pydantic import create_model
 
 from services import BEHIND_GATEWAY, SERVICES, WITH_DATABASE
 from settings import base
-from settings.environment import ENVIRONMENTS, Environment
+from settings.environment import ENVIRONMENTS, ConsoleEnvironment, Environment
 
 # The gateway is last: if it has a different default, the default of the others applies here.
 NAMES = (*(service.name for service in BEHIND_GATEWAY), *(one.name for one in SERVICES if one.edge))
 
 TestEnvironment = cast(
-    type[Environment], create_model("TestEnvironment", __base__=tuple(ENVIRONMENTS[name] for name in NAMES))
+    type[Environment],
+    create_model("TestEnvironment", __base__=(*(ENVIRONMENTS[name] for name in NAMES), ConsoleEnvironment)),
 )
-"""The variables of all services together."""
+"""The variables of all services, and of the console, together."""
 
 env: Environment = TestEnvironment.read()
 _settings = base.django_settings(WITH_DATABASE[0], env)
@@ -25,5 +26,5 @@ for _service in WITH_DATABASE:
     _settings["DATABASES"] |= base.database_settings(_service, env)["DATABASES"]
     # By default, Django creates each test database after that of `default`, which does not exist here.
     _settings["DATABASES"][_service.name]["TEST"] = {"DEPENDENCIES": []}
-_settings["INSTALLED_APPS"] = [*NAMES, *_settings["INSTALLED_APPS"][1:], "chassis.monitor"]
+_settings["INSTALLED_APPS"] = [*NAMES, *_settings["INSTALLED_APPS"][1:], "chassis.monitor", "console"]
 globals().update(_settings)

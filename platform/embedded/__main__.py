@@ -6,10 +6,12 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Coroutine
+from functools import partial
 from types import FrameType
 from typing import Any
 
-COMMANDS = ("demo", "up", "observe", "engines")
+COMMANDS = {"demo": ("--open",), "up": ("--no-console",), "observe": (), "engines": ()}
+"""The commands, and the options of each."""
 INTERRUPTED = 130
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
@@ -38,16 +40,18 @@ def _run(arguments: list[str]) -> int:
     from embedded.engines import prepare
     from embedded.errors import EmbeddedError
 
-    if len(arguments) != 1 or arguments[0] not in COMMANDS:
-        print_error(f"usage: python -m embedded {'|'.join(COMMANDS)}")
+    name, *options = arguments or [""]
+    if name not in COMMANDS or not set(options) <= set(COMMANDS[name]):
+        known = "|".join(" ".join([command, *(f"[{option}]" for option in more)]) for command, more in COMMANDS.items())
+        print_error(f"usage: python -m embedded {known}")
         return 2
     try:
-        if arguments[0] != "observe":  # which starts no engine
+        if name != "observe":  # which starts no engine
             prepare()
-        command = importlib.import_module(f"embedded.{arguments[0]}")
-        return asyncio.run(_run_until_signalled(command.run))
+        command = importlib.import_module(f"embedded.{name}")
+        return asyncio.run(_run_until_signalled(partial(command.run, *options)))
     except EmbeddedError as error:
-        print_error(f"\n{arguments[0]} failed: {error}")
+        print_error(f"\n{name} failed: {error}")
         return 1
 
 

@@ -4,7 +4,9 @@ import asyncio
 from collections.abc import Callable, Coroutine, Mapping
 from typing import Any
 
+from embedded.console import CONSOLE, Console
 from embedded.engines import Engines
+from embedded.errors import NotReady
 from embedded.processes import Steps, drive_async
 from embedded.runner import Runner, Show, all_or_first_failure
 from embedded.system import JOBS, PROCESSES, SERVICE_NAMES, Job, Process, environment, urls
@@ -26,20 +28,27 @@ class LocalSystem:
         inherit_all: bool = False,
         extra: Mapping[str, str] | None = None,
         health_ports: Mapping[str, int] | None = None,
+        console: Console | None = None,
     ) -> None:
         """`ports` maps processes to ports; `extra` is added to the environment of every process and job.
 
         `health_ports` maps web processes to ports for health checks and metrics alone, which respond if all threads are busy.
+        `console` is started too; it is not missed if it does not run.
         """
         self.engines = engines
         self.ports = ports
         self.health_ports = health_ports or {}
         self.addresses = {**urls(ports), **engines.environment()}
+        self.console = console
         self._report = report
 
         def variables(service: str) -> dict[str, str]:
             own = environment(service, addresses=self.addresses, secret_key=secret_key, inherit_all=inherit_all)
-            return {**own, **(extra or {})}
+            if console is None:
+                return {**own, **(extra or {})}
+            is_console = service == CONSOLE.service
+            added = console.variables(ports, self.health_ports) if is_console else console.variables_of_services()
+            return {**own, **(extra or {}), **added}
 
         self.runner = Runner(variables, show)
 
@@ -54,6 +63,7 @@ class LocalSystem:
             self._engine("Apache Kafka is ready", self.engines.kafka.starting(), started["kafka"]),
             *(self._job(job, started[job.needs], prepared[job.service]) for job in jobs),
             *(self._process(process, prepared) for process in PROCESSES),
+            *([self._console(self.console)] if self.console else []),
         )
         await self.while_all_live(work)
         self._report(f"all {len(PROCESSES)} processes are ready")
@@ -109,3 +119,9 @@ class LocalSystem:
             await prepared[service].wait()
         port, health_port = self.ports[process.name], self.health_ports.get(process.name)
         await self.runner.ready(await self.runner.start(process, port, health_port))
+
+    async def _console(self, console: Console) -> None:
+        try:
+            await self.runner.ready(await self.runner.start(CONSOLE, console.port, required=False))
+        except NotReady as error:
+            self._report(f"the console does not run, and is not needed: {error}")

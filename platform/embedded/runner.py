@@ -35,6 +35,8 @@ class Running:
     argv: list[str]
     environment: dict[str, str]
     port: int | None = None
+    required: bool = True
+    """Whether the system cannot do without it."""
     lines: deque[str] = field(default_factory=lambda: deque(maxlen=LOG_LINES))
     child: asyncio.subprocess.Process | None = None
     reader: asyncio.Task[None] | None = None
@@ -88,10 +90,12 @@ class Runner:
             raise NotReady(f"{job.name} {running.exit_description()}; its last lines:\n{running.last_lines()}")
         del self.running[job.name]
 
-    async def start(self, process: Process, port: int, health_port: int | None = None) -> Running:
-        """Start a long-lived process, without waiting until it is ready."""
+    async def start(
+        self, process: Process, port: int, health_port: int | None = None, *, required: bool = True
+    ) -> Running:
+        """Start a long-lived process, without waiting until it is ready. The exit of one that is not `required` is no error."""
         environment = {**self._environment(process.service), **process.variables(port, health_port)}
-        running = Running(process.name, process.argv(sys.executable, port), environment, port)
+        running = Running(process.name, process.argv(sys.executable, port), environment, port, required)
         self.running[process.name] = running
         await self._spawn(running)
         return running
@@ -121,7 +125,7 @@ class Runner:
     async def check(self) -> None:
         """Raises NotReady, with the name and the last log lines, if a process has exited unexpectedly."""
         for running in list(self.running.values()):
-            if not (running.is_job or running.alive or self._stopping or running.child is None):
+            if running.required and not (running.is_job or running.alive or self._stopping or running.child is None):
                 await self._read_to_end(running)
                 raise NotReady(f"{running.name} {running.exit_description()}; its last lines:\n{running.last_lines()}")
 

@@ -136,9 +136,10 @@ MONITOR = Process("monitor", "monitor", ("manage.py", "monitor"), "MONITOR_PORT"
 
 JOBS = jobs(services.SERVICES)
 SERVICE_NAMES = tuple(service.name for service in services.SERVICES)
-KNOWN_ADDRESSES = {
+KNOWN_ADDRESSES: dict[str, tuple[str, ...]] = {
     **{service.name: known_addresses(service, services.SERVICES) for service in services.SERVICES},
     MONITOR.service: ("KAFKA_BOOTSTRAP_SERVERS",),
+    "console": ("KAFKA_BOOTSTRAP_SERVERS",),
 }
 
 # The variables that processes inherit even in the demo, which should not depend on the terminal.

@@ -13,6 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from embedded import ports, targets
+from embedded.console import CONSOLE, Console
 from embedded.display import BOLD, coloured, paint, say, stream
 from embedded.engines import Engines
 from embedded.errors import EmbeddedError, NotReady
@@ -31,11 +32,16 @@ LOGS = VAR / "log"
 ADMIN = "admin"
 POSTGRES_PORT, KAFKA_PORT = 15432, 9092
 ROLES = ("postgres", *(service.name for service in WITH_DATABASE))
-NAMES = (*(process.name for process in PROCESSES), "postgres", "kafka")
+NAMES = (*(process.name for process in PROCESSES), CONSOLE.name, "postgres", "kafka")
+LONG_SECRETS = ("secret_key", "operator", "console")
+NO_CONSOLE = "--no-console"
 
 
-async def run() -> int:
-    """Run until cancelled. Raises EmbeddedError if a port is taken or something does not become ready."""
+async def run(*options: str) -> int:
+    """Run until cancelled, with `--no-console` without the console.
+
+    Raises EmbeddedError if a port is taken or something does not become ready.
+    """
     VAR.mkdir(exist_ok=True)
     display = stream(max(map(len, NAMES)))
     with _exclusive():
@@ -47,7 +53,7 @@ async def run() -> int:
 
         _forget_addresses()  # left by a killed run
         secret = _secrets()
-        local = _local_system(secret, show)
+        local = _local_system(secret, show, with_console=NO_CONSOLE not in options)
         logs = [asyncio.create_task(_follow(name, path, show)) for name, path in _engine_logs(local)]
         try:
             await local.start(_jobs())
@@ -81,11 +87,21 @@ def health_port(process: Process, used: Collection[int]) -> int:
     """The port of its variable. Without one, the usual port or, if that is in use, any other. Raises EmbeddedError."""
     if os.environ.get(process.health_variable):
         return port_of(process.health_variable, 0)
-    usual = process.default_health_port
+    return _usual_or_free(process.default_health_port, used)
+
+
+def console_port(used: Collection[int]) -> int:
+    """The port of CONSOLE_PORT. Without it, the usual port or, if that is in use, any other. Raises EmbeddedError."""
+    if os.environ.get(CONSOLE.port_variable):
+        return port_of(CONSOLE.port_variable, 0)
+    return _usual_or_free(CONSOLE.default_port, used)
+
+
+def _usual_or_free(usual: int, used: Collection[int]) -> int:
     return usual if usual < 65536 and usual not in used and ports.is_free(usual) else ports.free(1)[0]
 
 
-def _local_system(secret: dict[str, str], show: Show) -> LocalSystem:
+def _local_system(secret: dict[str, str], show: Show, *, with_console: bool) -> LocalSystem:
     numbers = {process.name: port_of(process.port_variable, process.default_port) for process in PROCESSES}
     postgres_port = port_of("POSTGRES_PORT", POSTGRES_PORT)
     kafka_port = port_of("KAFKA_PORT", KAFKA_PORT)
@@ -98,6 +114,7 @@ def _local_system(secret: dict[str, str], show: Show) -> LocalSystem:
     )
     used = {*numbers.values(), postgres_port, kafka_port}
     health_ports = {process.name: health_port(process, used) for process in PROCESSES if process.health_variable}
+    console = Console(console_port({*used, *health_ports.values()}), secret["console"], secret["operator"], LOGS)
     passwords = {role: secret[role] for role in ROLES}
     return LocalSystem(
         Engines(
@@ -109,6 +126,7 @@ def _local_system(secret: dict[str, str], show: Show) -> LocalSystem:
         show=show,
         inherit_all=True,
         health_ports=health_ports,
+        console=console if with_console else None,
         extra={
             **({"FORCE_COLOR": "1"} if coloured() else {}),
             "DJANGO_SUPERUSER_USERNAME": ADMIN,
@@ -133,9 +151,9 @@ def _secrets() -> dict[str, str]:
     """Random passwords, created by the first start, kept for later ones, and readable by the owner alone."""
     path = VAR / "secrets.json"
     values = json.loads(path.read_text()) if path.exists() else {}
-    missing = [name for name in (*ROLES, "admin", "secret_key") if name not in values]
+    missing = [name for name in (*ROLES, "admin", *LONG_SECRETS) if name not in values]
     if missing:
-        values |= {name: secrets.token_urlsafe(48 if name == "secret_key" else 12) for name in missing}
+        values |= {name: secrets.token_urlsafe(48 if name in LONG_SECRETS else 12) for name in missing}
         _write_private(path, json.dumps(values, indent=2) + "\n")
     return {str(name): str(value) for name, value in values.items()}
 
@@ -167,7 +185,8 @@ def admin_marker(service: str) -> Path:
 
 def _write_dev_env(local: LocalSystem, secret: dict[str, str]) -> None:
     """The addresses, for `set -a; . var/dev.env; set +a` and then any `manage.py … --settings=settings.SERVICE`."""
-    values = {**local.addresses, "ENVIRONMENT": "development", "SECRET_KEY": secret["secret_key"]}
+    console = {"CONSOLE_URL": local.console.url} if local.console else {}
+    values = {**local.addresses, **console, "ENVIRONMENT": "development", "SECRET_KEY": secret["secret_key"]}
     _write_private(DEV_ENV, "".join(f"{name}={shlex.quote(value)}\n" for name, value in values.items()))
 
 
@@ -190,6 +209,7 @@ def _print_addresses(local: LocalSystem, secret: dict[str, str]) -> None:
     gateway = local.addresses["GATEWAY_URL"]
     apis = "  ".join(f"{gateway}/api/{service.route}" for service in SERVICES if service.route)
     rows = [
+        *([("Console", local.console.url)] if local.console else []),
         ("API documentation", f"{gateway}/api/docs"),
         ("Browsable API", apis),
         *((f"Admin of {one.name}", f"{local.addresses[one.url_variable]}/admin/") for one in WITH_DATABASE),

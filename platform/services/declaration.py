@@ -31,13 +31,13 @@ SKIPPED = frozenset({"build", "dist", "venv"})
 YAML = frozenset({"false", "no", "null", "off", "on", "true", "yes"})
 """Words that are not strings in compose and in Kubernetes manifests unless they are quoted."""
 
-PACKAGES = frozenset({"chassis", "embedded", "scaffold", "services"})
+PACKAGES = frozenset({"chassis", "console", "embedded", "scaffold", "services"})
 """The packages in `platform/`."""
 
 ENGINES = frozenset({"kafka", "postgres"})
 """The hosts in compose that are not services."""
 
-PLATFORM = frozenset({"monitor", "prometheus"})
+PLATFORM = frozenset({"console", "monitor", "prometheus"})
 """The processes that belong to no service."""
 
 Kind = Literal["web", "relay", "consume"]

@@ -5,6 +5,7 @@ the process does not start: one message names all such variables and never shows
 """
 
 from settings.environment.base import SECRETS_DIR, BadConfiguration, Common, Environment
+from settings.environment.console import ConsoleEnvironment
 from settings.environment.database import Outbox
 from settings.environment.monitor import MonitorEnvironment
 from settings.environment.services import ENVIRONMENTS, environment_of
@@ -14,6 +15,7 @@ __all__ = [
     "SECRETS_DIR",
     "BadConfiguration",
     "Common",
+    "ConsoleEnvironment",
     "Environment",
     "MonitorEnvironment",
     "Outbox",

@@ -10,7 +10,6 @@ import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
-from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import cache
 from hashlib import blake2b
@@ -38,14 +37,14 @@ with without("psutil"):
     from opentelemetry.sdk.resources import Resource
     from opentelemetry.sdk.trace import Event, ReadableSpan, SpanLimits, SpanProcessor, TracerProvider
     from opentelemetry.sdk.trace.id_generator import RandomIdGenerator
-    from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, Decision, ParentBased, SamplingResult, TraceIdRatioBased
+    from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ParentBased
     from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 
-    from chassis.observability import resource, spans
+    from chassis.observability import resource, samplers, spans
 
 EXPORTERS = ("none", "console", "otlp")
-SAMPLERS = ("always_on", "always_off", "traceidratio")
-"""The values of OTEL_TRACES_SAMPLER, each also with the prefix `parentbased_`."""
+SAMPLERS = ("always_on", "always_off", "traceidratio", "ratelimiting")
+"""The values of OTEL_TRACES_SAMPLER, each also with the prefix `parentbased_`. The last one is ours: see `samplers.PerSecond`."""
 UNTRACED_PATHS = "health/,metrics$"
 MOST_LINKS = 1_024
 """Maximum number of links of a span: a batch is linked to each of its events."""
@@ -62,14 +61,14 @@ class UnknownExporter(SystemExit):
 
 
 class UnknownSampler(SystemExit):
-    """OTEL_TRACES_SAMPLER must be a standard sampler, and OTEL_TRACES_SAMPLER_ARG a ratio from 0 to 1."""
+    """OTEL_TRACES_SAMPLER must be one of SAMPLERS, and OTEL_TRACES_SAMPLER_ARG a ratio from 0 to 1, or traces per second."""
 
 
 @dataclass(frozen=True, slots=True)
 class Sampling:
     """Which new traces are recorded, and whether the gateway obeys the flag of a client's trace."""
 
-    roots: TraceIdRatioBased
+    roots: samplers.Roots
     parent_based: bool
 
     @classmethod
@@ -83,22 +82,16 @@ class Sampling:
                 f"OTEL_TRACES_SAMPLER must be one of {', '.join(SAMPLERS)}, or parentbased_ and one of them, not {name!r}"
             )
         try:
-            ratio = float(argument) if kind == "traceidratio" else float(kind == "always_on")
-            return cls(_Roots(ratio), kind != name)
+            return cls(_roots(kind, argument), kind != name)
         except ValueError:
-            raise UnknownSampler(f"OTEL_TRACES_SAMPLER_ARG must be a ratio from 0 to 1, not {argument!r}") from None
+            wanted = "a number of traces per second" if kind == "ratelimiting" else "a ratio from 0 to 1"
+            raise UnknownSampler(f"OTEL_TRACES_SAMPLER_ARG must be {wanted}, not {argument!r}") from None
 
 
-_already_sampled: ContextVar[bool] = ContextVar("already_sampled", default=False)
-
-
-class _Roots(TraceIdRatioBased):
-    """Samples new traces by their id, and those that `sampling_decided` wants."""
-
-    def should_sample(self, parent_context: Context | None, trace_id: int, *args: Any, **kwargs: Any) -> SamplingResult:
-        if _already_sampled.get():
-            return SamplingResult(Decision.RECORD_AND_SAMPLE, kwargs.get("attributes"))
-        return super().should_sample(parent_context, trace_id, *args, **kwargs)
+def _roots(kind: str, argument: str) -> samplers.Roots:
+    if kind == "ratelimiting":
+        return samplers.PerSecond(float(argument))
+    return samplers.Ratio(float(argument) if kind == "traceidratio" else float(kind == "always_on"))
 
 
 class _State:
@@ -257,7 +250,7 @@ def unsampled(parent: Context) -> SpanContext | None:
             return None
         return SpanContext(above.trace_id, _ids.generate_span_id(), False, above.trace_flags, above.trace_state)
     trace_id = _ids.generate_trace_id()
-    if _State.sampling is not None and trace_id & TraceIdRatioBased.TRACE_ID_LIMIT < _State.sampling.roots.bound:
+    if _State.sampling is not None and _State.sampling.roots.wants(trace_id):
         return None
     return SpanContext(trace_id, _ids.generate_span_id(), False)
 
@@ -273,11 +266,11 @@ def unrecorded_child(parent: TraceContext) -> TraceContext | None:
 @contextmanager
 def sampling_decided() -> Iterator[None]:
     """Record a trace that starts in the body, since it has already been decided."""
-    token = _already_sampled.set(True)
+    token = samplers.already_sampled.set(True)
     try:
         yield
     finally:
-        _already_sampled.reset(token)
+        samplers.already_sampled.reset(token)
 
 
 @contextmanager

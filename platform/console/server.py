@@ -1,0 +1,61 @@
+"""The server of the console: gunicorn, with one process, since all state is in its memory, and many threads."""
+
+from pathlib import Path
+from typing import Any
+
+from django.core.wsgi import get_wsgi_application
+from gunicorn.app.base import BaseApplication
+
+from console import system
+
+THREADS = 64
+"""Requests at the same time. Each open page holds one for its stream; they are created as they are needed."""
+GRACE_SECONDS = 2
+
+
+class Server(BaseApplication):
+    """gunicorn, configured here and not by its command line."""
+
+    def __init__(self, port: int) -> None:
+        self._port = port
+        super().__init__()
+
+    def load_config(self) -> None:
+        """Set gunicorn's options."""
+        options: dict[str, Any] = {
+            "bind": f"127.0.0.1:{self._port}",
+            "worker_class": "gthread",
+            "workers": 1,
+            "threads": THREADS,
+            # Loaded before the fork: an error ends the command, instead of being repeated for ever.
+            "preload_app": True,
+            "graceful_timeout": GRACE_SECONDS,
+            "keepalive": 30,
+            "limit_request_line": 8190,
+            "forwarded_allow_ips": "",
+            "worker_tmp_dir": "/dev/shm" if Path("/dev/shm").is_dir() else None,  # noqa: S108
+            "control_socket_disable": True,
+            "accesslog": None,
+            "loglevel": "warning",
+            "post_worker_init": _started,
+            "worker_int": _stopping,
+            "worker_exit": _ended,
+        }
+        for name, value in options.items():
+            self.cfg.set(name, value)
+
+    def load(self) -> Any:
+        """The application."""
+        return get_wsgi_application()
+
+
+def _started(worker: Any) -> None:
+    system.current().start()
+
+
+def _stopping(worker: Any) -> None:
+    system.current().stop()
+
+
+def _ended(server: Any, worker: Any) -> None:
+    system.current().stop()

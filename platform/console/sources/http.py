@@ -1,0 +1,108 @@
+"""HTTP requests to the processes of the system: JSON and text, small, with a time limit, and with kept connections."""
+
+import http.client
+import json
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlencode, urlsplit
+
+MOST_BYTES = 32 * 1024 * 1024
+"""Maximum size of a response."""
+
+
+class NoAnswer(Exception):
+    """The process did not respond in time, or not as HTTP; the message says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A response."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+    def json(self) -> Any:
+        """Its body as JSON. Raises NoAnswer if it is none."""
+        try:
+            return json.loads(self.body)
+        except ValueError:
+            raise NoAnswer(f"responded {self.status} with something else than JSON") from None
+
+
+class Client:
+    """A process at a base URL. Each thread keeps a connection of its own."""
+
+    def __init__(self, url: str, *, timeout: float = 2.0) -> None:
+        parts = urlsplit(url)
+        self._host, self._port = parts.hostname or "127.0.0.1", parts.port or 80
+        self._timeout = timeout
+        self._local = threading.local()
+
+    def request(
+        self,
+        method: str,
+        path: str,
+        *,
+        query: Mapping[str, Any] | None = None,
+        body: Any = None,
+        headers: Mapping[str, str] | None = None,
+        timeout: float | None = None,
+    ) -> Answer:
+        """Send a request, `body` as JSON; `timeout` is in seconds. Raises NoAnswer."""
+        target = f"{path}?{urlencode(query, doseq=True)}" if query else path
+        data = None if body is None else json.dumps(body).encode()
+        fields = {**({"Content-Type": "application/json"} if data is not None else {}), **(headers or {})}
+        kept = getattr(self._local, "connection", None)
+        try:
+            return self._exchange(kept or self._connect(timeout), method, target, data, fields, timeout)
+        except (http.client.HTTPException, OSError) as error:
+            self.close()
+            # A kept connection may have been closed by the other side; a read can be repeated.
+            if kept is not None and method in {"GET", "HEAD"} and not isinstance(error, TimeoutError):
+                try:
+                    return self._exchange(self._connect(timeout), method, target, data, fields, timeout)
+                except (http.client.HTTPException, OSError) as again:
+                    self.close()
+                    raise NoAnswer(_reason(again)) from None
+            raise NoAnswer(_reason(error)) from None
+
+    def close(self) -> None:
+        """Close the connection of this thread."""
+        kept = getattr(self._local, "connection", None)
+        if kept is not None:
+            kept.close()
+            self._local.connection = None
+
+    def _connect(self, timeout: float | None) -> http.client.HTTPConnection:
+        self._local.connection = http.client.HTTPConnection(self._host, self._port, timeout=timeout or self._timeout)
+        connection: http.client.HTTPConnection = self._local.connection
+        return connection
+
+    def _exchange(
+        self,
+        connection: http.client.HTTPConnection,
+        method: str,
+        target: str,
+        data: bytes | None,
+        fields: Mapping[str, str],
+        timeout: float | None,
+    ) -> Answer:
+        if connection.sock is not None:
+            connection.sock.settimeout(timeout or self._timeout)
+        connection.request(method, target, data, dict(fields))
+        response = connection.getresponse()
+        body = response.read(MOST_BYTES + 1)
+        if len(body) > MOST_BYTES:
+            raise http.client.HTTPException(f"the response is larger than {MOST_BYTES:,} bytes")
+        return Answer(response.status, {name.lower(): value for name, value in response.getheaders()}, body)
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, TimeoutError):
+        return "does not respond in time"
+    if isinstance(error, ConnectionRefusedError):
+        return "does not run: nothing listens on its port"
+    return str(error) or type(error).__name__

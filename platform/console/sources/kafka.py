@@ -1,0 +1,234 @@
+"""The topics, read by a client that joins no group and commits nothing: committed records only, in bounded portions."""
+
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
+from django.conf import settings
+
+from chassis.kafka import clients, names, raw_headers
+from chassis.kafka.records import Record, from_message
+from chassis.runtime.failures import DependencyDown
+from console.failures import NotFound, Source
+
+REQUEST_SECONDS = 2.0
+"""How long the brokers have for an answer."""
+READ_SECONDS = 5.0
+"""How long records are read, if there are fewer than wanted."""
+MOST_BYTES = 16_000_000
+"""Maximum size of the records of one answer; at least one is returned."""
+MOST_RECORDS = 1_000
+KEPT = 2
+"""Number of clients that are kept for the next request."""
+
+
+@dataclass(frozen=True, slots=True)
+class PartitionEnds:
+    """A partition: the offset of its first record, and that after its last committed one. Both are -1 if not known now."""
+
+    number: int
+    begin: int
+    end: int
+
+    @property
+    def span(self) -> int:
+        """The number of offsets in it, at least that of its records: transactions take offsets too."""
+        return max(0, self.end - self.begin)
+
+
+@dataclass(frozen=True, slots=True)
+class Topic:
+    """A topic of this system."""
+
+    name: str
+    partitions: tuple[PartitionEnds, ...]
+
+    @property
+    def is_dead_letter_topic(self) -> bool:
+        """Whether it has the dead letters of another one."""
+        return names.is_dead_letter_topic(self.name)
+
+    @property
+    def span(self) -> int:
+        """The number of offsets in all partitions."""
+        return sum(one.span for one in self.partitions)
+
+
+@dataclass(frozen=True, slots=True)
+class Portion:
+    """Records of a topic, and whether there are more where they come from."""
+
+    records: tuple[Record, ...]
+    is_complete: bool
+    """Whether the range was read to its end: False if there was not enough time or room."""
+
+
+class Topics:
+    """Reads topics. Safe to use from several threads. Every method raises Away if Kafka cannot be reached."""
+
+    def __init__(self) -> None:
+        self.source = Source("Kafka")
+        self._lock = threading.Lock()
+        self._idle: list[Consumer] = []
+
+    def names(self) -> list[str]:
+        """The names of all topics of this system, sorted."""
+        with self._client() as client:
+            return sorted(_known(client))
+
+    def topic(self, name: str) -> Topic:
+        """A topic with the ends of its partitions. Raises NotFound."""
+        with self._client() as client:
+            known = _known(client)
+            if name not in known:
+                raise NotFound(f"There is no topic {name!r}.")
+            return Topic(name, tuple(_ends(client, name, number) for number in known[name]))
+
+    def all(self) -> list[Topic]:
+        """All topics with the ends of their partitions."""
+        with self._client() as client:
+            return [
+                Topic(name, tuple(_ends(client, name, number) for number in numbers))
+                for name, numbers in sorted(_known(client).items())
+            ]
+
+    def read(self, topic: str, partition: int, start: int, count: int) -> Portion:
+        """The first `count` records of a partition from the offset `start`. Raises NotFound."""
+        with self._client() as client:
+            ends = self._partition(client, topic, partition)
+            return _read(client, topic, {partition: (max(start, ends.begin), ends.end)}, min(count, MOST_RECORDS))
+
+    def record(self, topic: str, partition: int, offset: int) -> Record:
+        """One record. Raises NotFound if there is none at this offset: it was deleted, or belongs to a transaction."""
+        found = self.read(topic, partition, offset, 1).records
+        if not found or found[0].offset != offset:
+            raise NotFound(f"{topic}/{partition} has no record at offset {offset}; retention may have deleted it.")
+        return found[0]
+
+    def last(self, topic: str, count: int, partition: int | None = None) -> Portion:
+        """The last `count` records of a topic, or of one partition, newest first."""
+        count = min(count, MOST_RECORDS)
+        with self._client() as client:
+            known = _known(client)
+            if topic not in known or (partition is not None and partition not in known[topic]):
+                raise NotFound(f"There is no topic {topic!r}, or no such partition.")
+            numbers = known[topic] if partition is None else [partition]
+            ends = {number: _ends(client, topic, number) for number in numbers}
+            return _last(client, topic, ends, count)
+
+    def at_time(self, topic: str, milliseconds: int) -> dict[int, int]:
+        """The offset of the first record of each partition that is not older, in milliseconds since the epoch."""
+        with self._client() as client:
+            known = _known(client)
+            if topic not in known:
+                raise NotFound(f"There is no topic {topic!r}.")
+            asked = [TopicPartition(topic, number, milliseconds) for number in known[topic]]
+            found = client.offsets_for_times(asked, timeout=REQUEST_SECONDS)
+            # Without a younger record the answer is the end, as -1.
+            return {
+                one.partition: one.offset if one.offset >= 0 else _ends(client, topic, one.partition).end
+                for one in found
+            }
+
+    def close(self) -> None:
+        """Close the kept clients."""
+        with self._lock:
+            idle, self._idle = self._idle, []
+        for client in idle:
+            client.close()
+
+    def _partition(self, client: Consumer, topic: str, partition: int) -> PartitionEnds:
+        known = _known(client)
+        if partition not in known.get(topic, ()):
+            raise NotFound(f"There is no partition {partition} of a topic {topic!r}.")
+        return _ends(client, topic, partition)
+
+    @contextmanager
+    def _client(self) -> Iterator[Consumer]:
+        """A client for one request. One that has failed is not used again. Raises Away."""
+        with self._lock:
+            client = self._idle.pop() if self._idle else None
+        try:
+            client = client or clients.reader(f"{settings.KAFKA_PREFIX}console")
+            yield client
+            client.unassign()
+            client.poll(0)
+        except (KafkaException, DependencyDown) as error:
+            if client is not None:
+                client.close()
+            raise self.source.failed(_reason(error)) from None
+        except BaseException:
+            if client is not None:
+                client.close()
+            raise
+        self.source.answered()
+        with self._lock:
+            if len(self._idle) < KEPT:
+                self._idle.append(client)
+                return
+        client.close()
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, KafkaException) and isinstance(error.args[0], KafkaError):
+        return str(error.args[0].str())
+    return str(error)
+
+
+def _known(client: Consumer) -> dict[str, list[int]]:
+    found = client.list_topics(timeout=REQUEST_SECONDS).topics
+    return {
+        name: sorted(topic.partitions)
+        for name, topic in found.items()
+        if name.startswith(settings.KAFKA_PREFIX) and names.is_legal(name)
+    }
+
+
+def _ends(client: Consumer, topic: str, number: int) -> PartitionEnds:
+    try:
+        begin, end = client.get_watermark_offsets(TopicPartition(topic, number), timeout=REQUEST_SECONDS)
+    except KafkaException as error:
+        if error.args[0].code() == KafkaError._TRANSPORT:
+            raise
+        return PartitionEnds(number, -1, -1)  # its leader is moving
+    return PartitionEnds(number, int(begin), int(end))
+
+
+def _last(client: Consumer, topic: str, ends: dict[int, PartitionEnds], count: int) -> Portion:
+    """Read the end of each partition, and more of it while transactions have left fewer records than wanted."""
+    width = count + 8
+    while True:
+        ranges = {number: (max(one.begin, one.end - width), one.end) for number, one in ends.items() if one.span}
+        found = _read(client, topic, ranges, MOST_RECORDS * max(1, len(ranges)))
+        newest = sorted(found.records, key=lambda record: (-record.timestamp_ms, record.partition, -record.offset))
+        is_whole = all(begin == ends[number].begin for number, (begin, _) in ranges.items())
+        if len(newest) >= count or is_whole or not found.is_complete:
+            return Portion(tuple(newest[:count]), found.is_complete)
+        width *= 8
+
+
+def _read(client: Consumer, topic: str, ranges: dict[int, tuple[int, int]], count: int) -> Portion:
+    """The records between two offsets of each partition, at most `count` in all."""
+    open_ = {number: end for number, (begin, end) in ranges.items() if 0 <= begin < end}
+    if not open_:
+        return Portion((), True)
+    client.assign([TopicPartition(topic, number, ranges[number][0]) for number in open_])
+    found: list[Record] = []
+    size, deadline = 0, time.monotonic() + READ_SECONDS
+    while open_ and len(found) < count and size < MOST_BYTES and time.monotonic() < deadline:
+        for message in client.consume(min(count - len(found), 500), timeout=0.2):
+            error, number = message.error(), int(message.partition() or 0)
+            if error is not None and error.code() != KafkaError._PARTITION_EOF:
+                raise KafkaException(error)
+            offset = int(message.offset() or 0)
+            if error is None and number in open_ and offset < open_[number]:
+                record = from_message(message)
+                size += record.size
+                found.append(record)
+            if number in open_ and (error is not None or offset + 1 >= open_[number]):
+                del open_[number]
+    raw_headers.complete(found)
+    return Portion(tuple(found), not open_ or len(found) >= count)

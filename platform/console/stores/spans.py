@@ -1,0 +1,165 @@
+"""The spans of the last minutes, bounded in bytes. They are kept as they were received, and compressed once a story is quiet."""
+
+import struct
+import threading
+import time
+import zlib
+from collections import OrderedDict
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+
+from opentelemetry.proto.trace.v1.trace_pb2 import Span as SpanMessage
+
+from console.stores import otlp
+from console.stores.model import Span
+
+MOST_PER_TRACE = 2_000
+"""Maximum number of spans of a trace that are kept; later ones are dropped."""
+LARGEST = 65_536
+"""Maximum size of a span in bytes; a larger one is dropped."""
+QUIET_SECONDS = 5.0
+"""A trace without new spans for so long is compressed."""
+
+OVERHEAD = 120
+"""Bytes that Python needs for a span besides its own, and for a trace."""
+OF_A_TRACE = 600
+
+_HEAD = struct.Struct("<HI")
+
+
+@dataclass(slots=True)
+class _Trace:
+    """The spans of a trace: `packed`, compressed, and those that have arrived since."""
+
+    touched: float
+    packed: bytes = b""
+    recent: list[tuple[int, bytes]] = field(default_factory=list)
+    count: int = 0
+
+    @property
+    def size(self) -> int:
+        """How many bytes it takes."""
+        return OF_A_TRACE + len(self.packed) + sum(len(raw) + OVERHEAD for _, raw in self.recent)
+
+    def pack(self) -> None:
+        """Compress the recent ones."""
+        whole = _unpack(self.packed) + b"".join(_HEAD.pack(origin, len(raw)) + raw for origin, raw in self.recent)
+        self.packed, self.recent = zlib.compress(whole, 6), []
+
+    def messages(self) -> Iterator[tuple[int, bytes]]:
+        """All spans, as they were received."""
+        whole, at = _unpack(self.packed), 0
+        while at < len(whole):
+            origin, size = _HEAD.unpack_from(whole, at)
+            at += _HEAD.size
+            yield origin, whole[at : at + size]
+            at += size
+        yield from self.recent
+
+
+def _unpack(packed: bytes) -> bytes:
+    return zlib.decompress(packed) if packed else b""
+
+
+class Spans:
+    """Spans by trace. Safe to use from several threads."""
+
+    def __init__(self, most_bytes: int) -> None:
+        self._most_bytes = most_bytes
+        self._lock = threading.Lock()
+        self._traces: OrderedDict[str, _Trace] = OrderedDict()
+        self._origins: list[otlp.Origin] = []
+        self._numbers: dict[otlp.Origin, int] = {}
+        self._bytes = 0
+        self._uncompressed: OrderedDict[str, None] = OrderedDict()
+        self.dropped = 0
+        """The number of spans that were dropped: to make room, or because they were too many or too large."""
+
+    @property
+    def bytes(self) -> int:
+        """How many bytes they take."""
+        return self._bytes
+
+    def __len__(self) -> int:
+        """The number of traces that have spans."""
+        return len(self._traces)
+
+    def add(self, origin: otlp.Origin, span: SpanMessage) -> bool:
+        """Keep a valid span. Returns False if it is dropped, since it is too large or its trace has too many."""
+        raw = span.SerializeToString()
+        trace_id = span.trace_id.hex()
+        with self._lock:
+            known = self._traces.get(trace_id)
+            if len(raw) > LARGEST or (known is not None and known.count >= MOST_PER_TRACE):
+                self.dropped += 1
+                return False
+            if known is None:
+                known = self._traces[trace_id] = _Trace(0.0)
+                self._bytes += OF_A_TRACE
+            known.recent.append((self._number(origin), raw))
+            known.count += 1
+            known.touched = time.monotonic()
+            self._uncompressed[trace_id] = None
+            self._uncompressed.move_to_end(trace_id)
+            self._bytes += len(raw) + OVERHEAD
+            self._make_room()
+            return True
+
+    def of(self, trace_id: str) -> list[Span]:
+        """The spans of a trace, in the order of their begin; empty if none are kept. A span that was sent twice is there once."""
+        with self._lock:
+            known = self._traces.get(trace_id)
+            raws = [] if known is None else list(known.messages())
+        found = {}
+        for origin, raw in raws:
+            span = otlp.span_of(self._origins[origin], SpanMessage.FromString(raw))
+            found[span.span_id] = span
+        return sorted(found.values(), key=lambda span: (span.begun, -span.ended))
+
+    def compress(self) -> int:
+        """Compress the traces that have been quiet for QUIET_SECONDS; returns how many. Called by a background thread."""
+        number = 0
+        while True:
+            with self._lock:
+                trace_id = next(iter(self._uncompressed), None)
+                if trace_id is None or self._traces[trace_id].touched > time.monotonic() - QUIET_SECONDS:
+                    return number
+                self._compress(trace_id)
+                number += 1
+
+    def _compress(self, trace_id: str) -> None:
+        trace = self._traces[trace_id]
+        before = trace.size
+        trace.pack()
+        self._bytes += trace.size - before
+        del self._uncompressed[trace_id]
+
+    def forget(self, trace_ids: Iterable[str]) -> None:
+        """Drop these traces."""
+        with self._lock:
+            for trace_id in trace_ids:
+                if trace_id in self._traces:
+                    self._drop(trace_id)
+
+    def _make_room(self) -> None:
+        while self._bytes > self._most_bytes and len(self._traces) > 1:
+            oldest = next(iter(self._traces))
+            self.dropped += self._traces[oldest].count
+            self._drop(oldest)
+
+    def _drop(self, trace_id: str) -> None:
+        self._bytes -= self._traces.pop(trace_id).size
+        self._uncompressed.pop(trace_id, None)
+
+    def _number(self, origin: otlp.Origin) -> int:
+        """The number of an origin. There are few: one per process that has run, which a 16-bit number holds."""
+        number = self._numbers.get(origin)
+        if number is None:
+            if len(self._origins) >= 65_000:
+                origin = (origin[0], origin[1], "")  # somebody makes them up
+                if origin not in self._numbers and len(self._origins) >= 65_500:
+                    return 0
+            number = self._numbers.setdefault(origin, len(self._origins))
+            if number == len(self._origins):
+                self._origins.append(origin)
+        return number

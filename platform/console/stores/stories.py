@@ -1,0 +1,248 @@
+"""The stories: a summary of each, and where its spans and log lines are."""
+
+import threading
+from collections import OrderedDict
+from collections.abc import Callable
+from typing import Any
+
+from console.stores import otlp
+from console.stores.lines import Lines
+from console.stores.model import Line, Span, Summary
+from console.stores.spans import Spans
+
+SHARE_OF_SPANS = 2 / 3
+"""The part of the memory that is for spans; the rest is for log lines."""
+MOST_IDS = 24
+MOST_LINKED = 64
+"""Maximum number of other traces that are known to be linked to one."""
+
+
+class Stories:
+    """All that is kept of stories. Safe to use from several threads."""
+
+    def __init__(self, most_bytes: int, most_stories: int) -> None:
+        self.spans = Spans(int(most_bytes * SHARE_OF_SPANS))
+        self.lines = Lines(int(most_bytes * (1 - SHARE_OF_SPANS)))
+        self._most = most_stories
+        self._change = threading.Condition()
+        self._summaries: OrderedDict[str, Summary] = OrderedDict()
+        self._by_request: dict[str, str] = {}
+        self._linked: dict[str, set[str]] = {}
+        self._number = 0
+        self._changes = 0
+
+    # --- what is received ---
+
+    def receive(self, request: Any) -> tuple[int, int]:
+        """Keep the spans of an OTLP request. Returns how many were kept, and how many rejected as invalid or too large."""
+        kept = rejected = 0
+        for origin, span in otlp.messages(request):
+            if otlp.is_valid(span) and self.spans.add(origin, span):
+                self._note_span(otlp.span_of(origin, span))
+                kept += 1
+            else:
+                rejected += 1
+        self._notify()
+        return kept, rejected
+
+    def read_line(self, process: str, text: str, follows: Line | None = None) -> Line:
+        """Keep a log line of a process, which follows another one of it. `notify` wakes those who wait for it."""
+        line = self.lines.add(process, text, follows)
+        if line.trace_id:
+            self._note_line(line)
+        return line
+
+    def notify(self) -> None:
+        """Wake those who wait for changes."""
+        self._notify()
+
+    # --- what is known ---
+
+    def summary(self, any_id: str) -> Summary | None:
+        """The summary of a story, by its trace id or its request id."""
+        with self._change:
+            return self._summaries.get(any_id) or self._summaries.get(self._by_request.get(any_id, ""))
+
+    def spans_of(self, trace_id: str) -> list[Span]:
+        """The spans of a story, in the order of their begin."""
+        return self.spans.of(trace_id)
+
+    def lines_of(self, trace_id: str) -> list[Line]:
+        """The log lines of a story, in the order of their time."""
+        known = self.summary(trace_id)
+        return self.lines.of(trace_id, known.request_id if known else "")
+
+    def linked(self, trace_id: str) -> list[str]:
+        """The other traces that spans of this one are linked to, in either direction: those of batches, and of redrives."""
+        with self._change:
+            return sorted(self._linked.get(trace_id, ()))
+
+    def newest(
+        self, limit: int, wanted: Callable[[Summary], bool] | None = None, before: int | None = None
+    ) -> list[Summary]:
+        """The newest stories that are `wanted`, newest first; with `before`, those whose number is less."""
+        with self._change:
+            summaries = list(self._summaries.values())
+        found = []
+        for one in reversed(summaries):
+            if (before is None or one.number < before) and (wanted is None or wanted(one)):
+                found.append(one)
+                if len(found) == limit:
+                    break
+        return found
+
+    def __len__(self) -> int:
+        """The number of stories."""
+        return len(self._summaries)
+
+    @property
+    def changes(self) -> int:
+        """The number of the last change."""
+        return self._changes
+
+    def wait(self, after: int, seconds: float) -> int:
+        """Wait until there is a change after the one of this number, at most so long. Returns the number of the last change.
+
+        `newest(…, wanted=lambda story: story.changed > after)` are the stories that it touched.
+        """
+        with self._change:
+            self._change.wait_for(lambda: self._changes > after, seconds)
+            return self._changes
+
+    # --- summaries ---
+
+    def _note_span(self, span: Span) -> None:
+        with self._change:
+            story = self._story(span.trace_id)
+            story.spans += 1
+            _extend(story, span.begun, span.ended)
+            story.services = _with(story.services, span.service)
+            self._note_request(story, span)
+            _note_messaging(story, span)
+            _note_failure(story, span)
+            for link in span.links:
+                self._link(span.trace_id, link.trace_id)
+            if request_id := str(span.attributes.get("request.id") or ""):
+                self._name(story, request_id)
+
+    def _note_line(self, line: Line) -> None:
+        with self._change:
+            story = self._story(line.trace_id)
+            story.lines += 1
+            at = int(line.at * 1e9)
+            if not story.spans:
+                _extend(story, at, at)
+                story.services = _with(story.services, line.process.partition("-")[0])
+                _note_access(story, line)
+            if line.level in {"error", "critical"} and line.fields:  # not a part of a traceback
+                story.failures += 1
+                story.error = story.error or str(line.fields["event"])[:300]
+            if line.request_id:
+                self._name(story, line.request_id)
+
+    def _note_request(self, story: Summary, span: Span) -> None:
+        """The first span of a trace names the story: the gateway's, where the request came in, before all others."""
+        if span.kind == "SERVER" and (span.role == "gateway" or not story.method):
+            story.method = str(span.attributes.get("http.request.method") or "")
+            story.route = str(span.attributes.get("http.route") or "")
+            story.status = _number(span.attributes.get("http.response.status_code"))
+            story.duration = span.ended - span.begun
+            story.name, story.root = span.name, True
+        elif not story.root and (not span.parent_id or not story.name):
+            story.name = span.name
+            story.duration = span.ended - span.begun
+
+    def _story(self, trace_id: str) -> Summary:
+        self._changes += 1
+        story = self._summaries.get(trace_id)
+        if story is None:
+            self._number += 1
+            story = self._summaries[trace_id] = Summary(trace_id, self._number)
+            if len(self._summaries) > self._most:
+                self._drop_oldest()
+        story.changed = self._changes
+        return story
+
+    def _name(self, story: Summary, request_id: str) -> None:
+        if not story.request_id:
+            story.request_id = request_id
+            self._by_request[request_id] = story.trace_id
+
+    def _link(self, one: str, other: str) -> None:
+        if one == other or any(len(self._linked.get(this, ())) >= MOST_LINKED for this in (one, other)):
+            return
+        self._linked.setdefault(one, set()).add(other)
+        self._linked.setdefault(other, set()).add(one)
+        while len(self._linked) > 2 * self._most:  # of traces that never came
+            del self._linked[next(iter(self._linked))]
+
+    def _drop_oldest(self) -> None:
+        trace_id, story = self._summaries.popitem(last=False)
+        if self._by_request.get(story.request_id) == trace_id:
+            del self._by_request[story.request_id]
+        for other in self._linked.pop(trace_id, ()):
+            if other in self._linked:
+                self._linked[other].discard(trace_id)
+        self.spans.forget([trace_id])
+
+    def _notify(self) -> None:
+        with self._change:
+            self._change.notify_all()
+
+
+def _extend(story: Summary, begun: int, ended: int) -> None:
+    story.begun = min(story.begun or begun, begun)
+    story.ended = max(story.ended, ended)
+
+
+def _with(known: tuple[str, ...], *more: str) -> tuple[str, ...]:
+    new = tuple(one for one in more if one and one not in known)
+    return known + new if new and len(known) < MOST_IDS else known
+
+
+def _note_messaging(story: Summary, span: Span) -> None:
+    values = span.attributes
+    if topic := values.get("messaging.destination.name"):
+        story.topics = _with(story.topics, str(topic))
+    named = ("messaging.kafka.message.key", "messaging.message.id", "deadletter.id")
+    story.ids = _with(story.ids, *(str(values[name])[:80] for name in named if values.get(name)))
+    for one in span.happenings:
+        if one.name in {"retry", "hold"} and span.kind == "CONSUMER":
+            story.retries += 1
+        elif one.name == "dead letter":
+            story.dead_letters += 1
+            story.ids = _with(story.ids, str(one.attributes.get("deadletter.id") or "")[:80])
+
+
+def _note_failure(story: Summary, span: Span) -> None:
+    if span.error is None:
+        return
+    story.failures += 1
+    if not story.error:
+        what = span.error or str(span.attributes.get("error.type") or "failed")
+        story.error = f"{span.name}: {what}"[:300]
+
+
+def _note_access(story: Summary, line: Line) -> None:
+    """A request that was not sampled is known by its lines in the access logs: the gateway's, or else a service's."""
+    fields = line.fields
+    if fields.get("event") != "request" or (story.method and not str(fields.get("route", "")).startswith("/api")):
+        return
+    story.method, story.route = str(fields.get("method") or ""), str(fields.get("route") or "")
+    story.status = _number(fields.get("status"))
+    story.name = f"{story.method} {story.route}"
+    story.duration = int(_float(fields.get("duration_ms")) * 1e6)
+
+
+def _number(value: Any) -> int:
+    try:
+        return int(value)
+    except (TypeError, ValueError):
+        return 0
+
+
+def _float(value: Any) -> float:
+    try:
+        return float(value)
+    except (TypeError, ValueError):
+        return 0.0
