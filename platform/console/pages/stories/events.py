@@ -1,0 +1,203 @@
+"""The events of a story with payloads and headers: from the services' outboxes, or else from the topics.
+
+Personal data is hidden. Who asks to see it is logged: by the service whose outbox it is in, or by the console for a record.
+"""
+
+import base64
+import json
+import re
+from collections.abc import Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+import structlog
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import render
+from django.views.decorators.http import require_POST, require_safe
+
+from chassis.kafka.records import Record
+from chassis.observability import privacy, tracing
+from chassis.staff import masking
+from chassis.story.facts import OutboxRow, Question
+from console import system
+from console.failures import Away, NotFound
+from console.pages.stories import facts
+from console.pages.stories.gathering import summary_of
+from console.sources.staff import Refused
+from console.stores.model import Span, Summary
+
+log = structlog.get_logger(__name__)
+
+MOST = 40
+"""So many events of a story are shown."""
+LONGEST = 65_536
+"""So many characters of a payload are shown."""
+AT_ONCE = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where an event can be read: at a position of a service's outbox, or on a topic."""
+
+    service: str = ""
+    position: int = 0
+    topic: str = ""
+    partition: int = 0
+    offset: int = 0
+
+    @property
+    def text(self) -> str:
+        """For people."""
+        if self.service:
+            return f"outbox of {self.service}, row {self.position}"
+        return f"{self.topic}/{self.partition} at offset {self.offset}"
+
+
+@require_safe
+def events(request: HttpRequest, any_id: str) -> HttpResponse:
+    """All events, without personal data."""
+    story = summary_of(any_id)
+    places, problems = places_of(story)
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        shown = list(pool.map(lambda place: read_or_tell(story, place), places[:MOST]))
+    values = {
+        "story": story,
+        "events": shown,
+        "left": len(places) - len(shown),
+        "problems": problems,
+        "operator": system.operator(),
+    }
+    return render(request, "console/stories/events.html", values)
+
+
+@require_POST
+def reveal(request: HttpRequest, any_id: str) -> HttpResponse:
+    """One event, with personal data."""
+    story = summary_of(any_id)
+    place = _place(request.POST)
+    event = read_or_tell(story, place, reveal=True)
+    return render(
+        request, "console/stories/event.html", {"story": story, "event": event, "operator": system.operator()}
+    )
+
+
+def places_of(story: Summary) -> tuple[list[Place], list[str]]:
+    """Where the events of a story are, in the order in which they were written; and what could not be asked."""
+    known = facts.ask(Question(ids=frozenset(filter(None, (story.trace_id, story.request_id)))))
+    problems = [f"{one.service}: {problem}" for one in known for problem in one.problems]
+    rows = [(one.service, row) for one in known for row in one.outbox if _is_of(row, story)]
+    rows.sort(key=lambda pair: (pair[1].created_at is None, pair[1].created_at))
+    places = [Place(service=service, position=row.position) for service, row in rows]
+    return places + _on_topics(
+        system.current().stories.spans_of(story.trace_id), {row.event_id for _, row in rows}
+    ), problems
+
+
+def _is_of(row: OutboxRow, story: Summary) -> bool:
+    return row.trace_id == story.trace_id or (bool(story.request_id) and row.request_id == story.request_id)
+
+
+def _on_topics(spans: Iterable[Span], known: set[str]) -> list[Place]:
+    """The events that are in no outbox, where their consumers have read them."""
+    found: dict[str, Place] = {}
+    for span in spans:
+        values = span.attributes
+        event_id, partition, offset = (
+            values.get(f"messaging.{name}") for name in ("message.id", "destination.partition.id", "kafka.offset")
+        )
+        if event_id and event_id not in known and str(partition).isdigit() and str(offset).isdigit():
+            topic = str(values.get("messaging.destination.name"))
+            found.setdefault(str(event_id), Place(topic=topic, partition=int(str(partition)), offset=int(str(offset))))
+    return list(found.values())
+
+
+def read_or_tell(story: Summary, place: Place, *, reveal: bool = False) -> dict[str, Any]:
+    """An event for a template, or `problem`, why it cannot be read."""
+    try:
+        return {"place": place, **read(story, place, reveal=reveal)}
+    except (Away, NotFound, Refused) as error:
+        return {"place": place, "problem": str(error)}
+
+
+def read(story: Summary, place: Place, *, reveal: bool = False) -> dict[str, Any]:
+    """An event with `payload` and `headers`. Raises Away, NotFound and Refused."""
+    found = _in_outbox(place, reveal=reveal) if place.service else _on_topic(place, reveal=reveal)
+    if not (found["trace_id"] == story.trace_id or (story.request_id and found["request_id"] == story.request_id)):
+        raise NotFound("This event belongs to another story.")
+    if reveal and not place.service:
+        log.info("personal data revealed", by=system.operator(), what="record", place=place.text)
+    payload = found["payload"]
+    return {
+        **found,
+        "is_revealed": reveal,
+        "is_masked": bool(payload["masked"]) or any(value == privacy.HIDDEN for _, value in found["headers"] or ()),
+        "text": shown(payload)[:LONGEST],
+        "is_cut": bool(payload["truncated"]) or len(payload["content"] or "") > LONGEST,
+        "header_rows": [(name, _header(value)) for name, value in found["headers"] or ()],
+    }
+
+
+def _in_outbox(place: Place, *, reveal: bool) -> dict[str, Any]:
+    query = {"reveal": 1} if reveal else {}
+    found: dict[str, Any] = system.current().staff.get(place.service, f"outbox/{place.position}", **query)
+    return found
+
+
+def _on_topic(place: Place, *, reveal: bool) -> dict[str, Any]:
+    record: Record = system.current().topics.record(place.topic, place.partition, place.offset)
+    return {
+        "topic": record.topic,
+        "event_id": record.header("ce_id") or "",
+        "key": record.key.decode("utf-8", "backslashreplace")[:200] if record.key is not None else None,
+        "state": "on the topic",
+        "trace_id": tracing.ids_of(record.header("traceparent"))[0],
+        "request_id": record.header("requestId") or "",
+        "payload": masking.payload(record.value, reveal=reveal),
+        "headers": masking.headers(record.headers, reveal=reveal),
+    }
+
+
+_NUMBER = re.compile(r'"\\u0000([^"\\]*)\\u0000"')
+
+
+def shown(payload: Mapping[str, Any]) -> str:
+    """A payload for people: JSON is indented, with its numbers as they are; what is not text is shown in hexadecimal."""
+    content = payload["content"]
+    if content is None:
+        return ""
+    if payload["encoding"] == "base64":
+        raw = base64.b64decode(content)[: LONGEST // 4]
+        return "\n".join(raw[at : at + 32].hex(" ") for at in range(0, len(raw), 32))
+    if payload["encoding"] == "json":
+        try:
+            value = json.loads(content, parse_float=lambda text: f"\0{text}\0")
+            return _NUMBER.sub(r"\1", json.dumps(value, indent=2, ensure_ascii=False))
+        except (ValueError, RecursionError):
+            return str(content)
+    return str(content)
+
+
+def _header(value: Any) -> str:
+    return (
+        f"(not text) {value['base64']}"
+        if isinstance(value, dict) and "base64" in value
+        else ""
+        if value is None
+        else str(value)
+    )
+
+
+def _place(form: Mapping[str, str]) -> Place:
+    try:
+        if form.get("service"):
+            return Place(service=form["service"][:40], position=_number(form["position"]))
+        return Place(topic=form["topic"][:249], partition=_number(form["partition"]), offset=_number(form["offset"]))
+    except (KeyError, ValueError):
+        raise NotFound("Which event? Use the button beside it.") from None
+
+
+def _number(text: str) -> int:
+    if not re.fullmatch(r"\d{1,18}", text, re.ASCII):
+        raise ValueError(text)
+    return int(text)
