@@ -9,6 +9,7 @@ from functools import cache
 from django.conf import settings
 
 from console.failures import State
+from console.sources.events import Events
 from console.sources.kafka import Topics
 from console.sources.logs import LogFiles
 from console.sources.processes import Processes, configured
@@ -25,6 +26,7 @@ class Console:
         self.processes = Processes(configured(settings.CONSOLE_PROCESSES))
         self.staff = Staff(self.processes, settings.OPERATOR_TOKEN.get_secret_value(), operator())
         self.topics = Topics()
+        self.events = Events(one for one in self.processes.all if one.kind == "web")
         self.ended = threading.Event()
         self._threads: list[threading.Thread] = []
 

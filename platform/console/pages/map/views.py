@@ -1,0 +1,69 @@
+"""The pages of the map."""
+
+from typing import Any
+
+from django.http import HttpRequest, HttpResponse
+from django.http.response import HttpResponseBase
+from django.shortcuts import render
+from django.urls import reverse
+from django.utils.http import urlencode
+from django.views.decorators.http import require_safe
+
+from console import sse
+from console.pages.map import feed
+from console.pages.map.layout import HEIGHT, WIDTH
+from console.pages.map.topology import Node
+
+FIRST_POLL_SECONDS = 1.5
+"""How long the first page waits for the metrics of all processes."""
+
+
+@require_safe
+def index(request: HttpRequest) -> HttpResponse:
+    """The page."""
+    return render(request, "console/map/index.html", context())
+
+
+@require_safe
+def drawing(request: HttpRequest) -> HttpResponse:
+    """The drawing and its table alone, for a page whose services have changed."""
+    return render(request, "console/map/drawing.html", context())
+
+
+@require_safe
+def stream(request: HttpRequest) -> HttpResponseBase:
+    """The figures, once a second, as server-sent events."""
+    return sse.stream(feed.events())
+
+
+def context() -> dict[str, Any]:
+    """What the drawing needs; also for other pages that show it."""
+    source = feed.current()
+    source.watch()
+    frame = source.frame()
+    drawn = source.layout(frame.topology)
+    figures = frame.figures
+    return {
+        "frame": frame,
+        "layout": drawn,
+        "node_width": WIDTH,
+        "node_height": HEIGHT,
+        "edges": [{"path": path, "figures": figures.edges[path.edge.id]} for path in drawn.paths],
+        "nodes": [
+            {
+                "place": place,
+                "node": place.node,
+                "figures": figures.nodes[place.node.id],
+                "what": feed.heading(place.node),
+                "href": _href(place.node),
+            }
+            for place in drawn.places
+        ],
+    }
+
+
+def _href(node: Node) -> str:
+    """The page about a node."""
+    if node.kind == "topic":
+        return f"{reverse('topics:index')}?{urlencode({'topic': node.id.removeprefix('topic:')})}"
+    return f"{reverse('catalogue:index')}#service-{node.service}"

@@ -1,0 +1,126 @@
+"""The events of each service, as its web process describes them at `/asyncapi`: what it publishes, and what it consumes."""
+
+import re
+import threading
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+from console.sources.http import Client, NoAnswer
+from console.sources.processes import Process
+
+FRESH_SECONDS = 30.0
+"""How long a description is used before it is read again: it changes only with a new version of the service."""
+FAILED_SECONDS = 3.0
+"""How long a service that did not respond is left alone."""
+TIMEOUT_SECONDS = 2.0
+
+_VERSION = re.compile(r":v([0-9]{1,9})\Z", re.ASCII)
+_GROUP = re.compile(r"Consumer group `([^`]{1,249})`. Dead letters are written to `([^`]{1,249})`")
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """An event as a service knows it; a consumer's schema has the fields that it reads.
+
+    `name` is its logical name, `topic` the one at the broker. `group` and `dead_letter_topic` are those of a consumer.
+    """
+
+    name: str
+    topic: str
+    model: str
+    summary: str
+    version: int | None
+    schema: dict[str, Any]
+    group: str = ""
+    dead_letter_topic: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Description:
+    """What a service publishes and consumes. `known` is whether it ever described itself, `problem` why it does not now."""
+
+    service: str
+    publishes: tuple[Event, ...] = ()
+    consumes: tuple[Event, ...] = ()
+    known: bool = False
+    problem: str = ""
+
+
+@dataclass(slots=True)
+class _Copy:
+    description: Description
+    next_read: float = 0.0
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+
+class Events:
+    """The descriptions of all services, the last known one of a service that does not respond. Safe for several threads."""
+
+    def __init__(self, webs: Iterable[Process]) -> None:
+        self._clients = {one.service: Client(one.url, timeout=TIMEOUT_SECONDS) for one in webs}
+        self._copies = {name: _Copy(Description(name)) for name in self._clients}
+
+    def known(self) -> tuple[Description, ...]:
+        """The descriptions as they were last read, without a request."""
+        return tuple(copy.description for copy in self._copies.values())
+
+    def read(self) -> tuple[Description, ...]:
+        """The descriptions; old ones are read again. Takes at most TIMEOUT_SECONDS for each service."""
+        for service, copy in self._copies.items():
+            # One thread reads, others use what is known.
+            if time.monotonic() >= copy.next_read and copy.lock.acquire(blocking=False):
+                try:
+                    self._read(service, copy)
+                finally:
+                    copy.lock.release()
+        return self.known()
+
+    def _read(self, service: str, copy: _Copy) -> None:
+        before = copy.description
+        try:
+            answer = self._clients[service].request("GET", "/asyncapi")
+            copy.description = described(service, answer.json() if answer.status == 200 else {})
+            # A service without events has no such page.
+            if answer.status not in {200, 404}:
+                raise NoAnswer(f"responded {answer.status}")
+            wait = FRESH_SECONDS
+        except NoAnswer as error:
+            copy.description = Description(service, before.publishes, before.consumes, before.known, str(error))
+            wait = FAILED_SECONDS
+        copy.next_read = time.monotonic() + wait
+
+
+def described(service: str, document: Any) -> Description:
+    """The description in an AsyncAPI document of this system. What is not understood in it is left out."""
+    channels, operations = _dict(_dict(document).get("channels")), _dict(_dict(document).get("operations"))
+    found: dict[str, list[Event]] = {"send": [], "receive": []}
+    for operation in operations.values():
+        action = _dict(operation).get("action")
+        name = str(_dict(_dict(operation).get("channel")).get("$ref", "")).removeprefix("#/channels/")
+        if action in found and isinstance(channels.get(name), dict):
+            found[action].append(_event(name, channels[name], str(operation.get("description", ""))))
+    return Description(service, tuple(found["send"]), tuple(found["receive"]), known=True)
+
+
+def _event(name: str, channel: dict[str, Any], description: str) -> Event:
+    messages = _dict(channel.get("messages"))
+    model, message = next(iter(messages.items()), (name, {}))
+    schema = _dict(_dict(message).get("payload"))
+    version = _VERSION.search(str(schema.get("$id", "")))
+    group = _GROUP.search(description)
+    return Event(
+        name=name,
+        topic=str(channel.get("address") or name),
+        model=model,
+        summary=str(_dict(message).get("summary", "")),
+        version=int(version[1]) if version else None,
+        schema=schema,
+        group=group[1] if group else "",
+        dead_letter_topic=group[2] if group else "",
+    )
+
+
+def _dict(value: Any) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}
