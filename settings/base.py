@@ -231,6 +231,8 @@ def django_settings(service: Service, env: Environment) -> dict[str, Any]:
     return {
         **process_settings(env),
         **database_settings(service, env),
+        # Describes the variables, for `/staff/settings`.
+        "ENVIRONMENT_CLASS": type(env),
         "SERVICE_NAME": service.name,
         "SERVICE_DATABASE": service.name if has_database else None,
         "EVENTS_PUBLISHER": PUBLISHERS[has_database],

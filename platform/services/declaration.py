@@ -19,6 +19,9 @@ VARIABLE = re.compile(r"[A-Z][A-Z0-9_]*")
 PAGES = frozenset({"asyncapi", "docs", "schema"})
 """Paths below `/api` that the gateway serves itself."""
 
+INTERNAL = frozenset({"admin", "health", "metrics", "staff", "static"})
+"""Paths of every service that clients must not reach: a route to one of them would publish it."""
+
 MAINTENANCE = frozenset({"postgres", "template0", "template1"})
 """The databases that PostgreSQL creates itself."""
 
@@ -157,10 +160,11 @@ class Service:
             self._reject(
                 "port", f"must be between {PORTS.start} and {PORTS.stop - 1}: workers listen at port + 10 and port + 20"
             )
-        if self.route is not None and (not ROUTE.fullmatch(self.route) or self.route in PAGES):
+        if self.route is not None and (not ROUTE.fullmatch(self.route) or self.route in PAGES | INTERNAL):
             self._reject(
                 "route",
-                "must be at most 63 characters of a-z, 0-9 and -, start with a-z, and not be a page of the gateway",
+                "must be at most 63 characters of a-z, 0-9 and -, start with a-z, and be neither a page of the gateway nor an"
+                " internal path of every service",
             )
         if self.database is not None and (not DATABASE.fullmatch(self.database) or self.database in MAINTENANCE):
             self._reject(

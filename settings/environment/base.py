@@ -164,6 +164,27 @@ class Environment(Common):
         return value
 
 
+class Backend(Environment):
+    """The variables that each service behind the gateway reads."""
+
+    operator_token: Annotated[SecretStr | None, Unset] = Field(
+        None,
+        description="Token of at least 32 characters with which tools may use the staff API (`/staff/`), such as the console of"
+        " `make up`. Not allowed in production, where staff log in to the admin.",
+    )
+
+    @field_validator("operator_token")
+    @classmethod
+    def _only_in_development(cls, value: SecretStr | None, info: ValidationInfo) -> SecretStr | None:
+        if value is None:
+            return None
+        if _in_production(info):
+            raise ValueError("must not be set in production: it does not prove who somebody is")
+        if not re.fullmatch(r"[!-~]{32,}", value.get_secret_value()):
+            raise ValueError("must be at least 32 visible ASCII characters")
+        return value
+
+
 _ORIGIN = re.compile(r"https?://(?:[a-z0-9.-]+|\[[0-9a-f:.]+\])(?::[0-9]{1,5})?", re.IGNORECASE)
 
 

@@ -4,10 +4,10 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from settings.environment.base import Common, Environment, Unset
+from settings.environment.base import Backend, Common, Unset
 
 
-class Topics(Environment):
+class Topics(Backend):
     """The variables for `manage.py topics`."""
 
     kafka_topic_partitions: int = Field(6, ge=1, le=1000, description="Number of partitions per topic.")

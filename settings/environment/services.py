@@ -7,7 +7,7 @@ from django.conf import global_settings
 from pydantic import AnyHttpUrl, BeforeValidator, Field, PostgresDsn, create_model
 
 from services import SERVICES, BadDeclaration, Service, Setting
-from settings.environment.base import CommaSeparated, Environment, Unset
+from settings.environment.base import Backend, CommaSeparated, Environment, Unset
 from settings.environment.database import Outbox
 from settings.environment.gateway import GatewayEnvironment
 from settings.environment.messaging import Consumers
@@ -48,7 +48,7 @@ def _kind(service: Service) -> type[Environment]:
         return GatewayEnvironment
     if service.database:
         return Outbox
-    return Consumers if service.consumer else Environment
+    return Consumers if service.consumer else Backend
 
 
 def _database(service: Service) -> dict[str, Any]:

@@ -119,6 +119,8 @@ def exception_handler(exception: Exception, context: Mapping[str, Any]) -> Respo
     headers = {}
     if getattr(known, "wait", None):
         headers["Retry-After"] = str(int(known.wait))  # type: ignore[attr-defined]
+    if getattr(known, "auth_header", None):
+        headers["WWW-Authenticate"] = str(known.auth_header)  # type: ignore[attr-defined]
     status = int(known.status_code)
     if isinstance(known.detail, str):
         body = problem(status, str(known.detail))

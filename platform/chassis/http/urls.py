@@ -15,7 +15,7 @@ from chassis.http import errors
 ERROR_VIEWS = (errors.bad_request, errors.permission_denied, errors.page_not_found, errors.server_error)
 """handler400, handler403, handler404 and handler500 of a service's urls.py."""
 
-SHARED = ("chassis.health.urls", "chassis.observability.urls", "chassis.topology.urls")
+SHARED = ("chassis.health.urls", "chassis.observability.urls", "chassis.topology.urls", "chassis.staff.urls")
 
 
 class SchemaView(SpectacularJSONAPIView):
@@ -34,7 +34,7 @@ class SchemaView(SpectacularJSONAPIView):
 
 
 def common_urls() -> list[URLPattern | URLResolver]:
-    """`health/live`, `health/ready`, `metrics`, `asyncapi` and `schema`."""
+    """`health/live`, `health/ready`, `metrics`, `asyncapi`, `staff/` and `schema`."""
     return [
         *(path("", include(module)) for module in SHARED if find_spec(module)),
         path("schema", SchemaView.as_view(), name="schema"),

@@ -52,6 +52,7 @@ class OutboxEvent(models.Model):
         permissions = [
             ("retry_outboxevent", "Can retry parked outbox events"),
             ("discard_outboxevent", "Can discard parked outbox events"),
+            ("reveal_outboxevent", "Can see personal data in outbox events"),
         ]
         indexes = [
             models.Index("position", name="outbox_unsent", condition=Q(sent_at__isnull=True, parked_at__isnull=True)),
@@ -104,4 +105,16 @@ class DeadLetter(models.Model):
         permissions = [
             ("redrive_deadletter", "Can redrive dead letters"),
             ("discard_deadletter", "Can discard dead letters"),
+            ("edit_deadletter", "Can redrive dead letters with another payload"),
+            ("reveal_deadletter", "Can see personal data in dead letters"),
         ]
+
+
+class Story(models.Model):
+    """The page of the admin that follows one request, user or order. This model provides only its name and permission."""
+
+    class Meta:
+        managed = False
+        verbose_name = "story"
+        verbose_name_plural = "stories"
+        default_permissions = ("view",)
