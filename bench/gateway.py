@@ -9,7 +9,6 @@ on the machine affects both. Requires `nginx` and `wrk`.
 import argparse
 import contextlib
 import os
-import re
 import shutil
 import socket
 import subprocess
@@ -17,13 +16,13 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
-from bench.table import Row, markdown, ratio
+from bench import load
+from bench.load import CONNECTIONS
+from bench.table import Row, each, markdown, ratio
 
 ROOT = Path(__file__).resolve().parent.parent
-CONNECTIONS = 32
 GOAL = 0.2
 BODY = '{"id":"6f1c2a9e-3b7d-4c58-9e02-d4a1b8c7f635","email":"a@b.example","name":"A","createdAt":"2026-01-01T00Z"}'
 assert len(BODY) == 107
@@ -55,14 +54,6 @@ PROXY = """\
 """
 
 
-@dataclass(frozen=True)
-class Run:
-    """The result of one run of wrk."""
-
-    per_second: float
-    p99: str
-
-
 def measure(seconds: int = 5, rounds: int = 3) -> list[Row]:
     """Measure, and return a row of the table. Without nginx or wrk, the row names the missing program."""
     what = f"proxied `GET` at the gateway, one worker, {CONNECTIONS} connections"
@@ -70,20 +61,20 @@ def measure(seconds: int = 5, rounds: int = 3) -> list[Row]:
     if missing:
         hint = f"not measured: `apt install {' '.join(missing)}`, missing on this machine"
         return [Row(what, hint, "", None, f"≥ {GOAL}", None)]
-    runs: dict[str, list[Run]] = {"nginx": [], "gateway": []}
+    runs: dict[str, list[load.Run]] = {"nginx": [], "gateway": []}
     with _running() as urls:
         for _ in range(rounds):
             for name, url in urls.items():
-                runs[name].append(_wrk(url, seconds))
+                runs[name].append(_run(url, seconds))
     ours, theirs = ([run.per_second for run in runs[name]] for name in ("gateway", "nginx"))
     measured = ratio(ours, theirs)
     reference = f"nginx as the proxy, one worker: {_summary(runs['nginx'])}"
     return [Row(what, _summary(runs["gateway"]), reference, measured, f"≥ {GOAL}", measured >= GOAL)]
 
 
-def _summary(runs: list[Run]) -> str:
-    rates = " / ".join(f"{run.per_second:,.0f}" for run in runs)
-    return f"{rates} requests/s, p99 {' / '.join(run.p99 for run in runs)}"
+def _summary(runs: list[load.Run]) -> str:
+    p99 = each([run.p99 for run in runs], "{:.1f}".format)
+    return f"{each([run.per_second for run in runs])} requests/s, p99 {p99} ms"
 
 
 @contextlib.contextmanager
@@ -120,15 +111,10 @@ def _process(command: list[str], log: Path, variables: dict[str, str] | None = N
         process.wait(20)
 
 
-def _wrk(url: str, seconds: int) -> Run:
-    command = ["wrk", "-t1", f"-c{CONNECTIONS}", f"-d{seconds}s", "--latency", url]
-    output = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-    assert "Non-2xx" not in output, output
-    assert "Socket errors" not in output, output
-    rate, p99 = re.search(r"Requests/sec:\s+([\d.]+)", output), re.search(r"^\s+99%\s+(\S+)", output, re.MULTILINE)
-    assert rate is not None, output
-    assert p99 is not None, output
-    return Run(float(rate[1]), p99[1])
+def _run(url: str, seconds: int) -> load.Run:
+    result = load.run(url, seconds)
+    assert not result.refused, result
+    return result
 
 
 def _free_ports(count: int) -> list[int]:

@@ -4,7 +4,7 @@ import statistics
 import sys
 from collections.abc import Callable
 
-from bench import processes, stalled, story, tracing
+from bench import processes, reads, stalled, story, tracing, writes
 from bench.bare import Bare
 from bench.drain import EVENTS, Drain, drain
 from bench.live import Live
@@ -94,6 +94,14 @@ def _drain(live: Live, bare: Bare, rounds: int) -> Row:
     )
 
 
+def _reads(live: Live, bare: Bare, rounds: int) -> list[Row]:
+    return reads.measure(live, rounds)
+
+
+def _writes(live: Live, bare: Bare, rounds: int) -> list[Row]:
+    return writes.measure(live, rounds)
+
+
 def _tracing(live: Live, bare: Bare, rounds: int) -> list[Row]:
     return tracing.measure(live, rounds)
 
@@ -123,6 +131,8 @@ def _report(what: str) -> None:
 
 SYSTEM: dict[str, Callable[[Live, Bare, int], Row | list[Row]]] = {
     "stalled": _stalled,
+    "reads": _reads,
+    "writes": _writes,
     "story": _story,
     "drain": _drain,
     "memory": _memory,
