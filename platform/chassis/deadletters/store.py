@@ -156,6 +156,7 @@ class StoredDeadLetter:
             "id": self.id,
             "at": self.at,
             "reason": self.header("reason"),
+            "cause": self.cause.id,
             "error": self.error,
             "topic": self.topic,
             "partition": self.header("partition"),

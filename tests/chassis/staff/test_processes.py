@@ -99,7 +99,7 @@ def good(status: int, kind: str, body: bytes) -> bool:
     if status == 200:
         return kind in {"application/json", "application/x-ndjson"}
     return (
-        status in {400, 404, 409, 413, 415, 422}
+        status in {400, 404, 409, 413, 414, 415, 422}
         and kind == "application/problem+json"
         and json.loads(body)["status"] == status
     )
