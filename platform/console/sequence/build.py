@@ -239,7 +239,7 @@ class _Builder:
             source = target = _process(span)
             kind = "http" if span.kind in {"SERVER", "CLIENT"} else "other"
         below = f", with {one.inner:,} spans below" if one.inner else ""
-        text = f"{one.count:,} times {span.name}, {duration_text(one.total)} in all{below}"
+        text = f"{_times(one)}, {duration_text(one.total)} in all{below}"
         self._out.steps.append(
             Step(
                 f"{one.id}-fold",
@@ -300,6 +300,10 @@ class _Builder:
         for lane in self._out.used():
             known.setdefault(lane)
         return list(known)
+
+
+def _times(one: Fold) -> str:
+    return f"{one.count:,} times {one.what}" if one.what == one.first.name else f"{one.count:,} {one.what}"
 
 
 def _errors(lines: Iterable[Line]) -> dict[tuple[str, int], str]:
@@ -368,7 +372,7 @@ def _one_line(text: str) -> str:
 
 
 def _resent(span: Span) -> bool:
-    return bool(_int(span.attributes.get("http.request.resend_count")))
+    return _int(span.attributes.get("http.request.resend_count")) > 0
 
 
 def _int(value: object) -> int:

@@ -17,6 +17,8 @@ MOST_ALIKE = 8
 SHOWN = 3
 MOST_FAILED = 20
 """So many failed ones among them are shown too."""
+MOST_STATEMENTS = 40
+"""So many different statements of one parent are shown; of more, the first half."""
 
 
 @dataclass(slots=True)
@@ -31,6 +33,11 @@ class Fold:
     def id(self) -> str:
         """Its id: that of the first span."""
         return self.first.span_id
+
+    @property
+    def what(self) -> str:
+        """Their name, or what they are if they have different ones."""
+        return self.first.name if all(span.name == self.first.name for span in self.spans) else "other statements"
 
     @property
     def count(self) -> int:
@@ -112,28 +119,47 @@ def fold(tree: Tree, opened: Iterable[str] = ()) -> tuple[list[Span], list[Fold]
 
 
 def _fold_children(tree: Tree, children: list[Span], opened: frozenset[str]) -> tuple[list[Span], list[Fold]]:
+    chosen = _Chosen(tree, opened)
+    for run in _runs(children):
+        chosen.fold(run)
     alike: dict[tuple[str, ...], list[Span]] = defaultdict(list)
-    for span in children:
+    for span in chosen.open_among(children):
         alike[_likeness(span)].append(span)
-    hidden: set[str] = set()
-    folds: list[Fold] = []
     for spans in alike.values():
         if len(spans) > MOST_ALIKE:
-            rest = [span for span in spans[SHOWN:] if not tree.is_failing(span)]
-            failing = [span for span in spans[SHOWN:] if tree.is_failing(span)]
-            _add(tree, rest, opened, folds, hidden)
-            _add(tree, failing[MOST_FAILED:], opened, folds, hidden)
-    for run in _runs([span for span in children if span.span_id not in hidden]):
-        _add(tree, run, opened, folds, hidden)
-    return [span for span in children if span.span_id not in hidden], folds
+            chosen.fold([span for span in spans[SHOWN:] if not tree.is_failing(span)])
+            chosen.fold([span for span in spans[SHOWN:] if tree.is_failing(span)][MOST_FAILED:])
+    statements = [span for span in chosen.open_among(children) if is_sql(span) and span.error is None]
+    if len(statements) > MOST_STATEMENTS:
+        chosen.fold(statements[MOST_STATEMENTS // 2 :])
+    return [span for span in children if span.span_id not in chosen.hidden], chosen.folds
 
 
-def _add(tree: Tree, spans: list[Span], opened: frozenset[str], folds: list[Fold], hidden: set[str]) -> None:
-    if len(spans) < 2 or spans[0].span_id in opened or "all" in opened:
-        return
-    inner = sum(sum(1 for _ in tree.below(span)) - 1 for span in spans)
-    folds.append(Fold(spans[0], spans, inner))
-    hidden.update(span.span_id for span in spans)
+class _Chosen:
+    """What was decided about the children of a span: spans that a fold stands for are hidden, unless it is opened."""
+
+    def __init__(self, tree: Tree, opened: frozenset[str]) -> None:
+        self.folds: list[Fold] = []
+        self.hidden: set[str] = set()
+        self._decided: set[str] = set()
+        self._tree = tree
+        self._opened = opened
+
+    def fold(self, spans: list[Span]) -> None:
+        """Fold these spans, if they are several."""
+        if len(spans) < 2:
+            return
+        ids = {span.span_id for span in spans}
+        self._decided |= ids
+        if spans[0].span_id in self._opened or "all" in self._opened:
+            return
+        self.hidden |= ids
+        inner = sum(sum(1 for _ in self._tree.below(span)) - 1 for span in spans)
+        self.folds.append(Fold(spans[0], spans, inner))
+
+    def open_among(self, children: Iterable[Span]) -> list[Span]:
+        """Those about which nothing was decided yet."""
+        return [span for span in children if span.span_id not in self._decided]
 
 
 def _runs(children: list[Span]) -> Iterator[list[Span]]:

@@ -17,7 +17,7 @@ SHIFT = 4
 """How much a bar inside of another one is shifted to the right."""
 HEAD = 44
 """Height of the heading with the names of the lanes."""
-LINE = 20
+LINE = 16
 """Number of characters of a lane's name that fit in one line."""
 
 

@@ -106,7 +106,7 @@ class Summary:
     spans: int = 0
     lines: int = 0
     failures: int = 0
-    """Spans that failed and lines of level error."""
+    """Spans that failed, without calls of others, and lines of level error."""
     retries: int = 0
     dead_letters: int = 0
     error: str = ""
@@ -117,12 +117,14 @@ class Summary:
 
     @property
     def state(self) -> str:
-        """`dead-lettered`, `failed`, `retried` or `ok`: the worst that happened in it."""
+        """`dead-lettered`, `failed`, `retried`, `rejected` (a status of 4xx) or `ok`: the worst that happened in it."""
         if self.dead_letters:
             return "dead-lettered"
         if self.failures or self.status >= 500:
             return "failed"
-        return "retried" if self.retries else "ok"
+        if self.retries:
+            return "retried"
+        return "rejected" if self.status >= 400 else "ok"
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON."""

@@ -244,12 +244,22 @@ def _note_messaging(story: Summary, span: Span) -> None:
 
 
 def _note_failure(story: Summary, span: Span) -> None:
+    """A call that failed, such as a statement of an attempt that is repeated, is no failure of the story; its caller decides."""
     if span.error is None:
         return
-    story.failures += 1
-    if not story.error:
-        what = span.error or str(span.attributes.get("error.type") or "failed")
-        story.error = f"{span.name}: {what}"[:300]
+    is_call = span.kind == "CLIENT"
+    if not is_call:
+        story.failures += 1
+    if not story.error or (story.failures == 1 and not is_call):
+        story.error = f"{span.name}: {_reason(span)}"[:300]
+
+
+def _reason(span: Span) -> str:
+    for one in span.happenings:
+        if one.name == "exception":
+            kind = str(one.attributes.get("exception.type") or "").rpartition(".")[2]
+            return " ".join(f"{kind}: {one.attributes.get('exception.message') or ''}".split())
+    return span.error or str(span.attributes.get("error.type") or "failed")
 
 
 _ACCESS = re.compile(r"""\bmethod(?:=|":")(\w+).*?\broute(?:=|":")([^\s"]+).*?\bstatus(?:=|":)(\d+)""")

@@ -11,7 +11,7 @@ from console.sequence.build import BATCH
 from console.stores.model import Summary
 from console.stores.stories import Stories
 
-STATES = ("ok", "retried", "failed", "dead-lettered")
+STATES = ("ok", "rejected", "retried", "failed", "dead-lettered")
 LONGEST = 200
 """Maximum number of characters of a value."""
 

@@ -33,7 +33,7 @@ def find(request: HttpRequest) -> HttpResponse:
     if len(found) == 1:
         return HttpResponseRedirect(reverse("stories:story", args=[found[0].trace_id]))
     values = {"given": given, "rows": [row(summary) for summary in found[:MOST]], **told}
-    return render(request, "console/stories/found.html", values, status=200 if found or told.get("told") else 404)
+    return render(request, "console/stories/found.html", values)
 
 
 def _known(given: str) -> list[Summary]:

@@ -1,5 +1,6 @@
 """The list of stories, newest first, and the stream that keeps it up to date."""
 
+import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
@@ -16,8 +17,10 @@ from console.stores.model import Summary
 from services import SERVICES
 
 SHOWN = 100
-LEAST_SECONDS = 0.4
-"""The list is sent at most so often: often enough to be called live, and seldom enough to be read."""
+LEAST_SECONDS, MOST_SECONDS = 0.3, 2.0
+"""The limits of the interval at which the list is sent while it changes all the time."""
+SHARE = 1 / 16
+"""The part of a processor that an open list may take."""
 
 
 @require_safe
@@ -53,11 +56,11 @@ def _events(filters: Filters) -> Iterator[str]:
         if latest == change:
             yield sse.BEAT
             continue
-        change = latest
+        change, begun = latest, time.thread_time()
         rows = render_to_string("console/stories/rows.html", _values(filters, None))
         yield sse.event(rows, "rows") if rows != last else sse.BEAT
         last = rows
-        if console.ended.wait(LEAST_SECONDS):
+        if console.ended.wait(min(MOST_SECONDS, max(LEAST_SECONDS, (time.thread_time() - begun) / SHARE))):
             return
 
 
@@ -67,7 +70,7 @@ def _values(filters: Filters, before: int | None) -> dict[str, Any]:
     return {"rows": [row(story) for story in found], "oldest": found[-1].number if len(found) == SHOWN else None}
 
 
-COLOURS = {"ok": "good", "retried": "warn", "failed": "bad", "dead-lettered": "bad"}
+COLOURS = {"ok": "good", "rejected": "warn", "retried": "warn", "failed": "bad", "dead-lettered": "bad"}
 
 
 def row(story: Summary) -> dict[str, Any]:
