@@ -25,12 +25,16 @@ EXPORTERS = ("OTEL_TRACES_EXPORTER", "OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORT
 
 @dataclass(frozen=True)
 class Console:
-    """The console of a run: its port and token, the token for the services' endpoints for staff, and the folder of log files."""
+    """The console of a run: its port and token, the token for the services' endpoints for staff, and the folder of log files.
+
+    `control` is the socket by which it can ask for failures.
+    """
 
     port: int
     token: str
     operator_token: str
     logs: Path
+    control: Path
 
     @property
     def url(self) -> str:
@@ -46,6 +50,7 @@ class Console:
         return {
             "CONSOLE_TOKEN": self.token,
             "CONSOLE_LOGS": str(self.logs),
+            "CONSOLE_CONTROL": str(self.control),
             "OPERATOR_TOKEN": self.operator_token,
             "CONSOLE_PROCESSES": json.dumps([_described(one, ports, health_ports) for one in PROCESSES]),
             "OTEL_TRACES_EXPORTER": "none",
