@@ -58,7 +58,7 @@ class Console:
 
     def variables_of_services(self) -> dict[str, str]:
         """What the environment of every other process has besides: where to send spans, and who may ask as staff."""
-        operator = {"OPERATOR_TOKEN": self.operator_token}
+        operator = {"OPERATOR_TOKEN": self.operator_token, "GATEWAY_CONSOLE_URL": f"http://{HOST}:{self.port}/"}
         if any(os.environ.get(name) for name in EXPORTERS):
             return operator
         sampler = {"OTEL_TRACES_SAMPLER": "parentbased_ratelimiting", "OTEL_TRACES_SAMPLER_ARG": str(TRACES_PER_SECOND)}

@@ -1,8 +1,8 @@
 """The control socket of `make up`, by which the console asks for failures: one line of JSON for a request and its response.
 
 A request is `{"action": "freeze", "target": "orders-consume", "seconds": 10}`. The actions are `list`, `topics`, `freeze`,
-`slow`, `resume`, `kill` and `poison`, which has `topic` and `flaw` instead. The response is `{"ok": true, "result": …}` or
-`{"ok": false, "error": "…"}`.
+`slow`, `resume`, `kill`, `visit`, which has no target, and `poison`, which has `topic` and `flaw` instead. The response is
+`{"ok": true, "result": …}` or `{"ok": false, "error": "…"}`.
 
 It is a Unix socket which only the owner can open, who can send signals to all processes anyway. No page in a browser can.
 """
@@ -91,6 +91,7 @@ class _Handler:
             "slow": lambda: faults.slow(target, _seconds(request)),
             "resume": lambda: faults.resume(target),
             "kill": lambda: faults.kill(target),
+            "visit": lambda: faults.visit(_seconds(request)),
             "poison": lambda: faults.poison(str(request.get("topic", "")), str(request.get("flaw", poison.UNREADABLE))),
         }
         if not isinstance(action, str) or action not in actions:

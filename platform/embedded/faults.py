@@ -23,6 +23,7 @@ from embedded.local_system import LocalSystem
 from embedded.postgres import PostgreSQL
 from embedded.processes import Child
 from embedded.runner import Running
+from embedded.visitors import visit
 
 LONGEST_SECONDS = 120.0
 """Maximum duration of a failure."""
@@ -90,6 +91,7 @@ class Faults:
     def __init__(self, local: LocalSystem) -> None:
         self._local = local
         self._lasting: dict[str, _Lasting] = {}
+        self._visit: asyncio.Task[None] | None = None
         self._done: deque[dict[str, object]] = deque(maxlen=REMEMBERED)
 
     @property
@@ -131,16 +133,29 @@ class Faults:
         place = await asyncio.to_thread(poison.send, self.servers, topic, flaw)
         return self._note(f"{place} is poisoned: {poison.FLAWS[flaw]}")
 
+    async def visit(self, seconds: float) -> str:
+        """Send requests to the gateway for a while; how many were accepted is noted at the end."""
+        _check(seconds)
+        if self._visit is not None and not self._visit.done():
+            raise CannotBreak("requests are being sent already")
+
+        async def visit_and_note() -> None:
+            self._note(await visit(self._local.addresses["GATEWAY_URL"], seconds))
+
+        self._visit = asyncio.create_task(visit_and_note())
+        return self._note(f"requests are sent for {seconds:g} s")
+
     async def end_all(self) -> None:
         """Let everything continue."""
+        if self._visit is not None:
+            self._visit.cancel()
         for name in list(self._lasting):
             await self._end(name)
 
     async def _begin(
         self, name: str, state: State, seconds: float, work: Callable[[_Lasting], Coroutine[Any, Any, None]]
     ) -> None:
-        if not 0 < seconds <= LONGEST_SECONDS:
-            raise CannotBreak(f"a failure lasts more than 0 and at most {LONGEST_SECONDS:g} seconds, not {seconds:g}")
+        _check(seconds)
         target = self._target(name)
         await self._end(name)
         lasting = self._lasting[name] = _Lasting(target, state, seconds)
@@ -187,6 +202,11 @@ class Faults:
             "seconds_left": round(max(0.0, lasting.until - time.monotonic()), 1) if lasting and alive else 0.0,
             "pid": target.pid() if alive else None,
         }
+
+
+def _check(seconds: float) -> None:
+    if not 0 < seconds <= LONGEST_SECONDS:
+        raise CannotBreak(f"it must last more than 0 and at most {LONGEST_SECONDS:g} seconds, not {seconds:g}")
 
 
 async def _freeze(lasting: _Lasting) -> None:

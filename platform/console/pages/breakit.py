@@ -19,6 +19,8 @@ ACTIONS = {"freeze": "Freeze", "slow": "Slow", "resume": "Resume", "kill": "Kill
 LEVELS = {"running": "good", "slow": "warn"}
 FAILING_TOPIC = "payment.completed"
 """The event that fails in its handler if it is about an order that does not exist; other records are unreadable."""
+VISIT_SECONDS = 30
+"""How long requests are sent."""
 LONGEST = 300
 """Maximum number of characters of a message that the page repeats from its address."""
 
@@ -27,12 +29,11 @@ LONGEST = 300
 def index(request: HttpRequest) -> HttpResponse:
     """The page."""
     failed = request.GET.get("failed", "")[:LONGEST]
-    gateway = next((one.url for one in system.current().processes.all if one.kind == "gateway"), "")
     more = {
         "actions": [{"name": name, "text": text} for name, text in ACTIONS.items()],
         "durations": DURATIONS,
         "records": _records(),
-        "gateway": gateway,
+        "visit_seconds": VISIT_SECONDS,
         "said": failed or request.GET.get("said", "")[:LONGEST],
         "failed": bool(failed),
     }
@@ -55,6 +56,12 @@ def act(request: HttpRequest, action: str) -> HttpResponse:
     if action in {"freeze", "slow"}:
         more["seconds"] = int(seconds) if seconds.isascii() and seconds.isdecimal() and len(seconds) < 5 else 0
     return _done(request, action, more)
+
+
+@require_POST
+def visit(request: HttpRequest) -> HttpResponse:
+    """Let `make up` send requests to the gateway for a while."""
+    return _done(request, "visit", {"seconds": VISIT_SECONDS})
 
 
 @require_POST
@@ -97,6 +104,7 @@ def _records() -> list[tuple[str, str]]:
 urlpatterns = [
     path("break", index, name="index"),
     path("break/states", states, name="states"),
+    path("break/visit", visit, name="visit"),
     path("break/poison", poison, name="poison"),
     path("break/<str:action>", act, name="act"),
 ]
