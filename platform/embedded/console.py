@@ -27,14 +27,14 @@ EXPORTERS = ("OTEL_TRACES_EXPORTER", "OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORT
 class Console:
     """The console of a run: its port and token, the token for the services' endpoints for staff, and the folder of log files.
 
-    `control` is the socket by which it can ask for failures.
+    `control` is the socket by which it can ask for failures, if there is one.
     """
 
     port: int
     token: str
     operator_token: str
     logs: Path
-    control: Path
+    control: Path | None = None
 
     @property
     def url(self) -> str:
@@ -50,7 +50,7 @@ class Console:
         return {
             "CONSOLE_TOKEN": self.token,
             "CONSOLE_LOGS": str(self.logs),
-            "CONSOLE_CONTROL": str(self.control),
+            "CONSOLE_CONTROL": str(self.control or ""),
             "OPERATOR_TOKEN": self.operator_token,
             "CONSOLE_PROCESSES": json.dumps([_described(one, ports, health_ports) for one in PROCESSES]),
             "OTEL_TRACES_EXPORTER": "none",

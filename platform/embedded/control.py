@@ -21,6 +21,7 @@ from typing import Any
 from embedded import poison
 from embedded.errors import EmbeddedError
 from embedded.faults import Faults
+from embedded.local_system import LocalSystem
 
 NAME = "control.sock"
 LONGEST_PATH = 100
@@ -39,6 +40,16 @@ def path_in(folder: Path) -> Path:
     if len(os.fsencode(path)) <= LONGEST_PATH:
         return path
     return Path(tempfile.mkdtemp(prefix="control-", dir="/tmp")) / NAME  # with mode 0700
+
+
+@asynccontextmanager
+async def offered(local: LocalSystem) -> AsyncIterator[None]:
+    """Serve the socket of a system's console within the block, if there is one."""
+    if local.console is None or local.console.control is None:
+        yield
+        return
+    async with serving(local.console.control, Faults(local)):
+        yield
 
 
 @asynccontextmanager

@@ -11,7 +11,6 @@ from contextlib import ExitStack, closing
 from embedded import cache, control, engines, ports
 from embedded.console import Console
 from embedded.display import BOLD, DIM, GREEN, paint, say
-from embedded.faults import Faults
 from embedded.keeping import keep_running
 from embedded.local_system import LocalSystem
 from embedded.log_files import LogFiles
@@ -72,7 +71,7 @@ async def _leave_open(local: LocalSystem, story: Story) -> int:
     say(f"  {paint('gateway', BOLD)}     {local.addresses['GATEWAY_URL']}")
     say("\n  Ctrl-C stops everything and deletes the data.\n")
     try:
-        async with control.serving(local.console.control, Faults(local)):
+        async with control.offered(local):
             await keep_running(local)
     except asyncio.CancelledError:
         say(paint("\nStopped; nothing is left.", BOLD))

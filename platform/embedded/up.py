@@ -7,8 +7,8 @@ import json
 import os
 import secrets
 import shlex
-from collections.abc import AsyncIterator, Collection, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,7 +17,6 @@ from embedded.console import CONSOLE, Console
 from embedded.display import BOLD, coloured, paint, say, stream
 from embedded.engines import Engines
 from embedded.errors import EmbeddedError
-from embedded.faults import Faults
 from embedded.kafka import Kafka
 from embedded.keeping import keep_running
 from embedded.local_system import LocalSystem
@@ -63,7 +62,7 @@ async def run(*options: str) -> int:
             _write_dev_env(local, secret)
             targets.write(local.ports)
             _print_addresses(local, secret)
-            async with _controlled(local):
+            async with control.offered(local):
                 await keep_running(local)
         except asyncio.CancelledError:
             say(paint("\nStopping: each process finishes its work in progress", BOLD))
@@ -229,16 +228,6 @@ def _print_addresses(local: LocalSystem, secret: dict[str, str]) -> None:
     for what, where in rows:
         say(f"  {paint(f'{what:<27}', BOLD)} {where}")
     say("\n  Ctrl-C stops everything.\n")
-
-
-@asynccontextmanager
-async def _controlled(local: LocalSystem) -> AsyncIterator[None]:
-    """Serve the console's control socket within the block, if there is a console."""
-    if local.console is None:
-        yield
-        return
-    async with control.serving(local.console.control, Faults(local)):
-        yield
 
 
 def _engine_logs(local: LocalSystem) -> list[tuple[str, Path]]:
