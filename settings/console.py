@@ -14,7 +14,12 @@ DATABASE_DIRECT: dict[str, object] = {}
 
 SECRET_KEY = secrets.token_urlsafe(48)  # nothing is signed that outlives the process
 
-INSTALLED_APPS = ["chassis.observability", "console", "django.contrib.staticfiles"]
+INSTALLED_APPS = [
+    "chassis.observability",
+    "console",
+    "drf_spectacular_sidecar",  # the files of Swagger UI
+    "django.contrib.staticfiles",
+]
 ROOT_URLCONF = "console.urls"
 WSGI_APPLICATION = None
 MIDDLEWARE = [

@@ -9,6 +9,7 @@ from functools import cache
 from django.conf import settings
 
 from console.failures import State
+from console.sources.control import Control
 from console.sources.events import Events
 from console.sources.kafka import Topics
 from console.sources.logs import LogFiles
@@ -27,6 +28,7 @@ class Console:
         self.staff = Staff(self.processes, settings.OPERATOR_TOKEN.get_secret_value(), operator())
         self.topics = Topics()
         self.events = Events(one for one in self.processes.all if one.kind == "web")
+        self.control = Control(settings.CONSOLE_CONTROL)
         self.ended = threading.Event()
         self._threads: list[threading.Thread] = []
 

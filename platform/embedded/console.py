@@ -25,12 +25,16 @@ EXPORTERS = ("OTEL_TRACES_EXPORTER", "OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORT
 
 @dataclass(frozen=True)
 class Console:
-    """The console of a run: its port and token, the token for the services' endpoints for staff, and the folder of log files."""
+    """The console of a run: its port and token, the token for the services' endpoints for staff, and the folder of log files.
+
+    `control` is the socket by which it can ask for failures, if there is one.
+    """
 
     port: int
     token: str
     operator_token: str
     logs: Path
+    control: Path | None = None
 
     @property
     def url(self) -> str:
@@ -46,6 +50,7 @@ class Console:
         return {
             "CONSOLE_TOKEN": self.token,
             "CONSOLE_LOGS": str(self.logs),
+            "CONSOLE_CONTROL": str(self.control or ""),
             "OPERATOR_TOKEN": self.operator_token,
             "CONSOLE_PROCESSES": json.dumps([_described(one, ports, health_ports) for one in PROCESSES]),
             "OTEL_TRACES_EXPORTER": "none",
@@ -53,7 +58,7 @@ class Console:
 
     def variables_of_services(self) -> dict[str, str]:
         """What the environment of every other process has besides: where to send spans, and who may ask as staff."""
-        operator = {"OPERATOR_TOKEN": self.operator_token}
+        operator = {"OPERATOR_TOKEN": self.operator_token, "GATEWAY_CONSOLE_URL": f"http://{HOST}:{self.port}/"}
         if any(os.environ.get(name) for name in EXPORTERS):
             return operator
         sampler = {"OTEL_TRACES_SAMPLER": "parentbased_ratelimiting", "OTEL_TRACES_SAMPLER_ARG": str(TRACES_PER_SECOND)}

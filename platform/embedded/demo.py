@@ -8,9 +8,10 @@ import secrets
 import time
 from contextlib import ExitStack, closing
 
-from embedded import cache, engines, ports
+from embedded import cache, control, engines, ports
 from embedded.console import Console
 from embedded.display import BOLD, DIM, GREEN, paint, say
+from embedded.keeping import keep_running
 from embedded.local_system import LocalSystem
 from embedded.log_files import LogFiles
 from embedded.observer import Observer
@@ -37,7 +38,8 @@ async def run(*options: str) -> int | None:
         secret_key = secrets.token_urlsafe(48)
         if OPEN in options:
             files = stack.enter_context(closing(LogFiles(folder / "log")))
-            console = Console(ports.free(1)[0], secrets.token_urlsafe(24), secrets.token_urlsafe(48), folder / "log")
+            tokens = secrets.token_urlsafe(24), secrets.token_urlsafe(48)
+            console = Console(ports.free(1)[0], *tokens, folder / "log", control.path_in(folder))
             local = LocalSystem(
                 engines_here, numbers, secret_key=secret_key, report=report, show=files.write, console=console
             )
@@ -69,14 +71,11 @@ async def _leave_open(local: LocalSystem, story: Story) -> int:
     say(f"  {paint('gateway', BOLD)}     {local.addresses['GATEWAY_URL']}")
     say("\n  Ctrl-C stops everything and deletes the data.\n")
     try:
-        await local.while_all_live(_wait())
+        async with control.offered(local):
+            await keep_running(local)
     except asyncio.CancelledError:
         say(paint("\nStopped; nothing is left.", BOLD))
     return 0
-
-
-async def _wait() -> None:
-    await asyncio.Event().wait()
 
 
 async def _play(story: Story) -> None:

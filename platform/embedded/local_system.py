@@ -40,6 +40,7 @@ class LocalSystem:
         self.health_ports = health_ports or {}
         self.addresses = {**urls(ports), **engines.environment()}
         self.console = console
+        self.show = show or (lambda name, line: None)
         self._report = report
 
         def variables(service: str) -> dict[str, str]:
@@ -50,7 +51,7 @@ class LocalSystem:
             added = console.variables(ports, self.health_ports) if is_console else console.variables_of_services()
             return {**own, **(extra or {}), **added}
 
-        self.runner = Runner(variables, show)
+        self.runner = Runner(variables, self.show)
 
     async def start(self, jobs: tuple[Job, ...] = JOBS) -> None:
         """Start everything, and return when everything is ready. Raises NotReady, which states what is not."""

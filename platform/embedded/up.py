@@ -7,22 +7,22 @@ import json
 import os
 import secrets
 import shlex
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
-from embedded import ports, targets
+from embedded import control, ports, targets
 from embedded.console import CONSOLE, Console
 from embedded.display import BOLD, coloured, paint, say, stream
 from embedded.engines import Engines
-from embedded.errors import EmbeddedError, NotReady
+from embedded.errors import EmbeddedError
 from embedded.kafka import Kafka
+from embedded.keeping import keep_running
 from embedded.local_system import LocalSystem
 from embedded.log_files import LogFiles
 from embedded.postgres import PostgreSQL
-from embedded.processes import drive_async
-from embedded.runner import BACKOFF_INITIAL, BACKOFF_MAX, Show, all_or_first_failure
+from embedded.runner import Show
 from embedded.system import JOBS, PROCESSES, ROOT, Job, Process
 from services import SERVICES, WITH_DATABASE
 
@@ -62,7 +62,8 @@ async def run(*options: str) -> int:
             _write_dev_env(local, secret)
             targets.write({**local.ports, **local.health_ports})
             _print_addresses(local, secret)
-            await _keep_running(local, show)
+            async with control.offered(local):
+                await keep_running(local)
         except asyncio.CancelledError:
             say(paint("\nStopping: each process finishes its work in progress", BOLD))
         finally:
@@ -114,7 +115,9 @@ def _local_system(secret: dict[str, str], show: Show, *, with_console: bool) -> 
     )
     used = {*numbers.values(), postgres_port, kafka_port}
     health_ports = {process.name: health_port(process, used) for process in PROCESSES if process.health_variable}
-    console = Console(console_port({*used, *health_ports.values()}), secret["console"], secret["operator"], LOGS)
+    console = Console(
+        console_port({*used, *health_ports.values()}), secret["console"], secret["operator"], LOGS, control.path_in(VAR)
+    )
     passwords = {role: secret[role] for role in ROLES}
     return LocalSystem(
         Engines(
@@ -225,33 +228,6 @@ def _print_addresses(local: LocalSystem, secret: dict[str, str]) -> None:
     for what, where in rows:
         say(f"  {paint(f'{what:<27}', BOLD)} {where}")
     say("\n  Ctrl-C stops everything.\n")
-
-
-async def _keep_running(local: LocalSystem, show: Show) -> None:
-    """Restart processes and engines that exit, until cancelled."""
-    await all_or_first_failure(
-        _keep_engine(local.engines.postgres, lambda: local.engines.postgres.child.alive, "postgres", show),
-        _keep_engine(
-            local.engines.kafka, lambda: all(node.child.alive for node in local.engines.kafka.members), "kafka", show
-        ),
-        *(local.runner.keep_alive(running) for running in local.runner.running.values()),
-    )
-
-
-async def _keep_engine(engine: PostgreSQL | Kafka, is_alive: Callable[[], bool], name: str, show: Show) -> None:
-    pause = BACKOFF_INITIAL
-    while True:
-        await asyncio.sleep(0.3)
-        if is_alive():
-            continue
-        show(name, f"{name} exited; restarting in {pause:g} s")
-        await asyncio.sleep(pause)
-        try:
-            await drive_async(engine.starting())
-            pause = BACKOFF_INITIAL
-        except NotReady as error:
-            show(name, str(error))
-            pause = min(pause * 2, BACKOFF_MAX)
 
 
 def _engine_logs(local: LocalSystem) -> list[tuple[str, Path]]:

@@ -49,6 +49,11 @@ class ConsoleEnvironment(Common):
         ' "url": "http://127.0.0.1:8002", "health_url": "http://127.0.0.1:8032"}, …]`. If empty, those of the declarations, on'
         " their usual ports of this machine.",
     )
+    console_control: str = Field(
+        "",
+        description="Path of the socket by which `make up` accepts failures from the page Break it. If empty, the page offers"
+        " none.",
+    )
     operator_token: SecretStr = Field(
         SecretStr(""), description="Token with which the console reads the services' endpoints for staff."
     )

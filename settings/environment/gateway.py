@@ -64,6 +64,11 @@ class GatewayEnvironment(Environment):
         description="Interval at which the gateway checks its services for the metrics dependency_up and health_part_status; 0"
         " disables this, and these metrics.",
     )
+    gateway_console_url: str = Field(
+        "",
+        pattern=r"^(https?://[A-Za-z0-9.:\[\]-]+/?)?$",
+        description="Address of the console, to which the start page leads in development; without a token.",
+    )
     gateway_internal_port: int = Field(
         0,
         ge=0,

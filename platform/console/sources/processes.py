@@ -5,9 +5,8 @@ import re
 import threading
 import time
 from collections.abc import Iterable, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
-from functools import partial
 from typing import Any
 
 from django.core.exceptions import ImproperlyConfigured
@@ -119,11 +118,16 @@ class Processes:
 
     def run(self, ended: threading.Event) -> None:
         """Poll until `ended` is set."""
+        polls: dict[str, Future[None]] = {}
         with ThreadPoolExecutor(max(1, len(self.all)), thread_name_prefix="poll") as pool:
             while not ended.is_set():
                 begun = time.monotonic()
                 watched = begun < self._watched_until
-                list(pool.map(partial(self._poll, with_metrics=watched), self.all))
+                for process in self.all:
+                    if process.name not in polls or polls[process.name].done():
+                        polls[process.name] = pool.submit(self._poll, process, with_metrics=watched)
+                # One that does not respond must not delay what the others say.
+                wait(polls.values(), timeout=WATCHED_SECONDS)
                 with self._changed:
                     self._polls += 1
                     self._changed.notify_all()

@@ -7,12 +7,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
 
+from chassis.kafka import names
 from console import sse, system
 from console.pages.map import layout, topology
 from console.pages.map.figures import Figures, Inputs, summary
 from console.pages.map.history import CONSUMED, DUPLICATES, History
 from console.pages.map.layout import Layout
-from console.pages.map.sources import Brokers, Outboxes, Periodic, dead_letter_topics
+from console.pages.map.sources import Brokers, DeadLetters, Outboxes, Periodic, dead_letter_topics
 from console.pages.map.topology import Node, Topology
 from services import SERVICES
 
@@ -51,9 +52,11 @@ class Feed:
         self._console = console
         self._brokers = Brokers(console.topics.source)
         self._outboxes = Outboxes(console.staff)
+        self._letters = DeadLetters(console.staff)
         self._threads = [
             Periodic("map-brokers", self._brokers.read),
             Periodic("map-outboxes", self._outboxes.read),
+            Periodic("map-dead-letters", self._letters.read),
             Periodic("map-events", self._read_events),
         ]
         self._history = History()
@@ -123,12 +126,17 @@ class Feed:
                 self._idle_since.pop(process, None)
 
     def _dead_letters(self, here: Topology) -> dict[str, int]:
+        """The dead letters of each consumer, at most; exactly once its service has said it."""
         topics = dead_letter_topics(dict(here.groups.values()))
-        offsets = self._brokers.offsets
-        return {
-            process: sum(offsets.span(topics[group, topic]) for topic in read)
-            for process, (group, read) in here.groups.items()
-        }
+        offsets, wanted, found = self._brokers.offsets, {}, {}
+        for process, (group, read) in here.groups.items():
+            service = names.service(group)
+            found[process] = sum(offsets.span(topics[group, topic]) for topic in read)
+            if found[process]:
+                wanted[service] = sum(offsets.end(topics[group, topic]) for topic in read)
+                found[process] = min(found[process], self._letters.found.get(service, found[process]))
+        self._letters.wanted = wanted
+        return found
 
 
 @cache

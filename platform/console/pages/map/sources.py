@@ -176,6 +176,29 @@ class Outboxes:
             return None
 
 
+class DeadLetters:
+    """Asks services how many of their dead letters are not resolved, whenever their dead-letter topics have changed.
+
+    The topics alone do not say it: a redrive is a record of them too.
+    """
+
+    def __init__(self, staff: Staff) -> None:
+        self._staff = staff
+        self._asked: dict[str, int] = {}
+        self.wanted: Mapping[str, int] = {}
+        """The services that may have dead letters, with the sum of the ends of their dead-letter topics."""
+        self.found: dict[str, int] = {}
+
+    def read(self) -> None:
+        """Read once."""
+        for service, end in dict(self.wanted).items():
+            if self._asked.get(service) == end:
+                continue
+            with suppress(Away, NotFound, Refused, LookupError, TypeError, ValueError):
+                answer = self._staff.get(service, "dead-letters", state="unresolved", members=0)
+                self.found[service], self._asked[service] = int(answer["total"]), end
+
+
 def dead_letter_topics(groups: Groups) -> dict[tuple[str, str], str]:
     """The dead-letter topic by group and topic."""
     return {

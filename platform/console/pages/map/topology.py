@@ -16,6 +16,8 @@ from services import Service
 NodeKind = Literal["gateway", "web", "database", "relay", "topic", "consume"]
 EdgeKind = Literal["http", "sql", "outbox", "kafka"]
 
+KINDS: dict[str, NodeKind] = {"gateway": "gateway", "web": "web", "relay": "relay", "consume": "consume"}
+"""The kinds of processes that are shown."""
 WORKERS: dict[str, tuple[str, str]] = {
     "relay": ("publishes", "outbox_published_total"),
     "consume": ("consumes", "events_consumed_total"),
@@ -86,10 +88,12 @@ def build(
     snapshots: Iterable[Snapshot],
 ) -> Topology:
     """The map of these services, as far as they have processes here."""
-    processes = tuple(processes)
+    services = tuple(services)
+    declared = {one.name for one in services}
+    processes = [one for one in processes if one.service in declared and one.kind in KINDS]
     present = [one for one in services if any(process.service == one.name for process in processes)]
     flows = _flows(present, descriptions, snapshots)
-    nodes = [_process_node(process) for process in processes if process.kind in {"gateway", "web", "relay", "consume"}]
+    nodes = [Node(process.name, KINDS[process.kind], process.name, process.service) for process in processes]
     nodes += [Node(f"db:{one.name}", "database", one.database, one.name) for one in present if one.database]
     nodes += _topic_nodes(flows)
     by_kind = {(process.service, process.kind): process.name for process in processes}
@@ -102,11 +106,6 @@ def build(
         if service in consumers
     }
     return Topology(tuple(one.name for one in present if not one.edge), tuple(nodes), tuple(edges), groups)
-
-
-def _process_node(process: Process) -> Node:
-    kinds: dict[str, NodeKind] = {"gateway": "gateway", "web": "web", "relay": "relay", "consume": "consume"}
-    return Node(process.name, kinds[process.kind], process.name, process.service)
 
 
 def _flows(

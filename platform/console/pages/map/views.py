@@ -1,21 +1,18 @@
 """The pages of the map."""
 
 from typing import Any
+from urllib.parse import quote
 
 from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 from django.shortcuts import render
 from django.urls import reverse
-from django.utils.http import urlencode
 from django.views.decorators.http import require_safe
 
 from console import sse
 from console.pages.map import feed
 from console.pages.map.layout import HEIGHT, WIDTH
 from console.pages.map.topology import Node
-
-FIRST_POLL_SECONDS = 1.5
-"""How long the first page waits for the metrics of all processes."""
 
 
 @require_safe
@@ -65,5 +62,5 @@ def context() -> dict[str, Any]:
 def _href(node: Node) -> str:
     """The page about a node."""
     if node.kind == "topic":
-        return f"{reverse('topics:index')}?{urlencode({'topic': node.id.removeprefix('topic:')})}"
+        return f"{reverse('topics:index')}/{quote(node.id.removeprefix('topic:'), safe='')}"
     return f"{reverse('catalogue:index')}#service-{node.service}"
