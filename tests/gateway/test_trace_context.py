@@ -182,3 +182,18 @@ class TestSampling:
         low, high = (f"00-{'1' * 16}{digit * 16}-{PARENT}-00" for digit in "1f")
         assert begun_with("traceidratio", low, "0.5").recording is not None
         assert begun_with("traceidratio", high, "0.5").recording is None
+
+    def test_so_many_per_second_are_recorded_and_as_many_failures(self, monkeypatch):
+        monkeypatch.setenv("OTEL_TRACES_SAMPLER", "parentbased_ratelimiting")
+        monkeypatch.setenv("OTEL_TRACES_SAMPLER_ARG", "0.01")
+        monkeypatch.setattr(tracing._State, "sampling", tracing.Sampling.of_environment())
+        first, second = begun(None), begun(None)
+        assert (first.recording is not None, second.recording is not None) == (True, False)
+        late = [trace.record_failure(second, method="GET", route="/x", seconds=1.5) for _ in range(2)]
+        assert f"{late[0].trace_id:032x}" == second.trace_id
+        assert f"{late[0].server_id:016x}" == second.span_id
+        assert late[1] is None
+
+    def test_failures_are_no_exception_for_other_samplers(self, begun_with):
+        told = begun_with("parentbased_always_off")
+        assert trace.record_failure(told, method="GET", route="/x", seconds=0.1) is None

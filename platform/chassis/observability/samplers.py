@@ -82,7 +82,7 @@ class Bucket:
     def __init__(self, per_second: float, clock: Callable[[], float] = time.monotonic) -> None:
         """Raises ValueError if it is not a positive number."""
         if not 0 < per_second < float("inf"):
-            raise ValueError(per_second)
+            raise ValueError(f"must be a positive number, not {per_second!r}")
         self._per_second = per_second
         self._most = max(1.0, per_second)
         self._clock = clock

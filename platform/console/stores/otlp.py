@@ -1,5 +1,6 @@
 """Reading OTLP: the protobuf messages of a span, and what a story's summary takes from it."""
 
+import math
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -81,6 +82,8 @@ def _value(one: AnyValue, depth: int = 0) -> Any:
         return {pair.key: _value(pair.value, depth + 1) for pair in one.kvlist_value.values}
     if kind == "bytes_value":
         return one.bytes_value.hex()
+    if kind == "double_value" and not math.isfinite(one.double_value):
+        return str(one.double_value)  # JSON has no such number
     return getattr(one, kind) if kind else None
 
 

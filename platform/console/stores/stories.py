@@ -134,9 +134,9 @@ class Stories:
                 _extend(story, at, at)
                 story.services = _with(story.services, line.process.partition("-")[0])
                 _note_access(story, line)
-            if line.level in {"error", "critical"}:
+            if line.level in {"error", "critical"} and line.fields:  # not a part of a traceback
                 story.failures += 1
-                story.error = story.error or str(line.fields.get("event") or line.text[:200])
+                story.error = story.error or str(line.fields["event"])[:300]
             if line.request_id:
                 self._name(story, line.request_id)
 
@@ -169,12 +169,10 @@ class Stories:
             self._by_request[request_id] = story.trace_id
 
     def _link(self, one: str, other: str) -> None:
-        if one == other:
+        if one == other or any(len(self._linked.get(this, ())) >= MOST_LINKED for this in (one, other)):
             return
-        for this, that in ((one, other), (other, one)):
-            known = self._linked.setdefault(this, set())
-            if len(known) < MOST_LINKED:
-                known.add(that)
+        self._linked.setdefault(one, set()).add(other)
+        self._linked.setdefault(other, set()).add(one)
         while len(self._linked) > 2 * self._most:  # of traces that never came
             del self._linked[next(iter(self._linked))]
 

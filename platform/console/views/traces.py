@@ -15,6 +15,8 @@ from console import system
 
 MOST_BYTES = 8 * 1024 * 1024
 """Maximum size of a request, before and after it is decompressed."""
+MOST_DISCARDED = 64 * 1024 * 1024
+"""How much of a larger body is read and discarded."""
 PROTOBUF = "application/x-protobuf"
 
 
@@ -45,9 +47,6 @@ def traces(request: HttpRequest) -> HttpResponse:
 def _message(request: HttpRequest) -> ExportTraceServiceRequest:
     if request.content_type != PROTOBUF:
         raise BadRequest(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, f"Spans are accepted as {PROTOBUF} only.")
-    length = request.META.get("CONTENT_LENGTH") or "0"
-    if length.isdecimal() and int(length) > MOST_BYTES:
-        raise BadRequest(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"A request may have {MOST_BYTES:,} bytes.")
     body = _decompressed(_body(request), request.headers.get("Content-Encoding", "identity").strip().lower())
     message = ExportTraceServiceRequest()
     try:
@@ -61,11 +60,20 @@ def _message(request: HttpRequest) -> ExportTraceServiceRequest:
 def _body(request: HttpRequest) -> bytes:
     try:
         body = request.read(MOST_BYTES + 1)
+        if len(body) > MOST_BYTES:
+            _discard(request)
     except (OSError, RawPostDataException):
         raise BadRequest(HTTPStatus.BAD_REQUEST, "The body did not arrive.") from None
     if len(body) > MOST_BYTES:
         raise BadRequest(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"A request may have {MOST_BYTES:,} bytes.")
     return body
+
+
+def _discard(request: HttpRequest) -> None:
+    """Read the rest of a body, up to a limit: a client that still sends would not read the response, and would send it again."""
+    left = MOST_DISCARDED
+    while left > 0 and (chunk := request.read(65_536)):
+        left -= len(chunk)
 
 
 def _decompressed(body: bytes, encoding: str) -> bytes:

@@ -16,7 +16,7 @@ from embedded import ports
 from tests.chassis.observability.processes import clean_environment, python, run
 from tests.chassis.observability.test_middleware import PARENT, TRACE
 
-SAMPLERS_NAMED = "OTEL_TRACES_SAMPLER must be one of always_on, always_off, traceidratio, or parentbased_ and one of them, not 'some'\n"
+SAMPLERS_NAMED = "OTEL_TRACES_SAMPLER must be one of always_on, always_off, traceidratio, ratelimiting, or parentbased_ and one of them, not 'some'\n"
 REQUESTS = [("GET", "/hello/1", PARENT), ("GET", "/hello/2", {}), ("GET", "/health/ready", {})]
 
 
@@ -68,6 +68,12 @@ class TestConsole:
         assert {span["context"]["trace_id"].removeprefix("0x") for span in said.spans} == set(sampled)
         assert len(said.spans) == 2 * len(sampled)
 
+    def test_so_many_new_traces_per_second_are_recorded(self):
+        sampler = {"OTEL_TRACES_SAMPLER": "parentbased_ratelimiting", "OTEL_TRACES_SAMPLER_ARG": "0.01"}
+        said = run(REQUESTS[1:2] * 20 + REQUESTS[:1], OTEL_TRACES_EXPORTER="console", **sampler)
+        assert [_sampled(answer) for answer in said.answers] == [True] + [False] * 19 + [True]
+        assert len(said.spans) == 4  # the first one, and the one that its caller samples
+
     @pytest.mark.parametrize(
         ("variables", "message"),
         [
@@ -78,6 +84,10 @@ class TestConsole:
             (
                 {"OTEL_TRACES_SAMPLER": "traceidratio", "OTEL_TRACES_SAMPLER_ARG": "2"},
                 "OTEL_TRACES_SAMPLER_ARG must be a ratio from 0 to 1, not '2'\n",
+            ),
+            (
+                {"OTEL_TRACES_SAMPLER": "ratelimiting", "OTEL_TRACES_SAMPLER_ARG": "0"},
+                "OTEL_TRACES_SAMPLER_ARG must be a number of traces per second, not '0'\n",
             ),
         ],
     )

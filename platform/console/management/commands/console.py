@@ -2,9 +2,10 @@ import sys
 from typing import Any
 
 from django.conf import settings
-from django.core.management.base import BaseCommand
+from django.core.exceptions import ImproperlyConfigured
+from django.core.management.base import BaseCommand, CommandError
 
-from console import access
+from console import access, system
 
 
 class Command(BaseCommand):
@@ -17,6 +18,10 @@ class Command(BaseCommand):
         """Print the address, and serve."""
         from console.server import Server
 
+        try:
+            system.current()  # before the fork, so that an invalid setting ends this command
+        except ImproperlyConfigured as error:
+            raise CommandError(str(error)) from None
         if not settings.CONSOLE_TOKEN.get_secret_value():
             self.stdout.write(f"The console: {access.url()}")
             self.stdout.flush()
