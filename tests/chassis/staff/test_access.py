@@ -122,7 +122,9 @@ class TestPolling:
     def test_it_has_no_metrics(self):
         for path in ("/users", "/staff/info"):
             operator().get(path)
-        routes = {one.labels["http_route"] for metric in metrics.HTTP_REQUEST_SECONDS.collect() for one in metric.samples}
+        routes = {
+            one.labels["http_route"] for metric in metrics.HTTP_REQUEST_SECONDS.collect() for one in metric.samples
+        }
         assert "/users" in routes
         assert not [route for route in routes if route.startswith("/staff")]
 
