@@ -8,6 +8,7 @@ from django.http.response import HttpResponseBase
 from django.shortcuts import render
 
 from console.failures import Away, NotFound
+from console.sources.staff import Refused
 
 POLICY = "default-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'; object-src 'none'"
 """Scripts and styles only from the console's own files. A view that embeds something else sets its own policy."""
@@ -38,7 +39,7 @@ class HeadersMiddleware:
 
 
 class FailureMiddleware:
-    """Turns `Away` and `NotFound` of a view into a page, or into a fragment if htmx asked for one."""
+    """Turns `Away`, `NotFound` and `Refused` of a view into a page, or into a fragment if htmx asked for one."""
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponseBase]) -> None:
         self.get_response = get_response
@@ -62,6 +63,10 @@ class FailureMiddleware:
             return failure(request, HTTPStatus.SERVICE_UNAVAILABLE, title, error.reason)
         if isinstance(error, NotFound):
             return failure(request, HTTPStatus.NOT_FOUND, "Not found", str(error))
+        if isinstance(error, Refused):
+            known = {HTTPStatus.BAD_REQUEST, HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT, HTTPStatus.SERVICE_UNAVAILABLE}
+            status = HTTPStatus(error.status) if error.status in known else HTTPStatus.BAD_GATEWAY
+            return failure(request, status, f"{error.service} has refused this", str(error))
         return None
 
 

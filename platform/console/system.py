@@ -9,6 +9,8 @@ from functools import cache
 from django.conf import settings
 
 from console.failures import State
+from console.schemas import Information
+from console.sources.cluster import Cluster
 from console.sources.control import Control
 from console.sources.events import Events
 from console.sources.kafka import Topics
@@ -26,9 +28,11 @@ class Console:
         self.logs = LogFiles(settings.CONSOLE_LOGS, self.stories)
         self.processes = Processes(configured(settings.CONSOLE_PROCESSES))
         self.staff = Staff(self.processes, settings.OPERATOR_TOKEN.get_secret_value(), operator())
+        self.information = Information(self.staff)
         self.topics = Topics()
         self.events = Events(one for one in self.processes.all if one.kind == "web")
         self.control = Control(settings.CONSOLE_CONTROL)
+        self.cluster = Cluster(self.topics)
         self.ended = threading.Event()
         self._threads: list[threading.Thread] = []
 

@@ -236,7 +236,7 @@ def consumer(session_seconds: float, **more: Any) -> Consumer:
 def reader(group: str | None = None, **more: Any) -> Consumer:
     """A consumer that reads assigned partitions, committed records only, without joining a group; it reports their ends.
 
-    It can read the committed offsets of `group`, by default the service's own.
+    It can read the committed offsets of `group`, by default the service's own. `more` are further options of librdkafka.
     """
     return Consumer(_reader_options(group) | more)
 

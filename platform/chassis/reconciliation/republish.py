@@ -14,11 +14,11 @@ from chassis.events import Event, NotInTransaction, publish, unseal
 from chassis.events.registry import handlers
 from chassis.kafka.records import Record
 from chassis.outbox.headers import log_ids
+from chassis.outbox.resend import RESEND
 from chassis.runtime.failures import HandlerFailed
 
 log = structlog.get_logger(__name__)
 
-RESEND = "UPDATE outbox SET sent_at = NULL WHERE event_id = %s AND sent_at IS NOT NULL"
 ROW = "SELECT headers::text FROM outbox WHERE event_id = %s"
 
 

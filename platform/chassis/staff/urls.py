@@ -7,6 +7,7 @@ from chassis.staff.decisions import DecideView, EditView, ParkedView
 from chassis.staff.inbox import InboxView
 from chassis.staff.information import InformationView, SettingsView
 from chassis.staff.outbox import OutboxRowView, OutboxView
+from chassis.staff.republish import RepublishView
 from chassis.staff.story import StoryView
 
 urlpatterns = [
@@ -17,6 +18,7 @@ urlpatterns = [
     path("staff/outbox/<int:position>", OutboxRowView.as_view()),
     path("staff/outbox/retry", ParkedView.as_view(action="retry")),
     path("staff/outbox/discard", ParkedView.as_view(action="discard")),
+    path("staff/outbox/republish", RepublishView.as_view()),
     path("staff/inbox", InboxView.as_view()),
     path("staff/dead-letters", DeadLettersView.as_view()),
     path("staff/dead-letters/redrive", DecideView.as_view(action="redrive")),

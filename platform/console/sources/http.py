@@ -3,7 +3,8 @@
 import http.client
 import json
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlencode, urlsplit
@@ -68,6 +69,23 @@ class Client:
                     self.close()
                     raise NoAnswer(_reason(again)) from None
             raise NoAnswer(_reason(error)) from None
+
+    @contextmanager
+    def opened(
+        self, method: str, path: str, *, body: Any, headers: Mapping[str, str], timeout: float
+    ) -> Iterator[http.client.HTTPResponse]:
+        """Send a request, and yield the response while its body arrives, on a connection of its own. Raises NoAnswer.
+
+        `timeout` is the longest pause in seconds. Leaving the block closes the connection.
+        """
+        connection = http.client.HTTPConnection(self._host, self._port, timeout=timeout)
+        try:
+            connection.request(method, path, json.dumps(body).encode(), {"Content-Type": "application/json", **headers})
+            yield connection.getresponse()
+        except (http.client.HTTPException, OSError) as error:
+            raise NoAnswer(_reason(error)) from None
+        finally:
+            connection.close()
 
     def close(self) -> None:
         """Close the connection of this thread."""

@@ -2,17 +2,20 @@
 
 import threading
 import time
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 from django.conf import settings
 
 from chassis.kafka import clients, names, raw_headers
 from chassis.kafka.records import Record, from_message
 from chassis.runtime.failures import DependencyDown
 from console.failures import NotFound, Source
+from console.sources import walk
+from console.sources.walk import Path, Walked
 
 REQUEST_SECONDS = 2.0
 """How long the brokers have for an answer."""
@@ -21,10 +24,18 @@ READ_SECONDS = 5.0
 MOST_BYTES = 16_000_000
 """Maximum size of the records of one answer; at least one is returned."""
 MOST_RECORDS = 1_000
-SMALL = {"queued.max.messages.kbytes": 2_048, "fetch.message.max.bytes": 262_144}
-"""Options of the clients: portions are small, and what is fetched beyond them is memory for nothing."""
 KEPT = 2
 """Number of clients that are kept for the next request."""
+AHEAD = {
+    # Pages are read backwards, in portions: what a client fetches beyond a portion is thrown away.
+    "queued.min.messages": 2_000,
+    "queued.max.messages.kbytes": 2_048,
+    "fetch.message.max.bytes": 524_288,
+    # The broker answers the requests of a connection in order: the next one waits for the end of a fetch.
+    "fetch.wait.max.ms": 10,
+    "fetch.queue.backoff.ms": 5,
+}
+"""How far a client reads ahead, and how long it waits for more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,13 +138,32 @@ class Topics:
             known = _known(client)
             if topic not in known:
                 raise NotFound(f"There is no topic {topic!r}.")
-            asked = [TopicPartition(topic, number, milliseconds) for number in known[topic]]
-            found = client.offsets_for_times(asked, timeout=REQUEST_SECONDS)
-            # Without a younger record the answer is the end, as -1.
-            return {
-                one.partition: one.offset if one.offset >= 0 else _ends(client, topic, one.partition).end
-                for one in found
-            }
+            return _at_time(
+                client, {number: _ends(client, topic, number) for number in known[topic]}, topic, milliseconds
+            )
+
+    def walk(self, topic: str, path: Path, partition: int | None, since: int | None, until: int | None) -> Walked:
+        """Look at the records of a topic, or of one partition, along `path`; see walk.py. Raises NotFound.
+
+        `since` (inclusive) and `until` (exclusive) are times in milliseconds since the epoch.
+        """
+        with self._client() as client:
+            known = _known(client)
+            if topic not in known or (partition is not None and partition not in known[topic]):
+                raise NotFound(f"There is no topic {topic!r}, or no such partition.")
+            ends = {n: _ends(client, topic, n) for n in known[topic] if partition is None or n == partition}
+            begins = self._begins(client, ends, topic, since)
+            stops = self._begins(client, ends, topic, until) if until is not None else {}
+            ranges = {n: (begins[n], min(one.end, stops.get(n, one.end))) for n, one in ends.items()}
+            return walk.walk(path, ranges, lambda wanted, limits: _portion(client, topic, wanted, limits))
+
+    def count(self, topic: str, ranges: dict[int, tuple[int, int]]) -> dict[int, int]:
+        """The number of records between two offsets of each partition: less than of offsets, since transactions leave gaps."""
+        with self._client() as client:
+            limits = walk.Limits(MOST_BYTES, time.monotonic() + READ_SECONDS)
+            records, unfinished = _portion(client, topic, ranges, limits)
+        numbers = Counter(record.partition for record in records)
+        return {number: numbers[number] for number in ranges if number not in unfinished}
 
     def close(self) -> None:
         """Close the kept clients."""
@@ -141,6 +171,13 @@ class Topics:
             idle, self._idle = self._idle, []
         for client in idle:
             client.close()
+
+    def _begins(
+        self, client: Consumer, ends: dict[int, PartitionEnds], topic: str, milliseconds: int | None
+    ) -> dict[int, int]:
+        if milliseconds is None:
+            return {number: one.begin for number, one in ends.items()}
+        return _at_time(client, ends, topic, milliseconds)
 
     def _partition(self, client: Consumer, topic: str, partition: int) -> PartitionEnds:
         known = _known(client)
@@ -154,14 +191,14 @@ class Topics:
         with self._lock:
             client = self._idle.pop() if self._idle else None
         try:
-            client = client or clients.reader(f"{settings.KAFKA_PREFIX}console", **SMALL)
+            client = client or clients.reader(f"{settings.KAFKA_PREFIX}console", **AHEAD)
             yield client
             client.unassign()
             client.poll(0)
         except (KafkaException, DependencyDown) as error:
             if client is not None:
                 client.close()
-            raise self.source.failed(_reason(error)) from None
+            raise self.source.failed(reason(error)) from None
         except BaseException:
             if client is not None:
                 client.close()
@@ -174,7 +211,8 @@ class Topics:
         client.close()
 
 
-def _reason(error: Exception) -> str:
+def reason(error: Exception) -> str:
+    """An error of the client in words."""
     if isinstance(error, KafkaException) and isinstance(error.args[0], KafkaError):
         return str(error.args[0].str())
     return str(error)
@@ -199,6 +237,13 @@ def _ends(client: Consumer, topic: str, number: int) -> PartitionEnds:
     return PartitionEnds(number, int(begin), int(end))
 
 
+def _at_time(client: Consumer, ends: dict[int, PartitionEnds], topic: str, milliseconds: int) -> dict[int, int]:
+    asked = [TopicPartition(topic, number, milliseconds) for number in ends]
+    found = client.offsets_for_times(asked, timeout=REQUEST_SECONDS)
+    # Without a younger record the answer is the end, as -1.
+    return {one.partition: one.offset if one.offset >= 0 else ends[one.partition].end for one in found}
+
+
 def _last(client: Consumer, topic: str, ends: dict[int, PartitionEnds], count: int) -> Portion:
     """Read the end of each partition, and more of it while transactions have left fewer records than wanted."""
     width = count + 8
@@ -214,23 +259,47 @@ def _last(client: Consumer, topic: str, ends: dict[int, PartitionEnds], count: i
 
 def _read(client: Consumer, topic: str, ranges: dict[int, tuple[int, int]], count: int) -> Portion:
     """The records between two offsets of each partition, at most `count` in all."""
+    limits = walk.Limits(MOST_BYTES, time.monotonic() + READ_SECONDS, count)
+    records, unfinished = _portion(client, topic, ranges, limits)
+    return Portion(tuple(records), not unfinished or len(records) >= count)
+
+
+def _portion(
+    client: Consumer, topic: str, ranges: dict[int, tuple[int, int]], limits: walk.Limits
+) -> tuple[list[Record], set[int]]:
+    """The records between two offsets of each partition, in order per partition; and the partitions not read to their end."""
     open_ = {number: end for number, (begin, end) in ranges.items() if 0 <= begin < end}
     if not open_:
-        return Portion((), True)
+        return [], set()
     client.assign([TopicPartition(topic, number, ranges[number][0]) for number in open_])
     found: list[Record] = []
-    size, deadline = 0, time.monotonic() + READ_SECONDS
-    while open_ and len(found) < count and size < MOST_BYTES and time.monotonic() < deadline:
-        for message in client.consume(min(count - len(found), 500), timeout=0.2):
+    size = 0
+    while open_ and len(found) < limits.records and size < limits.size and time.monotonic() < limits.deadline:
+        ended: set[int] = set()
+        for message in _messages(client, min(limits.records - len(found), 500)):
             error, number = message.error(), int(message.partition() or 0)
             if error is not None and error.code() != KafkaError._PARTITION_EOF:
                 raise KafkaException(error)
+            if number in ended or number not in open_:
+                continue
             offset = int(message.offset() or 0)
-            if error is None and number in open_ and offset < open_[number]:
+            if error is None and offset < open_[number]:
                 record = from_message(message)
                 size += record.size
                 found.append(record)
-            if number in open_ and (error is not None or offset + 1 >= open_[number]):
-                del open_[number]
+            if error is not None or offset + 1 >= open_[number]:
+                ended.add(number)
+        if ended:
+            # What the client has fetched beyond the range is dropped: there may be tens of thousands of records in a batch.
+            client.incremental_unassign([TopicPartition(topic, number) for number in ended])
+            open_ = {number: end for number, end in open_.items() if number not in ended}
     raw_headers.complete(found)
-    return Portion(tuple(found), not open_ or len(found) >= count)
+    return found, set(open_)
+
+
+def _messages(client: Consumer, most: int) -> list[Message]:
+    """What has arrived, at most so many; waits for the first one only: `consume` would wait until there are `most`."""
+    if found := client.consume(most, timeout=0):
+        return found
+    first = client.poll(0.1)
+    return [] if first is None else [first]

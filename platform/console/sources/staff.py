@@ -1,6 +1,8 @@
 """The services' endpoints for staff, `/staff/…` of each web process: outbox, inbox, dead letters and settings."""
 
-from collections.abc import Mapping
+import json
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from console.failures import Away, NotFound, Source
@@ -10,6 +12,8 @@ from services import SERVICES
 
 READ_SECONDS = 5.0
 WRITE_SECONDS = 60.0
+LONGEST_LINE = 16_000_000
+"""Maximum size of one line of a progress report."""
 
 
 class Refused(Exception):
@@ -35,35 +39,90 @@ class Staff:
         }
         self.sources = {name: Source(f"The service {name}") for name in self.services}
 
-    def get(self, service: str, path: str, **query: Any) -> Any:
+    def get(self, service: str, path: str, *, operator: str = "", **query: Any) -> Any:
         """GET `/staff/PATH` of a service, as Python values. Raises Away, NotFound and Refused."""
-        return self._call(service, "GET", path, query=query, timeout=READ_SECONDS)
+        return self._call(service, "GET", path, operator=operator, query=query, timeout=READ_SECONDS)
 
-    def post(self, service: str, path: str, body: Mapping[str, Any]) -> Any:
-        """POST to `/staff/PATH` of a service. Raises Away, NotFound and Refused."""
-        return self._call(service, "POST", path, body=body, timeout=WRITE_SECONDS)
+    def post(self, service: str, path: str, body: Mapping[str, Any], *, operator: str = "") -> Any:
+        """POST to `/staff/PATH` of a service, in the name of an operator. Raises Away, NotFound and Refused."""
+        return self._call(service, "POST", path, operator=operator, body=body, timeout=WRITE_SECONDS)
 
     def everywhere(self, path: str, **query: Any) -> tuple[dict[str, Any], dict[str, str]]:
         """GET from all services: the answers by service, and the reasons of those that gave none."""
         answers, problems = {}, {}
-        for service in self.services:
+
+        def ask(service: str) -> None:
             try:
                 answers[service] = self.get(service, path, **query)
             except (Away, NotFound, Refused) as error:
                 problems[service] = str(error)
+
+        with ThreadPoolExecutor(max(1, len(self.services))) as pool:
+            list(pool.map(ask, self.services))
         return answers, problems
 
-    def _call(self, service: str, method: str, path: str, **options: Any) -> Any:
-        if service not in self._clients:
-            raise NotFound(f"There is no service {service!r}.")
-        headers = {"Authorization": f"Bearer {self._token}", "X-Operator": self._operator, "Accept": "application/json"}
+    def stream(self, service: str, path: str, body: Mapping[str, Any], *, operator: str) -> Iterator[dict[str, Any]]:
+        """POST to `/staff/PATH` of a service that reports its progress: yields its lines of JSON.
+
+        Closing the iterator closes the connection, which ends what the service does. Raises Away, NotFound and Refused.
+        """
+        client = self._client(service)
         try:
-            answer = self._clients[service].request(method, f"/staff/{path}", headers=headers, **options)
+            with client.opened(
+                "POST", f"/staff/{path}", body=body, headers=self._headers(operator), timeout=WRITE_SECONDS
+            ) as response:
+                if response.status >= 400:
+                    raise _refused(service, response.status, response.read(100_000))
+                while line := response.readline(LONGEST_LINE):
+                    yield _object(line)
+        except NoAnswer as error:
+            raise self.sources[service].failed(error) from None
+        self.sources[service].answered()
+
+    def _call(self, service: str, method: str, path: str, *, operator: str = "", **options: Any) -> Any:
+        client, headers = self._client(service), self._headers(operator)
+        try:
+            answer = client.request(method, f"/staff/{path}", headers=headers, **options)
             value = answer.json() if answer.body else None
         except NoAnswer as error:
             raise self.sources[service].failed(error) from None
         self.sources[service].answered()
         if answer.status >= 400:
-            detail = value.get("detail") if isinstance(value, dict) else None
-            raise Refused(service, answer.status, str(detail or f"{service} responded {answer.status}"))
+            raise _refused(service, answer.status, answer.body)
         return value
+
+    def _client(self, service: str) -> Client:
+        if service not in self._clients:
+            raise NotFound(f"There is no service {service[:100]!r}.")
+        return self._clients[service]
+
+    def _headers(self, operator: str) -> dict[str, str]:
+        # http.client encodes headers as Latin-1, and the services decode them as UTF-8.
+        name = (operator or self._operator).encode().decode("latin-1")
+        return {"Authorization": f"Bearer {self._token}", "X-Operator": name, "Accept": "application/json"}
+
+
+def _refused(service: str, status: int, body: bytes) -> Refused:
+    """The exception for a problem document: its detail, and the errors of the fields."""
+    try:
+        problem = _object(body)
+    except NoAnswer:
+        problem = {}
+    text = str(problem.get("detail") or f"{service} responded {status}")
+    if isinstance(errors := problem.get("errors"), dict):
+        text += " " + "; ".join(f"{name}: {_joined(found)}" for name, found in errors.items())
+    return Refused(service, status, text[:2_000])
+
+
+def _joined(found: Any) -> str:
+    return " ".join(map(str, found)) if isinstance(found, list) else str(found)
+
+
+def _object(body: bytes) -> dict[str, Any]:
+    try:
+        value = json.loads(body)
+    except ValueError:
+        value = None
+    if not isinstance(value, dict):
+        raise NoAnswer("responded with something else than a JSON object")
+    return value

@@ -1,0 +1,74 @@
+"""Redriving and discarding: first a preview of what would happen, then, once confirmed, a run whose progress is shown."""
+
+from typing import Any
+
+from django import forms
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.shortcuts import render
+from django.urls import reverse
+from django.views.decorators.http import require_POST
+
+from console import operators, system
+from console.pages.deadletters import groups
+from console.pages.deadletters.runs import RUNS, Order
+from console.sources.staff import Refused
+
+ACTIONS = ("redrive", "discard")
+
+
+class DecisionForm(forms.Form):
+    """What to do with which dead letters."""
+
+    action = forms.ChoiceField(choices=[(one, one) for one in ACTIONS])
+    group = forms.CharField(required=False, max_length=64)
+    why = forms.CharField(required=False, max_length=500)
+    rate = forms.FloatField(required=False, min_value=0.1, max_value=10_000)
+    limit = forms.IntegerField(required=False, min_value=1, max_value=1_000_000)
+    force = forms.BooleanField(required=False)
+    operator = forms.CharField(required=False, max_length=operators.LONGEST)
+
+
+@require_POST
+def decide(request: HttpRequest, service: str) -> HttpResponse:
+    """The preview; or with `confirmed`, the run."""
+    form = DecisionForm(request.POST)
+    ids = request.POST.getlist("id")[: groups.SHOWN]
+    if not form.is_valid() or not (ids or form.cleaned_data["group"]):
+        problem = "No dead letter was selected." if form.is_valid() else _problems(form)
+        return _render(request, {"service": service, "problem": problem}, status=400)
+    return _decide(request, service, form.cleaned_data, ids)
+
+
+def _decide(request: HttpRequest, service: str, given: dict[str, Any], ids: list[str]) -> HttpResponse:
+    body = _body(given, ids)
+    context = {"service": service, "given": given, "ids": ids, "operator": operators.named(request)}
+    by = operators.cleaned(given["operator"]) or operators.named(request)
+    if "confirmed" in request.POST and by:
+        order = Order(service=service, action=given["action"], body=body, by=by)
+        response = HttpResponseRedirect(reverse("deadletters:run", args=[RUNS.start(system.current().staff, order)]))
+        operators.remember(response, by)
+        return response
+    if "confirmed" in request.POST:
+        context["problem"] = "Say who you are: the service records it."
+    try:
+        preview = system.current().staff.post(service, f"dead-letters/{given['action']}", {**body, "dry_run": True})
+    except Refused as error:
+        return _render(request, {**context, "problem": str(error)}, status=409)
+    status = 400 if "problem" in context else 200
+    return _render(request, {**context, "preview": preview}, status=status)
+
+
+def _body(given: dict[str, Any], ids: list[str]) -> dict[str, Any]:
+    body: dict[str, Any] = {"ids": ids} if ids else {"group": given["group"]}
+    body |= {name: given[name] for name in ("why", "rate", "limit") if given[name]}
+    if given["force"] and given["action"] == "redrive":
+        body["force"] = True
+    return body
+
+
+def _problems(form: forms.Form) -> str:
+    return "; ".join(f"{name}: {' '.join(found)}" for name, found in form.errors.items())
+
+
+def _render(request: HttpRequest, context: dict[str, Any], status: int) -> HttpResponse:
+    return render(request, "console/deadletters/decide.html", context, status=status)
