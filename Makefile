@@ -14,7 +14,7 @@ SERVICES := PYTHONPATH=platform $(PY) -m services
 EMBEDDED := PYTHONPATH=platform $(PY) -m embedded
 
 .DEFAULT_GOAL := help
-.PHONY: help environment demo up observe engines test lint types bench chaos drills docs lock locked audit deployable schemas generate service clean
+.PHONY: help environment demo up observe engines test lint types bench chaos drills docs screenshots lock locked audit deployable schemas generate service clean
 
 help:  ## List the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' Makefile
@@ -56,6 +56,9 @@ drills: environment  ## Restart and kill processes under load, and measure how l
 
 docs: environment  ## Build the documentation in site/, failing on broken links and pages outside the navigation
 	@NO_MKDOCS_2_WARNING=1 $(PY) -m mkdocs build --strict
+
+screenshots: environment  ## Take the pictures of the console in docs/images/, from a running system
+	@PYTHONPATH=platform DJANGO_SETTINGS_MODULE=settings.test $(PY) -m tests.browser.console.screenshots
 
 lock: environment  ## Lock the newest package versions that the .in files allow
 	$(PY) -m uv pip compile -q --upgrade --universal --python-version 3.11 --generate-hashes -o requirements.txt requirements.in

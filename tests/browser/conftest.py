@@ -3,6 +3,7 @@
 import os
 import shutil
 import sys
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import pytest
@@ -52,8 +53,9 @@ def log_in(page, url):
     expect(page.locator("#user-tools")).to_contain_text("root")
 
 
-@pytest.fixture(scope="package")
-def browser():
+@contextmanager
+def launched():
+    """A running browser."""
     executable = os.environ.get("CHROMIUM") or shutil.which("chromium")
     assert executable, "these tests need Chromium: `apt-get install chromium`, or CHROMIUM=/path/to/it"
     with sync_playwright() as playwright:
@@ -62,6 +64,12 @@ def browser():
         browser = playwright.chromium.launch(executable_path=executable, args=arguments)
         yield browser
         browser.close()
+
+
+@pytest.fixture(scope="package")
+def browser():
+    with launched() as browser:
+        yield browser
 
 
 @pytest.fixture
