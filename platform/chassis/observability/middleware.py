@@ -4,7 +4,7 @@ import time
 from collections.abc import Awaitable, Callable
 from contextlib import ExitStack
 from http import HTTPStatus
-from typing import cast
+from typing import Any, Literal, cast
 
 import structlog
 from asgiref.sync import iscoroutinefunction, markcoroutinefunction
@@ -13,6 +13,7 @@ from django.http.response import HttpResponseBase
 from opentelemetry import trace
 
 from chassis.observability import correlation, tracing
+from chassis.observability.logging import log_all
 
 PROBES = ("/health/", "/metrics")
 
@@ -20,8 +21,9 @@ METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS",
 OTHER = "_OTHER"
 """Logged in place of an unknown method, as in OpenTelemetry, since a client may send any text."""
 
-log = structlog.get_logger("access")
+LOGGER = "access"
 
+Level = Literal["debug", "info", "warning"]
 GetResponse = Callable[[HttpRequest], HttpResponseBase | Awaitable[HttpResponseBase]]
 
 
@@ -78,12 +80,12 @@ class CorrelationMiddleware(Middleware):
     def _leave(self, request: HttpRequest, response: HttpResponseBase, started: float) -> HttpResponseBase:
         response.headers[correlation.HEADER] = correlation.current_request_id()
         failed = response.status_code >= HTTPStatus.INTERNAL_SERVER_ERROR
-        # Probes arrive every few seconds; changes of health are logged separately.
-        write = log.debug if request.path_info.startswith(PROBES) else log.warning if failed else log.info
         match = request.resolver_match
         self._describe(request, response)
-        write(
-            "request",
+        # Probes arrive every few seconds; changes of health are logged separately.
+        level: Level = "debug" if request.path_info.startswith(PROBES) else "warning" if failed else "info"
+        _log(
+            level,
             method=method_of(request),
             route=f"/{match.route}" if match else None,
             status=response.status_code,
@@ -103,6 +105,15 @@ class CorrelationMiddleware(Middleware):
             if (match := request.resolver_match) is not None:
                 span.update_name(f"{method} /{match.route}")
                 span.set_attribute("http.route", f"/{match.route}")
+
+
+def _log(level: Level, **fields: Any) -> None:
+    if structlog.contextvars.get_contextvars():  # the view has bound values
+        getattr(structlog.get_logger(LOGGER), level)("request", **fields)
+        return
+    trace_id, span_id = tracing.current_ids()
+    ids = {"request_id": correlation.current_request_id(), "trace_id": trace_id, "span_id": span_id}
+    log_all(level, LOGGER, "request", [{**fields, **ids}])
 
 
 def carrier(request: HttpRequest) -> dict[str, str]:
