@@ -1,12 +1,12 @@
 """Orders as JSON."""
 
 from decimal import Decimal
-from typing import Any
 
 from drf_spectacular.utils import OpenApiExample, extend_schema_serializer
 from rest_framework import serializers
 
 from chassis.http.fields import IntegerField, MoneyField, TokenField
+from chassis.http.serializers import Serializer
 from orders.models import Order
 
 MAX_ITEMS = 100
@@ -20,7 +20,7 @@ ORDERED = {
 }
 
 
-class ItemSerializer(serializers.Serializer[Any]):
+class ItemSerializer(Serializer):
     """One line of an order."""
 
     productId = TokenField()
@@ -44,7 +44,7 @@ class ItemSerializer(serializers.Serializer[Any]):
         ),
     ]
 )
-class OrderSerializer(serializers.Serializer[Any]):
+class OrderSerializer(Serializer):
     """An order of a user, with the outcome of its payment."""
 
     id = serializers.UUIDField(read_only=True)
@@ -55,7 +55,7 @@ class OrderSerializer(serializers.Serializer[Any]):
     createdAt = serializers.DateTimeField(source="created_at", read_only=True)
 
 
-class OrderFilter(serializers.Serializer[Any]):
+class OrderFilter(Serializer):
     """The query parameters of the list."""
 
     userId = TokenField(source="user_id", required=False, help_text="Only the orders of this user.")

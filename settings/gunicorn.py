@@ -1,7 +1,7 @@
 """The gunicorn configuration of the services behind the gateway: `gunicorn SERVICE.wsgi --config settings/gunicorn.py`.
 
-One process with threads, since a service mostly waits for its database. Increase the number of processes to use more cores
-(WEB_CONCURRENCY), and the number of replicas for more load.
+Two processes with threads: a thread computes longer than it waits for the database, and the threads of a process compute one
+at a time. Set the number of processes to the number of cores (WEB_CONCURRENCY), and add replicas for more load.
 """
 
 import gc
@@ -14,8 +14,10 @@ from typing import Any
 
 import settings  # noqa: F401  puts platform/ on the import path
 from chassis.observability import startup
-from settings import metrics_folder
+from services import WITH_DATABASE
+from settings import gunicorn_worker, metrics_folder
 from settings.gunicorn_worker import Worker
+from settings.shared_counts import SLOTS
 
 startup.install()
 
@@ -43,10 +45,16 @@ def _number(name: str, default: int) -> int:
     return int(text)
 
 
-workers = _number("WEB_CONCURRENCY", 1)
+def _default_workers() -> int:
+    """1 for a service without a database, which has hardly any requests: a process takes about 20 MiB."""
+    names = {service.name for service in WITH_DATABASE}
+    return 2 if startup.service_name() in names else 1
+
+
+workers = _number("WEB_CONCURRENCY", _default_workers())
 # Before the application is loaded, and with it prometheus_client.
 metrics_folder.prepare(workers)
-threads = _number("WEB_THREADS", 8)
+threads = _number("WEB_THREADS", 4)
 
 health_port = _number("WEB_HEALTH_PORT", 0)
 """A second port, for health checks and metrics only, which responds even if all threads are busy. 0 disables it."""
@@ -123,6 +131,7 @@ def when_ready(server: Any) -> None:
 
 def child_exit(server: Any, worker: Any) -> None:
     """In the main process: keep the counters of a web process that has ended, but not its files."""
+    gunicorn_worker.counts.free(worker.age % SLOTS)
     if metrics_folder.is_prepared():
         from chassis.observability import multiprocess
 

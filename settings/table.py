@@ -31,7 +31,13 @@ OTHERS = (
         "—",
         "The service that a process belongs to, or the monitor or the console; the same as the option `--settings`.",
     ),
-    ("WEB_CONCURRENCY", BEHIND_GUNICORN, "integer ≥ 1", "`1`", "Number of web processes of a service on one machine."),
+    (
+        "WEB_CONCURRENCY",
+        BEHIND_GUNICORN,
+        "integer ≥ 1",
+        "`2`",
+        "Number of web processes of a service on one machine: one per core. The default of a service without a database is 1.",
+    ),
     (
         "WEB_HEALTH_PORT",
         BEHIND_GUNICORN,
@@ -39,7 +45,7 @@ OTHERS = (
         "`0`",
         "Port, on WORKER_HOST, that serves only health checks and metrics, even if all threads are busy. 0 disables it.",
     ),
-    ("WEB_THREADS", BEHIND_GUNICORN, "integer ≥ 1", "`8`", "Number of threads per web process."),
+    ("WEB_THREADS", BEHIND_GUNICORN, "integer ≥ 1", "`4`", "Number of threads per web process."),
     (
         "OTEL_TRACES_EXPORTER",
         "all",

@@ -1,11 +1,10 @@
 """Users as JSON."""
 
-from typing import Any
-
 from drf_spectacular.utils import OpenApiExample, extend_schema_serializer
 from rest_framework import serializers
 
 from chassis.http.fields import EmailField, TextField
+from chassis.http.serializers import Serializer
 
 ADA = {"email": "ada@example.org", "name": "Ada Lovelace"}
 
@@ -20,7 +19,7 @@ ADA = {"email": "ada@example.org", "name": "Ada Lovelace"}
         ),
     ]
 )
-class UserSerializer(serializers.Serializer[Any]):
+class UserSerializer(Serializer):
     """A user of the system."""
 
     id = serializers.UUIDField(read_only=True)

@@ -10,9 +10,12 @@ from base64 import urlsafe_b64encode
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cache
 from http import HTTPStatus
 from typing import Any
 
+from django.core.exceptions import ValidationError
+from django.http import Http404
 from django.utils.http import http_date, parse_http_date_safe
 from rest_framework import exceptions
 from rest_framework.request import Request
@@ -20,6 +23,7 @@ from rest_framework.response import Response
 from rest_framework.viewsets import GenericViewSet
 
 from chassis import json
+from chassis.database.prepared import ByKey
 from chassis.http.errors import exception_handler
 
 SAFE = frozenset({"GET", "HEAD"})
@@ -97,6 +101,11 @@ def _is_listed(etag: str, listed: str, *, weakly: bool) -> bool:
     return etag in ([tag.removeprefix("W/") for tag in tags] if weakly else tags)
 
 
+@cache
+def _by_key(view: Any) -> ByKey:
+    return ByKey(view.queryset, view.lookup_field)
+
+
 class ConditionalViewSet(GenericViewSet[Any]):
     """For views of models with `modified_at`: sends ETag and Last-Modified, and checks preconditions.
 
@@ -116,8 +125,23 @@ class ConditionalViewSet(GenericViewSet[Any]):
 
     def get_object(self) -> Any:
         """Return the row, and remember its time of change."""
-        found = super().get_object()
+        found = self._read()
         self._modified = found.modified_at
+        return found
+
+    def _read(self) -> Any:
+        view: Any = type(self)
+        rows = view.queryset
+        # A subclass may read something else, by overriding a method of REST framework.
+        if rows is None or "queryset" in vars(self) or view.get_queryset is not GenericViewSet.get_queryset:
+            return super().get_object()
+        if self.filter_queryset(rows) is not rows:
+            return super().get_object()
+        try:
+            found = _by_key(view).get(self.kwargs[self.lookup_url_kwarg or self.lookup_field])
+        except (rows.model.DoesNotExist, TypeError, ValueError, ValidationError):
+            raise Http404 from None
+        self.check_object_permissions(self.request, found)
         return found
 
     def finalize_response(self, request: Request, response: Response, *args: Any, **kwargs: Any) -> Response:

@@ -67,7 +67,7 @@ def configure(config: dict[str, Any]) -> None:
         startup.set_hooks(_write_uncaught)
 
 
-def log_all(level: Literal["debug", "info"], logger: str, event: str, rows: Iterable[EventDict]) -> None:
+def log_all(level: Literal["debug", "info", "warning"], logger: str, event: str, rows: Iterable[EventDict]) -> None:
     """Log the same event once for each of `rows`, its fields, which must include request_id, trace_id and span_id.
 
     Writes the same lines as `structlog.get_logger(logger).info(event, **row)`, but for many rows at a fraction of the cost. No

@@ -262,6 +262,9 @@ HTTP_ACTIVE_REQUESTS = gauge(
 HTTP_QUEUE_SECONDS = histogram(
     "http_server_queue_seconds", "Time that a request waited for a thread after its first bytes arrived.", on=("web",)
 )
+HTTP_REFUSED = counter(
+    "http_server_requests_refused", "Requests that waited too long for a thread and were refused with 503.", on=("web",)
+)
 HTTP_THREADS = gauge(
     "http_server_threads",
     "Threads for requests, by state: busy or idle.",

@@ -4,7 +4,7 @@ import time
 from collections.abc import Awaitable, Callable
 from contextlib import ExitStack
 from http import HTTPStatus
-from typing import cast
+from typing import Any, Literal, cast
 
 import structlog
 from asgiref.sync import iscoroutinefunction, markcoroutinefunction
@@ -13,6 +13,7 @@ from django.http.response import HttpResponseBase
 from opentelemetry import trace
 
 from chassis.observability import correlation, tracing
+from chassis.observability.logging import log_all
 
 PROBES = ("/health/", "/metrics")
 
@@ -24,8 +25,9 @@ METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS",
 OTHER = "_OTHER"
 """Logged in place of an unknown method, as in OpenTelemetry, since a client may send any text."""
 
-log = structlog.get_logger("access")
+LOGGER = "access"
 
+Level = Literal["debug", "info", "warning"]
 GetResponse = Callable[[HttpRequest], HttpResponseBase | Awaitable[HttpResponseBase]]
 
 
@@ -83,11 +85,11 @@ class CorrelationMiddleware(Middleware):
     def _leave(self, request: HttpRequest, response: HttpResponseBase, started: float) -> HttpResponseBase:
         response.headers[correlation.HEADER] = correlation.current_request_id()
         failed = response.status_code >= HTTPStatus.INTERNAL_SERVER_ERROR
-        write = log.debug if self._is_poll(request, response) else log.warning if failed else log.info
         match = request.resolver_match
         self._describe(request, response)
-        write(
-            "request",
+        level: Level = "debug" if self._is_poll(request, response) else "warning" if failed else "info"
+        _log(
+            level,
             method=method_of(request),
             route=f"/{match.route}" if match else None,
             status=response.status_code,
@@ -114,6 +116,15 @@ class CorrelationMiddleware(Middleware):
             if (match := request.resolver_match) is not None:
                 span.update_name(f"{method} /{match.route}")
                 span.set_attribute("http.route", f"/{match.route}")
+
+
+def _log(level: Level, **fields: Any) -> None:
+    if structlog.contextvars.get_contextvars():  # the view has bound values
+        getattr(structlog.get_logger(LOGGER), level)("request", **fields)
+        return
+    trace_id, span_id = tracing.current_ids()
+    ids = {"request_id": correlation.current_request_id(), "trace_id": trace_id, "span_id": span_id}
+    log_all(level, LOGGER, "request", [{**fields, **ids}])
 
 
 def carrier(request: HttpRequest) -> dict[str, str]:

@@ -122,7 +122,7 @@ def _line(
         "logger": logger,
         "level": level,
         "timestamp": datetime.now(UTC).isoformat().replace("+00:00", "Z"),
-        "service": _service(),
+        "service": service_name(),
         "request_id": "",
         "trace_id": "",
         "span_id": "",
@@ -132,7 +132,7 @@ def _line(
     return json.dumps(fields)
 
 
-def _service() -> str:
+def service_name() -> str:
     """The service's name, from its settings module or gunicorn's command line; empty if neither names it."""
     named = re.search(r"--settings[= ]\S*?(\w+)(?: |$)", " ".join(sys.argv))
     if module := named[1] if named else os.environ.get("DJANGO_SETTINGS_MODULE", "").rpartition(".")[2]:

@@ -37,7 +37,12 @@ def test_probes_are_answered_when_all_threads_are_busy(processes):
     [health] = ports.free(1)
     with ExitStack() as stack:
         environment = stack.enter_context(database("users"))
-        variables = {"WEB_HEALTH_PORT": str(health), "WEB_CONCURRENCY": str(processes), "WORKER_HOST": "::"}
+        variables = {
+            "WEB_HEALTH_PORT": str(health),
+            "WEB_CONCURRENCY": str(processes),
+            "WEB_THREADS": "8",
+            "WORKER_HOST": "::",
+        }
         served = stack.enter_context(gunicorn("users", {**environment, **variables}))
         port = urlsplit(served.url).port
         holder = stack.enter_context(psycopg.connect(environment[DATABASES["users"]]))
@@ -56,14 +61,17 @@ def test_probes_are_answered_when_all_threads_are_busy(processes):
         assert get(health, "/users", 2)[0] == 404
 
         holder.rollback()
-        assert {answer.result()[0] for answer in asked} == {200}
+        # Those that had to wait for a thread were refused.
+        assert {answer.result()[0] for answer in asked} == {200, 503}
 
 
 def test_it_is_there_after_a_reload_and_after_a_process_died():
     [health] = ports.free(1)
     with ExitStack() as stack:
         environment = stack.enter_context(database("users"))
-        served = stack.enter_context(gunicorn("users", {**environment, "WEB_HEALTH_PORT": str(health)}))
+        served = stack.enter_context(
+            gunicorn("users", {**environment, "WEB_HEALTH_PORT": str(health), "WEB_CONCURRENCY": "1"})
+        )
         for signum in (signal.SIGHUP, signal.SIGKILL):
             [old] = descendants(served.child.pid)
             os.kill(served.child.pid if signum == signal.SIGHUP else old, signum)

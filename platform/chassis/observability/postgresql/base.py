@@ -1,11 +1,16 @@
 """The backend that settings name as ENGINE. A process has one connection for each thread that uses the database."""
 
+import select
+import sys
 import threading
 import time
 import weakref
+from functools import cache
 from typing import Any
 
+from django.db.backends.postgresql.base import ServerBindingCursor
 from django_prometheus.db.backends.postgresql import base
+from django_prometheus.db.common import ExportingCursorWrapper
 from psycopg import Error
 from psycopg.pq import TransactionStatus
 
@@ -33,6 +38,49 @@ class DatabaseWrapper(base.DatabaseWrapper):
             raise
         metrics.DB_CONNECTION_CREATE_SECONDS.observe(time.perf_counter() - started)
         return connection
+
+    def is_usable(self) -> bool:
+        """Whether the session still exists; Django asks before the first statement of each request.
+
+        Django's own check is a statement, which would be a fifth of a small request. But PostgreSQL sends nothing to an idle
+        session, and when it ends one, it says so and closes the socket. So the statement is needed only if something has
+        arrived. Of a server that died silently the keepalives of TCP find out in ten seconds (`keepalives_idle`).
+        """
+        connection = self.connection
+        if connection is None or connection.closed:
+            return False
+        return not _has_received(connection.fileno()) or bool(super().is_usable())
+
+    def prepared_cursor(self) -> Any:
+        """A cursor whose statements the server prepares, each once per session; behind a pooler, an ordinary cursor."""
+        if self.settings_dict["DISABLE_SERVER_SIDE_CURSORS"]:
+            return self.cursor()
+        self.close_if_health_check_failed()
+        self.ensure_connection()
+        with self.wrap_database_errors:
+            # With None, psycopg prepares nothing; with this, only what asks for it.
+            self.connection.prepare_threshold = sys.maxsize
+            return self._prepare_cursor(_counted(_PreparingCursor, self.alias, self.vendor)(self.connection))
+
+
+class _PreparingCursor(ServerBindingCursor):
+    """Has each statement prepared."""
+
+    def execute(self, query: Any, params: Any = None) -> Any:  # type: ignore[override]
+        """See psycopg."""
+        return super().execute(query, params, prepare=True)
+
+
+@cache
+def _counted(cursor: type, alias: str, vendor: str) -> Any:
+    return ExportingCursorWrapper(cursor, alias, vendor)
+
+
+def _has_received(socket: int) -> bool:
+    """Whether there is something to read, an end or an error included."""
+    poll = select.poll()
+    poll.register(socket, select.POLLIN)
+    return bool(poll.poll(0))
 
 
 def _sample() -> None:
