@@ -1,17 +1,15 @@
 """Drains a backlog: user.created records are produced while the consumer of orders is suspended, which then resumes."""
 
 import time
-import uuid
 from dataclasses import dataclass
-from datetime import UTC, datetime
 
 import psycopg
 from confluent_kafka import Producer
 
-from bench import processes
+from bench import processes, samples
 from bench.live import Live
 
-EVENTS = 5000
+EVENTS = 20_000
 WITHIN = 120.0
 SETTLED = "SELECT count(*) FROM orders WHERE status <> 'pending'"
 SAMPLE = f"{SETTLED} AND user_id = ANY(%s)"
@@ -30,9 +28,11 @@ def drain(live: Live, events: int = EVENTS) -> Drain:
     consumer = live.children["orders-consume"]
     with psycopg.connect(live.engines.postgres.url("orderdb"), autocommit=True) as orders:
         expected = _count(orders) + events
+        created = samples.user_created(events)
+        users = [one.key.decode() for one in created]
         consumer.pause()
         try:
-            users = produce(live.engines.kafka.bootstrap_servers, events)
+            _produce(live.engines.kafka.bootstrap_servers, created)
             before = processes.used(live)
         finally:
             started = time.monotonic()
@@ -48,34 +48,14 @@ def drain(live: Live, events: int = EVENTS) -> Drain:
     return Drain(events / seconds, {name: (after[name] - before[name]) / events * 1e6 for name in before})
 
 
-def produce(bootstrap_servers: str, events: int) -> list[str]:
-    """Produce user.created events, as the relay of users does. Returns the ids of the users."""
-    users: list[str] = []
+def _produce(bootstrap_servers: str, created: list[samples.Sample]) -> None:
+    """Produce user.created events, as the relay of users does."""
     producer = Producer({"bootstrap.servers": bootstrap_servers, "acks": "all", "partitioner": "murmur2_random"})
-    now = datetime.now(UTC).isoformat().replace("+00:00", "Z")
-    for _ in range(events):
-        users.append(user := str(uuid.uuid4()))
-        trace, span = uuid.uuid4().hex, uuid.uuid4().hex[:16]
-        body = f'{{"userId":"{user}","email":"{user}@example.org","name":"Ada Lovelace","createdAt":"{now}"}}'
-        headers = {
-            "ce_specversion": "1.0",
-            "ce_id": str(uuid.uuid4()),
-            "ce_type": "user.created",
-            "ce_source": "/users",
-            "ce_time": now,
-            "ce_origintime": now,
-            "ce_dataschema": "urn:events:user.created:v1",
-            "content-type": "application/json",
-            "requestId": str(uuid.uuid4()),
-            "traceId": trace,
-            "spanId": span,
-            "traceparent": f"00-{trace}-{span}-00",
-        }
-        producer.produce("user.created", body.encode(), user.encode(), headers=list(headers.items()))
+    for one in created:
+        producer.produce("user.created", one.value, one.key, headers=one.headers)
         producer.poll(0)
     if left := producer.flush(30):
-        raise TimeoutError(f"Kafka did not acknowledge {left} of {events} events within 30 s")
-    return users
+        raise TimeoutError(f"Kafka did not acknowledge {left} of {len(created)} events within 30 s")
 
 
 def _count(orders: psycopg.Connection, users: list[str] | None = None) -> int:

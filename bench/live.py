@@ -55,18 +55,19 @@ class Live:
         finally:
             child.stop()
 
+    def child(self, name: str, argv: list[str], service: str, variables: dict[str, str]) -> Child:
+        """Start a program in the environment of a service, with these further variables."""
+        own = environment(service, addresses=self.addresses, secret_key=self._secret)
+        return Child(argv, name=name, log=self._folder / f"{name}.log", cwd=ROOT, env={**own, **EXTRA, **variables})
+
     def _run(self, job: Job) -> Steps:
-        yield from self._child(job.name, job.argv(sys.executable), job.service, {}).until_done(within=JOB_WITHIN)
+        yield from self.child(job.name, job.argv(sys.executable), job.service, {}).until_done(within=JOB_WITHIN)
 
     def _ready(self, process: Process) -> Steps:
         port = self.ports[process.name]
-        child = self._child(process.name, process.argv(sys.executable, port), process.service, process.variables(port))
+        child = self.child(process.name, process.argv(sys.executable, port), process.service, process.variables(port))
         self.children[process.name] = child
         yield from child.until(lambda: get(port, "/health/ready")[0] == 200, within=READY_WITHIN)
-
-    def _child(self, name: str, argv: list[str], service: str, variables: dict[str, str]) -> Child:
-        own = environment(service, addresses=self.addresses, secret_key=self._secret)
-        return Child(argv, name=name, log=self._folder / f"{name}.log", cwd=ROOT, env={**own, **EXTRA, **variables})
 
 
 @contextmanager

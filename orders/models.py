@@ -15,7 +15,7 @@ from django.db.models.functions import Now
 from django.utils import timezone
 
 from chassis import json as chassis_json
-from chassis.events import derived_id
+from chassis.ids import derived_id, new_id
 
 WELCOME_NAMESPACE = uuid.UUID("d0f5c3a6-6a0e-5a4e-9a52-6d2b8f6c1e77")
 """Namespace for the ids of welcome orders: each is derived from the user's id."""
@@ -167,7 +167,7 @@ class Order(Settling, models.Model):
 
     Status = Status
 
-    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    id = models.UUIDField(primary_key=True, default=new_id, editable=False)
     user_id = models.TextField()
     items = models.JSONField(encoder=_Encoder, decoder=_Decoder)
     total_amount = models.DecimalField(max_digits=12, decimal_places=2)

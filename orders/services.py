@@ -8,7 +8,8 @@ from functools import partial
 from django.conf import settings
 from django.db import transaction
 
-from chassis.events import Outgoing, Received, after_commit, derived_id, publish, publish_all
+from chassis.events import Outgoing, Received, after_commit, publish, publish_all
+from chassis.ids import derived_id
 from chassis.reconciliation.republish import republish
 from orders import metrics
 from orders.events import OrderCreated, PaymentCompleted, UserCreated

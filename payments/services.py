@@ -7,7 +7,8 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from functools import partial
 
-from chassis.events import Outgoing, Received, after_commit, derived_id, publish_all
+from chassis.events import Outgoing, Received, after_commit, publish_all
+from chassis.ids import derived_id
 from payments import metrics, provider
 from payments.events import OrderCreated, PaymentCompleted
 

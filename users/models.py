@@ -1,12 +1,13 @@
 """The user model, with the constraints that the database enforces."""
 
-import uuid
 from typing import ClassVar
 
 from django.conf import settings
 from django.db import connections, models
 from django.db.models.functions import Lower, Now
 from django.utils import timezone
+
+from chassis.ids import new_id
 
 EMAIL_UNIQUE = "users_email_unique"
 EMAIL_TAKEN = "This email is taken."
@@ -48,7 +49,7 @@ class UserManager(models.Manager["User"]):
 class User(models.Model):
     """A user. Email addresses are unique, compared case-insensitively."""
 
-    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    id = models.UUIDField(primary_key=True, default=new_id, editable=False)
     email = models.CharField(max_length=254)
     name = models.CharField(max_length=200)
     created_at = models.DateTimeField(default=timezone.now, editable=False)

@@ -7,7 +7,8 @@ from django.conf import settings
 from django.db import transaction
 from django.utils import timezone
 
-from chassis.events import after_commit, derived_id, publish
+from chassis.events import after_commit, publish
+from chassis.ids import derived_id
 from chassis.reconciliation.republish import republish
 from users import metrics
 from users.events import UserCreated

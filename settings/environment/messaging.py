@@ -66,7 +66,7 @@ class Consumers(Topics, WorkerPort):
         " new member.",
     )
     consumer_batch_size: int = Field(
-        500, ge=1, le=10_000, description="Maximum number of events that are processed in one transaction."
+        1_000, ge=1, le=10_000, description="Maximum number of events that are processed in one transaction."
     )
     consumer_session_timeout_seconds: Annotated[float | None, Unset] = Field(
         None,

@@ -2,7 +2,6 @@
 
 from chassis.events.envelope import Outgoing, Unreadable, unseal
 from chassis.events.event import Event, Money
-from chassis.events.ids import derived_id
 from chassis.events.publishing import NotInTransaction, after_commit, publish, publish_all
 from chassis.events.registry import Received, handles
 
@@ -14,7 +13,6 @@ __all__ = [
     "Received",
     "Unreadable",
     "after_commit",
-    "derived_id",
     "handles",
     "publish",
     "publish_all",

@@ -1,6 +1,5 @@
 """The format of an event on Kafka: CloudEvents 1.0 in binary mode, W3C trace context, and requestId, traceId and spanId."""
 
-import uuid
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from functools import cache
@@ -11,6 +10,7 @@ from pydantic import ValidationError
 
 from chassis.events.event import Event
 from chassis.events.registry import NO_SOURCE, Received
+from chassis.ids import new_id
 from chassis.kafka import names
 from chassis.kafka.records import Record
 from chassis.observability import correlation, tracing
@@ -72,7 +72,7 @@ def seal_each(outgoing: Iterable[Outgoing]) -> Iterator[Envelope]:
 
 def _seal(outgoing: Outgoing, source: str, now: str) -> Envelope:
     event, key, cause, event_id = outgoing
-    event_id = event_id or str(uuid.uuid4())
+    event_id = event_id or str(new_id())
     if cause is None:
         request_id, position, origin_time = correlation.current_request_id(), tracing.current(), now
     else:

@@ -60,6 +60,10 @@ ALONE_SECONDS = 0.5
 PROBE_SECONDS = 0.05
 """How long to wait for the result of a topic that did not accept rows before; a later result is collected when it arrives."""
 
+SESSION = "SELECT set_config('idle_session_timeout', %s, false), set_config('synchronous_commit', 'off', false)"
+"""If PostgreSQL crashes, the last marks may be lost: those rows are sent again, as after a crash of the relay. So no mark
+waits for the disk, or delays the commits of publishers, which do."""
+
 CAN_WRITE = "SELECT current_setting('transaction_read_only') = 'off'"
 
 
@@ -142,7 +146,6 @@ class Relay:
         if self._stored:
             self._database_answered()
         if rows:
-            self._wakeup.awake()
             self._send(rows)
         elif self._sending.topics:
             self._sending.serve(CALL_SECONDS)
@@ -160,7 +163,7 @@ class Relay:
             return
         require_direct(self._connection)
         with self._connection.cursor() as cursor:
-            cursor.execute("SELECT set_config('idle_session_timeout', %s, false)", [f"{SESSION_SECONDS}s"])
+            cursor.execute(SESSION, [f"{SESSION_SECONDS}s"])
             cursor.execute(CAN_WRITE)
             if cursor.fetchone() != (True,):
                 raise SessionLost("the database is read-only")
@@ -269,6 +272,7 @@ class Relay:
         started = time.perf_counter()
         self._sending.send(rows)
         self._sending.wait()
+        self._wakeup.awake()  # the rows did not have to wait for that
         answers = self._store_results()
         metrics.RELAY_BATCH_SIZE.observe(len(rows))
         metrics.RELAY_BATCH_SECONDS.observe(time.perf_counter() - started)
