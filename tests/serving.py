@@ -17,6 +17,7 @@ import psycopg
 from embedded import ports
 from embedded.processes import Child, drive
 from services import WITH_DATABASE
+from tests.forks.child import Forked
 from tests.waiting import eventually
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -67,7 +68,7 @@ def _dropped(connection: psycopg.Connection, name: str) -> bool:
 def run(argv: list[str], environment: dict[str, str]) -> None:
     """Run a command to completion."""
     with tempfile.TemporaryDirectory() as folder:
-        drive(Child(argv, log=Path(folder) / "log", name=argv[-1], cwd=ROOT, env=environment).until_done(within=60))
+        drive(Forked(argv, log=Path(folder) / "log", name=argv[-1], cwd=ROOT, env=environment).until_done(within=60))
 
 
 @dataclass
@@ -109,7 +110,7 @@ def _process(name: str, argv: list[str], path: str, environment: dict[str, str])
     url = f"http://127.0.0.1:{port}"
     with tempfile.TemporaryDirectory() as folder:
         command = [part.format(port=port) for part in argv]
-        child = Child(command, log=Path(folder) / "log", name=name, cwd=ROOT, env=environment)
+        child = Forked(command, log=Path(folder) / "log", name=name, cwd=ROOT, env=environment)
         try:
             drive(child.until(lambda: _responds(url + path), within=60))
             yield Served(url, child)

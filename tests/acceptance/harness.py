@@ -245,6 +245,11 @@ class Harness:
 
     def manage(self, service: str, *arguments: str, **changes: str) -> tuple[int, str]:
         """Run a management command of a service to its end. Returns its exit status and all that it wrote."""
+        status, out, err = self.run(service, *arguments, **changes)
+        return status, out + err
+
+    def run(self, service: str, *arguments: str, **changes: str) -> tuple[int, str, str]:
+        """Run a management command of a service to its end. Returns its exit status, output and errors."""
         variables = _without_console(self._environment(service)) | changes
         with tempfile.TemporaryDirectory(dir=self.folder) as folder:
             out, err = Path(folder, "out"), Path(folder, "err")
@@ -254,7 +259,7 @@ class Harness:
                 status = child.popen.wait(120)
             finally:
                 child.kill9()
-            return status, out.read_text() + err.read_text()
+            return status, out.read_text(), err.read_text()
 
     def command(self, service: str, *arguments: str, **changes: str) -> subprocess.Popen[str]:
         """Start a management command of a service, and do not wait; `changes` are additional environment variables."""

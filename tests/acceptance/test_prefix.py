@@ -71,9 +71,8 @@ class Environment(Harness):
 
     def letters(self) -> list[dict]:
         """The undecided dead letters of orders, as the command lists them."""
-        process = self.command("orders", "deadletters", "list", "--json")
-        out, err = process.communicate(timeout=60)
-        assert process.returncode == 0, err
+        status, out, err = self.run("orders", "deadletters", "list", "--json")
+        assert status == 0, err
         return [json.loads(line) for line in out.splitlines()]
 
 

@@ -52,9 +52,8 @@ def letters_of(topics, users: list[str]) -> list:
 
 def done(harness, *arguments: str) -> tuple[str, list[dict]]:
     """Run it to its end, which must be good. Returns what it printed, and what it logged."""
-    process = harness.command("orders", "deadletters", *arguments)
-    out, err = process.communicate(timeout=120)
-    assert process.returncode == 0, err
+    status, out, err = harness.run("orders", "deadletters", *arguments)
+    assert status == 0, err
     return out, logged(err)
 
 

@@ -4,13 +4,19 @@ import multiprocessing
 import os
 import signal
 import subprocess
+import threading
 from collections.abc import Mapping, Sequence
 from functools import cache
+from multiprocessing import connection
 from multiprocessing.context import ForkServerContext
 from pathlib import Path
 
 from embedded.processes import Child
 from tests.forks import program
+
+# An exit status can be received once: of two threads that ask for it, one would be told that the fork server is gone. A start
+# asks for those of all others.
+_lock = threading.Lock()
 
 
 @cache
@@ -25,9 +31,10 @@ class Forked(Child):
     """A `Child` that is a fork of a process which has loaded the libraries: it starts in half the time.
 
     Everything else is as in a process of its own: session, environment, import path, output, signals, exit status. Only its
-    command line, in the list of processes, is that of the fork server. Start and wait for it in one thread.
+    command line, in the list of processes, is that of the fork server.
 
-    `argv` is `python [-P] SCRIPT ...` or `python -m MODULE ...`. Errors are in `error_log`, by default also in the log.
+    `argv` is `python [-P] SCRIPT ...`, `python -m MODULE ...` or `python -c CODE ...`. Standard error is written to `error_log`,
+    by default also to the log.
     """
 
     def __init__(
@@ -54,25 +61,27 @@ class _Process:
     def __init__(self, argv: list[str], **options: object) -> None:
         self._argv = argv
         self._fork = _context().Process(target=program.run, args=(argv,), kwargs=options, daemon=True)
-        self._fork.start()
+        with _lock:
+            self._fork.start()
         assert self._fork.pid is not None
         self.pid = self._fork.pid
 
     @property
     def returncode(self) -> int | None:
-        return self._fork.exitcode
+        return self.poll()
 
     def poll(self) -> int | None:
-        return self._fork.exitcode
+        with _lock:
+            return self._fork.exitcode
 
     def wait(self, timeout: float | None = None) -> int:
-        self._fork.join(timeout)
-        if (status := self._fork.exitcode) is None:
+        connection.wait([self._fork.sentinel], timeout)
+        if (status := self.poll()) is None:
             raise subprocess.TimeoutExpired(self._argv, timeout or 0)
         return status
 
     def send_signal(self, signum: int) -> None:
-        if self._fork.exitcode is None:
+        if self.poll() is None:
             os.kill(self.pid, signum)
 
     def terminate(self) -> None:

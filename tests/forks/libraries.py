@@ -9,6 +9,7 @@ import importlib
 LIBRARIES = (
     "asyncio",
     "confluent_kafka.admin",
+    "django.contrib.admin",
     "django.core.mail",
     "django.core.management.commands.migrate",
     "django.db.backends.postgresql.base",
@@ -19,11 +20,13 @@ LIBRARIES = (
     "gunicorn.workers.gthread",
     "http.server",
     "httptools",
+    "opentelemetry.sdk.trace",
     "orjson",
     "psycopg.types.string",
     "pydantic.root_model",
     "pydantic_settings",
     "structlog.dev",
+    "whitenoise.middleware",
     "yaml",
 )
 

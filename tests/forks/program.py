@@ -4,6 +4,7 @@ import ctypes
 import os
 import runpy
 import sys
+import types
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -11,12 +12,14 @@ PR_SET_PDEATHSIG = 1
 
 
 def run(argv: list[str], *, cwd: str, env: Mapping[str, str], out: str, err: str, death_signal: int) -> None:
-    """Execute `python [-P] SCRIPT ...` or `python -m MODULE ...`, with its output appended to these files. Does not return."""
+    """Execute `python [-P] SCRIPT ...`, `python -m MODULE ...` or `python -c CODE ...`, with its output appended to these files. Does not return."""
     os.setsid()
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, death_signal)
-    _redirect(out, sys.stdout.fileno())
-    _redirect(err, sys.stderr.fileno())
+    _redirect(os.devnull, 0, os.O_RDONLY)
+    sys.stdin = open(0, closefd=False)  # noqa: SIM115  it is the program's
+    _redirect(out, 1, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    _redirect(err, 2, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     # Among these is the connection by which the fork server learns that the tests have ended.
     os.closerange(3, os.sysconf("SC_OPEN_MAX"))
     os.chdir(cwd)
@@ -36,10 +39,11 @@ def run(argv: list[str], *, cwd: str, env: Mapping[str, str], out: str, err: str
     ctypes.pythonapi.Py_Exit(status)
 
 
-def _redirect(path: str, number: int) -> None:
-    output = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
-    os.dup2(output, number)
-    os.close(output)
+def _redirect(path: str, number: int, flags: int) -> None:
+    opened = os.open(path, flags, 0o666)
+    if opened != number:
+        os.dup2(opened, number)
+        os.close(opened)
 
 
 def _execute(arguments: list[str]) -> None:
@@ -49,6 +53,10 @@ def _execute(arguments: list[str]) -> None:
     if arguments[0] == "-m":
         sys.argv, sys.path = ["-m", *arguments[2:]], [os.getcwd(), *installed]
         runpy.run_module(arguments[1], run_name="__main__", alter_sys=True)
+    elif arguments[0] == "-c":
+        sys.argv, sys.path = ["-c", *arguments[2:]], ["", *installed]
+        main = sys.modules["__main__"] = types.ModuleType("__main__")
+        exec(compile(arguments[1], "<string>", "exec"), main.__dict__)
     elif arguments[0] == "-P":
         sys.argv, sys.path = arguments[1:], installed
         runpy.run_path(sys.argv[0], run_name="__main__")

@@ -5,15 +5,17 @@ import http.client
 import json
 import os
 import re
-import signal
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from embedded import ports
+from embedded.processes import drive
+from tests.forks.child import Forked
 
 REQUESTS = "http_server_request_duration_seconds_count"
 
@@ -168,27 +170,9 @@ def running(
         **variables,
     }
     arguments = [part.replace("PORT", str(port)) for part in command]
-    with log.open("wb") as output:
-        process = subprocess.Popen(
-            [sys.executable, *arguments], cwd=ROOT, env=environment, stdout=output, stderr=output
-        )
+    child = Forked([sys.executable, *arguments], log=log, name="gateway", cwd=ROOT, env=environment)
     try:
-        _wait(process, port, log)
-        yield Gateway(process, port, log)
+        drive(child.until(lambda: ports.listens(port), within=60))
+        yield Gateway(child.popen, port, log)
     finally:
-        process.send_signal(signal.SIGTERM)
-        try:
-            process.wait(60)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
-
-
-def _wait(process: subprocess.Popen[bytes], port: int, log: Path) -> None:
-    deadline = time.monotonic() + 60
-    while time.monotonic() < deadline:
-        assert process.poll() is None, log.read_text()
-        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
-            return
-        time.sleep(0.05)
-    raise AssertionError(log.read_text())
+        child.stop(grace=60)

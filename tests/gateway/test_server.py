@@ -143,7 +143,7 @@ class TestCommands:
     def test_a_taken_port_is_an_error(self, gateway):
         command = [sys.executable, "manage.py", "serve", "--settings=settings.gateway", "--port", str(gateway.port)]
         ended = subprocess.run(
-            command, cwd=ROOT, env={"ENVIRONMENT": "development"}, capture_output=True, timeout=20, check=False
+            command, cwd=ROOT, env={"ENVIRONMENT": "development"}, capture_output=True, timeout=120, check=False
         )
         assert ended.returncode != 0
         assert b"address already in use" in ended.stderr
@@ -151,6 +151,6 @@ class TestCommands:
     def test_checks_pass(self):
         command = [sys.executable, "manage.py", "check", "--settings=settings.gateway"]
         ended = subprocess.run(
-            command, cwd=ROOT, env={"ENVIRONMENT": "development"}, capture_output=True, timeout=20, check=False
+            command, cwd=ROOT, env={"ENVIRONMENT": "development"}, capture_output=True, timeout=120, check=False
         )
         assert ended.returncode == 0, ended.stderr

@@ -27,7 +27,6 @@ def assert_stays_here(answer, asked):
 
 @pytest.fixture
 def client(service, settings):
-    settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]  # many logins
     settings.ADMIN_LOGIN_ATTEMPTS = 1000
     User.objects.db_manager(service).create_superuser("root", "", PASSWORD)
     return Client(raise_request_exception=False)
