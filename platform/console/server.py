@@ -28,7 +28,7 @@ class Server(BaseApplication):
             "worker_class": "gthread",
             "workers": 1,
             "threads": THREADS,
-            # Loaded before the fork: an error ends the command, instead of being repeated for ever.
+            # Loaded before the fork: an error ends the command, instead of being repeated.
             "preload_app": True,
             "graceful_timeout": GRACE_SECONDS,
             "keepalive": 30,

@@ -11,7 +11,7 @@ from console.stores.model import Line
 from console.stores.stories import Stories
 
 EVERY_SECONDS = 0.1
-SHARE = 1 / 20
+SHARE = 1 / 40
 """The part of a core that is used for reading at most. The pauses grow with the load, and what does not fit is skipped."""
 MOST_BYTES = 65_536
 """How much of a file is read at once. Of a file that grows faster, the oldest part is skipped."""

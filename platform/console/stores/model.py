@@ -74,7 +74,7 @@ class Line:
 
     @property
     def fields(self) -> dict[str, Any]:
-        """`event` and the other fields of the line, parsed anew; empty if it has none, such as a part of a traceback."""
+        """`event` and the other fields of the line, parsed at each access; empty if it has none, such as a part of a traceback."""
         from chassis.story import logs
 
         found = logs.parse(self.process, self.text)

@@ -156,7 +156,7 @@ class Spans:
         number = self._numbers.get(origin)
         if number is None:
             if len(self._origins) >= 65_000:
-                origin = (origin[0], origin[1], "")  # somebody makes them up
+                origin = (origin[0], origin[1], "")  # a client makes them up
                 if origin not in self._numbers and len(self._origins) >= 65_500:
                     return 0
             number = self._numbers.setdefault(origin, len(self._origins))
