@@ -47,7 +47,7 @@ def sources() -> dict[str, str]:
 
 @dataclass(frozen=True, slots=True)
 class Resolution:
-    """Whether a dead letter was redriven or discarded, by whom, when, and why if somebody said so."""
+    """Whether a dead letter was redriven or discarded, by whom, when and, if stated, why."""
 
     letter_id: str
     action: str
