@@ -1,7 +1,7 @@
 """The services' endpoints for staff, `/staff/…` of each web process: outbox, inbox, dead letters and settings."""
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -61,7 +61,9 @@ class Staff:
             list(pool.map(ask, self.services))
         return answers, problems
 
-    def stream(self, service: str, path: str, body: Mapping[str, Any], *, operator: str) -> Iterator[dict[str, Any]]:
+    def stream(
+        self, service: str, path: str, body: Mapping[str, Any], *, operator: str
+    ) -> Generator[dict[str, Any], None, None]:
         """POST to `/staff/PATH` of a service that reports its progress: yields its lines of JSON.
 
         Closing the iterator closes the connection, which ends what the service does. Raises Away, NotFound and Refused.

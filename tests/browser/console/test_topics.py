@@ -124,9 +124,9 @@ class TestTopics:
         page.goto("/topics/user.created")
         page.get_by_label("Key").fill(key)
         page.keyboard.press("Enter")
+        page.wait_for_url(f"**key={key}**")
         rows = page.locator(".records tbody tr:not(.more)")
         expect(rows).to_have_count(50)
-        assert key in page.url
         newest = int(rows.first.locator("td").nth(2).inner_text())
         for expected in (100, 120):
             tab_to(page, page.locator("#next"))
@@ -140,6 +140,7 @@ class TestTopics:
         page.get_by_label("Header").fill("number=77")
         page.get_by_role("button", name="Search").click()
         expect(rows).to_have_count(1)
+        page.wait_for_url("**number%3D77**")
         page.get_by_label("Header").fill("")
         page.get_by_label("Text").fill("ADA@example.org")
         page.get_by_role("button", name="Search").click()
@@ -274,7 +275,7 @@ class TestDeadLetters:
         expect(broken.locator(".number")).to_have_text("6")
         tab_to(page, broken.get_by_role("link"))
         page.keyboard.press("Enter")
-        expect(page.get_by_role("heading", level=1)).to_contain_text("6 × Unreadable")
+        expect(page.get_by_role("heading", level=1)).to_have_text(re.compile("6 . Unreadable"))
         check(page)
 
         tab_to(page, page.get_by_role("button", name="Redrive all 6"))

@@ -67,7 +67,7 @@ def _body(given: dict[str, Any], ids: list[str]) -> dict[str, Any]:
 
 
 def _problems(form: forms.Form) -> str:
-    return "; ".join(f"{name}: {' '.join(found)}" for name, found in form.errors.items())
+    return "; ".join(f"{name}: {' '.join(map(str, found))}" for name, found in form.errors.items())
 
 
 def _render(request: HttpRequest, context: dict[str, Any], status: int) -> HttpResponse:

@@ -40,7 +40,7 @@ def edit(request: HttpRequest, service: str, letter_id: str) -> HttpResponse:
     form = EditForm(request.POST)
     context |= {"payload": request.POST.get("payload", ""), "why": request.POST.get("why", "")}
     if not form.is_valid():
-        context["problem"] = "; ".join(f"{name}: {' '.join(found)}" for name, found in form.errors.items())
+        context["problem"] = "; ".join(f"{name}: {' '.join(map(str, found))}" for name, found in form.errors.items())
         return _form(request, context, status=400)
     by = operators.cleaned(form.cleaned_data["operator"]) or operators.named(request)
     if not by:

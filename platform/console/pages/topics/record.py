@@ -90,7 +90,7 @@ def effects(request: HttpRequest, name: str, partition: int, offset: int) -> Htt
     console = system.current()
     record = console.topics.record(name, partition, offset)
     overview = console.cluster.overview()
-    groups = [
+    groups: list[dict[str, Any]] = [
         {"group": group, "position": position, "passed": position.has_passed(offset)}
         for group in overview.readers.get(name, ())
         if (position := group.position(name, partition))
