@@ -16,7 +16,7 @@ class ByKey:
 
     def __init__(self, queryset: QuerySet[Any], field: str) -> None:
         self._queryset = queryset
-        self._field: Field[Any, Any] = queryset.model._meta.get_field(field)  # type: ignore[assignment]
+        self._field: Field[Any, Any] = queryset.model._meta.get_field(field)
         self._compiled: _Compiled | None = None
 
     def get(self, key: Any) -> Any:
@@ -54,7 +54,7 @@ class ByKey:
 
 
 class _Compiled(NamedTuple):
-    model: type[Model]
+    model: Any
     sql: str
     params: tuple[Any, ...]
     names: list[str]

@@ -30,12 +30,14 @@ def main() -> None:
     """Take the pictures."""
     IMAGES.mkdir(exist_ok=True)
     variables = {**free_ports(), CONSOLE.port_variable: str(ports.free(1)[0])}
-    with tempfile.TemporaryDirectory(prefix="screenshots-") as folder:
-        with running(copy(Path(folder)), "up", variables) as run:
-            run.wait_for(READY, within=300)
-            addresses = dev_env(run.clone)
-            with launched() as browser, opened(browser, addresses["CONSOLE_URL"]) as page:
-                take(page, addresses["GATEWAY_URL"])
+    with (
+        tempfile.TemporaryDirectory(prefix="screenshots-") as folder,
+        running(copy(Path(folder)), "up", variables) as run,
+    ):
+        run.wait_for(READY, within=300)
+        addresses = dev_env(run.clone)
+        with launched() as browser, opened(browser, addresses["CONSOLE_URL"]) as page:
+            take(page, addresses["GATEWAY_URL"])
 
 
 @contextmanager

@@ -139,7 +139,7 @@ def read(story: Summary, place: Place, *, reveal: bool = False) -> dict[str, Any
 
 
 def _in_outbox(place: Place, *, reveal: bool) -> dict[str, Any]:
-    query = {"reveal": 1} if reveal else {}
+    query = {"reveal": "1"} if reveal else {}
     found: dict[str, Any] = system.current().staff.get(place.service, f"outbox/{place.position}", **query)
     return found
 
