@@ -69,6 +69,8 @@ def relay() -> None:
     connection = connections[settings.SERVICE_DATABASE]
     wakeup, floor = Wakeup(connection), Floor()
     wakeup.begin()
+    with connection.cursor() as cursor:
+        cursor.execute("SET synchronous_commit = off")  # as the session of a relay
     print("ready", flush=True)
     while True:
         with connection.cursor() as cursor:
