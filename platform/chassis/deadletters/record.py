@@ -32,6 +32,9 @@ REDRIVEN = PREFIX + "redriven"
 REDRIVEN_FOR = PREFIX + "redriven-for"
 """Header of a redriven event: the consumer group that could not process it, and for which alone it is redriven."""
 
+EDITED_BY = PREFIX + "edited-by"
+"""Header of an event that was redriven with another payload: who wrote that. The dead letter contains the original."""
+
 
 def is_for_us(record: Record) -> bool:
     """Whether the running service must process this record, which is not the case if it was redriven for another group.
@@ -91,6 +94,8 @@ class FailedRecord:
         }
         if before := r.header(PREFIX + "redriven"):
             added["redriven-from"] = before
+        if editor := r.header(EDITED_BY):
+            added["edited-by"] = editor
         kept = [(name, value) for name, value in r.headers if not name.startswith(PREFIX)]
         return kept + [(PREFIX + name, _bytes(name, text)) for name, text in added.items()]
 

@@ -17,7 +17,7 @@ from itertools import islice
 import structlog
 from django.conf import settings
 
-from chassis.deadletters.record import REDRIVEN, REDRIVEN_FOR
+from chassis.deadletters.record import EDITED_BY, REDRIVEN, REDRIVEN_FOR
 from chassis.deadletters.store import RESOLVES, Action, Resolution, Store, StoredDeadLetter, Wanted
 from chassis.kafka import names, send_spans
 from chassis.kafka.errors import Fenced
@@ -83,9 +83,17 @@ class Run:
     """Maximum number of dead letters."""
     force: bool = False
     """Also redrive those that are older than the inbox's retention time (see `is_forgotten`)."""
+    why: str = ""
+    """The reason for the decision, which is stored with it."""
+    payload: bytes | None = None
+    """Redrive with this payload in place of the original one, which remains in the dead letter; for a single dead letter."""
     patience: Patience
     stop: Callable[[], object] = lambda: False
     result: Result = field(default_factory=Result)
+
+    def __post_init__(self) -> None:
+        """A payload is that of one event."""
+        assert self.payload is None or (self.action == "redriven" and len(self.wanted.ids) == 1), "one dead letter"
 
     def run(self) -> Result:
         """Redrive or discard all of them.
@@ -156,7 +164,8 @@ class Run:
             self.result.done.append(letter.id)
             if self.action == "redriven":
                 _trace_redriven(letter, begun)
-            log.info(f"dead letter {self.action}", by=self.by, **_fields(letter))
+            more = {"edited": True} if self.payload is not None else {}
+            log.info(f"dead letter {self.action}", by=self.by, why=self.why, **more, **_fields(letter))
 
     def _records(self, letter: StoredDeadLetter, now: str) -> Iterator[Outbound]:
         kept = letter.record
@@ -166,8 +175,13 @@ class Run:
                 (REDRIVEN, letter.id.encode()),
                 (REDRIVEN_FOR, names.group().encode()),
             ]
-            yield Outbound(letter.topic, kept.key, kept.value, headers)
-        resolution = Resolution(letter.id, self.action, self.by, now)
+            value = kept.value
+            if self.payload is not None:
+                value = self.payload
+                headers.append((EDITED_BY, self.by.encode()))
+            yield Outbound(letter.topic, kept.key, value, headers)
+        edited = self.payload is not None
+        resolution = Resolution(letter.id, self.action, self.by, now, self.why, edited)
         headers = [(RESOLVES, letter.id.encode()), ("content-type", b"application/json")]
         yield Outbound(kept.topic, letter.id.encode(), resolution.value(), headers, kept.partition)
 

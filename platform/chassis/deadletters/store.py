@@ -14,6 +14,7 @@ import orjson
 from confluent_kafka import IsolationLevel, KafkaError, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient, OffsetSpec
 
+from chassis.deadletters import cause
 from chassis.deadletters.record import PREFIX
 from chassis.events.registry import handlers as registered
 from chassis.kafka import clients, names, raw_headers
@@ -46,16 +47,20 @@ def sources() -> dict[str, str]:
 
 @dataclass(frozen=True, slots=True)
 class Resolution:
-    """Whether a dead letter was redriven or discarded, by whom and when."""
+    """Whether a dead letter was redriven or discarded, by whom, when and, if stated, why."""
 
     letter_id: str
     action: str
     by: str
     at: str
+    why: str = ""
+    edited: bool = False
+    """Whether it was redriven with another payload."""
 
     def value(self) -> bytes:
         """The value of its record."""
-        return orjson.dumps({"id": self.letter_id, "action": self.action, "by": self.by, "at": self.at})
+        more = {name: value for name, value in (("why", self.why), ("edited", self.edited)) if value}
+        return orjson.dumps({"id": self.letter_id, "action": self.action, "by": self.by, "at": self.at, **more})
 
     @classmethod
     def of(cls, record: Record) -> "Resolution | None":
@@ -70,7 +75,8 @@ class Resolution:
             action = by = at = None
         if not all(isinstance(one, str) for one in (action, by, at)):  # a foreign record
             return cls(letter_id, "resolved", "unknown", "")
-        return cls(letter_id, action, by, at)
+        why = content.get("why", "")
+        return cls(letter_id, action, by, at, why if isinstance(why, str) else "", content.get("edited") is True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +127,18 @@ class StoredDeadLetter:
         return privacy.scrub(self.header("traceback"))
 
     @property
+    def cause(self) -> cause.Cause:
+        """Why and where the event failed."""
+        group = self.header("group")
+        return cause.Cause(
+            topic=self.topic,
+            consumer_group=group[:300],
+            reason=self.header("reason")[:100],
+            error_type=cause.error_type(self.header("error")),
+            place=cause.place(self.header("traceback"), names.service(group)),
+        )
+
+    @property
     def trace_id(self) -> str:
         """The id of the event's trace; empty if it has none."""
         if trace_id := self.record.header("traceId"):
@@ -138,6 +156,7 @@ class StoredDeadLetter:
             "id": self.id,
             "at": self.at,
             "reason": self.header("reason"),
+            "cause": self.cause.id,
             "error": self.error,
             "topic": self.topic,
             "partition": self.header("partition"),
@@ -159,6 +178,8 @@ class Wanted:
     topics: frozenset[str] = frozenset()
     keys: frozenset[str] = frozenset()
     reasons: frozenset[str] = frozenset()
+    causes: frozenset[str] = frozenset()
+    """Ids of groups, which have a common cause."""
     since: datetime | None = None
     until: datetime | None = None
 
@@ -174,6 +195,7 @@ class Wanted:
             and (not self.topics or letter.topic in self.topics)
             and (not self.keys or letter.key in self.keys)
             and (not self.reasons or letter.header("reason") in self.reasons)
+            and (not self.causes or letter.cause.id in self.causes)
             and self._fits_time(letter.died_at)
         )
 

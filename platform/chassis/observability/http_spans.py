@@ -15,7 +15,7 @@ from opentelemetry.instrumentation.django import DjangoInstrumentor
 from opentelemetry.instrumentation.django.middleware.otel_middleware import _DjangoMiddleware
 
 from chassis.observability import sql_spans, tracing
-from chassis.observability.middleware import PROBES, carrier
+from chassis.observability.middleware import PROBES, STAFF, carrier
 
 
 class SampledRequests(_DjangoMiddleware):
@@ -23,7 +23,7 @@ class SampledRequests(_DjangoMiddleware):
 
     def __call__(self, request: HttpRequest) -> HttpResponseBase:
         """Process the request."""
-        if request.path_info.startswith(PROBES):
+        if request.path_info.startswith((*PROBES, STAFF)):
             return cast(HttpResponseBase, self.get_response(request))
         parent = tracing.extract(carrier(request))
         unsampled = tracing.unsampled(parent)

@@ -248,7 +248,7 @@ PURGE_LAST_SUCCESS = gauge(
 
 HTTP_REQUEST_SECONDS = histogram(
     "http_server_request_duration_seconds",
-    "Duration of a request, except probes and scrapes.",
+    "Duration of a request, except those of probes, scrapes and staff.",
     ["http_request_method", "http_route", "http_response_status_code"],
     on=("gateway", "web"),
 )

@@ -16,6 +16,10 @@ from chassis.observability import correlation, tracing
 
 PROBES = ("/health/", "/metrics")
 
+STAFF = "/staff/"
+"""Where a service serves its staff, and tools that poll: these are no requests of clients, and have no traces and metrics. The
+gateway, which is an ASGI application, has no such pages."""
+
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT"})
 OTHER = "_OTHER"
 """Logged in place of an unknown method, as in OpenTelemetry, since a client may send any text."""
@@ -34,6 +38,7 @@ class Middleware:
     def __init__(self, get_response: GetResponse) -> None:
         self.get_response = get_response
         self.is_async = iscoroutinefunction(get_response)
+        self.unobserved = PROBES if self.is_async else (*PROBES, STAFF)
         if self.is_async:
             markcoroutinefunction(cast(Callable[..., object], self))
 
@@ -69,7 +74,7 @@ class CorrelationMiddleware(Middleware):
         offered = request.META.get("HTTP_X_REQUEST_ID", "")
         structlog.contextvars.clear_contextvars()
         stack.enter_context(correlation.bind_request_id(offered if correlation.sane(offered) else correlation.new()))
-        if request.path_info.startswith(PROBES):
+        if request.path_info.startswith(self.unobserved):
             stack.enter_context(tracing.untraced())
         elif not trace.get_current_span().get_span_context().is_valid:
             method = request.method if request.method in METHODS else "HTTP"
@@ -78,8 +83,7 @@ class CorrelationMiddleware(Middleware):
     def _leave(self, request: HttpRequest, response: HttpResponseBase, started: float) -> HttpResponseBase:
         response.headers[correlation.HEADER] = correlation.current_request_id()
         failed = response.status_code >= HTTPStatus.INTERNAL_SERVER_ERROR
-        # Probes arrive every few seconds; changes of health are logged separately.
-        write = log.debug if request.path_info.startswith(PROBES) else log.warning if failed else log.info
+        write = log.debug if self._is_poll(request, response) else log.warning if failed else log.info
         match = request.resolver_match
         self._describe(request, response)
         write(
@@ -90,6 +94,13 @@ class CorrelationMiddleware(Middleware):
             duration_ms=round((time.perf_counter() - started) * 1000, 2),
         )
         return response
+
+    def _is_poll(self, request: HttpRequest, response: HttpResponseBase) -> bool:
+        """Whether it arrives every few seconds: changes of health, and what staff decide or reveal, are logged separately."""
+        if request.path_info.startswith(PROBES):
+            return True
+        read = request.method in {"GET", "HEAD"} and response.status_code < HTTPStatus.BAD_REQUEST
+        return read and request.path_info.startswith(self.unobserved)
 
     def _describe(self, request: HttpRequest, response: HttpResponseBase) -> None:
         """Add to the recorded span, if there is one, what the instrumentation does not: it is absent under ASGI."""

@@ -11,7 +11,7 @@ from django.urls import URLPattern, URLResolver, get_resolver
 from opentelemetry import trace
 
 from chassis.observability import catalogue, metrics
-from chassis.observability.middleware import PROBES, Middleware, method_of
+from chassis.observability.middleware import Middleware, method_of
 
 SERVER_ERRORS = (HTTPStatus.INTERNAL_SERVER_ERROR, HTTPStatus.SERVICE_UNAVAILABLE)
 
@@ -20,16 +20,16 @@ _bound: dict[tuple[str, str, int], Observe] = {}
 
 
 class RequestMetricsMiddleware(Middleware):
-    """Counts requests and measures their duration, until the response is ready to be sent; except probes and scrapes.
+    """Counts requests and measures their duration, until the response is ready to be sent.
 
-    Each duration refers to the request's trace, if that is recorded (an exemplar).
+    Probes, scrapes and the pages for staff are not counted. Each duration refers to the request's trace, if that is recorded (an exemplar).
     """
 
     def __call__(self, request: HttpRequest) -> HttpResponseBase | Awaitable[HttpResponseBase]:
         """Process the request."""
         if self.is_async:
             return self._answer_async(request)
-        if request.path_info.startswith(PROBES):
+        if request.path_info.startswith(self.unobserved):
             return self.get_response(request)
         started = time.perf_counter()
         metrics.HTTP_ACTIVE_REQUESTS.inc()
@@ -42,7 +42,7 @@ class RequestMetricsMiddleware(Middleware):
 
     async def _answer_async(self, request: HttpRequest) -> HttpResponseBase:
         get_response = cast(Callable[[HttpRequest], Awaitable[HttpResponseBase]], self.get_response)
-        if request.path_info.startswith(PROBES):
+        if request.path_info.startswith(self.unobserved):
             return await get_response(request)
         started = time.perf_counter()
         metrics.HTTP_ACTIVE_REQUESTS.inc()

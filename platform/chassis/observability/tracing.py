@@ -45,7 +45,7 @@ with without("psutil"):
 EXPORTERS = ("none", "console", "otlp")
 SAMPLERS = ("always_on", "always_off", "traceidratio", "ratelimiting")
 """The values of OTEL_TRACES_SAMPLER, each also with the prefix `parentbased_`. The last one is ours: see `samplers.PerSecond`."""
-UNTRACED_PATHS = "health/,metrics$"
+UNTRACED_PATHS = "health/,metrics$,/staff/"
 MOST_LINKS = 1_024
 """Maximum number of links of a span: a batch is linked to each of its events."""
 

@@ -21,18 +21,18 @@ def rows() -> QuerySet[OutboxEvent]:
     return waiting.order_by("position")
 
 
-def retry(positions: Collection[int], *, by: str) -> list[int]:
+def retry(positions: Collection[int], *, by: str, why: str = "") -> list[int]:
     """Let the relay send these again, and return those that were parked. Later rows of their keys follow."""
     with transaction.atomic(using=settings.SERVICE_DATABASE):
         chosen = _lock(positions)
         OutboxEvent.objects.filter(position__in=[row.position for row in chosen]).update(
             parked_at=None, parked_reason=None
         )
-    _log("parked outbox row retried", chosen, by)
+    _log("parked outbox row retried", chosen, by, why)
     return [row.position for row in chosen]
 
 
-def discard(positions: Collection[int], *, by: str) -> list[int]:
+def discard(positions: Collection[int], *, by: str, why: str = "") -> list[int]:
     """Discard these, and return those that were parked. They are never sent, block no key, and remain until `purge`."""
     with transaction.atomic(using=settings.SERVICE_DATABASE):
         chosen = _lock(positions)
@@ -42,7 +42,7 @@ def discard(positions: Collection[int], *, by: str) -> list[int]:
         with connections[settings.SERVICE_DATABASE].cursor() as cursor:
             # The rows that waited behind them are not updated, so no trigger notifies the relay.
             cursor.execute(f"NOTIFY {CHANNEL}")
-    _log("parked outbox row discarded", chosen, by)
+    _log("parked outbox row discarded", chosen, by, why)
     return [row.position for row in chosen]
 
 
@@ -52,11 +52,12 @@ def _lock(positions: Collection[int]) -> list[OutboxEvent]:
     return list(rows().filter(position__in=positions).only(*fields).select_for_update())
 
 
-def _log(message: str, chosen: Collection[OutboxEvent], by: str) -> None:
+def _log(message: str, chosen: Collection[OutboxEvent], by: str, why: str) -> None:
     for row in chosen:
         log.info(
             message,
             by=by,
+            why=why,
             position=row.position,
             topic=row.topic,
             key=None if row.key is None else row.key[:80],

@@ -110,7 +110,7 @@ def _setting(name: str, field: Any) -> dict[str, Any]:
         "value": (privacy.HIDDEN if shown else shown) if is_secret else shown,
         "default": default,
         "is_secret": is_secret,
-        "is_default": not field.is_required() and value == field.default,
+        "is_default": not field.is_required() and _plain(value) == _plain(field.default),
         "description": field.description or "",
     }
 

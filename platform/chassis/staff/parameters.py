@@ -1,5 +1,6 @@
-"""The parameters in the query of the staff API. An unknown or invalid one is a 400 response, never an error."""
+"""The parameters of the staff API, in a query or a body. An unknown or invalid one is a 400 response, never an error."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from rest_framework import serializers
@@ -19,7 +20,8 @@ class Parameters(serializers.Serializer[Any]):
 
     def to_internal_value(self, data: Any) -> Any:
         """Validate the parameters, and reject those that are not declared."""
-        if unknown := sorted(set(data) - set(self.fields) - IGNORED):
+        given = set(data) if isinstance(data, Mapping) else set()
+        if unknown := sorted(given - set(self.fields) - IGNORED):
             raise serializers.ValidationError({name[:100]: ["There is no such parameter."] for name in unknown[:10]})
         return super().to_internal_value(data)
 

@@ -3,7 +3,11 @@
 import pytest
 from django.test import Client
 from django.urls import get_resolver
+from rest_framework.response import Response
+from structlog.testing import capture_logs
 
+from chassis.observability import metrics, tracing
+from chassis.staff.information import InformationView
 from chassis.staff.urls import urlpatterns
 from gateway import routes
 from tests.chassis.staff.clients import NAME, TOKEN, operator, person
@@ -104,3 +108,30 @@ class TestTheGateway:
                 assert routes.find(f"{prefix}{path}".encode()) is None
             with pytest.raises(Exception, match="path"):
                 own.resolve(f"/{path}")
+
+
+class TestPolling:
+    """Tools poll: that fills neither the logs nor the metrics of requests, which are about clients."""
+
+    @pytest.mark.parametrize(("client", "logged"), [(operator, []), (Client, [401])])
+    def test_only_what_was_rejected_is_logged(self, client, logged):
+        with capture_logs() as logs:
+            client().get("/staff/info")
+        assert [line["status"] for line in logs if line["event"] == "request"] == logged
+
+    def test_it_has_no_metrics(self):
+        for path in ("/users", "/staff/info"):
+            operator().get(path)
+        routes = {
+            one.labels["http_route"] for metric in metrics.HTTP_REQUEST_SECONDS.collect() for one in metric.samples
+        }
+        assert "/users" in routes
+        assert not [route for route in routes if route.startswith("/staff")]
+
+    def test_it_has_no_trace(self, monkeypatch):
+        seen = []
+        monkeypatch.setattr(
+            InformationView, "get", lambda self, request: seen.append(tracing.current_ids()) or Response({})
+        )
+        operator().get("/staff/info", headers={"traceparent": f"00-{'a' * 32}-{'b' * 16}-01"})
+        assert seen == [("", "")]
