@@ -86,7 +86,13 @@ def page(browser):
         "console",
         lambda line: broken.append(f"console: {line.text}") if "Content Security Policy" in line.text else None,
     )
-    page.on("requestfailed", lambda request: broken.append(f"{request.url}: {request.failure}"))
+    # A stream is aborted when its page is left.
+    page.on(
+        "requestfailed",
+        lambda request: (
+            broken.append(f"{request.url}: {request.failure}") if request.resource_type != "eventsource" else None
+        ),
+    )
     page.on(
         "response",
         lambda response: (

@@ -94,8 +94,8 @@ document.addEventListener("click", async (event) => {
 // Empty filters do not belong in the address.
 document.addEventListener("htmx:configRequest", (event) => {
   if (event.target.id !== "filters") return;
-  const parameters = event.detail.parameters;
-  for (const name of Object.keys(parameters)) if (parameters[name] === "") delete parameters[name];
+  const data = event.detail.formData;
+  for (const [name, value] of [...data]) if (value === "") data.delete(name);
 });
 
 document.addEventListener("htmx:afterSwap", (event) => event.target.removeAttribute?.("aria-busy"));
