@@ -191,7 +191,7 @@ class TestRecord:
         assert len(orders_of(system, user["id"])) == 1
         [line] = eventually(lambda: system["users"].logged("event published again", key=user["id"]))
         assert line["by"] == "Ada Łovelace"
-        duplicate = eventually(lambda: system["orders-consume"].logged("duplicate", key=user["id"]))
+        duplicate = eventually(lambda: system["orders-consume"].logged("duplicate event skipped", key=user["id"]))
         assert duplicate
 
     def test_only_an_inbox_makes_publishing_again_harmless(self, page, system):
@@ -262,20 +262,18 @@ def is_listed(page, key: str, number: int) -> bool:
 class TestDeadLetters:
     def test_groups_by_cause_and_a_redrive_with_preview_rate_and_progress(self, page, system):
         key = f"dead-{uuid.uuid4()}"
-        die(
-            page,
-            system,
-            *(event(key, b"\xff %d" % number) for number in range(6)),
-            event(key, ce_dataschema="urn:events:user.created:v9"),
-        )
+        # No other test has dead letters of the cause of the first ones: the group has no others.
+        unknown = {"ce_dataschema": "urn:events:user.created:v9"}
+        die(page, system, *(event(key, **unknown) for _ in range(6)), event(key, b"\xff"))
         rows = page.locator("#list tbody tr")
         expect(rows).to_have_count(2)
         check(page)
-        broken = rows.filter(has_text="Invalid JSON")
+        broken = rows.filter(has_text="this service reads")
         expect(broken.locator(".number")).to_have_text("6")
         tab_to(page, broken.get_by_role("link"))
         page.keyboard.press("Enter")
         expect(page.get_by_role("heading", level=1)).to_have_text(re.compile("6 . Unreadable"))
+        page.get_by_role("link", name="the whole group").click()
         check(page)
 
         tab_to(page, page.get_by_role("button", name="Redrive all 6"))
@@ -304,7 +302,7 @@ class TestDeadLetters:
         key = f"stop-{uuid.uuid4()}"
         die(page, system, *(event(key, b"\xff %d" % number) for number in range(5)))
         page.locator("#list tbody a").first.click()
-        page.get_by_role("button", name="Discard all").click()
+        page.get_by_role("button", name="Discard the selected").click()
         self._name(page)
         page.get_by_label("At most per second").fill("0.2")
         page.get_by_role("button", name="Discard 5").click()
@@ -318,19 +316,21 @@ class TestDeadLetters:
         key = f"discard-{uuid.uuid4()}"
         die(page, system, *(event(key, b"\xff %d" % number) for number in range(3)))
         page.locator("#list tbody a").first.click()
+        page.get_by_role("link", name="the whole group").click()
         page.get_by_role("button", name="Discard the selected").click()
         expect(page.get_by_role("alert")).to_have_text("No dead letter was selected.")
         page.broken.clear()  # the console reports the status of that page
         page.go_back()
+        chosen = page.locator("form tbody tr").filter(has_text=key)
         for number in (0, 1):
-            page.get_by_role("checkbox").nth(number).check()
+            chosen.nth(number).get_by_role("checkbox").check()
         page.get_by_role("button", name="Discard the selected").click()
         self._name(page)
         page.get_by_role("button", name="Discard 2").click()
         expect(page.locator("#run")).to_contain_text("2 of 2 discarded")
         expect(dead_letters(page, key).locator(".number")).to_have_text("1")
         page.locator("#list tbody a").first.click()
-        page.get_by_role("button", name="Discard all").click()
+        page.get_by_role("button", name="Discard the selected").click()
         expect(page.locator("main")).to_contain_text("In the name of Ada Lovelace")
         page.get_by_role("button", name="Discard 1").click()
         expect(page.locator("#run")).to_contain_text("finished")

@@ -1,7 +1,7 @@
 """The list of groups of dead letters, and the page of each group."""
 
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, urlencode
 
 from django import forms
 from django.conf import settings
@@ -76,6 +76,7 @@ def _found(form: FilterForm) -> dict[str, Any]:
         "partly": [service for service, answer in answers.items() if answer.get("partly")],
         "problems": problems,
         "state": form.cleaned_data["state"] or STATES[0],
+        "narrowed": urlencode({name: form.cleaned_data[name] for name in ("state", "key") if form.cleaned_data[name]}),
     }
 
 
@@ -88,14 +89,16 @@ def _groups(answer: Any) -> list[dict[str, Any]]:
 def show(request: HttpRequest, service: str, group_id: str) -> HttpResponse:
     """One group with its newest dead letters."""
     state = request.GET.get("state", STATES[0])
-    group = group_of(service, group_id, state=state if state in STATES else STATES[0])
-    context = {"service": service, "group": group, "state": state, "shown": SHOWN}
+    key = request.GET.get("key", "")[:1_000]
+    group = group_of(service, group_id, state=state if state in STATES else STATES[0], key=key)
+    context = {"service": service, "group": group, "state": state, "key": key}
     return render(request, "console/deadletters/group.html", context)
 
 
-def group_of(service: str, group_id: str, *, state: str) -> dict[str, Any]:
-    """A group of a service. Raises NotFound."""
-    answer = system.current().staff.get(service, "dead-letters", group=group_id, state=state, members=SHOWN)
+def group_of(service: str, group_id: str, *, state: str, key: str) -> dict[str, Any]:
+    """A group of a service; of a key only, if one is given. Raises NotFound."""
+    query: dict[str, Any] = {"group": group_id, "state": state, "members": SHOWN} | ({"key": key} if key else {})
+    answer = system.current().staff.get(service, "dead-letters", **query)
     if not (found := _groups(answer)):
         raise NotFound(
             f"{service} has no {'' if state == 'all' else state + ' '}dead letters of this group among its newest ones: they may"
