@@ -28,10 +28,10 @@ def copy(folder: Path) -> Path:
 class Run:
     """A running `python -m embedded COMMAND`, with its output."""
 
-    def __init__(self, clone: Path, command: str, variables: Mapping[str, str] | None = None) -> None:
+    def __init__(self, clone: Path, command: str, variables: Mapping[str, str] | None = None, *options: str) -> None:
         self.clone = clone
         self.process = subprocess.Popen(
-            [".venv/bin/python", "-m", "embedded", command],
+            [".venv/bin/python", "-m", "embedded", command, *options],
             cwd=clone,
             env={**os.environ, "PYTHONPATH": "platform", **(variables or {})},
             stdout=subprocess.PIPE,
@@ -81,9 +81,9 @@ class Run:
 
 
 @contextmanager
-def running(clone: Path, command: str, variables: Mapping[str, str] | None = None) -> Iterator[Run]:
+def running(clone: Path, command: str, variables: Mapping[str, str] | None = None, *options: str) -> Iterator[Run]:
     """Run a command within the block, and stop it at the end."""
-    run = Run(clone, command, variables)
+    run = Run(clone, command, variables, *options)
     try:
         yield run
     finally:
