@@ -1,5 +1,6 @@
 """The server of the console: gunicorn, with one process, since all state is in its memory, and many threads."""
 
+import gc
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,7 @@ class Server(BaseApplication):
             "worker_class": "gthread",
             "workers": 1,
             "threads": THREADS,
-            # Loaded before the fork: an error ends the command, instead of being repeated for ever.
+            # Loaded before the fork: an error ends the command, instead of being repeated.
             "preload_app": True,
             "graceful_timeout": GRACE_SECONDS,
             "keepalive": 30,
@@ -37,6 +38,7 @@ class Server(BaseApplication):
             "control_socket_disable": True,
             "accesslog": None,
             "loglevel": "warning",
+            "when_ready": _ready,
             "post_worker_init": _started,
             "worker_int": _stopping,
             "worker_exit": _ended,
@@ -47,6 +49,12 @@ class Server(BaseApplication):
     def load(self) -> Any:
         """The application."""
         return get_wsgi_application()
+
+
+def _ready(server: Any) -> None:
+    """Before the fork: what is loaded is excluded from garbage collection, so that both processes share its memory."""
+    gc.collect()
+    gc.freeze()
 
 
 def _started(worker: Any) -> None:

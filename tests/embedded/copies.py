@@ -26,12 +26,12 @@ def copy(folder: Path) -> Path:
 
 
 class Run:
-    """A running `python -m embedded COMMAND`, with its output."""
+    """A running `python -m embedded COMMAND`, with its output. The command may have options."""
 
-    def __init__(self, clone: Path, command: str, variables: Mapping[str, str] | None = None, *options: str) -> None:
+    def __init__(self, clone: Path, command: str, variables: Mapping[str, str] | None = None) -> None:
         self.clone = clone
         self.process = subprocess.Popen(
-            [".venv/bin/python", "-m", "embedded", command, *options],
+            [".venv/bin/python", "-m", "embedded", *command.split()],
             cwd=clone,
             env={**os.environ, "PYTHONPATH": "platform", **(variables or {})},
             stdout=subprocess.PIPE,
@@ -81,9 +81,9 @@ class Run:
 
 
 @contextmanager
-def running(clone: Path, command: str, variables: Mapping[str, str] | None = None, *options: str) -> Iterator[Run]:
+def running(clone: Path, command: str, variables: Mapping[str, str] | None = None) -> Iterator[Run]:
     """Run a command within the block, and stop it at the end."""
-    run = Run(clone, command, variables, *options)
+    run = Run(clone, command, variables)
     try:
         yield run
     finally:

@@ -231,12 +231,12 @@ def consumer(session_seconds: float, **more: Any) -> Consumer:
     return Consumer(options | more)
 
 
-def reader(group: str | None = None) -> Consumer:
+def reader(group: str | None = None, **more: Any) -> Consumer:
     """A consumer that reads assigned partitions, committed records only, without joining a group; it reports their ends.
 
     It can read the committed offsets of `group`, by default the service's own.
     """
-    return Consumer(_reader_options(group))
+    return Consumer(_reader_options(group) | more)
 
 
 def group_reader(group: str) -> Consumer:

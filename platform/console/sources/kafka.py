@@ -21,6 +21,8 @@ READ_SECONDS = 5.0
 MOST_BYTES = 16_000_000
 """Maximum size of the records of one answer; at least one is returned."""
 MOST_RECORDS = 1_000
+SMALL = {"queued.max.messages.kbytes": 2_048, "fetch.message.max.bytes": 262_144}
+"""Options of the clients: portions are small, and what is fetched beyond them is memory for nothing."""
 KEPT = 2
 """Number of clients that are kept for the next request."""
 
@@ -152,7 +154,7 @@ class Topics:
         with self._lock:
             client = self._idle.pop() if self._idle else None
         try:
-            client = client or clients.reader(f"{settings.KAFKA_PREFIX}console")
+            client = client or clients.reader(f"{settings.KAFKA_PREFIX}console", **SMALL)
             yield client
             client.unassign()
             client.poll(0)

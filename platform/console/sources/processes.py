@@ -16,8 +16,8 @@ from services import SERVICES, Service
 
 WATCHED_SECONDS = 1.0
 """Interval of polls while a page shows them."""
-UNWATCHED_SECONDS = 5.0
-"""Interval of polls otherwise: health only, so that the console costs the processes nothing."""
+UNWATCHED_SECONDS = 15.0
+"""Interval of polls otherwise, of health only: without an open page it must cost next to nothing."""
 WATCH_LASTS_SECONDS = 5.0
 TIMEOUT_SECONDS = 1.8
 

@@ -56,7 +56,7 @@ class System:
 
 @pytest.fixture(scope="module")
 def system() -> Iterator[System]:
-    with running(ROOT, "demo", None, "--open") as run:
+    with running(ROOT, "demo --open") as run:
         run.wait_for("Ctrl-C stops everything", within=300)
         address, token = re.search(r"Console\s+(http://\S+?)/\?token=(\S+)", run.output).groups()
         [gateway] = re.search(r"gateway\s+(http://\S+)", run.output[run.output.index("All as promised") :]).groups()
