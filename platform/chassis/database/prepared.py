@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from django.conf import settings
 from django.db import DatabaseError, NotSupportedError, connections
-from django.db.models import Field, Model, QuerySet
+from django.db.models import Field, QuerySet
 
 
 class ByKey:
