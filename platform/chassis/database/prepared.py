@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from django.conf import settings
 from django.db import DatabaseError, NotSupportedError, connections
-from django.db.models import Field, Model, QuerySet
+from django.db.models import Field, QuerySet
 
 
 class ByKey:
@@ -16,7 +16,7 @@ class ByKey:
 
     def __init__(self, queryset: QuerySet[Any], field: str) -> None:
         self._queryset = queryset
-        self._field: Field[Any, Any] = queryset.model._meta.get_field(field)  # type: ignore[assignment]
+        self._field: Field[Any, Any] = queryset.model._meta.get_field(field)
         self._compiled: _Compiled | None = None
 
     def get(self, key: Any) -> Any:
@@ -54,7 +54,7 @@ class ByKey:
 
 
 class _Compiled(NamedTuple):
-    model: type[Model]
+    model: Any
     sql: str
     params: tuple[Any, ...]
     names: list[str]

@@ -65,7 +65,8 @@ def is_plain(serializer: Any) -> bool:
 def _is_plain(field: Any) -> bool:
     if type(field) is serializers.ListSerializer:
         field = field.child
-    known = is_plain(type(field)) if isinstance(field, serializers.BaseSerializer) else type(field) in PLAIN
+    kind: Any = type(field)
+    known = is_plain(kind) if isinstance(field, serializers.BaseSerializer) else kind in PLAIN
     return known and not getattr(field.default, "requires_context", False) and not {"*", "."} & set(field.source or "")
 
 

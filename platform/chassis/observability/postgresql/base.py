@@ -66,9 +66,9 @@ class DatabaseWrapper(base.DatabaseWrapper):
 class _PreparingCursor(ServerBindingCursor):
     """Has each statement prepared."""
 
-    def execute(self, query: Any, params: Any = None) -> Any:  # type: ignore[override]
+    def execute(self, query: Any, params: Any = None) -> Any:
         """See psycopg."""
-        return super().execute(query, params, prepare=True)
+        return super().execute(query, params, prepare=True)  # type: ignore[misc]
 
 
 @cache
