@@ -66,7 +66,7 @@ def _is_plain(field: Any) -> bool:
     if type(field) is serializers.ListSerializer:
         field = field.child
     kind: Any = type(field)
-    known = is_plain(kind) if issubclass(kind, serializers.BaseSerializer) else kind in PLAIN
+    known = is_plain(kind) if isinstance(field, serializers.BaseSerializer) else kind in PLAIN
     return known and not getattr(field.default, "requires_context", False) and not {"*", "."} & set(field.source or "")
 
 
