@@ -11,7 +11,7 @@ HERE = Path(__file__).parent
 ALIASES = {service.name: service.name if service.database else None for service in SERVICES}
 
 # Tests that take minutes run first, so that no worker is left with one of them at the end.
-LONG = ("scaffold/test_service.py", "docs/test_tutorial.py", "acceptance/", "chaos/", "embedded/", "browser/")
+LONG = ("scaffold/test_service.py", "docs/test_tutorial.py", "plans/", "acceptance/", "chaos/", "embedded/", "browser/")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
