@@ -16,6 +16,7 @@ OWN_SYSTEMS = ("monitor", "cluster", "default_broker", "dependencies", "prefix",
 LONG = (
     "scaffold/test_service.py",
     "docs/test_tutorial.py",
+    "plans/",
     *(f"acceptance/test_{name}.py" for name in OWN_SYSTEMS),
     "chaos/",
     "acceptance/",
