@@ -27,6 +27,6 @@ for _service in WITH_DATABASE:
     # By default, Django creates each test database after that of `default`, which does not exist here.
     _settings["DATABASES"][_service.name]["TEST"] = {"DEPENDENCIES": []}
 _settings["INSTALLED_APPS"] = [*NAMES, *_settings["INSTALLED_APPS"][1:], "chassis.monitor", "console"]
-# What a hash costs is nobody's subject here, and it would be most of the time of the admin's tests.
+# As Django advises for tests: a hash that is slow by design would be most of the time of the admin's tests.
 _settings["PASSWORD_HASHERS"] = ["django.contrib.auth.hashers.MD5PasswordHasher"]
 globals().update(_settings)

@@ -4,7 +4,6 @@ import json
 import os
 import subprocess
 import sys
-import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +18,7 @@ from embedded.engines import Engines
 from embedded.processes import Child, Steps, drive
 from embedded.runner import get
 from embedded.system import JOBS, MONITOR, PROCESSES, ROOT, Process, environment, urls
-from tests.forks.child import Forked
+from tests.forks.child import Forked, completed
 
 READY_WITHIN = 120.0
 GRACE_SECONDS = 30.0
@@ -251,15 +250,7 @@ class Harness:
     def run(self, service: str, *arguments: str, **changes: str) -> tuple[int, str, str]:
         """Run a management command of a service to its end. Returns its exit status, output and errors."""
         variables = _without_console(self._environment(service)) | changes
-        with tempfile.TemporaryDirectory(dir=self.folder) as folder:
-            out, err = Path(folder, "out"), Path(folder, "err")
-            argv = [sys.executable, "manage.py", *arguments]
-            child = Forked(argv, log=out, error_log=err, name=arguments[0], cwd=ROOT, env=variables)
-            try:
-                status = child.popen.wait(120)
-            finally:
-                child.kill9()
-            return status, out.read_text(), err.read_text()
+        return completed([sys.executable, "manage.py", *arguments], cwd=ROOT, env=variables)
 
     def command(self, service: str, *arguments: str, **changes: str) -> subprocess.Popen[str]:
         """Start a management command of a service, and do not wait; `changes` are additional environment variables."""

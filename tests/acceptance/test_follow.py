@@ -2,7 +2,6 @@
 
 import json
 import re
-import subprocess
 import sys
 import uuid
 
@@ -12,6 +11,7 @@ from embedded.system import ROOT
 from tests.acceptance.faults import faults
 from tests.acceptance.harness import SECRET_KEY
 from tests.acceptance.ledger import user_created, wire
+from tests.forks.child import completed
 from tests.waiting import eventually
 
 pytestmark = pytest.mark.acceptance
@@ -36,11 +36,8 @@ def run(system, *arguments: str) -> tuple[int, str, str]:
         "ENVIRONMENT": "development", "LOG_FORMAT": "json", "SECRET_KEY": SECRET_KEY, "PATH": "/usr/bin:/bin",
         **system.addresses,
     }  # fmt: skip
-    done = subprocess.run(
-        [sys.executable, "manage.py", "story", "--logs", str(system.logs), *arguments],
-        cwd=ROOT, env=variables, capture_output=True, text=True, timeout=180, check=False,
-    )  # fmt: skip
-    return done.returncode, done.stdout, done.stderr
+    argv = [sys.executable, "manage.py", "story", "--logs", str(system.logs), *arguments]
+    return completed(argv, cwd=ROOT, env=variables, within=180)
 
 
 def told(system, id_: str) -> dict:

@@ -4,6 +4,7 @@ import multiprocessing
 import os
 import signal
 import subprocess
+import tempfile
 import threading
 from collections.abc import Mapping, Sequence
 from functools import cache
@@ -53,6 +54,20 @@ class Forked(Child):
         self.popen = _Process(  # type: ignore[assignment]
             list(map(str, argv)), cwd=str(cwd), env=dict(env), out=str(log), err=str(error_log or log), death_signal=death_signal
         )  # fmt: skip
+
+
+def completed(
+    argv: Sequence[str | Path], *, cwd: Path, env: Mapping[str, str], within: float = 120
+) -> tuple[int, str, str]:
+    """Run a program as a fork to its end. Returns its exit status, output and errors. Raises TimeoutExpired after `within` seconds."""
+    with tempfile.TemporaryDirectory() as folder:
+        out, err = Path(folder, "out"), Path(folder, "err")
+        child = Forked(argv, log=out, error_log=err, name=str(argv[-1]), cwd=cwd, env=env)
+        try:
+            status = child.popen.wait(within)
+        finally:
+            child.kill9()
+        return status, out.read_text(), err.read_text()
 
 
 class _Process:

@@ -32,8 +32,9 @@ def main(arguments: Sequence[str], services: Mapping[str, Sequence[str]], root: 
         parser.error("the following arguments are required: ID")
     environment = {**_addresses(root / "var" / "dev.env"), **os.environ}
     with ExitStack() as stack:
-        asked = [stack.enter_context(_asked(name, services, environment, root)) for name in services]
         try:
+            Question.about(options.id)  # is refused before a process starts
+            asked = [stack.enter_context(_asked(name, services, environment, root)) for name in services]
             story = result.find(options.id, lambda question: _ask_all(asked, question), options.logs)
         except (BadId, result.UnknownStory) as error:
             print(f"manage.py story: {error}", file=sys.stderr)
