@@ -16,9 +16,9 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.views.decorators.http import require_POST, require_safe
 
+from chassis.events import masking
 from chassis.kafka.records import Record
 from chassis.observability import privacy, tracing
-from chassis.staff import masking
 from chassis.story.facts import OutboxRow, Question
 from console import system
 from console.failures import Away, NotFound
