@@ -150,6 +150,8 @@ class TestStory:
             method="GET",
             route="/api/users",
             status=200,
+            duration_ms=1.5,
+            logger="access",
         )
         page = eventually(lambda: (answer := console.get("/stories/unsampled")).status == 200 and answer.text)
         assert "No spans of this story are in memory" in page

@@ -310,13 +310,12 @@ def _errors(lines: Iterable[Line]) -> dict[tuple[str, int], str]:
     """The errors that the logs tell, by the id of the event and the number of the attempt."""
     found: dict[tuple[str, int], str] = {}
     for line in lines:
-        if line.level not in {"warning", "error", "critical"} or "event_id" not in line.fields:
-            continue
-        attempt = _int(line.fields.get("attempt") or line.fields.get("attempts"))
-        raised = line.fields.get("exception")
+        fields = line.fields if line.level in {"warning", "error", "critical"} else {}
+        attempt = _int(fields.get("attempt") or fields.get("attempts"))
+        raised = fields.get("exception")
         if attempt and isinstance(raised, list) and raised and isinstance(raised[0], dict):
             text = f"{raised[0].get('type')}: {raised[0].get('message')}"
-            found[str(line.fields["event_id"]), attempt] = _one_line(text)
+            found[str(fields.get("event_id")), attempt] = _one_line(text)
     return found
 
 

@@ -37,10 +37,7 @@ def redriven(system):
         lambda: (done := system.manage("orders", "deadletters", "redrive", "--all")) and "redriven" in done[1] and done
     )
     assert status == 0, out
-    eventually(
-        lambda: "process payment.completed" in {span["name"] for span in one.json()["span_list"]}, what="the settlement"
-    )
-    return one
+    return one.settled()
 
 
 @pytest.fixture

@@ -18,6 +18,7 @@ def as_json(request: HttpRequest, any_id: str) -> JsonResponse:
     stories = system.current().stories
     content = {
         **story.as_dict(),
+        "ids": story.ids.split(),
         "linked": stories.linked(story.trace_id),
         "span_list": [_span(span) for span in stories.spans_of(story.trace_id)],
         "line_list": [_line(line) for line in stories.lines_of(story.trace_id)],

@@ -82,7 +82,7 @@ def _has_status(status: int, wanted: str) -> bool:
 
 
 def _has_id(story: Summary, wanted: str) -> bool:
-    return any(one.lower().startswith(wanted) for one in (story.trace_id, story.request_id, *story.ids))
+    return any(one.lower().startswith(wanted) for one in (story.trace_id, story.request_id, *story.ids.split()))
 
 
 def _has_text(story: Summary, wanted: str) -> bool:
@@ -94,7 +94,7 @@ def _has_text(story: Summary, wanted: str) -> bool:
         story.request_id,
         *story.services,
         *story.topics,
-        *story.ids,
+        story.ids,
     )
     return any(wanted in word.lower() for word in words)
 

@@ -40,7 +40,7 @@ def _known(given: str) -> list[Summary]:
     """The stories in memory: the one with this trace or request id, or those in which it is one of the ids."""
     if (story := _summary(given)) is not None:
         return [story]
-    return system.current().stories.newest(MOST, lambda one: given in one.ids)
+    return system.current().stories.newest(MOST, lambda one: given in one.ids.split())
 
 
 def _summary(one: str) -> Summary | None:
