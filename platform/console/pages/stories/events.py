@@ -15,6 +15,7 @@ import structlog
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.views.decorators.http import require_POST, require_safe
+from pydantic import BaseModel, ValidationError
 
 from chassis.events import masking
 from chassis.kafka.records import Record
@@ -52,6 +53,29 @@ class Place:
         if self.service:
             return f"outbox of {self.service}, row {self.position}"
         return f"{self.topic}/{self.partition} at offset {self.offset}"
+
+
+class Payload(BaseModel):
+    """A payload as `chassis.events.masking` shows it."""
+
+    size: int
+    encoding: str
+    content: str | None
+    masked: bool
+    truncated: bool
+
+
+class Event(BaseModel):
+    """An event, as a service answers, or as it is read from a topic."""
+
+    topic: str
+    event_id: str
+    key: str | None
+    state: str
+    trace_id: str
+    request_id: str
+    payload: Payload
+    headers: list[tuple[str, Any]] | None
 
 
 @require_safe
@@ -123,59 +147,63 @@ def read_or_tell(story: Summary, place: Place, *, reveal: bool = False) -> dict[
 def read(story: Summary, place: Place, *, reveal: bool = False) -> dict[str, Any]:
     """An event with `payload` and `headers`. Raises Away, NotFound and Refused."""
     found = _in_outbox(place, reveal=reveal) if place.service else _on_topic(place, reveal=reveal)
-    if not (found["trace_id"] == story.trace_id or (story.request_id and found["request_id"] == story.request_id)):
+    if not (found.trace_id == story.trace_id or (story.request_id and found.request_id == story.request_id)):
         raise NotFound("This event belongs to another story.")
     if reveal and not place.service:
         log.info("personal data revealed", by=system.operator(), what="record", place=place.text)
-    payload = found["payload"]
+    payload, headers = found.payload, found.headers or []
     return {
-        **found,
+        **found.model_dump(),
         "is_revealed": reveal,
-        "is_masked": bool(payload["masked"]) or any(value == privacy.HIDDEN for _, value in found["headers"] or ()),
+        "is_masked": payload.masked or any(value == privacy.HIDDEN for _, value in headers),
         "text": shown(payload)[:LONGEST],
-        "is_cut": bool(payload["truncated"]) or len(payload["content"] or "") > LONGEST,
-        "header_rows": [(name, _header(value)) for name, value in found["headers"] or ()],
+        "is_cut": payload.truncated or len(payload.content or "") > LONGEST,
+        "header_rows": [(name, _header(value)) for name, value in headers],
     }
 
 
-def _in_outbox(place: Place, *, reveal: bool) -> dict[str, Any]:
+def _in_outbox(place: Place, *, reveal: bool) -> Event:
     query = {"reveal": "1"} if reveal else {}
-    found: dict[str, Any] = system.current().staff.get(place.service, f"outbox/{place.position}", **query)
-    return found
+    try:
+        return Event.model_validate(system.current().staff.get(place.service, f"outbox/{place.position}", **query))
+    except ValidationError:
+        raise NotFound(
+            f"{place.service} answered with something else than an event: is it of another version?"
+        ) from None
 
 
-def _on_topic(place: Place, *, reveal: bool) -> dict[str, Any]:
+def _on_topic(place: Place, *, reveal: bool) -> Event:
     record: Record = system.current().topics.record(place.topic, place.partition, place.offset)
-    return {
-        "topic": record.topic,
-        "event_id": record.header("ce_id") or "",
-        "key": record.key.decode("utf-8", "backslashreplace")[:200] if record.key is not None else None,
-        "state": "on the topic",
-        "trace_id": tracing.ids_of(record.header("traceparent"))[0],
-        "request_id": record.header("requestId") or "",
-        "payload": masking.payload(record.value, reveal=reveal),
-        "headers": masking.headers(record.headers, reveal=reveal),
-    }
+    return Event(
+        topic=record.topic,
+        event_id=record.header("ce_id") or "",
+        key=record.key.decode("utf-8", "backslashreplace")[:200] if record.key is not None else None,
+        state="on the topic",
+        trace_id=tracing.ids_of(record.header("traceparent"))[0],
+        request_id=record.header("requestId") or "",
+        payload=Payload(**masking.payload(record.value, reveal=reveal)),
+        headers=[(name, value) for name, value in masking.headers(record.headers, reveal=reveal)],
+    )
 
 
 _NUMBER = re.compile(r'"\\u0000([^"\\]*)\\u0000"')
 
 
-def shown(payload: Mapping[str, Any]) -> str:
+def shown(payload: Payload) -> str:
     """A payload for people: JSON is indented, with its numbers as they are; what is not text is shown in hexadecimal."""
-    content = payload["content"]
+    content = payload.content
     if content is None:
         return ""
-    if payload["encoding"] == "base64":
+    if payload.encoding == "base64":
         raw = base64.b64decode(content)[: LONGEST // 4]
         return "\n".join(raw[at : at + 32].hex(" ") for at in range(0, len(raw), 32))
-    if payload["encoding"] == "json":
+    if payload.encoding == "json":
         try:
             value = json.loads(content, parse_float=lambda text: f"\0{text}\0")
             return _NUMBER.sub(r"\1", json.dumps(value, indent=2, ensure_ascii=False))
         except (ValueError, RecursionError):
-            return str(content)
-    return str(content)
+            return content
+    return content
 
 
 def _header(value: Any) -> str:

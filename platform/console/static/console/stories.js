@@ -91,9 +91,9 @@ document.addEventListener("click", async (event) => {
   setTimeout(() => (button.textContent = label), 2000);
 });
 
-// Empty filters do not belong in the address.
+// Empty filters do not belong in the address. (The form has a field named id, which hides its own.)
 document.addEventListener("htmx:configRequest", (event) => {
-  if (event.target.id !== "filters") return;
+  if (!event.target.matches("#filters")) return;
   const data = event.detail.formData;
   for (const [name, value] of [...data]) if (value === "") data.delete(name);
 });

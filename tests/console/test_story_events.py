@@ -1,0 +1,174 @@
+"""Events of a story as they are shown, and the services' answers that they come from."""
+
+import http.server
+import json
+import threading
+from contextlib import contextmanager
+
+import pytest
+
+from chassis.events import masking
+from console.pages.stories.events import LONGEST, Payload, shown
+from tests.console import spans
+from tests.console.running import running
+
+
+def payload(value, *, reveal=True):
+    return Payload(**masking.payload(value, reveal=reveal))
+
+
+class TestPayloads:
+    def test_json_is_indented_and_its_numbers_stay_as_they_are(self):
+        text = b'{"amount":10.00,"big":1234567890123456789012,"text":"\\u0000 1.50","list":[1e5]}'
+        assert shown(payload(text)).splitlines() == [
+            "{",
+            '  "amount": 10.00,',
+            '  "big": 1234567890123456789012,',
+            '  "text": "\\u0000 1.50",',
+            '  "list": [',
+            "    1e5",
+            "  ]",
+            "}",
+        ]
+
+    def test_what_is_not_text_is_hexadecimal(self):
+        assert shown(payload(b"\xff\x00\x80")) == "ff 00 80"
+        assert len(shown(payload(b"\xff" * 5_000_000))) < LONGEST
+
+    @pytest.mark.parametrize("value", [None, b"", b"no JSON", b"[" * 100_000, b'"text"', b"\x00"])
+    def test_anything_can_be_shown(self, value):
+        for reveal in (True, False):
+            assert isinstance(shown(payload(value, reveal=reveal)), str)
+
+    def test_without_being_asked_only_json_is_shown(self):
+        assert shown(payload(b"ada@example.org", reveal=False)) == ""
+
+
+class Service(http.server.BaseHTTPRequestHandler):
+    """A service's endpoints for staff, which answer what a test wants."""
+
+    answers: dict = {}
+    asked: list = []
+
+    def do_GET(self):
+        self.asked.append((self.path, dict(self.headers)))
+        status, body = next(
+            (answer for path, answer in self.answers.items() if self.path.startswith(path)), (404, b'{"detail": "no"}')
+        )
+        self.send_response(status)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *args):
+        pass
+
+
+@contextmanager
+def serving():
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Service) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+        thread.join()
+
+
+@pytest.fixture(scope="module")
+def console():
+    with serving() as url:
+        process = [{"name": "users", "service": "users", "kind": "web", "url": url}]
+        with running(CONSOLE_PROCESSES=json.dumps(process), OPERATOR_TOKEN="o" * 40) as console:
+            yield console
+
+
+@pytest.fixture
+def story(console):
+    """The trace id of a story whose request is `r-1`."""
+    trace = spans.new_trace()
+    root = spans.span(
+        trace, "POST /api/users", attributes=spans.http("POST", "/api/users", 201, **{"request.id": "r-1"})
+    )
+    console.export(spans.request(root, service="gateway", role="gateway").SerializeToString())
+    Service.asked.clear()
+    return trace
+
+
+def answered(story, content, **more):
+    """The service has one row for the story, with this payload."""
+    row = {
+        "position": 7,
+        "event_id": "e-1",
+        "topic": "user.created",
+        "key": "u-1",
+        "request_id": "r-1",
+        "trace_id": story,
+    }
+    times = {"created_at": "2026-11-30T07:28:01Z", "sent_at": None}
+    Service.answers = {
+        "/staff/story": (200, json.dumps({"service": "users", "outbox": [{**row, **times}]}).encode()),
+        "/staff/outbox/7": (
+            200,
+            json.dumps({**row, "state": "unsent", "payload": content, "headers": [["ce_id", "e-1"]], **more}).encode(),
+        ),
+    }
+
+
+class TestFromServices:
+    def test_a_huge_payload_is_cut_and_its_size_is_said(self, console, story):
+        answered(
+            story,
+            {"size": 10_000_000, "encoding": "text", "content": "x" * 1_048_576, "masked": True, "truncated": True},
+        )
+        page = console.get(f"/stories/{story}/events").text
+        assert "Only the beginning of 10000000 bytes is shown." in page
+        assert len(page) < 2 * LONGEST
+        assert "Show personal data" in page
+
+    def test_who_asks_for_personal_data_is_told_to_the_service(self, console, story):
+        answered(story, {"size": 2, "encoding": "json", "content": "{}", "masked": True, "truncated": False})
+        assert "Show personal data" in console.get(f"/stories/{story}/events").text
+        assert not any("reveal" in path for path, _ in Service.asked)
+        form = {"Content_Type": "application/x-www-form-urlencoded", **console.authorization}
+        answer = console.ask(f"/stories/{story}/events/reveal", "POST", b"service=users&position=7", **form)
+        assert "It is logged that" in answer.text
+        path, headers = Service.asked[-1]
+        assert path == "/staff/outbox/7?reveal=1"
+        assert headers["X-Operator"].endswith("(console)")
+        assert headers["Authorization"] == f"Bearer {'o' * 40}"
+
+    def test_an_event_of_another_story_is_not_shown(self, console, story):
+        content = {"size": 2, "encoding": "json", "content": '{"a":"secret"}', "masked": False, "truncated": False}
+        answered(story, content, trace_id="0" * 32, request_id="another")
+        form = {"Content_Type": "application/x-www-form-urlencoded", **console.authorization}
+        answer = console.ask(f"/stories/{story}/events/reveal", "POST", b"service=users&position=7", **form)
+        assert "belongs to another story" in answer.text
+        assert "secret" not in answer.text
+
+    @pytest.mark.parametrize(
+        ("status", "body"),
+        [
+            (500, b"<html>"),
+            (200, b"not JSON"),
+            (200, b"[]"),
+            (200, b'{"service": 1}'),
+            (503, b'{"detail": "the database"}'),
+            (401, b""),
+        ],
+    )
+    def test_an_odd_answer_is_a_message(self, console, story, status, body):
+        Service.answers = {"/staff/story": (status, body)}
+        for part in ("events", "state", "repeat"):
+            answer = console.get(f"/stories/{story}/{part}")
+            assert answer.status == 200
+        assert "users" in console.get(f"/stories/{story}/events").text
+
+    @pytest.mark.parametrize(
+        ("status", "body"), [(200, b"[]"), (200, b'{"trace_id": "x"}'), (200, b"null"), (500, b"{}"), (200, b"")]
+    )
+    def test_an_odd_row_is_a_message(self, console, story, status, body):
+        answered(story, {})
+        Service.answers["/staff/outbox/7"] = (status, body)
+        answer = console.get(f"/stories/{story}/events")
+        assert answer.status == 200
+        assert "It cannot be read" in answer.text
