@@ -3,7 +3,7 @@
 import os
 import secrets
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -18,13 +18,14 @@ EXTRA = {"LOG_FORMAT": "json", "OUTBOX_CHECK_KEYS": "off"}
 
 
 class Live:
-    """A running system; `children` are its processes by name."""
+    """A running system; `children` are its processes by name, `folder` has their logs."""
 
-    def __init__(self, engines: Engines, folder: Path) -> None:
-        """The engines must be running; `folder` is for the logs."""
+    def __init__(self, engines: Engines, folder: Path, variables: Mapping[str, str] | None = None) -> None:
+        """The engines must be running; `folder` is for the logs, `variables` are added to the environment of every process."""
         self.engines = engines
         self.children: dict[str, Child] = {}
-        self._folder = folder
+        self.folder = folder
+        self._variables = {**EXTRA, **(variables or {})}
         numbers = ports.free(len(PROCESSES))
         self.ports = {process.name: port for process, port in zip(PROCESSES, numbers, strict=True)}
         self.addresses = {**urls(self.ports), **engines.environment()}
@@ -46,7 +47,7 @@ class Live:
     def idle_runner(self) -> Iterator[Child]:
         """A process with the modules that `make up` itself imports, for measuring its memory."""
         code = "import embedded.up, signal; print('loaded', flush=True); signal.pause()"
-        log = self._folder / "up.log"
+        log = self.folder / "up.log"
         environment = {**os.environ, "PYTHONPATH": str(ROOT / "platform")}
         child = Child([sys.executable, "-c", code], name="up", log=log, cwd=ROOT, env=environment)
         drive(child.until(lambda: "loaded" in log.read_text(), within=READY_WITHIN))
@@ -66,14 +67,16 @@ class Live:
 
     def _child(self, name: str, argv: list[str], service: str, variables: dict[str, str]) -> Child:
         own = environment(service, addresses=self.addresses, secret_key=self._secret)
-        return Child(argv, name=name, log=self._folder / f"{name}.log", cwd=ROOT, env={**own, **EXTRA, **variables})
+        return Child(
+            argv, name=name, log=self.folder / f"{name}.log", cwd=ROOT, env={**own, **self._variables, **variables}
+        )
 
 
 @contextmanager
-def running() -> Iterator[Live]:
-    """Run the system within the block, on free ports with temporary data."""
+def running(variables: Mapping[str, str] | None = None) -> Iterator[Live]:
+    """Run the system within the block, on free ports with temporary data. See Live for `variables`."""
     with cache.temporary_folder("bench") as folder, engines.temporary("bench-engines") as both:
-        live = Live(both, folder)
+        live = Live(both, folder, variables)
         try:
             live.start()
             yield live

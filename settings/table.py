@@ -58,16 +58,16 @@ OTHERS = (
     (
         "OTEL_TRACES_SAMPLER",
         "all",
-        "`always_on`, `always_off`, `traceidratio`, or `parentbased_` and one of them",
+        "`always_on`, `always_off`, `traceidratio`, `ratelimiting`, or `parentbased_` and one of them",
         "`parentbased_always_on`",
         "Which new traces are recorded; set it at the gateway, since all others obey the flag of `traceparent`.",
     ),
     (
         "OTEL_TRACES_SAMPLER_ARG",
         "all",
-        "0 to 1",
+        "0 to 1, or > 0",
         "`1`",
-        "The ratio of new traces that are recorded, for `traceidratio`.",
+        "The ratio of new traces that are recorded, for `traceidratio`; for `ratelimiting`, how many per second.",
     ),
     (
         "OTEL_BSP_MAX_QUEUE_SIZE",

@@ -29,7 +29,7 @@ class State:
 
 
 class Source:
-    """The state of a source, noted by whoever reads it. Safe to use from several threads."""
+    """The state of a source, noted by the code that reads it. Safe to use from several threads."""
 
     def __init__(self, name: str) -> None:
         self._lock = threading.Lock()

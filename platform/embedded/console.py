@@ -14,9 +14,9 @@ from embedded.targets import labels
 CONSOLE = Process("console", "console", ("manage.py", "console"), "CONSOLE_PORT", 8600, (("CONSOLE_PORT", "PORT"),))
 """The console, which belongs to no service and which no process needs."""
 
-TRACES_PER_SECOND = 20
+TRACES_PER_SECOND = 10
 """How many new traces per second are recorded, so that a load test costs no more than a person's clicks."""
-EXPORT_EVERY_MS = 200
+EXPORT_EVERY_MS = 400
 """How often a process sends its spans: a story is seen within a second after it has ended."""
 
 EXPORTERS = ("OTEL_TRACES_EXPORTER", "OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")

@@ -29,7 +29,7 @@ class ConsoleEnvironment(Common):
         " random one is printed at every start.",
     )
     console_memory_bytes: int = Field(
-        50_331_648,
+        41_943_040,
         ge=1_048_576,
         le=1_073_741_824,
         description="Memory for spans and log lines, in bytes. Beyond it, the oldest ones are dropped.",
@@ -58,7 +58,7 @@ class ConsoleEnvironment(Common):
     def _only_in_development(cls, value: str) -> str:
         if value == "production":
             raise ValueError(
-                "must be development: the console shows what happens inside of the system to whoever has its token. In"
+                "must be development: the console shows the inside of the system to anyone who has its token. In"
                 " production use each service's admin (story, outbox, dead letters), Grafana and your tracing backend"
             )
         return value

@@ -54,7 +54,7 @@ class TestSummary:
         story_of(stories, spans.span(trace, "process", kind="CONSUMER", attributes=key, events=dead, error="failed"))
         assert (story.state, story.dead_letters, story.error) == ("dead-lettered", 1, "process: failed")
         assert story.topics == ("user.created",)
-        assert story.ids == ("u-1", "e-1", "d-1")
+        assert story.ids == "u-1 e-1 d-1"
 
     @pytest.mark.parametrize(
         ("text", "name", "status"),
@@ -65,7 +65,7 @@ class TestSummary:
                 201,
             ),
             (
-                '{{"event":"request","level":"info","timestamp":"2026-11-30T07:24:00.739855Z","method":"GET","route":"/api/orders","status":502,"duration_ms":3.1,"request_id":"r-2","trace_id":"{trace}"}}',
+                '{{"method":"GET","route":"/api/orders","status":502,"duration_ms":3.1,"request_id":"r-2","trace_id":"{trace}","event":"request","logger":"access","level":"info","timestamp":"2026-11-30T07:24:00.739855Z"}}',
                 "GET /api/orders",
                 502,
             ),
@@ -192,3 +192,18 @@ class TestLines:
             "line 17 Ünïcode",
             "line 19 Ünïcode",
         ]
+
+
+class TestUnderLoad:
+    LINE = "2026-11-30T07:24:00Z [info     ] request [access] method=GET route=/api/users status={status} duration_ms=1.5 trace_id={trace} request_id={trace}"
+
+    def test_requests_that_were_not_sampled_drive_out_no_others(self, stories):
+        sampled, failed = spans.new_trace(), spans.new_trace()
+        story_of(stories, spans.span(sampled))
+        stories.read_line("gateway", self.LINE.format(status=502, trace=failed))
+        for _ in range(3_000):
+            stories.read_line("gateway", self.LINE.format(status=200, trace=spans.new_trace()))
+        assert stories.summary(sampled) is not None
+        assert (stories.summary(failed).state, stories.summary(failed).duration) == ("failed", 1_500_000)
+        assert len(stories) == 252
+        assert len(stories._by_request) == 251

@@ -26,12 +26,12 @@ def copy(folder: Path) -> Path:
 
 
 class Run:
-    """A running `python -m embedded COMMAND`, with its output."""
+    """A running `python -m embedded COMMAND`, with its output. The command may have options."""
 
     def __init__(self, clone: Path, command: str, variables: Mapping[str, str] | None = None) -> None:
         self.clone = clone
         self.process = subprocess.Popen(
-            [".venv/bin/python", "-m", "embedded", command],
+            [".venv/bin/python", "-m", "embedded", *command.split()],
             cwd=clone,
             env={**os.environ, "PYTHONPATH": "platform", **(variables or {})},
             stdout=subprocess.PIPE,

@@ -1,9 +1,12 @@
 """`make demo` as a user runs it."""
 
+import json
 import os
 import re
 import signal
+import urllib.request
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -110,3 +113,46 @@ def test_killing_it_kills_all_its_processes(clone: Path) -> None:
 
     assert len(family) > 10
     assert eventually(lambda: all(is_gone(process) for process in family), within=60)
+
+
+def test_left_open_it_shows_its_story_in_the_console_until_ctrl_c(clone: Path) -> None:
+    with running(clone, "demo --open") as run:
+        run.wait_for("Ctrl-C stops everything", within=240)
+        url, token = re.search(r"this story +(http\S+/stories/[0-9a-f]{32})\?token=(\S+)", run.output).groups()
+
+        def story() -> dict[str, Any]:
+            request = urllib.request.Request(f"{url}.json", headers={"Authorization": f"Bearer {token}"})
+            with urllib.request.urlopen(request, timeout=60) as response:
+                return json.load(response)
+
+        eventually(lambda: story()["topics"] == ["user.created", "order.created", "payment.completed"])
+        found = story()
+        assert (found["name"], found["status"], found["state"]) == ("POST /api/users", 201, "ok")
+        assert {one["process"] for one in found["span_list"]} == {
+            *("gateway", "users", "users-relay", "orders-relay", "orders-consume", "payments-consume"),
+        }
+        assert {one["process"] for one in found["line_list"]} >= {
+            "gateway",
+            "users",
+            "orders-consume",
+            "payments-consume",
+        }
+        assert found["request_id"] in run.output
+
+        # The console is not needed by anything.
+        os.kill(run.one_of("manage.py", "console").pid, signal.SIGKILL)
+        gateway = re.search(r"gateway +(http\S+)\n\n", run.output)[1]
+        with urllib.request.urlopen(f"{gateway}/api/orders", timeout=60) as response:
+            assert response.status == 200
+
+        family = run.family()
+        folders = throwaway_folders(family)
+        run.interrupt()
+        assert run.ended(within=60) == 0
+        assert nothing_is_left(run, family, folders)
+
+
+def test_an_unknown_option_is_rejected(clone: Path) -> None:
+    with running(clone, "demo --close") as run:
+        assert run.ended() == 2
+        assert "demo [--open]" in run.output

@@ -15,6 +15,7 @@ import psycopg
 import pytest
 
 from embedded import ports, up
+from embedded.console import CONSOLE
 from embedded.errors import EmbeddedError, PortTaken
 from embedded.observer import _call as call
 from embedded.system import PROCESSES, SERVICE_NAMES
@@ -26,7 +27,7 @@ READY = "Ctrl-C stops everything."
 
 
 def free_ports() -> dict[str, str]:
-    names = [*(process.port_variable for process in PROCESSES), "POSTGRES_PORT", "KAFKA_PORT"]
+    names = [*(process.port_variable for process in (*PROCESSES, CONSOLE)), "POSTGRES_PORT", "KAFKA_PORT"]
     names += [process.health_variable for process in PROCESSES if process.health_variable]
     return dict(zip(names, map(str, ports.free(len(names))), strict=True))
 
@@ -97,6 +98,21 @@ class TestUp:
             with urllib.request.urlopen(url, timeout=30) as response:
                 assert b'http_server_threads{state="idle"} 8.0' in response.read()
 
+    def test_the_console_shows_a_request_and_the_state_of_each_process(self, run: Run, variables) -> None:
+        told = dev_env(run.clone)
+        assert told["CONSOLE_URL"] in run.output
+        console, token = told["CONSOLE_URL"].split("/?token=")
+        assert console == f"http://127.0.0.1:{variables['CONSOLE_PORT']}"
+        user(told["GATEWAY_URL"])
+
+        def page() -> str:
+            request = urllib.request.Request(f"{console}/stories", headers={"Authorization": f"Bearer {token}"})
+            with urllib.request.urlopen(request, timeout=60) as response:
+                return response.read().decode()
+
+        assert eventually(lambda: "POST /api/users" in page() and "payments" in page())
+        assert "cannot be reached" not in page()
+
     def test_secrets_are_for_the_owner_alone_and_in_no_file_of_the_repository(self, run: Run) -> None:
         for name in ("secrets.json", "dev.env"):
             assert stat.S_IMODE((run.clone / "var" / name).stat().st_mode) == 0o600
@@ -124,7 +140,7 @@ class TestUp:
     def test_exited_processes_are_restarted(self, run: Run) -> None:
         url = dev_env(run.clone)["GATEWAY_URL"]
         killed = [run.one_of("manage.py", "relay"), run.one_of("manage.py", "consume"), run.one_of("users.wsgi")]
-        killed.append(run.one_of("bin/postgres"))
+        killed += [run.one_of("bin/postgres"), run.one_of("manage.py", "console")]
         for process in killed:
             os.kill(process.pid, signal.SIGKILL)
 
@@ -182,7 +198,7 @@ class TestPorts:
         monkeypatch.setenv("USERS_PORT", os.environ["ORDERS_PORT"])
 
         with pytest.raises(EmbeddedError, match="required for orders, is also required for another purpose"):
-            up._local_system({}, lambda name, line: None)
+            up._local_system({}, lambda name, line: None, with_console=True)
 
 
 def test_a_taken_port_is_an_embedded_error() -> None:

@@ -19,8 +19,8 @@ from console.sources.walk import Path, Walked
 
 REQUEST_SECONDS = 2.0
 """How long the brokers have for an answer."""
-READ_SECONDS = 5.0
-"""How long records are read, if there are fewer than wanted."""
+READ_SECONDS = 10.0
+"""How long records are read; what was read by then is returned."""
 MOST_BYTES = 16_000_000
 """Maximum size of the records of one answer; at least one is returned."""
 MOST_RECORDS = 1_000
@@ -30,7 +30,7 @@ AHEAD = {
     # Pages are read backwards, in portions: what a client fetches beyond a portion is thrown away.
     "queued.min.messages": 2_000,
     "queued.max.messages.kbytes": 2_048,
-    "fetch.message.max.bytes": 524_288,
+    "fetch.message.max.bytes": 262_144,
     # The broker answers the requests of a connection in order: the next one waits for the end of a fetch.
     "fetch.wait.max.ms": 10,
     "fetch.queue.backoff.ms": 5,
@@ -199,10 +199,17 @@ class Topics:
             if client is not None:
                 client.close()
             raise self.source.failed(reason(error)) from None
+        except NotFound:
+            if client is not None:
+                self._keep(client)
+            raise
         except BaseException:
             if client is not None:
                 client.close()
             raise
+        self._keep(client)
+
+    def _keep(self, client: Consumer) -> None:
         self.source.answered()
         with self._lock:
             if len(self._idle) < KEPT:
@@ -261,6 +268,8 @@ def _read(client: Consumer, topic: str, ranges: dict[int, tuple[int, int]], coun
     """The records between two offsets of each partition, at most `count` in all."""
     limits = walk.Limits(MOST_BYTES, time.monotonic() + READ_SECONDS, count)
     records, unfinished = _portion(client, topic, ranges, limits)
+    if unfinished and not records:
+        raise DependencyDown(f"no record arrived within {READ_SECONDS:g} s")
     return Portion(tuple(records), not unfinished or len(records) >= count)
 
 

@@ -2,6 +2,7 @@
 
 import os
 import threading
+import time
 from pathlib import Path
 from typing import IO
 
@@ -10,8 +11,10 @@ from console.stores.model import Line
 from console.stores.stories import Stories
 
 EVERY_SECONDS = 0.1
-MOST_BYTES = 262_144
-"""How much of a file is read at once. Of a file that grows faster, the oldest part is skipped, so that reading stays cheap."""
+SHARE = 1 / 40
+"""The part of a core that is used for reading at most. The pauses grow with the load, and what does not fit is skipped."""
+MOST_BYTES = 65_536
+"""How much of a file is read at once. Of a file that grows faster, the oldest part is skipped."""
 SKIPPED = frozenset({"console"})
 """The console does not read its own log."""
 
@@ -31,8 +34,9 @@ class LogFiles:
     def run(self, ended: threading.Event) -> None:
         """Read until `ended` is set."""
         while not ended.is_set():
+            began = time.thread_time()
             self.read()
-            ended.wait(EVERY_SECONDS)
+            ended.wait(max(EVERY_SECONDS, (time.thread_time() - began) * (1 / SHARE - 1)))
 
     def read(self) -> None:
         """Read once what is new."""

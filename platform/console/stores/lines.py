@@ -1,6 +1,7 @@
 """The log lines of the last minutes, bounded in bytes."""
 
 import re
+import sys
 import threading
 import time
 from collections import deque
@@ -8,7 +9,7 @@ from datetime import datetime
 
 from console.stores.model import Line
 
-OVERHEAD = 420
+OVERHEAD = 250
 """Bytes that Python needs for a line besides its text: the object, its ids, and its places in the index."""
 LONGEST = 16_384
 """Maximum number of characters of a line; the rest is cut off."""
@@ -55,20 +56,26 @@ class Lines:
             ids = (trace[1] if trace else "", request[1] if request else "")
             level, at = _level_of(text), time.time() if at is None else at
         with self._lock:
+            key = ids[0] or ids[1]
+            known = self._by_id.get(key)
+            if known and (known[-1].trace_id, known[-1].request_id) == ids:
+                ids = (known[-1].trace_id, known[-1].request_id)  # the same strings, once in memory
             self._number += 1
             line = Line(
                 number=self._number,
-                process=process,
+                process=sys.intern(process),
                 at=at,
-                level=level,
+                level=sys.intern(level),
                 text=text,
                 trace_id=ids[0],
                 request_id=ids[1],
             )
             self._lines.append(line)
-            if key := line.trace_id or line.request_id:
-                self._by_id.setdefault(key, []).append(line)
-            self._bytes += len(text) + OVERHEAD
+            if known is not None:
+                known.append(line)
+            elif key:
+                self._by_id[key] = [line]
+            self._bytes += sys.getsizeof(text) + OVERHEAD
             while self._bytes > self._most_bytes and len(self._lines) > 1:
                 self._drop_oldest()
         return line
@@ -93,7 +100,7 @@ class Lines:
     def _drop_oldest(self) -> None:
         line = self._lines.popleft()
         self.dropped += 1
-        self._bytes -= len(line.text) + OVERHEAD
+        self._bytes -= sys.getsizeof(line.text) + OVERHEAD
         if key := line.trace_id or line.request_id:
             known = self._by_id[key]
             known.pop(0)

@@ -1,7 +1,6 @@
 """What a story is made of: spans, log lines and its summary. A story is everything that has one trace id."""
 
 from dataclasses import dataclass, field
-from functools import cached_property
 from typing import Any
 
 Attributes = dict[str, Any]
@@ -59,7 +58,7 @@ class Span:
         return (self.ended - self.begun) / 1e9
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Line:
     """A line of a process's log."""
 
@@ -73,9 +72,9 @@ class Line:
     trace_id: str
     request_id: str
 
-    @cached_property
+    @property
     def fields(self) -> dict[str, Any]:
-        """`event`, `logger` and the other fields of the line; empty if it has none, such as a part of a traceback."""
+        """`event` and the other fields of the line, parsed at each access; empty if it has none, such as a part of a traceback."""
         from chassis.story import logs
 
         found = logs.parse(self.process, self.text)
@@ -102,8 +101,8 @@ class Summary:
     request_id: str = ""
     services: tuple[str, ...] = ()
     topics: tuple[str, ...] = ()
-    ids: tuple[str, ...] = ()
-    """Ids to find it by: keys of events (of users and orders), ids of events and of dead letters."""
+    ids: str = ""
+    """Ids to find it by, separated by spaces: keys of events (of users and orders), ids of events and of dead letters."""
     spans: int = 0
     lines: int = 0
     failures: int = 0

@@ -6,7 +6,7 @@ import time
 import zlib
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from opentelemetry.proto.trace.v1.trace_pb2 import Span as SpanMessage
 
@@ -33,7 +33,7 @@ class _Trace:
 
     touched: float
     packed: bytes = b""
-    recent: list[tuple[int, bytes]] = field(default_factory=list)
+    recent: tuple[tuple[int, bytes], ...] = ()
     count: int = 0
 
     @property
@@ -44,7 +44,7 @@ class _Trace:
     def pack(self) -> None:
         """Compress the recent ones."""
         whole = _unpack(self.packed) + b"".join(_HEAD.pack(origin, len(raw)) + raw for origin, raw in self.recent)
-        self.packed, self.recent = zlib.compress(whole, 6), []
+        self.packed, self.recent = zlib.compress(whole, 6), ()
 
     def messages(self) -> Iterator[tuple[int, bytes]]:
         """All spans, as they were received."""
@@ -96,7 +96,7 @@ class Spans:
             if known is None:
                 known = self._traces[trace_id] = _Trace(0.0)
                 self._bytes += OF_A_TRACE
-            known.recent.append((self._number(origin), raw))
+            known.recent += ((self._number(origin), raw),)
             known.count += 1
             known.touched = time.monotonic()
             self._uncompressed[trace_id] = None
@@ -156,7 +156,7 @@ class Spans:
         number = self._numbers.get(origin)
         if number is None:
             if len(self._origins) >= 65_000:
-                origin = (origin[0], origin[1], "")  # somebody makes them up
+                origin = (origin[0], origin[1], "")  # a client makes them up
                 if origin not in self._numbers and len(self._origins) >= 65_500:
                     return 0
             number = self._numbers.setdefault(origin, len(self._origins))

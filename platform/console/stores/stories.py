@@ -1,8 +1,11 @@
 """The stories: a summary of each, and where its spans and log lines are."""
 
+import re
 import threading
 from collections import OrderedDict
 from collections.abc import Callable
+from functools import lru_cache
+from sys import intern
 from typing import Any
 
 from console.stores import otlp
@@ -12,7 +15,12 @@ from console.stores.spans import Spans
 
 SHARE_OF_SPANS = 2 / 3
 """The part of the memory that is for spans; the rest is for log lines."""
-MOST_IDS = 24
+SHARE_OF_BARE = 1 / 4
+"""The part of the stories that may have no spans and no failure: only the lines of their requests are known."""
+MOST_NAMES = 24
+LONGEST_NAME = 200
+LONGEST_IDS = 1_000
+"""Maximum number of services and topics of a story, and maximum length of its ids; a trace may have any number of them."""
 MOST_LINKED = 64
 """Maximum number of other traces that are known to be linked to one."""
 
@@ -28,6 +36,7 @@ class Stories:
         self._summaries: OrderedDict[str, Summary] = OrderedDict()
         self._by_request: dict[str, str] = {}
         self._linked: dict[str, set[str]] = {}
+        self._bare: OrderedDict[str, None] = OrderedDict()
         self._number = 0
         self._changes = 0
 
@@ -55,6 +64,12 @@ class Stories:
     def notify(self) -> None:
         """Wake those who wait for changes."""
         self._notify()
+
+    def wake(self) -> None:
+        """Let those who wait for a change continue without one."""
+        with self._change:
+            self._changes += 1
+            self._change.notify_all()
 
     # --- what is known ---
 
@@ -114,6 +129,7 @@ class Stories:
     def _note_span(self, span: Span) -> None:
         with self._change:
             story = self._story(span.trace_id)
+            self._bare.pop(span.trace_id, None)
             story.spans += 1
             _extend(story, span.begun, span.ended)
             story.services = _with(story.services, span.service)
@@ -139,17 +155,28 @@ class Stories:
                 story.error = story.error or str(line.fields["event"])[:300]
             if line.request_id:
                 self._name(story, line.request_id)
+            if not story.spans:
+                self._limit_bare(story)
+
+    def _limit_bare(self, story: Summary) -> None:
+        """Under load most requests are not sampled: those without a failure must not drive out the others."""
+        if story.state == "ok":
+            self._bare[story.trace_id] = None
+            if len(self._bare) > self._most * SHARE_OF_BARE:
+                self._drop(next(iter(self._bare)))
+        else:
+            self._bare.pop(story.trace_id, None)
 
     def _note_request(self, story: Summary, span: Span) -> None:
         """The first span of a trace names the story: the gateway's, where the request came in, before all others."""
         if span.kind == "SERVER" and (span.role == "gateway" or not story.method):
-            story.method = str(span.attributes.get("http.request.method") or "")
-            story.route = str(span.attributes.get("http.route") or "")
+            story.method = _shared(span.attributes.get("http.request.method"))
+            story.route = _shared(span.attributes.get("http.route"))
             story.status = _number(span.attributes.get("http.response.status_code"))
             story.duration = span.ended - span.begun
-            story.name, story.root = span.name, True
+            story.name, story.root = _shared(span.name), True
         elif not story.root and (not span.parent_id or not story.name):
-            story.name = span.name
+            story.name = _shared(span.name)
             story.duration = span.ended - span.begun
 
     def _story(self, trace_id: str) -> Summary:
@@ -159,7 +186,7 @@ class Stories:
             self._number += 1
             story = self._summaries[trace_id] = Summary(trace_id, self._number)
             if len(self._summaries) > self._most:
-                self._drop_oldest()
+                self._drop(next(iter(self._summaries)))
         story.changed = self._changes
         return story
 
@@ -176,8 +203,9 @@ class Stories:
         while len(self._linked) > 2 * self._most:  # of traces that never came
             del self._linked[next(iter(self._linked))]
 
-    def _drop_oldest(self) -> None:
-        trace_id, story = self._summaries.popitem(last=False)
+    def _drop(self, trace_id: str) -> None:
+        story = self._summaries.pop(trace_id)
+        self._bare.pop(trace_id, None)
         if self._by_request.get(story.request_id) == trace_id:
             del self._by_request[story.request_id]
         for other in self._linked.pop(trace_id, ()):
@@ -195,9 +223,16 @@ def _extend(story: Summary, begun: int, ended: int) -> None:
     story.ended = max(story.ended, ended)
 
 
-def _with(known: tuple[str, ...], *more: str) -> tuple[str, ...]:
-    new = tuple(one for one in more if one and one not in known)
-    return known + new if new and len(known) < MOST_IDS else known
+@lru_cache(4_096)
+def _with(known: tuple[str, ...], one: str) -> tuple[str, ...]:
+    """The names with another one. Most stories have the same ones: cached, so that these share their memory."""
+    return known if not one or one in known or len(known) >= MOST_NAMES else (*known, one)
+
+
+def _add_ids(story: Summary, *ids: str) -> None:
+    for one in ids:
+        if one and one not in story.ids and len(story.ids) < LONGEST_IDS:
+            story.ids = f"{story.ids} {one}" if story.ids else one
 
 
 def _note_messaging(story: Summary, span: Span) -> None:
@@ -205,13 +240,13 @@ def _note_messaging(story: Summary, span: Span) -> None:
     if topic := values.get("messaging.destination.name"):
         story.topics = _with(story.topics, str(topic))
     named = ("messaging.kafka.message.key", "messaging.message.id", "deadletter.id")
-    story.ids = _with(story.ids, *(str(values[name])[:80] for name in named if values.get(name)))
+    _add_ids(story, *(str(values[name])[:80] for name in named if values.get(name)))
     for one in span.happenings:
         if one.name in {"retry", "hold"} and span.kind == "CONSUMER":
             story.retries += 1
         elif one.name == "dead letter":
             story.dead_letters += 1
-            story.ids = _with(story.ids, str(one.attributes.get("deadletter.id") or "")[:80])
+            _add_ids(story, str(one.attributes.get("deadletter.id") or "")[:80])
 
 
 def _note_failure(story: Summary, span: Span) -> None:
@@ -223,15 +258,24 @@ def _note_failure(story: Summary, span: Span) -> None:
         story.error = f"{span.name}: {what}"[:300]
 
 
+_ACCESS = re.compile(r"""\bmethod(?:=|":")(\w+).*?\broute(?:=|":")([^\s"]+).*?\bstatus(?:=|":)(\d+)""")
+_DURATION = re.compile(r"""\bduration_ms(?:=|":)(\d+(?:\.\d+)?)""")
+
+
 def _note_access(story: Summary, line: Line) -> None:
     """A request that was not sampled is known by its lines in the access logs: the gateway's, or else a service's."""
-    fields = line.fields
-    if fields.get("event") != "request" or (story.method and not str(fields.get("route", "")).startswith("/api")):
+    found = _ACCESS.search(line.text) if "access" in line.text else None
+    if found is None or (story.method and not found[2].startswith("/api")):
         return
-    story.method, story.route = str(fields.get("method") or ""), str(fields.get("route") or "")
-    story.status = _number(fields.get("status"))
-    story.name = f"{story.method} {story.route}"
-    story.duration = int(_float(fields.get("duration_ms")) * 1e6)
+    duration = _DURATION.search(line.text)
+    story.method, story.route, story.status = _shared(found[1]), _shared(found[2]), int(found[3])
+    story.name = _shared(f"{story.method} {story.route}")
+    story.duration = int(float(duration[1]) * 1e6) if duration else 0
+
+
+def _shared(value: Any) -> str:
+    """One of few names, which stories share."""
+    return intern(str(value or "")[:LONGEST_NAME])
 
 
 def _number(value: Any) -> int:
@@ -239,10 +283,3 @@ def _number(value: Any) -> int:
         return int(value)
     except (TypeError, ValueError):
         return 0
-
-
-def _float(value: Any) -> float:
-    try:
-        return float(value)
-    except (TypeError, ValueError):
-        return 0.0
