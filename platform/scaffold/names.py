@@ -13,7 +13,7 @@ from scaffold.errors import ScaffoldError
 from services import Service
 from services.declaration import FOLDERS, NAME, SKIPPED, YAML
 
-PATHS = frozenset({"admin", "api", "asyncapi", "docs", "health", "metrics", "schema", "static"})
+PATHS = frozenset({"admin", "api", "asyncapi", "docs", "health", "metrics", "schema", "staff", "static"})
 """The first path segments that every service, or the gateway, uses."""
 
 RESERVED = frozenset(

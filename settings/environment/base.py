@@ -179,7 +179,7 @@ class Backend(Environment):
         if value is None:
             return None
         if _in_production(info):
-            raise ValueError("must not be set in production: it does not prove who somebody is")
+            raise ValueError("must not be set in production: it does not prove who uses it")
         if not re.fullmatch(r"[!-~]{32,}", value.get_secret_value()):
             raise ValueError("must be at least 32 visible ASCII characters")
         return value

@@ -10,6 +10,7 @@ from django.contrib.auth.models import User as Person
 from django.db.models.functions import Now
 from django.test import Client
 from django.urls import reverse
+from structlog.testing import capture_logs
 
 from chassis.deadletters import admin, store
 from chassis.deadletters.store import Store, Wanted
@@ -106,8 +107,8 @@ def test_it_is_on_the_first_page(ids):
 
 
 def test_all_details_of_one(topic, ids, settings):
-    client = login(*EVERYTHING)
-    page = client.get(link(ids[0]))
+    client = login(*EVERYTHING, "reveal_deadletter")
+    page = client.get(f"{link(ids[0])}?reveal=1")
 
     assert page.status_code == 200
     for text in (
@@ -123,9 +124,38 @@ def test_all_details_of_one(topic, ids, settings):
     ):
         assert text in page.text
     assert "<b>" not in page.text
-    assert r"\xff junk" in client.get(link(ids[1])).text
+    assert r"\xff junk" in client.get(f"{link(ids[1])}?reveal=1").text
     assert "ada@" not in client.get(link(ids[2])).text
     assert client.get(link("nobody")).status_code == 404
+
+
+class TestPersonalData:
+    """It is hidden until a user with the permission requests it, which is logged."""
+
+    @pytest.fixture
+    def one(self, topic) -> str:
+        payload = b'{"userId": "u1", "name": "Ada", "email": "ada@example.org"}'
+        [one] = dead_letters.write(names.dead_letter_topic(topic), dead_letters.failed(topic, 1, value=payload))
+        return one
+
+    def test_is_hidden_at_first(self, one):
+        page = login(*EVERYTHING, "reveal_deadletter").get(link(one)).text
+        assert ("u1" in page, "Ada" in page, "ada@" in page, "?reveal=1" in page) == (True, False, False, True)
+
+    def test_is_shown_and_logged(self, one):
+        with capture_logs() as logs:
+            page = login(*EVERYTHING, "reveal_deadletter").get(f"{link(one)}?reveal=1").text
+        assert "ada@example.org" in page
+        [line] = [line for line in logs if line["event"] == "personal data revealed"]
+        assert (line["by"], line["deadletter_id"]) == ("ada", one)
+
+    def test_is_not_shown_without_permission(self, one):
+        page = login(*EVERYTHING).get(f"{link(one)}?reveal=1").text
+        assert ("Ada" in page, "?reveal=1" in page) == (False, False)
+
+    def test_what_is_not_json_is_hidden_altogether(self, ids):
+        page = login(*EVERYTHING).get(link(ids[1])).text
+        assert ("junk</pre>" in page, "bytes that are not JSON: hidden" in page) == (False, True)
 
 
 def test_redriving_one_in_the_name_of_the_person(topic, ids):

@@ -203,6 +203,10 @@ def test_a_service_without_database_and_events():
         ({"route": "a/b"}, "route must be at most 63 characters"),
         ({"route": "Stock"}, "route must be at most 63 characters"),
         ({"route": "docs"}, "route must be at most 63 .* be neither a page of the gateway"),
+        *(
+            ({"route": route}, "route must be at most 63 .* nor an internal path of every service")
+            for route in ("staff", "admin", "health", "metrics", "static")
+        ),
         ({"database": "stock-db"}, "database must be at most 63 characters"),
         ({"database": "template1"}, "database must be at most 63 characters"),
         ({"edge": True}, "consumer must be omitted if `edge` is set"),

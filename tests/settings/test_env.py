@@ -104,6 +104,36 @@ class TestProduction:
         assert found.allowed_hosts == ("*",)
 
 
+class TestTheOperatorToken:
+    TOKEN = "t" * 32
+
+    def test_is_off_by_default_and_if_empty(self, env):
+        env(ENVIRONMENT="development")
+        assert PaymentsEnvironment.read().operator_token is None
+        env(OPERATOR_TOKEN="")
+        assert PaymentsEnvironment.read().operator_token is None
+
+    def test_is_read_in_development_and_not_shown(self, env):
+        env(ENVIRONMENT="development", OPERATOR_TOKEN=self.TOKEN)
+        read = PaymentsEnvironment.read()
+        assert read.operator_token.get_secret_value() == self.TOKEN
+        assert self.TOKEN not in repr(read)
+
+    @pytest.mark.parametrize("token", ["x", "t" * 31, " " * 40, "é" * 40, "t" * 32 + " x"])
+    def test_is_long_and_a_token(self, env, token):
+        env(ENVIRONMENT="development", OPERATOR_TOKEN=token)
+        assert "OPERATOR_TOKEN: must be at least 32 visible ASCII characters" in message(PaymentsEnvironment)
+
+    def test_is_refused_in_production(self, env):
+        env(SECRET_KEY=SECRET, OPERATOR_TOKEN=self.TOKEN)
+        assert "OPERATOR_TOKEN: must not be set in production" in message(PaymentsEnvironment)
+        env(OPERATOR_TOKEN="")
+        assert PaymentsEnvironment.read().operator_token is None
+
+    def test_the_gateway_has_none(self):
+        assert "operator_token" not in GatewayEnvironment.model_fields
+
+
 class TestReading:
     def test_lists_are_comma_separated(self, env):
         env(ENVIRONMENT="development", ALLOWED_HOSTS="a.example, b.example,", USERS_URL="http://u1:1/,http://u2:2")

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import structlog
 from django import forms
 from django.contrib import admin, messages
 from django.core.exceptions import PermissionDenied
@@ -17,6 +18,8 @@ from chassis.kafka.errors import Fenced
 from chassis.kafka.patience import Patience
 from chassis.messaging.models import DeadLetter
 from chassis.runtime.failures import DependencyDown
+
+log = structlog.get_logger(__name__)
 
 NEWEST = 1_000
 """Maximum number of records to read from each partition of a dead-letter topic; the command reads all."""
@@ -86,7 +89,8 @@ class DeadLetterAdmin(ReadOnlyAdmin):
         return bool(sources()) and super().has_module_permission(request)
 
     def _context(self, request: HttpRequest, **more: Any) -> dict[str, Any]:
-        may = {action: self.may(request, action) for action in ACTIONS}
+        may = {action: self.may(request, action) for action in (*ACTIONS, "reveal")}
+        may["story"] = request.user.has_perm("messaging.view_story")
         return {**self.admin_site.each_context(request), "opts": self.opts, "may": may, **more}
 
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
@@ -121,16 +125,26 @@ class DeadLetterAdmin(ReadOnlyAdmin):
             return TemplateResponse(request, "admin/messaging/deadletter/letter.html", context, status=503)
         if letter is None:
             raise Http404("Not among the newest dead letters: `manage.py deadletters show` finds all of them.")
+        reveal = self._reveals(request, letter)
         context = self._context(
             request,
             title="Dead letter",
             letter=letter,
             resolution=resolution,
             facts=letter.summary(),
-            headers=text.headers(letter),
-            payload=text.payload(letter),
+            headers=text.headers(letter, reveal=reveal),
+            payload=text.payload(letter, reveal=reveal),
+            reveal=reveal,
         )
         return TemplateResponse(request, "admin/messaging/deadletter/letter.html", context)
+
+    def _reveals(self, request: HttpRequest, letter: StoredDeadLetter) -> bool:
+        """Whether to show personal data, which is logged."""
+        reveal = "reveal" in request.GET and self.may(request, "reveal")
+        if reveal:
+            by = request.user.get_username()
+            log.info("personal data revealed", by=by, what="dead letter", deadletter_id=letter.id)
+        return reveal
 
     def decide_view(self, request: HttpRequest) -> HttpResponse:
         """Redrive or discard the dead letters with the posted ids, in the user's name, after a confirmation."""

@@ -47,7 +47,7 @@ def sources() -> dict[str, str]:
 
 @dataclass(frozen=True, slots=True)
 class Resolution:
-    """Whether a dead letter was redriven or discarded, by whom, when, and why if somebody said so."""
+    """Whether a dead letter was redriven or discarded, by whom, when and, if stated, why."""
 
     letter_id: str
     action: str
@@ -156,6 +156,7 @@ class StoredDeadLetter:
             "id": self.id,
             "at": self.at,
             "reason": self.header("reason"),
+            "cause": self.cause.id,
             "error": self.error,
             "topic": self.topic,
             "partition": self.header("partition"),

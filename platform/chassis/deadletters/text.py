@@ -3,6 +3,7 @@
 import json
 
 from chassis.deadletters.store import Resolution, StoredDeadLetter
+from chassis.events import masking
 
 LONGEST_BINARY = 10_000
 
@@ -41,16 +42,24 @@ def trace(letter: StoredDeadLetter) -> str:
     return "\n".join(shown(text) for text in letter.traceback.splitlines())
 
 
-def headers(letter: StoredDeadLetter) -> str:
-    """The event's own headers, one per line."""
-    return "\n".join(f"  {name}: {_text(value)}" for name, value in letter.original_headers())
+def headers(letter: StoredDeadLetter, *, reveal: bool = True) -> str:
+    """The event's own headers, one per line; without `reveal`, without personal data."""
+    if reveal:
+        return "\n".join(f"  {name}: {_text(value)}" for name, value in letter.original_headers())
+    hidden = masking.headers(letter.original_headers(), reveal=False)
+    return "\n".join(f"  {name}: {'(none)' if value is None else shown(value)}" for name, value in hidden)
 
 
-def payload(letter: StoredDeadLetter) -> str:
-    """The payload: formatted JSON if it is JSON, otherwise a bytes literal."""
+def payload(letter: StoredDeadLetter, *, reveal: bool = True) -> str:
+    """The payload: formatted JSON if it is JSON, otherwise a bytes literal; without `reveal`, without personal data."""
     value = letter.record.value
     if value is None:
         return "(none)"
+    if not reveal:
+        content = masking.payload(value, reveal=False)["content"]
+        if content is None:
+            return f"({len(value)} bytes that are not JSON: hidden)"
+        value = content.encode()
     try:
         text = json.dumps(json.loads(value), indent=2, ensure_ascii=False)
         return "\n".join(map(_escaped, text.split("\n")))

@@ -1,22 +1,31 @@
 """The outbox and the inbox in Django's admin, to see what happened to an event, and to retry or discard parked rows."""
 
 import json
-from typing import Any
+from typing import Any, cast
+from urllib.parse import urlencode
 
+import structlog
 from django.contrib import admin, messages
 from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
 from django.db.models import Q, QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
+from django.urls import reverse
+from django.utils.html import format_html
 
 from chassis.admin.options import ReadOnlyAdmin
 from chassis.deadletters import admin as admin_deadletters
 from chassis.deadletters.store import sources
-from chassis.events import registry
+from chassis.events import masking, registry
 from chassis.messaging.models import InboxEvent, OutboxEvent
+from chassis.observability import privacy
 from chassis.outbox import parked
+from chassis.outbox.headers import headers_from_json
+from chassis.story import admin as admin_story
 
-__all__ = ["InboxEventAdmin", "OutboxEventAdmin", "admin_deadletters"]
+__all__ = ["InboxEventAdmin", "OutboxEventAdmin", "admin_deadletters", "admin_story"]
+
+log = structlog.get_logger(__name__)
 
 
 class StateFilter(admin.SimpleListFilter):
@@ -58,6 +67,9 @@ class ConsumedTopicFilter(TopicFilter):
 
 
 SHOWN_KEY_LENGTH = 80
+LONGEST = 100_000
+"""Maximum number of characters of a payload or of all headers on a page."""
+HIDDEN = privacy.HIDDEN
 
 
 def _short(key: str | None) -> str | None:
@@ -87,8 +99,19 @@ class OutboxEventAdmin(ReadOnlyAdmin):
     actions = ("retry_parked", "discard_parked")
     fields = (
         "position", "event_id", "topic", "key", "state", "created_at", "sent_at", "parked_at", "parked_reason",
-        "discarded_at", "discarded_by", "request_id", "headers", "content",
+        "discarded_at", "discarded_by", "request_id", "story", "shown_headers", "content",
     )  # fmt: skip
+
+    def get_object(self, request: HttpRequest, object_id: str, from_field: str | None = None) -> OutboxEvent | None:
+        """The row, which knows whether this user requested to see personal data; that is logged."""
+        row: Any = super().get_object(request, object_id, from_field)
+        if row is not None:
+            row.may_reveal, row.may_story = self.may(request, "reveal"), request.user.has_perm("messaging.view_story")
+            row.revealed = "reveal" in request.GET and row.may_reveal
+            if row.revealed:
+                what = {"what": "outbox row", "position": row.position, "event_id": str(row.event_id)}
+                log.info("personal data revealed", by=request.user.get_username(), **what)
+        return cast("OutboxEvent | None", row)
 
     def has_retry_permission(self, request: HttpRequest) -> bool:
         return self.may(request, "retry")
@@ -146,13 +169,34 @@ class OutboxEventAdmin(ReadOnlyAdmin):
             return "discarded"
         return "parked" if row.parked_at else "waiting"
 
-    @admin.display(description="payload")
-    def content(self, row: OutboxEvent) -> str:
-        payload = bytes(row.payload or b"")
+    @admin.display(description="story")
+    def story(self, row: Any) -> str:
+        if not row.request_id or not getattr(row, "may_story", False):
+            return "-"
+        page = reverse("admin:messaging_story_changelist")
+        return format_html('<a href="{}?{}">{}</a>', page, urlencode({"id": row.request_id}), "of its request")
+
+    @admin.display(description="headers")
+    def shown_headers(self, row: Any) -> str:
         try:
-            return json.dumps(json.loads(payload), indent=2, ensure_ascii=False)
-        except ValueError:
-            return repr(payload[:10_000])
+            pairs = headers_from_json(json.dumps(row.headers))
+        except (ValueError, TypeError, AttributeError, KeyError):  # not written by this code
+            return repr(row.headers)[:LONGEST] if getattr(row, "revealed", False) else HIDDEN
+        shown = masking.headers(pairs, reveal=getattr(row, "revealed", False))
+        return "\n".join(f"{name}: {value}" for name, value in shown)[:LONGEST]
+
+    @admin.display(description="payload")
+    def content(self, row: Any) -> str:
+        revealed = getattr(row, "revealed", False)
+        shown = masking.payload(None if row.payload is None else bytes(row.payload), reveal=revealed)
+        content = HIDDEN if shown["content"] is None and shown["masked"] else shown["content"] or ""
+        if shown["encoding"] == "json":
+            content = json.dumps(json.loads(content), indent=2, ensure_ascii=False)
+        if shown["masked"] and getattr(row, "may_reveal", False):
+            return format_html(
+                '{} <a href="?reveal=1">{}</a>', content[:LONGEST], "Show personal data (this is logged)"
+            )
+        return content[:LONGEST]
 
 
 @admin.register(InboxEvent)

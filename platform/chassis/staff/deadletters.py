@@ -15,13 +15,13 @@ from rest_framework.response import Response
 
 from chassis.deadletters.cause import Cause
 from chassis.deadletters.store import NoTopic, Resolution, Store, StoredDeadLetter, Wanted, sources
+from chassis.events import masking
 from chassis.http.errors import Unavailable
 from chassis.kafka import names
 from chassis.kafka.errors import Fenced
 from chassis.kafka.patience import Patience
 from chassis.observability import privacy
 from chassis.runtime.failures import DependencyDown
-from chassis.staff import masking
 from chassis.staff.access import StaffView, who
 from chassis.staff.outbox import RevealParameters, reveal_permissions
 from chassis.staff.parameters import IdsField, Parameters, read

@@ -9,11 +9,11 @@ from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
 
+from chassis.events import masking
 from chassis.kafka import names
 from chassis.observability import privacy, tracing
 from chassis.outbox import gauges
 from chassis.outbox.headers import headers_from_json
-from chassis.staff import masking
 from chassis.staff.access import StaffView, who
 from chassis.staff.parameters import Parameters, read
 from chassis.staff.tables import SEARCHED, estimated_rows, reading

@@ -2,11 +2,15 @@
 
 import json
 from io import StringIO
+from pathlib import Path
 
 import pytest
 from django.core.management import CommandError, call_command
 
-from chassis.deadletters import redrive, store
+from chassis.deadletters import edit, redrive, store
+from chassis.events.registry import Handler
+from chassis.kafka.patience import Patience
+from tests.chassis.conftest import Counted
 from tests.chassis.support import dead_letters
 from tests.chassis.support.kafka_helpers import headers
 from tests.waiting import eventually
@@ -183,3 +187,50 @@ def test_stopped_by_a_signal_it_reports_that_more_remain(scene):
     assert "run this again for the rest" in err
     assert 5 <= done < 400
     assert len(dead_letters.redriven(scene.topic)) == done
+
+
+class TestEditing:
+    @pytest.fixture(autouse=True)
+    def model(self, scene, monkeypatch):
+        model = type("Counted", (Counted,), {"topic": scene.topic, "__annotations__": {}})
+        monkeypatch.setattr(edit, "handlers", lambda: {scene.topic: Handler(model, lambda received: None)})
+
+    @pytest.fixture
+    def file(self, tmp_path) -> Path:
+        file = tmp_path / "payload.json"
+        file.write_text('{"number": 7}')
+        return file
+
+    def test_another_payload_is_sent_in_place_of_the_original(self, scene, ids, file):
+        deadletters("redrive", "--id", ids[0], "--payload", str(file), "--by", "ada", "--why", "a typo")
+        [sent] = dead_letters.everything(scene.topic)
+        assert (sent.key(), sent.value(), headers(sent)["deadletter-edited-by"]) == (b"k1", b'{"number": 7}', "ada")
+        assert '"number": 1' in deadletters("show", ids[0])
+        [one] = [one for one in listed("--resolved") if one["id"] == ids[0]]
+        assert one["resolution"]["by"] == "ada"
+        resolution = store.Store(Patience(30)).resolutions()[ids[0]]
+        assert (resolution.edited, resolution.why) == (True, "a typo")
+
+    def test_it_is_for_one_that_exists_and_that_the_service_can_read(self, scene, ids, file, tmp_path):
+        with pytest.raises(CommandError, match="for one dead letter"):
+            deadletters("redrive", "--reason", "handler", "--payload", str(file))
+        with pytest.raises(CommandError, match="no unresolved dead letter"):
+            deadletters("redrive", "--id", "nobody", "--payload", str(file))
+        with pytest.raises(CommandError, match="No such file"):
+            deadletters("redrive", "--id", ids[0], "--payload", str(tmp_path / "missing"))
+        file.write_text('{"number": "Ada"}')
+        with pytest.raises(CommandError, match="could not read this payload: number: ") as refused:
+            deadletters("redrive", "--id", ids[0], "--payload", str(file))
+        assert "Ada" not in str(refused.value)
+        assert dead_letters.everything(scene.topic) == []
+
+    def test_a_dry_run_sends_nothing(self, scene, ids, file):
+        deadletters("redrive", "--id", ids[0], "--payload", str(file), "--dry-run")
+        assert dead_letters.everything(scene.topic) == []
+
+
+def test_a_common_cause_is_a_filter(scene, ids):
+    causes = {one["id"]: one["cause"] for one in listed()}
+    assert causes[ids[0]] == causes[ids[2]] != causes[ids[1]]
+    deadletters("discard", "--cause", causes[ids[1]], "--why", "junk")
+    assert {one["id"] for one in listed()} == {ids[0], ids[2]}

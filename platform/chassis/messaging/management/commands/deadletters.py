@@ -4,14 +4,16 @@ from argparse import SUPPRESS, ArgumentParser, ArgumentTypeError
 from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from itertools import islice
+from pathlib import Path
 from typing import Any
 
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 
-from chassis.deadletters import redrive
+from chassis.deadletters import edit, redrive
 from chassis.deadletters.store import REASONS, Action, NoTopic, Store, StoredDeadLetter, Wanted, sources
 from chassis.deadletters.text import details, line
+from chassis.events.envelope import Unreadable
 from chassis.kafka import names
 from chassis.kafka.errors import Fenced
 from chassis.kafka.patience import Patience
@@ -54,9 +56,18 @@ class Command(BaseCommand):
                 deciding.add_argument(
                     "--force", action="store_true", help="also those that are older than INBOX_RETENTION_HOURS"
                 )
+                deciding.add_argument(
+                    "--payload",
+                    type=Path,
+                    metavar="FILE",
+                    help="redrive the one with --id with this payload; the dead letter keeps the original",
+                )
             deciding.add_argument("--dry-run", action="store_true", help="only list them")
             deciding.add_argument(
                 "--by", default=redrive.whoami(), metavar="NAME", help="your name for the log (default: your account)"
+            )
+            deciding.add_argument(
+                "--why", default="", metavar="TEXT", help="the reason, which is kept with the decision"
             )
 
     def handle(self, *args: Any, action: str, **options: Any) -> None:
@@ -107,7 +118,8 @@ class Command(BaseCommand):
     def _decide(self, action: Action, *, limit: int | None, rate: float | None, dry_run: bool, **options: Any) -> None:
         wanted = _wanted(options)
         if wanted.everything and not options["all"]:
-            raise CommandError("specify which (--topic, --key, --reason, --since, --until, --id), or --all")
+            raise CommandError("specify which (--topic, --key, --reason, --cause, --since, --until, --id), or --all")
+        payload = _payload(wanted, options.get("payload"))
         if dry_run:
             letters = Store(Patience(SILENCE_SECONDS)).unresolved(wanted)
             self._print(islice(letters, limit), as_json=False, decided={})
@@ -116,7 +128,7 @@ class Command(BaseCommand):
         stop = Stop(signal.SIGTERM, signal.SIGINT)
         run = redrive.Run(
             action=action, wanted=wanted, by=options["by"], rate=rate, limit=limit, force=options.get("force", False),
-            patience=Patience(SILENCE_SECONDS, stopping=lambda: stop), stop=lambda: stop,
+            why=options["why"], payload=payload, patience=Patience(SILENCE_SECONDS, stopping=lambda: stop), stop=lambda: stop,
         )  # fmt: skip
         try:
             run.run()
@@ -156,6 +168,7 @@ def _filters(parser: ArgumentParser) -> None:
     parser.add_argument("--key", action="append", default=[])
     parser.add_argument("--reason", action="append", default=[], choices=REASONS)
     parser.add_argument("--id", action="append", default=[], help="id of the dead letter (deadletter-id)")
+    parser.add_argument("--cause", action="append", default=[], help="id of a common cause, as `list --json` shows it")
     parser.add_argument(
         "--since",
         type=_moment,
@@ -171,9 +184,29 @@ def _wanted(options: dict[str, Any]) -> Wanted:
         topics=frozenset(options["topic"]),
         keys=frozenset(options["key"]),
         reasons=frozenset(options["reason"]),
+        causes=frozenset(options["cause"]),
         since=options["since"],
         until=options["until"],
     )
+
+
+def _payload(wanted: Wanted, file: Path | None) -> bytes | None:
+    """The payload in the file, which the service must be able to read. Raises CommandError."""
+    if file is None:
+        return None
+    if len(wanted.ids) != 1:
+        raise CommandError("--payload is for one dead letter: add its --id")
+    letter = next(Store(Patience(SILENCE_SECONDS)).unresolved(wanted), None)
+    if letter is None:
+        raise CommandError("no unresolved dead letter matches")
+    try:
+        payload = file.read_bytes()
+        edit.check(letter, payload)
+    except OSError as error:
+        raise CommandError(f"{file}: {error.strerror}") from None
+    except Unreadable as error:
+        raise CommandError(f"{settings.SERVICE_NAME} could not read this payload: {error}") from None
+    return payload
 
 
 def _moment(text: str) -> datetime:

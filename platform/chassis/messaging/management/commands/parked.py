@@ -41,6 +41,7 @@ class Command(BaseCommand):
                     metavar="NAME",
                     help="your name for the log (default: your account)",
                 )
+                action.add_argument("--why", default="", metavar="TEXT", help="the reason, for the log")
 
     def handle(self, *args: Any, action: str, **options: Any) -> None:
         """Run the action. Raises CommandError in a service without a database, or if a row is not parked."""
@@ -53,7 +54,7 @@ class Command(BaseCommand):
         if not (options["position"] or options["topic"] or options["key"] or options["all"]):
             raise CommandError("specify which (positions, --topic, --key), or --all")
         decide = parked.retry if action == "retry" else parked.discard
-        done = decide(list(chosen.values_list("position", flat=True)), by=options["by"])
+        done = decide(list(chosen.values_list("position", flat=True)), by=options["by"], why=options["why"])
         self.stdout.write(f"{len(done)} parked rows {'retried' if action == 'retry' else 'discarded'}")
         if missing := sorted(set(options["position"]) - set(done)):
             raise CommandError(f"not parked, or missing: {', '.join(map(str, missing))}")

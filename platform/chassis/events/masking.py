@@ -1,4 +1,4 @@
-"""Payloads and headers of events as staff see them: without personal data, unless it is asked for."""
+"""Payloads and headers of events without personal data, as staff see them unless they request it."""
 
 import base64
 import json
