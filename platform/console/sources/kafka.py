@@ -30,7 +30,7 @@ AHEAD = {
     # Pages are read backwards, in portions: what a client fetches beyond a portion is thrown away.
     "queued.min.messages": 2_000,
     "queued.max.messages.kbytes": 2_048,
-    "fetch.message.max.bytes": 524_288,
+    "fetch.message.max.bytes": 262_144,
     # The broker answers the requests of a connection in order: the next one waits for the end of a fetch.
     "fetch.wait.max.ms": 10,
     "fetch.queue.backoff.ms": 5,
