@@ -7,7 +7,7 @@ from html import unescape
 
 import pytest
 
-from tests.gateway.clients import request
+from tests.gateway.clients import free_port, request
 from tests.gateway.test_limits import is_problem
 from tests.gateway.upstreams import answer, hangs
 from tests.waiting import eventually
@@ -27,6 +27,16 @@ class TestIndex:
     def test_every_page_exists(self, gateway, users, orders):
         for path in gateway.ask("GET", "/").json["pages"]:
             assert gateway.ask("GET", path).status == 200, path
+
+    def test_in_development_it_leads_to_the_console(self, gateway, another_gateway):
+        other = another_gateway(GATEWAY_CONSOLE_URL="http://127.0.0.1:8600/", ENVIRONMENT="development")
+        assert b'href="http://127.0.0.1:8600/"' in other.ask("GET", "/", "Accept: text/html").body
+        assert b"console" not in gateway.ask("GET", "/", "Accept: text/html").body
+
+    def test_it_names_only_what_this_port_serves(self, another_gateway):
+        pages = another_gateway(GATEWAY_INTERNAL_PORT=str(free_port())).ask("GET", "/").json["pages"]
+        assert "/health/live" in pages
+        assert not {"/health/ready", "/metrics"} & set(pages)
 
 
 class TestDocs:

@@ -14,13 +14,11 @@ from console.pages.map.views import context as map_context
 from console.sources.control import Impossible
 
 DURATIONS = (5, 10, 20, 60)
-"""How long a target is frozen or slow, in seconds: what is offered."""
+"""How long a target is frozen or slow, or requests are sent, in seconds: what is offered."""
 ACTIONS = {"freeze": "Freeze", "slow": "Slow", "resume": "Resume", "kill": "Kill"}
 LEVELS = {"running": "good", "slow": "warn"}
 FAILING_TOPIC = "payment.completed"
 """The event that fails in its handler if it is about an order that does not exist; other records are unreadable."""
-VISIT_SECONDS = 30
-"""How long requests are sent."""
 LONGEST = 300
 """Maximum number of characters of a message that the page repeats from its address."""
 
@@ -33,7 +31,6 @@ def index(request: HttpRequest) -> HttpResponse:
         "actions": [{"name": name, "text": text} for name, text in ACTIONS.items()],
         "durations": DURATIONS,
         "records": _records(),
-        "visit_seconds": VISIT_SECONDS,
         "said": failed or request.GET.get("said", "")[:LONGEST],
         "failed": bool(failed),
     }
@@ -51,17 +48,16 @@ def act(request: HttpRequest, action: str) -> HttpResponse:
     """Freeze, slow down, resume or kill a target."""
     if action not in ACTIONS:
         raise NotFound(f"There is no action {action[:40]!r}.")
-    seconds = request.POST.get("seconds", "10")
     more: dict[str, Any] = {"target": request.POST.get("target", "")}
     if action in {"freeze", "slow"}:
-        more["seconds"] = int(seconds) if seconds.isascii() and seconds.isdecimal() and len(seconds) < 5 else 0
+        more["seconds"] = _seconds(request)
     return _done(request, action, more)
 
 
 @require_POST
 def visit(request: HttpRequest) -> HttpResponse:
     """Let `make up` send requests to the gateway for a while."""
-    return _done(request, "visit", {"seconds": VISIT_SECONDS})
+    return _done(request, "visit", {"seconds": _seconds(request)})
 
 
 @require_POST
@@ -69,6 +65,12 @@ def poison(request: HttpRequest) -> HttpResponse:
     """Write a record that no consumer can process."""
     topic, _, flaw = request.POST.get("record", "").partition("|")
     return _done(request, "poison", {"topic": topic, "flaw": flaw})
+
+
+def _seconds(request: HttpRequest) -> int:
+    """The duration that was chosen; 0, which is rejected, if it is no number."""
+    text = request.POST.get("seconds", "10")
+    return int(text) if text.isascii() and text.isdecimal() and len(text) < 5 else 0
 
 
 def _done(request: HttpRequest, action: str, more: dict[str, Any]) -> HttpResponse:

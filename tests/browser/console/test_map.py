@@ -135,9 +135,9 @@ class TestMap:
     def test_by_keyboard_from_a_node_to_what_it_is(self, opened):
         page = opened("/")
         node(page, "orders-relay").focus()
-        assert page.evaluate("() => document.activeElement.getAttribute('aria-label')").startswith(
-            "orders-relay, relay: "
-        )
+        name = page.evaluate("() => document.activeElement.getAttribute('aria-label')")
+        assert name.startswith("orders-relay")
+        assert ", relay, " in name
         page.keyboard.press("Enter")
         page.wait_for_url("**/catalogue#service-orders")
         expect(page.locator("#service-orders")).to_be_in_viewport()
@@ -174,7 +174,7 @@ class TestBreakIt:
 
     def test_a_frozen_relay_is_stuck_its_outbox_grows_and_it_continues(self, opened, system):
         page = opened("/break")
-        page.get_by_label("Freeze or slow down for").select_option("60")
+        page.get_by_label("For", exact=True).select_option("60")
         page.get_by_role("button", name="Freeze users-relay").click()
         expect_level(page, "users-relay", "stuck")
         expect(page.locator("#state-users-relay")).to_contain_text("frozen")
@@ -187,7 +187,7 @@ class TestBreakIt:
 
     def test_without_kafka_requests_are_accepted(self, opened, system):
         page = opened("/break")
-        page.get_by_label("Freeze or slow down for").select_option("20")
+        page.get_by_label("For", exact=True).select_option("20")
         page.get_by_role("button", name="Freeze kafka").click()
         expect_level(page, "topic:order.created", "bad")
         system.sign_up()
@@ -196,8 +196,9 @@ class TestBreakIt:
 
     def test_requests_can_be_sent_from_here(self, opened):
         page = opened("/break")
+        page.get_by_label("For", exact=True).select_option("5")
         page.get_by_role("button", name="Send requests").click()
-        expect(page.locator("#said")).to_contain_text("requests are sent for 30 s")
+        expect(page.locator("#said")).to_contain_text("requests are sent for 5 s")
         expect(page.locator('[data-edge="gateway→users"]')).to_have_class(re.compile(r"\bbusy\b"))
         expect(page.locator("#done")).to_contain_text(
             re.compile(r"\d+ requests were accepted, 0 failed"), timeout=120_000
@@ -214,7 +215,7 @@ class TestBreakIt:
     def test_what_is_not_possible_is_said(self, opened, system):
         page = opened("/break")
         page.evaluate("() => { document.querySelector('[name=seconds]').options[0].value = '100000'; }")
-        page.get_by_label("Freeze or slow down for").select_option("5 seconds")
+        page.get_by_label("For", exact=True).select_option("5 seconds")
         page.get_by_role("button", name="Freeze payments", exact=True).click()
         expect(page.locator("#said")).to_contain_text("must last")
 
@@ -242,12 +243,14 @@ class TestCatalogue:
         page = opened("/catalogue")
         page.get_by_text("Handlers and settings of orders").click()
         more = page.locator("#more-orders")
-        expect(more.get_by_role("row", name="RETRY_ATTEMPTS")).to_be_visible()
-        expect(more.get_by_role("row", name="SECRET_KEY")).to_contain_text("secret")
+
+        def row(name: str):
+            return more.get_by_role("rowheader", name=name, exact=True).locator("..")
+
+        expect(row("RETRY_ATTEMPTS")).to_be_visible()
+        expect(row("SECRET_KEY").locator(".state")).to_have_text("secret")
         expect(more.get_by_role("table").first).to_contain_text("orders.handlers")
-        password = re.search(r"ORDERS_DATABASE_URL.*?://\w+:([^@]*)@", more.inner_text(), re.DOTALL)
-        assert password
-        assert len(password[1]) < 12, "the password is hidden"
+        expect(row("ORDERS_DATABASE_URL")).to_contain_text(re.compile(r"://orders:.{1,10}@|\[hidden\]|secret"))
 
     def test_the_api_in_swagger_ui(self, opened):
         page = opened("/catalogue/api")

@@ -11,6 +11,7 @@ from django.views.decorators.http import require_safe
 
 from console import sse
 from console.pages.map import feed
+from console.pages.map.figures import NodeFigures
 from console.pages.map.layout import HEIGHT, WIDTH
 from console.pages.map.topology import Node
 
@@ -53,10 +54,17 @@ def context() -> dict[str, Any]:
                 "figures": figures.nodes[place.node.id],
                 "what": feed.heading(place.node),
                 "href": _href(place.node),
+                "label": _label(place.node, figures.nodes[place.node.id]),
             }
             for place in drawn.places
         ],
     }
+
+
+def _label(node: Node, figures: NodeFigures) -> str:
+    """The accessible name of a node: what it shows, then what it is, and its state."""
+    shown = " ".join(filter(None, [node.label, figures.line, figures.note]))
+    return f"{shown}, {feed.heading(node)}, {figures.state.word or figures.state.level}"
 
 
 def _href(node: Node) -> str:

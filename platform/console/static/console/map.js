@@ -69,7 +69,8 @@ class LiveMap {
     setText(node.querySelector("[data-line]"), line);
     setText(node.querySelector("[data-note]"), note);
     setText(node.querySelector("title"), reason);
-    node.setAttribute("aria-label", `${node.dataset.what}: ${word || level} ${line}`);
+    const shown = [node.querySelector(".name").textContent, line, note].filter(Boolean).join(" ");
+    node.setAttribute("aria-label", `${shown}, ${node.dataset.what}, ${word || level}`);
     const row = this.rows.get(id);
     const state = row.querySelector("[data-state]");
     setLevel(state, level);
