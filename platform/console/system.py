@@ -27,13 +27,9 @@ class Console:
         self.stories = Stories(settings.CONSOLE_MEMORY_BYTES, settings.CONSOLE_STORIES)
         self.logs = LogFiles(settings.CONSOLE_LOGS, self.stories)
         self.processes = Processes(configured(settings.CONSOLE_PROCESSES))
-<<<<<<< HEAD
-        self.staff = Staff(self.processes, settings.OPERATOR_TOKEN.get_secret_value(), operator())
-        self.information = Information(self.staff)
-=======
         token = settings.OPERATOR_TOKEN
         self.staff = Staff(self.processes, token.get_secret_value() if token else "", operator())
->>>>>>> h-map
+        self.information = Information(self.staff)
         self.topics = Topics()
         self.events = Events(one for one in self.processes.all if one.kind == "web")
         self.control = Control(settings.CONSOLE_CONTROL)
