@@ -17,7 +17,7 @@ from bench import samples
 from bench.live import Live
 from embedded import ports
 from embedded.processes import Child, drive
-from embedded.runner import JOB_WITHIN
+from embedded.runner import JOB_WITHIN, READY_WITHIN, get
 
 EVENTS = 20_000
 BATCH = 500
@@ -73,9 +73,13 @@ def payments(live: Live) -> Iterator["Payments"]:
     variables = {"KAFKA_PREFIX": PREFIX, "KAFKA_TOPIC_PARTITIONS": str(PARTITIONS)}
     setup = live.child("alone-topics", [sys.executable, "manage.py", "topics"], "payments", variables)
     drive(setup.until_done(within=JOB_WITHIN))
+    _create(
+        live.engines.kafka.bootstrap_servers, f"{PREFIX}order.created"
+    )  # that command creates what payments publishes
     [port] = ports.free(1)
     variables |= {"WORKER_PORT": str(port), "CONSUMER_ID": "alone"}
     child = live.child("alone-payments", [sys.executable, "manage.py", "consume"], "payments", variables)
+    drive(child.until(lambda: get(port, "/health/ready")[0] == 200, within=READY_WITHIN))
     try:
         yield Payments(live.engines.kafka.bootstrap_servers, child)
     finally:
@@ -116,10 +120,8 @@ class Payments:
         producer.flush(WITHIN)
 
     def _ends(self) -> list[int]:
-        places = [
-            TopicPartition(self._topic, number)
-            for number in self._group.list_topics(self._topic, timeout=10).topics[self._topic].partitions
-        ]
+        known = self._group.list_topics(self._topic, timeout=10).topics[self._topic].partitions
+        places = [TopicPartition(self._topic, number) for number in sorted(known)]
         return [self._group.get_watermark_offsets(place, timeout=10)[1] for place in places]
 
     def _committed(self) -> list[int]:

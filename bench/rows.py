@@ -202,6 +202,7 @@ def main() -> None:
     """Measure both services on a separate server, and print the table; or, with a service, its part."""
     parser = argparse.ArgumentParser(prog="bench.rows")
     parser.add_argument("service", nargs="?", choices=TABLES)
+    parser.add_argument("--only", nargs="+", choices=TABLES, default=list(TABLES))
     parser.add_argument("--rows", type=int, default=ROWS)
     options = parser.parse_args()
     if options.service:
@@ -220,7 +221,7 @@ def main() -> None:
             "ORDERS_DATABASE_URL": server.url("orderdb"),
             "KAFKA_BOOTSTRAP_SERVERS": "127.0.0.1:1",
         }
-        for service in TABLES:
+        for service in options.only:
             variables = environment(service, addresses=addresses, secret_key="x" * 50) | {
                 "OUTBOX_CHECK_KEYS": "off",
                 "LOG_LEVEL": "ERROR",
