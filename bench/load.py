@@ -12,7 +12,7 @@ _UNITS = {"us": 0.001, "ms": 1.0, "s": 1000.0, "m": 60_000.0}
 
 @dataclass(frozen=True)
 class Run:
-    """The result of a run: requests answered per second, p99 in milliseconds, and how many responses were not 2xx or 3xx."""
+    """The result of a run: requests served per second, p99 in milliseconds, and how many were refused: not 2xx or 3xx."""
 
     per_second: float
     p99: float
@@ -32,8 +32,11 @@ def run(url: str, seconds: int, *, connections: int = CONNECTIONS, script: Path 
 def parse(output: str) -> Run:
     """The result in the output of wrk."""
     rate = re.search(r"Requests/sec:\s+([\d.]+)", output)
-    p99 = re.search(r"^\s+99%\s+([\d.]+)(us|ms|s|m)$", output, re.MULTILINE)
+    p99 = re.search(r"^\s+99%\s+([\d.]+)(us|ms|s|m) *$", output, re.MULTILINE)
     refused = re.search(r"Non-2xx or 3xx responses: (\d+)", output)
     assert rate is not None, output
     assert p99 is not None, output
-    return Run(float(rate[1]), float(p99[1]) * _UNITS[p99[2]], int(refused[1]) if refused else 0)
+    requests = re.search(r"(\d+) requests in", output)
+    assert requests is not None, output
+    number = int(refused[1]) if refused else 0
+    return Run(float(rate[1]) * (1 - number / int(requests[1])), float(p99[1]) * _UNITS[p99[2]], number)

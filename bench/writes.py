@@ -70,7 +70,7 @@ def measure(live: Live, rounds: int = 3, seconds: int = 8) -> list[Row]:
             crowded.append(load.run(url, seconds, connections=MANY, script=script))
     ours = [run.per_second for run in runs]
     found, longest = ratio(ours, theirs), max(run.p99 for run in (*runs, *crowded))
-    taken = f"{each([run.per_second for run in crowded])} responses/s, {each([run.refused for run in crowded])} of them refused"
+    taken = f"{each([run.per_second for run in crowded])} requests/s, {each([run.refused for run in crowded])} refused"
     return [
         Row(
             what,

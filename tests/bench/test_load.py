@@ -16,11 +16,13 @@ Transfer/sec:      0.76MB
 """
 
 
-@pytest.mark.parametrize(("text", "p99"), [("41.20ms", 41.2), ("1.25s", 1250), ("950.00us", 0.95)])
+@pytest.mark.parametrize(("text", "p99"), [("41.20ms", 41.2), ("1.25s ", 1250), ("950.00us", 0.95)])
 def test_times_are_in_milliseconds(text, p99):
     assert parse(OUTPUT.format(p99=text, refused="")) == Run(2676.53, pytest.approx(p99), 0)
 
 
 def test_refused_requests_are_counted():
     refused = "  Non-2xx or 3xx responses: 17\n"
-    assert parse(OUTPUT.format(p99="1.00ms", refused=refused)).refused == 17
+    found = parse(OUTPUT.format(p99="1.00ms", refused=refused))
+    assert found.refused == 17
+    assert found.per_second == pytest.approx(2676.53 * (8059 - 17) / 8059)

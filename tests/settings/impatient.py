@@ -12,6 +12,8 @@ LIST = b"[" + b"0," * 1_000_000 + b"0]"
 gunicorn_worker.SILENT_SECONDS = 1.0
 gunicorn_worker.RECEIVE_SECONDS = 0.3
 gunicorn_worker.SEND_SECONDS = 0.3
+# The clients of these tests wait until the others have lost their threads.
+gunicorn_worker.WAIT_SECONDS = 60.0
 
 
 def application(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
