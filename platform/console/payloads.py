@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from chassis.kafka.records import Headers
-from chassis.staff import masking
+from chassis.events import masking
 
 LONGEST = 65_536
 """Maximum number of characters of a payload on a page; of a binary one, a quarter of it in bytes."""
