@@ -71,6 +71,7 @@ class Client:
             raise NoAnswer(_reason(error)) from None
 
     @contextmanager
+<<<<<<< HEAD
     def opened(
         self, method: str, path: str, *, body: Any, headers: Mapping[str, str], timeout: float
     ) -> Iterator[http.client.HTTPResponse]:
@@ -82,6 +83,21 @@ class Client:
         try:
             connection.request(method, path, json.dumps(body).encode(), {"Content-Type": "application/json", **headers})
             yield connection.getresponse()
+=======
+    def lines(
+        self, method: str, path: str, *, body: Any, headers: Mapping[str, str | bytes], timeout: float
+    ) -> Iterator[Lines]:
+        """Send a request, and read the lines of the response as they arrive; `timeout` is that between two of them.
+
+        Raises NoAnswer.
+        """
+        connection = http.client.HTTPConnection(self._host, self._port, timeout=timeout)
+        fields = {"Content-Type": "application/json", **headers}
+        try:
+            connection.request(method, path, json.dumps(body).encode(), fields)
+            response = connection.getresponse()
+            yield Lines(response.status, iter(lambda: response.readline(MOST_BYTES), b""))
+>>>>>>> h-topics
         except (http.client.HTTPException, OSError) as error:
             raise NoAnswer(_reason(error)) from None
         finally:

@@ -12,8 +12,6 @@ from services import SERVICES
 
 READ_SECONDS = 5.0
 WRITE_SECONDS = 60.0
-LONGEST_LINE = 16_000_000
-"""Maximum size of one line of a progress report."""
 
 
 class Refused(Exception):
@@ -62,20 +60,20 @@ class Staff:
         return answers, problems
 
     def stream(
-        self, service: str, path: str, body: Mapping[str, Any], *, operator: str
+        self, service: str, path: str, body: Mapping[str, Any], *, operator: str = ""
     ) -> Generator[dict[str, Any], None, None]:
-        """POST to `/staff/PATH` of a service that reports its progress: yields its lines of JSON.
+        """POST to `/staff/PATH` of a service that reports its progress: each line as it arrives.
 
-        Closing the iterator closes the connection, which ends what the service does. Raises Away, NotFound and Refused.
+        Closing the generator closes the connection, upon which the service stops. Raises Away, NotFound and Refused.
         """
         client = self._client(service)
         try:
-            with client.opened(
+            with client.lines(
                 "POST", f"/staff/{path}", body=body, headers=self._headers(operator), timeout=WRITE_SECONDS
-            ) as response:
-                if response.status >= 400:
-                    raise _refused(service, response.status, response.read(100_000))
-                while line := response.readline(LONGEST_LINE):
+            ) as answer:
+                if answer.status >= 400:
+                    raise _refused(service, answer.status, b"".join(answer.lines))
+                for line in answer.lines:
                     yield _object(line)
         except NoAnswer as error:
             raise self.sources[service].failed(error) from None
@@ -85,7 +83,11 @@ class Staff:
         client, headers = self._client(service), self._headers(operator)
         try:
             answer = client.request(method, f"/staff/{path}", headers=headers, **options)
+<<<<<<< HEAD
             value = answer.json() if answer.body else None
+=======
+            value = answer.json() if answer.status < 400 and answer.body else None
+>>>>>>> h-topics
         except NoAnswer as error:
             raise self.sources[service].failed(error) from None
         self.sources[service].answered()
@@ -98,10 +100,12 @@ class Staff:
             raise NotFound(f"There is no service {service[:100]!r}.")
         return self._clients[service]
 
-    def _headers(self, operator: str) -> dict[str, str]:
-        # http.client encodes headers as Latin-1, and the services decode them as UTF-8.
-        name = (operator or self._operator).encode().decode("latin-1")
-        return {"Authorization": f"Bearer {self._token}", "X-Operator": name, "Accept": "application/json"}
+    def _headers(self, operator: str) -> dict[str, str | bytes]:
+        return {
+            "Authorization": f"Bearer {self._token}",
+            "X-Operator": (operator or self._operator).encode(),
+            "Accept": "application/json",
+        }
 
 
 def _refused(service: str, status: int, body: bytes) -> Refused:
