@@ -8,10 +8,6 @@ from typing import Any
 
 from chassis.events import masking
 from chassis.kafka.records import Headers
-<<<<<<< HEAD
-=======
-from chassis.events import masking
->>>>>>> h-topics
 
 LONGEST = 65_536
 """Maximum number of characters of a payload on a page; of a binary one, a quarter of it in bytes."""

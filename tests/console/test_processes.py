@@ -119,14 +119,10 @@ class TestStaff:
 
     def test_progress_that_cannot_begin_is_refused_or_away(self, users):
         with pytest.raises(Refused):
-            next(
-                Staff(Processes(configured(described(users))), "", "ada").stream(
-                    "users", "no-such-endpoint", {}, operator="ada"
-                )
-            )
+            next(Staff(Processes(configured(described(users))), "", "ada").stream("users", "no-such-endpoint", {}))
         away = described(f"http://127.0.0.1:{ports.free(1)[0]}")
         with pytest.raises(Away):
-            next(Staff(Processes(configured(away)), "", "ada").stream("users", "x", {}, operator="ada"))
+            next(Staff(Processes(configured(away)), "", "ada").stream("users", "x", {}))
 
     def test_progress_is_read_as_it_arrives_and_the_operator_is_named(self):
         asked: list[dict[str, str]] = []
@@ -143,8 +139,8 @@ class TestStaff:
 
         with ThreadingHTTPServer(("127.0.0.1", 0), Service) as server:
             threading.Thread(target=server.serve_forever).start()
-            staff = Staff(Processes(configured(described(f"http://127.0.0.1:{server.server_port}"))), "secret", "ada")
-            progress = staff.stream("users", "dead-letters/redrive", {"ids": []}, operator="Ada Ł")
+            staff = Staff(Processes(configured(described(f"http://127.0.0.1:{server.server_port}"))), "secret", "Ada Ł")
+            progress = staff.stream("users", "dead-letters/redrive", {"ids": []})
             assert next(progress) == {"done": 0}
             more.set()
             assert list(progress) == [{"done": 1}]

@@ -33,6 +33,14 @@ class Answer:
             raise NoAnswer(f"responded {self.status} with something else than JSON") from None
 
 
+@dataclass(frozen=True, slots=True)
+class Lines:
+    """A response whose lines are read as they arrive."""
+
+    status: int
+    lines: Iterator[bytes]
+
+
 class Client:
     """A process at a base URL. Each thread keeps a connection of its own."""
 
@@ -49,7 +57,7 @@ class Client:
         *,
         query: Mapping[str, Any] | None = None,
         body: Any = None,
-        headers: Mapping[str, str] | None = None,
+        headers: Mapping[str, str | bytes] | None = None,
         timeout: float | None = None,
     ) -> Answer:
         """Send a request, `body` as JSON; `timeout` is in seconds. Raises NoAnswer."""
@@ -71,19 +79,6 @@ class Client:
             raise NoAnswer(_reason(error)) from None
 
     @contextmanager
-<<<<<<< HEAD
-    def opened(
-        self, method: str, path: str, *, body: Any, headers: Mapping[str, str], timeout: float
-    ) -> Iterator[http.client.HTTPResponse]:
-        """Send a request, and yield the response while its body arrives, on a connection of its own. Raises NoAnswer.
-
-        `timeout` is the longest pause in seconds. Leaving the block closes the connection.
-        """
-        connection = http.client.HTTPConnection(self._host, self._port, timeout=timeout)
-        try:
-            connection.request(method, path, json.dumps(body).encode(), {"Content-Type": "application/json", **headers})
-            yield connection.getresponse()
-=======
     def lines(
         self, method: str, path: str, *, body: Any, headers: Mapping[str, str | bytes], timeout: float
     ) -> Iterator[Lines]:
@@ -97,7 +92,6 @@ class Client:
             connection.request(method, path, json.dumps(body).encode(), fields)
             response = connection.getresponse()
             yield Lines(response.status, iter(lambda: response.readline(MOST_BYTES), b""))
->>>>>>> h-topics
         except (http.client.HTTPException, OSError) as error:
             raise NoAnswer(_reason(error)) from None
         finally:
@@ -121,7 +115,7 @@ class Client:
         method: str,
         target: str,
         data: bytes | None,
-        fields: Mapping[str, str],
+        fields: Mapping[str, str | bytes],
         timeout: float | None,
     ) -> Answer:
         if connection.sock is not None:

@@ -83,11 +83,7 @@ class Staff:
         client, headers = self._client(service), self._headers(operator)
         try:
             answer = client.request(method, f"/staff/{path}", headers=headers, **options)
-<<<<<<< HEAD
-            value = answer.json() if answer.body else None
-=======
             value = answer.json() if answer.status < 400 and answer.body else None
->>>>>>> h-topics
         except NoAnswer as error:
             raise self.sources[service].failed(error) from None
         self.sources[service].answered()
