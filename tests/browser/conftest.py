@@ -86,11 +86,11 @@ def page(browser):
         "console",
         lambda line: broken.append(f"console: {line.text}") if "Content Security Policy" in line.text else None,
     )
-    # A stream is aborted when its page is left.
+    # What a page still waits for when it is left is aborted.
     page.on(
         "requestfailed",
         lambda request: (
-            broken.append(f"{request.url}: {request.failure}") if request.resource_type != "eventsource" else None
+            broken.append(f"{request.url}: {request.failure}") if request.failure != "net::ERR_ABORTED" else None
         ),
     )
     page.on(

@@ -47,6 +47,7 @@ class _Builder:
         for span in self._tree.by_id.values():
             if span.kind == "CONSUMER":
                 self._attempts.setdefault(_delivery(span), []).append(span)
+        self._read_at = _read_at(self._tree.by_id.values())
         self._out = Diagram(begun=self._begun, ended=max((span.ended for span in spans), default=0))
 
     def build(self, opened: Iterable[str]) -> Diagram:
@@ -145,7 +146,9 @@ class _Builder:
         text = f"{span.name}{place}, {duration_text(span.ended - span.begun)}"
         if failed:
             text = f"{span.name}: parked, {span.error}"
-        self._step(span, span.ended, lane, topic, kind, text, failed=failed, ranks=2)
+        # A consumer may read a record before the acknowledgement of it arrives.
+        at = max(span.begun, min(span.ended, self._read_at.get(span.span_id, span.ended)))
+        self._step(span, at, lane, topic, kind, text, failed=failed, ranks=0)
         self._bar(lane, span.begun, span.ended, kind, span.span_id, failed=failed)
 
     def _source_of_redrive(self, span: Span) -> Lane:
@@ -163,10 +166,10 @@ class _Builder:
             self._step(span, begun, lane, lane, "retry", f"attempt {attempt}: {span.name}")
         else:
             since = self._since(span)
-            waited = f", waited {duration_text(begun - since)}" if since else ""
+            waited = f", waited {duration_text(begun - since)}" if since and begun > since else ""
             again = ", redriven" if span.attributes.get("deadletter.id") else ""
             self._step(span, begun, topic, lane, "kafka", f"{span.name}{again}{waited}")
-            if since:
+            if waited:
                 self._bar(topic, since, begun, "kafka", is_waiting=True)
         self._bar(lane, begun, span.ended, "handler", span.span_id, failed=failed or bool(_what_follows(span)))
         if span.attributes.get("event.duplicate"):
@@ -177,8 +180,8 @@ class _Builder:
         """When the record of a CONSUMER span was on the topic; 0 if it is not known."""
         for link in span.links:
             sent = self._tree.by_id.get(link.span_id)
-            if sent is not None and sent.kind == "PRODUCER" and sent.ended <= span.begun:
-                return sent.ended
+            if sent is not None and sent.kind == "PRODUCER":
+                return min(sent.ended, span.begun)
         waited = _seconds(span.attributes.get("kafka.wait_seconds"))
         return span.begun - int(waited * 1e9) if waited else 0
 
@@ -190,7 +193,9 @@ class _Builder:
                 attempts = one.attributes.get("deadletter.attempts", "?")
                 why = self._error(span) or str(one.attributes.get("deadletter.reason", ""))
                 text = f"dead letter after {attempts} attempt{'' if attempts in (1, '1') else 's'}: {why}"
-                self._step(span, span.ended, lane, lane, "dead", text, suffix=suffix, failed=True, ranks=2)
+                # The span lasts until the dead letter is committed, when it may already have been sent.
+                at = max((below.ended for below in self._tree.children(span.span_id)), default=span.ended)
+                self._step(span, min(at, span.ended), lane, lane, "dead", text, suffix=suffix, failed=True, ranks=2)
             elif one.name in AFTER_FAILURE:
                 delay = _seconds(one.attributes.get("retry.delay_seconds"))
                 what = f"tried again in {duration_text(delay * 1e9)}" if delay is not None else AFTER_FAILURE[one.name]
@@ -304,6 +309,16 @@ class _Builder:
 
 def _times(one: Fold) -> str:
     return f"{one.count:,} times {one.what}" if one.what == one.first.name else f"{one.count:,} {one.what}"
+
+
+def _read_at(spans: Iterable[Span]) -> dict[str, int]:
+    """When each record was first read, by the id of the span that sent it."""
+    found: dict[str, int] = {}
+    for span in spans:
+        if span.kind == "CONSUMER":
+            for link in span.links:
+                found[link.span_id] = min(span.begun, found.get(link.span_id, span.begun))
+    return found
 
 
 def _errors(lines: Iterable[Line]) -> dict[tuple[str, int], str]:

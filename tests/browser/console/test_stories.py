@@ -150,7 +150,7 @@ def test_the_diagram_shows_retry_dead_letter_redrive_and_settlement(page, system
         "process payment.completed",
     ]
     assert re.search(".*".join(map(re.escape, steps)), shown, re.DOTALL), shown
-    lanes = page.locator(".lanes text").all_text_contents()
+    lanes = page.locator(".lanes g").all_text_contents()
     assert {
         "gateway",
         "users",
@@ -250,6 +250,7 @@ def test_a_story_is_found_by_the_ids_of_its_user_and_order(page, system, redrive
         page.keyboard.press("Enter")
         page.wait_for_url(f"**{redriven.path}")
     # One that the console never saw is told from what the services know.
+    page.goto("about:blank")
     system.kill_console()
     system.start_console()
     page.goto(system.console.url)

@@ -31,7 +31,6 @@ def index(request: HttpRequest) -> HttpResponse:
     is_live = before is None and request.GET.get("pause") != "1"
     values = {
         **_values(filters, before),
-        "filters": filters,
         "states": STATES,
         "services": [one.name for one in SERVICES],
         "is_live": is_live,
@@ -67,7 +66,11 @@ def _events(filters: Filters) -> Iterator[str]:
 def _values(filters: Filters, before: int | None) -> dict[str, Any]:
     stories = system.current().stories
     found = stories.newest(SHOWN, filters.wanted(stories), before)
-    return {"rows": [row(story) for story in found], "oldest": found[-1].number if len(found) == SHOWN else None}
+    return {
+        "filters": filters,
+        "rows": [row(story) for story in found],
+        "oldest": found[-1].number if len(found) == SHOWN else None,
+    }
 
 
 COLOURS = {"ok": "good", "rejected": "warn", "retried": "warn", "failed": "bad", "dead-lettered": "bad"}

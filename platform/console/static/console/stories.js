@@ -60,11 +60,10 @@ if (diagram) {
     choose(step);
   });
 
-  // By Tab, a step is focused without being chosen.
-  diagram.addEventListener("focusin", (event) => {
+  // By Tab, a step is focused without being chosen. (Chromium lets Tab stop at an SVG that listens for focus itself.)
+  diagram.parentElement.addEventListener("focusin", (event) => {
     const step = event.target.closest("a.step");
-    if (step && step !== current) choose(step);
-    else if (step && !step.hasAttribute("aria-current")) choose(step);
+    if (step && !(step === current && step.hasAttribute("aria-current"))) choose(step);
   });
 
   document.getElementById("detail").addEventListener("click", (event) => {
