@@ -10,8 +10,11 @@ from rest_framework.response import Response
 
 from chassis.staff.access import StaffView
 from chassis.staff.parameters import Parameters, read
-from chassis.staff.tables import SEARCHED, estimated_rows, reading
+from chassis.staff.tables import estimated_rows, reading
 from chassis.story.database import moment
+
+SEARCHED = 1_000_000
+"""How many of the newest rows are searched for values without an index."""
 
 CURSOR = re.compile(r"([0-9]{1,17})-([0-9]{1,7})", re.ASCII)
 """Microseconds since the epoch, and how many rows of that time were shown: the rows of a batch have the same time."""

@@ -16,10 +16,13 @@ from chassis.outbox import gauges
 from chassis.outbox.headers import headers_from_json
 from chassis.staff.access import StaffView, who
 from chassis.staff.parameters import Parameters, read
-from chassis.staff.tables import SEARCHED, estimated_rows, reading
+from chassis.staff.tables import estimated_rows, reading
 from chassis.story.database import moment
 
 log = structlog.get_logger(__name__)
+
+SEARCHED = 250_000
+"""How many rows one request searches for values without an index; `next_before` continues after them."""
 
 LAST = 2**63 - 1
 """The largest position."""

@@ -12,9 +12,6 @@ from django.http import Http404
 from chassis.database.failures import is_statement_timeout
 from chassis.http.errors import Unavailable
 
-SEARCHED = 1_000_000
-"""How many rows one request searches for values without an index; `next_before` continues after them."""
-
 LIMIT = "SET LOCAL statement_timeout = '5s'"
 BY_INDEX = "SET LOCAL enable_seqscan = off"
 """With statistics from another time, the planner would read the whole table."""
