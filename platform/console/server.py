@@ -6,12 +6,27 @@ from typing import Any
 
 from django.core.wsgi import get_wsgi_application
 from gunicorn.app.base import BaseApplication
+from gunicorn.workers.gthread import ThreadWorker
 
 from console import system
 
 THREADS = 64
 """Requests at the same time. Each open page holds one for its stream; they are created as they are needed."""
 GRACE_SECONDS = 2
+
+
+class Worker(ThreadWorker):
+    """gunicorn's threaded worker, which ends the streams first: each of them holds a thread that it waits for."""
+
+    def handle_exit(self, sig: int, frame: Any) -> None:
+        """Handle SIGTERM."""
+        system.current().stop()
+        super().handle_exit(sig, frame)
+
+    def handle_quit(self, sig: int, frame: Any) -> None:
+        """Handle SIGINT and SIGQUIT."""
+        system.current().stop()
+        super().handle_quit(sig, frame)
 
 
 class Server(BaseApplication):
@@ -25,7 +40,7 @@ class Server(BaseApplication):
         """Set gunicorn's options."""
         options: dict[str, Any] = {
             "bind": f"127.0.0.1:{self._port}",
-            "worker_class": "gthread",
+            "worker_class": Worker,
             "workers": 1,
             "threads": THREADS,
             # Loaded before the fork: an error ends the command, instead of being repeated.
@@ -40,8 +55,6 @@ class Server(BaseApplication):
             "loglevel": "warning",
             "when_ready": _ready,
             "post_worker_init": _started,
-            "worker_int": _stopping,
-            "worker_exit": _ended,
         }
         for name, value in options.items():
             self.cfg.set(name, value)
@@ -59,11 +72,3 @@ def _ready(server: Any) -> None:
 
 def _started(worker: Any) -> None:
     system.current().start()
-
-
-def _stopping(worker: Any) -> None:
-    system.current().stop()
-
-
-def _ended(server: Any, worker: Any) -> None:
-    system.current().stop()

@@ -35,10 +35,10 @@ class Console:
         self._start("compress", self._compress)
 
     def stop(self) -> None:
-        """Tell all threads, and all streams, to end."""
+        """Tell all threads, and all streams, to end; those that wait for a change get one."""
         self.ended.set()
         self.processes.stop()
-        self.stories.notify()
+        self.stories.wake()
 
     def away(self) -> list[State]:
         """The sources that cannot be read now."""

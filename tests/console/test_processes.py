@@ -3,6 +3,7 @@
 import json
 import threading
 from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 from django.core.exceptions import ImproperlyConfigured
@@ -115,3 +116,34 @@ class TestStaff:
     def test_an_unknown_service_is_not_found(self):
         with pytest.raises(NotFound):
             Staff(Processes(()), "", "ada").get("nobody", "info")
+
+    def test_progress_that_cannot_begin_is_refused_or_away(self, users):
+        with pytest.raises(Refused):
+            next(Staff(Processes(configured(described(users))), "", "ada").stream("users", "no-such-endpoint", {}))
+        away = described(f"http://127.0.0.1:{ports.free(1)[0]}")
+        with pytest.raises(Away):
+            next(Staff(Processes(configured(away)), "", "ada").stream("users", "x", {}))
+
+    def test_progress_is_read_as_it_arrives_and_the_operator_is_named(self):
+        asked: list[dict[str, str]] = []
+        more = threading.Event()
+
+        class Service(BaseHTTPRequestHandler):
+            def do_POST(self) -> None:
+                asked.append(dict(self.headers))
+                self.send_response(200)
+                self.end_headers()
+                for done in range(2):
+                    self.wfile.write(b'{"done": %d}\n' % done)
+                    more.wait(60)
+
+        with ThreadingHTTPServer(("127.0.0.1", 0), Service) as server:
+            threading.Thread(target=server.serve_forever).start()
+            staff = Staff(Processes(configured(described(f"http://127.0.0.1:{server.server_port}"))), "secret", "Ada Ł")
+            progress = staff.stream("users", "dead-letters/redrive", {"ids": []})
+            assert next(progress) == {"done": 0}
+            more.set()
+            assert list(progress) == [{"done": 1}]
+            server.shutdown()
+        assert asked[0]["Authorization"] == "Bearer secret"
+        assert asked[0]["X-Operator"].encode("latin-1").decode() == "Ada Ł"

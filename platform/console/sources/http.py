@@ -3,7 +3,8 @@
 import http.client
 import json
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlencode, urlsplit
@@ -32,6 +33,14 @@ class Answer:
             raise NoAnswer(f"responded {self.status} with something else than JSON") from None
 
 
+@dataclass(frozen=True, slots=True)
+class Lines:
+    """A response whose lines are read as they arrive."""
+
+    status: int
+    lines: Iterator[bytes]
+
+
 class Client:
     """A process at a base URL. Each thread keeps a connection of its own."""
 
@@ -48,7 +57,7 @@ class Client:
         *,
         query: Mapping[str, Any] | None = None,
         body: Any = None,
-        headers: Mapping[str, str] | None = None,
+        headers: Mapping[str, str | bytes] | None = None,
         timeout: float | None = None,
     ) -> Answer:
         """Send a request, `body` as JSON; `timeout` is in seconds. Raises NoAnswer."""
@@ -69,6 +78,25 @@ class Client:
                     raise NoAnswer(_reason(again)) from None
             raise NoAnswer(_reason(error)) from None
 
+    @contextmanager
+    def lines(
+        self, method: str, path: str, *, body: Any, headers: Mapping[str, str | bytes], timeout: float
+    ) -> Iterator[Lines]:
+        """Send a request, and read the lines of the response as they arrive; `timeout` is that between two of them.
+
+        Raises NoAnswer.
+        """
+        connection = http.client.HTTPConnection(self._host, self._port, timeout=timeout)
+        fields = {"Content-Type": "application/json", **headers}
+        try:
+            connection.request(method, path, json.dumps(body).encode(), fields)
+            response = connection.getresponse()
+            yield Lines(response.status, iter(lambda: response.readline(MOST_BYTES), b""))
+        except (http.client.HTTPException, OSError) as error:
+            raise NoAnswer(_reason(error)) from None
+        finally:
+            connection.close()
+
     def close(self) -> None:
         """Close the connection of this thread."""
         kept = getattr(self._local, "connection", None)
@@ -87,7 +115,7 @@ class Client:
         method: str,
         target: str,
         data: bytes | None,
-        fields: Mapping[str, str],
+        fields: Mapping[str, str | bytes],
         timeout: float | None,
     ) -> Answer:
         if connection.sock is not None:

@@ -16,8 +16,8 @@ from console.failures import NotFound, Source
 
 REQUEST_SECONDS = 2.0
 """How long the brokers have for an answer."""
-READ_SECONDS = 5.0
-"""How long records are read, if there are fewer than wanted."""
+READ_SECONDS = 10.0
+"""How long records are read; what was read by then is returned."""
 MOST_BYTES = 16_000_000
 """Maximum size of the records of one answer; at least one is returned."""
 MOST_RECORDS = 1_000
@@ -162,10 +162,17 @@ class Topics:
             if client is not None:
                 client.close()
             raise self.source.failed(_reason(error)) from None
+        except NotFound:
+            if client is not None:
+                self._keep(client)
+            raise
         except BaseException:
             if client is not None:
                 client.close()
             raise
+        self._keep(client)
+
+    def _keep(self, client: Consumer) -> None:
         self.source.answered()
         with self._lock:
             if len(self._idle) < KEPT:
@@ -232,5 +239,7 @@ def _read(client: Consumer, topic: str, ranges: dict[int, tuple[int, int]], coun
                 found.append(record)
             if number in open_ and (error is not None or offset + 1 >= open_[number]):
                 del open_[number]
+    if open_ and not found:
+        raise DependencyDown(f"no record arrived within {READ_SECONDS:g} s")
     raw_headers.complete(found)
     return Portion(tuple(found), not open_ or len(found) >= count)

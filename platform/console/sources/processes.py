@@ -139,8 +139,11 @@ class Processes:
             self._wake.set()
 
     def stop(self) -> None:
-        """Wake the thread, so that it notices its end."""
+        """Wake the thread, and those who wait for a poll, so that they notice the end."""
         self._wake.set()
+        with self._changed:
+            self._polls += 1
+            self._changed.notify_all()
 
     def wait(self, after: int, seconds: float) -> int:
         """Wait until the poll after the one of this number has ended, at most so long. Returns the number of the last poll."""

@@ -1,6 +1,7 @@
 """The services' endpoints for staff, `/staff/…` of each web process: outbox, inbox, dead letters and settings."""
 
-from collections.abc import Mapping
+import json
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from console.failures import Away, NotFound, Source
@@ -43,6 +44,23 @@ class Staff:
         """POST to `/staff/PATH` of a service. Raises Away, NotFound and Refused."""
         return self._call(service, "POST", path, body=body, timeout=WRITE_SECONDS)
 
+    def stream(self, service: str, path: str, body: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+        """POST to `/staff/PATH` of a service that reports its progress: each line as it arrives.
+
+        Closing the iterator closes the connection, upon which the service stops. Raises Away, NotFound and Refused.
+        """
+        client = self._client(service)
+        try:
+            with client.lines(
+                "POST", f"/staff/{path}", body=body, headers=self._headers(), timeout=WRITE_SECONDS
+            ) as answer:
+                if answer.status >= 400:
+                    raise self._refused(service, answer.status, b"".join(answer.lines))
+                for line in answer.lines:
+                    yield json.loads(line)
+        except (NoAnswer, ValueError) as error:
+            raise self.sources[service].failed(error) from None
+
     def everywhere(self, path: str, **query: Any) -> tuple[dict[str, Any], dict[str, str]]:
         """GET from all services: the answers by service, and the reasons of those that gave none."""
         answers, problems = {}, {}
@@ -54,16 +72,33 @@ class Staff:
         return answers, problems
 
     def _call(self, service: str, method: str, path: str, **options: Any) -> Any:
-        if service not in self._clients:
-            raise NotFound(f"There is no service {service!r}.")
-        headers = {"Authorization": f"Bearer {self._token}", "X-Operator": self._operator, "Accept": "application/json"}
         try:
-            answer = self._clients[service].request(method, f"/staff/{path}", headers=headers, **options)
-            value = answer.json() if answer.body else None
+            answer = self._client(service).request(method, f"/staff/{path}", headers=self._headers(), **options)
+            if answer.status < 400:
+                value = answer.json() if answer.body else None
         except NoAnswer as error:
             raise self.sources[service].failed(error) from None
         self.sources[service].answered()
         if answer.status >= 400:
-            detail = value.get("detail") if isinstance(value, dict) else None
-            raise Refused(service, answer.status, str(detail or f"{service} responded {answer.status}"))
+            raise self._refused(service, answer.status, answer.body)
         return value
+
+    def _client(self, service: str) -> Client:
+        if service not in self._clients:
+            raise NotFound(f"There is no service {service!r}.")
+        return self._clients[service]
+
+    def _headers(self) -> dict[str, str | bytes]:
+        return {
+            "Authorization": f"Bearer {self._token}",
+            "X-Operator": self._operator.encode(),
+            "Accept": "application/json",
+        }
+
+    def _refused(self, service: str, status: int, body: bytes) -> Refused:
+        try:
+            problem = json.loads(body)
+        except ValueError:
+            problem = None
+        detail = problem.get("detail") if isinstance(problem, dict) else None
+        return Refused(service, status, str(detail or f"{service} responded {status}"))

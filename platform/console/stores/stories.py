@@ -65,6 +65,12 @@ class Stories:
         """Wake those who wait for changes."""
         self._notify()
 
+    def wake(self) -> None:
+        """Let those who wait for a change continue without one."""
+        with self._change:
+            self._changes += 1
+            self._change.notify_all()
+
     # --- what is known ---
 
     def summary(self, any_id: str) -> Summary | None:
