@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from tests.chassis.support import dead_letters
 from tests.serving import _process, database, gateway, gunicorn, run
+from tests.waiting import eventually
 
 TOKEN = "an-operator-token-of-the-tests-0123456789"
 PAGES = {
@@ -49,6 +50,7 @@ TEXTS = [
     "9999-12-31T23:59:59-14:00", "2026-13-45", "1b9d6bcd-bbfd-4b2d-9b5d-ab8dfbbd4bed", "x" * 300, "infinity", "0-0", "1764486000000000-0",
     "99999999999999999-9999999", "0" * 16, "user.created", "a,b,,c", ",",
 ]  # fmt: skip
+JSON_BODY = {"Content-Type": "application/json"}
 VALUES = st.one_of(st.sampled_from(TEXTS), st.text(max_size=8))
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | VALUES.map(lambda text: text.encode("utf-8", "replace").decode()),
@@ -140,8 +142,35 @@ def test_no_bytes_are_an_error(orders, page, body, kind):
 
 def test_a_large_body_is_too_large(orders):
     body = json.dumps({"payload": "x" * 3_000_000, "why": "w"}).encode()
-    status, kind, _ = ask(orders[0], "POST", "/staff/dead-letters/x/edit", body, **{"Content-Type": "application/json"})
+    status, kind, _ = ask(orders[0], "POST", "/staff/dead-letters/x/edit", body, **JSON_BODY)
     assert (status, kind) == (413, "application/problem+json")
+
+
+def test_a_client_that_goes_away_ends_its_run(orders):
+    url, topic = orders
+    value = b'{"userId": "u1", "email": "ada@example.org", "name": "Ada", "createdAt": "2026-11-30T07:00:00Z"}'
+    ids = dead_letters.write(
+        f"{topic}.orders.dlq", *(dead_letters.failed(topic, 100 + n, value=value) for n in range(30))
+    )
+    connection = http.client.HTTPConnection(urlsplit(url).netloc, timeout=60)
+    body = json.dumps({"ids": ids, "rate": 1}).encode()
+    kinds = {"Content-Type": "application/json", "Authorization": f"Bearer {TOKEN}", "X-Operator": "ada"}
+    connection.request("POST", "/staff/dead-letters/redrive", body, kinds)
+    answer = connection.getresponse()
+    assert json.loads(answer.readline())["total"] == 30
+    answer.close()
+    connection.close()
+
+    def again() -> bytes | None:
+        status, _, body = ask(
+            url, "POST", "/staff/dead-letters/redrive", json.dumps({"ids": ids}).encode(), **JSON_BODY
+        )
+        assert status in {200, 409}, body
+        return body if status == 200 else None
+
+    last = json.loads(eventually(again).splitlines()[-1])
+    assert 0 < last["done"] <= 30
+    assert dead_letters.redriven(topic) == dict.fromkeys(ids, 1)
 
 
 class TestPayments:
