@@ -1,7 +1,7 @@
 """Serializers whose fields are prepared once per class, instead of once per object.
 
-REST framework copies the fields of a serializer for each use of it, since code may change them, and finds out anew for each
-object how to read every attribute. That takes as long as the query for the object.
+REST framework copies the fields of a serializer for each use of it, since code may change them, and looks up how to read each
+attribute for each object. That takes as long as the query for the object.
 """
 
 from collections.abc import Callable, Mapping
