@@ -1,4 +1,4 @@
-"""What becomes of spans in the diagram of a story: lanes, steps, bars and folds, and where they are drawn."""
+"""What becomes of spans in the diagram of a story: lifelines, steps, bars and folds, and where they are drawn."""
 
 import re
 import secrets
@@ -90,9 +90,9 @@ class TestSteps:
             ("users", "gateway", "201 after 48 ms"),
             ("gateway", "client", "201 after 50 ms"),
         ]
-        assert [lane.title for lane in drawn.lanes] == ["client", "gateway", "users", "usersdb"]
+        assert [lifeline.title for lifeline in drawn.lifelines] == ["client", "gateway", "users", "usersdb"]
 
-    def test_a_service_that_did_not_answer_is_a_lane_too(self):
+    def test_a_service_that_did_not_answer_is_shown_too(self):
         root = span("POST /api/users", "SERVER", "gateway", 0, 50, error="", attributes={"error.type": "unavailable"})
         values = {"server.address": "127.0.0.1", "server.port": 8001, "error.type": "ConnectionRefusedError"}
         call = span("POST /users", "CLIENT", "gateway", 1, 48, parent=root, error="", attributes=values)
@@ -118,7 +118,9 @@ class TestSteps:
             ("user.created", "orders-consume", "process user.created, waited 16 ms"),
         ]
         waits = {
-            (bar.lane.title, bar.kind): (bar.begun - START, bar.ended - START) for bar in drawn.bars if bar.is_waiting
+            (bar.lifeline.title, bar.kind): (bar.begun - START, bar.ended - START)
+            for bar in drawn.bars
+            if bar.is_waiting
         }
         assert waits == {
             ("usersdb", "outbox"): (50 * MS, 80 * MS),
@@ -188,7 +190,7 @@ class TestSteps:
 
     def test_no_spans_are_an_empty_diagram(self):
         drawn = diagram([], Context())
-        assert (drawn.steps, drawn.lanes) == ([], [])
+        assert (drawn.steps, drawn.lifelines) == ([], [])
         assert ElementTree.fromstring(svg.body(drawn, "/")) is not None
 
 

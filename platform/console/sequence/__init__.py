@@ -1,1 +1,1 @@
-"""The sequence diagram of a story: its spans as lanes, steps and bars on one time axis, drawn as SVG."""
+"""The sequence diagram of a story: its spans as lifelines, steps and bars on one time axis, drawn as SVG."""

@@ -1,13 +1,13 @@
-"""The diagram of a story from its spans: what becomes a lane, a step, a bar."""
+"""The diagram of a story from its spans: what becomes a lifeline, a step, a bar."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from console.sequence.folding import Fold, Tree, fold, is_sql
-from console.sequence.model import Bar, Diagram, Lane, Step, duration_text
+from console.sequence.model import Bar, Diagram, Lifeline, Step, duration_text
 from console.stores.model import Happening, Line, Span
 
-CLIENT = Lane("client", "client")
+CLIENT = Lifeline("client", "client")
 BATCH = "process batch"
 """The name of the span of a batch of events, which has a trace of its own, and links to the event of each story in it."""
 AFTER_FAILURE = {
@@ -59,7 +59,7 @@ class _Builder:
             self._draw_fold(one)
             self._out.folded += one.count + one.inner
         self._out.steps.sort(key=lambda step: (step.at, step.ranks))
-        self._out.lanes = self._lanes()
+        self._out.lifelines = self._lifelines()
         return self._out
 
     def _draw_of(self, span: Span) -> Callable[[Span], None]:
@@ -77,24 +77,24 @@ class _Builder:
     def _draw_server(self, span: Span) -> None:
         caller = self._tree.by_id.get(span.parent_id)
         source = CLIENT if caller is None else _process(caller)
-        lane, failed = _process(span), span.error is not None
-        self._step(span, span.begun, source, lane, "http", span.name)
-        self._bar(lane, span.begun, span.ended, "http", span.span_id, failed=failed)
+        lifeline, failed = _process(span), span.error is not None
+        self._step(span, span.begun, source, lifeline, "http", span.name)
+        self._bar(lifeline, span.begun, span.ended, "http", span.span_id, failed=failed)
         if caller is None or caller.kind != "CLIENT":
-            self._reply(span, lane, source)
+            self._reply(span, lifeline, source)
 
     def _draw_client(self, span: Span) -> None:
         server = next((one for one in self._tree.children(span.span_id) if one.kind == "SERVER"), None)
-        lane = _process(span)
-        peer = _process(server) if server else Lane("peer", self._peer(span))
+        lifeline = _process(span)
+        peer = _process(server) if server else Lifeline("peer", self._peer(span))
         if server is None:
-            self._step(span, span.begun, lane, peer, "http", span.name)
+            self._step(span, span.begun, lifeline, peer, "http", span.name)
             self._bar(
                 peer, span.begun, span.ended, "http", span.span_id, failed=span.error is not None, is_waiting=True
             )
-        self._reply(span, peer, lane)
+        self._reply(span, peer, lifeline)
 
-    def _reply(self, span: Span, source: Lane, target: Lane) -> None:
+    def _reply(self, span: Span, source: Lifeline, target: Lifeline) -> None:
         status = str(span.attributes.get("http.response.status_code") or span.attributes.get("error.type") or "ended")
         resent = f", sent {1 + int(span.attributes['http.request.resend_count'])} times" if _resent(span) else ""
         text = f"{status} after {duration_text(span.ended - span.begun)}{resent}"
@@ -119,28 +119,28 @@ class _Builder:
     # --- SQL ---
 
     def _draw_sql(self, span: Span) -> None:
-        lane = _database(span)
+        lifeline = _database(span)
         error = f": {span.attributes.get('error.type') or span.error or 'failed'}" if span.error is not None else ""
         text = f"{span.name}{error} {duration_text(span.ended - span.begun)}"
         failed = span.error is not None
-        self._step(span, span.begun, _process(span), lane, "sql", text, failed=failed)
-        self._bar(lane, span.begun, span.ended, "sql", span.span_id, failed=failed)
+        self._step(span, span.begun, _process(span), lifeline, "sql", text, failed=failed)
+        self._bar(lifeline, span.begun, span.ended, "sql", span.span_id, failed=failed)
 
     # --- events ---
 
     def _draw_producer(self, span: Span) -> None:
         """A row from the outbox to the relay, and the record from there to the topic."""
-        lane, topic, failed = _process(span), _topic(span), span.error is not None
+        lifeline, topic, failed = _process(span), _topic(span), span.error is not None
         values = span.attributes
         waited = _seconds(values.get("outbox.wait_seconds"))
         if waited is not None:
-            outbox = Lane("database", self._databases.get(span.service) or f"{span.service}'s outbox")
+            outbox = Lifeline("database", self._databases.get(span.service) or f"{span.service}'s outbox")
             text = f"outbox: {topic.title} waited {duration_text(waited * 1e9)}"
-            self._step(span, span.begun, outbox, lane, "outbox", text, suffix="-taken")
+            self._step(span, span.begun, outbox, lifeline, "outbox", text, suffix="-taken")
             self._bar(outbox, span.begun - int(waited * 1e9), span.begun, "outbox", is_waiting=True)
         elif values.get("deadletter.id"):
             text = f"redrive of dead letter {str(values['deadletter.id'])[:8]}"
-            self._step(span, span.begun, self._source_of_redrive(span), lane, "retry", text, suffix="-taken")
+            self._step(span, span.begun, self._source_of_redrive(span), lifeline, "retry", text, suffix="-taken")
         kind = "dead" if _is_dead_letter_topic(topic) else "kafka"
         place = f" to partition {values['messaging.destination.partition.id']}" if _is_placed(span) else ""
         text = f"{span.name}{place}, {duration_text(span.ended - span.begun)}"
@@ -148,33 +148,35 @@ class _Builder:
             text = f"{span.name}: parked, {span.error}"
         # A consumer may read a record before the acknowledgement of it arrives.
         at = max(span.begun, min(span.ended, self._read_at.get(span.span_id, span.ended)))
-        self._step(span, at, lane, topic, kind, text, failed=failed, ranks=0)
-        self._bar(lane, span.begun, span.ended, kind, span.span_id, failed=failed)
+        self._step(span, at, lifeline, topic, kind, text, failed=failed, ranks=0)
+        self._bar(lifeline, span.begun, span.ended, kind, span.span_id, failed=failed)
 
-    def _source_of_redrive(self, span: Span) -> Lane:
+    def _source_of_redrive(self, span: Span) -> Lifeline:
         kept = (self._tree.by_id.get(link.span_id) for link in span.links)
         return next((_topic(one) for one in kept if one), _topic(span))
 
     def _draw_consumer(self, span: Span) -> None:
-        lane, topic, failed = _process(span), _topic(span), span.error is not None
+        lifeline, topic, failed = _process(span), _topic(span), span.error is not None
         attempt = _int(span.attributes.get("event.attempt")) or 1
         begun = span.begun
         if span.name == BATCH:
             text = f"batch of {span.attributes.get('messaging.batch.message_count', '?')} events"
-            self._step(span, begun, lane, lane, "handler", text)
+            self._step(span, begun, lifeline, lifeline, "handler", text)
         elif attempt > 1:
-            self._step(span, begun, lane, lane, "retry", f"attempt {attempt}: {span.name}")
+            self._step(span, begun, lifeline, lifeline, "retry", f"attempt {attempt}: {span.name}")
         else:
             since = self._since(span)
             waited = f", waited {duration_text(begun - since)}" if since and begun > since else ""
             again = ", redriven" if span.attributes.get("deadletter.id") else ""
-            self._step(span, begun, topic, lane, "kafka", f"{span.name}{again}{waited}")
+            self._step(span, begun, topic, lifeline, "kafka", f"{span.name}{again}{waited}")
             if waited:
                 self._bar(topic, since, begun, "kafka", is_waiting=True)
-        self._bar(lane, begun, span.ended, "handler", span.span_id, failed=failed or bool(_what_follows(span)))
+        self._bar(lifeline, begun, span.ended, "handler", span.span_id, failed=failed or bool(_what_follows(span)))
         if span.attributes.get("event.duplicate"):
-            self._step(span, span.ended, lane, lane, "handler", "a duplicate: skipped", suffix="-duplicate", ranks=2)
-        self._draw_failure(span, lane)
+            self._step(
+                span, span.ended, lifeline, lifeline, "handler", "a duplicate: skipped", suffix="-duplicate", ranks=2
+            )
+        self._draw_failure(span, lifeline)
 
     def _since(self, span: Span) -> int:
         """When the record of a CONSUMER span was on the topic; 0 if it is not known."""
@@ -185,7 +187,7 @@ class _Builder:
         waited = _seconds(span.attributes.get("kafka.wait_seconds"))
         return span.begun - int(waited * 1e9) if waited else 0
 
-    def _draw_failure(self, span: Span, lane: Lane) -> None:
+    def _draw_failure(self, span: Span, lifeline: Lifeline) -> None:
         """What follows a failed attempt: a retry, after a wait, or a dead letter; and why it failed."""
         for number, one in enumerate(span.happenings):
             suffix = f"-{number}"
@@ -195,15 +197,17 @@ class _Builder:
                 text = f"dead letter after {attempts} attempt{'' if attempts in (1, '1') else 's'}: {why}"
                 # The span lasts until the dead letter is committed, when it may already have been sent.
                 at = max((below.ended for below in self._tree.children(span.span_id)), default=span.ended)
-                self._step(span, min(at, span.ended), lane, lane, "dead", text, suffix=suffix, failed=True, ranks=2)
+                self._step(
+                    span, min(at, span.ended), lifeline, lifeline, "dead", text, suffix=suffix, failed=True, ranks=2
+                )
             elif one.name in AFTER_FAILURE:
                 delay = _seconds(one.attributes.get("retry.delay_seconds"))
                 what = f"tried again in {duration_text(delay * 1e9)}" if delay is not None else AFTER_FAILURE[one.name]
                 text = f"failed: {self._error(span)}; {what}"
-                self._step(span, span.ended, lane, lane, "retry", text, suffix=suffix, failed=True, ranks=2)
+                self._step(span, span.ended, lifeline, lifeline, "retry", text, suffix=suffix, failed=True, ranks=2)
                 until = self._next_attempt(span) or (span.ended + int(delay * 1e9) if delay else 0)
                 if until > span.ended:
-                    self._bar(lane, span.ended, until, "retry", is_waiting=True)
+                    self._bar(lifeline, span.ended, until, "retry", is_waiting=True)
 
     def _next_attempt(self, span: Span) -> int:
         later = [one.begun for one in self._attempts[_delivery(span)] if one.begun >= span.ended]
@@ -218,19 +222,19 @@ class _Builder:
     # --- others ---
 
     def _draw_internal(self, span: Span) -> None:
-        lane, failed = _process(span), span.error is not None
+        lifeline, failed = _process(span), span.error is not None
         text = f"{span.name} {duration_text(span.ended - span.begun)}"
-        self._step(span, span.begun, lane, lane, "other", text, failed=failed)
-        self._bar(lane, span.begun, span.ended, "other", span.span_id, failed=failed)
+        self._step(span, span.begun, lifeline, lifeline, "other", text, failed=failed)
+        self._bar(lifeline, span.begun, span.ended, "other", span.span_id, failed=failed)
 
     def _draw_exceptions(self, span: Span) -> None:
         if span.kind == "CONSUMER":
             return
         for number, one in enumerate(span.happenings):
             if one.name == "exception" or (one.name == "retry" and span.kind == "CLIENT"):
-                lane = _process(span)
+                lifeline = _process(span)
                 text = _exception([one]) or "sent again: the connection was closed"
-                self._step(span, one.at, lane, lane, "retry", text, suffix=f"-{number}", failed=True, ranks=2)
+                self._step(span, one.at, lifeline, lifeline, "retry", text, suffix=f"-{number}", failed=True, ranks=2)
 
     def _draw_fold(self, one: Fold) -> None:
         span = one.first
@@ -264,8 +268,8 @@ class _Builder:
         self,
         span: Span,
         at: int,
-        source: Lane,
-        target: Lane,
+        source: Lifeline,
+        target: Lifeline,
         kind: str,
         text: str,
         *,
@@ -284,7 +288,7 @@ class _Builder:
 
     def _bar(
         self,
-        lane: Lane,
+        lifeline: Lifeline,
         begun: int,
         ended: int,
         kind: str,
@@ -294,16 +298,16 @@ class _Builder:
         is_waiting: bool = False,
     ) -> None:
         begun = max(begun, self._begun)
-        self._out.bars.append(Bar(lane, begun, max(begun, ended), kind, step_id, failed, is_waiting))
+        self._out.bars.append(Bar(lifeline, begun, max(begun, ended), kind, step_id, failed, is_waiting))
 
-    def _lanes(self) -> list[Lane]:
-        """All lanes in the order in which the story reaches them; a database beside the first process that uses it."""
-        known: dict[Lane, None] = {}
+    def _lifelines(self) -> list[Lifeline]:
+        """All lifelines in the order in which the story reaches them; a database beside the first process that uses it."""
+        known: dict[Lifeline, None] = {}
         for step in self._out.steps:
             known.setdefault(step.source)
             known.setdefault(step.target)
-        for lane in self._out.used():
-            known.setdefault(lane)
+        for lifeline in self._out.used():
+            known.setdefault(lifeline)
         return list(known)
 
 
@@ -338,22 +342,22 @@ def _databases(spans: Iterable[Span]) -> dict[str, str]:
     return {span.service: _database(span).title for span in spans if is_sql(span)}
 
 
-def _process(span: Span) -> Lane:
-    return Lane("process", span.process)
+def _process(span: Span) -> Lifeline:
+    return Lifeline("process", span.process)
 
 
-def _database(span: Span) -> Lane:
-    return Lane(
+def _database(span: Span) -> Lifeline:
+    return Lifeline(
         "database", str(span.attributes.get("db.namespace") or span.attributes.get("db.system.name") or "database")
     )
 
 
-def _topic(span: Span) -> Lane:
-    return Lane("topic", str(span.attributes.get("messaging.destination.name") or "topic"))
+def _topic(span: Span) -> Lifeline:
+    return Lifeline("topic", str(span.attributes.get("messaging.destination.name") or "topic"))
 
 
-def _is_dead_letter_topic(lane: Lane) -> bool:
-    return lane.title.endswith(".dlq")
+def _is_dead_letter_topic(lifeline: Lifeline) -> bool:
+    return lifeline.title.endswith(".dlq")
 
 
 def _is_placed(span: Span) -> bool:

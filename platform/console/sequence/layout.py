@@ -1,4 +1,4 @@
-"""Where everything is in the drawing, in pixels: a column per lane, a row per step, and one time axis from top to bottom.
+"""Where everything is in the drawing, in pixels: a column per lifeline, a row per step, and one time axis from top to bottom.
 
 Each row has the same least height, so that everything can be read; a longer time between two rows adds to it by its logarithm,
 and a long one is written beside the axis. What happens between two rows is placed in proportion.
@@ -8,13 +8,13 @@ import math
 from bisect import bisect_right
 from dataclasses import dataclass
 
-from console.sequence.model import Bar, Diagram, Lane
+from console.sequence.model import Bar, Diagram, Lifeline
 
 AXIS = 84
 """Width of the time axis."""
 COLUMN = 132
 RIGHT = 330
-"""Room for texts to the right of the last lane."""
+"""Room for texts to the right of the last lifeline."""
 ROW = 24
 TOP = 14
 BOTTOM = 28
@@ -36,18 +36,20 @@ class Layout:
 
     def __init__(self, diagram: Diagram) -> None:
         self.diagram = diagram
-        self._columns = {lane: AXIS + COLUMN // 2 + number * COLUMN for number, lane in enumerate(diagram.lanes)}
+        self._columns = {
+            lifeline: AXIS + COLUMN // 2 + number * COLUMN for number, lifeline in enumerate(diagram.lifelines)
+        }
         self._times: list[int] = []
         self._heights: list[float] = []
         self.pauses: list[Pause] = []
         self.row_of: dict[str, float] = {}
         self._place_rows()
-        self.width = AXIS + COLUMN * len(diagram.lanes) + RIGHT
+        self.width = AXIS + COLUMN * len(diagram.lifelines) + RIGHT
         self.height = round(self._end() + BOTTOM)
 
-    def x(self, lane: Lane) -> int:
-        """The middle of a lane."""
-        return self._columns[lane]
+    def x(self, lifeline: Lifeline) -> int:
+        """The middle of a lifeline."""
+        return self._columns[lifeline]
 
     def span_of(self, bar: Bar) -> tuple[float, float]:
         """Where a bar begins and ends."""

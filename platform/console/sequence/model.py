@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True, slots=True)
-class Lane:
+class Lifeline:
     """A vertical line: `kind` is client, process, database, topic or peer (a process that recorded nothing)."""
 
     kind: str
@@ -14,7 +14,7 @@ class Lane:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """A row: a message between two lanes, or something in one lane if both are the same.
+    """A row: a message between two lifelines, or something in one lifeline if both are the same.
 
     `kind` is http, sql, outbox, kafka, handler, retry, dead or other, and its colour. `id` is unique in the diagram.
     """
@@ -22,8 +22,8 @@ class Step:
     id: str
     span_id: str
     at: int
-    source: Lane
-    target: Lane
+    source: Lifeline
+    target: Lifeline
     kind: str
     text: str
     failed: bool = False
@@ -38,9 +38,9 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class Bar:
-    """Something that lasts, in a lane; `is_waiting` if nothing works on it meanwhile. `step_id` is the row that begins it, if any."""
+    """Something that lasts, in a lifeline; `is_waiting` if nothing works on it meanwhile. `step_id` is the row that begins it, if any."""
 
-    lane: Lane
+    lifeline: Lifeline
     begun: int
     ended: int
     kind: str
@@ -55,19 +55,19 @@ class Diagram:
 
     begun: int = 0
     ended: int = 0
-    lanes: list[Lane] = field(default_factory=list)
+    lifelines: list[Lifeline] = field(default_factory=list)
     steps: list[Step] = field(default_factory=list)
     bars: list[Bar] = field(default_factory=list)
     folded: int = 0
     """The number of spans that are not shown, since they are like others."""
 
-    def used(self) -> Iterator[Lane]:
-        """The lanes of steps and bars, in the order of time, with repetitions."""
+    def used(self) -> Iterator[Lifeline]:
+        """The lifelines of steps and bars, in the order of time, with repetitions."""
         for step in self.steps:
             yield step.source
             yield step.target
         for bar in self.bars:
-            yield bar.lane
+            yield bar.lifeline
 
 
 def duration_text(nanoseconds: float) -> str:

@@ -8,7 +8,7 @@ from urllib.parse import urlencode
 from django.utils.safestring import SafeString, mark_safe
 
 from console.sequence.layout import AXIS, COLUMN, ROW, Layout
-from console.sequence.model import Bar, Diagram, Lane, Step, duration_text
+from console.sequence.model import Bar, Diagram, Lifeline, Step, duration_text
 
 LONGEST_TEXT = 110
 WIDTH = 9
@@ -16,21 +16,21 @@ WIDTH = 9
 SHIFT = 4
 """How much a bar inside of another one is shifted to the right."""
 HEAD = 44
-"""Height of the heading with the names of the lanes."""
+"""Height of the heading with the names of the lifelines."""
 LINE = 16
-"""Number of characters of a lane's name that fit in one line."""
+"""Number of characters of a lifeline's name that fit in one line."""
 
 
 def heading(diagram: Diagram) -> SafeString:
-    """The names of the lanes, which stay on top while the rows scroll."""
+    """The names of the lifelines, which stay on top while the rows scroll."""
     layout = Layout(diagram)
-    parts = [_open(layout.width, HEAD, "lanes", "aria-hidden='true'")]
-    for lane in diagram.lanes:
-        x = layout.x(lane)
+    parts = [_open(layout.width, HEAD, "lifelines", "aria-hidden='true'")]
+    for lifeline in diagram.lifelines:
+        x = layout.x(lifeline)
         parts.append(
-            f'<g class="lane {lane.kind}"><rect x="{x - COLUMN / 2 + 4}" y="3" width="{COLUMN - 8}" height="38" rx="5"/>'
+            f'<g class="lifeline {lifeline.kind}"><rect x="{x - COLUMN / 2 + 4}" y="3" width="{COLUMN - 8}" height="38" rx="5"/>'
         )
-        for number, text in enumerate(_lines(lane.title)):
+        for number, text in enumerate(_lines(lifeline.title)):
             parts.append(f'<text x="{x}" y="{19 + 14 * number}">{escape(text)}</text>')
         parts.append("</g>")
     return mark_safe("".join([*parts, "</svg>"]))  # noqa: S308  every text is escaped
@@ -50,7 +50,7 @@ def body(diagram: Diagram, address: str, opened: Sequence[str] = (), selected: s
             layout.width, layout.height, "sequence", f'role="group" aria-label="Sequence diagram" id="sequence"{more}'
         )
     ]
-    parts += _lines_of_lanes(layout)
+    parts += _lines_of_lifelines(layout)
     parts += _bars(layout)
     parts += [_pause(layout, pause.y, pause.duration) for pause in layout.pauses]
     steps = diagram.steps
@@ -79,26 +79,26 @@ def _lines(title: str) -> list[str]:
     return [title[:cut], rest if len(rest) <= LINE else f"…{rest[-(LINE - 1) :]}"]
 
 
-def _lines_of_lanes(layout: Layout) -> list[str]:
+def _lines_of_lifelines(layout: Layout) -> list[str]:
     return [
-        f'<line class="life {lane.kind}" x1="{layout.x(lane)}" x2="{layout.x(lane)}" y1="0" y2="{layout.height}"/>'
-        for lane in layout.diagram.lanes
+        f'<line class="life {lifeline.kind}" x1="{layout.x(lifeline)}" x2="{layout.x(lifeline)}" y1="0" y2="{layout.height}"/>'
+        for lifeline in layout.diagram.lifelines
     ]
 
 
 def _bars(layout: Layout) -> list[str]:
-    """The bars of each lane; one that begins while another one lasts is shifted."""
-    by_lane: dict[Lane, list[Bar]] = defaultdict(list)
+    """The bars of each lifeline; one that begins while another one lasts is shifted."""
+    by_lifeline: dict[Lifeline, list[Bar]] = defaultdict(list)
     for bar in layout.diagram.bars:
-        by_lane[bar.lane].append(bar)
+        by_lifeline[bar.lifeline].append(bar)
     drawn = []
-    for lane, bars in by_lane.items():
+    for lifeline, bars in by_lifeline.items():
         lasting: list[float] = []
         for bar in sorted(bars, key=lambda one: (one.begun, -one.ended)):
             top, bottom = layout.span_of(bar)
             depth = sum(end > top for end in lasting)
             lasting.append(bottom)
-            x = layout.x(lane) - WIDTH / 2 + min(depth, 6) * SHIFT
+            x = layout.x(lifeline) - WIDTH / 2 + min(depth, 6) * SHIFT
             names = f"bar {bar.kind}{' failed' if bar.failed else ''}{' waiting' if bar.is_waiting else ''}"
             drawn.append(f'<rect class="{names}" x="{x}" y="{top:.1f}" width="{WIDTH}" height="{bottom - top:.1f}"/>')
     return drawn

@@ -150,7 +150,7 @@ def test_the_diagram_shows_retry_dead_letter_redrive_and_settlement(page, system
         "process payment.completed",
     ]
     assert re.search(".*".join(map(re.escape, steps)), shown, re.DOTALL), shown
-    lanes = page.locator(".lanes g").all_text_contents()
+    lifelines = page.locator(".lifelines g").all_text_contents()
     assert {
         "gateway",
         "users",
@@ -160,7 +160,7 @@ def test_the_diagram_shows_retry_dead_letter_redrive_and_settlement(page, system
         "orders-consume",
         "orderdb",
         "payment.completed",
-    } <= set(lanes)
+    } <= set(lifelines)
     expect(page.locator("#state")).to_contain_text(re.compile("settled.*is (paid|failed)"))
     expect(page.locator("#settlement")).to_contain_text("settled")
     expect(page.locator("h1")).to_contain_text("dead-lettered")

@@ -107,7 +107,7 @@ def reveal(request: HttpRequest, any_id: str) -> HttpResponse:
 
 
 def places_of(story: Summary) -> tuple[list[Place], list[str]]:
-    """Where the events of a story are, in the order in which they were written; and what could not be asked."""
+    """Where the events of a story are, in the order in which they were written; and which services did not answer."""
     known = facts.ask(Question(ids=frozenset(filter(None, (story.trace_id, story.request_id)))))
     problems = [f"{one.service}: {problem}" for one in known for problem in one.problems]
     rows = [(one.service, row) for one in known for row in one.outbox if _is_of(row, story)]

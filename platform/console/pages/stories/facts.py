@@ -1,4 +1,4 @@
-"""What the services know of a story: they are asked over their endpoints for staff, as `manage.py story` asks them."""
+"""What the services know of a story: each is queried over their endpoints for staff, as `manage.py story` asks them."""
 
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any

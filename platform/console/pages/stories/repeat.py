@@ -26,10 +26,10 @@ from console.stores.model import Summary
 from services import SERVICES
 
 SCHEMA_SECONDS = 30.0
-"""The gateway's description of the API is asked for at most so often."""
+"""The description of the API is fetched from the gateway at most so often, in seconds."""
 DEEPEST = 6
 
-_asked: dict[str, tuple[float, Any]] = {}
+_fetched: dict[str, tuple[float, Any]] = {}
 
 
 @require_safe
@@ -128,10 +128,10 @@ def _values(story: Summary, *, reveal: bool) -> tuple[dict[str, Any], str]:
 
 def _document(gateway: str) -> Any:
     """The OpenAPI document of the gateway. Raises NoAnswer."""
-    at, document = _asked.get(gateway, (0.0, None))
+    at, document = _fetched.get(gateway, (0.0, None))
     if document is None or time.monotonic() - at > SCHEMA_SECONDS:
         document = Client(gateway).request("GET", "/api/schema", headers={"Accept": "application/json"}).json()
-        _asked[gateway] = (time.monotonic(), document)
+        _fetched[gateway] = (time.monotonic(), document)
     return document
 
 

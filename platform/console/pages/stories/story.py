@@ -18,7 +18,7 @@ from console.sequence.model import duration_text
 from console.stores.model import Line, Span
 
 LINES_SHOWN = 200
-"""So many log lines are in the page; the others are fetched if they are asked for."""
+"""So many log lines are in the page; the others are fetched on request."""
 MOST_LINES = 5_000
 MOST_STEPS = 2_000
 FOLDED_SHOWN = 500
