@@ -1,6 +1,7 @@
 """`python -m settings.table`: generate docs/settings.md from settings/environment/."""
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
 
 from pydantic import SecretStr
@@ -141,7 +142,14 @@ def _values(field: FieldInfo) -> str:
         return ", ".join(f"`{choice}`" for choice in get_args(kind))
     if get_origin(kind) is tuple:
         return "list"
-    names = {bool: "`true`, `false`", int: "integer", float: "number", str: "text", SecretStr: "text, secret"}
+    names = {
+        bool: "`true`, `false`",
+        int: "integer",
+        float: "number",
+        str: "text",
+        Path: "path",
+        SecretStr: "text, secret",
+    }
     bounds = [_bound(rule) for rule in field.metadata]
     return " ".join([names.get(kind, "URL, secret"), *(bound for bound in bounds if bound)])
 

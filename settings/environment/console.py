@@ -1,11 +1,10 @@
 """The variables that the console reads."""
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Literal
 
 from pydantic import Field, SecretStr, field_validator
 
-from settings import ROOT
 from settings.environment.base import Common
 
 
@@ -40,8 +39,9 @@ class ConsoleEnvironment(Common):
         le=1_000_000,
         description="Number of stories whose summary is kept; the oldest ones are dropped.",
     )
-    console_logs: Annotated[Path, Field(description="Folder with the log files of the processes, `NAME.log`.")] = (
-        ROOT / "var" / "log"
+    console_logs: Path = Field(
+        Path("var/log"),
+        description="Folder with the log files of the processes, `NAME.log`; relative to the current one.",
     )
     console_processes: str = Field(
         "",

@@ -2,11 +2,11 @@
 
 import json
 import uuid
+from typing import Any
 
 import pytest
 from django.db import connections, transaction
 from django.test import Client
-from django.test.utils import CaptureQueriesContext
 
 from bench.rows import FILL, HEADERS, TABLES
 from chassis.consumer import inbox
@@ -47,11 +47,17 @@ def check(service: str, statements: dict[str, dict]) -> None:
 
 def captured(service: str, work) -> dict[str, dict]:
     """The plans of the statements that `work` executes through Django."""
-    with CaptureQueriesContext(connections[service]) as queries:
+    statements: dict[str, Any] = {}
+
+    def note(execute, sql, params, many, context):
+        if isinstance(sql, str) and sql.lstrip().startswith(EXPLAINED):
+            statements[sql] = params
+        return execute(sql, params, many, context)
+
+    with connections[service].execute_wrapper(note):
         work()
-    statements = [one["sql"] for one in queries if one["sql"].lstrip().startswith(EXPLAINED)]
     assert statements
-    return {one: plan(service, one) for one in statements}
+    return {sql: plan(service, sql, params) for sql, params in statements.items()}
 
 
 def test_a_plan_that_reads_a_whole_table_is_found():
