@@ -6,8 +6,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from chassis.kafka.records import Headers
 from chassis.events import masking
+from chassis.kafka.records import Headers
 
 LONGEST = 65_536
 """Maximum number of characters of a payload on a page; of a binary one, a quarter of it in bytes."""

@@ -16,6 +16,8 @@ from chassis.kafka.records import Record
 
 SECONDS = 1.5
 """How long one walk looks."""
+MOST_SECONDS = 8.0
+"""How long it looks for the first record: each walk comes further, however slow the brokers or large the records are."""
 MOST_BYTES = 64_000_000
 """How much one walk looks at, unless its path says less."""
 PORTION_BYTES = 8_000_000
@@ -75,6 +77,8 @@ class Walked:
     """The time of the last record that it looked at, in milliseconds since the epoch."""
     left: int
     """The number of offsets that it did not look at."""
+    unknown: tuple[int, ...] = ()
+    """Partitions that do not respond now: their records are missing."""
 
 
 class _Lane:
@@ -127,27 +131,36 @@ class _Lane:
 def walk(path: Path, ranges: Ranges, read: Read) -> Walked:
     """Look at the records in these ranges along `path`."""
     begun = time.monotonic()
-    state = _Walk(path, ranges, read, begun + SECONDS)
+    state = _Walk(path, ranges, read, begun)
     state.run()
-    left = {lane.number: lane.at for lane in state.lanes if lane.left}
+    unknown = tuple(number for number, (begin, end) in sorted(ranges.items()) if begin < 0 or end < 0)
+    # A partition that does not respond now is continued where an earlier page left it.
+    kept = {number: path.at[number] for number in unknown if number in path.at}
+    is_more = any(lane.left for lane in state.lanes)
     return Walked(
         found=tuple(state.found),
-        at={lane.number: lane.at for lane in state.lanes} if left else {},
+        at=kept | {lane.number: lane.at for lane in state.lanes} if is_more or kept else {},
         records=state.looked,
         size=state.size,
         seconds=time.monotonic() - begun,
         reached_ms=state.reached_ms,
         left=sum(lane.left for lane in state.lanes),
+        unknown=unknown,
     )
 
 
 class _Walk:
-    def __init__(self, path: Path, ranges: Ranges, read: Read, deadline: float) -> None:
-        self.lanes = [_lane(path, number, *bounds) for number, bounds in sorted(ranges.items())]
+    def __init__(self, path: Path, ranges: Ranges, read: Read, begun: float) -> None:
+        self.lanes = [
+            _lane(path, number, begin, end)
+            for number, (begin, end) in sorted(ranges.items())
+            if begin >= 0 and end >= 0
+        ]
         self.found: list[Any] = []
         self.looked = self.size = 0
         self.reached_ms: int | None = None
-        self._path, self._read, self._deadline = path, read, deadline
+        self._path, self._read = path, read
+        self._deadline, self._latest = begun + SECONDS, begun + MOST_SECONDS
         self._sign = -1 if path.newest_first else 1
 
     def run(self) -> None:
@@ -170,7 +183,7 @@ class _Walk:
     def _fill(self) -> bool:
         """Read until every partition has a record to compare, or has ended. False if there is none, or no more time."""
         while any(not lane.records and lane.unread for lane in self.lanes):
-            if time.monotonic() > self._deadline or self.size >= self._path.most_bytes:
+            if time.monotonic() > self._end() or self.size >= self._path.most_bytes:
                 return False
             wanting = [lane for lane in self.lanes if lane.unread and len(lane.records) < lane.width // 4 + 1]
             self._read_portions([lane for lane in wanting if not lane.records or lane.width < WIDEST])
@@ -178,13 +191,16 @@ class _Walk:
 
     def _read_portions(self, lanes: list[_Lane]) -> None:
         portions = {lane.number: lane.portion() for lane in lanes}
-        records, unfinished = self._read(portions, Limits(PORTION_BYTES, self._deadline + 0.5))
+        records, unfinished = self._read(portions, Limits(PORTION_BYTES, self._end() + 0.5))
         by_number: dict[int, list[Record]] = {}
         for record in records:
             by_number.setdefault(record.partition, []).append(record)
         for lane in lanes:
             own, complete = by_number.get(lane.number, []), lane.number not in unfinished
             lane.take(portions[lane.number], own, complete=complete, most=PORTION_BYTES // len(lanes))
+
+    def _end(self) -> float:
+        return self._deadline if self.looked else max(self._deadline, self._latest)
 
     def _look(self, record: Record) -> None:
         self.looked += 1
@@ -199,9 +215,7 @@ class _Walk:
 
 def _lane(path: Path, number: int, begin: int, end: int) -> _Lane:
     at = path.at.get(number)
-    if begin < 0 or end < 0:  # not known now
-        begin = end = 0
-    elif at is not None and path.newest_first:
+    if at is not None and path.newest_first:
         end = min(end, max(at, begin))
     elif at is not None:
         begin = max(begin, min(at, end))
