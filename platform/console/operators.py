@@ -1,4 +1,4 @@
-"""Who uses the console. The services record who did what, so a name is asked for once and kept in a cookie."""
+"""Who uses the console. The services record who did what, so the console asks for a name once, and keeps it in a cookie."""
 
 from urllib.parse import quote, unquote
 

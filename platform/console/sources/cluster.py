@@ -21,7 +21,7 @@ from console.failures import Away, NotFound
 from console.sources import assignments
 from console.sources.kafka import PartitionEnds, Topic, Topics, reason
 
-REQUEST_SECONDS = 5.0
+REQUEST_SECONDS = 3.0
 FRESH_SECONDS = 1.0
 """How long an overview is shown again instead of asking the brokers again; also how long a failure is."""
 COUNTED = 32

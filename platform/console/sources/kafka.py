@@ -17,7 +17,7 @@ from console.failures import NotFound, Source
 from console.sources import walk
 from console.sources.walk import Path, Walked
 
-REQUEST_SECONDS = 2.0
+REQUEST_SECONDS = 3.0
 """How long the brokers have for an answer."""
 READ_SECONDS = 10.0
 """How long records are read; what was read by then is returned."""
@@ -154,7 +154,7 @@ class Topics:
             ends = {n: _ends(client, topic, n) for n in known[topic] if partition is None or n == partition}
             begins = self._begins(client, ends, topic, since)
             stops = self._begins(client, ends, topic, until) if until is not None else {}
-            ranges = {n: (begins[n], min(one.end, stops.get(n, one.end))) for n, one in ends.items()}
+            ranges = {n: (begins.get(n, -1), min(one.end, stops.get(n, one.end))) for n, one in ends.items()}
             return walk.walk(path, ranges, lambda wanted, limits: _portion(client, topic, wanted, limits))
 
     def count(self, topic: str, ranges: dict[int, tuple[int, int]]) -> dict[int, int]:

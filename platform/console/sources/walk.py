@@ -16,6 +16,8 @@ from chassis.kafka.records import Record
 
 SECONDS = 1.5
 """How long one walk looks."""
+MOST_SECONDS = 8.0
+"""How long it looks for the first record: each walk comes further, however slow the brokers or large the records are."""
 MOST_BYTES = 64_000_000
 """How much one walk looks at, unless its path says less."""
 PORTION_BYTES = 8_000_000
@@ -75,9 +77,11 @@ class Walked:
     """The time of the last record that it looked at, in milliseconds since the epoch."""
     left: int
     """The number of offsets that it did not look at."""
+    unknown: tuple[int, ...] = ()
+    """Partitions that do not respond now: their records are missing."""
 
 
-class _Lane:
+class _Part:
     """A partition: what is left of its range, and the records of it that were read and not looked at yet."""
 
     def __init__(self, number: int, begin: int, end: int, path: Path) -> None:
@@ -127,64 +131,76 @@ class _Lane:
 def walk(path: Path, ranges: Ranges, read: Read) -> Walked:
     """Look at the records in these ranges along `path`."""
     begun = time.monotonic()
-    state = _Walk(path, ranges, read, begun + SECONDS)
+    state = _Walk(path, ranges, read, begun)
     state.run()
-    left = {lane.number: lane.at for lane in state.lanes if lane.left}
+    unknown = tuple(number for number, (begin, end) in sorted(ranges.items()) if begin < 0 or end < 0)
+    # A partition that does not respond now is continued where an earlier page left it.
+    kept = {number: path.at[number] for number in unknown if number in path.at}
+    is_more = any(part.left for part in state.parts)
     return Walked(
         found=tuple(state.found),
-        at={lane.number: lane.at for lane in state.lanes} if left else {},
+        at=kept | {part.number: part.at for part in state.parts} if is_more or kept else {},
         records=state.looked,
         size=state.size,
         seconds=time.monotonic() - begun,
         reached_ms=state.reached_ms,
-        left=sum(lane.left for lane in state.lanes),
+        left=sum(part.left for part in state.parts),
+        unknown=unknown,
     )
 
 
 class _Walk:
-    def __init__(self, path: Path, ranges: Ranges, read: Read, deadline: float) -> None:
-        self.lanes = [_lane(path, number, *bounds) for number, bounds in sorted(ranges.items())]
+    def __init__(self, path: Path, ranges: Ranges, read: Read, begun: float) -> None:
+        self.parts = [
+            _part(path, number, begin, end)
+            for number, (begin, end) in sorted(ranges.items())
+            if begin >= 0 and end >= 0
+        ]
         self.found: list[Any] = []
         self.looked = self.size = 0
         self.reached_ms: int | None = None
-        self._path, self._read, self._deadline = path, read, deadline
+        self._path, self._read = path, read
+        self._deadline, self._latest = begun + SECONDS, begun + MOST_SECONDS
         self._sign = -1 if path.newest_first else 1
 
     def run(self) -> None:
         """Look, until there is enough, nothing more, or no more time."""
         while self._fill():
-            heads = [self._head(lane) for lane in self.lanes if lane.records]
+            heads = [self._head(part) for part in self.parts if part.records]
             heapq.heapify(heads)
             while heads:
-                lane = self.lanes[heads[0][2]]
-                self._look(lane.records.popleft())
+                part = self.parts[heads[0][2]]
+                self._look(part.records.popleft())
                 if len(self.found) >= self._path.most:
                     return
-                if lane.records:
-                    heapq.heapreplace(heads, self._head(lane))
-                elif lane.unread:
+                if part.records:
+                    heapq.heapreplace(heads, self._head(part))
+                elif part.unread:
                     break
                 else:
                     heapq.heappop(heads)
 
     def _fill(self) -> bool:
         """Read until every partition has a record to compare, or has ended. False if there is none, or no more time."""
-        while any(not lane.records and lane.unread for lane in self.lanes):
-            if time.monotonic() > self._deadline or self.size >= self._path.most_bytes:
+        while any(not part.records and part.unread for part in self.parts):
+            if time.monotonic() > self._end() or self.size >= self._path.most_bytes:
                 return False
-            wanting = [lane for lane in self.lanes if lane.unread and len(lane.records) < lane.width // 4 + 1]
-            self._read_portions([lane for lane in wanting if not lane.records or lane.width < WIDEST])
-        return any(lane.records for lane in self.lanes)
+            wanting = [part for part in self.parts if part.unread and len(part.records) < part.width // 4 + 1]
+            self._read_portions([part for part in wanting if not part.records or part.width < WIDEST])
+        return any(part.records for part in self.parts)
 
-    def _read_portions(self, lanes: list[_Lane]) -> None:
-        portions = {lane.number: lane.portion() for lane in lanes}
-        records, unfinished = self._read(portions, Limits(PORTION_BYTES, self._deadline + 0.5))
+    def _read_portions(self, parts: list[_Part]) -> None:
+        portions = {part.number: part.portion() for part in parts}
+        records, unfinished = self._read(portions, Limits(PORTION_BYTES, self._end() + 0.5))
         by_number: dict[int, list[Record]] = {}
         for record in records:
             by_number.setdefault(record.partition, []).append(record)
-        for lane in lanes:
-            own, complete = by_number.get(lane.number, []), lane.number not in unfinished
-            lane.take(portions[lane.number], own, complete=complete, most=PORTION_BYTES // len(lanes))
+        for part in parts:
+            own, complete = by_number.get(part.number, []), part.number not in unfinished
+            part.take(portions[part.number], own, complete=complete, most=PORTION_BYTES // len(parts))
+
+    def _end(self) -> float:
+        return self._deadline if self.looked else max(self._deadline, self._latest)
 
     def _look(self, record: Record) -> None:
         self.looked += 1
@@ -193,19 +209,17 @@ class _Walk:
         if self._path.wanted(record):
             self.found.append(self._path.keep(record))
 
-    def _head(self, lane: _Lane) -> tuple[int, int, int]:
-        return (self._sign * lane.records[0].timestamp_ms, lane.number, self.lanes.index(lane))
+    def _head(self, part: _Part) -> tuple[int, int, int]:
+        return (self._sign * part.records[0].timestamp_ms, part.number, self.parts.index(part))
 
 
-def _lane(path: Path, number: int, begin: int, end: int) -> _Lane:
+def _part(path: Path, number: int, begin: int, end: int) -> _Part:
     at = path.at.get(number)
-    if begin < 0 or end < 0:  # not known now
-        begin = end = 0
-    elif at is not None and path.newest_first:
+    if at is not None and path.newest_first:
         end = min(end, max(at, begin))
     elif at is not None:
         begin = max(begin, min(at, end))
-    return _Lane(number, begin, end, path)
+    return _Part(number, begin, end, path)
 
 
 def everything(record: Record) -> bool:

@@ -58,7 +58,10 @@ def _send(request: HttpRequest, context: dict[str, Any], body: dict[str, Any], b
     try:
         answer = system.current().staff.post(service, f"dead-letters/{path_of(letter_id)}/edit", body, operator=by)
     except Refused as error:
-        return _form(request, {**context, "problem": str(error)}, status=422 if error.status == 422 else 409)
+        context |= {"problem": str(error), "operator": by}
+        response = _form(request, context, status=422 if error.status == 422 else 409)
+        operators.remember(response, by)
+        return response
     if body["dry_run"]:
         response = _form(request, {**context, "operator": by, "checked": True})
     elif answer.get("done"):

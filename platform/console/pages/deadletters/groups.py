@@ -34,7 +34,7 @@ class FilterForm(forms.Form):
         services.choices = [("", "any"), *((one, one) for one in system.current().staff.services)]
 
     def query(self) -> dict[str, Any]:
-        """What the services are asked for."""
+        """The query for the services."""
         given = self.cleaned_data
         asked = {name: given[name] for name in ("reason", "key") if given[name]}
         return {**asked, "state": given["state"] or STATES[0], "members": 0}
