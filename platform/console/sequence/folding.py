@@ -56,7 +56,7 @@ class Fold:
 
 
 class Tree:
-    """The spans of a story by their parents. Spans whose parent is not known stand beside each other at the top."""
+    """The spans of a story by their parents. Spans whose parent is not known are at the top."""
 
     def __init__(self, spans: Sequence[Span]) -> None:
         self.by_id = {span.span_id: span for span in spans}
