@@ -77,7 +77,7 @@ def check(
 ) -> None:
     """Check a settled system: each user has one order, which was published, paid and closed once.
 
-    A killed relay may send an event twice, with the same id; `relayed_once` requires that none did. No event may be in a
+    After a kill of the relay, or of PostgreSQL, an event may be sent twice, with the same id; `relayed_once` requires that none did. No event may be in a
     dead-letter topic, unless `dead_lettered`.
     """
     users = set(user_ids)

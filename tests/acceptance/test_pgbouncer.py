@@ -148,7 +148,8 @@ def test_postgresql_behind_the_pooler_is_killed(system, topics):
     assert status == 201
 
     settle(system, topics)
-    check(system, topics, [*users, user_id])
+    # PostgreSQL may have lost the relay's last marks: docs/adr/0055.
+    check(system, topics, [*users, user_id], relayed_once=False)
 
 
 def test_the_admin_works_through_it(system):
