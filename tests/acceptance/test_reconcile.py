@@ -58,6 +58,8 @@ def test_finds_a_deleted_order_created_by_itself_and_gets_it_paid(system, topics
 
 
 def test_finds_a_deleted_user_created_and_a_lost_welcome_order(system, topics):
+    system.manage("users", "reconcile", *SINCE, "--republish")  # what other tests have deleted
+    settle(system, topics)
     system.end(["users-relay"])
     user = system.client.post("/api/users", json={"email": f"{uuid.uuid4()}@example.org", "name": "Ada"}).json()
     with system.database("userdb") as connection:
