@@ -97,7 +97,7 @@ def _states() -> dict[str, Any]:
 
 def _records() -> list[tuple[str, str]]:
     """The records that can be sent, with what is wrong with them."""
-    topics = {event.topic for one in system.current().events.known() for event in (*one.publishes, *one.consumes)}
+    topics = {event.topic for one in system.current().events.read() for event in (*one.publishes, *one.consumes)}
     unreadable = [(f"{topic}|unreadable", f"{topic}, cut off") for topic in sorted(topics)]
     failing = [(f"{topic}|failing", f"{topic}, of an order that does not exist") for topic in sorted(topics)]
     return [*unreadable, *(one for one in failing if one[0].endswith(f"{FAILING_TOPIC}|failing"))]
