@@ -105,6 +105,8 @@ def test_all_details_of_one_without_secrets(admin, failed):
     open_list(admin, key=failed.key)
     rows(admin, failed.key).locator("th a").click()
 
+    expect(admin.locator("#content")).to_contain_text('"name": "[hidden]"')
+    admin.click("text=Show personal data")
     for text in (
         '"name": "Ada"',
         "ValueError",

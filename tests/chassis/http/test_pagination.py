@@ -121,4 +121,4 @@ def test_links_keep_the_other_parameters_and_the_clients_address(rows):
     assert (url.netloc, url.path) == ("localhost:8000", "/api/users")
     assert url.query.startswith("cursor=o")
     assert "limit=2" in url.query
-    assert uuid.UUID(url.query[len("cursor=o") + 14 :][:32]).version == 4
+    assert uuid.UUID(url.query[len("cursor=o") + 14 :][:32]).version == 7
