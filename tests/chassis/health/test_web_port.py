@@ -60,8 +60,9 @@ def test_probes_are_answered_when_all_threads_are_busy(processes):
             assert expected in body
         assert get(health, "/users", 2)[0] == 404
 
+        # Those that have to wait for a thread are refused.
+        eventually(lambda: any(answer.done() for answer in asked))
         holder.rollback()
-        # Those that had to wait for a thread were refused.
         assert {answer.result()[0] for answer in asked} == {200, 503}
 
 
