@@ -1,6 +1,9 @@
 """The server of the console: gunicorn, with one process, since all state is in its memory, and many threads."""
 
 import gc
+import os
+import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -71,4 +74,12 @@ def _ready(server: Any) -> None:
 
 
 def _started(worker: Any) -> None:
+    threading.Thread(target=_end_with, args=[os.getppid()], name="parent", daemon=True).start()
     system.current().start()
+
+
+def _end_with(parent: int) -> None:
+    """End this process when the one that started it has been killed: gunicorn would wait for the streams, which never end."""
+    while os.getppid() == parent:
+        time.sleep(0.5)
+    os._exit(1)

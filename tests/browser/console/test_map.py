@@ -46,8 +46,9 @@ class System:
         def found() -> psutil.Process | None:
             for process in self.run.family():
                 with contextlib.suppress(psutil.Error):
+                    is_own = process.ppid() == self.run.process.pid
                     settings = process.environ().get("DJANGO_SETTINGS_MODULE")
-                    if command in process.cmdline() and settings == f"settings.{service}":
+                    if is_own and command in process.cmdline() and settings == f"settings.{service}":
                         return process
             return None
 
