@@ -1,4 +1,4 @@
-"""Keys, headers and payloads of records as text: JSON indented, binary in hexadecimal, personal data masked until it is asked for."""
+"""Keys, headers and payloads of records as text: JSON indented, binary in hexadecimal, personal data masked until it is requested."""
 
 import json
 from base64 import b64decode
@@ -19,7 +19,7 @@ LINE_BYTES = 16
 
 @dataclass(frozen=True, slots=True)
 class Shown:
-    """A payload. `kind` is json, text, binary or none; `text` is None if it is hidden until personal data is asked for."""
+    """A payload. `kind` is json, text, binary or none; `text` is None if it is hidden until personal data is requested."""
 
     kind: str
     size: int

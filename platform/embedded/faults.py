@@ -79,7 +79,7 @@ class _Lasting:
             self._target.resume()
 
     def end(self) -> None:
-        """Let the target continue for good."""
+        """Let the target continue, and keep it so."""
         with self._lock:
             self._ended = True
             self._target.resume()

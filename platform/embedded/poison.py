@@ -62,7 +62,7 @@ def _event(topic: str) -> str:
 
 def _payload(key: str, flaw: str) -> bytes:
     whole = (
-        f'{{"paymentId": "{uuid.uuid4()}", "orderId": "{key}", "userId": "nobody", "amount": 0,'
+        f'{{"paymentId": "{uuid.uuid4()}", "orderId": "{key}", "userId": "missing", "amount": 0,'
         ' "status": "completed", "completedAt": "2026-11-23T12:00:00Z"}'
     )
     return whole.encode() if flaw == FAILING else whole[:-7].encode()

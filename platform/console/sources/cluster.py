@@ -135,7 +135,7 @@ class Overview:
 
 
 class Cluster:
-    """Reads the overview, at most once in FRESH_SECONDS, whoever asks. Safe to use from several threads."""
+    """Reads the overview, at most once in FRESH_SECONDS. Safe to use from several threads."""
 
     def __init__(self, topics: Topics) -> None:
         self._source = topics.source

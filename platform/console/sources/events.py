@@ -99,7 +99,7 @@ def described(service: str, document: Any) -> Description:
     for operation in operations.values():
         action = _dict(operation).get("action")
         name = str(_dict(_dict(operation).get("channel")).get("$ref", "")).removeprefix("#/channels/")
-        if action in found and isinstance(channels.get(name), dict):
+        if isinstance(action, str) and action in found and isinstance(channels.get(name), dict):
             found[action].append(_event(name, channels[name], str(operation.get("description", ""))))
     return Description(service, tuple(found["send"]), tuple(found["receive"]), known=True)
 

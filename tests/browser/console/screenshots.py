@@ -55,7 +55,7 @@ def take(page: Page, gateway: str) -> None:
     page.goto("/break")
     page.locator("form[action$='/break/poison'] button").click()
     trace = visit(gateway)
-    eventually(lambda: "paid" in page.request.get(f"/stories/{trace}.json").text(), within=60)
+    eventually(lambda: "payment.completed" in page.request.get(f"/stories/{trace}.json").text(), within=60)
     eventually(lambda: "Unreadable" in page.request.get("/dead-letters").text(), within=60)
     picture(page, "/stories", "stories")
     picture(page, f"/stories/{trace}", "story")

@@ -1,4 +1,4 @@
-"""The frames of the map, one for each poll of the processes, whoever looks at it; and nothing while nobody does."""
+"""The frames of the map, one for each poll of the processes, for all who look at it; and none while no page is open."""
 
 import json
 import threading

@@ -78,7 +78,7 @@ class History:
         self._samples: dict[str, deque[Sample]] = defaultdict(deque)
 
     def add(self, snapshot: Snapshot) -> None:
-        """Note a snapshot; the samples from before a restart are dropped, since counters begin anew."""
+        """Note a snapshot; the samples from before a restart are dropped, since counters start again at 0."""
         known = self._samples[snapshot.process.name]
         if not snapshot.metrics or snapshot.status in {"down", "unknown"}:
             known.clear()

@@ -1,7 +1,7 @@
-"""Where the nodes and arrows of the map are: a column for each kind of node, a lane for each service, no crossing within a lane.
+"""Where the nodes and arrows of the map are: a column for each kind of node, a row for each service, no crossing within a row.
 
 The columns are the way of an event: gateway, web process, database with its outbox, relay, topic, consumer. A consumer's
-write to its own database is the only arrow that goes back over several columns; it has the bottom of its lane for itself.
+write to its own database is the only arrow that goes back over several columns; it has the bottom of its row for itself.
 Lengths are in the units of the drawing, which are pixels if it is not scaled.
 """
 
@@ -143,7 +143,7 @@ def _places(topology: Topology, columns: dict[NodeKind, float], lanes: list[Lane
 
 
 def _middle(lane: Lane | None, height: float) -> float:
-    """The middle of a lane's nodes; without a lane, as the gateway, that of all."""
+    """The middle of a row's nodes; without a row, as the gateway, that of all."""
     return (HEADING + height) / 2 if lane is None else lane.y + (lane.height + PADDING - GUTTER) / 2
 
 

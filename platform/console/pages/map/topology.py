@@ -133,7 +133,7 @@ def _is_event(topic: str) -> bool:
 
 
 def _topic_nodes(flows: Mapping[str, _Flows]) -> list[Node]:
-    """The topics, each in the lane of the service that publishes it, or else of the first that reads it."""
+    """The topics, each in the row of the service that publishes it, or else of the first that reads it."""
     owners: dict[str, str] = {}
     for attribute in ("publishes", "consumes"):
         for service, flow in flows.items():
