@@ -14,6 +14,7 @@ import pytest
 from embedded.processes import descendants
 from settings.shared_counts import SharedCounts
 from tests.serving import gunicorn
+from tests.waiting import eventually
 
 PATIENCE_SECONDS = 60
 
@@ -41,14 +42,20 @@ def client_of(served, stack):
     return stack.enter_context(closing(http.client.HTTPConnection("127.0.0.1", port, timeout=PATIENCE_SECONDS)))
 
 
+def shares(served, number):
+    """How many of so many open connections each process has."""
+    with ExitStack() as stack:
+        clients = [client_of(served, stack) for _ in range(number)]
+        for client in clients:
+            client.connect()
+        return Counter(get(client, "/users")[2] for client in clients)
+
+
 class TestShares:
     def test_connections_are_shared_equally(self, start):
         served = start(2, 1)
-        with ExitStack() as stack:
-            clients = [client_of(served, stack) for _ in range(20)]
-            for client in clients:
-                client.connect()
-            found = Counter(get(client, "/users")[2] for client in clients)
+        eventually(lambda: len(shares(served, 8)) == 2, what="both processes have started")
+        found = shares(served, 20)
         # The process that is slow for a moment may have got fewer.
         assert len(found) == 2, found
         assert min(found.values()) >= 7, found
