@@ -54,9 +54,10 @@ def take(page: Page, gateway: str) -> None:
     """Let the system work, and take a picture of each page."""
     page.goto("/break")
     page.locator("form[action$='/break/poison'] button").click()
+    page.locator("#said", has_text="dead letter").wait_for()
     trace = visit(gateway)
     eventually(lambda: "payment.completed" in page.request.get(f"/stories/{trace}.json").text(), within=60)
-    eventually(lambda: "Unreadable" in page.request.get("/dead-letters").text(), within=60)
+    eventually(lambda: "Unreadable" in shown(page, "/dead-letters"), within=60)
     picture(page, "/stories", "stories")
     picture(page, f"/stories/{trace}", "story")
     picture(page, "/topics", "topics")
@@ -84,10 +85,16 @@ def visit(gateway: str) -> str:
     return trace
 
 
+def shown(page: Page, path: str) -> str:
+    """Open a page, and return its text."""
+    page.goto(path)
+    page.wait_for_timeout(1_500)  # what the page loads afterwards
+    return page.inner_text("main")
+
+
 def picture(page: Page, path: str, name: str) -> None:
     """The picture of a page."""
-    page.goto(path)
-    page.wait_for_timeout(1_000)  # what the page loads afterwards
+    shown(page, path)
     shoot(page, name)
 
 
