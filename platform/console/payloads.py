@@ -1,6 +1,7 @@
 """Keys, headers and payloads of records as text: JSON indented, binary in hexadecimal, personal data masked until it is requested."""
 
 import json
+import re
 from base64 import b64decode
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -15,6 +16,8 @@ LONGEST_PREVIEW = 160
 PREVIEWED_BYTES = 65_536
 """Larger payloads have no preview in a list."""
 LINE_BYTES = 16
+
+_NUMBER = re.compile(r'"\\u0000([^"\\]*)\\u0000"')
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +47,7 @@ def shown_answer(answer: Mapping[str, Any]) -> Shown:
     size, content, cut = int(answer["size"]), answer["content"], bool(answer["truncated"])
     kind = {"base64": "binary"}.get(answer["encoding"], str(answer["encoding"]))
     if content is not None:
-        content = _hex(b64decode(content)) if kind == "binary" else _indented(content) if kind == "json" else content
+        content = _hex(b64decode(content)) if kind == "binary" else indented(content) if kind == "json" else content
         content, is_cut = _cut(visible(content))
         cut = cut or is_cut or (kind == "binary" and size > LONGEST // 4)
     return Shown(kind, size, content, bool(answer["masked"]), cut)
@@ -119,18 +122,20 @@ def visible(text: str) -> str:
     )
 
 
+def indented(text: str) -> str:
+    """JSON with indentation, and its numbers digit by digit as they were sent; other text as it is."""
+    try:
+        value = json.loads(text, parse_float=lambda number: f"\0{number}\0")
+        return _NUMBER.sub(r"\1", json.dumps(value, indent=2, ensure_ascii=False))
+    except (ValueError, RecursionError):
+        return text
+
+
 def _header(value: Any) -> str:
     if value is None:
         return "(none)"
     text = f"0x{b64decode(value['base64']).hex()}" if isinstance(value, Mapping) else str(value)
     return _cut(visible(text))[0]
-
-
-def _indented(text: str) -> str:
-    try:
-        return json.dumps(json.loads(text), indent=2, ensure_ascii=False)
-    except (ValueError, RecursionError):
-        return text
 
 
 def _cut(text: str) -> tuple[str, bool]:

@@ -9,7 +9,7 @@ next transaction that the same producer ends in such a partition ends the hangin
 from collections.abc import Iterable
 
 from confluent_kafka import IsolationLevel, KafkaError, KafkaException, TopicPartition
-from confluent_kafka.admin import AdminClient, OffsetSpec
+from confluent_kafka.admin import AdminClient
 
 from chassis.events.registry import published
 from chassis.kafka import clients, names
@@ -32,7 +32,7 @@ def partitions(client: AdminClient, consumed: Iterable[str]) -> list[Partition]:
     replica looks the same. Raises KafkaException if the broker does not respond.
     """
     places = _places(client, written(consumed))
-    latest = OffsetSpec.latest()  # type: ignore[no-untyped-call]
+    latest = clients.LATEST
     ends = clients.offsets(client, places, latest, timeout=ANSWER_SECONDS)
     committed = clients.offsets(client, places, latest, timeout=ANSWER_SECONDS, isolation=IsolationLevel.READ_COMMITTED)
     return [place for place, end in ends.items() if committed[place] < end]

@@ -77,8 +77,8 @@ def rewind(
     """
     known = client.list_topics(timeout=timeout).topics
     places = [TopicPartition(topic, number) for topic in topics for number in known[topic].partitions]
-    first = clients.offsets(client, places, OffsetSpec.earliest(), timeout=timeout)  # type: ignore[no-untyped-call]
-    end = clients.offsets(client, places, OffsetSpec.latest(), timeout=timeout)  # type: ignore[no-untyped-call]
+    first = clients.offsets(client, places, clients.EARLIEST, timeout=timeout)
+    end = clients.offsets(client, places, clients.LATEST, timeout=timeout)
     wanted = {place: _wanted(start, first[place], end[place]) for place in first}
     if start.time is not None:
         found = clients.offsets(

@@ -247,7 +247,7 @@ def span(names: Iterable[str], patience: Patience, *, settled: bool, newest: int
     client = clients.admin()
     try:
         places = _places(client, names, patience)
-        first = _offsets(client, places, OffsetSpec.earliest(), patience)  # type: ignore[no-untyped-call]
+        first = _offsets(client, places, clients.EARLIEST, patience)
         last = _ends(client, places, patience, settled=settled)
     except KafkaException as error:
         raise DependencyDown(f"Kafka rejected the request: {error}") from error
@@ -274,7 +274,7 @@ def _ends(
     """
 
     def ends(level: IsolationLevel) -> dict[Partition, int]:
-        return _offsets(client, places, OffsetSpec.latest(), patience, isolation_level=level)  # type: ignore[no-untyped-call]
+        return _offsets(client, places, clients.LATEST, patience, isolation_level=level)
 
     written = ends(IsolationLevel.READ_UNCOMMITTED)
     if settled:

@@ -16,9 +16,6 @@ REQUEST_SECONDS = 2.0
 ATTEMPTS = 3
 """How often a round requests the topics until a broker responds."""
 
-EARLIEST: OffsetSpec = OffsetSpec.earliest()  # type: ignore[no-untyped-call]
-LATEST: OffsetSpec = OffsetSpec.latest()  # type: ignore[no-untyped-call]
-
 
 def read_topics(client: AdminClient) -> tuple[int, dict[str, int]]:
     """The number of brokers, and the number of partitions of each topic whose name begins with KAFKA_PREFIX.

@@ -8,6 +8,7 @@ from confluent_kafka import KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient
 
 from chassis.kafka import clients, names
+from chassis.kafka.clients import EARLIEST, LATEST
 from chassis.kafka.records import Partition
 from chassis.monitor import cluster
 from chassis.monitor.committed import CommittedOffsets
@@ -89,8 +90,8 @@ class Monitor:
             self._members.update(dict.fromkeys(consumers, 0) | cluster.read_members(client))
         places = [TopicPartition(topic, number) for topic, count in topics.items() for number in range(count)]
         self._read_groups(consumers | self._members.values().keys(), places)
-        self._begins.update(cluster.read_offsets(client, places, cluster.EARLIEST))
-        ends = cluster.read_offsets(client, places, cluster.LATEST)
+        self._begins.update(cluster.read_offsets(client, places, EARLIEST))
+        ends = cluster.read_offsets(client, places, LATEST)
         self._ends.update(ends)
         if places and not ends:
             raise DependencyDown("no partition's leader responds")

@@ -94,8 +94,8 @@ def _span(
 ) -> tuple[store.Span, tuple[str, ...]]:
     """The offsets to read of each partition."""
     places = [TopicPartition(topic, number) for topic, count in counts.items() for number in _numbers(count, question)]
-    first = clients.offsets(client, places, OffsetSpec.earliest(), timeout=REQUEST_SECONDS)  # type: ignore[no-untyped-call]
-    last = clients.offsets(client, places, OffsetSpec.latest(), timeout=REQUEST_SECONDS)  # type: ignore[no-untyped-call]
+    first = clients.offsets(client, places, clients.EARLIEST, timeout=REQUEST_SECONDS)
+    last = clients.offsets(client, places, clients.LATEST, timeout=REQUEST_SECONDS)
     begin = {place: max(first[place], end - MOST_RECORDS) for place, end in last.items()}
     if question.since is not None:
         since = OffsetSpec.for_timestamp(int(question.since.timestamp() * 1000))

@@ -13,8 +13,9 @@ from confluent_kafka.admin import AdminClient
 from django.conf import settings
 
 from chassis.kafka import clients, names
+from chassis.kafka.clients import EARLIEST, LATEST
 from chassis.kafka.records import Partition
-from chassis.monitor.cluster import EARLIEST, LATEST, read_offsets
+from chassis.monitor.cluster import read_offsets
 from chassis.monitor.committed import CommittedOffsets
 from chassis.runtime.failures import DependencyDown
 from console.failures import Away, NotFound

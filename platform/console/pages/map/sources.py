@@ -13,6 +13,7 @@ from confluent_kafka import KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient
 
 from chassis.kafka import clients, names
+from chassis.kafka.clients import EARLIEST, LATEST
 from chassis.kafka.records import Partition
 from chassis.monitor import cluster
 from chassis.monitor.committed import CommittedOffsets
@@ -118,12 +119,12 @@ class Brokers:
         if is_slow:
             _, self._topics = cluster.read_topics(client)
         places = [TopicPartition(topic, number) for topic, count in self._topics.items() for number in range(count)]
-        ends = cluster.read_offsets(client, places, cluster.LATEST)
+        ends = cluster.read_offsets(client, places, LATEST)
         client.poll(0)
         if places and not ends:
             raise DependencyDown("no partition's leader responds")
         if is_slow:
-            self._begins = cluster.read_offsets(client, places, cluster.EARLIEST)
+            self._begins = cluster.read_offsets(client, places, EARLIEST)
             self._read_slowly_at = time.monotonic()
         groups = dict(self.groups)
         self._committed.keep_only(groups.keys())

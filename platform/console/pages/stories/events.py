@@ -4,7 +4,6 @@ Personal data is hidden. Who asks to see it is logged: by the service whose outb
 """
 
 import base64
-import json
 import re
 from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -25,6 +24,7 @@ from console import system
 from console.failures import Away, NotFound
 from console.pages.stories import facts
 from console.pages.stories.gathering import summary_of
+from console.payloads import indented
 from console.sources.staff import Refused
 from console.stores.model import Span, Summary
 
@@ -186,9 +186,6 @@ def _on_topic(place: Place, *, reveal: bool) -> Event:
     )
 
 
-_NUMBER = re.compile(r'"\\u0000([^"\\]*)\\u0000"')
-
-
 def shown(payload: Payload) -> str:
     """A payload for people: JSON is indented, with its numbers as they are; what is not text is shown in hexadecimal."""
     content = payload.content
@@ -198,11 +195,7 @@ def shown(payload: Payload) -> str:
         raw = base64.b64decode(content)[: LONGEST // 4]
         return "\n".join(raw[at : at + 32].hex(" ") for at in range(0, len(raw), 32))
     if payload.encoding == "json":
-        try:
-            value = json.loads(content, parse_float=lambda text: f"\0{text}\0")
-            return _NUMBER.sub(r"\1", json.dumps(value, indent=2, ensure_ascii=False))
-        except (ValueError, RecursionError):
-            return content
+        return indented(content)
     return content
 
 
