@@ -1,6 +1,6 @@
 """Failures on request, in the system of `make up`: a process or an engine is frozen, slowed down or killed, a record is poisoned.
 
-These are the failures of `make chaos` that need no proxy between the processes. Each of them ends by itself: a killed process is
+These are the failures of `make chaos` that need no proxy between the processes. Each of them is temporary: a killed process is
 restarted, what is frozen or slow continues after a while, and everything continues when the system stops.
 """
 

@@ -130,5 +130,5 @@ def from_message(message: Message) -> Record:
 
 
 def _size(headers: Headers) -> int:
-    # A list, which is faster than a generator: this is done for every record.
+    # A list is faster than a generator, and this runs for every record.
     return sum([len(name) + (len(value) if value else 0) for name, value in headers])

@@ -15,7 +15,7 @@ from console.sources.processes import Snapshot
 LATE_SECONDS = 2.0
 """More events than are processed in this time are said to wait; fewer are on their way."""
 STUCK_SECONDS = 8.0
-"""A consumer with lag that has processed nothing for so long is stuck, whatever it says of itself."""
+"""A consumer with lag that has processed nothing for so long is stuck, even if it reports that it is well."""
 
 
 @dataclass(frozen=True, slots=True)
