@@ -24,6 +24,26 @@ class Visitors(threading.Thread):
         self.join(60)
 
 
+HUNG = "a call does not return, terminating the process"
+
+
+def running(system) -> dict[str, int]:
+    """The process ids of the running processes, by name."""
+    return {name: member.pid for name, member in system.members.items() if member.alive}
+
+
+def check_survivors(system, before: dict[str, int]) -> None:
+    """Check that each process still runs, except workers of payments whose call into the Kafka client hung (`watchdog.py`)."""
+    now = running(system)
+    ended = {name: system[name].child.last_lines() for name, pid in before.items() if now.get(name) != pid}
+    unexplained = {
+        name: lines
+        for name, lines in ended.items()
+        if not (name.startswith("payments-consume") and system[name].logged(HUNG))
+    }
+    assert unexplained == {}
+
+
 def unready(system, name: str, part: str) -> bool:
     """Whether a process is not ready because this part is down."""
     status, body = system[name].readiness()

@@ -13,7 +13,7 @@ from embedded.engines import choose
 from tests.acceptance.fixtures import prepared
 from tests.acceptance.harness import Harness
 from tests.acceptance.ledger import check, check_placed, settle
-from tests.acceptance.outages import Visitors
+from tests.acceptance.outages import Visitors, check_survivors, running
 from tests.acceptance.topics import DEAD_LETTER_TOPICS, EVENTS, Topics
 from tests.waiting import eventually
 
@@ -61,8 +61,8 @@ def test_topics_are_created_for_three_brokers(cluster):
 
 @contextmanager
 def load(cluster: Harness) -> Iterator[tuple[Visitors, Buyers]]:
-    """Users and orders, under way when the body begins; afterwards each was answered 201, and everybody lives on."""
-    pids = {member.name: member.pid for member in cluster.members.values()}
+    """Users and orders, under way when the body begins; afterwards each was answered 201, and the processes still run."""
+    before = running(cluster)
     visitors, buyers = Visitors(cluster), Buyers(cluster)
     for one in (visitors, buyers):
         one.start()
@@ -75,7 +75,7 @@ def load(cluster: Harness) -> Iterator[tuple[Visitors, Buyers]]:
         for one in (visitors, buyers):
             one.end()
     assert {status for status, _ in visitors.answers + buyers.answers} == {201}
-    assert {member.name: member.pid for member in cluster.members.values() if member.alive} == pids
+    check_survivors(cluster, before)
 
 
 def hold_account(cluster: Harness, topics: Topics, visitors: Visitors, buyers: Buyers, *, relayed_once: bool) -> None:

@@ -13,7 +13,7 @@ from embedded.ports import HOST
 from tests.acceptance.fixtures import shown
 from tests.acceptance.ledger import UNSENT, check, settle
 from tests.acceptance.linked import LinkedHarness, Names, linked_harness
-from tests.acceptance.outages import Supervisor, Visitors, degraded, unready
+from tests.acceptance.outages import HUNG, Supervisor, Visitors, degraded, unready
 from tests.acceptance.topics import Topics
 from tests.waiting import eventually
 
@@ -135,11 +135,7 @@ class Trial:
     def _nobody_died(self, pids: Mapping[str, int]) -> None:
         """But workers of payments, whose call into the Kafka client may hang for ever when the connection goes in it."""
         died = self._supervisor.died
-        hung = [
-            line
-            for name in set(died)
-            for line in self.system[name].logged("a call does not return, terminating the process")
-        ]
+        hung = [line for name in set(died) for line in self.system[name].logged(HUNG)]
         assert {name.rpartition("-consume")[0] for name in died} <= {"payments"}
         assert len(hung) >= len(died)
         same = {name: pid for name, pid in pids.items() if name not in died}

@@ -11,10 +11,12 @@ from tests.console.running import running
 
 
 @pytest.fixture(scope="module")
-def odd() -> str:
+def odd(prefix) -> str:
     """A topic with records that are hard to show."""
     topic = kafka.new_topic(
-        "odd", partitions=2, **{"max.message.bytes": "12000000", "message.timestamp.after.max.ms": str(2**63 - 1)}
+        f"{prefix}odd",
+        partitions=2,
+        **{"max.message.bytes": "12000000", "message.timestamp.after.max.ms": str(2**63 - 1)},
     )
     producer = Producer({**kafka.servers(), "message.max.bytes": 12_000_000})
     for key, value, headers in (

@@ -117,7 +117,7 @@ def _relay() -> dict[str, dict]:
         "mark": (rows.MARK, [list(range(position, position + 1000))]),
         "mark late": (rows.MARK_LATE, [ids]),
         "park": (rows.PARK, ["reason", ids[0]]),
-        "floor: first": (outbox_floor.FIRST, [position]),
+        "floor: first": (outbox_floor.FIRST, {"floor": position}),
         "floor: highest": (outbox_floor.HIGHEST_AND_INSERTING, None),
         "gauges: oldest": (gauges.OLDEST, None),
         "gauges: waiting": (gauges.WAITING, counted),

@@ -5,13 +5,13 @@ import re
 import sys
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
-from typing import Any
+from typing import Any, overload
 
 from django.core.exceptions import SuspiciousOperation
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import Event, ReadableSpan
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
-from opentelemetry.trace import SpanContext
+from opentelemetry.trace import Link, SpanContext
 from opentelemetry.trace.status import Status
 from opentelemetry.util.types import Attributes
 
@@ -75,7 +75,8 @@ class Masked(SpanExporter):
 
     def _masked(self, span: ReadableSpan) -> ReadableSpan:
         described = self._resource_of(span)
-        return span if isinstance(span, CleanSpan) and described is span.resource else masked(span, described)
+        is_clean = isinstance(span, CleanSpan) and not any(link.context.trace_state for link in span.links)
+        return span if is_clean and described is span.resource else masked(span, described)
 
     def _resource_of(self, span: ReadableSpan) -> Resource:
         """The resource of this process, which may be the child of the one that configured tracing."""
@@ -93,17 +94,17 @@ class Masked(SpanExporter):
 
 
 def masked(span: ReadableSpan, described: Resource) -> ReadableSpan:
-    """The span with its attributes, events and status masked by `chassis.observability.privacy`, and this resource."""
+    """The span with its attributes, events, links and status masked by `chassis.observability.privacy`, and this resource."""
     attributes = span.attributes or {}
     events = [Event(event.name, _event(event.attributes or {}), event.timestamp) for event in span.events]
     return ReadableSpan(
         name=privacy.scrub(span.name),
-        context=_context(span.context),
-        parent=span.parent,
+        context=_without_state(span.context),
+        parent=_without_state(span.parent),
         resource=described,
         attributes=_attributes(attributes),
         events=events,
-        links=span.links,
+        links=[_link(link) for link in span.links],
         kind=span.kind,
         status=Status(span.status.status_code, _description(span)),
         start_time=span.start_time,
@@ -112,7 +113,15 @@ def masked(span: ReadableSpan, described: Resource) -> ReadableSpan:
     )
 
 
-def _context(context: SpanContext | None) -> SpanContext | None:
+def _link(link: Link) -> Link:
+    return Link(_without_state(link.context), _attributes(link.attributes or {}))
+
+
+@overload
+def _without_state(context: SpanContext) -> SpanContext: ...
+@overload
+def _without_state(context: None) -> None: ...
+def _without_state(context: SpanContext | None) -> SpanContext | None:
     # `tracestate` is a client's data for other systems: it is passed on to them, but not exported.
     if context is None or not context.trace_state:
         return context

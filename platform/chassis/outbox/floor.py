@@ -6,8 +6,9 @@ Sent rows leave dead entries at the front of the index `outbox_unsent`. While an
 The floor must never pass a row that is committed late. A statement that draws positions has locked the table before (ROW
 EXCLUSIVE), and keeps that lock until its transaction ends. So the relay first reads the highest visible position H, and then
 the transactions that hold such a lock. Once all of these have ended, each row up to H is either committed, and visible to
-later statements, or never will be. The floor then rises to H, or to the position before the first unsent row. To send rows
-again, the relay rescans from 0 (`wakeup.RESCAN`).
+later statements, or never will be. The floor then rises to H, or to the position before the first row that is unsent or
+parked. A parked row may be retried at any time, and must then be sent before the later rows of its key, although the relay
+may see it before it is notified. To send sent rows again, the relay rescans from 0 (`wakeup.RESCAN`).
 
 This holds for positions from the table's own sequence. If the sequence is reset, or rows are inserted with explicit
 positions, the relay must be restarted. Restoring the database ends the relay's session anyway.
@@ -29,11 +30,15 @@ SELECT (SELECT max(position) FROM outbox),
              AND mode IN ('RowExclusiveLock', 'ShareRowExclusiveLock', 'ExclusiveLock', 'AccessExclusiveLock')
              AND pid IS DISTINCT FROM pg_backend_pid())
 """
-FIRST = """
-SELECT min(position) FROM (
-    SELECT position FROM outbox WHERE position > %s AND sent_at IS NULL AND parked_at IS NULL ORDER BY position LIMIT 1
-) AS first
-"""
+PARKED = "sent_at IS NULL AND parked_at IS NOT NULL AND discarded_at IS NULL"
+FIRST = f"""
+SELECT CASE WHEN EXISTS (SELECT FROM outbox WHERE position = %(floor)s + 1 AND {PARKED}) THEN %(floor)s + 1 ELSE least(
+    (SELECT position FROM outbox WHERE position > %(floor)s AND sent_at IS NULL AND parked_at IS NULL
+     ORDER BY position LIMIT 1),
+    (SELECT min(position) FROM outbox WHERE {PARKED})
+) END
+"""  # noqa: S608  a constant
+"""The parked rows are only searched once the one that holds the floor is decided."""
 CACHED = "SELECT seqcache > 1 FROM pg_sequence WHERE seqrelid = pg_get_serial_sequence('outbox', 'position')::regclass"
 PREPARED = "-1/"
 """Prefix of the virtual transaction id of a prepared transaction, which had a different one before."""
@@ -83,7 +88,7 @@ class Floor:
             self._decided, self._seen = self._seen[0], None
         if self._decided > self.position:
             # A statement that begins now sees all of these rows that were committed.
-            cursor.execute(FIRST, [self.position])
+            cursor.execute(FIRST, {"floor": self.position})
             (first,) = cursor.fetchone()
             self.position = self._decided if first is None else min(self._decided, first - 1)
 

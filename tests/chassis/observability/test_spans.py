@@ -4,13 +4,14 @@ import json
 
 import pytest
 from django.core.exceptions import DisallowedHost
-from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.resources import Resource
+from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
-from opentelemetry.trace import Status, StatusCode
+from opentelemetry.trace import Link, SpanContext, Status, StatusCode, TraceState
 
 from chassis.observability.privacy import HIDDEN
-from chassis.observability.spans import Masked
+from chassis.observability.spans import CleanSpan, Masked
 
 ERROR = (
     'duplicate key value violates unique constraint "users_email_unique"\n'
@@ -115,6 +116,20 @@ def test_exceptions_and_status_keep_their_kind_without_the_values(exported):
     assert "users_email_unique" in text
     assert span.status.status_code is StatusCode.ERROR
     assert [event.attributes["exception.type"] for event in span.events] == ["ValueError", "ValueError"]
+
+
+@pytest.mark.parametrize("clean", [True, False])
+def test_no_state_of_a_client_is_exported_with_parents_and_links(clean):
+    exporter = InMemorySpanExporter()
+    context = SpanContext(1, 2, is_remote=True, trace_state=TraceState([("v", "ada")]))
+    parts = {"context": context, "parent": context, "links": [Link(context, {"note": "ada@example.org"})]}
+    resource = Resource.create()
+    Masked(exporter).export([(CleanSpan if clean else ReadableSpan)("process", resource=resource, **parts)])
+
+    [span] = exporter.get_finished_spans()
+    assert "ada" not in span.to_json()
+    assert [one.trace_state for one in (span.context, span.parent, span.links[0].context)] == [TraceState()] * 3
+    assert (span.links[0].context.trace_id, span.links[0].context.span_id) == (1, 2)
 
 
 def test_the_rest_is_unchanged(exported):

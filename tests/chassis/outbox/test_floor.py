@@ -128,10 +128,35 @@ def test_an_unsent_row_holds_the_floor(taker, sessions):
     publisher.commit()
     publisher.execute("UPDATE outbox SET parked_at = now() WHERE position = %s", [positions[1]])
     publisher.commit()
-    assert (settle(taker), taker.sent) == (positions[1], [positions[0]])  # the parked one is for a person to decide
+    assert (settle(taker), taker.sent) == (positions[0], [positions[0]])  # the parked one is for a person to decide
     publisher.execute("UPDATE outbox SET discarded_at = now() WHERE position = %s", [positions[1]])
     publisher.commit()
     assert settle(taker) == positions[2]
+
+
+def test_a_retried_row_is_seen_with_the_later_rows_of_its_key_before_the_relay_is_notified(taker, sessions):
+    publisher, *_ = sessions
+    sent, retried, later = publish(publisher, 3)
+    publisher.commit()
+    publisher.execute("UPDATE outbox SET parked_at = now() WHERE position = %s", [retried])
+    publisher.commit()
+    settle(taker)
+    publisher.execute("UPDATE outbox SET parked_at = NULL WHERE position = %s", [retried])
+    publisher.commit()
+    assert taker.sent == [sent]
+    assert taker.see(taker.floor.position) == [retried, later]
+
+
+def test_the_second_parked_row_holds_the_floor_once_the_first_is_decided(taker, sessions):
+    publisher, *_ = sessions
+    positions = publish(publisher, 6)
+    publisher.execute("UPDATE outbox SET parked_at = now() WHERE position = ANY(%s)", [[positions[1], positions[4]]])
+    publisher.execute("UPDATE outbox SET discarded_at = now() WHERE position = %s", [positions[1]])
+    publisher.commit()
+    assert settle(taker) < positions[4]
+    publisher.execute("UPDATE outbox SET discarded_at = now() WHERE position = %s", [positions[4]])
+    publisher.commit()
+    assert settle(taker) == positions[-1]
 
 
 def test_rows_to_be_resent_are_found_below_the_floor(taker, sessions):

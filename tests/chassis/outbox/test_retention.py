@@ -172,7 +172,7 @@ def test_in_large_tables_every_statement_finds_its_rows_by_an_index(unsent):
         "oldest": (gauges.OLDEST, None),
         "waiting": (gauges.WAITING, {"counted": 10_000}),
         "parked": (gauges.PARKED, {"counted": 10_000}),
-        "floor": (floor.FIRST, [0]),
+        "floor": (floor.FIRST, {"floor": 0}),
         **{
             f"purge of {one.table}": (
                 one.statement, {"after": one.begin, "before": "2026-01-01T00:00Z", "batch": retention.BATCH}
