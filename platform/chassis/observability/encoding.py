@@ -11,9 +11,7 @@ from functools import lru_cache
 
 from opentelemetry.exporter.otlp.proto.common.trace_encoder import encode_spans
 from opentelemetry.proto.trace.v1.trace_pb2 import SpanFlags
-from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import ReadableSpan
-from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from opentelemetry.trace import INVALID_SPAN_CONTEXT, StatusCode
 
 CACHED = 1_024
@@ -35,11 +33,12 @@ _SHORT = [[bytes((number << 3 | 2, length)) for length in range(0x80)] for numbe
 
 def encode(spans: Sequence[ReadableSpan]) -> bytes:
     """The body of an OTLP/HTTP request with these spans."""
-    groups: dict[tuple[Resource, InstrumentationScope | None], list[ReadableSpan]] = {}
+    groups: dict[tuple[int, int], list[ReadableSpan]] = {}
     others = []
     for span in spans:
         if is_plain(span):
-            groups.setdefault((span.resource, span.instrumentation_scope), []).append(span)
+            # By identity: the hash of a resource is computed from all its attributes each time.
+            groups.setdefault((id(span.resource), id(span.instrumentation_scope)), []).append(span)
         else:
             others.append(span)
     own = b"".join(map(_resource_spans, groups.values()))

@@ -118,7 +118,7 @@ class TestMap:
 
         eventually(moved, every=1.0)
         expect(node(page, "gateway")).to_contain_text(re.compile(r"/s.*P95"))
-        page.wait_for_function("() => !document.querySelector('[data-moving]').children.length")
+        expect(page.locator("[data-moving] > *")).to_have_count(0)
 
     def test_nothing_moves_for_who_does_not_want_it(self, opened, system):
         page = opened("/", reduced_motion="reduce")

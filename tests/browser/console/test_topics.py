@@ -113,7 +113,7 @@ class TestTopics:
         tab_to(page, link)
         with page.expect_response(lambda answer: answer.url.endswith("/topics") and answer.status == 200):
             pass  # the next refresh
-        page.wait_for_function("document.activeElement.id === 'topic-user.created'")
+        expect(page.locator("[id='topic-user.created']")).to_be_focused()
         page.keyboard.press("Enter")
         expect(page.get_by_role("heading", level=1)).to_have_text("user.created")
         check(page)
@@ -132,7 +132,7 @@ class TestTopics:
             tab_to(page, page.locator("#next"))
             page.keyboard.press("Enter")
             expect(rows).to_have_count(expected)
-            page.wait_for_function("document.activeElement.matches('.records a')")
+            expect(page.locator(".records a:focus")).to_have_count(1)
         offsets = [int(text) for text in rows.locator("td:nth-child(3)").all_inner_texts()]
         assert offsets == list(range(newest, newest - 120, -1))
         expect(page.locator("#more")).to_contain_text("Looked at")
@@ -173,7 +173,7 @@ class TestRecord:
 
         page.get_by_role("button", name="Show personal data").press("Enter")
         expect(content).to_contain_text("Grace Hopper")
-        page.wait_for_function("document.activeElement.id === 'payload'")
+        expect(page.locator("#payload")).to_be_focused()
 
         trace = content.locator("a[href^='/stories/']").inner_text()
         assert re.fullmatch("[0-9a-f]{32}", trace)
