@@ -6,7 +6,6 @@ The figures are processor time, since the machine may have fewer cores than ther
 of sharing, such as smaller batches. The topics have 12 partitions. Requires `wrk`.
 """
 
-import argparse
 import statistics
 import sys
 from collections.abc import Iterator
@@ -14,10 +13,10 @@ from contextlib import contextmanager
 
 import httpx2
 
-from bench import load, processes
+from bench import command, load, processes
 from bench.drain import drain
-from bench.live import Live, running
-from bench.table import Row, markdown
+from bench.live import Live
+from bench.table import Row
 from embedded import ports
 from embedded.processes import Child, drive
 from embedded.runner import READY_WITHIN, get
@@ -28,7 +27,7 @@ MOST = 1.15
 SECONDS = 4
 
 
-def measure(live: Live, rounds: int, events: int) -> list[Row]:
+def measure(live: Live, rounds: int = 3, events: int = 10_000) -> list[Row]:
     """Measure, and return a row for each number of consumers and of web processes after the first."""
     return [
         *_rows("consumers of orders: CPU time of an event", [_consumers(live, n, rounds, events) for n in NUMBERS]),
@@ -100,15 +99,5 @@ def _serving(live: Live, number: int) -> Iterator[tuple[str, Child]]:
         child.stop()
 
 
-def main() -> None:
-    """Measure and print the table."""
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--events", type=int, default=10_000)
-    options = parser.parse_args()
-    with running(PARTITIONS) as live:
-        print(markdown(measure(live, options.rounds, options.events)))
-
-
 if __name__ == "__main__":
-    main()
+    command.run(measure, __doc__, PARTITIONS)

@@ -6,14 +6,13 @@ A process is stopped, and started again as `make up` does. Its first answer is t
 worker gives once it has joined its group or acquired its lock.
 """
 
-import argparse
 import statistics
 import sys
 import time
 
-from bench import processes
-from bench.live import Live, running
-from bench.table import Row, markdown
+from bench import command, processes
+from bench.live import Live
+from bench.table import Row
 from embedded.processes import drive
 from embedded.runner import READY_WITHIN, get
 from embedded.system import PROCESSES, Process
@@ -22,7 +21,7 @@ LONGEST = 1.0
 """Seconds."""
 
 
-def measure(live: Live, rounds: int) -> list[Row]:
+def measure(live: Live, rounds: int = 3) -> list[Row]:
     """Measure, and return a row for each process."""
     rows = []
     for process in PROCESSES:
@@ -55,14 +54,5 @@ def _start(live: Live, process: Process) -> tuple[float, float, float]:
     return alive, time.monotonic() - began, processes.seconds(child.family())
 
 
-def main() -> None:
-    """Measure and print the table."""
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--rounds", type=int, default=3)
-    options = parser.parse_args()
-    with running() as live:
-        print(markdown(measure(live, options.rounds)))
-
-
 if __name__ == "__main__":
-    main()
+    command.run(measure, __doc__)

@@ -7,7 +7,6 @@ p99 of the response times are noted. The first window is left out, since caches 
 first third. Kafka and PostgreSQL are left out: their caches grow until they are full.
 """
 
-import argparse
 import asyncio
 import statistics
 import sys
@@ -16,16 +15,16 @@ import uuid
 
 import httpx2
 
-from bench import processes
-from bench.live import Live, running
-from bench.table import Row, each, markdown, percentile
+from bench import command, processes
+from bench.live import Live
+from bench.table import Row, each, percentile
 
 WINDOW_SECONDS = 20.0
 MEMORY, P99 = 1.03, 1.5
 """How much larger the last third may be. Response times vary with what else the machine does, memory does not."""
 
 
-def measure(live: Live, minutes: float, rate: float) -> list[Row]:
+def measure(live: Live, minutes: float = 5.0, rate: float = 20.0) -> list[Row]:
     """Measure, and return a row for memory and one for the response times."""
     windows = max(4, round(minutes * 60 / WINDOW_SECONDS))
     memory, p99 = [], []
@@ -67,15 +66,5 @@ async def _post(gateway: str, rate: float, seconds: float) -> list[float]:
     return times
 
 
-def main() -> None:
-    """Measure and print the table."""
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--minutes", type=float, default=5)
-    parser.add_argument("--rate", type=float, default=20)
-    options = parser.parse_args()
-    with running() as live:
-        print(markdown(measure(live, options.minutes, options.rate)))
-
-
 if __name__ == "__main__":
-    main()
+    command.run(measure, __doc__)
