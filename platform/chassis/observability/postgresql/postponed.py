@@ -1,4 +1,4 @@
-"""Statements whose results nobody needs are sent with the next statement, or with the COMMIT, in one round trip.
+"""Statements whose results are not needed are sent with the next statement, or with the COMMIT, in one round trip.
 
 A round trip costs the client and PostgreSQL more processor time than a small statement. So savepoints are postponed, of which
 most are released unused, and so is what is given to `DatabaseWrapper.postpone`. The next statement is sent as one text with
