@@ -39,4 +39,5 @@ def parse(output: str) -> Run:
     requests = re.search(r"(\d+) requests in", output)
     assert requests is not None, output
     number = int(refused[1]) if refused else 0
-    return Run(float(rate[1]) * (1 - number / int(requests[1])), float(p99[1]) * _UNITS[p99[2]], number)
+    served = 1 - number / max(int(requests[1]), 1)  # a busy machine may answer none in time
+    return Run(float(rate[1]) * served, float(p99[1]) * _UNITS[p99[2]], number)

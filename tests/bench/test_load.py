@@ -26,3 +26,8 @@ def test_refused_requests_are_counted():
     found = parse(OUTPUT.format(p99="1.00ms", refused=refused))
     assert found.refused == 17
     assert found.per_second == pytest.approx(2676.53 * (8059 - 17) / 8059)
+
+
+def test_a_machine_that_answered_nothing():
+    output = OUTPUT.format(p99="0.00us", refused="").replace("8059 requests", "0 requests").replace("2676.53", "0.00")
+    assert parse(output) == Run(0.0, 0.0, 0)

@@ -53,9 +53,10 @@ class Session:
         with (
             sql_spans.statement(self._connection.alias, "COMMIT"),
             self._connection.wrap_database_errors,
+            self._connection.connection.taken() as postponed,
             Cursor(self._connection.connection) as cursor,
         ):
-            cursor.execute(f"{last}; COMMIT; {RESET if is_last else ''}".encode())
+            cursor.execute(b"; ".join([*postponed, last.encode(), b"COMMIT", RESET.encode() if is_last else b""]))
         self._is_reset = is_last
 
     def reset(self) -> bool:

@@ -47,7 +47,8 @@ def claim(events: Sequence[Received[Any]], mark: str) -> set[tuple[str, str, str
         }
         for one in events
     ]
-    connection = connections[settings.SERVICE_DATABASE]
+    connection: Any = connections[settings.SERVICE_DATABASE]
+    connection.send_postponed()
     # Several statements in one string require that the client inserts the parameters, as psycopg's ClientCursor does.
     with (
         sql_spans.statement(connection.alias, CLAIM),

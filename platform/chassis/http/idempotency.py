@@ -122,8 +122,8 @@ def _replay(earlier: IdempotencyKey, fingerprint: bytes) -> Response:
 
 def _store(key: str, response: Response) -> None:
     assert 200 <= response.status_code < 300, "errors must be raised, not returned, so that the key is rolled back"
-    with connections[settings.SERVICE_DATABASE].cursor() as cursor:
-        cursor.execute(
-            "UPDATE idempotency_keys SET status = %s, location = %s, body = %s WHERE key = %s",
-            [response.status_code, response.get("Location"), json.dumps(response.data), key],
-        )
+    connection: Any = connections[settings.SERVICE_DATABASE]
+    connection.postpone(
+        "UPDATE idempotency_keys SET status = %s, location = %s, body = %s WHERE key = %s",
+        [response.status_code, response.get("Location"), json.dumps(response.data), key],
+    )
