@@ -1,10 +1,12 @@
-"""The cost of the console that `make up` starts: the whole system with it and without it, under the same load.
+"""The cost of the console that `make up` starts, and what it does with 10,000 stories in memory.
 
-    python -m bench.console [--seconds 20] [--rounds 2]
+    PYTHONPATH=platform .venv/bin/python -m bench.console [--only cpu|pages] [--seconds 20] [--rounds 2]
 
-The processes send their spans to the console, and it follows their logs. The load is more requests
-per second than are recorded, so the cost no longer grows with it. What is compared is the CPU time per second of all Python
-processes, the console included: the difference is what the console takes from the cores of a developer's machine.
+`cpu` runs the whole system with the console and without it, under the same load. The processes send their spans to the
+console, and it follows their logs. The load is more requests per second than are recorded, so the cost no longer grows with
+it. What is compared is the CPU time per second of all Python processes, the console included: the difference is what the
+console takes from the cores of a developer's machine. `pages` measures memory, pages and how soon a story is visible, see
+pages.py.
 """
 
 import argparse
@@ -14,12 +16,13 @@ import sys
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from uuid import uuid4
 
 import httpx2
 
-from bench import processes
+from bench import pages, processes
 from bench.live import Live, running
 from bench.table import Row, each, markdown
 from embedded import ports
@@ -55,18 +58,24 @@ def measure(rounds: int, seconds: int) -> Row:
 
 def _used(seconds: int, *, with_console: bool) -> float:
     """CPU time per second of the system under load."""
-    port, token = ports.free(1)[0], "x" * 32
-    exporting = Console(port, token, token, Path()).variables_of_services() if with_console else {}
-    with running(exporting) as live, contextlib.ExitStack() as stack:
-        if with_console:
-            console = Console(port, token, token, live.folder)
-            live.children["console"] = stack.enter_context(_console(live, console))
+    with contextlib.ExitStack() as stack:
+        live = stack.enter_context(_system())[0] if with_console else stack.enter_context(running())
         _load(live, 3)
         time.sleep(SETTLE_SECONDS)
         before, began = _sum(live), time.monotonic()
         _load(live, seconds)
         time.sleep(SETTLE_SECONDS)
         return (_sum(live) - before) / (time.monotonic() - began)
+
+
+@contextlib.contextmanager
+def _system() -> Iterator[tuple[Live, Console]]:
+    """The system with its console."""
+    console = Console(ports.free(1)[0], "x" * 32, "x" * 32, Path())
+    with running(console.variables_of_services()) as live:
+        console = replace(console, logs=live.folder)
+        with _console(live, console) as live.children["console"]:
+            yield live, console
 
 
 def _sum(live: Live) -> float:
@@ -103,10 +112,18 @@ def _console(live: Live, console: Console) -> Iterator[Child]:
 def main() -> None:
     """Measure and print the table."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--only", choices=["cpu", "pages"])
     parser.add_argument("--seconds", type=int, default=20)
     parser.add_argument("--rounds", type=int, default=2)
     options = parser.parse_args()
-    print(markdown([measure(options.rounds, options.seconds)]))
+    rows = [] if options.only == "cpu" else _pages()
+    rows += [] if options.only == "pages" else [measure(options.rounds, options.seconds)]
+    print(markdown(rows))
+
+
+def _pages() -> list[Row]:
+    with _system() as (live, console):
+        return pages.measure(live, console, live.children["console"])
 
 
 if __name__ == "__main__":

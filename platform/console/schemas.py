@@ -1,13 +1,12 @@
 """Checking payloads against the JSON Schema that a service publishes its events with."""
 
 import json
-import threading
-import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from chassis.kafka.records import Record
+from console.sources.remembered import Remembered
 from console.sources.staff import Staff
 
 FRESH_SECONDS = 10.0
@@ -26,21 +25,16 @@ class Checked:
 
 
 class Information:
-    """What each service says of itself at `/staff/info`, read at most once in FRESH_SECONDS. Safe to use from several threads."""
+    """What each service says of itself at `/staff/info`. Safe to use from several threads."""
 
     def __init__(self, staff: Staff) -> None:
-        self._staff = staff
-        self._lock = threading.Lock()
-        self._known: dict[str, dict[str, Any]] = {}
-        self._read_at = -FRESH_SECONDS
+        self._answers: Remembered[dict[str, Any]] = Remembered(
+            staff.services, lambda service: staff.get(service, "info"), FRESH_SECONDS
+        )
 
     def services(self) -> Mapping[str, dict[str, Any]]:
         """The answers by service; the last one of a service that does not respond now."""
-        with self._lock:
-            if time.monotonic() - self._read_at >= FRESH_SECONDS:
-                self._known.update(self._staff.everywhere("info")[0])
-                self._read_at = time.monotonic()
-            return dict(self._known)
+        return {name: said.value for name, said in self._answers.read().items() if said.value is not None}
 
     def publisher(self, topic: str) -> str | None:
         """The service that publishes events to this topic, given by its name on the wire."""

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from console.sources.processes import declared
 from embedded import ports
 from embedded.processes import Child, drive
 
@@ -76,10 +77,17 @@ class RunningConsole:
         }
 
 
+def processes_at(port: int) -> str:
+    """The declared processes, all of them at this port, for CONSOLE_PROCESSES."""
+    url = f"http://127.0.0.1:{port}"
+    found = [{"name": one.name, "service": one.service, "kind": one.kind, "url": url} for one in declared()]
+    return json.dumps(found)
+
+
 @contextmanager
 def running(**environment: str) -> Iterator[RunningConsole]:
-    """A console with empty log files."""
-    [port] = ports.free(1)
+    """A console with empty log files, and without services: at the usual ports there may be some of `make up`."""
+    port, closed = ports.free(2)
     with tempfile.TemporaryDirectory() as folder:
         logs = Path(folder) / "logs"
         logs.mkdir()
@@ -90,6 +98,7 @@ def running(**environment: str) -> Iterator[RunningConsole]:
             "CONSOLE_TOKEN": TOKEN,
             "CONSOLE_PORT": str(port),
             "CONSOLE_LOGS": str(logs),
+            "CONSOLE_PROCESSES": processes_at(closed),
             **environment,
         }
         argv = [sys.executable, "manage.py", "console"]

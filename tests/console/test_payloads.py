@@ -24,6 +24,20 @@ def test_json_is_indented_and_personal_data_hidden_until_asked_for():
     assert not revealed.masked
 
 
+def test_numbers_stay_as_they_are():
+    text = b'{"amount":10.00,"big":1234567890123456789012,"text":"\\u0000 1.50","list":[1e5]}'
+    assert payloads.shown(text, reveal=True).text.splitlines() == [
+        "{",
+        '  "amount": 10.00,',
+        '  "big": 1234567890123456789012,',
+        '  "text": "\\u0000 1.50",',
+        '  "list": [',
+        "    1e5",
+        "  ]",
+        "}",
+    ]
+
+
 @pytest.mark.parametrize("value", [b"\xff\x00 junk", b"plain text", b"[" * 200_000, b"9" * 5_000, b'"Ada"'])
 def test_what_is_not_json_is_hidden_until_asked_for(value):
     assert payloads.shown(value, reveal=False).text is None

@@ -7,41 +7,9 @@ from contextlib import contextmanager
 
 import pytest
 
-from chassis.events import masking
-from console.pages.stories.events import LONGEST, Payload, shown
+from console.payloads import LONGEST
 from tests.console import spans
 from tests.console.running import running
-
-
-def payload(value, *, reveal=True):
-    return Payload(**masking.payload(value, reveal=reveal))
-
-
-class TestPayloads:
-    def test_json_is_indented_and_its_numbers_stay_as_they_are(self):
-        text = b'{"amount":10.00,"big":1234567890123456789012,"text":"\\u0000 1.50","list":[1e5]}'
-        assert shown(payload(text)).splitlines() == [
-            "{",
-            '  "amount": 10.00,',
-            '  "big": 1234567890123456789012,',
-            '  "text": "\\u0000 1.50",',
-            '  "list": [',
-            "    1e5",
-            "  ]",
-            "}",
-        ]
-
-    def test_what_is_not_text_is_hexadecimal(self):
-        assert shown(payload(b"\xff\x00\x80")) == "ff 00 80"
-        assert len(shown(payload(b"\xff" * 5_000_000))) < LONGEST
-
-    @pytest.mark.parametrize("value", [None, b"", b"no JSON", b"[" * 100_000, b'"text"', b"\x00"])
-    def test_anything_can_be_shown(self, value):
-        for reveal in (True, False):
-            assert isinstance(shown(payload(value, reveal=reveal)), str)
-
-    def test_without_being_asked_only_json_is_shown(self):
-        assert shown(payload(b"ada@example.org", reveal=False)) == ""
 
 
 class Service(http.server.BaseHTTPRequestHandler):
@@ -121,7 +89,7 @@ class TestFromServices:
             {"size": 10_000_000, "encoding": "text", "content": "x" * 1_048_576, "masked": True, "truncated": True},
         )
         page = console.get(f"/stories/{story}/events").text
-        assert "Only the beginning of 10000000 bytes is shown." in page
+        assert "text, 10000000 bytes; only its beginning is shown" in page
         assert len(page) < 2 * LONGEST
         assert "Show personal data" in page
 

@@ -18,7 +18,10 @@ KEPT = 16
 
 
 class CommittedOffsets:
-    """A client for each group, of which the KEPT that were used last are kept."""
+    """A client for each group, of which the KEPT that were used last are kept.
+
+    Several threads may read at the same time, but not the same group.
+    """
 
     def __init__(self) -> None:
         self._clients: OrderedDict[str, Consumer] = OrderedDict()

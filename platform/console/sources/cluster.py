@@ -2,7 +2,6 @@
 
 import threading
 import time
-import warnings
 from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -14,98 +13,23 @@ from django.conf import settings
 
 from chassis.kafka import clients, names
 from chassis.kafka.clients import EARLIEST, LATEST
-from chassis.kafka.records import Partition
 from chassis.monitor.cluster import read_offsets
-from chassis.monitor.committed import CommittedOffsets
 from chassis.runtime.failures import DependencyDown
 from console.failures import Away, NotFound
-from console.sources import assignments
+from console.sources.groups import COUNTED, REQUEST_SECONDS, Group, GroupOffsets, described, positions
 from console.sources.kafka import PartitionEnds, Topic, Topics, reason
 
-REQUEST_SECONDS = 3.0
 FRESH_SECONDS = 1.0
 """How long an overview is shown again instead of asking the brokers again; also how long a failure is."""
-COUNTED = 32
-"""Lags up to this many offsets are counted record by record: the end of a transaction, which is no record, takes an offset too."""
+COUNT_SECONDS = 1.5
+"""How long records are counted; a lag that was not counted by then is that of offsets."""
 RATE_SECONDS = 15.0
 """The period of a rate: at most so long, and at least FRESH_SECONDS."""
 
 
-@dataclass(frozen=True, slots=True)
-class Position:
-    """How far a group has come in a partition. `committed` is None if it has committed nothing there."""
-
-    topic: str
-    partition: int
-    committed: int | None
-    begin: int
-    end: int
-    member: str = ""
-    gaps: int = 0
-    """How many of the offsets after it are known to have no record: ends of transactions, for example."""
-
-    @property
-    def span(self) -> int:
-        """The number of offsets after it. Without a committed offset it is at the beginning."""
-        return max(0, self.end - self.start)
-
-    @property
-    def start(self) -> int:
-        """The offset of the next record that the group reads."""
-        return max(self.committed or 0, self.begin)
-
-    @property
-    def lag(self) -> int:
-        """The number of records after it; if there are more than COUNTED, that of offsets."""
-        return self.span - self.gaps
-
-    @property
-    def place(self) -> tuple[str, int, int, int]:
-        """The range after it: topic, partition, first offset, and the one after the last."""
-        return (self.topic, self.partition, self.start, self.end)
-
-    def has_passed(self, offset: int) -> bool:
-        """Whether the group is done with the record at this offset: it was processed, skipped or dead-lettered."""
-        return self.committed is not None and self.committed > offset
-
-
-@dataclass(frozen=True, slots=True)
-class Member:
-    """A member of a group: a running consumer."""
-
-    id: str
-    client_id: str
-    host: str
-    partitions: assignments.Partitions
-
-
-@dataclass(frozen=True)
-class Group:
-    """A consumer group. `state` is Kafka's own word for it, or empty if the brokers do not know the group."""
-
-    name: str
-    state: str
-    members: tuple[Member, ...]
-    positions: tuple[Position, ...]
-
-    @property
-    def lag(self) -> int:
-        """The sum over its partitions."""
-        return sum(one.lag for one in self.positions)
-
-    @property
-    def topics(self) -> list[str]:
-        """The topics that it reads."""
-        return sorted({one.topic for one in self.positions})
-
-    def position(self, topic: str, partition: int) -> Position | None:
-        """Its position in a partition; None if it does not read the topic."""
-        return next((one for one in self.positions if one.topic == topic and one.partition == partition), None)
-
-
 @dataclass(frozen=True)
 class Overview:
-    """The topics and groups at a time, in seconds since the epoch."""
+    """The topics and groups. `at` is when they began to be read, in seconds since the epoch."""
 
     at: float
     topics: Mapping[str, Topic]
@@ -121,6 +45,16 @@ class Overview:
             for topic in group.topics:
                 found.setdefault(topic, []).append(group)
         return found
+
+    @cached_property
+    def behind(self) -> list[Group]:
+        """The groups whose offsets could not be read this time: there was not enough, or their broker did not respond."""
+        return [group for group in self.groups.values() if group.read_at is None or group.read_at < self.at]
+
+    @property
+    def oldest(self) -> float:
+        """The age of the oldest offsets of a group, in seconds."""
+        return max((self.at - group.read_at for group in self.behind if group.read_at is not None), default=0.0)
 
     def topic(self, name: str) -> Topic:
         """A topic. Raises NotFound."""
@@ -143,7 +77,7 @@ class Cluster:
         self._reader = topics
         self._lock = threading.Lock()
         self._client: AdminClient | None = None
-        self._committed = CommittedOffsets()
+        self._offsets = GroupOffsets()
         self._last: Overview | Away | None = None
         self._read_at = 0.0
         self._ends: deque[tuple[float, dict[str, int]]] = deque()
@@ -161,6 +95,7 @@ class Cluster:
 
     def _read(self) -> Overview | Away:
         self._client = self._client or clients.admin()
+        at = time.time()
         try:
             topics = self._topics(self._client)
             groups = self._groups(self._client, topics)
@@ -170,7 +105,7 @@ class Cluster:
             return self._source.failed(reason(error))
         self._client.poll(0)
         self._source.answered()
-        return Overview(time.time(), topics, groups, self._rates(topics))
+        return Overview(at, topics, groups, self._rates(topics))
 
     def _topics(self, client: AdminClient) -> dict[str, Topic]:
         known = {
@@ -189,19 +124,24 @@ class Cluster:
         return {name: Topic(name, tuple(partition(name, number) for number in known[name])) for name in sorted(known)}
 
     def _groups(self, client: AdminClient, topics: Mapping[str, Topic]) -> dict[str, Group]:
-        described = _described(client)
+        known = described(client)
         consumed: dict[str, set[str]] = {}
         for source, group in map(names.dead_lettered, filter(names.is_dead_letter_topic, topics)):
             if source in topics:
                 consumed.setdefault(group, set()).add(source)
         places = [TopicPartition(name, one.number) for name, topic in topics.items() for one in topic.partitions]
+        every = sorted(known.keys() | consumed.keys())
+        offsets = self._offsets.read(every, places)
         found = {}
-        for name in sorted(described.keys() | consumed.keys()):
-            state, members = described.get(name, ("", ()))
-            committed = self._committed.read(name, places)
-            read = {topic for topic, _ in committed} | consumed.get(name, set())
+        for name in every:
+            state, members = known.get(name, ("", ()))
+            own = offsets.get(name)
+            if own is None:
+                found[name] = Group(name, state, members, (), None)
+                continue
+            read = {topic for topic, _ in own.offsets} & topics.keys() | consumed.get(name, set())
             if read or members:
-                found[name] = Group(name, state, members, _positions(topics, read, committed, members))
+                found[name] = Group(name, state, members, positions(topics, read, own.offsets, members), own.at)
         return self._without_gaps(found)
 
     def _without_gaps(self, groups: dict[str, Group]) -> dict[str, Group]:
@@ -211,8 +151,11 @@ class Cluster:
         for one in small:
             if one.place not in self._gaps:
                 wanted.setdefault(one.topic, {})[one.partition] = (one.start, one.end)
+        deadline = time.monotonic() + COUNT_SECONDS
         for topic, ranges in wanted.items():
-            for number, count in self._reader.count(topic, ranges).items():
+            if (left := deadline - time.monotonic()) <= 0:
+                break
+            for number, count in self._reader.count(topic, ranges, left).items():
                 start, end = ranges[number]
                 self._gaps[topic, number, start, end] = end - start - count
         self._gaps = {one.place: self._gaps[one.place] for one in small if one.place in self._gaps}
@@ -232,43 +175,3 @@ class Cluster:
             rates = {name: max(0, end - before[name]) / (now - then) for name, end in ends.items() if name in before}
         self._ends.append((now, ends))
         return rates
-
-
-def _described(client: AdminClient) -> dict[str, tuple[str, tuple[Member, ...]]]:
-    """State and members of each group. The deprecated call, for the reasons that chassis/monitor/cluster.py gives."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)
-        found = client.list_groups(timeout=REQUEST_SECONDS)
-    kinds = {"consumer", ""}
-    return {
-        str(group.id): (str(group.state), tuple(map(_member, group.members)))
-        for group in found
-        if not group.error and group.protocol_type in kinds and str(group.id).startswith(settings.KAFKA_PREFIX)
-    }
-
-
-def _member(member: object) -> Member:
-    return Member(
-        str(getattr(member, "id", "")),
-        str(getattr(member, "client_id", "")),
-        str(getattr(member, "client_host", "")).removeprefix("/"),
-        assignments.decode(getattr(member, "assignment", None) or b""),
-    )
-
-
-def _positions(
-    topics: Mapping[str, Topic], read: set[str], committed: Mapping[Partition, int], members: tuple[Member, ...]
-) -> tuple[Position, ...]:
-    owners = {place: member.id for member in members for place in member.partitions}
-    return tuple(
-        Position(
-            name,
-            one.number,
-            committed.get((name, one.number)),
-            max(0, one.begin),
-            max(0, one.end),
-            owners.get((name, one.number), ""),
-        )
-        for name in sorted(read)
-        for one in topics[name].partitions
-    )

@@ -1,19 +1,16 @@
 """The events of each service, as its web process describes them at `/asyncapi`: what it publishes, and what it consumes."""
 
 import re
-import threading
-import time
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from typing import Any
 
 from console.sources.http import Client, NoAnswer
 from console.sources.processes import Process
+from console.sources.remembered import Remembered, Said
 
 FRESH_SECONDS = 30.0
 """How long a description is used before it is read again: it changes only with a new version of the service."""
-FAILED_SECONDS = 3.0
-"""How long a service that did not respond is left alone."""
 TIMEOUT_SECONDS = 2.0
 
 _VERSION = re.compile(r":v([0-9]{1,9})\Z", re.ASCII)
@@ -48,48 +45,32 @@ class Description:
     problem: str = ""
 
 
-@dataclass(slots=True)
-class _Copy:
-    description: Description
-    next_read: float = 0.0
-    lock: threading.Lock = field(default_factory=threading.Lock)
-
-
 class Events:
     """The descriptions of all services, the last known one of a service that does not respond. Safe for several threads."""
 
     def __init__(self, webs: Iterable[Process]) -> None:
         self._clients = {one.service: Client(one.url, timeout=TIMEOUT_SECONDS) for one in webs}
-        self._copies = {name: _Copy(Description(name)) for name in self._clients}
+        self._answers = Remembered(self._clients, self._ask, FRESH_SECONDS)
 
     def known(self) -> tuple[Description, ...]:
         """The descriptions as they were last read, without a request."""
-        return tuple(copy.description for copy in self._copies.values())
+        return tuple(_last(service, said) for service, said in self._answers.known().items())
 
     def read(self) -> tuple[Description, ...]:
-        """The descriptions; old ones are read again. Takes at most TIMEOUT_SECONDS for each service."""
-        for service, copy in self._copies.items():
-            # One thread reads, others use what is known.
-            if time.monotonic() >= copy.next_read and copy.lock.acquire(blocking=False):
-                try:
-                    self._read(service, copy)
-                finally:
-                    copy.lock.release()
+        """The descriptions; old ones are read again. Takes about TIMEOUT_SECONDS if a service does not respond."""
+        self._answers.read()
         return self.known()
 
-    def _read(self, service: str, copy: _Copy) -> None:
-        before = copy.description
-        try:
-            answer = self._clients[service].request("GET", "/asyncapi")
-            copy.description = described(service, answer.json() if answer.status == 200 else {})
-            # A service without events has no such page.
-            if answer.status not in {200, 404}:
-                raise NoAnswer(f"responded {answer.status}")
-            wait = FRESH_SECONDS
-        except NoAnswer as error:
-            copy.description = Description(service, before.publishes, before.consumes, before.known, str(error))
-            wait = FAILED_SECONDS
-        copy.next_read = time.monotonic() + wait
+    def _ask(self, service: str) -> Description:
+        answer = self._clients[service].request("GET", "/asyncapi")
+        # A service without events has no such page.
+        if answer.status not in {200, 404}:
+            raise NoAnswer(f"responded {answer.status}")
+        return described(service, answer.json() if answer.status == 200 else {})
+
+
+def _last(service: str, said: Said[Description]) -> Description:
+    return replace(said.value or Description(service), problem=said.problem)
 
 
 def described(service: str, document: Any) -> Description:

@@ -157,10 +157,13 @@ class Topics:
             ranges = {n: (begins.get(n, -1), min(one.end, stops.get(n, one.end))) for n, one in ends.items()}
             return walk.walk(path, ranges, lambda wanted, limits: _portion(client, topic, wanted, limits))
 
-    def count(self, topic: str, ranges: dict[int, tuple[int, int]]) -> dict[int, int]:
-        """The number of records between two offsets of each partition: less than of offsets, since transactions leave gaps."""
+    def count(self, topic: str, ranges: dict[int, tuple[int, int]], seconds: float = READ_SECONDS) -> dict[int, int]:
+        """The number of records between two offsets of each partition: less than of offsets, since transactions leave gaps.
+
+        Partitions that were not counted within these seconds are left out.
+        """
         with self._client() as client:
-            limits = walk.Limits(MOST_BYTES, time.monotonic() + READ_SECONDS)
+            limits = walk.Limits(MOST_BYTES, time.monotonic() + seconds)
             records, unfinished = _portion(client, topic, ranges, limits)
         numbers = Counter(record.partition for record in records)
         return {number: numbers[number] for number in ranges if number not in unfinished}

@@ -19,6 +19,8 @@ LARGEST = 65_536
 """Maximum size of a span in bytes; a larger one is dropped."""
 QUIET_SECONDS = 5.0
 """A trace without new spans for so long is compressed."""
+MOST_UNCOMPRESSED = 4_194_304
+"""Beyond so many bytes, the oldest traces are compressed before: otherwise a burst of requests would drive out older stories."""
 
 OVERHEAD = 120
 """Bytes that Python needs for a span besides its own, and for a trace."""
@@ -39,7 +41,12 @@ class _Trace:
     @property
     def size(self) -> int:
         """How many bytes it takes."""
-        return OF_A_TRACE + len(self.packed) + sum(len(raw) + OVERHEAD for _, raw in self.recent)
+        return OF_A_TRACE + len(self.packed) + self.uncompressed
+
+    @property
+    def uncompressed(self) -> int:
+        """How many of them are not compressed."""
+        return sum(len(raw) + OVERHEAD for _, raw in self.recent)
 
     def pack(self) -> None:
         """Compress the recent ones."""
@@ -70,7 +77,7 @@ class Spans:
         self._traces: OrderedDict[str, _Trace] = OrderedDict()
         self._origins: list[otlp.Origin] = []
         self._numbers: dict[otlp.Origin, int] = {}
-        self._bytes = 0
+        self._bytes = self._uncompressed_bytes = 0
         self._uncompressed: OrderedDict[str, None] = OrderedDict()
         self.dropped = 0
         """The number of spans that were dropped: to make room, or because they were too many or too large."""
@@ -102,6 +109,7 @@ class Spans:
             self._uncompressed[trace_id] = None
             self._uncompressed.move_to_end(trace_id)
             self._bytes += len(raw) + OVERHEAD
+            self._uncompressed_bytes += len(raw) + OVERHEAD
             self._make_room()
             return True
 
@@ -117,19 +125,23 @@ class Spans:
         return sorted(found.values(), key=lambda span: (span.begun, -span.ended))
 
     def compress(self) -> int:
-        """Compress the traces that have been quiet for QUIET_SECONDS; returns how many. Called by a background thread."""
+        """Compress traces that are quiet, or too many; returns how many. Called by a background thread."""
         number = 0
         while True:
             with self._lock:
                 trace_id = next(iter(self._uncompressed), None)
-                if trace_id is None or self._traces[trace_id].touched > time.monotonic() - QUIET_SECONDS:
+                if trace_id is None or not (self._is_quiet(trace_id) or self._uncompressed_bytes > MOST_UNCOMPRESSED):
                     return number
                 self._compress(trace_id)
                 number += 1
 
+    def _is_quiet(self, trace_id: str) -> bool:
+        return self._traces[trace_id].touched <= time.monotonic() - QUIET_SECONDS
+
     def _compress(self, trace_id: str) -> None:
         trace = self._traces[trace_id]
         before = trace.size
+        self._uncompressed_bytes -= trace.uncompressed
         trace.pack()
         self._bytes += trace.size - before
         del self._uncompressed[trace_id]
@@ -148,7 +160,9 @@ class Spans:
             self._drop(oldest)
 
     def _drop(self, trace_id: str) -> None:
-        self._bytes -= self._traces.pop(trace_id).size
+        dropped = self._traces.pop(trace_id)
+        self._bytes -= dropped.size
+        self._uncompressed_bytes -= dropped.uncompressed
         self._uncompressed.pop(trace_id, None)
 
     def _number(self, origin: otlp.Origin) -> int:

@@ -257,6 +257,20 @@ class TestCatalogue:
         page = opened("/catalogue/api")
         expect(page.locator(".opblock-summary-path", has_text="/api/orders").first).to_be_visible()
 
+    @pytest.mark.parametrize("scheme", ["light", "dark"])
+    def test_nothing_serious_for_axe_in_swagger_ui_closed_and_open(self, opened, scheme):
+        page = opened("/catalogue/api", color_scheme=scheme)
+        expect(page.locator(".opblock-summary-path", has_text="/api/orders").first).to_be_visible()
+        assert findings(page) == []
+        closed = page.locator(".opblock-summary-control[aria-expanded=false]")
+        number = closed.count()
+        for _ in range(number):
+            closed.first.click()
+        expect(page.locator(".opblock-body .responses-wrapper")).to_have_count(number)
+        for schema in page.locator(".models .json-schema-2020-12-expand-deep-button").all():
+            schema.click()
+        assert findings(page) == []
+
     def test_the_runbook_at_a_section(self, opened):
         page = opened("/catalogue")
         page.get_by_role("link", name="Runbook").click()

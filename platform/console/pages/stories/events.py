@@ -3,7 +3,6 @@
 Personal data is hidden. Who asks to see it is logged: by the service whose outbox it is in, or by the console for a record.
 """
 
-import base64
 import re
 from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -24,7 +23,7 @@ from console import system
 from console.failures import Away, NotFound
 from console.pages.stories import facts
 from console.pages.stories.gathering import summary_of
-from console.payloads import indented
+from console.payloads import shown_answer, shown_headers
 from console.sources.staff import Refused
 from console.stores.model import Span, Summary
 
@@ -32,8 +31,6 @@ log = structlog.get_logger(__name__)
 
 MOST = 40
 """So many events of a story are shown."""
-LONGEST = 65_536
-"""So many characters of a payload are shown."""
 AT_ONCE = 4
 
 
@@ -83,12 +80,10 @@ def events(request: HttpRequest, any_id: str) -> HttpResponse:
     """All events, without personal data."""
     story = summary_of(any_id)
     places, problems = places_of(story)
-    with ThreadPoolExecutor(AT_ONCE) as pool:
-        shown = list(pool.map(lambda place: read_or_tell(story, place), places[:MOST]))
     values = {
         "story": story,
-        "events": shown,
-        "left": len(places) - len(shown),
+        "events": read_all(story, places[:MOST]),
+        "left": max(0, len(places) - MOST),
         "problems": problems,
         "operator": system.operator(),
     }
@@ -136,6 +131,28 @@ def _on_topics(spans: Iterable[Span], known: set[str]) -> list[Place]:
     return list(found.values())
 
 
+def read_all(story: Summary, places: Iterable[Place]) -> list[dict[str, Any]]:
+    """Events for a template, without personal data.
+
+    Once Kafka, or a service, could not be reached, it is not asked for more of them: each would wait for it as long again.
+    """
+    away: dict[str, str] = {}
+
+    def one(place: Place) -> dict[str, Any]:
+        if problem := away.get(place.service):
+            return {"place": place, "problem": problem}
+        try:
+            return {"place": place, **read(story, place)}
+        except Away as error:
+            away[place.service] = str(error)
+            return {"place": place, "problem": str(error)}
+        except (NotFound, Refused) as error:
+            return {"place": place, "problem": str(error)}
+
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        return list(pool.map(one, places))
+
+
 def read_or_tell(story: Summary, place: Place, *, reveal: bool = False) -> dict[str, Any]:
     """An event for a template, or `problem`, why it cannot be read."""
     try:
@@ -151,14 +168,13 @@ def read(story: Summary, place: Place, *, reveal: bool = False) -> dict[str, Any
         raise NotFound("This event belongs to another story.")
     if reveal and not place.service:
         log.info("personal data revealed", by=system.operator(), what="record", place=place.text)
-    payload, headers = found.payload, found.headers or []
+    values = found.model_dump()
     return {
-        **found.model_dump(),
+        **values,
         "is_revealed": reveal,
-        "is_masked": payload.masked or any(value == privacy.HIDDEN for _, value in headers),
-        "text": shown(payload)[:LONGEST],
-        "is_cut": payload.truncated or len(payload.content or "") > LONGEST,
-        "header_rows": [(name, _header(value)) for name, value in headers],
+        "is_masked": found.payload.masked or any(value == privacy.HIDDEN for _, value in found.headers or ()),
+        "content": shown_answer(values["payload"]),
+        "header_rows": shown_headers(found.headers),
     }
 
 
@@ -183,29 +199,6 @@ def _on_topic(place: Place, *, reveal: bool) -> Event:
         request_id=record.header("requestId") or "",
         payload=Payload(**masking.payload(record.value, reveal=reveal)),
         headers=[(name, value) for name, value in masking.headers(record.headers, reveal=reveal)],
-    )
-
-
-def shown(payload: Payload) -> str:
-    """A payload for people: JSON is indented, with its numbers as they are; what is not text is shown in hexadecimal."""
-    content = payload.content
-    if content is None:
-        return ""
-    if payload.encoding == "base64":
-        raw = base64.b64decode(content)[: LONGEST // 4]
-        return "\n".join(raw[at : at + 32].hex(" ") for at in range(0, len(raw), 32))
-    if payload.encoding == "json":
-        return indented(content)
-    return content
-
-
-def _header(value: Any) -> str:
-    return (
-        f"(not text) {value['base64']}"
-        if isinstance(value, dict) and "base64" in value
-        else ""
-        if value is None
-        else str(value)
     )
 
 

@@ -34,13 +34,12 @@ def as_json(request: HttpRequest, any_id: str) -> JsonResponse:
 def _events(story: Summary) -> tuple[list[dict[str, Any]], list[str]]:
     places, problems = events.places_of(story)
     found = []
-    for place in places[: events.MOST]:
-        event = events.read_or_tell(story, place)
+    for event in events.read_all(story, places[: events.MOST]):
         if "problem" in event:
-            problems.append(f"{place.text}: {event['problem']}")
+            problems.append(f"{event['place'].text}: {event['problem']}")
         else:
             names = ("topic", "event_id", "key", "request_id", "trace_id", "state", "payload", "headers")
-            found.append({"place": place.text, **{name: event[name] for name in names}})
+            found.append({"place": event["place"].text, **{name: event[name] for name in names}})
     if len(places) > events.MOST:
         problems.append(f"only {events.MOST} of {len(places)} events are in it")
     return found, problems

@@ -12,14 +12,16 @@ def index(request: HttpRequest) -> HttpResponse:
     """All groups."""
     overview = system.current().cluster.overview()
     name = "console/topics/groups_list.html" if "HX-Request" in request.headers else "console/topics/groups.html"
-    return render(request, name, {"groups": overview.groups.values()})
+    return render(request, name, {"overview": overview, "groups": overview.groups.values()})
 
 
 @require_safe
 def show(request: HttpRequest, name: str) -> HttpResponse:
     """One group."""
-    group = system.current().cluster.overview().group(name)
+    overview = system.current().cluster.overview()
+    group = overview.group(name)
     template = "console/topics/group_state.html" if "HX-Request" in request.headers else "console/topics/group.html"
     numbers = {member.id: number for number, member in enumerate(group.members, 1)}
     rows = [(one, numbers.get(one.member)) for one in group.positions]
-    return render(request, template, {"group": group, "rows": rows, "members": enumerate(group.members, 1)})
+    values = {"overview": overview, "group": group, "rows": rows, "members": enumerate(group.members, 1)}
+    return render(request, template, values)

@@ -102,9 +102,10 @@ def effects(request: HttpRequest, name: str, partition: int, offset: int) -> Htt
         one["inbox"] = inboxes.get(one["group"].name)
     context = {
         "record": record,
+        "overview": overview,
         "groups": groups,
         "checked": None if record.raw_header(RESOLVES) is not None else console.information.check(record, source),
         "is_letter": is_letter,
-        "offer": None if is_letter else republish.offer(record, inboxes),
+        "offer": None if is_letter else republish.offer(record, inboxes, overview),
     }
     return render(request, "console/topics/effects.html", context)

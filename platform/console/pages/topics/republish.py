@@ -18,6 +18,7 @@ from chassis.kafka import names
 from chassis.kafka.records import Record
 from console import operators, payloads, system
 from console.failures import Away, NotFound
+from console.sources.cluster import Overview
 from console.sources.staff import Refused
 
 
@@ -63,11 +64,17 @@ def _inbox(record: Record, service: str) -> Inbox:
     return Inbox("known", f"in its inbox since {rows[0].get('consumed_at', '')}")
 
 
-def offer(record: Record, found: Mapping[str, Inbox]) -> Offer:
-    """Whether an event can be published again."""
+def offer(record: Record, found: Mapping[str, Inbox], overview: Overview) -> Offer:
+    """Whether an event can be published again; `found` has the groups that are known to read its topic."""
     service = system.current().information.publisher(record.topic) or ""
     event_id = record.header("ce_id") or ""
-    return Offer(service, event_id, _reason(service, event_id, found))
+    reason = _reason(service, event_id, found)
+    if not reason and overview.behind:
+        reason = (
+            f"the offsets of {len(overview.behind)} consumer groups could not be read in time, and one of them may read this topic:"
+            " with KAFKA_PREFIX, only the groups of one system are read"
+        )
+    return Offer(service, event_id, reason)
 
 
 def _reason(service: str, event_id: str, found: Mapping[str, Inbox]) -> str:
@@ -93,8 +100,9 @@ def ask(request: HttpRequest, name: str, partition: int, offset: int) -> HttpRes
     record = console.topics.record(name, partition, offset)
     if names.is_dead_letter_topic(name):
         raise NotFound("A dead letter is redriven, not published again.")
-    found = inboxes(record, [group.name for group in console.cluster.overview().readers.get(name, ())])
-    offered = offer(record, found)
+    overview = console.cluster.overview()
+    found = inboxes(record, [group.name for group in overview.readers.get(name, ())])
+    offered = offer(record, found, overview)
     context = {"record": record, "offer": offered, "inboxes": found, "operator": operators.named(request)}
     if request.method != "POST" or offered.reason:
         return render(request, "console/topics/republish.html", context, status=409 if offered.reason else 200)

@@ -25,7 +25,7 @@ def index(request: HttpRequest) -> HttpResponse:
     topics = [_described(overview, topic) for topic in overview.topics.values() if not topic.is_dead_letter_topic]
     dead = [_described(overview, topic) for topic in overview.topics.values() if topic.is_dead_letter_topic]
     name = "console/topics/list.html" if "HX-Request" in request.headers else "console/topics/index.html"
-    return render(request, name, {"topics": topics, "dead": dead})
+    return render(request, name, {"overview": overview, "topics": topics, "dead": dead})
 
 
 def _described(overview: Overview, topic: Topic) -> dict[str, Any]:
@@ -76,7 +76,8 @@ def _page(request: HttpRequest, context: dict[str, Any], status: int = 200) -> H
     overview = system.current().cluster.overview()
     topic = overview.topics.get(name) or system.current().topics.topic(name)
     described = _described(overview, topic)
-    return render(request, "console/topics/browse.html", {**context, "described": described}, status=status)
+    values = {**context, "overview": overview, "described": described}
+    return render(request, "console/topics/browse.html", values, status=status)
 
 
 def _known(name: str) -> None:
