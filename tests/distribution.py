@@ -1,0 +1,64 @@
+"""In which order the files run, and which worker of xdist runs which of them.
+
+Some files are limited by the processor, such as those that start whole systems; others mostly wait, for time-outs and for
+Kafka's groups. The former are at the front of the queue and the latter at its end. Half of the workers take files from the
+front and the others from the end, so that both kinds run at the same time: the processor has work while tests wait, and only
+half of the workers start the system of the acceptance tests.
+"""
+
+import pytest
+from xdist.remote import Producer
+from xdist.scheduler import LoadFileScheduling
+from xdist.workermanage import WorkerController
+
+# The acceptance tests that run systems of their own come before the others, so that the system of the others does not run idle
+# meanwhile.
+OWN_SYSTEMS = ("monitor", "cluster", "default_broker", "dependencies", "prefix", "pgbouncer", "recreated", "traces")
+FIRST = (
+    "scaffold/test_service.py",
+    "docs/test_tutorial.py",
+    "plans/",
+    *(f"acceptance/test_{name}.py" for name in OWN_SYSTEMS),
+    "chaos/",
+    "acceptance/",
+    "embedded/",
+    "browser/",
+)
+"""The files that need the processor most, longest first, so that no worker is left with one of them at the end."""
+
+LAST = ("chassis/kafka/", "chassis/deadletters/", "orders/", "chassis/consumer/", "chassis/outbox/", "chassis/staff/")
+"""The files that wait most, longest last."""
+
+
+def place(path: str) -> int:
+    """The place in the queue of a file, whose path is relative to `tests/`."""
+    for number, prefix in enumerate(FIRST):
+        if path.startswith(prefix):
+            return number - len(FIRST)
+    return next((number for number, prefix in enumerate(LAST, start=1) if path.startswith(prefix)), 0)
+
+
+def takes_from_the_end(worker: str) -> bool:
+    """Whether this worker, such as "gw1", begins with the files that wait."""
+    return int(worker.removeprefix("gw")) % 2 == 1
+
+
+class FromBothEnds(LoadFileScheduling):
+    """Distributes whole files, like `loadfile`: half of the workers take them from the front of the queue, the others from its end."""
+
+    def _assign_work_unit(self, node: WorkerController) -> None:
+        if takes_from_the_end(node.gateway.id):
+            self.workqueue.move_to_end(next(reversed(self.workqueue)), last=False)
+        super()._assign_work_unit(node)
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Put the files in the order of the queue."""
+    tests = config.rootpath / "tests"
+    items.sort(key=lambda item: place(item.path.relative_to(tests).as_posix()))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> FromBothEnds | None:
+    """The scheduler for `--dist loadfile`."""
+    return FromBothEnds(config, log) if config.option.dist == "loadfile" else None
