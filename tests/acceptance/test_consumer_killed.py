@@ -21,7 +21,7 @@ CREATE CONSTRAINT TRIGGER hold_commit AFTER INSERT ON orders DEFERRABLE INITIALL
 """
 HOLD_NO_MORE = "DROP TRIGGER hold_commit ON orders; DROP FUNCTION hold_commit"
 WAITS_AT_COMMIT = """
-SELECT pid FROM pg_stat_activity WHERE datname = 'orderdb' AND wait_event_type = 'Lock' AND strpos(query, 'COMMIT;') > 0
+SELECT pid FROM pg_stat_activity WHERE datname = 'orderdb' AND wait_event_type = 'Lock' AND wait_event = 'advisory'
 """
 
 

@@ -26,7 +26,7 @@ CREATE CONSTRAINT TRIGGER hold_commit AFTER INSERT ON zstock DEFERRABLE INITIALL
 """
 RELEASE_COMMITS = "DROP TRIGGER hold_commit ON zstock; DROP FUNCTION hold_commit"
 WAITS_AT_COMMIT = """
-SELECT pid FROM pg_stat_activity WHERE datname = 'zstockdb' AND wait_event_type = 'Lock' AND strpos(query, 'COMMIT;') > 0
+SELECT pid FROM pg_stat_activity WHERE datname = 'zstockdb' AND wait_event_type = 'Lock' AND wait_event = 'advisory'
 """
 TOPICS = ("order.created", "zstock.created", "zaudit.created")
 

@@ -8,7 +8,7 @@ import uuid
 from urllib.parse import quote, urlencode, urlsplit
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from tests.chassis.support import dead_letters
@@ -119,6 +119,7 @@ def test_no_query_is_an_error(orders, page, values, data):
 @settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))
 @given(page=st.sampled_from(["outbox", "dead-letters", "story"]), value=VALUES)
 def test_no_id_is_an_error(orders, page, value):
+    assume(value not in {"decide", "discard", "edit", "redrive", "resend", "retry"})  # paths of POSTs, if there are such
     answer = ask(orders[0], "GET", f"/staff/{page}/{quote(value.encode('utf-8', 'surrogatepass'), safe='')}")
     assert good(*answer), answer
 
