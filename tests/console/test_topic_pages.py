@@ -115,6 +115,22 @@ def test_lists_without_services(console, odd):
     assert console.get("/dead-letters?state=nonsense", HX_Request="true").status == 400
 
 
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/", "/stories", "/stories?state=failed", "/topics", "/topics/{odd}?text=x", "/topics/{odd}/0/0", "/groups", "/dead-letters",
+        "/dead-letters?state=all", "/catalogue", "/catalogue/services/orders", "/break", "/topics/nope", "/no-such-page",
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("target", ["", "records", "stories", "list"])
+def test_a_page_to_which_the_browser_goes_back_is_whole(console, odd, path, target):
+    restored = {"HX_Request": "true", "HX_History_Restore_Request": "true"}
+    page = console.get(path.format(odd=odd), **restored, HX_Target=target).text
+    assert page.startswith("<!doctype html>")
+    assert '<nav aria-label="Pages">' in page
+    assert "<h1>" in page
+
+
 def test_publishing_again_is_not_offered_without_the_service(console, odd):
     answer = console.ask(f"/topics/{odd}/0/0/republish", "POST", b"operator=Ada", **console.authorization)
     assert answer.status == 409

@@ -8,7 +8,7 @@ from django.urls import path, reverse
 from django.utils.http import urlencode
 from django.views.decorators.http import require_POST, require_safe
 
-from console import system
+from console import htmx, system
 from console.failures import Away, NotFound
 from console.pages.map.views import context as map_context
 from console.sources.control import Impossible
@@ -79,7 +79,7 @@ def _done(request: HttpRequest, action: str, more: dict[str, Any]) -> HttpRespon
         said, failed = str(system.current().control.ask(action, **more)), False
     except (Impossible, Away) as error:
         said, failed = str(error), True
-    if "HX-Request" in request.headers:
+    if htmx.wants_part(request):
         return render(request, "console/breakit/said.html", {"said": said, "failed": failed})
     return redirect(f"{reverse('breakit:index')}?{urlencode({'failed' if failed else 'said': said[:LONGEST]})}")
 

@@ -147,6 +147,20 @@ class TestTopics:
         expect(rows).to_have_count(50)
         assert "ada@example.org" not in page.content()
 
+    def test_back_after_a_search_is_the_page_before(self, page, system):
+        send(system, event("k"))
+        page.goto("/topics/user.created")
+        page.get_by_label("Text").fill("nowhere-to-be-found")
+        page.get_by_role("button", name="Search").click()
+        expect(page.locator("#more")).to_contain_text("No record found")
+        page.go_back()
+        expect(page.get_by_role("heading", level=1)).to_have_text("user.created")
+        expect(page.get_by_label("Text")).to_have_value("")
+        expect(page.locator(".records tbody tr").first).to_contain_text("[hidden]")
+        page.get_by_label("Text").fill("nowhere-to-be-found")
+        page.keyboard.press("Enter")
+        expect(page.locator("#more")).to_contain_text("No record found")
+
     def test_a_search_without_a_result_says_how_far_it_looked(self, page, system):
         send(system, event("k"))
         page.goto("/topics/user.created?text=nowhere-to-be-found")
@@ -297,6 +311,17 @@ class TestDeadLetters:
         expect(page.locator("main")).to_contain_text("redriven by Ada Lovelace")
         expect(page.locator("main")).to_contain_text("the reader was repaired")
         check(page)
+
+    def test_back_after_a_search_is_the_page_before(self, page):
+        page.goto("/dead-letters")
+        expect(page.locator("#list [role=status]")).to_be_visible()
+        page.get_by_label("State").select_option("all")
+        page.get_by_role("button", name="Search").click()
+        page.wait_for_url("**state=all**")
+        page.go_back()
+        expect(page.get_by_role("heading", level=1)).to_have_text("Dead letters")
+        expect(page.get_by_label("State")).to_have_value("unresolved")
+        expect(page.locator("#list [role=status]")).to_be_visible()
 
     def test_a_run_is_stopped(self, page, system):
         key = f"stop-{uuid.uuid4()}"

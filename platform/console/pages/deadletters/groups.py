@@ -9,7 +9,7 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.views.decorators.http import require_safe
 
-from console import system
+from console import htmx, system
 from console.failures import NotFound
 
 REASONS = ("unreadable", "timeout", "crash", "handler")
@@ -53,12 +53,13 @@ class FilterForm(forms.Form):
 def index(request: HttpRequest) -> HttpResponse:
     """All groups. The page itself comes at once; reading the dead-letter topics takes the services a moment."""
     form = FilterForm(request.GET)
-    is_part = "HX-Request" in request.headers or "full" in request.GET
-    context: dict[str, Any] = {"form": form}
-    if is_part and form.is_valid():
+    is_part = htmx.wants_part(request)
+    is_read = is_part or "full" in request.GET
+    context: dict[str, Any] = {"form": form, "is_read": is_read}
+    if is_read and form.is_valid():
         context |= _found(form)
-    name = "console/deadletters/list.html" if "HX-Request" in request.headers else "console/deadletters/index.html"
-    return render(request, name, {**context, "is_part": is_part}, status=200 if form.is_valid() else 400)
+    name = "console/deadletters/list.html" if is_part else "console/deadletters/index.html"
+    return render(request, name, context, status=200 if form.is_valid() else 400)
 
 
 def _found(form: FilterForm) -> dict[str, Any]:

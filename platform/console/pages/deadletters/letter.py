@@ -6,7 +6,7 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.views.decorators.http import require_POST, require_safe
 
-from console import operators, payloads, system
+from console import htmx, operators, payloads, system
 from console.failures import NotFound
 from console.pages.deadletters.groups import on_the_wire, path_of
 from console.sources.staff import Refused
@@ -48,5 +48,5 @@ def _page(request: HttpRequest, service: str, letter: dict[str, Any], *, reveale
         "error": payloads.visible(str(letter.get("error") or "")),
         "revealed": revealed,
     }
-    name = "console/deadletters/content.html" if "HX-Request" in request.headers else "console/deadletters/letter.html"
+    name = "console/deadletters/content.html" if htmx.wants_part(request) else "console/deadletters/letter.html"
     return render(request, name, context)
