@@ -360,6 +360,23 @@ class TestDeadLetters:
         page.get_by_role("button", name="Discard 1").click()
         expect(page.locator("#run")).to_contain_text("finished")
 
+    def test_what_died_after_the_preview_is_left_as_it_is(self, page, system):
+        key = f"later-{uuid.uuid4()}"
+        unknown = {"ce_dataschema": f"urn:events:user.created:v{uuid.uuid4().int % 10**6 + 10}"}
+        die(page, system, *(event(key, **unknown) for _ in range(2)))
+        page.locator("#list tbody a").first.click()
+        page.get_by_role("link", name="the whole group").click()
+        number = int(page.get_by_role("heading", level=1).inner_text().split()[0])
+        page.get_by_role("button", name=f"Discard all {number}").click()
+        expect(page.get_by_role("button", name=f"Discard {number}")).to_be_visible()
+        other = page.context.new_page()
+        die(other, system, event(f"{key}-after", **unknown))
+        other.close()
+        self._name(page)
+        page.get_by_role("button", name=f"Discard {number}").click()
+        expect(page.locator("#run")).to_contain_text(f"{number} of {number} discarded")
+        expect(dead_letters(page, f"{key}-after").locator(".number")).to_have_text("1")
+
     def test_edited_and_redriven_with_a_link_to_the_original(self, page, system):
         user_id = str(uuid.uuid4())
         die(page, system, event(user_id, b'{"userId": 7, "email": "ada@example.org"}'))

@@ -1,5 +1,6 @@
 """Redriving and discarding: first a preview of what would happen, then, once confirmed, a run whose progress is shown."""
 
+import json
 from typing import Any
 
 from django import forms
@@ -26,6 +27,10 @@ class DecisionForm(forms.Form):
     limit = forms.IntegerField(required=False, min_value=1, max_value=1_000_000)
     force = forms.BooleanField(required=False)
     operator = forms.CharField(required=False, max_length=operators.LONGEST)
+    up_to = forms.JSONField(required=False)
+    """That of the preview: a group is decided about as it was shown, without what was dead-lettered later."""
+    previewed = forms.IntegerField(required=False, min_value=0)
+    """How many dead letters the preview was about."""
 
 
 @require_POST
@@ -43,19 +48,25 @@ def _decide(request: HttpRequest, service: str, given: dict[str, Any], ids: list
     body = _body(given, ids)
     context = {"service": service, "given": given, "ids": ids, "operator": operators.named(request)}
     by = operators.cleaned(given["operator"]) or operators.named(request)
-    if "confirmed" in request.POST and by:
-        order = Order(service=service, action=given["action"], body=body, by=by)
+    is_previewed = bool(ids) or isinstance(given["up_to"], dict)
+    if "confirmed" in request.POST and by and is_previewed:
+        order = Order(
+            service=service, action=given["action"], body=body | _bound(given), by=by, expected=_expected(given, ids)
+        )
         response = HttpResponseRedirect(reverse("deadletters:run", args=[RUNS.start(system.current().staff, order)]))
         operators.remember(response, by)
         return response
     if "confirmed" in request.POST:
-        context["problem"] = "Say who you are: the service records it."
+        context["problem"] = (
+            "Say who you are: the service records it." if is_previewed else "This is the preview: confirm it below."
+        )
     try:
         preview = system.current().staff.post(service, f"dead-letters/{given['action']}", {**body, "dry_run": True})
     except Refused as error:
         return _render(request, {**context, "problem": str(error)}, status=409)
     status = 400 if "problem" in context else 200
-    return _render(request, {**context, "preview": preview}, status=status)
+    shown = {"preview": preview, "up_to": json.dumps(preview.get("up_to")), "previewed": _number(preview)}
+    return _render(request, {**context, **shown}, status=status)
 
 
 def _body(given: dict[str, Any], ids: list[str]) -> dict[str, Any]:
@@ -64,6 +75,21 @@ def _body(given: dict[str, Any], ids: list[str]) -> dict[str, Any]:
     if given["force"] and given["action"] == "redrive":
         body["force"] = True
     return body
+
+
+def _bound(given: dict[str, Any]) -> dict[str, Any]:
+    return {"up_to": given["up_to"]} if isinstance(given["up_to"], dict) else {}
+
+
+def _expected(given: dict[str, Any], ids: list[str]) -> int:
+    """How many dead letters are decided about, if no one else has decided about them since the preview."""
+    previewed = len(ids) if given["previewed"] is None else given["previewed"]
+    return min(previewed, given["limit"] or previewed)
+
+
+def _number(preview: dict[str, Any]) -> int:
+    """How many dead letters a preview is about."""
+    return int(preview["count"]) + len(preview["forgotten"])
 
 
 def _problems(form: forms.Form) -> str:

@@ -27,6 +27,8 @@ class Order:
     action: str
     body: Mapping[str, Any]
     by: str
+    expected: int = 0
+    """How many dead letters were previewed."""
 
 
 @dataclass(slots=True)
@@ -58,6 +60,13 @@ class Run:
     def rate(self) -> float:
         """Dead letters per second so far."""
         return self.done / self.seconds if self.seconds > 0 else 0.0
+
+    @property
+    def missed(self) -> int:
+        """How many of the previewed dead letters were not unresolved any more; 0 until the run has finished."""
+        if self.state != "finished":
+            return 0
+        return max(0, self.order.expected - self.done - len(self.refused) - len(self.forgotten))
 
     def note(self, line: Mapping[str, Any]) -> None:
         """Note a line of the report."""

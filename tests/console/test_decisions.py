@@ -1,0 +1,146 @@
+"""Redriving and discarding in the console: what is confirmed is what the preview showed."""
+
+import http.server
+import json
+import re
+import threading
+from collections.abc import Iterator
+from urllib.parse import urlencode
+
+import pytest
+
+from tests.console.running import Answer, running
+from tests.waiting import eventually
+
+GROUP = "0123456789abcdef"
+UP_TO = {"user.created.orders.dlq": {"0": 8, "1": 0}}
+
+
+def letter(number: int) -> dict:
+    return {
+        "id": f"d-{number}",
+        "at": None,
+        "topic": "user.created",
+        "partition": "0",
+        "offset": "1",
+        "key": "k",
+        "error": "E",
+    }
+
+
+class Service(http.server.BaseHTTPRequestHandler):
+    """A service's endpoints for staff, with `unresolved` dead letters; it notes what it is told to do."""
+
+    unresolved = 0
+    bodies: list = []
+
+    def do_POST(self):
+        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        self.bodies.append(body)
+        if body.get("dry_run"):
+            shown = [letter(number) for number in range(self.unresolved)]
+            answer = {"count": len(shown), "results": shown, "forgotten": [], "up_to": UP_TO}
+        else:
+            answer = {
+                "done": self.unresolved,
+                "total": self.unresolved,
+                "refused": {},
+                "forgotten": [],
+                "finished": True,
+            }
+        text = json.dumps(answer).encode() + b"\n"
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(text)))
+        self.end_headers()
+        self.wfile.write(text)
+
+    def log_message(self, *args):
+        pass
+
+
+@pytest.fixture(scope="module")
+def console() -> Iterator:
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Service) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        url = f"http://127.0.0.1:{server.server_port}"
+        process = [{"name": "orders", "service": "orders", "kind": "web", "url": url}]
+        with running(CONSOLE_PROCESSES=json.dumps(process), OPERATOR_TOKEN="o" * 40) as console:
+            yield console
+        server.shutdown()
+        thread.join()
+
+
+@pytest.fixture(autouse=True)
+def forget():
+    Service.bodies.clear()
+
+
+def send(console, **fields: str) -> Answer:
+    form = {"Content_Type": "application/x-www-form-urlencoded", **console.authorization}
+    return console.ask("/dead-letters/orders/decide", "POST", urlencode(fields).encode(), **form)
+
+
+def hidden(page: str) -> dict[str, str]:
+    """The hidden fields of the preview."""
+    fields = re.findall(r'<input type="hidden" name="(\w+)" value="([^"]*)">', page)
+    return {name: value.replace("&quot;", '"') for name, value in fields}
+
+
+def ended(console, confirmed: Answer) -> str:
+    """The page of the run, once it has ended."""
+    assert confirmed.status == 302, confirmed.text
+
+    def over() -> str:
+        page = console.get(confirmed.headers["Location"]).text
+        return "" if "every 500ms" in page else page
+
+    return eventually(over)
+
+
+@pytest.mark.parametrize("action", ["redrive", "discard"])
+def test_a_group_is_decided_about_as_it_was_shown(console, action):
+    Service.unresolved = 8
+    preview = send(console, action=action, group=GROUP)
+    assert preview.status == 200
+    page = ended(console, send(console, **hidden(preview.text), confirmed="1", operator="me"))
+    assert Service.bodies[-1]["up_to"] == UP_TO
+    assert f"8 of 8 {action}" in page
+    assert 'class="state good"' in page
+
+
+@pytest.mark.parametrize("up_to", [None, "", "null", "[]", "{", "7"])
+def test_without_a_preview_a_group_is_only_shown(console, up_to):
+    Service.unresolved = 9
+    more = {} if up_to is None else {"up_to": up_to}
+    answer = send(console, action="discard", group=GROUP, confirmed="1", operator="me", **more)
+    assert answer.status == 400
+    assert all(body.get("dry_run") for body in Service.bodies)
+
+
+def test_what_others_have_resolved_since_the_preview_is_said(console):
+    Service.unresolved = 8
+    fields = hidden(send(console, action="redrive", group=GROUP).text)
+    Service.unresolved = 5
+    page = ended(console, send(console, **fields, confirmed="1", operator="me"))
+    assert "5 of 5 redriven" in page
+    assert "3 of those that were shown were not unresolved any more" in page
+    assert 'class="state good"' not in page
+
+
+def test_a_limit_is_no_loss(console):
+    Service.unresolved = 8
+    fields = hidden(send(console, action="redrive", group=GROUP).text)
+    Service.unresolved = 2
+    page = ended(console, send(console, **fields, limit="2", confirmed="1", operator="me"))
+    assert "not unresolved any more" not in page
+
+
+def test_one_that_was_resolved_elsewhere_is_not_offered(console):
+    Service.unresolved = 0
+    preview = send(console, action="redrive", id="d-1")
+    assert "this dead letter was redriven or discarded before" in preview.text
+    assert "<button" not in preview.text
+    page = ended(console, send(console, action="redrive", id="d-1", confirmed="1", operator="me"))
+    assert "1 of those that were shown was not unresolved any more" in page
+    assert 'class="state good"' not in page
