@@ -16,6 +16,9 @@ GROUP = "0123456789abcdef"
 UP_TO = {"user.created.orders.dlq": {"0": 8, "1": 0}}
 
 
+RAW = "\x1b[31mRED]0;owned\u202e"
+
+
 def letter(number: int) -> dict:
     return {
         "id": f"d-{number}",
@@ -23,8 +26,8 @@ def letter(number: int) -> dict:
         "topic": "user.created",
         "partition": "0",
         "offset": "1",
-        "key": "k",
-        "error": "E",
+        "key": RAW,
+        "error": RAW,
     }
 
 
@@ -33,6 +36,14 @@ class Service(http.server.BaseHTTPRequestHandler):
 
     unresolved = 0
     bodies: list = []
+
+    def do_GET(self):
+        group = {"id": GROUP, "topic": "user.created", "error_type": RAW, "error": RAW, "place": RAW, "count": 1}
+        payload = {"size": 2, "encoding": "json", "content": "{}", "masked": False, "truncated": False}
+        if "/d-" in self.path:
+            self.answer(letter(1) | {"payload": payload, "headers": [[RAW, RAW]], "traceback": RAW, "event_id": RAW})
+        else:
+            self.answer({"groups": [group | {"members": [letter(1)]}], "total": 1, "partly": False})
 
     def do_POST(self):
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
@@ -48,6 +59,9 @@ class Service(http.server.BaseHTTPRequestHandler):
                 "forgotten": [],
                 "finished": True,
             }
+        self.answer(answer)
+
+    def answer(self, answer):
         text = json.dumps(answer).encode() + b"\n"
         self.send_response(200)
         self.send_header("Content-Length", str(len(text)))
@@ -144,3 +158,17 @@ def test_one_that_was_resolved_elsewhere_is_not_offered(console):
     page = ended(console, send(console, action="redrive", id="d-1", confirmed="1", operator="me"))
     assert "1 of those that were shown was not unresolved any more" in page
     assert 'class="state good"' not in page
+
+
+def test_characters_that_cannot_be_shown_are_escaped(console):
+    Service.unresolved = 2
+    pages = [
+        send(console, action="redrive", group=GROUP).text,
+        *(
+            console.get(f"/dead-letters{path}").text
+            for path in ("?full=1", f"/orders/groups/{GROUP}", f"/orders/groups/{GROUP}?key=%1B[31m", "/orders/d-1")
+        ),
+    ]
+    for page in pages:
+        assert "\\x1b[31m" in page
+        assert not set(page) & set(RAW) - set(RAW[1:-1])

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 
 import pytest
 from confluent_kafka import Producer
@@ -77,6 +78,24 @@ def test_each_record_with_and_without_personal_data(console, odd):
     assert console.get(f"/topics/{odd}/1/0").status == 200
     revealed = console.ask(f"/topics/{odd}/0/3/reveal", "POST", **console.authorization)
     assert "ada@example.org" in revealed.text
+
+
+def test_each_record_leads_to_all_records_with_its_key(console, prefix):
+    topic = kafka.new_topic(f"{prefix}keys", **{"max.message.bytes": "2000000"})
+    producer = Producer({**kafka.servers(), "message.max.bytes": 2_000_000, "enable.idempotence": True})
+    long = b"k" * 500_000
+    keys = ["\u202ekey\x00".encode(), b"\xff\x00", b"0xff", b"\\x00", b"\x00", b"", long, long + b"2", "é &?#".encode()]
+    for key in (*keys, *keys):
+        producer.produce(topic, b"{}", key, partition=0)
+    assert producer.flush(60) == 0
+    for offset in range(len(keys)):
+        page = console.get(f"/topics/{topic}/0/{offset}").text
+        [query] = re.findall(r'href="[^"?]*(\?key=[^"]*)">all records with its key', page)
+        found = console.get(f"/topics/{topic}{query}").text
+        assert re.findall(r"Record 0/(\d+)", found) == [str(offset + len(keys)), str(offset)]
+    # What a page shows of a key is found as well.
+    found = console.get(f"/topics/{topic}?key=%5Cu202ekey%5Cx00").text
+    assert re.findall(r"Record 0/(\d+)", found) == [str(len(keys)), "0"]
 
 
 def test_a_payload_byte_for_byte(console, odd):

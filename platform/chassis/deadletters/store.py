@@ -99,8 +99,12 @@ class StoredDeadLetter:
 
     @property
     def key(self) -> str | None:
-        """The key as text."""
-        return None if self.record.key is None else self.record.key.decode("utf-8", "replace")
+        """The key as text; in hexadecimal, after `0x`, if it is not UTF-8."""
+        key = self.record.key
+        try:
+            return None if key is None else key.decode()
+        except UnicodeDecodeError:
+            return f"0x{key.hex()}"
 
     @property
     def at(self) -> str:

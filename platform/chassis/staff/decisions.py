@@ -70,7 +70,9 @@ class Decision(Parameters):
         """Require either ids or a group."""
         if ("ids" in attrs) == ("group" in attrs):
             raise serializers.ValidationError("Give either ids or a group.")
-        if not all(re.fullmatch(r"\d{1,10}", one, re.ASCII) for ends in attrs.get("up_to", {}).values() for one in ends):
+        if not all(
+            re.fullmatch(r"\d{1,10}", one, re.ASCII) for ends in attrs.get("up_to", {}).values() for one in ends
+        ):
             raise serializers.ValidationError({"up_to": "Give offsets by topic and number of the partition."})
         return attrs
 

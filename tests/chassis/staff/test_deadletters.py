@@ -147,8 +147,10 @@ class TestGroups:
         found = get()
         assert found["total"] == 4
         assert all(len(one["reason"]) <= 300 for group in found["groups"] for one in group["members"])
+        assert get(f"{LIST}?key=0xff")["total"] == 3
         for group in found["groups"]:
             for one in group["members"]:
+                assert one["key"] in {"0xff", None}
                 assert operator().get(f"{LIST}/{one['id']}?reveal=1").status_code == 200
 
     @pytest.mark.service("users")

@@ -9,7 +9,7 @@ from django.shortcuts import render
 from django.urls import reverse
 from django.views.decorators.http import require_POST
 
-from console import operators, system
+from console import operators, payloads, system
 from console.pages.deadletters import groups
 from console.pages.deadletters.runs import RUNS, Order
 from console.sources.staff import Refused
@@ -65,7 +65,11 @@ def _decide(request: HttpRequest, service: str, given: dict[str, Any], ids: list
     except Refused as error:
         return _render(request, {**context, "problem": str(error)}, status=409)
     status = 400 if "problem" in context else 200
-    shown = {"preview": preview, "up_to": json.dumps(preview.get("up_to")), "previewed": _number(preview)}
+    shown = {
+        "preview": payloads.visible_answer(preview),
+        "up_to": json.dumps(preview.get("up_to")),
+        "previewed": _number(preview),
+    }
     return _render(request, {**context, **shown}, status=status)
 
 

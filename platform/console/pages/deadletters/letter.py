@@ -39,9 +39,10 @@ def read(service: str, letter_id: str, *, reveal_to: str = "") -> dict[str, Any]
 
 
 def _page(request: HttpRequest, service: str, letter: dict[str, Any], *, revealed: bool) -> HttpResponse:
+    facts = {name: value for name, value in letter.items() if name not in {"payload", "headers", "traceback"}}
     context = {
         "service": service,
-        "letter": {**letter, "wire": on_the_wire(letter.get("topic"))},
+        "letter": {**payloads.visible_answer(facts), "wire": on_the_wire(letter.get("topic"))},
         "payload": payloads.shown_answer(letter["payload"]),
         "headers": payloads.shown_headers(letter.get("headers")),
         "traceback": payloads.visible(str(letter.get("traceback") or "")),

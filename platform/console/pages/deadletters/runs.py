@@ -12,6 +12,7 @@ from contextlib import closing
 from dataclasses import dataclass, field
 from typing import Any
 
+from console import payloads
 from console.failures import Away, NotFound
 from console.sources.staff import Refused, Staff
 
@@ -73,9 +74,9 @@ class Run:
         self.done = int(line.get("done") or self.done)
         self.total = int(line.get("total") or self.total)
         if line.get("finished"):
-            self.refused = dict(line.get("refused") or {})
+            self.refused = payloads.visible_answer(dict(line.get("refused") or {}))
             self.forgotten = list(line.get("forgotten") or ())
-            self.error = str(line.get("error") or "")
+            self.error = payloads.visible(str(line.get("error") or ""))
             self.state = "failed" if self.error else "finished"
 
 

@@ -54,6 +54,7 @@ def _page(request: HttpRequest, record: Record, *, reveal: bool) -> HttpResponse
         "record": record,
         "at": moment(record.timestamp_ms),
         "key": payloads.key_text(record.key),
+        "key_filter": None if record.key is None else payloads.key_filter(record.key),
         "payload": payloads.shown(record.value, reveal=reveal),
         "headers": payloads.header_rows(record.headers, reveal=reveal),
         "trace_id": trace_id,
