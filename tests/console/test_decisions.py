@@ -95,6 +95,13 @@ def send(console, **fields: str) -> Answer:
     return console.ask("/dead-letters/orders/decide", "POST", urlencode(fields).encode(), **form)
 
 
+def previewed(console, **fields: str) -> Answer:
+    """The page to which a choice leads."""
+    answer = send(console, **fields)
+    assert answer.status == 302
+    return console.get(answer.headers["Location"])
+
+
 def hidden(page: str) -> dict[str, str]:
     """The hidden fields of the preview."""
     fields = re.findall(r'<input type="hidden" name="(\w+)" value="([^"]*)">', page)
@@ -115,7 +122,7 @@ def ended(console, confirmed: Answer) -> str:
 @pytest.mark.parametrize("action", ["redrive", "discard"])
 def test_a_group_is_decided_about_as_it_was_shown(console, action):
     Service.unresolved = 8
-    preview = send(console, action=action, group=GROUP)
+    preview = previewed(console, action=action, group=GROUP)
     assert preview.status == 200
     page = ended(console, send(console, **hidden(preview.text), confirmed="1", operator="me"))
     assert Service.bodies[-1]["up_to"] == UP_TO
@@ -134,7 +141,7 @@ def test_without_a_preview_a_group_is_only_shown(console, up_to):
 
 def test_what_others_have_resolved_since_the_preview_is_said(console):
     Service.unresolved = 8
-    fields = hidden(send(console, action="redrive", group=GROUP).text)
+    fields = hidden(previewed(console, action="redrive", group=GROUP).text)
     Service.unresolved = 5
     page = ended(console, send(console, **fields, confirmed="1", operator="me"))
     assert "5 of 5 redriven" in page
@@ -144,7 +151,7 @@ def test_what_others_have_resolved_since_the_preview_is_said(console):
 
 def test_a_limit_is_no_loss(console):
     Service.unresolved = 8
-    fields = hidden(send(console, action="redrive", group=GROUP).text)
+    fields = hidden(previewed(console, action="redrive", group=GROUP).text)
     Service.unresolved = 2
     page = ended(console, send(console, **fields, limit="2", confirmed="1", operator="me"))
     assert "not unresolved any more" not in page
@@ -152,7 +159,7 @@ def test_a_limit_is_no_loss(console):
 
 def test_one_that_was_resolved_elsewhere_is_not_offered(console):
     Service.unresolved = 0
-    preview = send(console, action="redrive", id="d-1")
+    preview = previewed(console, action="redrive", id="d-1")
     assert "this dead letter was redriven or discarded before" in preview.text
     assert "<button" not in preview.text
     page = ended(console, send(console, action="redrive", id="d-1", confirmed="1", operator="me"))
@@ -163,7 +170,7 @@ def test_one_that_was_resolved_elsewhere_is_not_offered(console):
 def test_characters_that_cannot_be_shown_are_escaped(console):
     Service.unresolved = 2
     pages = [
-        send(console, action="redrive", group=GROUP).text,
+        previewed(console, action="redrive", group=GROUP).text,
         *(
             console.get(f"/dead-letters{path}").text
             for path in ("?full=1", f"/orders/groups/{GROUP}", f"/orders/groups/{GROUP}?key=%1B[31m", "/orders/d-1")
@@ -172,3 +179,9 @@ def test_characters_that_cannot_be_shown_are_escaped(console):
     for page in pages:
         assert "\\x1b[31m" in page
         assert not set(page) & set(RAW) - set(RAW[1:-1])
+
+
+def test_a_preview_that_is_forgotten_says_so(console):
+    answer = console.get("/dead-letters/previews/0123")
+    assert answer.status == 404
+    assert "This preview is not known" in answer.text

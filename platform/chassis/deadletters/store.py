@@ -101,8 +101,10 @@ class StoredDeadLetter:
     def key(self) -> str | None:
         """The key as text; in hexadecimal, after `0x`, if it is not UTF-8."""
         key = self.record.key
+        if key is None:
+            return None
         try:
-            return None if key is None else key.decode()
+            return key.decode()
         except UnicodeDecodeError:
             return f"0x{key.hex()}"
 

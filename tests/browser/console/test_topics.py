@@ -375,6 +375,8 @@ class TestDeadLetters:
         self._name(page)
         page.get_by_role("button", name=f"Discard {number}").click()
         expect(page.locator("#run")).to_contain_text(f"{number} of {number} discarded")
+        page.go_back()
+        expect(page.get_by_role("button", name="Discard 1")).to_be_visible()
         expect(dead_letters(page, f"{key}-after").locator(".number")).to_have_text("1")
 
     def test_edited_and_redriven_with_a_link_to_the_original(self, page, system):
