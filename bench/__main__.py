@@ -2,18 +2,20 @@
 
 make bench ARGS="--only story drain"    some of the measurements
 make bench ARGS=--write                 also writes the table to docs/benchmarks.md
+make bench ARGS=--guard                 a short run, which fails if a ratio is much worse than the one in docs/benchmarks.md
 """
 
 import argparse
 import os
 import platform
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import confluent_kafka
 import django
 
-from bench import gateway, goals, table
+from bench import gateway, goals, guard, table
 from bench.live import running
 from embedded.engines import prepare
 from embedded.errors import EmbeddedError
@@ -29,15 +31,17 @@ def main() -> int:
     parser.add_argument("--only", nargs="+", choices=["gateway", *goals.SYSTEM], default=["gateway", *goals.SYSTEM])
     parser.add_argument("--rounds", type=int, default=ROUNDS)
     parser.add_argument("--write", action="store_true", help=f"write the table to {DOCUMENT.name}")
+    parser.add_argument("--guard", action="store_true", help=f"fail if a ratio is much worse than in {DOCUMENT.name}")
     options = parser.parse_args()
     warning = _warn_if_busy()
-    rows = gateway.measure(rounds=options.rounds) if "gateway" in options.only else []
     try:
-        rows += _system([name for name in goals.SYSTEM if name in options.only], options.rounds)
+        if options.guard:
+            return _guard()
+        measured = _measure(options.only, options.rounds)
     except EmbeddedError as error:
         print(f"bench failed: {error}", file=sys.stderr)
         return 1
-    text = table.markdown(rows) + "\n" + _context(options.rounds)
+    text = table.markdown([row for rows in measured.values() for row in rows]) + "\n" + _context(options.rounds)
     print(text)
     if options.write:
         DOCUMENT.write_text(f"{HEAD}\n{text}")
@@ -46,13 +50,28 @@ def main() -> int:
     return 0
 
 
-def _system(names: list[str], rounds: int) -> list[table.Row]:
-    if not names:
-        return []
-    prepare()
-    print("Starting the system", file=sys.stderr, flush=True)
-    with running() as live:
-        return goals.measure(live, names, rounds)
+def _guard() -> int:
+    def measure(names: Sequence[str]) -> dict[str, list[table.Row]]:
+        measured = _measure(names, rounds=1)
+        print(table.markdown([row for rows in measured.values() for row in rows]))
+        return measured
+
+    found = guard.check(measure, DOCUMENT.read_text())
+    for line in found:
+        print(f"slower than before: {line}", file=sys.stderr)
+    return 1 if found else 0
+
+
+def _measure(names: Sequence[str], rounds: int) -> dict[str, list[table.Row]]:
+    """The rows of these measurements, by name, in the order of the table."""
+    measured = {"gateway": gateway.measure(rounds=rounds)} if "gateway" in names else {}
+    system = [name for name in goals.SYSTEM if name in names]
+    if system:
+        prepare()
+        print("Starting the system", file=sys.stderr, flush=True)
+        with running() as live:
+            measured |= goals.measure(live, system, rounds)
+    return measured
 
 
 def _context(rounds: int) -> str:

@@ -24,19 +24,21 @@ class Drain:
 
 
 def drain(live: Live, events: int = EVENTS) -> Drain:
-    """Measure from resuming the consumer to the last order paid or failed. Raises TimeoutError."""
-    consumer = live.children["orders-consume"]
+    """Measure from resuming the consumers of orders to the last order paid or failed. Raises TimeoutError."""
+    consumers = [child for name, child in live.children.items() if name.startswith("orders-consume")]
     with psycopg.connect(live.engines.postgres.url("orderdb"), autocommit=True) as orders:
         expected = _count(orders) + events
         created = samples.user_created(events)
         users = [one.key.decode() for one in created]
-        consumer.pause()
+        for consumer in consumers:
+            consumer.pause()
         try:
             _produce(live.engines.kafka.bootstrap_servers, created)
             before = processes.used(live)
         finally:
             started = time.monotonic()
-            consumer.resume()
+            for consumer in consumers:
+                consumer.resume()
         # Counting all orders is expensive, so check a sample of the last ones first.
         sample = users[-100::5]
         while _count(orders, sample) < len(sample) or _count(orders) < expected:

@@ -14,11 +14,11 @@ USERS = 100
 STALLED, STORY, DRAIN, RELAY, PAYMENTS, MEMORY_MIB = 2, 2, 0.3, 0.5, 0.8, 600
 
 
-def measure(live: Live, names: list[str], rounds: int) -> list[Row]:
-    """Measure these goals, in the order of SYSTEM."""
+def measure(live: Live, names: list[str], rounds: int) -> dict[str, list[Row]]:
+    """Measure these goals, in the order of SYSTEM. Returns the rows of each."""
     with Bare(live.engines) as bare:
-        measured = [SYSTEM[name](live, bare, rounds) for name in names]
-    return [row for found in measured for row in (found if isinstance(found, list) else [found])]
+        measured = {name: SYSTEM[name](live, bare, rounds) for name in names}
+    return {name: found if isinstance(found, list) else [found] for name, found in measured.items()}
 
 
 def _stalled(live: Live, bare: Bare, rounds: int) -> Row:

@@ -41,12 +41,12 @@ WAKE = """
 INSERT INTO outbox (event_id, topic, key, payload, headers, request_id)
 VALUES (gen_random_uuid(), 'wake', %s, NULL, '[]', 'r')
 """
-_wake = importlib.import_module("chassis.messaging.migrations.0007_wake_who_sleeps")
+_trigger = importlib.import_module("chassis.messaging.migrations.0011_notify_condition")
 NONE, ALWAYS, SLEEPING = "none", "NOTIFY in every commit", "NOTIFY while the relay sleeps"
 TRIGGERS = {
     NONE: "ALTER TABLE outbox DISABLE TRIGGER outbox_notify",
-    ALWAYS: f"ALTER TABLE outbox ENABLE TRIGGER outbox_notify; {_wake.NOTIFY_ALWAYS}",
-    SLEEPING: f"ALTER TABLE outbox ENABLE TRIGGER outbox_notify; {_wake.NOTIFY_WHO_SLEEPS}",
+    ALWAYS: f"ALTER TABLE outbox ENABLE TRIGGER outbox_notify; {_trigger.ALWAYS}",
+    SLEEPING: f"ALTER TABLE outbox ENABLE TRIGGER outbox_notify; {_trigger.WHO_SLEEPS}",
 }
 
 HEAD = (

@@ -6,7 +6,6 @@ The references (`bench/references/`) read the same table, with as many processes
 is behind the gateway. All are measured alternately. Requires `nginx` and `wrk`.
 """
 
-import argparse
 import contextlib
 import os
 import shutil
@@ -18,9 +17,9 @@ from pathlib import Path
 
 import httpx2
 
-from bench import gateway, load
-from bench.live import Live, running
-from bench.table import Row, each, markdown, ratio
+from bench import command, gateway, load
+from bench.live import Live
+from bench.table import Row, each, ratio
 from embedded import ports
 from embedded.processes import Child, drive
 from embedded.runner import READY_WITHIN, get
@@ -159,15 +158,5 @@ def _running(child: Child, port: int, path: str) -> Iterator[None]:
         child.stop()
 
 
-def main() -> None:
-    """Measure and print the table."""
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--seconds", type=int, default=4)
-    parser.add_argument("--rounds", type=int, default=3)
-    options = parser.parse_args()
-    with running() as live:
-        print(markdown(measure(live, options.rounds, options.seconds)))
-
-
 if __name__ == "__main__":
-    main()
+    command.run(measure, __doc__)

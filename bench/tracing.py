@@ -8,7 +8,6 @@ the export included, since that is the throughput of a process on a core of its 
 collector accepts everything and looks at nothing. Requires `nginx` and `wrk`.
 """
 
-import argparse
 import contextlib
 import re
 import shutil
@@ -21,9 +20,9 @@ from pathlib import Path
 
 import httpx2
 
-from bench import gateway, processes
-from bench.live import EXTRA, Live, running
-from bench.table import Row, each, markdown, ratio
+from bench import command, gateway, processes
+from bench.live import EXTRA, Live
+from bench.table import Row, each, ratio
 from embedded import ports
 from embedded.processes import Child, drive
 from embedded.runner import READY_WITHIN, get
@@ -173,15 +172,5 @@ def _started(
         yield children
 
 
-def main() -> None:
-    """Measure and print the table."""
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--seconds", type=int, default=3)
-    parser.add_argument("--rounds", type=int, default=5)
-    options = parser.parse_args()
-    with running() as live:
-        print(markdown(measure(live, options.rounds, options.seconds)))
-
-
 if __name__ == "__main__":
-    main()
+    command.run(measure, __doc__)

@@ -6,7 +6,6 @@ pgbench inserts into copies of the tables, with their indexes, but without the t
 clients. The last rows are about overload: many more clients than the system can serve. Requires `wrk`.
 """
 
-import argparse
 import shutil
 import subprocess
 import sys
@@ -17,9 +16,9 @@ from pathlib import Path
 
 import psycopg
 
-from bench import load
-from bench.live import Live, running
-from bench.table import Row, each, markdown, ratio
+from bench import command, load
+from bench.live import Live
+from bench.table import Row, each, ratio
 from embedded.postgres import PACKAGE
 
 OF_PGBENCH = 0.1
@@ -102,15 +101,5 @@ def _pgbench(live: Live, inserts: Path, seconds: int) -> float:
     return float(output.split("tps = ")[1].split()[0])
 
 
-def main() -> None:
-    """Measure and print the table."""
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--seconds", type=int, default=8)
-    parser.add_argument("--rounds", type=int, default=3)
-    options = parser.parse_args()
-    with running() as live:
-        print(markdown(measure(live, options.rounds, options.seconds)))
-
-
 if __name__ == "__main__":
-    main()
+    command.run(measure, __doc__)

@@ -21,7 +21,7 @@ _PATTERNS = (
     # postgresql://user:password@host
     (re.compile(r"://[^/\s@]*@"), f"://{HIDDEN}@"),
     # The length is limited, since the regular expression searches for the @ from each character of a long word.
-    (re.compile(r"[^\s@\"'<>(),;:=\[\]][^\s@\"<>(),;:\[\]]{0,255}@[\w-]+(?:\.[\w-]+)+"), HIDDEN),
+    (re.compile(r"(?:[^\s@\"'<>(),;:=\[\]][^\s@\"<>(),;:\[\]]{0,255}|['=])@[\w-]+(?:\.[\w-]+)+"), HIDDEN),
     # PostgreSQL: DETAIL:  Key (email)=(…) already exists.
     (re.compile(r"\n(?:DETAIL|CONTEXT):.*?(?=\n\n|\nTraceback|\Z)", re.DOTALL), f"\nDETAIL: {HIDDEN}"),
     # PostgreSQL: LINE 1: INSERT INTO "users" … VALUES ('ada@example.org', 'Ada'), and the caret below it.

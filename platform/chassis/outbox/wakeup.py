@@ -2,7 +2,7 @@
 
 The commit of a transaction with a NOTIFY takes a lock that exists once per PostgreSQL server, so NOTIFY is only used while
 the relay sleeps. Before it sleeps, the relay acquires the advisory lock SLEEPING for its session. A publisher's trigger
-tries to acquire the same lock in shared mode, until the end of its transaction (migration 0007):
+tries to acquire the same lock in shared mode, until the end of its transaction (migration 0011):
 
 - If it succeeds, the relay is awake, and no notification is sent. The relay cannot sleep before this transaction ends.
 - Otherwise the relay sleeps, or is about to, and the commit notifies it.
