@@ -78,6 +78,16 @@ class TestSummary:
         assert (story.name, story.status, story.request_id, story.services) == (name, status, "r-2", ("gateway",))
         assert [line.process for line in stories.lines_of(trace)] == ["gateway"]
 
+    @pytest.mark.parametrize(("status", "duration"), [("9" * 5_000, "1.5"), ("٢٠٠", "1.5"), ("99", "9" * 400)])
+    def test_nonsense_in_an_access_log_is_no_number(self, stories, status, duration):
+        trace = spans.new_trace()
+        stories.read_line(
+            "gateway", f"[access] method=GET route=/x status={status} duration_ms={duration} trace_id={trace}"
+        )
+        story = stories.summary(trace)
+        assert (story.name, story.status) == ("GET /x", 0)
+        assert story.duration in {0, 1_500_000}
+
     def test_linked_traces_know_of_each_other(self, stories):
         one, batch = spans.new_trace(), spans.new_trace()
         story_of(stories, spans.span(one))

@@ -8,6 +8,7 @@ from functools import lru_cache
 from sys import intern
 from typing import Any
 
+from chassis.story.facts import SANE
 from console.stores import otlp
 from console.stores.lines import Lines
 from console.stores.model import Line, Span, Summary
@@ -138,7 +139,8 @@ class Stories:
             _note_failure(story, span)
             for link in span.links:
                 self._link(span.trace_id, link.trace_id)
-            if request_id := str(span.attributes.get("request.id") or ""):
+            request_id = span.attributes.get("request.id")
+            if isinstance(request_id, str) and SANE.fullmatch(request_id):
                 self._name(story, request_id)
 
     def _note_line(self, line: Line) -> None:
@@ -172,7 +174,7 @@ class Stories:
         if span.kind == "SERVER" and (span.role == "gateway" or not story.method):
             story.method = _shared(span.attributes.get("http.request.method"))
             story.route = _shared(span.attributes.get("http.route"))
-            story.status = _number(span.attributes.get("http.response.status_code"))
+            story.status = _status(span.attributes.get("http.response.status_code"))
             story.duration = span.ended - span.begun
             story.name, story.root = _shared(span.name), True
         elif not story.root and (not span.parent_id or not story.name):
@@ -269,7 +271,7 @@ def _reason(span: Span) -> str:
 
 
 _ACCESS = re.compile(r"""\bmethod(?:=|":")(\w+).*?\broute(?:=|":")([^\s"]+).*?\bstatus(?:=|":)(\d+)""")
-_DURATION = re.compile(r"""\bduration_ms(?:=|":)(\d+(?:\.\d+)?)""")
+_DURATION = re.compile(r"""\bduration_ms(?:=|":)(\d{1,12}(?:\.\d+)?)\b""")
 
 
 def _note_access(story: Summary, line: Line) -> None:
@@ -278,7 +280,7 @@ def _note_access(story: Summary, line: Line) -> None:
     if found is None or (story.method and not found[2].startswith("/api")):
         return
     duration = _DURATION.search(line.text)
-    story.method, story.route, story.status = _shared(found[1]), _shared(found[2]), int(found[3])
+    story.method, story.route, story.status = _shared(found[1]), _shared(found[2]), _status(found[3])
     story.name = _shared(f"{story.method} {story.route}")
     story.duration = int(float(duration[1]) * 1e6) if duration else 0
 
@@ -288,8 +290,7 @@ def _shared(value: Any) -> str:
     return intern(str(value or "")[:LONGEST_NAME])
 
 
-def _number(value: Any) -> int:
-    try:
-        return int(value)
-    except (TypeError, ValueError):
-        return 0
+def _status(value: object) -> int:
+    """The status of a response; 0 if it is none."""
+    status = otlp.number(value) or 0
+    return status if 100 <= status <= 599 else 0
