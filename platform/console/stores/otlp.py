@@ -21,6 +21,8 @@ KINDS = {
 }
 DEEPEST = 8
 """How deep values may be nested."""
+LONGEST_NAME = 249
+"""Maximum number of characters of the names of services, processes, topics and requests that are kept; the rest is cut off."""
 
 Origin = tuple[str, str, str]
 """Service, role and instance of the process that recorded a span."""
@@ -101,7 +103,7 @@ def _value(one: AnyValue, depth: int = 0) -> Any:
 def _origin(resource: Resource) -> Origin:
     known = attributes(resource.attributes)
     return (
-        str(known.get("service.name") or "unknown"),
-        str(known.get("process.role") or ""),
-        str(known.get("service.instance.id") or ""),
+        str(known.get("service.name") or "unknown")[:LONGEST_NAME],
+        str(known.get("process.role") or "")[:LONGEST_NAME],
+        str(known.get("service.instance.id") or "")[:LONGEST_NAME],
     )
