@@ -1,9 +1,10 @@
-"""The gateway compared to nginx: proxied GETs on 32 connections, one worker each, all features enabled.
+"""The gateway compared to nginx and others: proxied GETs on 32 connections, one worker each, all features enabled.
 
     python -m bench.gateway [--seconds 5] [--rounds 3]
 
 Both proxy the same nginx, which serves 107 bytes of JSON from memory. They are measured alternately, so that other load
-on the machine affects both. Requires `nginx` and `wrk`.
+on the machine affects both; so are Envoy, Traefik and Caddy, where they are installed (`bench/proxies.py`). Requires `nginx`
+and `wrk`.
 """
 
 import argparse
@@ -18,12 +19,14 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from bench import load
+from bench import load, proxies
 from bench.load import CONNECTIONS
 from bench.table import Row, each, markdown, ratio
 
 ROOT = Path(__file__).resolve().parent.parent
-GOAL = 0.2
+GOAL, AHEAD = 0.3, 1
+"""Of nginx, and of the other proxies."""
+NGINX_NAME, OURS = "nginx", "gateway"
 BODY = '{"id":"6f1c2a9e-3b7d-4c58-9e02-d4a1b8c7f635","email":"a@b.example","name":"A","createdAt":"2026-01-01T00Z"}'
 assert len(BODY) == 107
 
@@ -55,21 +58,32 @@ PROXY = """\
 
 
 def measure(seconds: int = 5, rounds: int = 3) -> list[Row]:
-    """Measure, and return a row of the table. Without nginx or wrk, the row names the missing program."""
+    """Measure, and return a row for each other proxy. Without nginx or wrk, one row names the missing program."""
     what = f"proxied `GET` at the gateway, one worker, {CONNECTIONS} connections"
     missing = [program for program in ("nginx", "wrk") if shutil.which(program) is None]
     if missing:
         hint = f"not measured: `apt install {' '.join(missing)}`, missing on this machine"
         return [Row(what, hint, "", None, f"≥ {GOAL}", None)]
-    runs: dict[str, list[load.Run]] = {"nginx": [], "gateway": []}
     with _running() as urls:
+        runs: dict[str, list[load.Run]] = {name: [] for name in urls}
         for _ in range(rounds):
             for name, url in urls.items():
                 runs[name].append(_run(url, seconds))
-    ours, theirs = ([run.per_second for run in runs[name]] for name in ("gateway", "nginx"))
-    measured = ratio(ours, theirs)
-    reference = f"nginx as the proxy, one worker: {_summary(runs['nginx'])}"
-    return [Row(what, _summary(runs["gateway"]), reference, measured, f"≥ {GOAL}", measured >= GOAL)]
+    ours = [run.per_second for run in runs[OURS]]
+    return [
+        Row(
+            what if name == NGINX_NAME else f"{what}, beside {name}",
+            _summary(runs[OURS]),
+            f"{name} as the proxy, one worker: {_summary(theirs)}",
+            found,
+            f"≥ {goal}",
+            found >= goal,
+        )
+        for name, theirs in runs.items()
+        if name != OURS
+        for goal in [GOAL if name == NGINX_NAME else AHEAD]
+        for found in [ratio(ours, [run.per_second for run in theirs])]
+    ]
 
 
 def _summary(runs: list[load.Run]) -> str:
@@ -79,13 +93,15 @@ def _summary(runs: list[load.Run]) -> str:
 
 @contextlib.contextmanager
 def _running() -> Iterator[dict[str, str]]:
-    upstream, proxy, gateway = _free_ports(3)
+    others = proxies.installed()
+    upstream, nginx, gateway, *more = _free_ports(3 + len(others))
+    listening = {NGINX_NAME: nginx, OURS: gateway, **{one.name: port for one, port in zip(others, more, strict=True)}}
     with tempfile.TemporaryDirectory(prefix="bench-") as name, contextlib.ExitStack() as stack:
         folder = Path(name)
         folder.chmod(0o755)
         for server, http in (
             ("upstream", UPSTREAM.format(port=upstream, body=BODY)),
-            ("proxy", PROXY.format(port=proxy, upstream=upstream)),
+            ("proxy", PROXY.format(port=nginx, upstream=upstream)),
         ):
             configuration = folder / f"{server}.conf"
             configuration.write_text(NGINX.format(folder=folder, name=server, http=http))
@@ -94,9 +110,12 @@ def _running() -> Iterator[dict[str, str]]:
         # As in production, every line is logged to a file.
         variables = {"ENVIRONMENT": "development", "LOG_FORMAT": "json", "USERS_URL": f"http://127.0.0.1:{upstream}"}
         stack.enter_context(_process(command, folder / "gateway.out", variables))
-        for port in (upstream, proxy, gateway):
+        for one in others:
+            command = one.start(folder, listening[one.name], upstream)
+            stack.enter_context(_process(command, folder / f"{one.program}.out", proxies.ONE_WORKER))
+        for port in (upstream, *listening.values()):
             _wait(port)
-        yield {name: f"http://127.0.0.1:{port}/api/users/1" for name, port in (("nginx", proxy), ("gateway", gateway))}
+        yield {name: f"http://127.0.0.1:{port}/api/users/1" for name, port in listening.items()}
 
 
 @contextlib.contextmanager

@@ -281,6 +281,22 @@ class TestTraces:
         assert '"kind": "SpanKind.SERVER"' in log
         assert "secret" not in log
 
+    @pytest.mark.parametrize(
+        ("path", "status", "name"), [("/api/docs", 200, "GET /api/docs"), ("/no/such/page", 404, "GET")]
+    )
+    def test_the_span_of_a_page_says_what_was_requested_and_how_it_ended(self, another_gateway, path, status, name):
+        gateway = another_gateway(OTEL_TRACES_EXPORTER="console")
+        assert gateway.ask("GET", path).status == status
+        span = eventually(lambda: next(line for line in gateway.log_lines() if "SERVER" in str(line.get("kind"))))
+        described = span["attributes"]
+        assert (span["name"], described["http.request.method"], described["http.response.status_code"]) == (
+            name,
+            "GET",
+            status,
+        )
+        assert described["url.path"].startswith("/")
+        assert "such" not in described["url.path"]
+
     def test_a_method_that_is_any_text_is_in_no_log_and_no_span(self, users, another_gateway):
         gateway = another_gateway(USERS_URL=users.url, OTEL_TRACES_EXPORTER="console")
         gateway.ask("ADALOVELACE", "/api/users")

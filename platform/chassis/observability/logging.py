@@ -102,7 +102,19 @@ def _processors(*, as_json: bool) -> tuple[list[Any], list[Any]]:
     console = structlog.dev.ConsoleRenderer(
         colors=_coloured(), sort_keys=False, exception_formatter=structlog.dev.plain_traceback
     )
-    return prepare, [console]
+    return prepare, [_escape_controls, console]
+
+
+_CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]")
+"""All control characters but tab and line feed, and those that change the direction of text."""
+
+
+def _escape_controls(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """Keep a record's key, or a client's text, from sending commands to the terminal. Values that are not text are shown by repr()."""
+    for name, value in event.items():
+        if isinstance(value, str):
+            event[name] = _CONTROLS.sub(lambda found: repr(found[0])[1:-1], value)
+    return event
 
 
 def _stdlib(level: str, prepare: list[Any], render: list[Any]) -> dict[str, Any]:

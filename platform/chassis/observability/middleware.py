@@ -11,6 +11,7 @@ from asgiref.sync import iscoroutinefunction, markcoroutinefunction
 from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 from opentelemetry import trace
+from opentelemetry.trace import StatusCode
 
 from chassis.observability import correlation, tracing
 from chassis.observability.logging import log_all
@@ -63,16 +64,18 @@ class CorrelationMiddleware(Middleware):
             return self._answer_async(request)
         started = time.perf_counter()
         with ExitStack() as stack:
-            self._enter(stack, request)
-            return self._leave(request, cast(HttpResponseBase, self.get_response(request)), started)
+            is_own = self._enter(stack, request)
+            return self._leave(request, cast(HttpResponseBase, self.get_response(request)), started, is_own)
 
     async def _answer_async(self, request: HttpRequest) -> HttpResponseBase:
         started = time.perf_counter()
         with ExitStack() as stack:
-            self._enter(stack, request)
-            return self._leave(request, await cast(Awaitable[HttpResponseBase], self.get_response(request)), started)
+            is_own = self._enter(stack, request)
+            response = await cast(Awaitable[HttpResponseBase], self.get_response(request))
+            return self._leave(request, response, started, is_own)
 
-    def _enter(self, stack: ExitStack, request: HttpRequest) -> None:
+    def _enter(self, stack: ExitStack, request: HttpRequest) -> bool:
+        """Bind the ids of the request. Returns whether its span was started here, and not by the instrumentation."""
         offered = request.META.get("HTTP_X_REQUEST_ID", "")
         structlog.contextvars.clear_contextvars()
         stack.enter_context(correlation.bind_request_id(offered if correlation.sane(offered) else correlation.new()))
@@ -81,12 +84,16 @@ class CorrelationMiddleware(Middleware):
         elif not trace.get_current_span().get_span_context().is_valid:
             method = request.method if request.method in METHODS else "HTTP"
             stack.enter_context(tracing.continued(carrier(request), method))
+            return True
+        return False
 
-    def _leave(self, request: HttpRequest, response: HttpResponseBase, started: float) -> HttpResponseBase:
+    def _leave(
+        self, request: HttpRequest, response: HttpResponseBase, started: float, is_own: bool
+    ) -> HttpResponseBase:
         response.headers[correlation.HEADER] = correlation.current_request_id()
         failed = response.status_code >= HTTPStatus.INTERNAL_SERVER_ERROR
         match = request.resolver_match
-        self._describe(request, response)
+        self._describe(request, response, is_own)
         level: Level = "debug" if self._is_poll(request, response) else "warning" if failed else "info"
         _log(
             level,
@@ -104,18 +111,24 @@ class CorrelationMiddleware(Middleware):
         read = request.method in {"GET", "HEAD"} and response.status_code < HTTPStatus.BAD_REQUEST
         return read and request.path_info.startswith(self.unobserved)
 
-    def _describe(self, request: HttpRequest, response: HttpResponseBase) -> None:
-        """Add to the recorded span, if there is one, what the instrumentation does not: it is absent under ASGI."""
+    def _describe(self, request: HttpRequest, response: HttpResponseBase, is_own: bool) -> None:
+        """Add the request's id to the recorded span, if there is one; and what the instrumentation adds to the spans it starts."""
         span = trace.get_current_span()
         if not span.is_recording():
             return
         span.set_attribute("request.id", correlation.current_request_id())
-        if self.is_async:
-            method = method_of(request)
-            span.set_attributes({"http.request.method": method, "http.response.status_code": response.status_code})
-            if (match := request.resolver_match) is not None:
-                span.update_name(f"{method} /{match.route}")
-                span.set_attribute("http.route", f"/{match.route}")
+        if not is_own:
+            return
+        method, status = method_of(request), response.status_code
+        span.set_attributes(
+            {"http.request.method": method, "http.response.status_code": status, "url.path": request.path_info}
+        )
+        if (match := request.resolver_match) is not None:
+            span.update_name(f"{method} /{match.route}")
+            span.set_attribute("http.route", f"/{match.route}")
+        if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+            span.set_attribute("error.type", str(status))
+            span.set_status(StatusCode.ERROR)
 
 
 def _log(level: Level, **fields: Any) -> None:

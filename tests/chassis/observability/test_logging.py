@@ -146,6 +146,13 @@ class TestConsole:
     def test_is_coloured_on_request(self):
         assert "\x1b[" in written("log.info('paid')", "console", FORCE_COLOR="1")
 
+    def test_control_characters_of_a_value_do_not_reach_the_terminal(self):
+        text = written(
+            r"log.info('bad\x07', key='\x1b[31mRED\x1b]0;owned\x07', back='\u202ea', list=['\x9b'])", "console"
+        )
+        assert not {"\x1b", "\x07", "\u202e", "\x9b"} & set(text)
+        assert "\\x1b[31mRED" in text
+
     def test_exceptions_hide_what_they_quote(self):
         text = written(
             "try:\n    raise ValueError('x' + '@example.org')\nexcept ValueError:\n    log.exception('bad')", "console"
