@@ -57,7 +57,9 @@ def command(story: Summary, *, reveal: bool) -> dict[str, Any]:
     if target is None:
         notes = ["This story did not begin with a request to the gateway or to a service of the system."]
         return {"command": None, "notes": notes, "is_masked": False}
-    options, body_notes, is_masked = [], [], False
+    options: list[str] = []
+    body_notes: list[str] = []
+    is_masked = False
     if story.method in {"POST", "PUT", "PATCH"}:
         body, body_notes = _body(story, target.documented_path, reveal=reveal)
         text = json.dumps(body, ensure_ascii=False)
