@@ -1,9 +1,13 @@
 """Django's settings of the console, a process of the platform: it has no service's code and no database."""
 
+import os
 import secrets
 
 from settings.base import process_settings
 from settings.environment import ConsoleEnvironment
+
+# It shows the spans of other processes, and records none: with the variables of a service, it would send them to itself.
+os.environ["OTEL_TRACES_EXPORTER"] = "none"
 
 globals().update(process_settings(ConsoleEnvironment.read()))
 

@@ -28,7 +28,7 @@ class ConsoleEnvironment(Common):
         " random one is printed at every start.",
     )
     console_memory_bytes: int = Field(
-        41_943_040,
+        25_165_824,
         ge=1_048_576,
         le=1_073_741_824,
         description="Memory for spans and log lines, in bytes. Beyond it, the oldest ones are dropped.",

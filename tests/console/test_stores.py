@@ -127,6 +127,16 @@ class TestSpans:
         assert stories.spans.compress() == 1
         assert len(stories.spans_of(trace)) == 51
 
+    def test_a_burst_is_compressed_before_it_is_quiet(self, stories, monkeypatch):
+        monkeypatch.setattr(span_store, "MOST_UNCOMPRESSED", 10_000)
+        traces = [spans.new_trace() for _ in range(20)]
+        for trace in traces:
+            story_of(stories, *[spans.span(trace, attributes=spans.http()) for _ in range(10)])
+        size = stories.spans.bytes
+        assert 0 < stories.spans.compress() < len(traces)
+        assert stories.spans.bytes < size / 2
+        assert {len(stories.spans_of(trace)) for trace in traces} == {10}
+
     def test_one_that_is_sent_twice_is_there_once(self, stories):
         one = spans.span(spans.new_trace())
         story_of(stories, one)

@@ -22,6 +22,8 @@ SHARE_OF_A_TRACE = 1 / 4
 """The part of the memory that a trace may take, before it is compressed; later spans are dropped."""
 QUIET_SECONDS = 5.0
 """A trace without new spans for so long is compressed."""
+MOST_UNCOMPRESSED = 4_194_304
+"""Beyond so many bytes, the oldest traces are compressed before: otherwise a burst of requests would drive out older stories."""
 
 OVERHEAD = 120
 """Bytes that Python needs for a span besides its own, and for a trace."""
@@ -44,7 +46,12 @@ class _Trace:
     @property
     def size(self) -> int:
         """How many bytes it takes."""
-        return OF_A_TRACE + len(self.packed) + sum(len(raw) + OVERHEAD for _, raw in self.recent)
+        return OF_A_TRACE + len(self.packed) + self.uncompressed
+
+    @property
+    def uncompressed(self) -> int:
+        """How many of them are not compressed."""
+        return sum(len(raw) + OVERHEAD for _, raw in self.recent)
 
     def pack(self) -> None:
         """Compress the recent ones."""
@@ -74,7 +81,7 @@ class Spans:
         self._lock = threading.Lock()
         self._traces: OrderedDict[str, _Trace] = OrderedDict()
         self._origins = Origins()
-        self._bytes = 0
+        self._bytes = self._uncompressed_bytes = 0
         self._uncompressed: OrderedDict[str, None] = OrderedDict()
         self.dropped = 0
         """The number of spans that were dropped: to make room, or because they were too many or too large."""
@@ -108,6 +115,7 @@ class Spans:
             self._uncompressed[trace_id] = None
             self._uncompressed.move_to_end(trace_id)
             self._bytes += len(raw) + OVERHEAD
+            self._uncompressed_bytes += len(raw) + OVERHEAD
             self._make_room()
             return True
 
@@ -123,19 +131,23 @@ class Spans:
         return sorted(found.values(), key=lambda span: (span.begun, -span.ended))
 
     def compress(self) -> int:
-        """Compress the traces that have been quiet for QUIET_SECONDS; returns how many. Called by a background thread."""
+        """Compress traces that are quiet, or too many; returns how many. Called by a background thread."""
         number = 0
         while True:
             with self._lock:
                 trace_id = next(iter(self._uncompressed), None)
-                if trace_id is None or self._traces[trace_id].touched > time.monotonic() - QUIET_SECONDS:
+                if trace_id is None or not (self._is_quiet(trace_id) or self._uncompressed_bytes > MOST_UNCOMPRESSED):
                     return number
                 self._compress(trace_id)
                 number += 1
 
+    def _is_quiet(self, trace_id: str) -> bool:
+        return self._traces[trace_id].touched <= time.monotonic() - QUIET_SECONDS
+
     def _compress(self, trace_id: str) -> None:
         trace = self._traces[trace_id]
         before = trace.size
+        self._uncompressed_bytes -= trace.uncompressed
         trace.pack()
         self._bytes += trace.size - before
         del self._uncompressed[trace_id]
@@ -157,7 +169,8 @@ class Spans:
             self._drop(oldest)
 
     def _drop(self, trace_id: str) -> None:
-        trace = self._traces.pop(trace_id)
-        self._bytes -= trace.size
-        self._origins.release(trace.origins)
+        dropped = self._traces.pop(trace_id)
+        self._bytes -= dropped.size
+        self._uncompressed_bytes -= dropped.uncompressed
+        self._origins.release(dropped.origins)
         self._uncompressed.pop(trace_id, None)
