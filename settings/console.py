@@ -44,6 +44,9 @@ TEMPLATES = [
 ]
 ALLOWED_HOSTS = ["127.0.0.1", "localhost"]
 APPEND_SLASH = False
+DATA_UPLOAD_MAX_MEMORY_SIZE = (
+    13 * 1024 * 1024
+)  # an edited payload of 1 MiB characters, each of up to 12 bytes in a form
 STATIC_URL = "/static/"
 STATIC_ROOT = None
 WHITENOISE_USE_FINDERS = True

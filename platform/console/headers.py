@@ -7,6 +7,7 @@ from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed
 from django.http.response import HttpResponseBase
 from django.shortcuts import render
 
+from console import htmx
 from console.failures import Away, NotFound
 from console.sources.staff import Refused
 
@@ -77,5 +78,5 @@ def failure(request: HttpRequest, status: HTTPStatus, title: str, detail: str) -
 
         body = json.dumps({"title": title, "status": status, "detail": detail})
         return HttpResponse(body, status=status, content_type="application/problem+json")
-    name = "console/failure_fragment.html" if "HX-Request" in request.headers else "console/failure.html"
+    name = "console/failure_fragment.html" if htmx.wants_part(request) else "console/failure.html"
     return render(request, name, {"title": title, "detail": detail}, status=status)

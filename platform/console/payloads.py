@@ -1,9 +1,11 @@
 """Keys, headers and payloads of records as text: JSON indented, binary in hexadecimal, personal data masked until it is requested."""
 
+import contextlib
+import hashlib
 import json
 import re
 from base64 import b64decode
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,7 +18,13 @@ LONGEST_PREVIEW = 160
 PREVIEWED_BYTES = 65_536
 """Larger payloads have no preview in a list."""
 LINE_BYTES = 16
+LONGEST_KEY_FILTER = 1_000
+"""Maximum number of characters of a filter for a key."""
+HASHED = "sha256:"
+HASHED_KEY_BYTES = (LONGEST_KEY_FILTER - 2) // 2
+"""A longer key is named in a filter by its hash."""
 
+_ESCAPE = re.compile(r"\\(?:x[0-9a-f]{2}|u[0-9a-f]{4}|U[0-9a-f]{8}|r)")
 _NUMBER = re.compile(r'"\\u0000([^"\\]*)\\u0000"')
 
 
@@ -87,14 +95,34 @@ def key_text(key: bytes | None) -> str | None:
         return f"0x{key.hex()}"
 
 
-def key_bytes(text: str) -> bytes:
-    """The key that `key_text` shows as this text."""
+def key_filter(key: bytes) -> str:
+    """A text of at most LONGEST_KEY_FILTER characters with which `has_key` finds exactly this key."""
+    if len(key) > HASHED_KEY_BYTES:
+        return f"{HASHED}{hashlib.sha256(key).hexdigest()}"
+    try:
+        text = key.decode()
+    except UnicodeDecodeError:
+        text = ""
+    is_plain = text.isprintable() and text != "" and not text.startswith(("0x", HASHED)) and unescaped(text) == text
+    return text if is_plain else f"0x{key.hex()}"
+
+
+def has_key(text: str) -> Callable[[bytes | None], bool]:
+    """Whether a key is meant by a text: the key itself, what `key_text` shows of it, or its `key_filter`."""
+    keys = {one.encode("utf-8", "surrogatepass") for one in (text, unescaped(text))}
     if text.startswith("0x"):
-        try:
-            return bytes.fromhex(text[2:])
-        except ValueError:
-            pass
-    return text.encode("utf-8", "surrogatepass")
+        with contextlib.suppress(ValueError):
+            keys.add(bytes.fromhex(text[2:]))
+    digest = text.removeprefix(HASHED) if text.startswith(HASHED) else ""
+
+    def is_meant(key: bytes | None) -> bool:
+        if key is None:
+            return False
+        return key in keys or (
+            digest != "" and len(key) > HASHED_KEY_BYTES and hashlib.sha256(key).hexdigest() == digest
+        )
+
+    return is_meant
 
 
 def header_rows(headers: Headers, *, reveal: bool) -> list[tuple[str, str]]:
@@ -120,6 +148,27 @@ def visible(text: str) -> str:
     return "".join(
         one if one.isprintable() or one in "\n\t" else one.encode("unicode_escape").decode("ascii") for one in text
     )
+
+
+def unescaped(text: str) -> str:
+    """The text that `visible` shows as this one, unless it has such escapes itself."""
+    return _ESCAPE.sub(lambda found: _character(found[0]), text)
+
+
+def _character(escape: str) -> str:
+    try:
+        return escape.encode("ascii").decode("unicode_escape")
+    except UnicodeDecodeError:
+        return escape
+
+
+def visible_answer(answer: Any) -> Any:
+    """An answer of a service, with `visible` applied to its texts."""
+    if isinstance(answer, str):
+        return visible(answer)
+    if isinstance(answer, Mapping):
+        return {name: visible_answer(value) for name, value in answer.items()}
+    return [visible_answer(one) for one in answer] if isinstance(answer, list) else answer
 
 
 def indented(text: str) -> str:

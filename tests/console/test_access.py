@@ -143,6 +143,22 @@ class TestFailures:
         assert answer.status == 404
         assert "There is no such page." in answer.text
 
+    def test_a_form_that_is_too_large_is_a_page_that_says_so(self, console):
+        form = {"Content_Type": "application/x-www-form-urlencoded", **console.authorization}
+        body = b"step=check&why=x&operator=me&payload="
+        # The longest payload that can be edited gets as far as the service, which is away.
+        assert console.ask("/dead-letters/orders/d-1/edit", "POST", body + b"%22" * 1_048_576, **form).status == 503
+        answer = console.ask("/dead-letters/orders/d-1/edit", "POST", body + b"x" * 20_000_000, **form)
+        assert answer.status == 413
+        assert "A form may have 13,631,488 bytes." in answer.text
+        assert '<nav aria-label="Pages">' in answer.text
+
+    def test_a_form_that_cannot_be_read_is_a_page_that_says_so(self, console):
+        form = {"Content_Type": "application/x-www-form-urlencoded", **console.authorization}
+        answer = console.ask("/dead-letters/orders/decide", "POST", b"&".join([b"id=1"] * 2_000), **form)
+        assert answer.status == 400
+        assert '<nav aria-label="Pages">' in answer.text
+
     def test_for_htmx_it_is_a_fragment(self, console):
         assert "<html" not in console.get("/no-such-page", HX_Request="true").text
 

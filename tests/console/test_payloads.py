@@ -90,12 +90,36 @@ def test_any_bytes_can_be_shown(value):
     payloads.preview(value).encode()
 
 
-@given(st.binary(max_size=60))
-def test_a_key_is_found_by_what_is_shown_of_it(key):
-    text = payloads.key_text(key)
-    text.encode()
-    if "\\" not in text and not key.startswith(b"0x"):
-        assert payloads.key_bytes(text) == key
+KEYS = st.binary(max_size=60) | st.text(max_size=40).map(str.encode) | st.binary(min_size=480, max_size=520)
+ODD_KEYS = [
+    b"",
+    b"0xff",
+    b"0x",
+    b"sha256:",
+    b"\\x00",
+    b"\x00",
+    "\u202ekey\x00".encode(),
+    b"\r\n",
+    b"\\U00110000",
+    b"k" * 500_000,
+]
+
+
+@given(KEYS | st.sampled_from(ODD_KEYS))
+def test_a_key_is_found_by_its_filter_and_by_what_is_shown_of_it(key):
+    text = payloads.key_filter(key)
+    assert len(text) <= payloads.LONGEST_KEY_FILTER
+    assert payloads.has_key(text)(key)
+    shown = payloads.key_text(key)
+    shown.encode()
+    assert payloads.has_key(shown)(key) or "\\" in key.decode("utf-8", "ignore")
+
+
+@given(KEYS | st.sampled_from(ODD_KEYS), KEYS | st.sampled_from(ODD_KEYS))
+def test_the_filter_of_a_key_finds_no_other(key, other):
+    text = payloads.key_filter(key)
+    assert payloads.has_key(text)(other) == (key == other) or other == text.encode()
+    assert not payloads.has_key(text)(None)
 
 
 def test_headers():

@@ -45,8 +45,9 @@ def serving():
 @pytest.fixture(scope="module")
 def console():
     with serving() as url:
-        process = [{"name": "users", "service": "users", "kind": "web", "url": url}]
-        with running(CONSOLE_PROCESSES=json.dumps(process), OPERATOR_TOKEN="o" * 40) as console:
+        kinds = {"users": "web", "gateway": "gateway"}
+        processes = [{"name": one, "service": one, "kind": kind, "url": url} for one, kind in kinds.items()]
+        with running(CONSOLE_PROCESSES=json.dumps(processes), OPERATOR_TOKEN="o" * 40) as console:
             yield console
 
 
@@ -62,6 +63,12 @@ def story(console):
     return trace
 
 
+def described(path):
+    """The description of an API with one request."""
+    body = {"content": {"application/json": {"schema": {"properties": {"name": {"type": "string"}}}}}}
+    return {"paths": {path: {"post": {"requestBody": body}}}}
+
+
 def answered(story, content, **more):
     """The service has one row for the story, with this payload."""
     row = {
@@ -75,6 +82,7 @@ def answered(story, content, **more):
     times = {"created_at": "2026-11-30T07:28:01Z", "sent_at": None}
     Service.answers = {
         "/staff/story": (200, json.dumps({"service": "users", "outbox": [{**row, **times}]}).encode()),
+        "/api/schema": (200, json.dumps(described("/api/users")).encode()),
         "/staff/outbox/7": (
             200,
             json.dumps({**row, "state": "unsent", "payload": content, "headers": [["ce_id", "e-1"]], **more}).encode(),
@@ -104,6 +112,26 @@ class TestFromServices:
         assert path == "/staff/outbox/7?reveal=1"
         assert headers["X-Operator"].endswith("(console)")
         assert headers["Authorization"] == f"Bearer {'o' * 40}"
+
+    @pytest.mark.parametrize("part", ["events/reveal", "repeat/reveal"])
+    def test_it_is_the_name_that_was_given_in_this_browser(self, console, story, part):
+        content = {"size": 2, "encoding": "json", "content": "{}", "masked": True, "truncated": False}
+        answered(story, content)
+        form = {"Content_Type": "application/x-www-form-urlencoded", **console.authorization}
+        cookie = f"console_operator_{console.port}=Ada%20%C5%81ovelace"
+        answer = console.ask(f"/stories/{story}/{part}", "POST", b"service=users&position=7", Cookie=cookie, **form)
+        assert answer.status == 200
+        [headers] = [headers for path, headers in Service.asked if path == "/staff/outbox/7?reveal=1"]
+        assert headers["X-Operator"].encode("latin-1").decode() == "Ada Łovelace"
+        if part == "events/reveal":
+            assert "It is logged that Ada Łovelace has seen it" in answer.text
+
+    def test_a_key_that_cannot_be_shown_is_escaped(self, console, story):
+        content = {"size": 2, "encoding": "json", "content": "{}", "masked": True, "truncated": False}
+        answered(story, content, key="\x1b[31mRED\u202e\x00" + "k" * 1_000)
+        page = console.get(f"/stories/{story}/events").text
+        assert "\\x1b[31mRED\\u202e\\x00kkk" in page
+        assert "k" * 300 not in page
 
     def test_an_event_of_another_story_is_not_shown(self, console, story):
         content = {"size": 2, "encoding": "json", "content": '{"a":"secret"}', "masked": False, "truncated": False}

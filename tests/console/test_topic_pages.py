@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 
 import pytest
 from confluent_kafka import Producer
@@ -79,6 +80,24 @@ def test_each_record_with_and_without_personal_data(console, odd):
     assert "ada@example.org" in revealed.text
 
 
+def test_each_record_leads_to_all_records_with_its_key(console, prefix):
+    topic = kafka.new_topic(f"{prefix}keys", **{"max.message.bytes": "2000000"})
+    producer = Producer({**kafka.servers(), "message.max.bytes": 2_000_000, "enable.idempotence": True})
+    long = b"k" * 500_000
+    keys = ["\u202ekey\x00".encode(), b"\xff\x00", b"0xff", b"\\x00", b"\x00", b"", long, long + b"2", "é &?#".encode()]
+    for key in (*keys, *keys):
+        producer.produce(topic, b"{}", key, partition=0)
+    assert producer.flush(60) == 0
+    for offset in range(len(keys)):
+        page = console.get(f"/topics/{topic}/0/{offset}").text
+        [query] = re.findall(r'href="[^"?]*(\?key=[^"]*)">all records with its key', page)
+        found = console.get(f"/topics/{topic}{query}").text
+        assert re.findall(r"Record 0/(\d+)", found) == [str(offset + len(keys)), str(offset)]
+    # What a page shows of a key is found as well.
+    found = console.get(f"/topics/{topic}?key=%5Cu202ekey%5Cx00").text
+    assert re.findall(r"Record 0/(\d+)", found) == [str(len(keys)), "0"]
+
+
 def test_a_payload_byte_for_byte(console, odd):
     answer = console.ask(f"/topics/{odd}/0/0/value", "POST", **console.authorization)
     assert answer.body == b"\xff\xfe junk"
@@ -113,6 +132,22 @@ def test_lists_without_services(console, odd):
     assert page.status == 200
     assert "The dead letters of orders are not shown" in page.text
     assert console.get("/dead-letters?state=nonsense", HX_Request="true").status == 400
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/", "/stories", "/stories?state=failed", "/topics", "/topics/{odd}?text=x", "/topics/{odd}/0/0", "/groups", "/dead-letters",
+        "/dead-letters?state=all", "/catalogue", "/catalogue/services/orders", "/break", "/topics/nope", "/no-such-page",
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("target", ["", "records", "stories", "list"])
+def test_a_page_to_which_the_browser_goes_back_is_whole(console, odd, path, target):
+    restored = {"HX_Request": "true", "HX_History_Restore_Request": "true"}
+    page = console.get(path.format(odd=odd), **restored, HX_Target=target).text
+    assert page.startswith("<!doctype html>")
+    assert '<nav aria-label="Pages">' in page
+    assert "<h1>" in page
 
 
 def test_publishing_again_is_not_offered_without_the_service(console, odd):

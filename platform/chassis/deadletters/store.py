@@ -99,8 +99,14 @@ class StoredDeadLetter:
 
     @property
     def key(self) -> str | None:
-        """The key as text."""
-        return None if self.record.key is None else self.record.key.decode("utf-8", "replace")
+        """The key as text; in hexadecimal, after `0x`, if it is not UTF-8."""
+        key = self.record.key
+        if key is None:
+            return None
+        try:
+            return key.decode()
+        except UnicodeDecodeError:
+            return f"0x{key.hex()}"
 
     @property
     def at(self) -> str:
@@ -182,6 +188,8 @@ class Wanted:
     """Ids of groups, which have a common cause."""
     since: datetime | None = None
     until: datetime | None = None
+    ends: Mapping[Partition, int] | None = None
+    """Only those before these offsets of the dead-letter topics; none of a partition that is not named."""
 
     @property
     def everything(self) -> bool:
@@ -197,7 +205,11 @@ class Wanted:
             and (not self.reasons or letter.header("reason") in self.reasons)
             and (not self.causes or letter.cause.id in self.causes)
             and self._fits_time(letter.died_at)
+            and self._fits_place(letter.record)
         )
+
+    def _fits_place(self, record: Record) -> bool:
+        return self.ends is None or record.offset < self.ends.get((record.topic, record.partition), 0)
 
     def _fits_time(self, died_at: datetime | None) -> bool:
         if self.since is None and self.until is None:
@@ -221,6 +233,8 @@ class Store:
         self._span = span(self._topics, patience, settled=settled, newest=newest)
         self.partly = newest is not None and any(end - start >= newest for start, end in self._span.values())
         """Whether `newest` excluded older records."""
+        self.ends = {place: end for place, (_, end) in self._span.items()}
+        """The offset after the last record, of each partition."""
 
     def resolutions(self) -> dict[str, Resolution]:
         """The resolutions, by the id of their dead letters."""

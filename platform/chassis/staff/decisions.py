@@ -6,6 +6,7 @@ continues with the rest.
 """
 
 import contextvars
+import re
 import threading
 from collections.abc import Iterator, Mapping
 from itertools import islice
@@ -60,18 +61,31 @@ class Decision(Parameters):
     limit = IntegerField(min_value=1, max_value=10_000_000, required=False)
     force = serializers.BooleanField(default=False)
     dry_run = serializers.BooleanField(default=False)
+    up_to = serializers.DictField(
+        child=serializers.DictField(child=IntegerField(min_value=0, max_value=2**63 - 1)), required=False
+    )
+    """The `up_to` of a preview, so that what was dead-lettered after it is left as it is: topic, partition, offset."""
 
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
         """Require either ids or a group."""
         if ("ids" in attrs) == ("group" in attrs):
             raise serializers.ValidationError("Give either ids or a group.")
+        if not all(
+            re.fullmatch(r"\d{1,10}", one, re.ASCII) for ends in attrs.get("up_to", {}).values() for one in ends
+        ):
+            raise serializers.ValidationError({"up_to": "Give offsets by topic and number of the partition."})
         return attrs
 
     def wanted(self) -> Wanted:
         """The filter."""
         given = self.validated_data
         group = given.get("group")
-        return Wanted(ids=frozenset(given.get("ids", ())), causes=frozenset([group] if group else ()))
+        ends = {(topic, int(one)): end for topic, ends in given.get("up_to", {}).items() for one, end in ends.items()}
+        return Wanted(
+            ids=frozenset(given.get("ids", ())),
+            causes=frozenset([group] if group else ()),
+            ends=ends if "up_to" in given else None,
+        )
 
 
 class Edit(Parameters):
@@ -122,14 +136,18 @@ class DecideView(StaffView):
         forgotten: list[str] = []
         count = 0
         with kafka():
-            for letter in islice(look().unresolved(wanted), given.get("limit")):
+            store = look()
+            for letter in islice(store.unresolved(wanted), given.get("limit")):
                 if self.action == "redrive" and not given["force"] and redrive.is_forgotten(letter):
                     forgotten.append(letter.id)
                     continue
                 count += 1
                 if count <= SHOWN:
                     shown.append(member(letter, None))
-        return {"would": self.action, "count": count, "results": shown, "forgotten": forgotten[:MOST]}
+        up_to: dict[str, dict[str, int]] = {}
+        for (topic, partition), end in store.ends.items():
+            up_to.setdefault(topic, {})[str(partition)] = end
+        return {"would": self.action, "count": count, "results": shown, "forgotten": forgotten[:MOST], "up_to": up_to}
 
 
 class EditView(StaffView):

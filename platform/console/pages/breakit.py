@@ -2,13 +2,14 @@
 
 from typing import Any
 
+from django.core import signing
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.urls import path, reverse
 from django.utils.http import urlencode
 from django.views.decorators.http import require_POST, require_safe
 
-from console import system
+from console import htmx, system
 from console.failures import Away, NotFound
 from console.pages.map.views import context as map_context
 from console.sources.control import Impossible
@@ -19,22 +20,23 @@ ACTIONS = {"freeze": "Freeze", "slow": "Slow", "resume": "Resume", "kill": "Kill
 LEVELS = {"running": "good", "slow": "warn"}
 FAILING_TOPIC = "payment.completed"
 """The event that fails in its handler if it is about an order that does not exist; other records are unreadable."""
-LONGEST = 300
-"""Maximum number of characters of a message that the page repeats from its address."""
+LONGEST = 1_000
+"""Maximum number of characters of a message in the address of the page."""
+SAID_SECONDS = 600
+"""How long a link to the page repeats what came of an action."""
+SALT = "breakit"
 
 
 @require_safe
 def index(request: HttpRequest) -> HttpResponse:
     """The page."""
-    failed = request.GET.get("failed", "")[:LONGEST]
+    said = _said(request.GET.get("said", ""))
     more = {
         "actions": [{"name": name, "text": text} for name, text in ACTIONS.items()],
         "durations": DURATIONS,
         "records": _records(),
-        "said": failed or request.GET.get("said", "")[:LONGEST],
-        "failed": bool(failed),
     }
-    return render(request, "console/breakit/index.html", {**map_context(), **_states(), **more})
+    return render(request, "console/breakit/index.html", {**map_context(), **_states(), **more, **said})
 
 
 @require_safe
@@ -79,9 +81,21 @@ def _done(request: HttpRequest, action: str, more: dict[str, Any]) -> HttpRespon
         said, failed = str(system.current().control.ask(action, **more)), False
     except (Impossible, Away) as error:
         said, failed = str(error), True
-    if "HX-Request" in request.headers:
-        return render(request, "console/breakit/said.html", {"said": said, "failed": failed})
-    return redirect(f"{reverse('breakit:index')}?{urlencode({'failed' if failed else 'said': said[:LONGEST]})}")
+    values = {"said": said[:LONGEST], "failed": failed}
+    if htmx.wants_part(request):
+        return render(request, "console/breakit/said.html", values)
+    return redirect(
+        f"{reverse('breakit:index')}?{urlencode({'said': signing.dumps(values, salt=SALT, compress=True)})}"
+    )
+
+
+def _said(signed: str) -> dict[str, Any]:
+    """What came of an action, from the address. It is signed: a link must not make the page say anything else."""
+    try:
+        values: dict[str, Any] = signing.loads(signed, salt=SALT, max_age=SAID_SECONDS)
+    except signing.BadSignature:
+        return {}
+    return values
 
 
 def _states() -> dict[str, Any]:

@@ -6,7 +6,11 @@ from django import template
 from django.utils.html import escape
 from django.utils.safestring import SafeString, mark_safe
 
+from console import payloads
+
 register = template.Library()
+
+register.filter("visible", payloads.visible)
 
 _CODE = re.compile(r"`([^`]+)`")
 

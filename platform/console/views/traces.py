@@ -12,11 +12,10 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
 )
 
 from console import system
+from console.views.bodies import discard
 
 MOST_BYTES = 8 * 1024 * 1024
 """Maximum size of a request, before and after it is decompressed."""
-MOST_DISCARDED = 64 * 1024 * 1024
-"""How much of a larger body is read and discarded."""
 PROTOBUF = "application/x-protobuf"
 
 
@@ -61,19 +60,12 @@ def _body(request: HttpRequest) -> bytes:
     try:
         body = request.read(MOST_BYTES + 1)
         if len(body) > MOST_BYTES:
-            _discard(request)
+            discard(request)  # and the client would send it again
     except (OSError, RawPostDataException):
         raise BadRequest(HTTPStatus.BAD_REQUEST, "The body did not arrive.") from None
     if len(body) > MOST_BYTES:
         raise BadRequest(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"A request may have {MOST_BYTES:,} bytes.")
     return body
-
-
-def _discard(request: HttpRequest) -> None:
-    """Read the rest of a body, up to a limit: a client that still sends would not read the response, and would send it again."""
-    left = MOST_DISCARDED
-    while left > 0 and (chunk := request.read(65_536)):
-        left -= len(chunk)
 
 
 def _decompressed(body: bytes, encoding: str) -> bytes:

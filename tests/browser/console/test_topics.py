@@ -147,6 +147,20 @@ class TestTopics:
         expect(rows).to_have_count(50)
         assert "ada@example.org" not in page.content()
 
+    def test_back_after_a_search_is_the_page_before(self, page, system):
+        send(system, event("k"))
+        page.goto("/topics/user.created")
+        page.get_by_label("Text").fill("nowhere-to-be-found")
+        page.get_by_role("button", name="Search").click()
+        expect(page.locator("#more")).to_contain_text("No record found")
+        page.go_back()
+        expect(page.get_by_role("heading", level=1)).to_have_text("user.created")
+        expect(page.get_by_label("Text")).to_have_value("")
+        expect(page.locator(".records tbody tr").first).to_contain_text("[hidden]")
+        page.get_by_label("Text").fill("nowhere-to-be-found")
+        page.keyboard.press("Enter")
+        expect(page.locator("#more")).to_contain_text("No record found")
+
     def test_a_search_without_a_result_says_how_far_it_looked(self, page, system):
         send(system, event("k"))
         page.goto("/topics/user.created?text=nowhere-to-be-found")
@@ -298,6 +312,17 @@ class TestDeadLetters:
         expect(page.locator("main")).to_contain_text("the reader was repaired")
         check(page)
 
+    def test_back_after_a_search_is_the_page_before(self, page):
+        page.goto("/dead-letters")
+        expect(page.locator("#list [role=status]")).to_be_visible()
+        page.get_by_label("State").select_option("all")
+        page.get_by_role("button", name="Search").click()
+        page.wait_for_url("**state=all**")
+        page.go_back()
+        expect(page.get_by_role("heading", level=1)).to_have_text("Dead letters")
+        expect(page.get_by_label("State")).to_have_value("unresolved")
+        expect(page.locator("#list [role=status]")).to_be_visible()
+
     def test_a_run_is_stopped(self, page, system):
         key = f"stop-{uuid.uuid4()}"
         die(page, system, *(event(key, b"\xff %d" % number) for number in range(5)))
@@ -334,6 +359,25 @@ class TestDeadLetters:
         expect(page.locator("main")).to_contain_text("In the name of Ada Lovelace")
         page.get_by_role("button", name="Discard 1").click()
         expect(page.locator("#run")).to_contain_text("finished")
+
+    def test_what_died_after_the_preview_is_left_as_it_is(self, page, system):
+        key = f"later-{uuid.uuid4()}"
+        unknown = {"ce_dataschema": f"urn:events:user.created:v{uuid.uuid4().int % 10**6 + 10}"}
+        die(page, system, *(event(key, **unknown) for _ in range(2)))
+        page.locator("#list tbody a").first.click()
+        page.get_by_role("link", name="the whole group").click()
+        number = int(page.get_by_role("heading", level=1).inner_text().split()[0])
+        page.get_by_role("button", name=f"Discard all {number}").click()
+        expect(page.get_by_role("button", name=f"Discard {number}")).to_be_visible()
+        other = page.context.new_page()
+        die(other, system, event(f"{key}-after", **unknown))
+        other.close()
+        self._name(page)
+        page.get_by_role("button", name=f"Discard {number}").click()
+        expect(page.locator("#run")).to_contain_text(f"{number} of {number} discarded")
+        page.go_back()
+        expect(page.get_by_role("button", name="Discard 1")).to_be_visible()
+        expect(dead_letters(page, f"{key}-after").locator(".number")).to_have_text("1")
 
     def test_edited_and_redriven_with_a_link_to_the_original(self, page, system):
         user_id = str(uuid.uuid4())

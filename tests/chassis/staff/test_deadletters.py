@@ -147,8 +147,10 @@ class TestGroups:
         found = get()
         assert found["total"] == 4
         assert all(len(one["reason"]) <= 300 for group in found["groups"] for one in group["members"])
+        assert get(f"{LIST}?key=0xff")["total"] == 3
         for group in found["groups"]:
             for one in group["members"]:
+                assert one["key"] in {"0xff", None}
                 assert operator().get(f"{LIST}/{one['id']}?reveal=1").status_code == 200
 
     @pytest.mark.service("users")
@@ -230,6 +232,18 @@ class TestDecisions:
         assert unresolved() == sorted(ids)
         assert dead_letters.everything(topic) == []
 
+    @pytest.mark.parametrize("path", [REDRIVE, DISCARD])
+    def test_a_group_up_to_its_preview(self, topic, path):
+        letters(topic, *(ValueError(str(n)) for n in range(3)))
+        group = {"group": get()["groups"][0]["id"]}
+        preview = post(path, {**group, "dry_run": True}).json()
+        later = letters(topic, *(ValueError(str(n)) for n in range(4)), first=4)
+        assert post(path, {**group, "up_to": preview["up_to"], "dry_run": True}).json()["count"] == 3
+        said = lines(post(path, {**group, "up_to": preview["up_to"]}))
+        assert (said[0]["total"], said[-1]["done"]) == (3, 3)
+        assert unresolved() == sorted(later)
+        assert lines(post(path, {**group, "up_to": {}}))[-1]["done"] == 0
+
     def test_what_the_inbox_may_have_forgotten_needs_force(self, topic, settings):
         settings.INBOX_RETENTION_HOURS = 24
         [old] = letters(topic, ValueError("1"), at=NOW - timedelta(hours=25))
@@ -279,6 +293,8 @@ class TestDecisions:
             {"ids": [1.5]}, {"ids": [{}]}, {"ids": {"a": 1}}, {"ids": ["x"] * 1001}, {"ids": ["x"], "rate": 0}, {"ids": ["x"], "rate": 1e300},
             {"ids": ["x"], "limit": 0}, {"ids": ["x"], "limit": 1.5}, {"ids": ["x"], "why": "a\nb"},
             {"ids": ["x"], "why": 5}, {"ids": ["x"], "why": "x" * 501}, {"ids": ["x"], "dry_run": "maybe"}, {"ids": ["x"], "all": True},
+            {"ids": ["x"], "up_to": []}, {"ids": ["x"], "up_to": {"t": 1}}, {"ids": ["x"], "up_to": {"t": {"0": -1}}},
+            {"ids": ["x"], "up_to": {"t": {"²": 1}}}, {"ids": ["x"], "up_to": {"t": {"-1": 1}}},
         ],
     )  # fmt: skip
     def test_an_invalid_decision_is_explained(self, topic, content):

@@ -7,7 +7,7 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.views.decorators.http import require_safe
 
-from console import system
+from console import htmx, system
 from console.failures import Away, NotFound
 from console.pages.catalogue.events import entries
 from console.pages.map import states
@@ -67,8 +67,7 @@ def details(request: HttpRequest, name: str) -> HttpResponse:
     row = next((one for one in _rows() if one.service.name == name), None)
     if row is None:
         raise NotFound(f"There is no service {name[:80]!r}.")
-    fragment = "HX-Request" in request.headers
-    template = "console/catalogue/details.html" if fragment else "console/catalogue/service.html"
+    template = "console/catalogue/details.html" if htmx.wants_part(request) else "console/catalogue/service.html"
     return render(request, template, {"one": row, **_asked(name)})
 
 

@@ -9,7 +9,7 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.views.decorators.http import require_safe
 
-from console import system
+from console import htmx, payloads, system
 from console.failures import NotFound
 
 REASONS = ("unreadable", "timeout", "crash", "handler")
@@ -37,6 +37,8 @@ class FilterForm(forms.Form):
         """The query for the services."""
         given = self.cleaned_data
         asked = {name: given[name] for name in ("reason", "key") if given[name]}
+        if "key" in asked:
+            asked["key"] = payloads.unescaped(asked["key"])
         return {**asked, "state": given["state"] or STATES[0], "members": 0}
 
     def wants(self, group: dict[str, Any]) -> bool:
@@ -53,12 +55,13 @@ class FilterForm(forms.Form):
 def index(request: HttpRequest) -> HttpResponse:
     """All groups. The page itself comes at once; reading the dead-letter topics takes the services a moment."""
     form = FilterForm(request.GET)
-    is_part = "HX-Request" in request.headers or "full" in request.GET
-    context: dict[str, Any] = {"form": form}
-    if is_part and form.is_valid():
+    is_part = htmx.wants_part(request)
+    is_read = is_part or "full" in request.GET
+    context: dict[str, Any] = {"form": form, "is_read": is_read}
+    if is_read and form.is_valid():
         context |= _found(form)
-    name = "console/deadletters/list.html" if "HX-Request" in request.headers else "console/deadletters/index.html"
-    return render(request, name, {**context, "is_part": is_part}, status=200 if form.is_valid() else 400)
+    name = "console/deadletters/list.html" if is_part else "console/deadletters/index.html"
+    return render(request, name, context, status=200 if form.is_valid() else 400)
 
 
 def _found(form: FilterForm) -> dict[str, Any]:
@@ -82,7 +85,7 @@ def _found(form: FilterForm) -> dict[str, Any]:
 
 def _groups(answer: Any) -> list[dict[str, Any]]:
     found = answer.get("groups") if isinstance(answer, dict) else None
-    return [one for one in found if isinstance(one, dict)] if isinstance(found, list) else []
+    return [payloads.visible_answer(one) for one in found if isinstance(one, dict)] if isinstance(found, list) else []
 
 
 @require_safe
@@ -91,13 +94,15 @@ def show(request: HttpRequest, service: str, group_id: str) -> HttpResponse:
     state = request.GET.get("state", STATES[0])
     key = request.GET.get("key", "")[:1_000]
     group = group_of(service, group_id, state=state if state in STATES else STATES[0], key=key)
-    context = {"service": service, "group": group, "state": state, "key": key}
+    context = {"service": service, "group": group, "state": state, "key": payloads.visible(key)}
     return render(request, "console/deadletters/group.html", context)
 
 
 def group_of(service: str, group_id: str, *, state: str, key: str) -> dict[str, Any]:
     """A group of a service; of a key only, if one is given. Raises NotFound."""
-    query: dict[str, Any] = {"group": group_id, "state": state, "members": SHOWN} | ({"key": key} if key else {})
+    query: dict[str, Any] = {"group": group_id, "state": state, "members": SHOWN} | (
+        {"key": payloads.unescaped(key)} if key else {}
+    )
     answer = system.current().staff.get(service, "dead-letters", **query)
     if not (found := _groups(answer)):
         raise NotFound(

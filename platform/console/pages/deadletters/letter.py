@@ -6,7 +6,7 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.views.decorators.http import require_POST, require_safe
 
-from console import operators, payloads, system
+from console import htmx, operators, payloads, system
 from console.failures import NotFound
 from console.pages.deadletters.groups import on_the_wire, path_of
 from console.sources.staff import Refused
@@ -39,14 +39,15 @@ def read(service: str, letter_id: str, *, reveal_to: str = "") -> dict[str, Any]
 
 
 def _page(request: HttpRequest, service: str, letter: dict[str, Any], *, revealed: bool) -> HttpResponse:
+    facts = {name: value for name, value in letter.items() if name not in {"payload", "headers", "traceback"}}
     context = {
         "service": service,
-        "letter": {**letter, "wire": on_the_wire(letter.get("topic"))},
+        "letter": {**payloads.visible_answer(facts), "wire": on_the_wire(letter.get("topic"))},
         "payload": payloads.shown_answer(letter["payload"]),
         "headers": payloads.shown_headers(letter.get("headers")),
         "traceback": payloads.visible(str(letter.get("traceback") or "")),
         "error": payloads.visible(str(letter.get("error") or "")),
         "revealed": revealed,
     }
-    name = "console/deadletters/content.html" if "HX-Request" in request.headers else "console/deadletters/letter.html"
+    name = "console/deadletters/content.html" if htmx.wants_part(request) else "console/deadletters/letter.html"
     return render(request, name, context)

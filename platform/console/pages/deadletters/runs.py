@@ -12,6 +12,7 @@ from contextlib import closing
 from dataclasses import dataclass, field
 from typing import Any
 
+from console import payloads
 from console.failures import Away, NotFound
 from console.sources.staff import Refused, Staff
 
@@ -27,6 +28,8 @@ class Order:
     action: str
     body: Mapping[str, Any]
     by: str
+    expected: int = 0
+    """How many dead letters were previewed."""
 
 
 @dataclass(slots=True)
@@ -59,14 +62,21 @@ class Run:
         """Dead letters per second so far."""
         return self.done / self.seconds if self.seconds > 0 else 0.0
 
+    @property
+    def missed(self) -> int:
+        """How many of the previewed dead letters were not unresolved any more; 0 until the run has finished."""
+        if self.state != "finished":
+            return 0
+        return max(0, self.order.expected - self.done - len(self.refused) - len(self.forgotten))
+
     def note(self, line: Mapping[str, Any]) -> None:
         """Note a line of the report."""
         self.done = int(line.get("done") or self.done)
         self.total = int(line.get("total") or self.total)
         if line.get("finished"):
-            self.refused = dict(line.get("refused") or {})
+            self.refused = payloads.visible_answer(dict(line.get("refused") or {}))
             self.forgotten = list(line.get("forgotten") or ())
-            self.error = str(line.get("error") or "")
+            self.error = payloads.visible(str(line.get("error") or ""))
             self.state = "failed" if self.error else "finished"
 
 

@@ -20,11 +20,11 @@ from chassis.kafka import names
 from chassis.kafka.records import Record
 from chassis.observability import privacy, tracing
 from chassis.story.facts import OutboxRow, Question
-from console import system
+from console import operators, system
 from console.failures import Away, NotFound
 from console.pages.stories import facts
 from console.pages.stories.gathering import summary_of
-from console.payloads import shown_answer, shown_headers
+from console.payloads import key_text, line, shown_answer, shown_headers
 from console.sources.staff import Refused
 from console.stores import otlp
 from console.stores.model import Span, Summary
@@ -34,6 +34,8 @@ log = structlog.get_logger(__name__)
 MOST = 40
 """So many events of a story are shown."""
 AT_ONCE = 4
+LONGEST_KEY = 200
+"""Maximum number of characters of a key."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +89,7 @@ def events(request: HttpRequest, any_id: str) -> HttpResponse:
         "events": read_all(story, places[:MOST]),
         "left": max(0, len(places) - MOST),
         "problems": problems,
-        "operator": system.operator(),
+        "operator": operators.name_of(request),
     }
     return render(request, "console/stories/events.html", values)
 
@@ -97,10 +99,9 @@ def reveal(request: HttpRequest, any_id: str) -> HttpResponse:
     """One event, with personal data."""
     story = summary_of(any_id)
     place = _place(request.POST)
-    event = read_or_tell(story, place, reveal=True)
-    return render(
-        request, "console/stories/event.html", {"story": story, "event": event, "operator": system.operator()}
-    )
+    by = operators.name_of(request)
+    event = read_or_tell(story, place, reveal_to=by)
+    return render(request, "console/stories/event.html", {"story": story, "event": event, "operator": by})
 
 
 def places_of(story: Summary) -> tuple[list[Place], list[str]]:
@@ -156,35 +157,40 @@ def read_all(story: Summary, places: Iterable[Place]) -> list[dict[str, Any]]:
         return list(pool.map(one, places))
 
 
-def read_or_tell(story: Summary, place: Place, *, reveal: bool = False) -> dict[str, Any]:
+def read_or_tell(story: Summary, place: Place, *, reveal_to: str = "") -> dict[str, Any]:
     """An event for a template, or `problem`, why it cannot be read."""
     try:
-        return {"place": place, **read(story, place, reveal=reveal)}
+        return {"place": place, **read(story, place, reveal_to=reveal_to)}
     except (Away, NotFound, Refused) as error:
         return {"place": place, "problem": str(error)}
 
 
-def read(story: Summary, place: Place, *, reveal: bool = False) -> dict[str, Any]:
-    """An event with `payload` and `headers`. Raises Away, NotFound and Refused."""
-    found = _in_outbox(place, reveal=reveal) if place.service else _on_topic(place, reveal=reveal)
+def read(story: Summary, place: Place, *, reveal_to: str = "") -> dict[str, Any]:
+    """An event with `payload` and `headers`, with personal data if the name of who sees it is given: it is logged.
+
+    Raises Away, NotFound and Refused.
+    """
+    found = _in_outbox(place, reveal_to=reveal_to) if place.service else _on_topic(place, reveal=bool(reveal_to))
     if not (found.trace_id == story.trace_id or (story.request_id and found.request_id == story.request_id)):
         raise NotFound("This event belongs to another story.")
-    if reveal and not place.service:
-        log.info("personal data revealed", by=system.operator(), what="record", place=place.text)
+    if reveal_to and not place.service:
+        log.info("personal data revealed", by=reveal_to, what="record", place=place.text)
     values = found.model_dump()
     return {
         **values,
-        "is_revealed": reveal,
+        "is_revealed": bool(reveal_to),
         "is_masked": found.payload.masked or any(value == privacy.HIDDEN for _, value in found.headers or ()),
+        "key": None if found.key is None else line(found.key, LONGEST_KEY),
         "content": shown_answer(values["payload"]),
         "header_rows": shown_headers(found.headers),
     }
 
 
-def _in_outbox(place: Place, *, reveal: bool) -> Event:
-    query = {"reveal": "1"} if reveal else {}
+def _in_outbox(place: Place, *, reveal_to: str) -> Event:
+    query = {"reveal": "1"} if reveal_to else {}
     try:
-        return Event.model_validate(system.current().staff.get(place.service, f"outbox/{place.position}", **query))
+        path = f"outbox/{place.position}"
+        return Event.model_validate(system.current().staff.get(place.service, path, operator=reveal_to, **query))
     except ValidationError:
         raise NotFound(
             f"{place.service} answered with something else than an event: is it of another version?"
@@ -196,7 +202,7 @@ def _on_topic(place: Place, *, reveal: bool) -> Event:
     return Event(
         topic=record.topic,
         event_id=record.header("ce_id") or "",
-        key=record.key.decode("utf-8", "backslashreplace")[:200] if record.key is not None else None,
+        key=key_text(record.key),
         state="on the topic",
         trace_id=tracing.ids_of(record.header("traceparent"))[0],
         request_id=record.header("requestId") or "",

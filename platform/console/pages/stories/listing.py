@@ -10,7 +10,7 @@ from django.shortcuts import render
 from django.template.loader import render_to_string
 from django.views.decorators.http import require_safe
 
-from console import sse, system
+from console import htmx, sse, system
 from console.pages.stories.filters import STATES, Filters
 from console.sequence.model import duration_text
 from console.stores.model import Summary
@@ -37,8 +37,7 @@ def index(request: HttpRequest) -> HttpResponse:
         "is_paused": request.GET.get("pause") == "1",
         "known": len(system.current().stories),
     }
-    # htmx replaces only the result; a restored page of the browser's history is whole.
-    is_part = request.headers.get("HX-Target") == "stories" and "HX-History-Restore-Request" not in request.headers
+    is_part = htmx.target(request) == "stories"
     return render(request, "console/stories/result.html" if is_part else "console/stories/index.html", values)
 
 

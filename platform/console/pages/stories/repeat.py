@@ -16,7 +16,7 @@ from django.shortcuts import render
 from django.views.decorators.http import require_POST, require_safe
 
 from chassis.observability.privacy import HIDDEN
-from console import system
+from console import operators, system
 from console.failures import Away, NotFound
 from console.pages.stories import curl, events
 from console.pages.stories.gathering import summary_of
@@ -34,25 +34,25 @@ _fetched: dict[str, tuple[float, Any]] = {}
 @require_safe
 def repeat(request: HttpRequest, any_id: str) -> HttpResponse:
     """The command, without personal data."""
-    return _shown(request, summary_of(any_id), reveal=False)
+    return _shown(request, summary_of(any_id))
 
 
 @require_POST
 def reveal(request: HttpRequest, any_id: str) -> HttpResponse:
     """The command with personal data, which the service that has it logs."""
-    return _shown(request, summary_of(any_id), reveal=True)
+    return _shown(request, summary_of(any_id), reveal_to=operators.name_of(request))
 
 
-def _shown(request: HttpRequest, story: Summary, *, reveal: bool) -> HttpResponse:
-    return render(
-        request,
-        "console/stories/repeat.html",
-        {"story": story, **command(story, reveal=reveal), "operator": system.operator()},
-    )
+def _shown(request: HttpRequest, story: Summary, *, reveal_to: str = "") -> HttpResponse:
+    values = {"story": story, **command(story, reveal_to=reveal_to), "operator": operators.name_of(request)}
+    return render(request, "console/stories/repeat.html", values)
 
 
-def command(story: Summary, *, reveal: bool) -> dict[str, Any]:
-    """`command`, or None if the story has no request; `notes`, what is not as it was; `is_masked`."""
+def command(story: Summary, *, reveal_to: str = "") -> dict[str, Any]:
+    """`command`, or None if the story has no request; `notes`, what is not as it was; `is_masked`.
+
+    With personal data if the name of who sees it is given.
+    """
     target = curl.target_of(story)
     if target is None:
         notes = ["This story did not begin with a request to the gateway or to a service of the system."]
@@ -61,16 +61,16 @@ def command(story: Summary, *, reveal: bool) -> dict[str, Any]:
     body_notes: list[str] = []
     is_masked = False
     if story.method in {"POST", "PUT", "PATCH"}:
-        body, body_notes = _body(story, target.documented_path, reveal=reveal)
+        body, body_notes = _body(story, target.documented_path, reveal_to=reveal_to)
         text = json.dumps(body, ensure_ascii=False)
         is_masked = HIDDEN in text
         options = ["-H 'Content-Type: application/json'", f"-d {shlex.quote(text)}"]
     lines, notes = curl.lines(story.method, target, options)
     notes += [*target.notes, *body_notes, "The query and the headers of the request are not recorded."]
-    return {"command": " \\\n  ".join(lines), "notes": notes, "is_masked": is_masked, "is_revealed": reveal}
+    return {"command": " \\\n  ".join(lines), "notes": notes, "is_masked": is_masked, "is_revealed": bool(reveal_to)}
 
 
-def _body(story: Summary, path: str, *, reveal: bool) -> tuple[dict[str, Any], list[str]]:
+def _body(story: Summary, path: str, *, reveal_to: str) -> tuple[dict[str, Any], list[str]]:
     gateway = system.current().processes.web_of(curl.EDGE)
     if gateway is None:
         return {}, ["The body is not known: there is no gateway."]
@@ -81,7 +81,7 @@ def _body(story: Summary, path: str, *, reveal: bool) -> tuple[dict[str, Any], l
     schema, example = _described(document, story.method.lower(), path)
     if not schema:
         return {}, ["The body is not known: the API does not describe one for this request."]
-    values, where = _values(story, reveal=reveal)
+    values, where = _values(story, reveal_to=reveal_to)
     body, missing = {}, []
     for name, one in _properties(document, schema).items():
         if _resolved(document, one).get("readOnly"):
@@ -97,12 +97,12 @@ def _body(story: Summary, path: str, *, reveal: bool) -> tuple[dict[str, Any], l
     return body, notes
 
 
-def _values(story: Summary, *, reveal: bool) -> tuple[dict[str, Any], str]:
+def _values(story: Summary, *, reveal_to: str) -> tuple[dict[str, Any], str]:
     """The payload of the first event of the story, and where it was read."""
     places, _ = events.places_of(story)
     for place in places[:1]:
         try:
-            event = events.read(story, place, reveal=reveal)
+            event = events.read(story, place, reveal_to=reveal_to)
             value = json.loads(event["payload"]["content"] or "")
         except (Away, NotFound, Refused, ValueError):
             continue

@@ -49,7 +49,7 @@ class Filters(forms.Form):
     offset = forms.IntegerField(required=False, min_value=0, max_value=LARGEST, label="From offset")
     since = Moment(required=False, label="Not before (UTC)")
     until = Moment(required=False, label="Before (UTC)")
-    key = forms.CharField(required=False, max_length=1_000, strip=False)
+    key = forms.CharField(required=False, max_length=payloads.LONGEST_KEY_FILTER, strip=False)
     header = forms.CharField(
         required=False, max_length=1_000, widget=forms.TextInput(attrs={"placeholder": "name or name=value"})
     )
@@ -103,15 +103,16 @@ class Filters(forms.Form):
     def _conditions(self) -> Any:
         given = self.cleaned_data
         if given["key"]:
-            yield _has_key(payloads.key_bytes(given["key"]), given["key"].encode("utf-8", "surrogatepass"))
+            yield _has_key(given["key"])
         if given["header"]:
             yield _has_header(given["header"])
         if given["text"]:
             yield _contains(given["text"])
 
 
-def _has_key(*keys: bytes) -> Condition:
-    return lambda record: record.key in keys
+def _has_key(text: str) -> Condition:
+    is_meant = payloads.has_key(text)
+    return lambda record: is_meant(record.key)
 
 
 def _has_header(text: str) -> Condition:

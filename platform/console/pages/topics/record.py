@@ -11,7 +11,7 @@ from chassis.deadletters.store import RESOLVES
 from chassis.kafka import names
 from chassis.kafka.records import Record
 from chassis.observability import correlation, tracing
-from console import operators, payloads, system
+from console import htmx, operators, payloads, system
 from console.pages.topics import republish
 from console.pages.topics.rows import moment, note
 
@@ -54,6 +54,7 @@ def _page(request: HttpRequest, record: Record, *, reveal: bool) -> HttpResponse
         "record": record,
         "at": moment(record.timestamp_ms),
         "key": payloads.key_text(record.key),
+        "key_filter": None if record.key is None else payloads.key_filter(record.key),
         "payload": payloads.shown(record.value, reveal=reveal),
         "headers": payloads.header_rows(record.headers, reveal=reveal),
         "trace_id": trace_id,
@@ -63,7 +64,7 @@ def _page(request: HttpRequest, record: Record, *, reveal: bool) -> HttpResponse
         "letter": _letter(record) if names.is_dead_letter_topic(name) else None,
         "revealed": reveal,
     }
-    template = "console/topics/content.html" if "HX-Request" in request.headers else "console/topics/record.html"
+    template = "console/topics/content.html" if htmx.wants_part(request) else "console/topics/record.html"
     return render(request, template, context)
 
 

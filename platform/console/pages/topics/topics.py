@@ -7,7 +7,7 @@ from django.shortcuts import render
 from django.views.decorators.http import require_safe
 
 from chassis.kafka import names
-from console import system
+from console import htmx, system
 from console.failures import NotFound
 from console.pages.topics.filters import OLDEST, Filters
 from console.pages.topics.rows import moment, row
@@ -24,7 +24,7 @@ def index(request: HttpRequest) -> HttpResponse:
     overview = system.current().cluster.overview()
     topics = [_described(overview, topic) for topic in overview.topics.values() if not topic.is_dead_letter_topic]
     dead = [_described(overview, topic) for topic in overview.topics.values() if topic.is_dead_letter_topic]
-    name = "console/topics/list.html" if "HX-Request" in request.headers else "console/topics/index.html"
+    name = "console/topics/list.html" if htmx.wants_part(request) else "console/topics/index.html"
     return render(request, name, {"overview": overview, "topics": topics, "dead": dead})
 
 
@@ -67,10 +67,9 @@ def browse(request: HttpRequest, name: str) -> HttpResponse:
 
 
 def _page(request: HttpRequest, context: dict[str, Any], status: int = 200) -> HttpResponse:
-    target = request.headers.get("HX-Target", "")
-    if target == "records":
+    if htmx.target(request) == "records":
         return render(request, "console/topics/records.html", context, status=status)
-    if "HX-Request" in request.headers:
+    if htmx.wants_part(request):
         return render(request, "console/topics/rows.html", {**context, "is_more": True}, status=status)
     name = context["name"]
     overview = system.current().cluster.overview()

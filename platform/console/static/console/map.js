@@ -1,5 +1,7 @@
 // The live map: applies one frame per second to the drawing and its table, and lets events move along the arrows.
 
+import { Stream } from "./stream.js";
+
 const MOST_MOVING = 5; // dots per arrow and second
 const TRAVEL_MS = 900;
 const WAVE_MS = 130; // an arrow begins so much later than the one before it on the way of an event
@@ -26,20 +28,16 @@ class LiveMap {
   }
 
   connect() {
-    const stream = new EventSource(this.root.dataset.stream);
-    stream.onmessage = (message) => this.show(JSON.parse(message.data));
+    const stream = new Stream(this.root.dataset.stream);
+    stream.addEventListener("message", (message) => this.show(JSON.parse(message.data)));
     stream.onopen = () => this.lost(false);
-    stream.onerror = () => {
-      this.lost(true);
-      // A browser gives up after some errors, such as a restart of the console with another token.
-      if (stream.readyState === EventSource.CLOSED) setTimeout(() => this.connect(), 2000);
-    };
-    addEventListener("pagehide", () => stream.close());
-    addEventListener("pageshow", (event) => event.persisted && this.connect());
+    stream.onerror = () => this.lost(true);
   }
 
   lost(is) {
-    this.root.querySelector("[data-lost]").hidden = !is;
+    const notice = this.root.querySelector("[data-lost]");
+    notice.hidden = !is;
+    setText(notice, is ? notice.dataset.lost : "");
     this.root.classList.toggle("lost", is);
   }
 

@@ -1,5 +1,7 @@
 // The page of a story: the keyboard in its diagram, and the details of the chosen step. Without it, every step is a link.
 
+import "./stream.js";
+
 const diagram = document.getElementById("sequence");
 
 if (diagram) {
