@@ -33,7 +33,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self.rfile.read(int(self.headers.get("Content-Length", "0")))
         self.server.asked.append((self.command, self.path))
         self.send_response(200)
-        self.send_header("Content-Length", "100000")  # a client that waits for the body of HEAD waits for ever
+        self.send_header("Content-Length", "100000")  # a client that waits for the body of HEAD waits forever
         self.end_headers()
         if self.command != "HEAD":
             self.wfile.write(b" " * 99_998 + b"{}")
