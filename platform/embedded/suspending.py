@@ -1,7 +1,7 @@
 """Suspended processes that do not stay suspended when this process dies.
 
-A suspended process handles no signal but SIGKILL. When this process is killed, its suspended children, and children of theirs
-that nobody kills, would otherwise keep their ports and locks forever.
+A suspended process handles no signal but SIGKILL. When this process is killed, its suspended children, and the suspended
+children of those that the kernel kills with it, would otherwise keep their ports and locks forever.
 """
 
 import signal
