@@ -15,7 +15,7 @@ from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from embedded import poison
+from embedded import poison, suspending
 from embedded.console import CONSOLE
 from embedded.errors import EmbeddedError
 from embedded.kafka import Kafka
@@ -23,6 +23,7 @@ from embedded.local_system import LocalSystem
 from embedded.postgres import PostgreSQL
 from embedded.processes import Child
 from embedded.runner import Running
+from embedded.signals import descendants
 from embedded.visitors import visit
 
 LONGEST_SECONDS = 120.0
@@ -228,13 +229,17 @@ def _process(running: Running) -> Target:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(running.child.pid, signum)
 
+    def each(act: Callable[[int, list[int]], None]) -> None:
+        if running.child is not None:
+            act(running.child.pid, [running.child.pid, *descendants(running.child.pid)])
+
     return Target(
         running.name,
         "process",
         lambda: running.alive,
         lambda: running.child.pid if running.child else 0,
-        lambda: send(signal.SIGSTOP),
-        lambda: send(signal.SIGCONT),
+        lambda: each(suspending.suspend),
+        lambda: each(suspending.resume),
         lambda: send(signal.SIGKILL),
     )
 

@@ -1,7 +1,6 @@
 """Child processes that are not left behind: each has its own process group and, on Linux, dies with its parent."""
 
 import asyncio
-import contextlib
 import ctypes
 import os
 import signal
@@ -12,7 +11,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Self
 
+from embedded import suspending
 from embedded.errors import NotReady
+from embedded.signals import descendants, signal_all
 
 PR_SET_PDEATHSIG = 1
 LOG_LINES = 15
@@ -96,7 +97,7 @@ class Child:
         """Send it the signal; after `grace` seconds kill it and all its descendants. Returns its exit status."""
         if self.alive:
             self.popen.send_signal(signum)
-            self.popen.send_signal(signal.SIGCONT)  # a paused process would not handle it
+            suspending.resume(self.pid, [self.pid])  # a paused process would not handle it
             try:
                 self.popen.wait(grace)
             except subprocess.TimeoutExpired:
@@ -108,14 +109,15 @@ class Child:
         if self.alive:
             signal_all(self.family(), signal.SIGKILL)
         self.popen.wait()
+        suspending.resume(self.pid)
 
     def pause(self) -> None:
         """Suspend it and its descendants: they keep their sockets and locks, but do not respond."""
-        signal_all(self.family(), signal.SIGSTOP)
+        suspending.suspend(self.pid, self.family())
 
     def resume(self) -> None:
         """Continue after `pause`."""
-        signal_all(self.family(), signal.SIGCONT)
+        suspending.resume(self.pid, self.family())
 
     def last_lines(self, count: int = LOG_LINES) -> str:
         """The last lines of its log."""
@@ -206,26 +208,3 @@ def tail(log: Path, count: int = LOG_LINES) -> str:
     except FileNotFoundError:
         lines = []
     return "\n".join(f"  | {line}" for line in lines) or "  | (no output)"
-
-
-def descendants(pid: int) -> list[int]:
-    """The process ids of all children, grandchildren and so on."""
-    listing = subprocess.run(["ps", "-A", "-o", "pid=,ppid="], capture_output=True, text=True, check=True).stdout
-    children: dict[int, list[int]] = {}
-    for line in listing.splitlines():
-        child, parent = map(int, line.split())
-        children.setdefault(parent, []).append(child)
-    found: list[int] = []
-    pending = [pid]
-    while pending:
-        more = children.get(pending.pop(), [])
-        found += more
-        pending += more
-    return found
-
-
-def signal_all(pids: Sequence[int], signum: int) -> None:
-    """Send a signal to each process that still exists."""
-    for pid in pids:
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(pid, signum)

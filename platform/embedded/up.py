@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
-from embedded import control, ports, targets
+from embedded import control, left_over, ports, targets
 from embedded.console import CONSOLE, Console
 from embedded.display import BOLD, coloured, paint, say, stream
 from embedded.engines import Engines
@@ -52,6 +52,8 @@ async def run(*options: str) -> int:
             display(name, line)
 
         _forget_addresses()  # left by a killed run
+        if left_over.end_server(VAR / "postgres"):
+            say(paint("• PostgreSQL of a run that was killed is stopped", BOLD))
         secret = _secrets()
         local = _local_system(secret, show, with_console=NO_CONSOLE not in options)
         logs = [asyncio.create_task(_follow(name, path, show)) for name, path in _engine_logs(local)]

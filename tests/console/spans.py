@@ -4,7 +4,7 @@ import itertools
 import secrets
 
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
-from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
+from opentelemetry.proto.common.v1.common_pb2 import AnyValue, ArrayValue, KeyValue, KeyValueList
 from opentelemetry.proto.resource.v1.resource_pb2 import Resource
 from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans, ScopeSpans, Span, Status
 
@@ -17,11 +17,15 @@ def pairs(values: dict) -> list[KeyValue]:
 
 
 def _value(value) -> AnyValue:
-    if isinstance(value, bool):
-        return AnyValue(bool_value=value)
-    if isinstance(value, int):
-        return AnyValue(int_value=value)
-    return AnyValue(double_value=value) if isinstance(value, float) else AnyValue(string_value=value)
+    match value:
+        case None:
+            return AnyValue()
+        case list():
+            return AnyValue(array_value=ArrayValue(values=map(_value, value)))
+        case dict():
+            return AnyValue(kvlist_value=KeyValueList(values=pairs(value)))
+    kinds = {bool: "bool_value", int: "int_value", float: "double_value", bytes: "bytes_value"}
+    return AnyValue(**{kinds.get(type(value), "string_value"): value})
 
 
 def span(trace: str, name: str = "GET /x", *, kind: str = "SERVER", parent: str = "", error=None, **more) -> Span:

@@ -1,6 +1,9 @@
 """What the console keeps in memory, and that it is bounded."""
 
+import gc
 import secrets
+import tracemalloc
+from contextlib import contextmanager
 
 import pytest
 
@@ -77,6 +80,16 @@ class TestSummary:
         story = stories.summary(trace)
         assert (story.name, story.status, story.request_id, story.services) == (name, status, "r-2", ("gateway",))
         assert [line.process for line in stories.lines_of(trace)] == ["gateway"]
+
+    @pytest.mark.parametrize(("status", "duration"), [("9" * 5_000, "1.5"), ("٢٠٠", "1.5"), ("99", "9" * 400)])
+    def test_nonsense_in_an_access_log_is_no_number(self, stories, status, duration):
+        trace = spans.new_trace()
+        stories.read_line(
+            "gateway", f"[access] method=GET route=/x status={status} duration_ms={duration} trace_id={trace}"
+        )
+        story = stories.summary(trace)
+        assert (story.name, story.status) == ("GET /x", 0)
+        assert story.duration in {0, 1_500_000}
 
     def test_linked_traces_know_of_each_other(self, stories):
         one, batch = spans.new_trace(), spans.new_trace()
@@ -163,10 +176,86 @@ class TestSpans:
             one = spans.span(trace, links=[spans.new_trace()])
             other = spans.span(spans.new_trace(), links=[spans.new_trace()])
             stories.receive(spans.request(one, other, instance=f"made up {n}"))
-        assert len(stories._linked) <= 2_002
+        assert len(stories._linked) <= 2_000
+        assert len(stories.spans._origins) <= 3_000
         assert len(stories.linked(other.trace_id.hex())) == 1
         story_of(stories, *[spans.span(trace, links=[spans.new_trace()]) for _ in range(200)])
         assert len(stories.linked(trace)) == 64
+
+
+class TestMadeUp:
+    """Everything that is kept of what a process sends is counted, or bounded in number and length."""
+
+    @pytest.mark.parametrize("what", ["service.name", "process.role", "service.instance.id"])
+    def test_origins_are_bounded_in_bytes(self, stories, what):
+        with memory() as used:
+            for n in range(60):
+                message = spans.request(spans.span(spans.new_trace()))
+                message.resource_spans[0].resource.attributes.extend(spans.pairs({what: f"{n} {'x' * MIB}"}))
+                stories.receive(message)
+            assert used() < 8 * MIB
+
+    def test_many_origins_are_counted_and_dropped_with_their_spans(self, stories):
+        for n in range(8_000):
+            stories.receive(spans.request(spans.span(spans.new_trace()), instance=f"{n} {'x' * 1_000}"))
+            assert stories.spans.bytes <= 8 * MIB * 2 / 3
+        assert len(stories.spans._origins) == len(stories.spans) == 1_000
+        last = stories.newest(1)[0].trace_id
+        assert stories.spans_of(last)[0].instance == f"7999 {'x' * 1_000}"[:249]
+        stories.spans.forget(list(stories.spans._traces))
+        assert len(stories.spans._origins) == stories.spans.bytes == 0
+
+    def test_an_origin_lasts_as_long_as_its_spans(self, stories, monkeypatch):
+        monkeypatch.setattr(span_store, "QUIET_SECONDS", 0.0)
+        first, second = spans.new_trace(), spans.new_trace()
+        for trace, instance in ((first, "a:1"), (second, "a:1"), (second, "b:2"), (second, "a:1")):
+            story_of(stories, spans.span(trace), instance=instance)
+        assert stories.spans.compress() == 2
+        stories.spans.forget([first])
+        story_of(stories, spans.span(second), instance="c:3")
+        assert [span.instance for span in stories.spans_of(second)] == ["a:1", "b:2", "a:1", "c:3"]
+        assert len(stories.spans._origins) == 3
+
+    @pytest.mark.parametrize(
+        "name",
+        ["request.id", "messaging.destination.name", "messaging.message.id", "http.route", "http.request.method"],
+    )
+    def test_what_a_summary_keeps_is_bounded(self, stories, name):
+        with memory() as used:
+            for n in range(1_000):
+                story_of(stories, spans.span(spans.new_trace(), attributes={name: f"{n}{'x' * 40_000}"}))
+            assert used() < 12 * MIB
+
+    def test_links_are_bounded(self, stories):
+        with memory() as used:
+            for _ in range(1_500):
+                story_of(stories, spans.span(spans.new_trace(), links=[spans.new_trace() for _ in range(60)]))
+            assert used() < 12 * MIB
+        newest = stories.newest(1)[0].trace_id
+        assert len(stories.linked(newest)) == 60
+        assert stories.linked(stories.linked(newest)[0]) == [newest]
+
+    def test_a_single_trace_does_not_take_all_of_it(self, stories):
+        other, trace = spans.new_trace(), spans.new_trace()
+        story_of(stories, spans.span(trace))
+        story_of(stories, spans.span(other))
+        for _ in range(200):
+            story_of(stories, spans.span(trace, attributes={"text": secrets.token_hex(30_000)}))
+        assert stories.spans.bytes < 8 * MIB / 4
+        assert stories.spans_of(trace)
+        assert stories.spans_of(other)
+        assert stories.spans.dropped > 0
+
+
+@contextmanager
+def memory():
+    """How many bytes of Python objects were allocated since, and are in use."""
+    gc.collect()
+    tracemalloc.start()
+    try:
+        yield lambda: tracemalloc.get_traced_memory()[0]
+    finally:
+        tracemalloc.stop()
 
 
 class TestLines:

@@ -7,10 +7,12 @@ import signal
 import socket
 import stat
 import subprocess
+import sys
 import time
 import urllib.request
 from pathlib import Path
 
+import psutil
 import psycopg
 import pytest
 
@@ -53,6 +55,14 @@ def user(url: str) -> str:
 def order_status(url: str, user_id: str) -> str | None:
     orders = call("GET", f"{url}/api/orders?userId={user_id}", None, {}).body["results"]
     return orders[0]["status"] if orders else None
+
+
+def freeze(console_url: str, name: str) -> None:
+    """Freeze a target of the console's page Break it for a minute."""
+    address, _, token = console_url.partition("?token=")
+    form = f"target={name}&seconds=60".encode()
+    request = urllib.request.Request(f"{address}break/freeze", form, {"Authorization": f"Bearer {token}"})
+    urllib.request.urlopen(request, timeout=60).close()
 
 
 @pytest.fixture(scope="module")
@@ -215,3 +225,20 @@ class TestPorts:
 
 def test_a_taken_port_is_an_embedded_error() -> None:
     assert issubclass(PortTaken, EmbeddedError)
+
+
+@pytest.mark.acceptance
+@pytest.mark.skipif(sys.platform != "linux", reason="children die with their parent on Linux only")
+def test_what_is_frozen_ends_with_a_killed_run_and_the_next_one_starts(tmp_path: Path) -> None:
+    clone, variables = copy(tmp_path), free_ports()
+    with running(clone, "up", variables) as killed:
+        killed.wait_for(READY, within=180)
+        frozen = [killed.one_of("bin/postgres"), killed.one_of("orders.wsgi")]
+        for name in ("postgres", "orders"):
+            freeze(dev_env(clone)["CONSOLE_URL"], name)
+        eventually(lambda: {process.status() for process in frozen} == {psutil.STATUS_STOPPED})
+        family = killed.family()
+        killed.process.kill()
+        assert eventually(lambda: all(is_gone(process) for process in family), within=60)
+    with running(clone, "up", variables) as again:
+        again.wait_for(READY, within=180)

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from embedded.processes import descendants
+from embedded.signals import descendants
 from settings.shared_counts import SharedCounts
 from tests.serving import gunicorn
 from tests.waiting import eventually

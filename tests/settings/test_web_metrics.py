@@ -19,7 +19,7 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families 
 from prometheus_client.parser import text_string_to_metric_families as parse
 
 from embedded import ports
-from embedded.processes import descendants
+from embedded.signals import descendants
 from tests.serving import DATABASES, ROOT, database, gunicorn
 from tests.waiting import eventually
 

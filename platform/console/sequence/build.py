@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 
 from console.sequence.folding import Fold, Tree, fold, is_sql
 from console.sequence.model import Bar, Diagram, Lifeline, Step, duration_text
+from console.stores import otlp
 from console.stores.model import Happening, Line, Span
 
 CLIENT = Lifeline("client", "client")
@@ -96,7 +97,8 @@ class _Builder:
 
     def _reply(self, span: Span, source: Lifeline, target: Lifeline) -> None:
         status = str(span.attributes.get("http.response.status_code") or span.attributes.get("error.type") or "ended")
-        resent = f", sent {1 + int(span.attributes['http.request.resend_count'])} times" if _resent(span) else ""
+        resends = _int(span.attributes.get("http.request.resend_count"))
+        resent = f", sent {1 + resends} times" if resends else ""
         text = f"{status} after {duration_text(span.ended - span.begun)}{resent}"
         self._step(
             span,
@@ -389,15 +391,8 @@ def _one_line(text: str) -> str:
     return " ".join(text.split())[:160].removesuffix(":")
 
 
-def _resent(span: Span) -> bool:
-    return _int(span.attributes.get("http.request.resend_count")) > 0
-
-
 def _int(value: object) -> int:
-    try:
-        return int(str(value))
-    except ValueError:
-        return 0
+    return otlp.number(value) or 0
 
 
 def _seconds(value: object) -> float | None:

@@ -42,7 +42,11 @@ class Lines:
 
 
 class Client:
-    """A process at a base URL. Each thread keeps a connection of its own."""
+    """A process at a base URL. Each thread keeps a connection of its own.
+
+    The process may close a kept connection just as it is used, for example when it restarts. A read is therefore sent again,
+    once; a write is never sent again, and uses a new connection.
+    """
 
     def __init__(self, url: str, *, timeout: float = 2.0) -> None:
         parts = urlsplit(url)
@@ -64,18 +68,20 @@ class Client:
         target = f"{path}?{urlencode(query, doseq=True)}" if query else path
         data = None if body is None else json.dumps(body).encode()
         fields = {**({"Content-Type": "application/json"} if data is not None else {}), **(headers or {})}
-        kept = getattr(self._local, "connection", None)
+        is_read = method in {"GET", "HEAD"}
+        kept: http.client.HTTPConnection | None = getattr(self._local, "connection", None) if is_read else None
+        if kept is not None:
+            try:
+                return self._exchange(kept, method, target, data, fields, timeout)
+            except TimeoutError as error:
+                self.close()
+                raise NoAnswer(_reason(error)) from None
+            except (http.client.HTTPException, OSError):
+                pass
         try:
-            return self._exchange(kept or self._connect(timeout), method, target, data, fields, timeout)
+            return self._exchange(self._connect(timeout), method, target, data, fields, timeout)
         except (http.client.HTTPException, OSError) as error:
             self.close()
-            # A kept connection may have been closed by the other side; a read can be repeated.
-            if kept is not None and method in {"GET", "HEAD"} and not isinstance(error, TimeoutError):
-                try:
-                    return self._exchange(self._connect(timeout), method, target, data, fields, timeout)
-                except (http.client.HTTPException, OSError) as again:
-                    self.close()
-                    raise NoAnswer(_reason(again)) from None
             raise NoAnswer(_reason(error)) from None
 
     @contextmanager
@@ -105,6 +111,7 @@ class Client:
             self._local.connection = None
 
     def _connect(self, timeout: float | None) -> http.client.HTTPConnection:
+        self.close()
         self._local.connection = http.client.HTTPConnection(self._host, self._port, timeout=timeout or self._timeout)
         connection: http.client.HTTPConnection = self._local.connection
         return connection
@@ -133,4 +140,6 @@ def _reason(error: Exception) -> str:
         return "does not respond in time"
     if isinstance(error, ConnectionRefusedError):
         return "does not run: nothing listens on its port"
+    if isinstance(error, ConnectionError):
+        return "closed the connection without a response"
     return str(error) or type(error).__name__

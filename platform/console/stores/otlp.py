@@ -1,6 +1,7 @@
 """Reading OTLP: the protobuf messages of a span, and what a story's summary takes from it."""
 
 import math
+import re
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -20,6 +21,8 @@ KINDS = {
 }
 DEEPEST = 8
 """How deep values may be nested."""
+LONGEST_NAME = 249
+"""Maximum number of characters of the names of services, processes, topics and requests that are kept; the rest is cut off."""
 
 Origin = tuple[str, str, str]
 """Service, role and instance of the process that recorded a span."""
@@ -62,7 +65,11 @@ def span_of(origin: Origin, span: SpanMessage) -> Span:
         ended=span.end_time_unix_nano,
         attributes=attributes(span.attributes),
         happenings=tuple(Happening(one.name, one.time_unix_nano, attributes(one.attributes)) for one in span.events),
-        links=tuple(SpanLink(one.trace_id.hex(), one.span_id.hex(), attributes(one.attributes)) for one in span.links),
+        links=tuple(
+            SpanLink(one.trace_id.hex(), one.span_id.hex(), attributes(one.attributes))
+            for one in span.links
+            if len(one.trace_id) == 16 and len(one.span_id) == 8
+        ),
         error=span.status.message if span.status.code == Status.STATUS_CODE_ERROR else None,
     )
 
@@ -70,6 +77,12 @@ def span_of(origin: Origin, span: SpanMessage) -> Span:
 def attributes(pairs: Iterable[KeyValue]) -> Attributes:
     """Attributes as Python values."""
     return {pair.key: _value(pair.value) for pair in pairs}
+
+
+def number(value: object) -> int | None:
+    """An attribute that is a number, of at most 18 digits, or the text of one; None for all others: it may be of any type."""
+    text = str(value) if isinstance(value, int | str) else ""
+    return int(text) if re.fullmatch(r"[0-9]{1,18}", text) else None
 
 
 def _value(one: AnyValue, depth: int = 0) -> Any:
@@ -90,7 +103,7 @@ def _value(one: AnyValue, depth: int = 0) -> Any:
 def _origin(resource: Resource) -> Origin:
     known = attributes(resource.attributes)
     return (
-        str(known.get("service.name") or "unknown"),
-        str(known.get("process.role") or ""),
-        str(known.get("service.instance.id") or ""),
+        str(known.get("service.name") or "unknown")[:LONGEST_NAME],
+        str(known.get("process.role") or "")[:LONGEST_NAME],
+        str(known.get("service.instance.id") or "")[:LONGEST_NAME],
     )

@@ -12,11 +12,14 @@ from opentelemetry.proto.trace.v1.trace_pb2 import Span as SpanMessage
 
 from console.stores import otlp
 from console.stores.model import Span
+from console.stores.origins import Origins
 
 MOST_PER_TRACE = 2_000
 """Maximum number of spans of a trace that are kept; later ones are dropped."""
 LARGEST = 65_536
 """Maximum size of a span in bytes; a larger one is dropped."""
+SHARE_OF_A_TRACE = 1 / 4
+"""The part of the memory that a trace may take, before it is compressed; later spans are dropped."""
 QUIET_SECONDS = 5.0
 """A trace without new spans for so long is compressed."""
 MOST_UNCOMPRESSED = 4_194_304
@@ -26,7 +29,7 @@ OVERHEAD = 120
 """Bytes that Python needs for a span besides its own, and for a trace."""
 OF_A_TRACE = 600
 
-_HEAD = struct.Struct("<HI")
+_HEAD = struct.Struct("<II")
 
 
 @dataclass(slots=True)
@@ -37,6 +40,8 @@ class _Trace:
     packed: bytes = b""
     recent: tuple[tuple[int, bytes], ...] = ()
     count: int = 0
+    received: int = 0
+    origins: tuple[int, ...] = ()
 
     @property
     def size(self) -> int:
@@ -75,8 +80,7 @@ class Spans:
         self._most_bytes = most_bytes
         self._lock = threading.Lock()
         self._traces: OrderedDict[str, _Trace] = OrderedDict()
-        self._origins: list[otlp.Origin] = []
-        self._numbers: dict[otlp.Origin, int] = {}
+        self._origins = Origins()
         self._bytes = self._uncompressed_bytes = 0
         self._uncompressed: OrderedDict[str, None] = OrderedDict()
         self.dropped = 0
@@ -84,8 +88,8 @@ class Spans:
 
     @property
     def bytes(self) -> int:
-        """How many bytes they take."""
-        return self._bytes
+        """How many bytes they take, with their origins."""
+        return self._bytes + self._origins.bytes
 
     def __len__(self) -> int:
         """The number of traces that have spans."""
@@ -97,14 +101,16 @@ class Spans:
         trace_id = span.trace_id.hex()
         with self._lock:
             known = self._traces.get(trace_id)
-            if len(raw) > LARGEST or (known is not None and known.count >= MOST_PER_TRACE):
+            if len(raw) > LARGEST or (known is not None and self._is_full(known, len(raw))):
                 self.dropped += 1
                 return False
             if known is None:
                 known = self._traces[trace_id] = _Trace(0.0)
                 self._bytes += OF_A_TRACE
-            known.recent += ((self._number(origin), raw),)
+            number, known.origins = self._origins.use(origin, known.origins)
+            known.recent += ((number, raw),)
             known.count += 1
+            known.received += len(raw)
             known.touched = time.monotonic()
             self._uncompressed[trace_id] = None
             self._uncompressed.move_to_end(trace_id)
@@ -117,10 +123,10 @@ class Spans:
         """The spans of a trace, in the order of their begin; empty if none are kept. A span that was sent twice is there once."""
         with self._lock:
             known = self._traces.get(trace_id)
-            raws = [] if known is None else list(known.messages())
+            raws = [] if known is None else [(self._origins[number], raw) for number, raw in known.messages()]
         found = {}
         for origin, raw in raws:
-            span = otlp.span_of(self._origins[origin], SpanMessage.FromString(raw))
+            span = otlp.span_of(origin, SpanMessage.FromString(raw))
             found[span.span_id] = span
         return sorted(found.values(), key=lambda span: (span.begun, -span.ended))
 
@@ -153,8 +159,11 @@ class Spans:
                 if trace_id in self._traces:
                     self._drop(trace_id)
 
+    def _is_full(self, trace: _Trace, more: int) -> bool:
+        return trace.count >= MOST_PER_TRACE or trace.received + more > self._most_bytes * SHARE_OF_A_TRACE
+
     def _make_room(self) -> None:
-        while self._bytes > self._most_bytes and len(self._traces) > 1:
+        while self.bytes > self._most_bytes and len(self._traces) > 1:
             oldest = next(iter(self._traces))
             self.dropped += self._traces[oldest].count
             self._drop(oldest)
@@ -163,17 +172,5 @@ class Spans:
         dropped = self._traces.pop(trace_id)
         self._bytes -= dropped.size
         self._uncompressed_bytes -= dropped.uncompressed
+        self._origins.release(dropped.origins)
         self._uncompressed.pop(trace_id, None)
-
-    def _number(self, origin: otlp.Origin) -> int:
-        """The number of an origin. There are few: one per process that has run, which a 16-bit number holds."""
-        number = self._numbers.get(origin)
-        if number is None:
-            if len(self._origins) >= 65_000:
-                origin = (origin[0], origin[1], "")  # a client makes them up
-                if origin not in self._numbers and len(self._origins) >= 65_500:
-                    return 0
-            number = self._numbers.setdefault(origin, len(self._origins))
-            if number == len(self._origins):
-                self._origins.append(origin)
-        return number

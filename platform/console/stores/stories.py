@@ -8,9 +8,11 @@ from functools import lru_cache
 from sys import intern
 from typing import Any
 
+from chassis.story.facts import SANE
 from console.stores import otlp
 from console.stores.lines import Lines
 from console.stores.model import Line, Span, Summary
+from console.stores.otlp import LONGEST_NAME
 from console.stores.spans import Spans
 
 SHARE_OF_SPANS = 2 / 3
@@ -18,11 +20,12 @@ SHARE_OF_SPANS = 2 / 3
 SHARE_OF_BARE = 1 / 4
 """The part of the stories that may have no spans and no failure: only the lines of their requests are known."""
 MOST_NAMES = 24
-LONGEST_NAME = 200
 LONGEST_IDS = 1_000
 """Maximum number of services and topics of a story, and maximum length of its ids; a trace may have any number of them."""
 MOST_LINKED = 64
 """Maximum number of other traces that are known to be linked to one."""
+LINKS_OF_A_STORY = 8
+"""How many links there may be per story, on average."""
 
 
 class Stories:
@@ -36,6 +39,7 @@ class Stories:
         self._summaries: OrderedDict[str, Summary] = OrderedDict()
         self._by_request: dict[str, str] = {}
         self._linked: dict[str, set[str]] = {}
+        self._links = 0
         self._bare: OrderedDict[str, None] = OrderedDict()
         self._number = 0
         self._changes = 0
@@ -132,13 +136,14 @@ class Stories:
             self._bare.pop(span.trace_id, None)
             story.spans += 1
             _extend(story, span.begun, span.ended)
-            story.services = _with(story.services, span.service)
+            story.services = _with(story.services, _shared(span.service))
             self._note_request(story, span)
             _note_messaging(story, span)
             _note_failure(story, span)
             for link in span.links:
                 self._link(span.trace_id, link.trace_id)
-            if request_id := str(span.attributes.get("request.id") or ""):
+            request_id = span.attributes.get("request.id")
+            if isinstance(request_id, str) and SANE.fullmatch(request_id):
                 self._name(story, request_id)
 
     def _note_line(self, line: Line) -> None:
@@ -172,7 +177,7 @@ class Stories:
         if span.kind == "SERVER" and (span.role == "gateway" or not story.method):
             story.method = _shared(span.attributes.get("http.request.method"))
             story.route = _shared(span.attributes.get("http.route"))
-            story.status = _number(span.attributes.get("http.response.status_code"))
+            story.status = _status(span.attributes.get("http.response.status_code"))
             story.duration = span.ended - span.begun
             story.name, story.root = _shared(span.name), True
         elif not story.root and (not span.parent_id or not story.name):
@@ -198,19 +203,28 @@ class Stories:
     def _link(self, one: str, other: str) -> None:
         if one == other or any(len(self._linked.get(this, ())) >= MOST_LINKED for this in (one, other)):
             return
+        if other in self._linked.get(one, ()):
+            return
         self._linked.setdefault(one, set()).add(other)
         self._linked.setdefault(other, set()).add(one)
-        while len(self._linked) > 2 * self._most:  # of traces that never came
-            del self._linked[next(iter(self._linked))]
+        self._links += 1
+        # The traces that they lead to may never come.
+        while len(self._linked) > 2 * self._most or self._links > LINKS_OF_A_STORY * self._most:
+            self._unlink(next(iter(self._linked)))
+
+    def _unlink(self, trace_id: str) -> None:
+        for other in self._linked.pop(trace_id, ()):
+            self._links -= 1
+            self._linked[other].discard(trace_id)
+            if not self._linked[other]:
+                del self._linked[other]
 
     def _drop(self, trace_id: str) -> None:
         story = self._summaries.pop(trace_id)
         self._bare.pop(trace_id, None)
         if self._by_request.get(story.request_id) == trace_id:
             del self._by_request[story.request_id]
-        for other in self._linked.pop(trace_id, ()):
-            if other in self._linked:
-                self._linked[other].discard(trace_id)
+        self._unlink(trace_id)
         self.spans.forget([trace_id])
 
     def _notify(self) -> None:
@@ -238,7 +252,7 @@ def _add_ids(story: Summary, *ids: str) -> None:
 def _note_messaging(story: Summary, span: Span) -> None:
     values = span.attributes
     if topic := values.get("messaging.destination.name"):
-        story.topics = _with(story.topics, str(topic))
+        story.topics = _with(story.topics, _shared(topic))
     named = ("messaging.kafka.message.key", "messaging.message.id", "deadletter.id")
     _add_ids(story, *(str(values[name])[:80] for name in named if values.get(name)))
     for one in span.happenings:
@@ -269,7 +283,7 @@ def _reason(span: Span) -> str:
 
 
 _ACCESS = re.compile(r"""\bmethod(?:=|":")(\w+).*?\broute(?:=|":")([^\s"]+).*?\bstatus(?:=|":)(\d+)""")
-_DURATION = re.compile(r"""\bduration_ms(?:=|":)(\d+(?:\.\d+)?)""")
+_DURATION = re.compile(r"""\bduration_ms(?:=|":)(\d{1,12}(?:\.\d+)?)\b""")
 
 
 def _note_access(story: Summary, line: Line) -> None:
@@ -278,7 +292,7 @@ def _note_access(story: Summary, line: Line) -> None:
     if found is None or (story.method and not found[2].startswith("/api")):
         return
     duration = _DURATION.search(line.text)
-    story.method, story.route, story.status = _shared(found[1]), _shared(found[2]), int(found[3])
+    story.method, story.route, story.status = _shared(found[1]), _shared(found[2]), _status(found[3])
     story.name = _shared(f"{story.method} {story.route}")
     story.duration = int(float(duration[1]) * 1e6) if duration else 0
 
@@ -288,8 +302,7 @@ def _shared(value: Any) -> str:
     return intern(str(value or "")[:LONGEST_NAME])
 
 
-def _number(value: Any) -> int:
-    try:
-        return int(value)
-    except (TypeError, ValueError):
-        return 0
+def _status(value: object) -> int:
+    """The status of a response; 0 if it is none."""
+    status = otlp.number(value) or 0
+    return status if 100 <= status <= 599 else 0

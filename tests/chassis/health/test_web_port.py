@@ -13,7 +13,7 @@ import psycopg
 import pytest
 
 from embedded import ports
-from embedded.processes import descendants
+from embedded.signals import descendants
 from settings.gunicorn_worker import WAIT_SECONDS
 from tests.serving import DATABASES, database, gunicorn
 from tests.waiting import eventually

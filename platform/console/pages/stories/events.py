@@ -16,6 +16,7 @@ from django.views.decorators.http import require_POST, require_safe
 from pydantic import BaseModel, ValidationError
 
 from chassis.events import masking
+from chassis.kafka import names
 from chassis.kafka.records import Record
 from chassis.observability import privacy, tracing
 from chassis.story.facts import OutboxRow, Question
@@ -25,6 +26,7 @@ from console.pages.stories import facts
 from console.pages.stories.gathering import summary_of
 from console.payloads import key_text, line, shown_answer, shown_headers
 from console.sources.staff import Refused
+from console.stores import otlp
 from console.stores.model import Span, Summary
 
 log = structlog.get_logger(__name__)
@@ -123,12 +125,13 @@ def _on_topics(spans: Iterable[Span], known: set[str]) -> list[Place]:
     found: dict[str, Place] = {}
     for span in spans:
         values = span.attributes
-        event_id, partition, offset = (
-            values.get(f"messaging.{name}") for name in ("message.id", "destination.partition.id", "kafka.offset")
-        )
-        if event_id and event_id not in known and str(partition).isdigit() and str(offset).isdigit():
-            topic = str(values.get("messaging.destination.name"))
-            found.setdefault(str(event_id), Place(topic=topic, partition=int(str(partition)), offset=int(str(offset))))
+        event_id, topic = values.get("messaging.message.id"), values.get("messaging.destination.name")
+        partition = otlp.number(values.get("messaging.destination.partition.id"))
+        offset = otlp.number(values.get("messaging.kafka.offset"))
+        if not isinstance(event_id, str) or not isinstance(topic, str) or partition is None or offset is None:
+            continue
+        if event_id and event_id not in known and names.is_legal(topic):
+            found.setdefault(event_id, Place(topic=topic, partition=partition, offset=offset))
     return list(found.values())
 
 

@@ -18,12 +18,11 @@ from django.views.decorators.http import require_POST, require_safe
 from chassis.observability.privacy import HIDDEN
 from console import operators, system
 from console.failures import Away, NotFound
-from console.pages.stories import events
+from console.pages.stories import curl, events
 from console.pages.stories.gathering import summary_of
 from console.sources.http import Client, NoAnswer
 from console.sources.staff import Refused
 from console.stores.model import Summary
-from services import SERVICES
 
 SCHEMA_SECONDS = 30.0
 """The description of the API is fetched from the gateway at most so often, in seconds."""
@@ -54,43 +53,29 @@ def command(story: Summary, *, reveal_to: str = "") -> dict[str, Any]:
 
     With personal data if the name of who sees it is given.
     """
-    edge = next((one.name for one in SERVICES if one.edge), "")
-    gateway = system.current().processes.web_of(edge)
-    if not story.method or gateway is None:
-        return {
-            "command": None,
-            "notes": ["This story did not begin with a request to the gateway."],
-            "is_masked": False,
-        }
-    notes: list[str] = []
-    lines = ["curl -i" if story.method == "GET" else f"curl -i -X {story.method}"]
-    path = _path(story)
-    if HIDDEN in path:
-        path = path.replace(HIDDEN, "VALUE")
-        notes.append("Parts of the path are not recorded: replace VALUE.")
+    target = curl.target_of(story)
+    if target is None:
+        notes = ["This story did not begin with a request to the gateway or to a service of the system."]
+        return {"command": None, "notes": notes, "is_masked": False}
+    options: list[str] = []
+    body_notes: list[str] = []
     is_masked = False
     if story.method in {"POST", "PUT", "PATCH"}:
-        body, more = _body(story, path, gateway.url, reveal_to=reveal_to)
-        notes += more
+        body, body_notes = _body(story, target.documented_path, reveal_to=reveal_to)
         text = json.dumps(body, ensure_ascii=False)
         is_masked = HIDDEN in text
-        lines += ["-H 'Content-Type: application/json'", f"-d {shlex.quote(text)}"]
-    notes.append("The query and the headers of the request are not recorded.")
-    lines.append(shlex.quote(gateway.url + path))
+        options = ["-H 'Content-Type: application/json'", f"-d {shlex.quote(text)}"]
+    lines, notes = curl.lines(story.method, target, options)
+    notes += [*target.notes, *body_notes, "The query and the headers of the request are not recorded."]
     return {"command": " \\\n  ".join(lines), "notes": notes, "is_masked": is_masked, "is_revealed": bool(reveal_to)}
 
 
-def _path(story: Summary) -> str:
-    """The path of the request at the gateway, as its span has it: ids are in it, other values are hidden."""
-    for span in system.current().stories.spans_of(story.trace_id):
-        if span.kind == "SERVER" and span.role == "gateway":
-            return str(span.attributes.get("url.path") or story.route)
-    return re.sub(r"\{[^}]*\}", HIDDEN, story.route)
-
-
-def _body(story: Summary, path: str, gateway: str, *, reveal_to: str) -> tuple[dict[str, Any], list[str]]:
+def _body(story: Summary, path: str, *, reveal_to: str) -> tuple[dict[str, Any], list[str]]:
+    gateway = system.current().processes.web_of(curl.EDGE)
+    if gateway is None:
+        return {}, ["The body is not known: there is no gateway."]
     try:
-        document = _document(gateway)
+        document = _document(gateway.url)
     except NoAnswer as error:
         return {}, [f"The body is not known: the gateway's description of the API cannot be read ({error})."]
     schema, example = _described(document, story.method.lower(), path)
