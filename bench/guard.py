@@ -9,6 +9,8 @@ from bench.table import Row
 
 WORST = 0.6
 """A ratio may be worse than the recorded one by this factor: rounds on a shared machine differ by less."""
+TIMES = 3
+"""How often a line with a regression is measured. A row counts with its best ratio: other programs can only make it worse."""
 LINES = ("gateway", "reads", "relay", "drain", "payments")
 """What the guard measures, once: the lines that are limited by our code, and need no quiet machine."""
 
@@ -37,18 +39,26 @@ def regressions(rows: Sequence[Row], known: dict[str, float]) -> list[str]:
 
 
 def check(measure: Callable[[Sequence[str]], dict[str, list[Row]]], document: str) -> list[str]:
-    """Measure LINES, and again those with a regression: what is left is no coincidence. Returns its lines."""
+    """Measure LINES, and up to TIMES those with a regression: what is never better is no coincidence. Returns a line for each."""
     known = recorded(document)
     suspects: Sequence[str] = LINES
-    found: list[str] = []
-    for _ in range(2):
-        measured = measure(suspects)
-        by_line = {name: regressions(rows, known) for name, rows in measured.items()}
-        suspects = [name for name, lines in by_line.items() if lines]
-        found = [line for lines in by_line.values() for line in lines]
+    best: dict[str, dict[str, Row]] = {name: {} for name in LINES}
+    for _ in range(TIMES):
+        for name, rows in measure(suspects).items():
+            for row in rows:
+                before = best[name].get(row.what)
+                best[name][row.what] = row if before is None else _better(before, row)
+        found = {name: regressions([*rows.values()], known) for name, rows in best.items()}
+        suspects = [name for name, lines in found.items() if lines]
         if not suspects:
             break
-    return found
+    return [line for lines in found.values() for line in lines]
+
+
+def _better(one: Row, other: Row) -> Row:
+    if one.ratio is None or other.ratio is None:
+        return one
+    return min(one, other, key=lambda row: row.ratio * (1 if "≤" in row.goal else -1))
 
 
 def _is_worse(row: Row, known: float) -> bool:

@@ -1,5 +1,7 @@
 """The guard compares ratios with the recorded ones, and measures twice what is worse."""
 
+from pathlib import Path
+
 import pytest
 
 from bench import goals, guard
@@ -13,6 +15,13 @@ def row(what: str, ratio: float | None, goal: str = FASTER) -> Row:
 
 
 DOCUMENT = "# Benchmarks\n\n" + markdown([row("a", 0.5), row("b", 2.0, SMALLER), row("c", None)])
+
+
+def test_the_rows_of_the_recorded_table_have_different_names():
+    document = (Path(__file__).parents[2] / "docs" / "benchmarks.md").read_text()
+    rows = [line for line in document.splitlines() if line.count(" | ") == 5]
+    assert len(guard.recorded(document)) >= 8
+    assert len({row.partition(" | ")[0] for row in rows}) == len(rows)
 
 
 def test_what_is_recorded_is_the_table_that_bench_writes():
@@ -59,8 +68,10 @@ def test_a_coincidence_is_measured_again_and_forgotten():
 
 
 def test_a_regression_that_stays_is_named():
-    [line] = guard.check(Measured(0.1, 0.2), DOCUMENT)
+    measured = Measured(0.1, 0.2, 0.15)
+    [line] = guard.check(measured, DOCUMENT)
     assert line.startswith("a: 0.20, recorded are 0.50")
+    assert measured.asked == [[*guard.LINES], ["drain"], ["drain"]]
 
 
 def test_it_measures_what_bench_measures():
