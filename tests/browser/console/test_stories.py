@@ -137,7 +137,7 @@ def test_the_diagram_shows_retry_dead_letter_redrive_and_settlement(page, system
         "INSERT users",
         "outbox: user.created waited",
         "send user.created to partition",
-        "process user.created, waited",
+        "process user.created",
         "failed: ProgrammingError: no order for user",
         "attempt 2: process user.created",
         "dead letter after 2 attempts: ProgrammingError",
