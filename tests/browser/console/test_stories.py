@@ -305,6 +305,9 @@ def test_a_story_of_a_thousand_spans_is_readable(page, system):
 @pytest.mark.parametrize("width", [360, 2560])
 def test_all_sizes_and_both_schemes(page, system, width, scheme):
     one = Sent(system).settled()
+    eventually(
+        lambda: open_(page, system, one.path) or "POST /api/users" in texts(page), what="the spans of the gateway"
+    )
     page.emulate_media(color_scheme=scheme)
     page.set_viewport_size({"width": width, "height": 900})
     for path in ("/stories", one.path):
@@ -322,6 +325,9 @@ def test_all_sizes_and_both_schemes(page, system, width, scheme):
 
 def test_a_service_that_is_away_is_told_and_the_rest_stays(page, system):
     one = Sent(system).settled()
+    eventually(
+        lambda: open_(page, system, one.path) or "POST /api/users" in texts(page), what="the spans of the gateway"
+    )
     system["users"].kill9()
     try:
         open_(page, system, one.path)
