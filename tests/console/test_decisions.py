@@ -32,7 +32,7 @@ def letter(number: int) -> dict:
 
 
 class Service(http.server.BaseHTTPRequestHandler):
-    """A service's endpoints for staff, with `unresolved` dead letters; it notes what it is told to do."""
+    """A service's endpoints for staff, with `unresolved` dead letters. It records the bodies that it receives."""
 
     unresolved = 0
     bodies: list = []

@@ -16,8 +16,8 @@ from chassis.kafka.clients import EARLIEST, LATEST
 from chassis.monitor.cluster import read_offsets
 from chassis.runtime.failures import DependencyDown
 from console.failures import Away, NotFound
-from console.sources.groups import COUNTED, REQUEST_SECONDS, Group, GroupOffsets, described, positions
-from console.sources.kafka import PartitionEnds, Topic, Topics, reason
+from console.sources.groups import COUNTED, Group, GroupOffsets, described, positions
+from console.sources.kafka import REQUEST_SECONDS, PartitionEnds, Topic, Topics, reason
 
 FRESH_SECONDS = 1.0
 """How long an overview is shown again instead of asking the brokers again; also how long a failure is."""

@@ -13,9 +13,8 @@ from django.conf import settings
 from chassis.kafka.records import Partition
 from chassis.monitor.committed import CommittedOffsets
 from console.sources import assignments
-from console.sources.kafka import Topic
+from console.sources.kafka import REQUEST_SECONDS, Topic
 
-REQUEST_SECONDS = 3.0
 COUNTED = 32
 """Lags up to this many offsets are counted record by record: the end of a transaction, which is no record, takes an offset too."""
 READ_SECONDS = 1.5

@@ -77,7 +77,7 @@ class Client:
                 self.close()
                 raise NoAnswer(_reason(error)) from None
             except (http.client.HTTPException, OSError):
-                pass
+                pass  # the process has closed it: the read is sent again below
         try:
             return self._exchange(self._connect(timeout), method, target, data, fields, timeout)
         except (http.client.HTTPException, OSError) as error:

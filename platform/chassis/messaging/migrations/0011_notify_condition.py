@@ -1,6 +1,6 @@
 """Decide in the trigger's condition whether to notify, without calling a function in the transactions that need not.
 
-Safe while the service runs: until the function is replaced too, it decides once more.
+Safe while the service runs: between the two steps, the function checks the lock once more.
 """
 
 from django.db import migrations
