@@ -11,7 +11,7 @@ from bench.live import Live
 from bench.table import Row, each, percentile, ratio
 
 USERS = 100
-STALLED, STORY, DRAIN, RELAY, PAYMENTS, MEMORY_MIB = 2, 2, 0.3, 0.5, 0.8, 600
+STALLED, STORY, DRAIN, RELAY, PAYMENTS, MEMORY_MIB = 2, 2, 0.3, 0.5, 0.8, 500
 
 
 def measure(live: Live, names: list[str], rounds: int) -> dict[str, list[Row]]:
