@@ -79,9 +79,17 @@ OTHERS = (
     (
         "OTEL_BSP_MAX_QUEUE_SIZE",
         "all",
-        "integer ≥ 512",
+        "integer > 0",
         "`2048`",
         "Number of spans that may wait for the collector; more are dropped and counted.",
+    ),
+    ("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", "all", "integer > 0", "`512`", "Number of spans that are exported together."),
+    (
+        "OTEL_BSP_SCHEDULE_DELAY",
+        "all",
+        "integer > 0, milliseconds",
+        "`5000`",
+        "After this time, spans are exported even if there are fewer than a batch.",
     ),
     (
         "OTEL_RESOURCE_ATTRIBUTES",

@@ -8,7 +8,7 @@ from functools import cached_property
 from typing import Any, Self
 
 import orjson
-from confluent_kafka import Consumer, KafkaError, Message, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from embedded.headers import headers_of
 from embedded.positions import Partition, Positions
@@ -160,6 +160,7 @@ class TopicFollower(TopicReader):
         super().__init__(servers, names, uncommitted=uncommitted)
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._follow, name="topics", daemon=True)
+        self._failure: Exception | None = None
 
     def __enter__(self) -> Self:
         """Start reading."""
@@ -172,6 +173,21 @@ class TopicFollower(TopicReader):
         self._thread.join(10)
         self.close()
 
+    def caught_up(self, *names: str) -> bool:
+        """Whether everything that can be read from these topics, by default from all, has been read.
+
+        Raises RuntimeError if the thread has ended, since then nothing more is read.
+        """
+        if self._failure is not None:
+            raise RuntimeError("the reader of the topics has ended") from self._failure
+        return super().caught_up(*names)
+
     def _follow(self) -> None:
         while not self._stop.is_set():
-            self.poll(0.02)
+            try:
+                self.poll(0.02)
+            except KafkaException:  # the broker is unavailable
+                self._stop.wait(0.2)
+            except Exception as error:
+                self._failure = error
+                raise

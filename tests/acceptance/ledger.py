@@ -48,26 +48,28 @@ def settle(
     def quiet() -> bool:
         meanwhile()
         try:
-            waiting = next((what for what, is_done in stages if not is_done()), None)
+            waiting = next((missing for stage in stages if (missing := stage())), None)
         except KafkaException as error:  # the broker has just restarted, or its coordinator is moving
             waiting = str(error)
         assert waiting is None, f"not within {within:g} s: {waiting}"
         return True
 
-    def processed(group: str, topic: str) -> tuple[str, Callable[[], bool]]:
-        return f"{topic} is processed by {group}", lambda: topics.processed(group, topic)
+    def unsent(database: str) -> str:
+        [(rows,)] = system.rows(database, UNSENT)
+        return f"{rows} rows in the outbox of {database}" if rows else ""
 
-    def sent(database: str) -> tuple[str, Callable[[], bool]]:
-        return f"the outbox of {database} is empty", lambda: system.rows(database, UNSENT) == [(0,)]
+    def unread(topic: str) -> str:
+        return "" if topics.caught_up(topic) else f"the test has not read all of {topic}"
 
-    stages = [
-        sent("userdb"),
-        processed("orders", "user.created"),
-        sent("orderdb"),
-        processed("payments", "order.created"),
-        processed("orders", "payment.completed"),
-        sent("orderdb"),
-        *((f"all of {name} is read", partial(topics.caught_up, name)) for name in DEAD_LETTER_TOPICS),
+    # Each says what is missing.
+    stages: list[Callable[[], str]] = [
+        partial(unsent, "userdb"),
+        partial(topics.unprocessed, "orders", "user.created"),
+        partial(unsent, "orderdb"),
+        partial(topics.unprocessed, "payments", "order.created"),
+        partial(topics.unprocessed, "orders", "payment.completed"),
+        partial(unsent, "orderdb"),
+        *(partial(unread, name) for name in DEAD_LETTER_TOPICS),
     ]
     eventually(quiet, within=within, every=0.2)
 

@@ -86,14 +86,20 @@ class Topics(TopicFollower):
         return self.positions.committed(group, topic)
 
     def processed(self, group: str, topic: str) -> bool:
-        """Whether a group has committed an offset after every record that is on the topic now.
+        """Whether a group has committed an offset after every record that is on the topic now."""
+        return not self.unprocessed(group, topic)
 
-        False while a transaction is open, which hides the records after its first one.
-        """
-        if not self.caught_up(topic) or self.ends(topic) != self.ends(topic, uncommitted=True):
-            return False
+    def unprocessed(self, group: str, topic: str) -> str:
+        """Why a group has not committed an offset after every record that is on the topic now; empty if it has."""
+        ends, all_ends = self.ends(topic), self.ends(topic, uncommitted=True)
+        if ends != all_ends:
+            # It hides the records after its first one.
+            return f"a transaction is open in {topic}: ends {ends}, with uncommitted records {all_ends}"
+        if not self.caught_up(topic):
+            return f"the test has not read all of {topic}: {self._next_offsets} of {ends}"
         last: dict[Partition, int] = {}
         for record in list(self.seen[topic]):
             last[record.topic, record.partition] = record.offset
         committed = self.committed(group, topic)
-        return all(committed.get(place, -1) > offset for place, offset in last.items())
+        behind = {place: committed.get(place) for place, offset in last.items() if committed.get(place, -1) <= offset}
+        return f"{group} has committed {behind} of {topic}, whose last records are {last}" if behind else ""

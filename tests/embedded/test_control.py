@@ -107,7 +107,9 @@ def test_a_frozen_process_is_suspended_and_continues_by_itself(play):
         assert (await client.ask("freeze", target=NAME, seconds=1))["ok"]
         await until(lambda: is_suspended(running))
         await until(lambda: not is_suspended(running))
-        assert await client.state() == "running"
+        # Noted a moment after the process continues.
+        while await client.state() != "running":
+            await asyncio.sleep(0.01)
 
     play(scene)
 

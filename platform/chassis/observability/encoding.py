@@ -19,7 +19,6 @@ CACHED = 1_024
 
 _FLAGS = SpanFlags.SPAN_FLAGS_CONTEXT_HAS_IS_REMOTE_MASK
 _FLAGS_REMOTE = _FLAGS | SpanFlags.SPAN_FLAGS_CONTEXT_IS_REMOTE_MASK
-_SCALARS = frozenset({str, bool, int, float})
 
 # Tag (field number << 3 | wire type) and length of the fields of a fixed size; see trace.proto and common.proto.
 _IDS = struct.Struct(">BB16sBBQ")  # 1 trace_id, 2 span_id
@@ -33,20 +32,25 @@ _SHORT = [[bytes((number << 3 | 2, length)) for length in range(0x80)] for numbe
 
 def encode(spans: Sequence[ReadableSpan]) -> bytes:
     """The body of an OTLP/HTTP request with these spans."""
-    groups: dict[tuple[int, int], list[ReadableSpan]] = {}
+    groups: dict[tuple[int, int], tuple[ReadableSpan, list[bytes]]] = {}
     others = []
     for span in spans:
-        if is_plain(span):
-            # By identity: the hash of a resource is computed from all its attributes each time.
-            groups.setdefault((id(span.resource), id(span.instrumentation_scope)), []).append(span)
-        else:
+        try:
+            encoded = _span(span) if is_plain(span) else None
+        except TypeError:  # of an attribute that is a sequence
+            encoded = None
+        if encoded is None:
             others.append(span)
-    own = b"".join(map(_resource_spans, groups.values()))
+        else:
+            # By identity: the hash of a resource is computed from all its attributes each time.
+            group = groups.setdefault((id(span.resource), id(span.instrumentation_scope)), (span, []))
+            group[1].append(encoded)
+    own = b"".join(_resource_spans(first, encoded) for first, encoded in groups.values())
     return own + (encode_spans(others).SerializePartialToString() if others else b"")
 
 
 def is_plain(span: ReadableSpan) -> bool:
-    """Whether `encode` writes this span itself."""
+    """Whether `encode` writes this span itself, unless an attribute is a sequence."""
     context = span.context
     return (
         not span.events
@@ -56,32 +60,31 @@ def is_plain(span: ReadableSpan) -> bool:
         and not span.dropped_attributes
         and span.start_time is not None
         and span.end_time is not None
-        and _SCALARS.issuperset(map(type, (span.attributes or {}).values()))
     )
 
 
-def _resource_spans(spans: Sequence[ReadableSpan]) -> bytes:
-    """Spans of one resource and one scope, which the library describes."""
+def _resource_spans(first: ReadableSpan, spans: list[bytes]) -> bytes:
+    """Encoded spans of one resource and one scope, those of `first`, which the library describes."""
     frame = ReadableSpan(
-        "", INVALID_SPAN_CONTEXT, resource=spans[0].resource, instrumentation_scope=spans[0].instrumentation_scope
+        "", INVALID_SPAN_CONTEXT, resource=first.resource, instrumentation_scope=first.instrumentation_scope
     )
     [described] = encode_spans([frame]).resource_spans
     [scoped] = described.scope_spans
     del scoped.spans[:]
-    encoded = scoped.SerializePartialToString() + b"".join(map(_span, spans))
+    encoded = scoped.SerializePartialToString() + b"".join(spans)
     del described.scope_spans[:]
     return _field(1, described.SerializePartialToString() + _field(2, encoded))
 
 
 def _span(span: ReadableSpan) -> bytes:
-    context, parent, status = span.context, span.parent, span.status
+    context, parent, status, attributes = span.context, span.parent, span.status, span.attributes or {}
     assert context is not None
     parts = [
         _IDS.pack(0x0A, 16, context.trace_id.to_bytes(16), 0x12, 8, context.span_id),
         _PARENT.pack(0x22, 8, parent.span_id) if parent else b"",
         _field(5, _utf8(span.name)),
         _KIND_AND_TIMES.pack(0x30, span.kind.value + 1, 0x39, span.start_time, 0x41, span.end_time),
-        *[_attribute(name, value) for name, value in (span.attributes or {}).items()],
+        *map(_attribute, attributes.keys(), attributes.values()),
         b"\x7a\x00" if status.status_code is StatusCode.UNSET else _field(15, _status(status.status_code, status.description)),
         _END.pack(0x85, 0x01, _FLAGS_REMOTE if parent and parent.is_remote else _FLAGS),
     ]  # fmt: skip
@@ -94,7 +97,7 @@ def _status(code: StatusCode, description: str | None) -> bytes:
 
 @lru_cache(CACHED, typed=True)
 def _attribute(name: str, value: str | float | bool) -> bytes:
-    """9 attributes, a KeyValue of 1 key and 2 value."""
+    """9 attributes, a KeyValue of 1 key and 2 value. Raises TypeError if the value is not a scalar."""
     return _field(9, _field(1, _utf8(name)) + _field(2, _value(value)))
 
 
