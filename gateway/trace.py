@@ -1,7 +1,7 @@
 """The trace of a proxied request: continued from the client's `traceparent`, or started here.
 
 The gateway decides which traces are recorded (`OTEL_TRACES_SAMPLER`); the services obey. A sampled request results in two spans,
-SERVER for the client's request and CLIENT for the service's response, which are made when the request has ended. The SDK's
+SERVER for the client's request and CLIENT for the service's response, which are made when they are exported. The SDK's
 own spans, and its generation of ids, would take a tenth of the whole request even if it is not sampled.
 """
 
@@ -11,7 +11,7 @@ import time
 from dataclasses import dataclass, field
 from typing import Any
 
-from opentelemetry.sdk.trace import Event
+from opentelemetry.sdk.trace import Event, ReadableSpan
 from opentelemetry.trace import SpanContext, SpanKind, TraceFlags
 
 from chassis.observability import tracing
@@ -46,7 +46,7 @@ class Trace:
 
 @dataclass(slots=True)
 class Recording:
-    """What becomes the two spans of a sampled request; times in nanoseconds since the epoch."""
+    """What becomes the two spans of a sampled request when they are exported; times in nanoseconds since the epoch."""
 
     method: str
     route: str
@@ -62,6 +62,11 @@ class Recording:
     upstream_status: int = 0
     upstream_error: str = ""
     resends: int = 0
+    ended_at: int = 0
+    status: int = 0
+    path: str = ""
+    request_id: str = ""
+    reason: str = ""
 
     def sent(self) -> None:
         """The request is being sent to the service."""
@@ -75,34 +80,46 @@ class Recording:
 
     def end(self, status: int, *, path: str, request_id: str, reason: str) -> None:
         """Record the spans. `status` is that of the response, `reason` why the gateway made that response itself."""
-        ended = time.time_ns()
-        path = masked_path(path, self.route)
-        if self.sent_at:
-            self._emit_client(path, self.answered_at or ended)
+        self.ended_at = time.time_ns()
+        self.status, self.path, self.request_id, self.reason = status, path, request_id, reason
+        tracing.emit(self)
+
+    @property
+    def number(self) -> int:
+        """How many spans it becomes."""
+        return 2 if self.sent_at else 1
+
+    def spans(self) -> list[ReadableSpan]:
+        """The spans: SERVER, and CLIENT if the request was sent to the service."""
+        path = masked_path(self.path, self.route)
+        return [self._client(path), self._server(path)] if self.sent_at else [self._server(path)]
+
+    def _server(self, path: str) -> ReadableSpan:
         attributes: dict[str, Any] = {
             "http.request.method": self.method,
             "http.route": self.route,
-            "http.response.status_code": status,
+            "http.response.status_code": self.status,
             "url.scheme": "http",
             "url.path": path,
-            "request.id": request_id,
+            "request.id": self.request_id,
         }
-        if reason or status >= 499:
-            attributes["error.type"] = reason or str(status)
-        tracing.emit(
+        if self.reason or self.status >= 499:
+            attributes["error.type"] = self.reason or str(self.status)
+        return tracing.ended(
             self._name(self.route),
             SpanKind.SERVER,
             trace_id=self.trace_id,
             span_id=self.server_id,
             parent=self.parent,
             begun=self.begun,
-            ended=ended,
+            ended=self.ended_at,
             attributes=attributes,
-            error="" if status >= 500 else None,
+            error="" if self.status >= 500 else None,
             clean=True,
         )
 
-    def _emit_client(self, path: str, ended: int) -> None:
+    def _client(self, path: str) -> ReadableSpan:
+        ended = self.answered_at or self.ended_at
         host, _, port = self.replica.rpartition(":")
         template = self.route.removeprefix("/api")
         attributes: dict[str, Any] = {
@@ -123,7 +140,7 @@ class Recording:
             events.append(
                 Event("retry", {"retry.attempt": self.resends, "retry.reason": "ClosedWithoutResponse"}, ended)
             )
-        tracing.emit(
+        return tracing.ended(
             self._name(template),
             SpanKind.CLIENT,
             trace_id=self.trace_id,

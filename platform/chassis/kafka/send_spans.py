@@ -67,7 +67,7 @@ def sent(
 
     `redrive_of`: the id of the dead letter that was redriven. `error`: why the record was refused.
     """
-    tracing.emit(
+    span = tracing.ended(
         f"send {topic}",
         SpanKind.PRODUCER,
         trace_id=parent.trace_id,
@@ -86,3 +86,4 @@ def sent(
         links=links,
         error=error,
     )
+    tracing.emit(span)

@@ -8,15 +8,10 @@ from collections.abc import Sequence
 
 import structlog
 from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor
-from opentelemetry.sdk.trace.export import (
-    ConsoleSpanExporter,
-    SimpleSpanProcessor,
-    SpanExporter,
-    SpanExportResult,
-)
+from opentelemetry.sdk.trace.export import ConsoleSpanExporter, SpanExporter, SpanExportResult
 
 from chassis.observability import metrics, tracing
-from chassis.observability.spans import Masked
+from chassis.observability.spans import Deferred, Masked
 
 log = structlog.get_logger(__name__)
 
@@ -30,12 +25,24 @@ class InvalidQueue(SystemExit):
     """The variables in DEFAULTS must be positive integers."""
 
 
-def processor(exporter: str) -> SpanProcessor:
+class Processor(SpanProcessor):
+    """What receives the spans that have ended."""
+
+    def put(self, made: ReadableSpan | Deferred) -> None:
+        """Export a span, or several that are still to be made."""
+        raise NotImplementedError
+
+    def on_end(self, span: ReadableSpan) -> None:
+        """Export a span."""
+        self.put(span)
+
+
+def processor(exporter: str) -> Processor:
     """The processor of spans for `console` or `otlp`. Raises InvalidQueue."""
     if exporter == "console":
         # One line per span, immediately, to be read together with the log or by a test.
         console = ConsoleSpanExporter(formatter=lambda span: span.to_json(indent=None) + "\n")
-        return SimpleSpanProcessor(Masked(console))
+        return Immediate(Masked(console))
     sizes = _sizes()
     from chassis.observability.otlp import Exporter
 
@@ -55,7 +62,27 @@ def _sizes() -> list[int]:
     return [int(value) for value in values.values()]
 
 
-class Queue(SpanProcessor):
+class Immediate(Processor):
+    """Exports each span when it ends."""
+
+    def __init__(self, exporter: SpanExporter) -> None:
+        self._exporter = exporter
+
+    def put(self, made: ReadableSpan | Deferred) -> None:
+        """Export a span, or several that are still to be made."""
+        with tracing.suppressed():
+            self._exporter.export([made] if isinstance(made, ReadableSpan) else made.spans())
+
+    def shutdown(self) -> None:
+        """Shut down the exporter."""
+        self._exporter.shutdown()
+
+    def force_flush(self, timeout_millis: int = 30_000) -> bool:
+        """Nothing waits."""
+        return True
+
+
+class Queue(Processor):
     """Exports spans in batches. A full queue drops the newest ones; all spans that are lost are counted.
 
     The library's BatchSpanProcessor costs the thread that ends a span several times as much, and if its queue is full, it
@@ -72,13 +99,13 @@ class Queue(SpanProcessor):
         self._start()
         os.register_at_fork(after_in_child=self._start_in_child)
 
-    def on_end(self, span: ReadableSpan) -> None:
-        """Queue a finished span, unless the queue is full or shut down."""
-        waiting = len(self._spans)
+    def put(self, made: ReadableSpan | Deferred) -> None:
+        """Queue a span, or several that are still to be made, unless the queue is full or shut down."""
+        waiting = len(self._waiting)
         if waiting >= self._most or self._stopping:
-            metrics.SPANS_DROPPED.labels("export_failed" if self._stopping else "queue_full").inc()
+            metrics.SPANS_DROPPED.labels("export_failed" if self._stopping else "queue_full").inc(_number(made))
             return
-        self._spans.append(span)
+        self._waiting.append(made)
         if waiting + 1 >= self._batch and not self._wake.is_set():
             self._wake.set()
 
@@ -97,7 +124,7 @@ class Queue(SpanProcessor):
 
     def _start(self) -> None:
         # Appended at the right and taken from the left: both are atomic.
-        self._spans: deque[ReadableSpan] = deque()
+        self._waiting: deque[ReadableSpan | Deferred] = deque()
         self._exporting = threading.Lock()
         self._wake = threading.Event()
         self._thread = threading.Thread(target=self._work, name="spans", daemon=True)
@@ -118,22 +145,27 @@ class Queue(SpanProcessor):
     def _export(self, least: int, *, until: float | None = None) -> bool:
         """Export batches while at least so many spans wait. Returns False if it stopped at the time `until`."""
         with self._exporting:
-            while len(self._spans) >= least:
+            while len(self._waiting) >= least:
                 if until is not None and time.monotonic() > until:
                     return False
-                spans = [self._spans.popleft() for _ in range(min(self._batch, len(self._spans)))]
-                if not self._is_exported(spans):
-                    metrics.SPANS_DROPPED.labels("export_failed").inc(len(spans))
+                batch = [self._waiting.popleft() for _ in range(min(self._batch, len(self._waiting)))]
+                if not self._is_exported(batch):
+                    metrics.SPANS_DROPPED.labels("export_failed").inc(sum(map(_number, batch)))
                     if self._stopping:
                         # The others would fail too, and each attempt takes the whole timeout.
-                        metrics.SPANS_DROPPED.labels("export_failed").inc(len(self._spans))
-                        self._spans.clear()
+                        metrics.SPANS_DROPPED.labels("export_failed").inc(sum(map(_number, self._waiting)))
+                        self._waiting.clear()
         return True
 
-    def _is_exported(self, spans: Sequence[ReadableSpan]) -> bool:
+    def _is_exported(self, batch: Sequence[ReadableSpan | Deferred]) -> bool:
         try:
+            made = [span for one in batch for span in ((one,) if isinstance(one, ReadableSpan) else one.spans())]
             with tracing.suppressed():
-                return self._exporter.export(spans) is SpanExportResult.SUCCESS
+                return self._exporter.export(made) is SpanExportResult.SUCCESS
         except Exception:
             log.exception("spans could not be exported")
             return False
+
+
+def _number(made: ReadableSpan | Deferred) -> int:
+    return 1 if isinstance(made, ReadableSpan) else made.number

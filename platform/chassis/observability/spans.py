@@ -5,7 +5,7 @@ import re
 import sys
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
-from typing import Any, overload
+from typing import Any, Protocol, overload
 
 from django.core.exceptions import SuspiciousOperation
 from opentelemetry.sdk.resources import Resource
@@ -59,6 +59,17 @@ CONVENTIONS = (
 
 class CleanSpan(ReadableSpan):
     """A span whose author vouches for each text in it: constants, ids, and paths from `masked_path`. It is not masked again."""
+
+
+class Deferred(Protocol):
+    """Spans that have ended, but are only made in the thread of the export, where that delays no request."""
+
+    @property
+    def number(self) -> int:
+        """How many spans it becomes."""
+
+    def spans(self) -> Sequence[ReadableSpan]:
+        """Make them."""
 
 
 class Masked(SpanExporter):

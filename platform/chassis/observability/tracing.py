@@ -13,7 +13,7 @@ from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import cache
 from hashlib import blake2b
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from opentelemetry import trace
 from opentelemetry.context import Context, attach, detach
@@ -35,12 +35,15 @@ from chassis.observability.trace_context import TraceContext
 
 with without("psutil"):
     from opentelemetry.sdk.resources import Resource
-    from opentelemetry.sdk.trace import Event, ReadableSpan, SpanLimits, SpanProcessor, TracerProvider
+    from opentelemetry.sdk.trace import Event, ReadableSpan, SpanLimits, TracerProvider
     from opentelemetry.sdk.trace.id_generator import RandomIdGenerator
     from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ParentBased
     from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 
     from chassis.observability import resource, samplers, spans
+
+if TYPE_CHECKING:
+    from chassis.observability import exporting
 
 EXPORTERS = ("none", "console", "otlp")
 SAMPLERS = ("always_on", "always_off", "traceidratio", "ratelimiting")
@@ -98,7 +101,7 @@ class _State:
     """The exporter of this process; without one, nothing is recorded."""
 
     provider: TracerProvider | None = None
-    processor: SpanProcessor | None = None
+    processor: "exporting.Processor | None" = None
     sampling: Sampling | None = None
 
 
@@ -294,7 +297,7 @@ def id_of(*parts: str) -> int:
     return int.from_bytes(blake2b("/".join(parts).encode("utf-8", "replace"), digest_size=8).digest()) or 1
 
 
-def emit(
+def ended(
     name: str,
     kind: SpanKind,
     *,
@@ -308,32 +311,36 @@ def emit(
     links: Sequence[Link] = (),
     error: str | None = None,
     clean: bool = False,
-) -> None:
-    """Record a span that has ended, times in nanoseconds since the epoch; `error` is the description of a failure.
+) -> ReadableSpan:
+    """A span that has ended, times in nanoseconds since the epoch; `error` is the description of a failure.
 
     `clean`: no text in it can contain personal data, so it need not be masked (see `spans.CleanSpan`).
-    Costs a fraction of a span that is open while the work is done. Call it only if the trace is sampled.
     """
-    provider, processor = _State.provider, _State.processor
-    assert provider is not None, "nothing is recorded"
-    assert processor is not None, "nothing is recorded"
+    assert _State.provider is not None, "nothing is recorded"
     kind_of_span = spans.CleanSpan if clean else ReadableSpan
-    processor.on_end(
-        kind_of_span(
-            name,
-            SpanContext(trace_id, span_id, False, _SAMPLED),
-            parent,
-            provider.resource,
-            attributes,
-            events,
-            links,
-            kind,
-            status=Status() if error is None else Status(StatusCode.ERROR, error or None),
-            start_time=begun,
-            end_time=ended,
-            instrumentation_scope=_SCOPE,
-        )
+    return kind_of_span(
+        name,
+        SpanContext(trace_id, span_id, False, _SAMPLED),
+        parent,
+        _State.provider.resource,
+        attributes,
+        events,
+        links,
+        kind,
+        status=Status() if error is None else Status(StatusCode.ERROR, error or None),
+        start_time=begun,
+        end_time=ended,
+        instrumentation_scope=_SCOPE,
     )
+
+
+def emit(made: "ReadableSpan | spans.Deferred") -> None:
+    """Record a span that has ended, or several that are still to be made. Call it only if the trace is sampled.
+
+    Costs a fraction of a span that is open while the work is done.
+    """
+    assert _State.processor is not None, "nothing is recorded"
+    _State.processor.put(made)
 
 
 @contextmanager

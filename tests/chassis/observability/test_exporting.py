@@ -66,6 +66,19 @@ def dropped():
     return lambda: {reason: int(one.get() - before[reason]) for reason, one in counters.items()}
 
 
+class Pair:
+    """Two spans that are made when they are exported."""
+
+    number = 2
+
+    def __init__(self, name):
+        self._name = name
+
+    def spans(self):
+        assert threading.current_thread().name == "spans", "made where a request would wait for it"
+        return [ReadableSpan(f"{self._name}{one}") for one in "ab"]
+
+
 def end(target, *numbers):
     for number in numbers:
         target.on_end(ReadableSpan(str(number)))
@@ -140,6 +153,43 @@ def test_at_shutdown_one_failure_ends_the_export(collector, dropped):
         end(spans, *range(10, 95))
     assert collector.asked <= 2
     assert dropped() == {"queue_full": 0, "export_failed": 95}
+    assert collector.is_shut_down
+
+
+def test_deferred_spans_are_made_in_the_thread_and_counted_each(collector, dropped):
+    collector.opened.clear()
+    with queue(collector, most=3, batch=1) as spans:
+        end(spans, "first")
+        eventually(lambda: collector.asked)
+        for name in "pqrst":
+            spans.put(Pair(name))
+        assert dropped() == {"queue_full": 4, "export_failed": 0}
+    assert collector.names == ["first", "pa", "pb", "qa", "qb", "ra", "rb"]
+
+
+@pytest.mark.parametrize("stopping", [False, True])
+def test_deferred_spans_that_are_lost_are_counted_each(collector, dropped, stopping):
+    collector.result = SpanExportResult.FAILURE
+    with queue(collector, batch=2) as spans:
+        spans.put(Pair("p"))
+        if not stopping:
+            spans.put(Pair("q"))
+            eventually(lambda: dropped() == {"queue_full": 0, "export_failed": 4})
+    assert dropped() == {"queue_full": 0, "export_failed": 2 if stopping else 4}
+
+
+def test_an_immediate_exporter_makes_deferred_spans_at_once(collector):
+    class Three:
+        number = 3
+
+        def spans(self):
+            return [ReadableSpan(one) for one in "xyz"]
+
+    made = exporting.Immediate(collector)
+    made.put(Three())
+    end(made, "last")
+    assert (collector.batches, made.force_flush()) == ([["x", "y", "z"], ["last"]], True)
+    made.shutdown()
     assert collector.is_shut_down
 
 

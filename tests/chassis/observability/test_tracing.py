@@ -10,8 +10,9 @@ import time
 import timeit
 
 import pytest
+from opentelemetry.exporter.http.transport._urllib3 import Urllib3HTTPTransport
 
-from chassis.observability import tracing
+from chassis.observability import otlp, tracing
 from embedded import ports
 from tests.chassis.observability.processes import clean_environment, python, run
 from tests.chassis.observability.test_middleware import PARENT, TRACE
@@ -124,7 +125,7 @@ class TestOff:
     def test_each_hop_has_a_span_id_of_its_own(self):
         code = """
 from opentelemetry.trace import SpanKind
-from chassis.observability import tracing
+from chassis.observability import otlp, tracing
 tracing.configure("tiny")
 parent = tracing.extract({"traceparent": "00-%s-%s-00"})
 print(*tracing.current_ids(tracing.begin("process event", parent, SpanKind.CONSUMER)[1]))
@@ -136,7 +137,7 @@ print(*tracing.current_ids(tracing.begin("process event", parent, SpanKind.CONSU
     def test_a_span_costs_little(self):
         code = """
 import time, timeit
-from chassis.observability import tracing
+from chassis.observability import otlp, tracing
 tracing.configure("tiny")
 t = tracing.tracer("x")
 def span():
@@ -246,10 +247,23 @@ class TestOtlp:
         assert said.dropped["queue_full"] > 0
         assert sum(said.dropped.values()) == 60
 
+    def test_certificates_and_proxies_are_left_to_the_transport_that_supports_them(self, monkeypatch):
+        for name in [name for name in os.environ if name.lower().endswith("_proxy")]:
+            monkeypatch.delenv(name)
+        assert isinstance(otlp.transport(), Urllib3HTTPTransport)
+        for name, value in (
+            ("OTEL_EXPORTER_OTLP_CERTIFICATE", "/ca.pem"),
+            ("OTEL_EXPORTER_OTLP_TRACES_CLIENT_KEY", "/key.pem"),
+            ("HTTPS_PROXY", "http://proxy.example.org:3128"),
+        ):
+            with monkeypatch.context() as changed:
+                changed.setenv(name, value)
+                assert otlp.transport() is None
+
     def test_a_forked_child_exports_too(self, collector):
         code = """
 import os
-from chassis.observability import tracing
+from chassis.observability import otlp, tracing
 provider = tracing.configure("tiny")
 if os.fork() == 0:
     with tracing.tracer("x").start_as_current_span("child"):
