@@ -15,20 +15,21 @@ from pathlib import Path
 import confluent_kafka
 import django
 
-from bench import gateway, goals, guard, table
+from bench import console, gateway, goals, guard, table
 from bench.live import running
 from embedded.engines import prepare
 from embedded.errors import EmbeddedError
 
 ROUNDS = 3
 BUSY = 0.5
+WHAT = ["gateway", *goals.SYSTEM, "console"]
 DOCUMENT = Path(__file__).resolve().parent.parent / "docs" / "benchmarks.md"
 
 
 def main() -> int:
     """Run the chosen measurements. The exit status is 0 even if a goal is missed, since that depends on the machine."""
     parser = argparse.ArgumentParser(prog="make bench", description="Measure speed and memory, each with a reference.")
-    parser.add_argument("--only", nargs="+", choices=["gateway", *goals.SYSTEM], default=["gateway", *goals.SYSTEM])
+    parser.add_argument("--only", nargs="+", choices=WHAT, default=WHAT)
     parser.add_argument("--rounds", type=int, default=ROUNDS)
     parser.add_argument("--write", action="store_true", help=f"write the table to {DOCUMENT.name}")
     parser.add_argument("--guard", action="store_true", help=f"fail if a ratio is much worse than in {DOCUMENT.name}")
@@ -71,6 +72,9 @@ def _measure(names: Sequence[str], rounds: int) -> dict[str, list[table.Row]]:
         print("Starting the system", file=sys.stderr, flush=True)
         with running() as live:
             measured |= goals.measure(live, system, rounds)
+    if "console" in names:
+        prepare()
+        measured["console"] = console.measure(rounds)
     return measured
 
 

@@ -1,15 +1,13 @@
 """The cost of the console that `make up` starts, and what it does with 10,000 stories in memory.
 
-    PYTHONPATH=platform .venv/bin/python -m bench.console [--only cpu|pages] [--seconds 20] [--rounds 2]
+    make bench ARGS="--only console"
 
-`cpu` runs the whole system with the console and without it, under the same load. The processes send their spans to the
-console, and it follows their logs. The load is more requests per second than are recorded, so the cost no longer grows with
-it. What is compared is the CPU time per second of all Python processes, the console included: the difference is what the
-console takes from the cores of a developer's machine. `pages` measures memory, pages and how soon a story is visible, see
-pages.py.
+The whole system runs with the console and without it, under the same load. The processes send their spans to the console,
+and it follows their logs. The load is more requests per second than are recorded, so the cost no longer grows with it. What is
+compared is the CPU time per second of all Python processes, the console included: the difference is what the console takes
+from the cores of a developer's machine. For memory, pages, and how soon a story is visible, see pages.py.
 """
 
-import argparse
 import contextlib
 import statistics
 import sys
@@ -24,7 +22,7 @@ import httpx2
 
 from bench import pages, processes
 from bench.live import Live, running
-from bench.table import Row, each, markdown
+from bench.table import Row, each
 from embedded import ports
 from embedded.console import CONSOLE, TRACES_PER_SECOND, Console
 from embedded.processes import Child, drive
@@ -38,8 +36,14 @@ PER_SECOND = 2 * TRACES_PER_SECOND
 SETTLE_SECONDS = 3.0
 
 
-def measure(rounds: int, seconds: int) -> Row:
-    """Measure, and return the row of the table."""
+def measure(rounds: int, seconds: int = 20) -> list[Row]:
+    """Measure, and return the rows of the table."""
+    with _system() as (live, console):
+        rows = pages.measure(live, console, live.children["console"])
+    return [*rows, _cpu(rounds, seconds)]
+
+
+def _cpu(rounds: int, seconds: int) -> Row:
     found: dict[str, list[float]] = {"without": [], "with": []}
     for number in range(rounds):
         for way in found if number % 2 else reversed(found):
@@ -107,24 +111,3 @@ def _console(live: Live, console: Console) -> Iterator[Child]:
         yield child
     finally:
         child.stop()
-
-
-def main() -> None:
-    """Measure and print the table."""
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--only", choices=["cpu", "pages"])
-    parser.add_argument("--seconds", type=int, default=20)
-    parser.add_argument("--rounds", type=int, default=2)
-    options = parser.parse_args()
-    rows = [] if options.only == "cpu" else _pages()
-    rows += [] if options.only == "pages" else [measure(options.rounds, options.seconds)]
-    print(markdown(rows))
-
-
-def _pages() -> list[Row]:
-    with _system() as (live, console):
-        return pages.measure(live, console, live.children["console"])
-
-
-if __name__ == "__main__":
-    main()

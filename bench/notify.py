@@ -64,18 +64,20 @@ def relay() -> None:
     django.setup()
     from chassis.outbox.floor import Floor
     from chassis.outbox.rows import mark, take
-    from chassis.outbox.wakeup import Wakeup
+    from chassis.outbox.wakeup import Gathering, Wakeup
 
     connection = connections[settings.SERVICE_DATABASE]
-    wakeup, floor = Wakeup(connection), Floor()
+    wakeup, floor, gathering = Wakeup(connection), Floor(), Gathering()
     wakeup.begin()
     with connection.cursor() as cursor:
         cursor.execute("SET synchronous_commit = off")  # as the session of a relay
     print("ready", flush=True)
     while True:
+        time.sleep(gathering.seconds())
         with connection.cursor() as cursor:
             floor.rise(cursor)
             rows, now = take(cursor, floor.position), time.monotonic()
+            gathering.searched(found=bool(rows), all_taken=len(rows) < settings.OUTBOX_BATCH_SIZE)
             if rows:
                 wakeup.awake()
                 for row in rows:

@@ -66,7 +66,7 @@ def test_make_bench_has_a_help_text():
         text=True,
     )
     assert said.returncode == 0, said.stderr
-    assert "{gateway,stalled,reads,writes,story,drain,relay,payments,memory,tracing}" in said.stdout
+    assert "{gateway,stalled,reads,writes,story,drain,relay,payments,memory,tracing,console}" in said.stdout
 
 
 def test_the_gateways_row_names_missing_programs(monkeypatch):

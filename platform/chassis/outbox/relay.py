@@ -33,7 +33,7 @@ from chassis.outbox.headers import log_ids
 from chassis.outbox.row import Row
 from chassis.outbox.sending import CALL_SECONDS, Answer, Sending, Verdict
 from chassis.outbox.topic_waits import TopicWaits, Wait
-from chassis.outbox.wakeup import Wakeup
+from chassis.outbox.wakeup import Gathering, Wakeup
 from chassis.runtime.dependency import Dependency
 from chassis.runtime.retries import RetryPolicy
 from chassis.runtime.shutdown import Heartbeat, Stop
@@ -99,6 +99,7 @@ class Relay:
         self._from_earlier_session = False
         """Whether rows in transit were taken in an earlier session."""
         self._wakeup = Wakeup(self._connection)
+        self._gathering = Gathering()
         self._floor = Floor()
 
     @property
@@ -142,7 +143,10 @@ class Relay:
             return
         self._store_results()
         self._try_waiting_topics()
+        if (wait := self._gathering.seconds()) > 0:
+            time.sleep(wait)
         rows = self._take()
+        self._gathering.searched(found=bool(rows), all_taken=len(rows) < settings.OUTBOX_BATCH_SIZE)
         if self._stored:
             self._database_answered()
         if rows:

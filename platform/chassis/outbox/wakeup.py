@@ -28,6 +28,26 @@ SHORTEST_SECONDS, LONGEST_SECONDS = 0.002, 0.02
 """How long to wait for publishers with an open transaction; doubled on each attempt."""
 
 
+GATHER_SECONDS = 0.01
+"""While rows keep coming, searches begin at least this long after each other. With fewer, larger batches the relay takes less of
+the processors and of PostgreSQL from the publishers; a search for the first row after a pause is not delayed."""
+
+
+class Gathering:
+    """How long to wait before the next search, after searches that found something."""
+
+    def __init__(self) -> None:
+        self._next = 0.0
+
+    def searched(self, *, found: bool, all_taken: bool) -> None:
+        """Note a search that ends now: whether it found rows, and whether it left none."""
+        self._next = time.monotonic() + GATHER_SECONDS if found and all_taken else 0.0
+
+    def seconds(self) -> float:
+        """The time to wait."""
+        return max(0.0, self._next - time.monotonic())
+
+
 class Wakeup:
     """Puts the active relay to sleep, and reports why it woke. Its connection must be in autocommit mode."""
 

@@ -9,7 +9,7 @@ from django.db import connections
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from chassis.outbox.wakeup import SLEEPING, Wakeup
+from chassis.outbox.wakeup import GATHER_SECONDS, SLEEPING, Gathering, Wakeup
 from tests.chassis.support.sessions import publish, session
 from tests.waiting import eventually
 
@@ -248,3 +248,21 @@ def test_many_publishers_and_a_relay_without_polling(wakeup):
     for thread in threads:
         thread.join()
     assert found == wanted
+
+
+class TestGathering:
+    """While rows keep coming, the next search waits for a moment; nothing else does."""
+
+    @pytest.mark.parametrize(("found", "all_taken"), [(False, True), (False, False), (True, False)])
+    def test_a_search_waits_only_after_one_that_found_and_took_all(self, found, all_taken):
+        gathering = Gathering()
+        assert gathering.seconds() == 0
+        gathering.searched(found=True, all_taken=True)
+        assert 0 < gathering.seconds() <= GATHER_SECONDS
+        gathering.searched(found=found, all_taken=all_taken)
+        assert gathering.seconds() == 0
+
+    def test_time_that_has_passed_counts(self):
+        gathering = Gathering()
+        gathering.searched(found=True, all_taken=True)
+        eventually(lambda: gathering.seconds() == 0)
