@@ -304,5 +304,7 @@ class TestUnderLoad:
             stories.read_line("gateway", self.LINE.format(status=200, trace=spans.new_trace()))
         assert stories.summary(sampled) is not None
         assert (stories.summary(failed).state, stories.summary(failed).duration) == ("failed", 1_500_000)
+        # Its span, which would say the same, has not come.
+        assert stories.summary(failed).whole >= 1_500_000
         assert len(stories) == 252
         assert len(stories._by_request) == 251

@@ -54,10 +54,17 @@ def read_members(client: AdminClient) -> dict[str, int]:
 
 
 def read_offsets(client: AdminClient, places: Iterable[TopicPartition], spec: OffsetSpec) -> dict[Partition, int]:
-    """The offset of `spec` in each of these partitions whose leader responds."""
-    asked = client.list_offsets(dict.fromkeys(places, spec), request_timeout=REQUEST_SECONDS)
+    """The offset of `spec` in each of these partitions whose leader responds; asks again if none does.
+
+    The first request may get lost: with a connection that the broker has closed, or one that is only being opened.
+    """
+    requests = dict.fromkeys(places, spec)
+    return _read_offsets(client, requests) or _read_offsets(client, requests)
+
+
+def _read_offsets(client: AdminClient, requests: dict[TopicPartition, OffsetSpec]) -> dict[Partition, int]:
     found = {}
-    for place, future in asked.items():
+    for place, future in client.list_offsets(requests, request_timeout=REQUEST_SECONDS).items():
         try:
             offset = int(future.result().offset)
         except KafkaException:

@@ -97,7 +97,7 @@ class Summary:
     status: int = 0
     """The HTTP status of the response; 0 if it is not known, or there was no request."""
     duration: int = 0
-    """How long the request took, in nanoseconds; `ended - begun` is how long the story took."""
+    """How long the request took, in nanoseconds."""
     request_id: str = ""
     services: tuple[str, ...] = ()
     topics: tuple[str, ...] = ()
@@ -114,6 +114,11 @@ class Summary:
     changed: int = 0
     """The number of the change that touched it last; see `Stories.wait`."""
     root: bool = field(default=False, repr=False)
+
+    @property
+    def whole(self) -> int:
+        """How long the story took so far, in nanoseconds: at least as long as its request, whose own span comes last."""
+        return max(self.duration, self.ended - self.begun)
 
     @property
     def state(self) -> str:

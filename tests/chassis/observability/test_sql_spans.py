@@ -18,6 +18,8 @@ from chassis.observability.sql_spans import _summary
         ("SELECT 1", "SELECT"),
         ("/* a comment */ SELECT 1 FROM ONLY users", "SELECT users"),
         ("SET LOCAL x = 1", "SET"),
+        ("SET LOCAL x = 1;", "SET"),
+        ("SET LOCAL x = 1; SET LOCAL y = 'a'; INSERT INTO keys (a) VALUES (%s)", "INSERT keys"),
         ("", "postgresql"),
     ],
 )

@@ -81,7 +81,7 @@ def row(story: Summary) -> dict[str, Any]:
         "story": story,
         "at": moment(story.begun),
         "took": duration_text(story.duration) if story.duration else "",
-        "whole": duration_text(story.ended - story.begun),
+        "whole": duration_text(story.whole),
         "colour": COLOURS[story.state],
     }
 

@@ -122,7 +122,7 @@ def _head(story: Gathered) -> dict[str, Any]:
         "colour": COLOURS[summary.state],
         "at": moment(summary.begun),
         "took": duration_text(summary.duration),
-        "whole": duration_text(summary.ended - summary.begun),
+        "whole": duration_text(summary.whole),
         "batches": len(story.batches),
     }
 
