@@ -15,7 +15,8 @@ from opentelemetry.trace import Span, SpanKind, Status, StatusCode
 from chassis.observability import tracing
 
 _OPERATION = re.compile(
-    r"\s*(?:/\*.*?\*/\s*)*(?:SET\b[^;]*;\s*)*(?:WITH\b.*?\)\s*(?=SELECT|INSERT|UPDATE|DELETE))?(\w+)", re.DOTALL | re.IGNORECASE
+    r"\s*(?:/\*.*?\*/\s*)*(?:SET\b[^;]*;\s*)*(?:WITH\b.*?\)\s*(?=SELECT|INSERT|UPDATE|DELETE))?(\w+)",
+    re.DOTALL | re.IGNORECASE,
 )
 """The first word after comments, settings and common table expressions."""
 _TABLE = re.compile(
