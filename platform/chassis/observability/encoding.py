@@ -5,6 +5,7 @@ time that the library takes to build the message objects. The library encodes al
 concatenated: for protobuf, that is one message with the spans of both.
 """
 
+import logging
 import struct
 from collections.abc import Sequence
 from functools import lru_cache
@@ -13,6 +14,8 @@ from opentelemetry.exporter.otlp.proto.common.trace_encoder import encode_spans
 from opentelemetry.proto.trace.v1.trace_pb2 import SpanFlags
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.trace import INVALID_SPAN_CONTEXT, StatusCode
+
+logger = logging.getLogger(__name__)
 
 CACHED = 1_024
 """Number of attributes kept in encoded form. Most are the same in many spans: methods, routes, statuses, replicas."""
@@ -30,14 +33,14 @@ _SHORT = [[bytes((number << 3 | 2, length)) for length in range(0x80)] for numbe
 """Tag and length of the fields 0 to 15 whose content is shorter than 128 bytes."""
 
 
-def encode(spans: Sequence[ReadableSpan]) -> bytes:
-    """The body of an OTLP/HTTP request with these spans."""
+def encode(spans: Sequence[ReadableSpan]) -> tuple[bytes, int]:
+    """The body of an OTLP/HTTP request with these spans, and how many are not in it, since they cannot be encoded."""
     groups: dict[tuple[int, int], tuple[ReadableSpan, list[bytes]]] = {}
     others = []
     for span in spans:
         try:
             encoded = _span(span) if is_plain(span) else None
-        except TypeError:  # of an attribute that is a sequence
+        except (TypeError, ValueError, AttributeError, OverflowError, struct.error):  # such as of a sequence
             encoded = None
         if encoded is None:
             others.append(span)
@@ -46,7 +49,22 @@ def encode(spans: Sequence[ReadableSpan]) -> bytes:
             group = groups.setdefault((id(span.resource), id(span.instrumentation_scope)), (span, []))
             group[1].append(encoded)
     own = b"".join(_resource_spans(first, encoded) for first, encoded in groups.values())
-    return own + (encode_spans(others).SerializePartialToString() if others else b"")
+    by_library, failed = _by_library(others)
+    return own + by_library, failed
+
+
+def _by_library(spans: Sequence[ReadableSpan]) -> tuple[bytes, int]:
+    """The spans as the library encodes them; one after another if it cannot encode one of them, which is left out."""
+    if not spans:
+        return b"", 0
+    try:
+        return encode_spans(spans).SerializePartialToString(), 0
+    except Exception:
+        if len(spans) == 1:
+            logger.exception("A span cannot be encoded")
+            return b"", 1
+        encoded = [_by_library([span]) for span in spans]
+        return b"".join(body for body, _ in encoded), sum(failed for _, failed in encoded)
 
 
 def is_plain(span: ReadableSpan) -> bool:

@@ -1,9 +1,11 @@
 """Masking spans before they are exported: like log lines, they contain no personal data and no secrets."""
 
+import logging
 import os
 import re
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from functools import lru_cache
 from typing import Any, Protocol, overload
 
@@ -15,7 +17,9 @@ from opentelemetry.trace import Link, SpanContext
 from opentelemetry.trace.status import Status
 from opentelemetry.util.types import Attributes
 
-from chassis.observability import privacy, resource
+from chassis.observability import metrics, privacy, resource
+
+logger = logging.getLogger(__name__)
 
 CLIENT_INPUT = frozenset(
     {
@@ -62,7 +66,7 @@ class CleanSpan(ReadableSpan):
 
 
 class Deferred(Protocol):
-    """Spans that have ended, but are only made in the thread of the export, where that delays no request."""
+    """Spans that have ended, but are only made in the thread of the export, so that no request waits for that."""
 
     @property
     def number(self) -> int:
@@ -70,6 +74,12 @@ class Deferred(Protocol):
 
     def spans(self) -> Sequence[ReadableSpan]:
         """Make them."""
+
+
+def lost(reason: str, number: int) -> None:
+    """Count spans that are lost: `queue_full` or `export_failed`. Raises nothing: a request may be ending."""
+    with suppress(Exception):
+        metrics.SPANS_DROPPED.labels(reason).inc(number)
 
 
 class Masked(SpanExporter):
@@ -82,7 +92,14 @@ class Masked(SpanExporter):
 
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
         """Pass on finished spans, masked."""
-        return self._inner.export([self._masked(span) for span in spans])
+        found = []
+        for span in spans:
+            try:
+                found.append(self._masked(span))
+            except Exception:
+                logger.exception("A span cannot be masked")
+                lost("export_failed", 1)
+        return self._inner.export(found)
 
     def _masked(self, span: ReadableSpan) -> ReadableSpan:
         described = self._resource_of(span)
@@ -107,9 +124,9 @@ class Masked(SpanExporter):
 def masked(span: ReadableSpan, described: Resource) -> ReadableSpan:
     """The span with its attributes, events, links and status masked by `chassis.observability.privacy`, and this resource."""
     attributes = span.attributes or {}
-    events = [Event(event.name, _event(event.attributes or {}), event.timestamp) for event in span.events]
+    events = [Event(_valid(event.name), _event(event.attributes or {}), event.timestamp) for event in span.events]
     return ReadableSpan(
-        name=privacy.scrub(span.name),
+        name=_valid(privacy.scrub(span.name)),
         context=_without_state(span.context),
         parent=_without_state(span.parent),
         resource=described,
@@ -122,6 +139,11 @@ def masked(span: ReadableSpan, described: Resource) -> ReadableSpan:
         end_time=span.end_time,
         instrumentation_scope=span.instrumentation_scope,
     )
+
+
+def _valid(text: str) -> str:
+    """Text without lone surrogates, which protobuf rejects."""
+    return text if text.isascii() else text.encode("utf-8", "replace").decode()
 
 
 def _link(link: Link) -> Link:
@@ -145,8 +167,8 @@ def _description(span: ReadableSpan) -> str | None:
         return None
     if any(_quotes_request(event.attributes or {}) for event in span.events):
         # `TypeOfError: message`
-        return text.partition(":")[0]
-    return privacy.scrub_error(text)
+        return _valid(text.partition(":")[0])
+    return _valid(privacy.scrub_error(text))
 
 
 def _event(attributes: Mapping[str, Any]) -> Attributes:
@@ -166,7 +188,7 @@ def _quotes_request(attributes: Mapping[str, Any]) -> bool:
 def _attributes(attributes: Mapping[str, Any]) -> Attributes:
     route = str(attributes.get("http.route") or "")
     return {
-        name: _text(name, value, route) if isinstance(value, str) else _value(name, value)
+        name: _valid(_text(name, value, route)) if isinstance(value, str) else _value(name, value)
         for name, value in attributes.items()
     }
 
@@ -177,7 +199,7 @@ def _value(name: str, value: Any) -> Any:
     if _is_masked(name):
         return privacy.HIDDEN
     if isinstance(value, Mapping | list | tuple):
-        return tuple(privacy.scrub(one) if isinstance(one, str) else one for one in value)
+        return tuple(_valid(privacy.scrub(one)) if isinstance(one, str) else one for one in value)
     return value
 
 

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from opentelemetry.exporter.otlp.proto.common.trace_encoder import encode_spans
@@ -82,7 +83,8 @@ def by_id(encoded: bytes) -> list[tuple[bytes, bytes, bytes, bytes]]:
 @settings(suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(PLAIN | OTHERS, max_size=4))
 def test_a_collector_reads_what_the_library_would_have_sent(batch: list[ReadableSpan]) -> None:
-    assert by_id(encode(batch)) == by_id(encode_spans(batch).SerializeToString())
+    body, failed = encode(batch)
+    assert (by_id(body), failed) == (by_id(encode_spans(batch).SerializeToString()), 0)
 
 
 @given(PLAIN)
@@ -100,6 +102,38 @@ def test_text_that_is_not_unicode_does_not_lose_the_batch() -> None:
     odd = ReadableSpan(
         "\ud800", context, attributes={"a": "\udfff", "b": 2**70}, start_time=1, end_time=2, resource=RESOURCES[0]
     )
-    [described] = ExportTraceServiceRequest.FromString(encode([odd])).resource_spans
+    [described] = ExportTraceServiceRequest.FromString(encode([odd])[0]).resource_spans
     [span] = described.scope_spans[0].spans
     assert (span.name, [one.value.string_value for one in span.attributes]) == ("?", ["?", str(2**70)])
+
+
+GOOD = ReadableSpan("good", SpanContext(1, 2, False, TraceFlags(1)), start_time=1, end_time=2, resource=RESOURCES[0])
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"name": None},
+        {"status": None},
+        {"start_time": -1},
+        {"context": None},
+        {"name": "\ud800", "events": [Event("e", timestamp=1)]},
+        {"events": [Event("\ud800", timestamp=1)]},
+    ],
+    ids=str,
+)
+def test_a_span_that_cannot_be_encoded_is_left_out_alone(changes: dict[str, Any]) -> None:
+    parts: dict[str, Any] = {
+        "name": "odd",
+        "context": GOOD.context,
+        "start_time": 1,
+        "end_time": 2,
+        "resource": RESOURCES[0],
+    }
+    body, failed = encode([GOOD, ReadableSpan(**parts | changes), GOOD])
+    request = ExportTraceServiceRequest.FromString(body)
+    names = [
+        span.name for described in request.resource_spans for scoped in described.scope_spans for span in scoped.spans
+    ]
+    assert names.count("good") == 2
+    assert len(names) + failed == 3

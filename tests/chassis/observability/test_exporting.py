@@ -47,7 +47,7 @@ class Collector(SpanExporter):
 
 @contextmanager
 def queue(collector, most=10_000, batch=10, delay_ms=NEVER_MS):
-    made = exporting.Queue(collector, most, batch, delay_ms)
+    made = exporting.Queue(lambda: collector, most, batch, delay_ms)
     yield made
     collector.opened.set()
     made.shutdown()
@@ -110,10 +110,17 @@ def test_flushing_exports_all(collector):
         assert collector.names == names(*range(7))
 
 
-def test_flushing_stops_at_its_time_limit(collector):
-    with queue(collector) as spans:
+@pytest.mark.parametrize("milliseconds", [-1, 50])
+def test_flushing_stops_at_its_time_limit_also_while_the_thread_exports(collector, milliseconds):
+    collector.opened.clear()
+    with queue(collector, batch=1) as spans:
         end(spans, 1)
-        assert not spans.force_flush(timeout_millis=-1)
+        eventually(lambda: collector.asked)
+        end(spans, 2)
+        assert not spans.force_flush(timeout_millis=milliseconds)
+        collector.opened.set()
+        assert spans.force_flush()
+        assert collector.names == names(1, 2)
 
 
 def test_a_full_queue_drops_the_newest_and_counts_them(collector, dropped):
@@ -132,7 +139,7 @@ def test_a_batch_is_never_larger_than_the_queue(collector):
         eventually(lambda: collector.names == names(*range(5)))
 
 
-@pytest.mark.parametrize("error", [None, RuntimeError("no luck")])
+@pytest.mark.parametrize("error", [None, RuntimeError("no luck"), KeyboardInterrupt()], ids=repr)
 def test_spans_that_cannot_be_exported_are_counted(collector, dropped, error):
     collector.result, collector.error = SpanExportResult.FAILURE, error
     with queue(collector) as spans:
@@ -158,13 +165,13 @@ def test_at_shutdown_one_failure_ends_the_export(collector, dropped):
 
 def test_deferred_spans_are_made_in_the_thread_and_counted_each(collector, dropped):
     collector.opened.clear()
-    with queue(collector, most=3, batch=1) as spans:
-        end(spans, "first")
+    with queue(collector, most=3, batch=3) as spans:
+        end(spans, 1, 2, 3)
         eventually(lambda: collector.asked)
         for name in "pqrst":
             spans.put(Pair(name))
         assert dropped() == {"queue_full": 4, "export_failed": 0}
-    assert collector.names == ["first", "pa", "pb", "qa", "qb", "ra", "rb"]
+    assert collector.batches == [names(1, 2, 3), ["pa", "pb", "qa", "qb"], ["ra", "rb"]]
 
 
 @pytest.mark.parametrize("stopping", [False, True])
@@ -174,8 +181,70 @@ def test_deferred_spans_that_are_lost_are_counted_each(collector, dropped, stopp
         spans.put(Pair("p"))
         if not stopping:
             spans.put(Pair("q"))
-            eventually(lambda: dropped() == {"queue_full": 0, "export_failed": 4})
+            eventually(lambda: dropped() == {"queue_full": 0, "export_failed": 2}, what="a batch of two spans")
     assert dropped() == {"queue_full": 0, "export_failed": 2 if stopping else 4}
+
+
+class Unmade:
+    number = 2
+
+    def spans(self):
+        raise ValueError("no luck")
+
+
+def test_spans_that_cannot_be_made_are_lost_alone(collector, dropped):
+    with queue(collector, delay_ms=20) as spans:
+        end(spans, 1)
+        spans.put(Unmade())
+        end(spans, 2, 3)
+        eventually(lambda: collector.names == names(1, 2, 3))
+    assert dropped() == {"queue_full": 0, "export_failed": 2}
+
+
+def test_shutdown_waits_for_a_limited_time_and_counts_what_is_left(collector, dropped, monkeypatch):
+    monkeypatch.setattr(exporting, "STOP_SECONDS", 0.1)
+    collector.opened.clear()
+    with queue(collector) as spans:
+        end(spans, *range(10))
+        eventually(lambda: collector.asked)
+        end(spans, *range(10, 45))
+        spans.shutdown()
+        assert dropped() == {"queue_full": 0, "export_failed": 45}
+        thread = spans._thread
+    thread.join(60)
+    # It was sent after all, when it had been counted.
+    assert (collector.names, dropped()["export_failed"]) == (names(*range(10)), 45)
+
+
+def test_a_span_that_comes_when_the_thread_has_ended_is_counted(collector, dropped):
+    with queue(collector) as spans:
+        spans.shutdown()
+        spans._stopping = False  # as another thread saw it a moment ago
+        end(spans, 1)
+        spans._stopping = True
+    assert (collector.names, dropped()) == ([], {"queue_full": 0, "export_failed": 1})
+
+
+def test_a_metric_that_fails_disturbs_nobody(collector, monkeypatch):
+    def fails(reason):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(metrics.SPANS_DROPPED, "labels", fails)
+    collector.result = SpanExportResult.FAILURE
+    with queue(collector, most=10) as spans:
+        end(spans, *range(10))
+        eventually(lambda: collector.asked)
+        collector.result = SpanExportResult.SUCCESS
+        end(spans, *range(10, 20))
+        eventually(lambda: collector.names == names(*range(10, 20)), what="the thread goes on")
+
+
+def test_an_immediate_exporter_raises_nothing(collector, dropped):
+    collector.error = OSError(9, "Bad file descriptor")
+    made = exporting.Immediate(collector)
+    end(made, 1)
+    made.put(Unmade())
+    assert dropped() == {"queue_full": 0, "export_failed": 3}
 
 
 def test_an_immediate_exporter_makes_deferred_spans_at_once(collector):
@@ -237,11 +306,22 @@ def test_wrong_sizes_are_named_at_once():
         OTEL_TRACES_EXPORTER="otlp",
         OTEL_BSP_MAX_QUEUE_SIZE="many",
         OTEL_BSP_MAX_EXPORT_BATCH_SIZE="0",
-        OTEL_BSP_SCHEDULE_DELAY="-5",
+        OTEL_BSP_SCHEDULE_DELAY="9" * 5_000,
+        OTEL_EXPORTER_OTLP_TIMEOUT="soon",
+        OTEL_EXPORTER_OTLP_TRACES_TIMEOUT="-1",
     )
     assert done.returncode == 1
-    assert done.stderr == (
-        "OTEL_BSP_MAX_QUEUE_SIZE must be a positive integer, not 'many'\n"
-        "OTEL_BSP_MAX_EXPORT_BATCH_SIZE must be a positive integer, not '0'\n"
-        "OTEL_BSP_SCHEDULE_DELAY must be a positive integer, not '-5'\n"
-    )
+    whole = "must be an integer from 1 to 999999999, not"
+    assert done.stderr.splitlines() == [
+        f"OTEL_BSP_MAX_QUEUE_SIZE {whole} 'many'",
+        f"OTEL_BSP_MAX_EXPORT_BATCH_SIZE {whole} '0'",
+        f"OTEL_BSP_SCHEDULE_DELAY {whole} '{'9' * 40}'",
+        "OTEL_EXPORTER_OTLP_TRACES_TIMEOUT must be a positive number of seconds, not '-1'",
+        "OTEL_EXPORTER_OTLP_TIMEOUT must be a positive number of seconds, not 'soon'",
+    ]
+
+
+def test_empty_variables_are_as_unset(monkeypatch):
+    for name in (*exporting.SIZES, *exporting.TIMEOUTS):
+        monkeypatch.setenv(name, " ")
+    assert exporting._settings() == (list(exporting.SIZES.values()), exporting.TIMEOUT_SECONDS)

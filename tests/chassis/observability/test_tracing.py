@@ -158,9 +158,16 @@ print(min(timeit.repeat(span, timer=time.process_time, number=2000, repeat=5)) /
 
 
 class _Collector(http.server.BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    status = 200
+
     def do_POST(self):
-        self.server.got.append((self.path, self.rfile.read(int(self.headers["Content-Length"]))))
-        self.send_response(200)
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        self.server.got.append((self.path, body))
+        self.server.clients.append((self.client_address[1], body))
+        self.send_response(self.status)
+        self.send_header("Location", "/elsewhere")
+        self.send_header("Content-Length", "0")
         self.end_headers()
 
     def log_message(self, *args):
@@ -170,7 +177,8 @@ class _Collector(http.server.BaseHTTPRequestHandler):
 @pytest.fixture
 def collector():
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), _Collector)
-    server.got = []
+    server.got, server.clients = [], []
+    server.daemon_threads = True
     threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
     yield server
     server.shutdown()
@@ -248,17 +256,72 @@ class TestOtlp:
         assert sum(said.dropped.values()) == 60
 
     def test_certificates_and_proxies_are_left_to_the_transport_that_supports_them(self, monkeypatch):
-        for name in [name for name in os.environ if name.lower().endswith("_proxy")]:
+        for name in [name for name in os.environ if name.lower().endswith("_proxy") or "OTLP" in name]:
             monkeypatch.delenv(name)
-        assert isinstance(otlp.transport(), Urllib3HTTPTransport)
+        monkeypatch.setenv("OTEL_EXPORTER_OTLP_CERTIFICATE", "/ca.pem")
+        assert isinstance(otlp.transport(), Urllib3HTTPTransport), "http, as by default, needs no certificate"
         for name, value in (
-            ("OTEL_EXPORTER_OTLP_CERTIFICATE", "/ca.pem"),
-            ("OTEL_EXPORTER_OTLP_TRACES_CLIENT_KEY", "/key.pem"),
+            ("OTEL_EXPORTER_OTLP_ENDPOINT", "https://collector.example.org"),
+            ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "http://user:password@127.0.0.1:4318"),
+            ("OTEL_PYTHON_EXPORTER_OTLP_HTTP_CREDENTIAL_PROVIDER", "ours"),
             ("HTTPS_PROXY", "http://proxy.example.org:3128"),
         ):
             with monkeypatch.context() as changed:
                 changed.setenv(name, value)
-                assert otlp.transport() is None
+                assert otlp.transport() is None, name
+
+    def test_a_redirect_is_a_failure(self, collector, monkeypatch):
+        monkeypatch.setattr(_Collector, "status", 308)
+        said = run(
+            REQUESTS[:1],
+            OTEL_TRACES_EXPORTER="otlp",
+            OTEL_EXPORTER_OTLP_ENDPOINT=f"http://127.0.0.1:{collector.server_port}",
+        )
+        assert said.dropped == {"queue_full": 0, "export_failed": 2}
+
+    def test_an_error_with_text_that_is_not_unicode_loses_no_span(self, collector):
+        code = """
+from chassis.observability import tracing
+provider = tracing.configure("tiny")
+for name in ("before", "bad", "after"):
+    try:
+        with tracing.tracer("x").start_as_current_span(name):
+            if name == "bad":
+                raise ValueError("no such name: \\ud800")
+    except ValueError:
+        pass
+provider.shutdown()
+"""
+        endpoint = f"http://127.0.0.1:{collector.server_port}"
+        done = _python(code, INSTALLED="", OTEL_TRACES_EXPORTER="otlp", OTEL_EXPORTER_OTLP_ENDPOINT=endpoint)
+        assert done.returncode == 0, done.stderr
+        found = {span.name for one in _received(collector) for scope in one.scope_spans for span in scope.spans}
+        assert found == {"before", "bad", "after"}
+
+    def test_a_forked_child_does_not_use_the_connection_of_its_parent(self, collector):
+        code = """
+import os
+from chassis.observability import tracing
+provider = tracing.configure("tiny")
+def export(name):
+    with tracing.tracer("x").start_as_current_span(name):
+        pass
+    provider.force_flush()
+export("before")
+if os.fork() == 0:
+    export("child")
+    os._exit(0)
+os.wait()
+export("after")
+"""
+        endpoint = f"http://127.0.0.1:{collector.server_port}"
+        done = _python(code, INSTALLED="", OTEL_TRACES_EXPORTER="otlp", OTEL_EXPORTER_OTLP_ENDPOINT=endpoint)
+        assert done.returncode == 0, done.stderr
+        clients = {
+            next(name for name in (b"before", b"child", b"after") if name in body): port
+            for port, body in collector.clients
+        }
+        assert clients[b"before"] == clients[b"after"] != clients[b"child"]
 
     def test_a_forked_child_exports_too(self, collector):
         code = """
