@@ -51,7 +51,8 @@ def processor(exporter: str) -> Processor:
     sizes, timeout = _settings()
     from chassis.observability.otlp import Exporter
 
-    return Queue(lambda: Masked(Exporter(timeout)), *sizes, stop_seconds=timeout + 1)
+    process = os.getpid()
+    return Queue(lambda: Masked(Exporter(timeout), configured_in=process), *sizes, stop_seconds=timeout + 1)
 
 
 def _settings() -> tuple[list[int], float]:
@@ -238,7 +239,7 @@ def _is_exported(exporter: SpanExporter, spans: Sequence[ReadableSpan]) -> bool:
             return True
         with tracing.suppressed():
             return exporter.export(spans) is SpanExportResult.SUCCESS
-    except BaseException:  # the thread goes on, whatever it was
+    except BaseException:  # the thread continues, whatever it was
         log.exception("spans cannot be exported")
         return False
 

@@ -85,9 +85,10 @@ def lost(reason: str, number: int) -> None:
 class Masked(SpanExporter):
     """Passes spans to another exporter, masked: in the thread of the export, so that no request waits for it."""
 
-    def __init__(self, inner: SpanExporter) -> None:
+    def __init__(self, inner: SpanExporter, configured_in: int | None = None) -> None:
+        """`configured_in` is the id of the process that configured tracing, by default this one: it may have forked since."""
         self._inner = inner
-        self._process = os.getpid()
+        self._process = configured_in or os.getpid()
         self._resource: Resource | None = None
 
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
