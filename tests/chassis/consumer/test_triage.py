@@ -172,11 +172,17 @@ def test_after_enough_successes_the_limit_is_reset():
     assert len(simulation.done) == 19_999 + 30_000
 
 
+SLOW = {"hangs", "57014"}
+"""Failures that take a time limit."""
+
+
 class TestStopTheLine:
     """A handler that fails for all events."""
 
     @given(
-        kinds=st.lists(st.sampled_from([*RAISED, "hangs"]), min_size=1, max_size=3),
+        # Not mixed: while most keys take a time limit each, one that fails at once may have used its attempts before ten have failed.
+        kinds=st.lists(st.sampled_from(sorted(RAISED.keys() - SLOW)), min_size=1, max_size=3)
+        | st.lists(st.sampled_from(sorted(SLOW)), min_size=1, max_size=3),
         repaired=st.floats(5.0, 100.0),
         batch=st.sampled_from([1, 50, 500]),
         every=st.sampled_from([0.0, 0.01]),
@@ -202,7 +208,7 @@ class TestStopTheLine:
             stopped = simulation.triage.stopping.topics
             simulation.run(until=repaired + 600)
         # Each of these costs a time limit, or a wait for a database that may be slow: ten keys take longer than that.
-        assert stopped == ["user.created"] or {"hangs", "57014"} & set(kinds)
+        assert stopped == ["user.created"] or SLOW & set(kinds)
         assert not simulation.dead
         assert len(simulation.done) == 2_100
         assert simulation.triage.stopping.topics == []
