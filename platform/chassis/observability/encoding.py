@@ -5,17 +5,17 @@ time that the library takes to build the message objects. The library encodes al
 concatenated: for protobuf, that is one message with the spans of both.
 """
 
-import logging
 import struct
 from collections.abc import Sequence
 from functools import lru_cache
 
+import structlog
 from opentelemetry.exporter.otlp.proto.common.trace_encoder import encode_spans
 from opentelemetry.proto.trace.v1.trace_pb2 import SpanFlags
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.trace import INVALID_SPAN_CONTEXT, StatusCode
 
-logger = logging.getLogger(__name__)
+log = structlog.get_logger(__name__)
 
 CACHED = 1_024
 """Number of attributes kept in encoded form. Most are the same in many spans: methods, routes, statuses, replicas."""
@@ -61,7 +61,7 @@ def _by_library(spans: Sequence[ReadableSpan]) -> tuple[bytes, int]:
         return encode_spans(spans).SerializePartialToString(), 0
     except Exception:
         if len(spans) == 1:
-            logger.exception("A span cannot be encoded")
+            log.exception("a span cannot be encoded")
             return b"", 1
         encoded = [_by_library([span]) for span in spans]
         return b"".join(body for body, _ in encoded), sum(failed for _, failed in encoded)

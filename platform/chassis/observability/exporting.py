@@ -90,8 +90,9 @@ class Immediate(Processor):
 
     def put(self, made: ReadableSpan | Deferred) -> None:
         """Export a span, or several that are still to be made."""
-        if not _is_exported(self._exporter, _made([made])):
-            lost("export_failed", _number(made))
+        spans = _made([made])
+        if not _is_exported(self._exporter, spans):
+            lost("export_failed", len(spans))
 
     def shutdown(self) -> None:
         """Shut down the exporter."""
@@ -161,7 +162,7 @@ class Queue(Processor):
         self._exporter = self._new_exporter()
         self._exporting = threading.Lock()
         self._finishing = threading.Lock()
-        self._in_progress: list[ReadableSpan | Deferred] = []
+        self._in_progress: list[ReadableSpan] = []
         self._wake = threading.Event()
         self._thread = threading.Thread(target=self._work, name="spans", daemon=True)
         self._thread.start()
@@ -185,11 +186,11 @@ class Queue(Processor):
             if seconds <= 0 or not self._exporting.acquire(timeout=-1 if seconds == math.inf else seconds):
                 return False
             try:
-                batch = self._in_progress = self._take() if len(self._waiting) >= least else []
-                if not batch:
+                if len(self._waiting) < least:
                     return True
-                exported = _is_exported(self._exporter, _made(batch))
-                self._finish(batch, exported=exported)
+                spans = self._in_progress = _made(self._take())
+                exported = _is_exported(self._exporter, spans)
+                self._finish(spans, exported=exported)
             finally:
                 self._exporting.release()
             if not exported and self._stopping:
@@ -198,27 +199,30 @@ class Queue(Processor):
     def _take(self) -> list[ReadableSpan | Deferred]:
         batch: list[ReadableSpan | Deferred] = []
         spans = 0
-        while self._waiting and spans < self._batch:
-            batch.append(self._waiting.popleft())
-            spans += _number(batch[-1])
+        while spans < self._batch and (made := self._next()) is not None:
+            batch.append(made)
+            spans += _number(made)
         return batch
 
-    def _finish(self, batch: list[ReadableSpan | Deferred], *, exported: bool) -> None:
+    def _next(self) -> ReadableSpan | Deferred | None:
+        try:
+            return self._waiting.popleft()
+        except IndexError:
+            return None
+
+    def _finish(self, spans: list[ReadableSpan], *, exported: bool) -> None:
         """Count a batch if it is lost, once: shutdown may have given it up before its export ended."""
         with self._finishing:
-            if batch is not self._in_progress:
+            if spans is not self._in_progress:
                 return
             self._in_progress = []
         if not exported:
-            lost("export_failed", sum(map(_number, batch)))
+            lost("export_failed", len(spans))
 
     def _give_up(self) -> None:
         """Count what still waits as lost."""
-        while self._waiting:
-            try:
-                lost("export_failed", _number(self._waiting.popleft()))
-            except IndexError:  # another thread gives up too
-                return
+        while (made := self._next()) is not None:
+            lost("export_failed", _number(made))
 
 
 def _made(batch: Sequence[ReadableSpan | Deferred]) -> list[ReadableSpan]:
@@ -239,7 +243,7 @@ def _is_exported(exporter: SpanExporter, spans: Sequence[ReadableSpan]) -> bool:
             return True
         with tracing.suppressed():
             return exporter.export(spans) is SpanExportResult.SUCCESS
-    except BaseException:  # the thread continues, whatever it was
+    except BaseException:  # no error may end the thread of the export
         log.exception("spans cannot be exported")
         return False
 

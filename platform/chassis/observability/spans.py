@@ -1,6 +1,5 @@
 """Masking spans before they are exported: like log lines, they contain no personal data and no secrets."""
 
-import logging
 import os
 import re
 import sys
@@ -9,6 +8,7 @@ from contextlib import suppress
 from functools import lru_cache
 from typing import Any, Protocol, overload
 
+import structlog
 from django.core.exceptions import SuspiciousOperation
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import Event, ReadableSpan
@@ -19,7 +19,7 @@ from opentelemetry.util.types import Attributes
 
 from chassis.observability import metrics, privacy, resource
 
-logger = logging.getLogger(__name__)
+log = structlog.get_logger(__name__)
 
 CLIENT_INPUT = frozenset(
     {
@@ -98,7 +98,7 @@ class Masked(SpanExporter):
             try:
                 found.append(self._masked(span))
             except Exception:
-                logger.exception("A span cannot be masked")
+                log.exception("a span cannot be masked")
                 lost("export_failed", 1)
         return self._inner.export(found)
 

@@ -143,8 +143,7 @@ class Relay:
             return
         self._store_results()
         self._try_waiting_topics()
-        if (wait := self._gathering.seconds()) > 0:
-            time.sleep(wait)
+        time.sleep(self._gathering.seconds())
         rows = self._take()
         self._gathering.searched(found=bool(rows), all_taken=len(rows) < settings.OUTBOX_BATCH_SIZE)
         if self._stored:

@@ -201,6 +201,15 @@ def test_spans_that_cannot_be_made_are_lost_alone(collector, dropped):
     assert dropped() == {"queue_full": 0, "export_failed": 2}
 
 
+def test_what_cannot_be_made_is_counted_once_even_if_the_others_cannot_be_exported(collector, dropped):
+    collector.result = SpanExportResult.FAILURE
+    with queue(collector) as spans:
+        end(spans, 1)
+        spans.put(Unmade())
+        end(spans, 2)
+    assert dropped() == {"queue_full": 0, "export_failed": 4}
+
+
 def test_shutdown_waits_for_a_limited_time_and_counts_what_is_left(collector, dropped, monkeypatch):
     monkeypatch.setattr(exporting, "STOP_SECONDS", 0.1)
     collector.opened.clear()
