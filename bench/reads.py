@@ -7,6 +7,7 @@ is behind the gateway. All are measured alternately. Requires `nginx` and `wrk`.
 """
 
 import contextlib
+import math
 import os
 import shutil
 import sys
@@ -136,12 +137,15 @@ def _systems(live: Live) -> Iterator[Urls]:
 def reference(live: Live, name: str, folder: Path) -> Iterator[int]:
     """Run a reference, with as many processes as users has, and yield its port.
 
-    Each process has one thread, which is faster than several, and connections are kept.
+    Each process has one thread, which is faster than several, and connections are kept. The limit of connections makes both
+    processes work: without it, one has all of them in about every second run, and the reference is half as fast.
     """
     [port] = ports.free(1)
+    connections = math.ceil(load.CONNECTIONS * 1.25 / processes(live))
     command = [
         sys.executable, "-m", "gunicorn", f"bench.references.{name}:application", "--bind", f"127.0.0.1:{port}",
         "--worker-class", "gthread", "--threads", "1", "--workers", str(processes(live)), "--keep-alive", "75",
+        "--worker-connections", str(connections),
     ]  # fmt: skip
     environment = {**os.environ, "DATABASE_URL": live.engines.postgres.url("userdb")}
     child = Child(command, name=name, log=folder / f"{name}.log", cwd=ROOT, env=environment)
