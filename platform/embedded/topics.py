@@ -92,8 +92,11 @@ class TopicReader:
     def poll(self, timeout: float = 0.1) -> None:
         """Read available records, waiting for at most `timeout` seconds. Raises KafkaException if the broker is unavailable."""
         consumer = self._consumer = self._consumer or self._open()
-        for message in consumer.consume(1000, timeout=timeout):
-            self._add(message)
+        # `consume` would wait until there are as many records as requested.
+        first = consumer.poll(timeout)
+        if first is not None:
+            for message in (first, *consumer.consume(1000, 0)):
+                self._add(message)
 
     def caught_up(self, *names: str) -> bool:
         """Whether everything that can be read from these topics, by default from all, has been read."""

@@ -324,7 +324,7 @@ def read(wanted: Span, patience: Patience) -> Iterator[Record]:
         client.assign([TopicPartition(*place, wanted[place][0]) for place in unfinished])
         while unfinished:
             found: list[Record] = []
-            for message in client.consume(500, min(0.2, patience.left())):
+            for message in clients.available(client, 500, min(0.2, patience.left())):
                 error = message.error()
                 if error is not None and error.code() != KafkaError._PARTITION_EOF:
                     raise DependencyDown(f"Kafka refuses: {error.str()}")

@@ -1,12 +1,21 @@
 """The only module that creates Kafka clients. It contains every option on which a guarantee depends."""
 
+import contextlib
 import time
 import uuid
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import structlog
-from confluent_kafka import Consumer, IsolationLevel, KafkaError, KafkaException, Producer, TopicPartition
+from confluent_kafka import (
+    Consumer,
+    IsolationLevel,
+    KafkaError,
+    KafkaException,
+    Message,
+    Producer,
+    TopicPartition,
+)
 from confluent_kafka.admin import AdminClient, OffsetSpec
 from django.conf import settings
 
@@ -174,8 +183,22 @@ def open_transactional(check: Callable[[], None], broker: Dependency) -> Produce
     Waits for the broker without a limit; `check` is called meanwhile and may raise to give up.
     """
     made = transactional_producer(names.transactional_id(settings.CONSUMER_ID or str(uuid.uuid4())))
-    until_answered(lambda: made.init_transactions(2.0), check, broker)
+    until_answered(lambda: init_transactions(made, 2.0), check, broker)
     return made
+
+
+CONNECT_SECONDS = 0.5
+"""The pause after which librdkafka repeats a request for a producer id that found no connection to a broker."""
+
+
+def init_transactions(made: Producer, seconds: float) -> None:
+    """Take over the transactional id of a producer. Raises KafkaException.
+
+    Waits for a connection first: a new client has none yet, and the request would be repeated only after CONNECT_SECONDS.
+    """
+    with contextlib.suppress(KafkaException):  # the request itself tells what is wrong
+        made.list_topics(timeout=min(seconds, CONNECT_SECONDS))
+    made.init_transactions(seconds)
 
 
 def until_answered(ask: Callable[[], None], check: Callable[[], None], broker: Dependency) -> None:
@@ -244,6 +267,17 @@ def reader(group: str | None = None, **more: Any) -> Consumer:
 def group_reader(group: str) -> Consumer:
     """A client that reads the committed offsets of a group: it never joins the group, fetches no records and commits nothing."""
     return Consumer(_common() | {"group.id": group, "enable.auto.commit": False})
+
+
+def available(client: Consumer, most: int, seconds: float) -> list[Message]:
+    """The records that a client has received, at most so many; waits up to `seconds` for the first one only.
+
+    `Consumer.consume` waits until there are as many as requested.
+    """
+    if found := client.consume(most, 0):
+        return found
+    first = client.poll(seconds)
+    return [] if first is None else [first, *client.consume(most - 1, 0)]
 
 
 def _reader_options(group: str | None) -> dict[str, Any]:

@@ -59,7 +59,7 @@ def _read(client: Consumer, places: list[Place]) -> Iterator[Record]:
     open_ = {(place.topic, place.partition): _end(client, place) for place in places}
     heard = time.monotonic()
     while open_:
-        messages = client.consume(BATCH, timeout=0.5)
+        messages = clients.available(client, BATCH, 0.5)
         if messages:
             heard = time.monotonic()
         elif time.monotonic() - heard > PATIENCE_SECONDS:

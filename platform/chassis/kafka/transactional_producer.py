@@ -48,7 +48,7 @@ class TransactionalProducer:
 
         Raises KafkaException if the broker refuses.
         """
-        self._retry(self._client.init_transactions)
+        self._retry(lambda seconds: clients.init_transactions(self._client, seconds))
 
     @contextmanager
     def transaction(self) -> Iterator[None]:

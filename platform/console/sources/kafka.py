@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 from django.conf import settings
 
 from chassis.kafka import clients, names, raw_headers
@@ -288,7 +288,7 @@ def _portion(
     size = 0
     while open_ and len(found) < limits.records and size < limits.size and time.monotonic() < limits.deadline:
         ended: set[int] = set()
-        for message in _messages(client, min(limits.records - len(found), 500)):
+        for message in clients.available(client, min(limits.records - len(found), 500), 0.1):
             error, number = message.error(), int(message.partition() or 0)
             if error is not None and error.code() != KafkaError._PARTITION_EOF:
                 raise KafkaException(error)
@@ -307,11 +307,3 @@ def _portion(
             open_ = {number: end for number, end in open_.items() if number not in ended}
     raw_headers.complete(found)
     return found, set(open_)
-
-
-def _messages(client: Consumer, most: int) -> list[Message]:
-    """What has arrived, at most so many; waits for the first one only: `consume` would wait until there are `most`."""
-    if found := client.consume(most, timeout=0):
-        return found
-    first = client.poll(0.1)
-    return [] if first is None else [first]

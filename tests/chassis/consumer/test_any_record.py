@@ -16,7 +16,7 @@ from chassis.consumer.consumer import Consumer
 from chassis.deadletters.store import StoredDeadLetter, Wanted, read, span
 from chassis.deadletters.text import details, line
 from chassis.events import Event, Outgoing, publish_all
-from chassis.kafka import topic_reader
+from chassis.kafka import clients, topic_reader
 from chassis.kafka.patience import Patience
 from chassis.kafka.records import Record, from_message
 from chassis.messaging.models import OutboxEvent
@@ -102,7 +102,7 @@ def on_topic(topic: str) -> list[Record]:
     ended = 0
     try:
         while ended < 2:
-            for message in client.consume(100, 0.2):
+            for message in clients.available(client, 100, 0.2):
                 if message.error() is None:
                     found.append(from_message(message))
                 else:

@@ -6,12 +6,13 @@ import sys
 from collections import Counter
 from pathlib import Path
 
-from confluent_kafka import Consumer, KafkaError, Message, Producer, TopicPartition
+from confluent_kafka import Consumer, KafkaError, Message, TopicPartition
 
 from chassis.deadletters.record import FailedRecord
 from chassis.events.envelope import Unreadable
+from chassis.kafka import clients
 from chassis.kafka.records import Record
-from tests.chassis.support.kafka_helpers import headers, servers
+from tests.chassis.support.kafka_helpers import headers, producer, servers
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -35,11 +36,11 @@ def unreadable(topic: str, number: int, **more) -> FailedRecord:
 
 def write(dead: str, *failed_records: FailedRecord, at: str | None = None) -> list[str]:
     """Write them to the dead-letter topic. Returns their ids."""
-    producer = Producer({**servers(), "acks": "all", "enable.idempotence": True})
+    client = producer()
     for one in failed_records:
         fields = [(name, at.encode() if at and name == "deadletter-at" else value) for name, value in one.headers()]
-        producer.produce(dead, one.record.value, one.record.key, headers=fields)
-    assert producer.flush(30) == 0
+        client.produce(dead, one.record.value, one.record.key, headers=fields)
+    assert client.flush(30) == 0
     return [one.id for one in failed_records]
 
 
@@ -60,7 +61,7 @@ def everything(topic: str) -> list[Message]:
         ends = {place.partition: client.get_watermark_offsets(place, timeout=60)[1] for place in places}
         client.assign(places)
         while ends:
-            for message in client.consume(100, timeout=0.1):
+            for message in clients.available(client, 100, 0.1):
                 error = message.error()
                 assert error is None or error.code() == KafkaError._PARTITION_EOF, error
                 found += [] if error else [message]

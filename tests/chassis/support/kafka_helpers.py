@@ -7,7 +7,7 @@ from collections.abc import Callable
 from confluent_kafka import Consumer, Message, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource, NewTopic, ResourceType
 
-from chassis.kafka import topic_reader
+from chassis.kafka import clients, topic_reader
 from tests.waiting import eventually
 
 
@@ -42,11 +42,16 @@ def delete_before(topic: str, partition: int, offset: int) -> None:
     assert deleted.result(30).low_watermark == offset
 
 
+def producer(**more: object) -> Producer:
+    """A producer whose records are acknowledged by all replicas, in order. An idempotent one needs 0.5 s for its first record."""
+    return Producer({**servers(), "acks": "all", "max.in.flight": 1, **more})
+
+
 def send(topic: str, *records: tuple[bytes | None, bytes | None, list]) -> None:
-    producer = Producer({**servers(), "acks": "all", "enable.idempotence": True})
+    client = producer()
     for key, value, headers in records:
-        producer.produce(topic, value, key, headers=headers)
-    assert producer.flush(30) == 0
+        client.produce(topic, value, key, headers=headers)
+    assert client.flush(30) == 0
 
 
 class Reader:
@@ -67,7 +72,7 @@ class Reader:
         self._client.assign([TopicPartition(topic, number, 0) for number in partitions])
 
     def read(self) -> list[Message]:
-        while batch := self._client.consume(1000, timeout=0.2):
+        while batch := clients.available(self._client, 1000, 0.1):
             self.messages += [message for message in batch if message.error() is None]
         return self.messages
 
