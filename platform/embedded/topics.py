@@ -95,7 +95,8 @@ class TopicReader:
         # `consume` would wait until there are as many records as requested.
         first = consumer.poll(timeout)
         if first is not None:
-            for message in (first, *consumer.consume(1000, 0)):
+            self._add(first)
+            for message in consumer.consume(1000, 0):
                 self._add(message)
 
     def caught_up(self, *names: str) -> bool:

@@ -79,8 +79,8 @@ def check(
 ) -> None:
     """Check a settled system: each user has one order, which was published, paid and closed once.
 
-    After a kill of the relay, or of PostgreSQL, an event may be sent twice, with the same id; `relayed_once` requires that none did. No event may be in a
-    dead-letter topic, unless `dead_lettered`.
+    After a kill of the relay, or of PostgreSQL, an event may be sent twice, with the same id, and payments then publishes its own
+    twice, with the same id; `relayed_once` requires that none did. No event may be in a dead-letter topic, unless `dead_lettered`.
     """
     users = set(user_ids)
     rows = system.rows("orderdb", "SELECT user_id, id::text, status FROM orders WHERE user_id = ANY(%s)", list(users))
@@ -94,8 +94,9 @@ def check(
         assert len(created) == len(orders)
 
     payments = [record for record in topics.of("payment.completed") if record.payload.get("orderId") in orders]
-    assert Counter(record.payload["orderId"] for record in payments) == dict.fromkeys(orders, 1)
-    assert len({record.id for record in payments}) == len(orders)
+    assert Counter(order for order, _ in {(r.payload["orderId"], r.id) for r in payments}) == dict.fromkeys(orders, 1)
+    if relayed_once:
+        assert len(payments) == len(orders)
     statuses = {record.payload["orderId"]: record.payload["status"] for record in payments}
     assert {order: {"completed": "paid", "failed": "failed"}[status] for order, status in statuses.items()} == orders
 

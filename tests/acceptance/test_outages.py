@@ -1,5 +1,7 @@
 """An engine fails and recovers: accepted writes take effect, nothing is dead-lettered, no process exits."""
 
+import time
+
 import pytest
 
 from tests.acceptance.ledger import check, new_ids, settle, user_created, wire
@@ -9,6 +11,11 @@ from tests.waiting import eventually
 pytestmark = pytest.mark.acceptance
 
 RELAYS = ("users-relay", "orders-relay")
+WORKERS = (*RELAYS, "orders-consume", "payments-consume")
+
+FREEZES = 3
+FROZEN_SECONDS = 7.0
+"""More than the session timeouts of consumers and, in the embedded Kafka, of brokers."""
 
 
 def test_kafka_stopped_during_posts(system, topics, visitors, kafka):
@@ -42,6 +49,24 @@ def test_kafka_stopped_during_posts(system, topics, visitors, kafka):
         eventually(
             lambda member=member: member.readiness()[1]["status"] == "ready", what=f"{member.name} is ready again"
         )
+
+
+def test_kafka_frozen_for_longer_than_its_sessions(system, topics, kafka):
+    """For a moment after it resumes, the cluster counts no broker as alive; a client that asks then never connects again."""
+    supervisor = Supervisor(system)
+    for _ in range(FREEZES):
+        kafka.pause()
+        try:
+            time.sleep(FROZEN_SECONDS)
+        finally:
+            kafka.resume()
+        users = new_ids(5)
+        for user_id in users:
+            topics.send(*wire(user_created(user_id)))
+        settle(system, topics, meanwhile=supervisor)
+        check(system, topics, users)
+        for name in WORKERS:
+            eventually(supervisor.sees(system[name].ready), what=f"{name} is ready again")
 
 
 def test_postgres_unavailable_for_a_while(system, topics, postgres):

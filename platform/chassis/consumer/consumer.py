@@ -160,6 +160,7 @@ class Consumer:
             # A transactional producer that lost its connections may hang in its next call, so replace it.
             self._transaction = self._open_transaction()
         now = time.monotonic()
+        self._membership.raise_if_stranded(now)
         if self._dependency is not self._broker:
             self._membership.leave_or_rejoin(now, self._dependency, self._triage.may_work)
         if self._may_work(now) and (batch := self._triage.take(now)):
@@ -298,7 +299,7 @@ class Consumer:
         assigned = {(p.topic, p.partition) for p in partitions}
         self._assigned |= assigned
         self._assign(partitions)
-        self._heartbeat.joined.set()
+        self._membership.joined()
         self._count_rebalance("assigned", assigned)
 
     def _assign(self, partitions: list[TopicPartition]) -> None:
@@ -326,6 +327,7 @@ class Consumer:
 
     def _on_lost(self, _: Any, partitions: list[TopicPartition]) -> None:
         """Drop the partitions without a commit: another consumer already owns them, and its offsets must not be overwritten."""
+        self._membership.lost()
         self._release("lost", partitions)
 
     def _release(self, kind: str, partitions: list[TopicPartition]) -> None:

@@ -8,13 +8,12 @@ import time
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
-from functools import cached_property
 
 from confluent_kafka import Consumer, IsolationLevel, KafkaException, TopicPartition
-from confluent_kafka.admin import AdminClient, OffsetSpec
+from confluent_kafka.admin import OffsetSpec
 
 from chassis.consumer.backlog import Backlog
-from chassis.kafka import clients
+from chassis.kafka import clients, renewal
 from chassis.kafka.clients import EARLIEST, LATEST
 from chassis.kafka.records import Partition
 from chassis.observability import metrics
@@ -39,6 +38,7 @@ class ConsumerGauges:
         self, client: Consumer, backlog: Backlog, topics: Iterable[str], assigned: Collection[Partition]
     ) -> None:
         self._client = client
+        self._admin = renewal.Renewed(clients.admin)
         self._backlog = backlog
         self._topics = tuple(topics)
         self._assigned = assigned
@@ -80,11 +80,11 @@ class ConsumerGauges:
         try:
             found = [one for one in self._client.committed(places, timeout=PATIENCE_SECONDS) if one.error is None]
             new = [TopicPartition(one.topic, one.partition) for one in found if one.offset < 0]
-            starts = clients.offsets(self._admin, new, EARLIEST, timeout=PATIENCE_SECONDS)
+            starts = clients.offsets(self._admin.get(), new, EARLIEST, timeout=PATIENCE_SECONDS)
         except KafkaException:
             return
         finally:
-            self._admin.poll(0)  # librdkafka queues its log messages until it is polled
+            self._admin.get().poll(0)  # librdkafka queues its log messages until it is polled
         for one in found:
             place = (one.topic, one.partition)
             if (offset := one.offset if one.offset >= 0 else starts.get(place)) is not None:
@@ -117,22 +117,20 @@ class ConsumerGauges:
         try:
             ends = self._offsets(assigned, LATEST)
             starts = self._offsets([one for one in assigned if self._backlog.done(one) is None], EARLIEST)
-        except KafkaException:
+        except KafkaException as error:
+            self._admin.note(error)
             return
         finally:
-            self._admin.poll(0)  # librdkafka queues its log messages until it is polled
+            self._admin.get().poll(0)  # librdkafka queues its log messages until it is polled
+        self._admin.note(None)
         with self._lock:
             self._ends |= {partition: end for partition, end in ends.items() if partition in self._assigned}
             self._starts = starts
 
-    @cached_property
-    def _admin(self) -> AdminClient:
-        return clients.admin()
-
     def _offsets(self, partitions: Iterable[Partition], spec: OffsetSpec) -> dict[Partition, int]:
         places = [TopicPartition(*partition) for partition in partitions]
         committed = IsolationLevel.READ_COMMITTED
-        return clients.offsets(self._admin, places, spec, timeout=ANSWER_SECONDS, isolation=committed)
+        return clients.offsets(self._admin.get(), places, spec, timeout=ANSWER_SECONDS, isolation=committed)
 
     def measure(self) -> None:
         """Set the gauges from what is known.

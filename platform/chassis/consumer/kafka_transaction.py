@@ -76,7 +76,7 @@ class KafkaTransaction:
         self._tagged = tagged
         self._consumer = consumer
         watchdog = Watchdog("a step of a Kafka transaction", HUNG_SECONDS)
-        self._producer = TransactionalProducer(producer, Endless(beat), watchdog)
+        self._producer = TransactionalProducer(producer, Endless(beat, clients.raise_if_stranded), watchdog)
         self._handlers = handlers
         self._shortened: set[str] = set()
         """Dead letters that were too large with their error and traceback."""

@@ -6,6 +6,8 @@ from collections.abc import Callable, Collection
 import structlog
 from confluent_kafka import Consumer, KafkaException
 
+from chassis.kafka import clients
+from chassis.kafka.errors import Stranded
 from chassis.kafka.records import Partition
 from chassis.runtime.dependency import Dependency
 from chassis.runtime.shutdown import Heartbeat
@@ -23,6 +25,11 @@ down can hang in the Kafka client forever; then only a new process can continue.
 REVOKED_SECONDS = 3.0
 """How long to serve the group after leaving it, so that the offsets of finished records are committed."""
 
+CHECK_SECONDS = 5.0
+"""The interval at which the brokers are asked, by a new client, while this consumer waits for partitions."""
+STRANDED_CHECKS = 8
+"""After so many responses in a row, this consumer's own client is replaced. A rebalance may take as long as the longest batch."""
+
 
 class Membership:
     """Whether this consumer is in its group. `join` subscribes; `assigned` contains the currently assigned partitions."""
@@ -34,7 +41,38 @@ class Membership:
         self._heartbeat = heartbeat
         self._assigned = assigned
         self._left = False
-        self.join = join
+        self._join = join
+        self._waits = True
+        """Whether it waits for the group to assign partitions, which may be none."""
+        self._check_at = 0.0
+        self._responses = 0
+
+    def join(self) -> None:
+        """Join the group."""
+        self._wait()
+        self._join()
+
+    def joined(self) -> None:
+        """Note that the group has assigned partitions."""
+        self._waits = False
+        self._heartbeat.joined.set()
+
+    def lost(self) -> None:
+        """Note that this consumer is no longer a member of the group; its client rejoins by itself, but for a fault."""
+        self._heartbeat.joined.clear()
+        self._wait()
+
+    def _wait(self) -> None:
+        self._waits, self._check_at, self._responses = True, time.monotonic() + CHECK_SECONDS, 0
+
+    def raise_if_stranded(self, now: float) -> None:
+        """Raise Stranded if the client does not join although the brokers respond: see chassis/kafka/renewal.py."""
+        if not self._waits or self._left or now < self._check_at:
+            return
+        self._check_at = now + CHECK_SECONDS
+        self._responses = self._responses + 1 if clients.new_client_gets_response() else 0
+        if self._responses >= STRANDED_CHECKS:
+            raise Stranded("the client does not join its group, although the brokers respond to a new one")
 
     def leave_or_rejoin(self, now: float, database: Dependency, may_work: Callable[[float], bool]) -> None:
         """Leave the group if the database has been down for too long: a replica that reaches it can take over the partitions.

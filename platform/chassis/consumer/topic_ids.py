@@ -21,7 +21,7 @@ from confluent_kafka.admin import AdminClient
 
 from chassis.consumer.missing_topics import MissingTopics
 from chassis.consumer.unit_of_work import Offsets
-from chassis.kafka import clients, offset_metadata
+from chassis.kafka import clients, offset_metadata, renewal
 from chassis.kafka.errors import Unsure
 from chassis.observability import metrics
 
@@ -48,17 +48,15 @@ class TopicIds:
 
     def __init__(self, needed: MissingTopics | None = None) -> None:
         self._needed = needed or MissingTopics()
-        self._admin: AdminClient | None = None
+        self._client = renewal.Renewed(clients.admin)
         self._known: dict[str, str] = {}
         self._asked: dict[str, Future[Any]] = {}
         self._next = 0.0
         self._changed: set[str] = set()
 
     def admin(self) -> AdminClient:
-        """The client of these requests, which others may use too. It is created on the first call."""
-        if self._admin is None:
-            self._admin = clients.admin()
-        return self._admin
+        """The client of these requests, which others may use too: ask for it each time, since it may be replaced."""
+        return self._client.get()
 
     def of(self, topic: str) -> str:
         """The id of a topic; empty if it is not known."""
@@ -104,6 +102,7 @@ class TopicIds:
             del self._asked[topic]
             error = future.exception()
             self._needed.answered(topic, error)
+            self._client.note(error)
             # After an error the broker is down or the topic is missing; the next request shows more.
             if error is None and topic in self._known:
                 self._learn(topic, str(future.result().topic_id))

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import cache
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from django.conf import settings
 from django.db import DatabaseError, connections
@@ -16,6 +16,9 @@ from django.db import DatabaseError, connections
 from chassis.database.session import WrongSession
 from chassis.health.check import HealthCheck, ServiceUnavailable, ServiceWarning
 from chassis.health.heartbeat import Heartbeat
+
+if TYPE_CHECKING:
+    from chassis.kafka.renewal import Renewed
 
 
 @dataclass
@@ -73,10 +76,14 @@ class KafkaClient(Protocol):
 
 
 @cache
-def _admin() -> KafkaClient:
-    from chassis.kafka import clients  # only in processes that check the broker
+def _admins() -> "Renewed[Any]":
+    from chassis.kafka import clients, renewal  # only in processes that check the broker
 
-    client: KafkaClient = clients.admin()
+    return renewal.Renewed(clients.admin)
+
+
+def _admin() -> KafkaClient:
+    client: KafkaClient = _admins().get()
     return client
 
 
@@ -98,6 +105,7 @@ class Broker(HealthCheck):
         try:
             client.list_topics(ANY_TOPIC, timeout=self.patience)
         except KafkaException as error:
+            self._note(error)
             client.poll(0)  # delivers the reason to the error callback
             rejected = authentication.is_rejected()
             reason = f"rejects the credentials: {authentication.CHECK}" if rejected else "does not respond"
@@ -105,6 +113,11 @@ class Broker(HealthCheck):
         finally:
             # librdkafka queues its log messages until it is polled.
             client.poll(0)
+        self._note(None)
+
+    def _note(self, error: Exception | None) -> None:
+        if self.client is _admin:
+            _admins().note(error)
 
 
 @dataclass

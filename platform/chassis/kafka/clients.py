@@ -20,7 +20,9 @@ from confluent_kafka.admin import AdminClient, OffsetSpec
 from django.conf import settings
 
 from chassis.kafka import authentication, names, sizes
+from chassis.kafka.errors import Stranded
 from chassis.kafka.records import Partition
+from chassis.kafka.renewal import Renewed
 from chassis.runtime.dependency import Dependency
 from chassis.runtime.failures import DependencyDown
 
@@ -182,9 +184,18 @@ def open_transactional(check: Callable[[], None], broker: Dependency) -> Produce
 
     Waits for the broker without a limit; `check` is called meanwhile and may raise to give up.
     """
-    made = transactional_producer(names.transactional_id(settings.CONSUMER_ID or str(uuid.uuid4())))
-    until_answered(lambda: init_transactions(made, 2.0), check, broker)
-    return made
+    name = names.transactional_id(settings.CONSUMER_ID or str(uuid.uuid4()))
+    made = Renewed(lambda: transactional_producer(name))
+
+    def ask() -> None:
+        try:
+            init_transactions(made.get(), 2.0)
+        except KafkaException as error:
+            made.note(error)
+            raise
+
+    until_answered(ask, check, broker)
+    return made.get()
 
 
 CONNECT_SECONDS = 0.5
@@ -311,6 +322,25 @@ def _largest_response() -> int:
 def admin() -> AdminClient:
     """A client for topics and groups."""
     return AdminClient(_common())
+
+
+RESPONSE_SECONDS = 1.0
+"""How long a new client has to connect and to get a response."""
+
+
+def new_client_gets_response() -> bool:
+    """Whether a broker responds to a new client, within RESPONSE_SECONDS."""
+    try:
+        admin().list_topics(ANY_TOPIC, timeout=RESPONSE_SECONDS)
+    except KafkaException:
+        return False
+    return True
+
+
+def raise_if_stranded() -> None:
+    """Raise Stranded if a new client gets a response; call it if another one gets none."""
+    if new_client_gets_response():
+        raise Stranded("the Kafka client gets no response any more, although the brokers respond to a new one")
 
 
 def offsets(

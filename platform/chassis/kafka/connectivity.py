@@ -1,4 +1,7 @@
-"""Whether a Kafka client is connected to a broker. The client reports when it loses the last one, but not when it reconnects."""
+"""Whether a Kafka client is connected to a broker. The client reports when it loses the last one, but not when it reconnects.
+
+It does not always report it, and does not always reconnect: see renewal.py.
+"""
 
 import math
 import time

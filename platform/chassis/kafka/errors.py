@@ -7,3 +7,7 @@ class Fenced(Exception):
 
 class Unsure(Fenced):
     """No other process has taken over, but the result of its last transaction is unknown: starting over resolves this."""
+
+
+class Stranded(Unsure):
+    """The client gets no response any more, although the brokers respond to a new one: starting over resolves this."""

@@ -30,18 +30,30 @@ class Waiting(Protocol):
         """The remaining seconds, more than 0. Raises an exception to give up."""
 
 
-class Endless:
-    """Waits for Kafka without a limit; `check` is called before each request, and may raise to give up."""
+SILENCE_SECONDS = 30.0
 
-    def __init__(self, check: Callable[[], None]) -> None:
+
+class Endless:
+    """Waits for Kafka without a limit; `check` is called before each request, and may raise to give up.
+
+    So may `on_silence`, which is called if there was no response for SILENCE_SECONDS, and each time these have passed again.
+    """
+
+    def __init__(self, check: Callable[[], None], on_silence: Callable[[], None]) -> None:
         self._check = check
+        self._on_silence = on_silence
+        self._heard = time.monotonic()
 
     def heard(self) -> None:
-        """Do nothing."""
+        """Note a response of Kafka, or a time without a request to it."""
+        self._heard = time.monotonic()
 
     def left(self) -> float:
-        """Infinity, unless `check` raises."""
+        """Infinity, unless `check` or `on_silence` raises."""
         self._check()
+        if time.monotonic() - self._heard > SILENCE_SECONDS:
+            self._heard = time.monotonic()
+            self._on_silence()
         return math.inf
 
 

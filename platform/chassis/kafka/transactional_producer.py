@@ -70,6 +70,7 @@ class TransactionalProducer:
 
     @contextmanager
     def _begun(self) -> Iterator[None]:
+        self._waiting.heard()  # nothing was requested since the last transaction
         try:
             self._client.begin_transaction()
             yield

@@ -156,13 +156,13 @@ class TestBroker:
         eventually(lambda: examined(part) == {"broker": "up"})
 
     def test_creates_its_own_client_once(self, bootstrap_servers):
-        checks._admin.cache_clear()
+        checks._admins.cache_clear()
         try:
             assert examined(Part("broker", checks.Broker())) == {"broker": "up"}
             assert examined(Part("broker", checks.Broker())) == {"broker": "up"}
-            assert checks._admin.cache_info().misses == 1
+            assert checks._admins.cache_info().misses == 1
         finally:
-            checks._admin.cache_clear()
+            checks._admins.cache_clear()
 
 
 @pytest.mark.django_db(databases=["users"], transaction=True)
