@@ -2,9 +2,9 @@
 
 PYTHON ?= python3
 ARGS ?=
-# Tests of one file run in one process, since they share servers. Four processes, also on two cores: two of them begin with
+# Tests of one file run in one process, since they share servers. Six processes, also on two cores: three of them begin with
 # tests that mostly wait (tests/distribution.py).
-WORKERS ?= 4
+WORKERS ?= 6
 
 # Works without activating the environment, and in paths with spaces.
 PY := .venv/bin/python

@@ -26,7 +26,7 @@ REVOKED_SECONDS = 3.0
 """How long to serve the group after leaving it, so that the offsets of finished records are committed."""
 
 CHECK_SECONDS = 5.0
-"""The interval at which the brokers are asked, by a new client, while this consumer waits for partitions."""
+"""The interval at which a new client sends the brokers a request, while this consumer waits for partitions."""
 STRANDED_CHECKS = 8
 """After so many responses in a row, this consumer's own client is replaced. A rebalance may take as long as the longest batch."""
 
