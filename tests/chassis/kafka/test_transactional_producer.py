@@ -1,12 +1,14 @@
 """The transactional producer on a real broker: all or nothing, and one per transactional id at a time."""
 
 import uuid
+from collections.abc import Callable
 
 import pytest
-from confluent_kafka import KafkaException
+from confluent_kafka import KafkaException, Producer
+from django.test import override_settings
 
-from chassis.kafka import clients
-from chassis.kafka.errors import Fenced, Unsure
+from chassis.kafka import clients, patience
+from chassis.kafka.errors import Fenced, Stranded, Unsure
 from chassis.kafka.patience import Endless, Patience
 from chassis.kafka.transactional_producer import TransactionalProducer
 from tests.chassis.support.kafka_helpers import new_topic, read
@@ -74,18 +76,45 @@ def test_the_last_one_writes_and_the_others_are_fenced_permanently(topic):
         producer.close()
 
 
-def test_an_unlimited_wait_can_be_stopped(settings):
-    settings.KAFKA_BOOTSTRAP_SERVERS = "127.0.0.1:1"
+class Stopped(BaseException):
+    pass
 
-    class Stopped(BaseException):
-        pass
 
-    calls = iter([None, Stopped])
+def stopping_after(calls: int) -> Callable[[], None]:
+    left = iter([None] * calls + [Stopped])
 
     def check() -> None:
-        if error := next(calls):
+        if error := next(left):
             raise error
 
-    producer = TransactionalProducer(clients.transactional_producer("nobody"), Endless(check))
+    return check
+
+
+@pytest.fixture
+def unconnected(settings) -> Producer:
+    """A client that can connect to no broker, although there is one: its address is another."""
+    with override_settings(KAFKA_BOOTSTRAP_SERVERS="127.0.0.1:1"):
+        return clients.transactional_producer(f"t-{uuid.uuid4()}")
+
+
+def test_an_unlimited_wait_can_be_stopped(settings):
+    settings.KAFKA_BOOTSTRAP_SERVERS = "127.0.0.1:1"
+    waiting = Endless(stopping_after(1), clients.raise_if_stranded)
+    producer = TransactionalProducer(clients.transactional_producer("nobody"), waiting)
+    with pytest.raises(Stopped):
+        producer.open()
+
+
+def test_an_unlimited_wait_ends_if_only_this_client_gets_no_response(unconnected, monkeypatch):
+    monkeypatch.setattr(patience, "SILENCE_SECONDS", 1.0)
+    producer = TransactionalProducer(unconnected, Endless(stopping_after(100), clients.raise_if_stranded))
+    with pytest.raises(Stranded):
+        producer.open()
+
+
+def test_an_unlimited_wait_continues_if_nobody_gets_a_response(unconnected, monkeypatch, settings):
+    monkeypatch.setattr(patience, "SILENCE_SECONDS", 1.0)
+    settings.KAFKA_BOOTSTRAP_SERVERS = "127.0.0.1:1"
+    producer = TransactionalProducer(unconnected, Endless(stopping_after(3), clients.raise_if_stranded))
     with pytest.raises(Stopped):
         producer.open()
