@@ -80,7 +80,7 @@ class ConsumerGauges:
         try:
             found = [one for one in self._client.committed(places, timeout=PATIENCE_SECONDS) if one.error is None]
             new = [TopicPartition(one.topic, one.partition) for one in found if one.offset < 0]
-            starts = clients.offsets(self._admin.get(), new, EARLIEST, timeout=PATIENCE_SECONDS)
+            starts = self._admin.ask(lambda admin: clients.offsets(admin, new, EARLIEST, timeout=PATIENCE_SECONDS))
         except KafkaException:
             return
         finally:
@@ -117,12 +117,10 @@ class ConsumerGauges:
         try:
             ends = self._offsets(assigned, LATEST)
             starts = self._offsets([one for one in assigned if self._backlog.done(one) is None], EARLIEST)
-        except KafkaException as error:
-            self._admin.note(error)
+        except KafkaException:
             return
         finally:
             self._admin.get().poll(0)  # librdkafka queues its log messages until it is polled
-        self._admin.note(None)
         with self._lock:
             self._ends |= {partition: end for partition, end in ends.items() if partition in self._assigned}
             self._starts = starts
@@ -130,7 +128,9 @@ class ConsumerGauges:
     def _offsets(self, partitions: Iterable[Partition], spec: OffsetSpec) -> dict[Partition, int]:
         places = [TopicPartition(*partition) for partition in partitions]
         committed = IsolationLevel.READ_COMMITTED
-        return clients.offsets(self._admin.get(), places, spec, timeout=ANSWER_SECONDS, isolation=committed)
+        return self._admin.ask(
+            lambda admin: clients.offsets(admin, places, spec, timeout=ANSWER_SECONDS, isolation=committed)
+        )
 
     def measure(self) -> None:
         """Set the gauges from what is known.

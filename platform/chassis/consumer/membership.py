@@ -42,7 +42,7 @@ class Membership:
         self._assigned = assigned
         self._left = False
         self._join = join
-        self._waits = True
+        self._waits = False
         """Whether it waits for the group to assign partitions, which may be none."""
         self._check_at = 0.0
         self._responses = 0
@@ -58,7 +58,7 @@ class Membership:
         self._heartbeat.joined.set()
 
     def lost(self) -> None:
-        """Note that this consumer is no longer a member of the group; its client rejoins by itself, but for a fault."""
+        """Note that this consumer is no longer a member of the group. Normally its client joins again by itself."""
         self._heartbeat.joined.clear()
         self._wait()
 

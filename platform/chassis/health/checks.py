@@ -82,16 +82,11 @@ def _admins() -> "Renewed[Any]":
     return renewal.Renewed(clients.admin)
 
 
-def _admin() -> KafkaClient:
-    client: KafkaClient = _admins().get()
-    return client
-
-
 @dataclass
 class Broker(HealthCheck):
     """A broker responds. Uses an existing client, or creates one client once; never creates a consumer."""
 
-    client: Callable[[], KafkaClient] = field(default=_admin, repr=False)
+    client: Callable[[], KafkaClient] | None = field(default=None, repr=False)
     patience: float = 1.0
 
     def run(self) -> None:
@@ -100,12 +95,13 @@ class Broker(HealthCheck):
 
         from chassis.kafka import authentication
         from chassis.kafka.clients import ANY_TOPIC
+        from chassis.kafka.renewal import Renewed
 
-        client = self.client()
+        clients = Renewed(self.client) if self.client else _admins()
+        client = clients.get()
         try:
-            client.list_topics(ANY_TOPIC, timeout=self.patience)
+            clients.ask(lambda client: client.list_topics(ANY_TOPIC, timeout=self.patience))
         except KafkaException as error:
-            self._note(error)
             client.poll(0)  # delivers the reason to the error callback
             rejected = authentication.is_rejected()
             reason = f"rejects the credentials: {authentication.CHECK}" if rejected else "does not respond"
@@ -113,11 +109,6 @@ class Broker(HealthCheck):
         finally:
             # librdkafka queues its log messages until it is polled.
             client.poll(0)
-        self._note(None)
-
-    def _note(self, error: Exception | None) -> None:
-        if self.client is _admin:
-            _admins().note(error)
 
 
 @dataclass

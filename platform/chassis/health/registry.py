@@ -1,6 +1,6 @@
 """The parts that a process depends on. Those of a web process follow from its settings; a worker declares them."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from django.conf import settings
@@ -49,16 +49,14 @@ def web() -> list[Part]:
     return found
 
 
-def worker(
-    heartbeat: Heartbeat, client: Callable[[], checks.KafkaClient] | None = None, *, handles: bool = False
-) -> list[Part]:
+def worker(heartbeat: Heartbeat, *, handles: bool = False) -> list[Part]:
     """The parts of a relay, or of a consumer (`handles`). All are required except `events`.
 
     A consumer is degraded if events were deleted before it processed them.
     """
     alias = settings.SERVICE_DATABASE
     asked = {"database": checks.Database(alias, must_write=True)} if alias else {}
-    asked |= {"broker": checks.Broker(client) if client else checks.Broker()}
+    asked |= {"broker": checks.Broker()}
     return [
         Part("loop", checks.Loop(heartbeat)),
         Part("group", checks.Membership(heartbeat)),

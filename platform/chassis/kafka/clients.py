@@ -186,15 +186,7 @@ def open_transactional(check: Callable[[], None], broker: Dependency) -> Produce
     """
     name = names.transactional_id(settings.CONSUMER_ID or str(uuid.uuid4()))
     made = Renewed(lambda: transactional_producer(name))
-
-    def ask() -> None:
-        try:
-            init_transactions(made.get(), 2.0)
-        except KafkaException as error:
-            made.note(error)
-            raise
-
-    until_answered(ask, check, broker)
+    until_answered(lambda: made.ask(lambda producer: init_transactions(producer, 2.0)), check, broker)
     return made.get()
 
 
@@ -281,14 +273,14 @@ def group_reader(group: str) -> Consumer:
 
 
 def available(client: Consumer, most: int, seconds: float) -> list[Message]:
-    """The records that a client has received, at most so many; waits up to `seconds` for the first one only.
+    """The records that a client has received, at most so many; if there are none, waits up to `seconds` for one.
 
     `Consumer.consume` waits until there are as many as requested.
     """
     if found := client.consume(most, 0):
         return found
     first = client.poll(seconds)
-    return [] if first is None else [first, *client.consume(most - 1, 0)]
+    return [] if first is None else [first]
 
 
 def _reader_options(group: str | None) -> dict[str, Any]:

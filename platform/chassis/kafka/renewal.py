@@ -17,10 +17,11 @@ RENEW_SECONDS = 10.0
 """How long a client may get no response until it is replaced. During an outage, this happens repeatedly."""
 
 Client = TypeVar("Client")
+T = TypeVar("T")
 
 
 class Renewed(Generic[Client]):
-    """A client that `make` creates when it is needed. Pass the result of each request to `note`."""
+    """A client that `make` creates when it is needed. Send requests with `ask`, or pass the result of each to `note`."""
 
     def __init__(self, make: Callable[[], Client]) -> None:
         self._make = make
@@ -32,6 +33,16 @@ class Renewed(Generic[Client]):
         if self._client is None:
             self._client = self._make()
         return self._client
+
+    def ask(self, request: Callable[[Client], T]) -> T:
+        """Send a request with the client, and note its result. Raises what the request raises."""
+        try:
+            answer = request(self.get())
+        except Exception as error:
+            self.note(error)
+            raise
+        self.note(None)
+        return answer
 
     def note(self, error: BaseException | None) -> None:
         """Note the error of a request, if it had one. A refusal is a response too."""

@@ -1,24 +1,27 @@
 """A client that gets no response is replaced, one that is refused something is not."""
 
+import pytest
 from confluent_kafka import KafkaError, KafkaException
+from confluent_kafka.admin import AdminClient
 from django.test import override_settings
 
 from chassis.kafka import clients, renewal
+from chassis.kafka.patience import UNANSWERED
 from chassis.kafka.renewal import Renewed
 
 MISSING = "no-such-topic"
 
 
-def ask(client: Renewed) -> BaseException | None:
-    """Send a request, and note its result."""
-    try:
-        found = client.get().list_topics(MISSING, timeout=2).topics[MISSING].error
-    except KafkaException as error:
-        client.note(error)
-        return error
-    refusal = KafkaException(found)
-    client.note(refusal)
-    return None
+def describe(client: AdminClient) -> None:
+    """Request a topic that does not exist."""
+    raise KafkaException(client.list_topics(MISSING, timeout=2).topics[MISSING].error)
+
+
+def code(client: Renewed) -> int:
+    """The error of a request."""
+    with pytest.raises(KafkaException) as caught:
+        client.ask(describe)
+    return caught.value.args[0].code()
 
 
 def test_without_a_response_it_is_replaced(monkeypatch):
@@ -26,11 +29,11 @@ def test_without_a_response_it_is_replaced(monkeypatch):
     with override_settings(KAFKA_BOOTSTRAP_SERVERS="127.0.0.1:1"):
         client = Renewed(clients.admin)
         first = client.get()
-        assert ask(client) is not None
+        assert code(client) in UNANSWERED
     assert client.get() is first, "one failure is not enough"
-    assert ask(client) is not None
+    assert code(client) in UNANSWERED
     assert client.get() is not first
-    assert ask(client) is None
+    assert code(client) == KafkaError.UNKNOWN_TOPIC_OR_PART
 
 
 def test_a_refusal_is_a_response(monkeypatch):
@@ -38,7 +41,7 @@ def test_a_refusal_is_a_response(monkeypatch):
     client = Renewed(clients.admin)
     first = client.get()
     for _ in range(3):
-        assert ask(client) is None
+        assert code(client) == KafkaError.UNKNOWN_TOPIC_OR_PART
     assert client.get() is first
 
 
