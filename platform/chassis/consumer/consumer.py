@@ -19,6 +19,7 @@ from chassis.consumer.kafka_transaction import KafkaTransaction
 from chassis.consumer.membership import Membership
 from chassis.consumer.missing_topics import MissingTopics
 from chassis.consumer.pausing import Pausing
+from chassis.consumer.start_positions import StartPositions
 from chassis.consumer.topic_ids import TopicIds
 from chassis.consumer.triage import Triage
 from chassis.consumer.unit_of_work import BatchResult, Transaction
@@ -38,9 +39,6 @@ log = structlog.get_logger(__name__)
 
 IDLE_SECONDS = 0.5
 """Longest wait for a record, and so the longest time until an idle loop notices that it must stop."""
-
-ASSIGN_SECONDS = 1.0
-"""How long an assignment may wait for the group's committed offsets."""
 
 FENCED = frozenset({KafkaError._FATAL, KafkaError.FENCED_INSTANCE_ID})
 """Errors after which this client never delivers a record again. `error.fatal()` is not sufficient: it is False for an error that
@@ -88,6 +86,7 @@ class Consumer:
         )
         self._intake = Intake(settings.CONSUMER_BATCH_BYTES)
         self._pausing = Pausing(self._client, self._backlog)
+        self._positions = StartPositions(self._client, self._offsets_found)
         self._dependency = Dependency("database") if settings.SERVICE_DATABASE else self._broker
         self._dead_letters = Dependency("dead-letter topic", part="broker", label="dead_letter_topic")
         self._coordinator = Dependency("group's coordinator", part="broker", label="group_coordinator")
@@ -161,6 +160,7 @@ class Consumer:
             self._transaction = self._open_transaction()
         now = time.monotonic()
         self._membership.raise_if_stranded(now)
+        self._positions.check(now)
         if self._dependency is not self._broker:
             self._membership.leave_or_rejoin(now, self._dependency, self._triage.may_work)
         if self._may_work(now) and (batch := self._triage.take(now)):
@@ -214,10 +214,13 @@ class Consumer:
             record = from_message(message)
             self._intake.received(record.size)
             self._lost.received(record.source, record.offset)
+            self._positions.known((record.source,))
             self._crashes.received(record)
             self._backlog.add(record)
         elif error.code() == KafkaError._AUTO_OFFSET_RESET:
-            self._lost.out_of_range((str(message.topic()), int(message.partition() or 0)), int(message.offset() or 0))
+            partition = (str(message.topic()), int(message.partition() or 0))
+            self._positions.known((partition,))
+            self._lost.out_of_range(partition, int(message.offset() or 0))
         elif error.fatal() or error.code() in FENCED:
             raise Fenced(error.str())
         elif error.code() == KafkaError.INVALID_SESSION_TIMEOUT:
@@ -298,26 +301,20 @@ class Consumer:
     def _on_assign(self, _: Any, partitions: list[TopicPartition]) -> None:
         assigned = {(p.topic, p.partition) for p in partitions}
         self._assigned |= assigned
-        self._assign(partitions)
+        self._positions.assign(partitions)
         self._membership.joined()
         self._count_rebalance("assigned", assigned)
 
-    def _assign(self, partitions: list[TopicPartition]) -> None:
-        """Start at the group's committed offsets. The client requests by itself those that the broker does not return in time."""
-        self._topic_ids.learn({p.topic for p in partitions})
-        try:
-            answers = self._client.committed(partitions, timeout=ASSIGN_SECONDS) if partitions else []
-        except KafkaException as error:
-            log.debug("committed offsets are not known yet", reason=str(error))
-            answers = []
-        found = self._topic_ids.without_stale([one for one in answers if one.error is None])
+    def _offsets_found(self, committed: list[TopicPartition]) -> list[TopicPartition]:
+        """Note the group's committed offsets in assigned partitions. Returns those at which to start."""
+        self._topic_ids.learn({one.topic for one in committed})
+        found = self._topic_ids.without_stale(committed)
         self._crashes.assigned(found)
         self._lost.assigned(found)
-        committed = {(one.topic, one.partition): one.offset for one in found}
-        for place, offset in committed.items():
-            if offset >= 0:
-                self._backlog.begin(place, offset)
-        self._client.incremental_assign(lost_events.starts(partitions, committed))
+        for one in found:
+            if one.offset >= 0:
+                self._backlog.begin((one.topic, one.partition), one.offset)
+        return found
 
     def _on_revoke(self, _: Any, partitions: list[TopicPartition]) -> None:
         """Commit finished records before another consumer takes over; drop the others, which it receives again."""
@@ -336,6 +333,7 @@ class Consumer:
         self._backlog.drop(gone)
         self._crashes.forget(gone)
         self._lost.forget(gone)
+        self._positions.known(gone)
         self._assigned -= gone
         self._gauges.forget(gone)
         self._triage.forget({topic for topic, _ in gone} - {topic for topic, _ in self._assigned})

@@ -6,7 +6,7 @@ CONSUMER_ON_LOST_EVENTS=wait the partition waits for an operator. See docs/adr/0
 """
 
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from concurrent.futures import Future
 from typing import Any
 
@@ -182,15 +182,3 @@ class LostEvents:
         # A partition without a valid offset is not fetched, and seek() fails for it.
         self._client.incremental_unassign([TopicPartition(*place)])
         self._client.incremental_assign([TopicPartition(*place, offset)])
-
-
-def starts(partitions: Iterable[TopicPartition], committed: Mapping[Partition, int]) -> list[TopicPartition]:
-    """The position at which to start in each partition: the committed offset, or the beginning if there is none."""
-
-    def start(one: TopicPartition) -> TopicPartition:
-        offset = committed.get((one.topic, one.partition))
-        if offset is None:
-            return one
-        return TopicPartition(one.topic, one.partition, offset if offset >= 0 else OFFSET_BEGINNING)
-
-    return [start(one) for one in partitions]

@@ -14,6 +14,7 @@ from django.conf import settings
 from django.db import DatabaseError, connections
 
 from chassis.database.session import WrongSession
+from chassis.events.registry import handlers
 from chassis.health.check import HealthCheck, ServiceUnavailable, ServiceWarning
 from chassis.health.heartbeat import Heartbeat
 
@@ -118,12 +119,17 @@ class Loop(HealthCheck):
     heartbeat: Heartbeat = field(repr=False)
     within: float | None = None
 
+    def limit(self) -> float:
+        """The seconds after which the loop counts as stuck: twice as long as any handler may take, and at least 30 s."""
+        if self.within is not None:
+            return self.within
+        default = float(settings.HANDLER_TIMEOUT_SECONDS)
+        return max(30.0, 2 * max([default, *(handler.timeout or default for handler in handlers().values())]))
+
     def run(self) -> None:
         """Check the time of the last beat. Raises ServiceUnavailable."""
-        # A handler may use its whole time limit; a loop that takes twice as long is stuck.
-        within = self.within or max(30.0, 2 * settings.HANDLER_TIMEOUT_SECONDS)
         age = self.heartbeat.age()
-        if age > within:
+        if age > self.limit():
             raise ServiceUnavailable(f"has been stuck for {age:.0f} s")
 
 

@@ -13,7 +13,8 @@ class Heartbeat:
     def __init__(self, name: str) -> None:
         self.name = name
         self.joined = threading.Event()
-        self._last = time.monotonic()
+        self.last = time.monotonic()
+        """When the loop last ran, on the monotonic clock, or when this was created."""
         self._dependencies: tuple[Awaited, ...] = ()
         self._reported: dict[str, str] = {}
 
@@ -39,12 +40,12 @@ class Heartbeat:
 
     def beat(self) -> None:
         """Note that the loop is running. Cheap: call it in each iteration, and between the steps of a long one."""
-        self._last = time.monotonic()
+        self.last = time.monotonic()
         metrics.LOOP_LAST_TURN.labels(self.name).set_to_current_time()
 
     def age(self) -> float:
         """The seconds since the last beat, or since the start."""
-        return time.monotonic() - self._last
+        return time.monotonic() - self.last
 
 
 loop = Heartbeat("main")

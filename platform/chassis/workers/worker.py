@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from functools import partial
 
 import structlog
 from django.conf import settings
@@ -14,11 +15,12 @@ from django.core.management.base import CommandError
 
 from chassis.consumer import series as consumer_series
 from chassis.database import session
-from chassis.health import probe, registry, worker_server
+from chassis.health import checks, probe, registry, worker_server
 from chassis.health.heartbeat import Heartbeat, loop
 from chassis.observability import catalogue, metrics
 from chassis.outbox import series as outbox_series
 from chassis.runtime.background import in_background
+from chassis.workers.stuck import FACTOR, terminate_if_stuck
 
 log = structlog.get_logger(__name__)
 
@@ -56,10 +58,15 @@ def serving(process: catalogue.Process, parts: Iterable[registry.Part] | None = 
     if process in START_SERIES:
         START_SERIES[process]()
         metrics.DB_CONNECTION_MAX.set(CONNECTIONS[process])
-    server = worker_server.start(registry.worker(loop, handles=process == "consume") if parts is None else parts)
+    parts = registry.worker(loop, handles=process == "consume") if parts is None else list(parts)
+    limit = next(part.check.limit() for part in parts if isinstance(part.check, checks.Loop))
+    server = worker_server.start(parts)
     status = 1
     try:
-        with in_background("health", _keep_checking):
+        with (
+            in_background("health", _keep_checking),
+            in_background("stuck", partial(terminate_if_stuck, loop, FACTOR * limit)),
+        ):
             yield loop
         status = 0
     finally:

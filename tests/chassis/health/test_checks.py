@@ -16,6 +16,8 @@ from django.db import connections
 from django.db.utils import ConnectionHandler
 from health_check.exceptions import ServiceUnavailable, ServiceWarning
 
+from chassis.events import Event
+from chassis.events.registry import Handler
 from chassis.health import checks, probe, registry
 from chassis.health.heartbeat import Heartbeat
 from chassis.health.registry import Part
@@ -211,15 +213,25 @@ class TestLoopAndMembership:
 
     def test_a_stuck_loop_is_not_live(self, monkeypatch):
         heart = Heartbeat("test")
-        monkeypatch.setattr(heart, "_last", time.monotonic() - 60)
+        monkeypatch.setattr(heart, "last", time.monotonic() - 60)
         with pytest.raises(ServiceUnavailable, match="has been stuck for 60 s"):
             checks.Loop(heart, within=5).run()
 
     def test_a_slow_handler_is_live(self, monkeypatch, settings):
         settings.HANDLER_TIMEOUT_SECONDS = 100
         heart = Heartbeat("test")
-        monkeypatch.setattr(heart, "_last", time.monotonic() - 150)
+        monkeypatch.setattr(heart, "last", time.monotonic() - 150)
         assert checks.Loop(heart).run() is None
+
+    def test_a_handler_with_a_limit_of_its_own_is_live(self, monkeypatch):
+        own = Handler(Event, lambda received: None, timeout=100)
+        monkeypatch.setattr(checks, "handlers", lambda: {"some.event": own})
+        heart = Heartbeat("test")
+        monkeypatch.setattr(heart, "last", time.monotonic() - 150)
+        assert checks.Loop(heart).run() is None
+        monkeypatch.setattr(heart, "last", time.monotonic() - 250)
+        with pytest.raises(ServiceUnavailable):
+            checks.Loop(heart).run()
 
     def test_membership_follows_the_loop(self):
         heart = Heartbeat("test")
