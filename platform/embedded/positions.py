@@ -1,12 +1,15 @@
 """The end offsets of partitions and the committed offsets of consumer groups, queried from the broker."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from typing import TypeVar
 
-from confluent_kafka import Consumer, IsolationLevel, KafkaException, TopicPartition
+from confluent_kafka import Consumer, IsolationLevel, KafkaError, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient, OffsetSpec
 
 Partition = tuple[str, int]
 """Topic and partition."""
+
+T = TypeVar("T")
 
 TIMEOUT_SECONDS = 5.0
 
@@ -30,7 +33,11 @@ class Positions:
 
     def partitions(self, topics: Iterable[str]) -> list[TopicPartition]:
         """All partitions of these topics."""
-        known = self._admin.list_topics(timeout=2 * TIMEOUT_SECONDS).topics
+        topics = list(topics)
+        known = self._ask(lambda admin: admin.list_topics(timeout=2 * TIMEOUT_SECONDS)).topics
+        if missing := [topic for topic in topics if topic not in known]:
+            # Also for a moment after a freeze, when the cluster counts no broker as alive.
+            raise KafkaException(KafkaError(KafkaError._UNKNOWN_TOPIC, f"not known to the broker: {missing}"))
         return [TopicPartition(topic, number) for topic in topics for number in known[topic].partitions]
 
     def ends(self, topics: Iterable[str], *, uncommitted: bool = False) -> dict[Partition, int]:
@@ -38,8 +45,12 @@ class Positions:
         isolation = IsolationLevel.READ_UNCOMMITTED if uncommitted else IsolationLevel.READ_COMMITTED
         latest = OffsetSpec.latest()  # type: ignore[no-untyped-call]
         requests = dict.fromkeys(self.partitions(topics), latest)
-        found = self._admin.list_offsets(requests, isolation_level=isolation, request_timeout=TIMEOUT_SECONDS)
-        return {(one.topic, one.partition): future.result(10).offset for one, future in found.items()}
+
+        def ask(admin: AdminClient) -> dict[Partition, int]:
+            found = admin.list_offsets(requests, isolation_level=isolation, request_timeout=TIMEOUT_SECONDS)
+            return {(one.topic, one.partition): future.result(10).offset for one, future in found.items()}
+
+        return self._ask(ask)
 
     def committed(self, group: str, topic: str) -> dict[Partition, int]:
         """The committed offsets of a consumer group in a topic; negative if it has committed none."""
@@ -54,3 +65,11 @@ class Positions:
             self._groups.pop(group).close()
             raise
         return {(one.topic, one.partition): one.offset for one in found}
+
+    def _ask(self, request: Callable[[AdminClient], T]) -> T:
+        """Send a request. After an error the next one is sent by a new client, since this one may never connect again."""
+        try:
+            return request(self._admin)
+        except KafkaException:
+            self._admin = AdminClient(self._servers)
+            raise

@@ -19,6 +19,9 @@ READERS = {"user.created": "orders", "order.created": "payments", "payment.compl
 DEAD_LETTER_TOPICS = {topic: f"{topic}.{group}.dlq" for topic, group in READERS.items()}
 """The dead-letter topic of each topic. Spelled out here, so that an error in the chassis is noticed."""
 
+SILENCE_SECONDS = 10.0
+"""A client that has delivered nothing for so long is replaced: after a freeze of the brokers, it may never connect again."""
+
 Place = tuple[str, int, int]
 """Topic, partition and offset."""
 
@@ -88,15 +91,23 @@ class TopicReader:
         self._uncommitted = uncommitted
         self._consumer: Consumer | None = None
         self._next_offsets: dict[Partition, int] = {}
+        self._heard_at = 0.0
+        """When the client last delivered something; the end of a partition too, which each new client reports."""
 
     def poll(self, timeout: float = 0.1) -> None:
         """Read available records, waiting for at most `timeout` seconds. Raises KafkaException if the broker is unavailable."""
-        consumer = self._consumer = self._consumer or self._open()
+        if self._consumer is not None and time.monotonic() - self._heard_at > SILENCE_SECONDS:
+            # Closing a client that has lost its brokers may take for ever.
+            threading.Thread(target=self._consumer.close, daemon=True).start()
+            self._consumer = None
+        if self._consumer is None:
+            self._consumer, self._heard_at = self._open(), time.monotonic()
         # `consume` would wait until there are as many records as requested.
-        first = consumer.poll(timeout)
+        first = self._consumer.poll(timeout)
         if first is not None:
+            self._heard_at = time.monotonic()
             self._add(first)
-            for message in consumer.consume(1000, 0):
+            for message in self._consumer.consume(1000, 0):
                 self._add(message)
 
     def caught_up(self, *names: str) -> bool:
@@ -140,7 +151,8 @@ class TopicReader:
             }
         )
         partitions = self.positions.partitions(self.seen)
-        consumer.assign([TopicPartition(one.topic, one.partition, 0) for one in partitions])
+        starts = [(one.topic, one.partition) for one in partitions]
+        consumer.assign([TopicPartition(*start, self._next_offsets.get(start, 0)) for start in starts])
         return consumer
 
     def _add(self, message: Message) -> None:

@@ -84,11 +84,12 @@ def system(harness: Harness) -> Harness:
 
 
 @pytest.fixture
-def kafka(harness: Harness) -> Iterator[Kafka]:
-    """The broker, which is restarted after the test if necessary."""
+def kafka(harness: Harness, topics: Topics) -> Iterator[Kafka]:
+    """The broker, for a test that interrupts it. Afterwards it is restarted if necessary, and `topics` has new clients."""
     yield harness.engines.kafka
     if not harness.engines.kafka.members[0].child.alive:
         harness.engines.kafka.restart()
+    topics.reconnect()
 
 
 @pytest.fixture

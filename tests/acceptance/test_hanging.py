@@ -23,6 +23,7 @@ def test_hanging_transactions_are_ended_by_the_worker(system, topics, raw, kafka
     kafka.kill9()
     time.sleep(TRANSACTION_SECONDS)
     kafka.restart()
+    topics.reconnect()
     if comes_back == "as the same process":
         os.kill(worker.pid, signal.SIGCONT)
     else:

@@ -34,6 +34,7 @@ def test_kafka_stopped_during_posts(system, topics, visitors, kafka):
         eventually(supervisor.sees(lambda worker=worker: unready(system, worker, "broker")), what=f"{worker} says so")
 
     kafka.restart()
+    topics.reconnect()
     back = len(visitors.answers)
     eventually(supervisor.sees(lambda: len(visitors.answers) >= back + 5))
     visitors.end()
@@ -62,6 +63,7 @@ def test_kafka_frozen_for_longer_than_its_sessions(system, topics, kafka):
             time.sleep(FROZEN_SECONDS)
         finally:
             kafka.resume()
+        topics.reconnect()
         users = new_ids(5)
         for user_id in users:
             topics.send(*wire(user_created(user_id)))

@@ -3,12 +3,13 @@
 from collections.abc import Iterable
 from typing import Any
 
-from confluent_kafka import KafkaError, Producer
+from confluent_kafka import KafkaError, KafkaException, Producer
 from confluent_kafka.admin import AdminClient, NewTopic
 
 from embedded import topics
 from embedded.positions import Partition
 from embedded.topics import EVENTS, SeenRecord, TopicFollower
+from tests.waiting import eventually
 
 __all__ = ["DEAD_LETTER_TOPICS", "EVENTS", "Headers", "SeenRecord", "Topics"]
 
@@ -24,10 +25,24 @@ class Topics(TopicFollower):
         self, servers: str, names: Iterable[str] = EVENTS + DEAD_LETTER_TOPICS, *, uncommitted: bool = False
     ) -> None:
         super().__init__(servers, names, uncommitted=uncommitted)
+        self._connect()
+
+    def _connect(self) -> None:
         self._admin = AdminClient(self.servers)
         self._producer = Producer(
             self.servers | {"acks": "all", "enable.idempotence": True, "partitioner": "murmur2_random"}
         )
+
+    def reconnect(self) -> None:
+        """Use new clients, when a broker is there: old ones may never connect again after a freeze of all brokers."""
+        eventually(self._is_served, what="a new client finds a broker")
+        self._connect()
+
+    def _is_served(self) -> bool:
+        try:
+            return bool(AdminClient(self.servers).list_topics(timeout=5).brokers)
+        except KafkaException:
+            return False
 
     def by_id(self, topic: str, event_id: str) -> list[SeenRecord]:
         """The records with this `ce_id` that have been read so far."""
