@@ -27,10 +27,8 @@ class OrderViewSet(mixins.ListModelMixin, mixins.CreateModelMixin, mixins.Retrie
     # An HTML form cannot represent a list of items: the browsable API offers raw JSON instead.
     parser_classes = (JSONParser,)
 
-    def filter_queryset(self, queryset: QuerySet[Order, Any]) -> QuerySet[Order, Any]:
+    def filter_list(self, queryset: QuerySet[Order, Any]) -> QuerySet[Order, Any]:
         """Only the orders of one user, with `?userId=`."""
-        if self.action != "list":
-            return queryset
         wanted = OrderFilter(data=self.request.query_params.dict())
         wanted.is_valid(raise_exception=True)
         return queryset.filter(**wanted.validated_data)

@@ -97,7 +97,7 @@ class TopicReader:
     def poll(self, timeout: float = 0.1) -> None:
         """Read available records, waiting for at most `timeout` seconds. Raises KafkaException if the broker is unavailable."""
         if self._consumer is not None and time.monotonic() - self._heard_at > SILENCE_SECONDS:
-            # Closing a client that has lost its brokers may take for ever.
+            # Closing a client that has lost its brokers may never return.
             threading.Thread(target=self._consumer.close, daemon=True).start()
             self._consumer = None
         if self._consumer is None:

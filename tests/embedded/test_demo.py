@@ -1,5 +1,6 @@
 """`make demo` as a user runs it."""
 
+import contextlib
 import json
 import os
 import re
@@ -38,8 +39,11 @@ def nothing_is_left(run: Run, family: list[psutil.Process], folders: set[Path]) 
 
 def throwaway_folders(family: list[psutil.Process]) -> set[Path]:
     """Where the engines of this run keep their data."""
-    runs = cache.home() / "runs"
-    return {runs / Path(p.cwd()).relative_to(runs).parts[0] for p in family if Path(p.cwd()).is_relative_to(runs)}
+    runs, folders = cache.home() / "runs", set()
+    for process in family:
+        with contextlib.suppress(psutil.NoSuchProcess):  # it has ended meanwhile
+            folders.add(Path(process.cwd()))
+    return {runs / folder.relative_to(runs).parts[0] for folder in folders if folder.is_relative_to(runs)}
 
 
 def test_it_succeeds(whole: Run) -> None:

@@ -52,7 +52,12 @@ class Validators:
     @classmethod
     def of(cls, data: Any, modified: datetime | None = None) -> "Validators":
         """The validators of `data` as JSON."""
-        digest = hashlib.sha256(json.dumps(data)).digest()
+        return cls.of_json(json.dumps(data), modified)
+
+    @classmethod
+    def of_json(cls, body: bytes, modified: datetime | None = None) -> "Validators":
+        """The validators of a representation."""
+        digest = hashlib.sha256(body).digest()
         return cls(f'"{urlsafe_b64encode(digest[:18]).decode()}"', modified)
 
     @property
@@ -102,7 +107,8 @@ def _is_listed(etag: str, listed: str, *, weakly: bool) -> bool:
 
 
 @cache
-def _by_key(view: Any) -> ByKey:
+def row_by_key(view: Any) -> ByKey:
+    """Reads a row of the view's queryset by its lookup field."""
     return ByKey(view.queryset, view.lookup_field)
 
 
@@ -123,6 +129,15 @@ class ConditionalViewSet(GenericViewSet[Any]):
         if self.request.headers.keys() & {MATCH, UNMODIFIED, NONE_MATCH}:
             check(self.request, Validators.of(self.get_serializer(instance).data, instance.modified_at))
 
+    def filter_queryset(self, queryset: Any) -> Any:
+        """The rows that the filter backends select; in a list also `filter_list`."""
+        found = super().filter_queryset(queryset)
+        return self.filter_list(found) if getattr(self, "action", None) == "list" else found
+
+    def filter_list(self, queryset: Any) -> Any:
+        """The rows of the list, which a subclass may select by the parameters of the request."""
+        return queryset
+
     def get_object(self) -> Any:
         """Return the row, and remember its time of change."""
         found = self._read()
@@ -138,7 +153,7 @@ class ConditionalViewSet(GenericViewSet[Any]):
         if self.filter_queryset(rows) is not rows:
             return super().get_object()
         try:
-            found = _by_key(view).get(self.kwargs[self.lookup_url_kwarg or self.lookup_field])
+            found = row_by_key(view).get(self.kwargs[self.lookup_url_kwarg or self.lookup_field])
         except (rows.model.DoesNotExist, TypeError, ValueError, ValidationError):
             raise Http404 from None
         self.check_object_permissions(self.request, found)

@@ -9,6 +9,7 @@ from typing import Any
 import django
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
+from django.urls import get_resolver
 
 from chassis.database import session
 from chassis.health import probe
@@ -34,14 +35,16 @@ def application() -> Application:
         if settings.SERVICE_DATABASE:
             series.start_written()
         probe.start_series()
-        from chassis.http.requests import WSGIHandler  # REST framework needs the settings
+        # REST framework needs the settings.
+        from chassis.http.plain_reads import PlainReads
+        from chassis.http.requests import WSGIHandler
 
         try:
             session.check_at_start()
         except ImproperlyConfigured as error:
             sys.exit(str(error))
         requests.start_at_zero()
-        return _normalized(WSGIHandler())
+        return _normalized(PlainReads(WSGIHandler(), requests.endpoints(get_resolver().url_patterns)))
 
 
 def _normalized(inner: Application) -> Application:

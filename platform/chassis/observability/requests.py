@@ -56,29 +56,36 @@ class RequestMetricsMiddleware(Middleware):
 
 def _observe(request: HttpRequest, response: HttpResponseBase, started: float) -> None:
     match = request.resolver_match
-    key = (method_of(request), f"/{match.route}" if match else "", response.status_code)
-    observe = _bound.get(key)
-    if observe is None:
-        observe = _bound[key] = metrics.HTTP_REQUEST_SECONDS.labels(*key).observe
     span = trace.get_current_span().get_span_context()
     exemplar = {"trace_id": f"{span.trace_id:032x}"} if span.trace_flags.sampled else None
-    observe(time.perf_counter() - started, exemplar)
+    route = f"/{match.route}" if match else ""
+    observe(method_of(request), route, response.status_code, time.perf_counter() - started, exemplar)
+
+
+def observe(method: str, route: str, status: int, seconds: float, exemplar: dict[str, str] | None = None) -> None:
+    """Count a request and its duration."""
+    key = (method, route, status)
+    bound = _bound.get(key)
+    if bound is None:
+        bound = _bound[key] = metrics.HTTP_REQUEST_SECONDS.labels(*key).observe
+    bound(seconds, exemplar)
 
 
 def start_at_zero() -> None:
     """Create the series of the API's server errors, so that `increase()` sees the first error of each endpoint too."""
-    for route, methods in _endpoints(get_resolver().url_patterns):
+    for route, pattern in endpoints(get_resolver().url_patterns):
+        methods = [method.upper() for method in getattr(pattern.callback, "actions", None) or ()]
         catalogue.start_at_zero(
             metrics.HTTP_REQUEST_SECONDS,
             *((method, f"/{route}", str(status.value)) for method in methods for status in SERVER_ERRORS),
         )
 
 
-def _endpoints(patterns: list[URLPattern | URLResolver], prefix: str = "") -> Iterator[tuple[str, list[str]]]:
-    """The route of each view set of REST framework, as in `ResolverMatch.route`, and its methods."""
+def endpoints(patterns: list[URLPattern | URLResolver], prefix: str = "") -> Iterator[tuple[str, URLPattern]]:
+    """Each URL pattern with its whole route, as in `ResolverMatch.route`."""
     for pattern in patterns:
         route = prefix + str(pattern.pattern).removeprefix("^" if prefix else "")
         if isinstance(pattern, URLResolver):
-            yield from _endpoints(pattern.url_patterns, route)
-        elif actions := getattr(pattern.callback, "actions", None):
-            yield route, [method.upper() for method in actions]
+            yield from endpoints(pattern.url_patterns, route)
+        else:
+            yield route, pattern

@@ -31,7 +31,7 @@ from opentelemetry.trace import (
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 from chassis.imports import without
-from chassis.observability.trace_context import TraceContext
+from chassis.observability.trace_context import TraceContext, new_span_id
 
 with without("psutil"):
     from opentelemetry.sdk.resources import Resource
@@ -264,6 +264,14 @@ def unrecorded_child(parent: TraceContext) -> TraceContext | None:
         return None if _State.provider is not None and parent.is_sampled else parent.child()
     new = unsampled(Context())
     return TraceContext.of(new) if new else None
+
+
+def unrecorded(traceparent: str, tracestate: str = "") -> TraceContext | None:
+    """The position of the span of a request with these headers; None if it is recorded, or if that has yet to be decided."""
+    parent = extract_text(traceparent, tracestate)
+    if not parent.is_valid:
+        return None if _State.provider is not None else TraceContext(f"{_ids.generate_trace_id():032x}", new_span_id())
+    return unrecorded_child(parent)
 
 
 @contextmanager

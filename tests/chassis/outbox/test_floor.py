@@ -330,8 +330,10 @@ class TestUnderAnOldSnapshot:
     @pytest.fixture
     def sent(self, taker):
         with connections["users"].cursor() as cursor, old_snapshot():
+            cursor.execute("SET statement_timeout = 0")  # it takes long on a busy machine
             cursor.execute(FILL, [ROWS])
             cursor.execute("UPDATE outbox SET sent_at = now()")
+            cursor.execute("RESET statement_timeout")
             settle(taker)
             cursor.execute(gauges.KEEP_FLOOR, [taker.floor.position])
             cursor.execute(gauges.BY_INDEX)

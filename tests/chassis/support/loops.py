@@ -1,6 +1,8 @@
 """Runs the loop of a worker in a thread, like its command in a process, and stops it like a signal."""
 
+import sys
 import threading
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -34,9 +36,12 @@ class Running:
     def end(self) -> None:
         self.stop.ask()
         self._thread.join(60)
-        assert not self._thread.is_alive(), "it does not stop"
+        assert not self._thread.is_alive(), f"it does not stop:\n{self._stack()}"
         if self.error:
             raise self.error
+
+    def _stack(self) -> str:
+        return "".join(traceback.format_stack(sys._current_frames().get(self._thread.ident or 0)))
 
 
 @contextmanager

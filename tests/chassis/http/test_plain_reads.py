@@ -1,0 +1,344 @@
+"""A plain read is answered as Django and REST framework would, byte for byte; everything else is answered by them."""
+
+import io
+import json
+import sys
+import uuid
+
+import pytest
+from django.db import connections
+from django.urls import get_resolver, path
+from django.views.decorators.cache import never_cache
+from hypothesis import HealthCheck, example, given
+from hypothesis import settings as generated
+from hypothesis import strategies as st
+from rest_framework import mixins, permissions, serializers
+from rest_framework.routers import SimpleRouter
+from rest_framework.test import APIClient
+
+from chassis.http.conditions import ConditionalViewSet
+from chassis.http.plain_reads import MIDDLEWARE, PlainReads
+from chassis.http.requests import WSGIHandler
+from chassis.observability import metrics, requests, tracing
+from orders.api import OrderViewSet
+from users.api import UserViewSet
+from users.models import User
+from users.serializers import UserSerializer
+
+pytestmark = pytest.mark.django_db(databases=["users"], transaction=True)
+
+REQUEST_ID = "a-request-id"
+
+
+class Counting:
+    """Django's application, and how often it was called."""
+
+    def __init__(self):
+        self.application, self.calls = WSGIHandler(), 0
+
+    def __call__(self, environ, start_response):
+        self.calls += 1
+        return self.application(environ, start_response)
+
+
+def environ(target, headers=(), *, method="GET", query="", **more):
+    fields = {f"HTTP_{name.upper().replace('-', '_')}": value for name, value in dict(headers).items()}
+    return {
+        "REQUEST_METHOD": method, "PATH_INFO": target, "QUERY_STRING": query, "SCRIPT_NAME": "", "REMOTE_ADDR": "127.0.0.1",
+        "SERVER_NAME": "127.0.0.1", "SERVER_PORT": "80", "SERVER_PROTOCOL": "HTTP/1.1", "wsgi.url_scheme": "http",
+        "wsgi.input": io.BytesIO(b""), "wsgi.errors": sys.stderr, "HTTP_HOST": "127.0.0.1", "HTTP_X_REQUEST_ID": REQUEST_ID,
+        **fields, **more,
+    }  # fmt: skip
+
+
+def answered(application, *arguments, **more):
+    """Status, header fields and body."""
+    started = []
+    response = application(environ(*arguments, **more), lambda status, fields, *_: started.append((status, fields)))
+    try:
+        body = b"".join(response)
+    finally:
+        getattr(response, "close", lambda: None)()
+    [(status, fields)] = started
+    return status, fields, body
+
+
+def routes(patterns=None):
+    return requests.endpoints(get_resolver().url_patterns if patterns is None else patterns)
+
+
+@pytest.fixture
+def usual():
+    return Counting()
+
+
+@pytest.fixture
+def reads(usual):
+    return PlainReads(usual, routes())
+
+
+@pytest.fixture
+def user():
+    return APIClient().post("/users", {"email": "ada@example.org", "name": "Ada"}, format="json").json()
+
+
+def test_only_the_first_of_them_goes_the_usual_way(usual, reads, user):
+    first = answered(reads, f"/users/{user['id']}")
+    assert (first[0], json.loads(first[2])) == ("200 OK", user)
+    assert usual.calls == 1
+    assert [answered(reads, f"/users/{user['id']}") for _ in range(3)] == [first] * 3
+    assert usual.calls == 1
+
+
+def test_every_object_has_its_own_validators(usual, reads, user):
+    other = APIClient().post("/users", {"email": "bob@example.org", "name": "Bob" * 30}, format="json").json()
+    answered(reads, f"/users/{user['id']}")
+    found = answered(reads, f"/users/{other['id']}")
+    assert usual.calls == 1
+    assert found == answered(WSGIHandler(), f"/users/{other['id']}")
+
+
+def test_a_change_is_seen_at_once_and_so_is_a_removal(usual, reads, user):
+    target = f"/users/{user['id']}"
+    before = answered(reads, target)
+    APIClient().patch(target, {"name": "Ada Lovelace"}, format="json")
+    after = answered(reads, target)
+    assert usual.calls == 1
+    assert json.loads(after[2])["name"] == "Ada Lovelace"
+    assert dict(after[1])["ETag"] != dict(before[1])["ETag"]
+    APIClient().delete(target)
+    gone = answered(reads, target)
+    assert gone == answered(WSGIHandler(), target)
+    assert gone[0].startswith("404")
+
+
+TARGETS = ["/users/{id}", "/users/{ID}", "/users/{hex}", "/users/{id}/", "/users//{id}", "//users/{id}", "/users/", "/users/nobody",
+           "/users/{other}", "/users/é", "/users/%00", "/users/\0", "users/{id}", "", "/", "/health/live", "/users"]  # fmt: skip
+HEADERS = {
+    "Accept": [
+        "",
+        "*/*",
+        "application/json",
+        "application/json;q=0",
+        "text/html",
+        "text/html, */*",
+        "application/problem+json",
+        "é",
+    ],
+    "Host": ["", "127.0.0.1", "127.0.0.1:80", "127.0.0.1:99999", "localhost", "evil.example", "[::1]", "a b"],
+    "If-None-Match": ["*", '"{etag}"', 'W/"{etag}"', '"no"'],
+    "If-Match": ["*", '"no"'],
+    "If-Modified-Since": ["Fri, 01 Jan 2100 00:00:00 GMT", "no"],
+    "If-Unmodified-Since": ["Thu, 01 Jan 1970 00:00:00 GMT"],
+    "Range": ["bytes=0-1"],
+    "Origin": ["http://127.0.0.1", "https://pages.example", "null"],
+    "Cookie": ["sessionid=1", ""],
+    "Authorization": ["Basic eDp5"],
+    "Connection": ["close"],
+    "User-Agent": ["é", ""],
+    "Sec-Fetch-Site": ["cross-site"],
+    "X-Forwarded-For": ["10.0.0.1", "no"],
+    "X-Forwarded-Host": ["api.example", "a b"],
+    "X-Forwarded-Prefix": ["/api", "//evil.example", "/api/"],
+    "X-Forwarded-Proto": ["https", "http"],
+    "X-Request-Id": ["another", "no t", "é" * 200],
+    "X-HTTP-Method-Override": ["DELETE"],
+    "Traceparent": ["00-" + "a" * 32 + "-" + "b" * 16 + "-01", "no"],
+    "Expect": ["100-continue"],
+    "Transfer-Encoding": ["chunked", "gzip"],
+    "Idempotency-Key": ["k"],
+}
+FIELDS = st.lists(
+    st.sampled_from(sorted(HEADERS)).flatmap(lambda name: st.sampled_from([(name, value) for value in HEADERS[name]])),
+    max_size=4,
+).map(dict)
+MORE = st.fixed_dictionaries(
+    {},
+    optional={
+        "method": st.sampled_from(["GET", "HEAD", "OPTIONS", "TRACE", "get", "BREW"]),
+        "query": st.sampled_from(["", "format=json", "format=api", "x=1", "%"]),
+        "CONTENT_TYPE": st.sampled_from(["", "application/json", "text/plain; charset=hex", "x"]),
+        "CONTENT_LENGTH": st.sampled_from(["", "0", "1" * 30]),
+        "SERVER_PROTOCOL": st.sampled_from(["HTTP/1.0", "HTTP/1.1"]),
+        "REMOTE_ADDR": st.sampled_from(["", "10.1.1.1", "::1"]),
+        "wsgi.url_scheme": st.sampled_from(["http", "https"]),
+        "SCRIPT_NAME": st.sampled_from(["", "/api"]),
+    },
+)
+
+
+def comparable(answer):
+    """Without an id that was generated."""
+    status, fields, body = answer
+    ids = {value for name, value in fields if name == "X-Request-Id"}
+    generated = next((one for one in ids if len(one) == 36), "")
+    return status, [(name, value.replace(generated, "?") if generated else value) for name, value in fields], (
+        body.replace(generated.encode(), b"?") if generated else body
+    )  # fmt: skip
+
+
+@generated(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.sampled_from(TARGETS) | st.just("/users/{id}"), FIELDS, MORE)
+@example("/users/{id}", {}, {"wsgi.url_scheme": "https"})
+@example("/users/{id}", {"If-None-Match": '"{etag}"'}, {})
+@example("/users/{id}", {"X-Forwarded-Prefix": "/api", "X-Forwarded-Proto": "https"}, {})
+def test_whatever_is_requested_the_response_is_the_usual_one(settings, target, fields, more):
+    settings.TRUSTED_PROXIES = ["127.0.0.0/8"]
+    settings.CORS_ALLOWED_ORIGINS = ["https://pages.example"]
+    user = User.objects.filter(email="ada@example.org").first() or User.objects.create(
+        email="ada@example.org", name="Ada"
+    )
+    names = {"id": str(user.id), "ID": str(user.id).upper(), "hex": user.id.hex, "other": str(uuid.uuid4())}
+    usual, reads = WSGIHandler(), PlainReads(WSGIHandler(), routes())
+    etag = dict(answered(usual, f"/users/{user.id}")[1])["ETag"].strip('"')
+    request = (target.format(**names), {name: value.replace("{etag}", etag) for name, value in fields.items()})
+    expected = comparable(answered(usual, *request, **more))
+    for _ in range(3):
+        assert comparable(answered(reads, *request, **more)) == expected
+
+
+@pytest.mark.parametrize("field", ["Cookie", "Authorization", "If-None-Match", "Range", "Expect", "X-Anything"])
+def test_a_request_with_a_field_that_somebody_may_act_on_goes_the_usual_way(usual, reads, user, field):
+    for calls in (1, 2, 3):
+        answered(reads, f"/users/{user['id']}", {field: "x"})
+        assert usual.calls == calls
+
+
+def test_responses_that_differ_are_not_confused(usual, reads, user, settings):
+    settings.TRUSTED_PROXIES = ["127.0.0.0/8"]
+    settings.CORS_ALLOWED_ORIGINS = ["https://pages.example"]
+    for _ in range(2):
+        for fields in (
+            {},
+            {"Origin": "https://pages.example"},
+            {"Origin": "https://evil.example"},
+            {"Accept": "application/json"},
+        ):
+            target = f"/users/{user['id']}"
+            assert answered(reads, target, fields) == answered(WSGIHandler(), target, fields)
+    assert usual.calls == 4
+
+
+def test_what_it_remembers_is_bounded(usual, reads, user, monkeypatch):
+    monkeypatch.setattr("chassis.http.plain_reads.MOST_REMEMBERED", 3)
+    for number in range(10):
+        answered(reads, f"/users/{user['id']}", {"X-Forwarded-Port": str(number)})
+        assert len(reads._remembered) <= 3
+    assert usual.calls == 10
+
+
+def test_an_error_of_the_database_is_answered_as_usual(reads, user):
+    target = f"/users/{user['id']}"
+    assert answered(reads, target)[0] == "200 OK"
+    with connections["users"].cursor() as cursor:
+        cursor.execute("ALTER TABLE users RENAME TO users_away")
+        try:
+            found, expected = answered(reads, target), answered(WSGIHandler(), target)
+        finally:
+            cursor.execute("ALTER TABLE users_away RENAME TO users")
+    assert found[0].startswith("500")
+    assert found == expected
+    assert answered(reads, target)[0] == "200 OK"
+
+
+class TestObserved:
+    def test_the_access_log_has_the_same_line(self, reads, user, caplog, capfd):
+        parent = "00-" + "a" * 32 + "-" + "b" * 16 + "-00"
+        lines = []
+        for application in (WSGIHandler(), reads, reads):
+            capfd.readouterr()
+            answered(application, f"/users/{user['id']}", {"Traceparent": parent})
+            written = "".join(capfd.readouterr())
+            assert REQUEST_ID in written
+            assert "a" * 32 in written
+            assert "/users/<str:id>" in written
+            lines.append(written.count("\n"))
+        assert lines == [1, 1, 1]
+
+    def test_it_is_counted_once(self, reads, user):
+        count = metrics.HTTP_REQUEST_SECONDS.labels("GET", "/users/<str:id>", 200)
+
+        def counted():
+            return next(one.value for one in count.collect()[0].samples if one.name.endswith("_count"))
+
+        answered(reads, f"/users/{user['id']}")
+        before = counted()
+        answered(reads, f"/users/{user['id']}")
+        assert counted() == before + 1
+
+    @pytest.mark.parametrize(("flag", "is_recorded"), [("00", False), ("01", True), (None, True)])
+    def test_a_request_whose_spans_are_recorded_goes_the_usual_way(
+        self, usual, reads, user, monkeypatch, flag, is_recorded
+    ):
+        answered(reads, f"/users/{user['id']}")
+        monkeypatch.setattr(tracing._State, "provider", object())
+        monkeypatch.setattr(usual, "application", lambda environ, start: [b"", start("200 OK", [])][:1])
+        fields = {"Traceparent": f"00-{'a' * 32}-{'b' * 16}-{flag}"} if flag else {}
+        answered(reads, f"/users/{user['id']}", fields)
+        assert usual.calls == (2 if is_recorded else 1)
+
+
+def read_routes(view, *, wrap=lambda callback: callback):
+    router = SimpleRouter(trailing_slash=False, use_regex_path=False)
+    router.register("things", view, basename="thing")
+    patterns = [path(str(one.pattern), wrap(one.callback)) for one in router.urls]
+    return PlainReads(WSGIHandler(), routes(patterns))._reads.keys()
+
+
+class TestViews:
+    @pytest.mark.parametrize("view", [UserViewSet, OrderViewSet])
+    def test_those_of_the_services_are_read_here(self, view):
+        assert read_routes(view) == {"/things"}
+
+    def test_a_view_that_changes_nothing_is(self):
+        class Plain(mixins.RetrieveModelMixin, ConditionalViewSet):
+            queryset = User.objects.all()
+            serializer_class = UserSerializer
+            lookup_field = "id"
+
+            def helper(self):
+                return 1
+
+        assert read_routes(Plain) == {"/things"}
+
+    @pytest.mark.parametrize(
+        "change",
+        [
+            {"get_queryset": lambda self: User.objects.none()},
+            {"get_object": lambda self: None},
+            {"retrieve": lambda self, request, id: None},
+            {"get_serializer_class": lambda self: UserSerializer},
+            {"initial": lambda self, request, *args, **kwargs: None},
+            {"check_object_permissions": lambda self, request, found: None},
+            {"finalize_response": lambda self, request, response, *args, **kwargs: response},
+            {"permission_classes": [permissions.IsAuthenticated]},
+            {"throttle_classes": [object]},
+            {"renderer_classes": []},
+            {"dispatch": lambda self, request, *args, **kwargs: None},
+            {"__init__": lambda self, **kwargs: None},
+            {"__getattribute__": object.__getattribute__},
+            {"serializer_class": type("S", (UserSerializer,), {"extra": serializers.SerializerMethodField()})},
+            {"serializer_class": serializers.Serializer},
+            {"lookup_field": "email"},
+        ],
+    )  # fmt: skip
+    def test_a_view_that_changes_how_it_reads_is_not(self, change):
+        own = {"queryset": User.objects.all(), "serializer_class": UserSerializer, "lookup_field": "id", **change}
+        view = type("Changed", (mixins.RetrieveModelMixin, ConditionalViewSet), own)
+        found = read_routes(view)
+        assert found == (set() if change != {"lookup_field": "email"} else {"/things"})
+
+    def test_a_mixin_that_does_is_not_missed(self):
+        class Mine:
+            def get_queryset(self):
+                return User.objects.none()
+
+        assert not read_routes(type("Mixed", (Mine, UserViewSet), {}))
+
+    def test_a_decorated_view_is_not_read_here(self):
+        assert not read_routes(UserViewSet, wrap=never_cache)
+
+    def test_with_middleware_of_others_nothing_is(self, settings):
+        assert set(settings.MIDDLEWARE) <= MIDDLEWARE
+        settings.MIDDLEWARE = [*settings.MIDDLEWARE, "django.middleware.locale.LocaleMiddleware"]
+        assert not PlainReads(WSGIHandler(), routes())._reads
