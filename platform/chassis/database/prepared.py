@@ -1,14 +1,20 @@
-"""Reading a row by its key, with a statement that is compiled once and that PostgreSQL prepares.
+"""Reading rows with statements that are compiled once and that PostgreSQL prepares.
 
 The ORM builds and compiles the same statement for each request, and PostgreSQL parses and plans it, which together takes
-several times as long as reading the row.
+several times as long as reading a row.
 """
 
-from typing import Any, NamedTuple
+from collections import namedtuple
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple, TypeVar
 
 from django.conf import settings
 from django.db import DatabaseError, NotSupportedError, connections
 from django.db.models import Field, QuerySet
+
+T = TypeVar("T")
+
+_type_of_rows: Any = namedtuple  # its fields are known only when it is called
 
 
 class ByKey:
@@ -20,37 +26,60 @@ class ByKey:
         self._compiled: _Compiled | None = None
 
     def get(self, key: Any) -> Any:
-        """Return the row. Raises DoesNotExist, and ValidationError for a key that is not of the field's type.
-
-        If the session has ended, or a migration has changed the result of its prepared statement, the read is repeated once in
-        a new session, unless it is part of a transaction.
-        """
+        """Return the row. Raises DoesNotExist, and ValidationError for a key that is not of the field's type."""
         key = self._field.to_python(key)
-        connection = connections[settings.SERVICE_DATABASE]
-        try:
-            return self._read(connection, key)
-        except DatabaseError as error:
-            is_lost = connection.connection is not None and connection.connection.closed
-            if connection.in_atomic_block or not (is_lost or isinstance(error, NotSupportedError)):
-                raise
-        connection.close()
-        return self._read(connection, key)
+        return _read_once_more(lambda connection: self._read(connection, key))
 
     def _read(self, connection: Any, key: Any) -> Any:
         compiled = self._compiled
         if compiled is None:
-            compiled = self._compiled = _compile(self._queryset.filter(**{self._field.name: key}), connection)
-        with connection.prepared_cursor() as cursor:
-            # The condition of the key was added last.
-            cursor.execute(compiled.sql, [*compiled.params[:-1], self._field.get_db_prep_value(key, connection)])
-            row = cursor.fetchone()
-        if row is None:
+            compiled = self._compiled = _compile(
+                self._queryset.filter(**{self._field.name: key}).order_by(), connection
+            )
+        # The condition of the key was added last.
+        params = [*compiled.params[:-1], self._field.get_db_prep_value(key, connection)]
+        rows = compiled.read(connection, params)
+        if not rows:
             raise compiled.model.DoesNotExist
-        values = list(row)
-        for position, (converters, column) in compiled.converters.items():
-            for convert in converters:
-                values[position] = convert(values[position], column, connection)
-        return compiled.model.from_db(connection.alias, compiled.names, values)
+        return compiled.model.from_db(connection.alias, compiled.names, rows[0])
+
+
+class FirstRows:
+    """`queryset[:number]`, compiled on first use, as named tuples of its columns instead of models."""
+
+    def __init__(self, queryset: QuerySet[Any], number: int) -> None:
+        self._queryset = queryset[:number]
+        self._compiled: _Compiled | None = None
+        self._row: Any = None
+
+    def get(self) -> list[Any]:
+        """Return the rows."""
+        return _read_once_more(self._read)
+
+    def _read(self, connection: Any) -> list[Any]:
+        compiled = self._compiled
+        if compiled is None:
+            compiled = _compile(self._queryset, connection)
+            self._row = _type_of_rows("Row", compiled.names)
+            self._compiled = compiled
+        return list(map(self._row._make, compiled.read(connection, compiled.params)))
+
+
+def _read_once_more(read: Callable[[Any], T]) -> T:
+    """Read with the service's connection.
+
+    If the session has ended, or a migration has changed the result of its prepared statement, the read is repeated once in
+    a new session, unless it is part of a transaction.
+    """
+    connection = connections[settings.SERVICE_DATABASE]
+    try:
+        return read(connection)
+    except DatabaseError as error:
+        is_lost = connection.connection is not None and connection.connection.closed
+        if connection.in_atomic_block or not (is_lost or isinstance(error, NotSupportedError)):
+            raise
+    connection.close()
+    return read(connection)
 
 
 class _Compiled(NamedTuple):
@@ -60,13 +89,24 @@ class _Compiled(NamedTuple):
     names: list[str]
     converters: dict[int, Any]
 
+    def read(self, connection: Any, params: Sequence[Any]) -> list[list[Any]]:
+        """The values of the rows, as Python objects."""
+        with connection.prepared_cursor() as cursor:
+            cursor.execute(self.sql, params)
+            rows = list(map(list, cursor.fetchall()))
+        for position, (converters, column) in self.converters.items():
+            for values in rows:
+                for convert in converters:
+                    values[position] = convert(values[position], column, connection)
+        return rows
+
 
 def _compile(queryset: QuerySet[Any], connection: Any) -> _Compiled:
-    query = queryset.order_by().query
+    query = queryset.query
     compiler = query.get_compiler(connection=connection)
     sql, params = compiler.as_sql()
-    assert not query.select_related, "ByKey reads the columns of one table"
-    assert not query.annotations, "ByKey reads the columns of one table"
+    assert not query.select_related, "only the columns of one table are read"
+    assert not query.annotations, "only the columns of one table are read"
     columns = [column for column, _, _ in compiler.select]
     names = [column.target.attname for column in columns]
     return _Compiled(queryset.model, sql, params, names, compiler.get_converters(columns))

@@ -23,6 +23,8 @@ to clients, but every text of this form is valid, so that the OpenAPI document c
 
 LIMIT = re.compile(r"[0-9]{1,4}")
 
+NEWEST_FIRST = ("-created_at", "-id")
+
 
 @dataclass(frozen=True, slots=True)
 class Cursor:
@@ -57,6 +59,11 @@ class Cursor:
         )
 
 
+def page(results: Any, following: str | None, previous: str | None) -> dict[str, Any]:
+    """A page of a list, with the URLs of its neighbours."""
+    return {"results": results, "next": following, "previous": previous}
+
+
 class CursorPagination(BasePagination):
     """Accepts `?limit=` and `?cursor=`, and returns `{"results": […], "next": url|null, "previous": url|null}`.
 
@@ -73,7 +80,7 @@ class CursorPagination(BasePagination):
         self.base_url = request.build_absolute_uri()
         limit, cursor = self._parse(request.query_params)
         newer = cursor is not None and cursor.newer
-        order = ("created_at", "id") if newer else ("-created_at", "-id")
+        order = ("created_at", "id") if newer else NEWEST_FIRST
         rows = list((queryset.filter(cursor.filter()) if cursor else queryset).order_by(*order)[: limit + 1])
         more = len(rows) > limit
         rows = rows[:limit]
@@ -103,7 +110,7 @@ class CursorPagination(BasePagination):
 
     def get_paginated_response(self, data: Any) -> Response:
         """The page, with links to the next and the previous one."""
-        return Response({"results": data, "next": self._link(self.next), "previous": self._link(self.previous)})
+        return Response(page(data, self._link(self.next), self._link(self.previous)))
 
     def get_results(self, data: Any) -> Any:
         """The rows of a response, for the browsable API."""

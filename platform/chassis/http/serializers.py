@@ -111,5 +111,10 @@ def _readers(serializer: type[Serializer]) -> list[tuple[str, Read, Convert]]:
     return [(name, _reader(field.source or name), field.to_representation) for name, field in readable]
 
 
+def attributes(serializer: type[Serializer]) -> set[str]:
+    """The attributes of an object that a plain serializer reads."""
+    return {field.source or name for name, field in _shared_fields(serializer, False).items() if not field.write_only}
+
+
 def _reader(attribute: str) -> Read:
     return lambda instance: getattr(instance, attribute, _missing)
