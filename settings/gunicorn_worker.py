@@ -55,15 +55,23 @@ do, and what is accepted is answered in time."""
 UNREFUSED = ("/health/", "/metrics")
 """Paths that are answered however long they have waited: a busy process is alive."""
 
+END_OF_HEAD = b"\r\n\r\n"
+
 LINGER_SECONDS = 2.0
 """How long a closing connection waits for the client to close its side, so that the response is not lost (RFC 9112, 9.6)."""
 
 
 class ClientSocket(socket.socket):
-    """A client's socket whose blocking calls end at a time limit that applies to the whole request, not to each call."""
+    """A client's socket whose blocking calls end at a time limit that applies to the whole request, not to each call.
+
+    Each system call here lets another thread compute, after which this one must wait for its turn. So there are few: what has arrived
+    is read, and what fits is sent, without setting a timeout, and the head of a response is sent with the beginning of its body.
+    """
 
     _receive_by = math.inf
     _send_by: float | None = None
+    _head = b""
+    """The head of a response, which is sent with its body, or by `flush`."""
     is_late = False
     """Whether the client has exceeded a limit."""
 
@@ -74,22 +82,50 @@ class ClientSocket(socket.socket):
 
     def begin(self) -> None:
         """A request begins."""
-        self._receive_by, self._send_by = time.monotonic() + RECEIVE_SECONDS, None
+        self._receive_by, self._send_by, self._head = time.monotonic() + RECEIVE_SECONDS, None, b""
 
     def recv(self, *args: Any) -> bytes:
         """See socket. Raises ConnectionResetError at the time limit."""
+        if self.gettimeout() is None:
+            with contextlib.suppress(BlockingIOError):
+                return super().recv(args[0], socket.MSG_DONTWAIT)
         with self._until(self._receive_by):
             return super().recv(*args)
 
     def sendall(self, *args: Any) -> None:
         """See socket. Raises ConnectionResetError at the time limit."""
-        with self._until(self._sending()):
-            super().sendall(*args)
+        data = self._head + args[0]
+        if not self.has_answered and data.endswith(END_OF_HEAD):
+            self._head = data
+            self._sending()
+            return
+        self._head = b""
+        limit, sent = self._sending(), 0
+        if self.gettimeout() is None:
+            with contextlib.suppress(BlockingIOError):
+                sent = super().send(data, socket.MSG_DONTWAIT)
+        if sent < len(data):
+            with self._until(limit):
+                super().sendall(memoryview(data)[sent:])
 
     def sendfile(self, *args: Any, **options: Any) -> int:
         """See socket. Raises ConnectionResetError at the time limit."""
+        self.flush()
         with self._until(self._sending()):
             return super().sendfile(*args, **options)
+
+    def flush(self) -> None:
+        """Send the head of a response that has no body."""
+        if self._head and self.fileno() >= 0:
+            self.sendall(b"")
+
+    def setblocking(self, flag: bool) -> None:
+        """Stay blocking: gunicorn changes this twice for each request, but its poller says when there is something to read."""
+
+    def settimeout(self, value: float | None) -> None:
+        """See socket; makes no system call if nothing changes."""
+        if value != self.gettimeout():
+            super().settimeout(value)
 
     def _sending(self) -> float:
         if self._send_by is None:
@@ -273,7 +309,10 @@ class Worker(ThreadWorker):
             self._refused()
             _refuse(conn.sock, HTTPStatus.SERVICE_UNAVAILABLE, "There are too many requests; try again.", retry_after=1)
             return False
-        return super().handle_request(req, conn)
+        try:
+            return super().handle_request(req, conn)
+        finally:
+            conn.sock.flush()
 
     def _handle(self, conn: Connection) -> Any:
         conn.sock.begin()
@@ -286,7 +325,7 @@ class Worker(ThreadWorker):
         """Close a connection when the client has closed it, or after a while."""
         try:
             client.shutdown(socket.SHUT_WR)
-            client.setblocking(False)
+            client.settimeout(0)
             self.poller.register(client, selectors.EVENT_READ, self._discard)
         except (OSError, ValueError):
             util.close(client)

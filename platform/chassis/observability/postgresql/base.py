@@ -66,10 +66,12 @@ class DatabaseWrapper(base.DatabaseWrapper):
         return not _has_received(connection.fileno()) or bool(super().is_usable())
 
     def prepared_cursor(self) -> Any:
-        """A cursor whose statements the server prepares, each once per session; behind a pooler, an ordinary cursor."""
+        """A cursor whose statements the server prepares, each once per session; behind a pooler, an ordinary cursor.
+
+        Without a check whether the session still exists: the caller repeats what fails.
+        """
         if self.settings_dict["DISABLE_SERVER_SIDE_CURSORS"]:
             return self.cursor()
-        self.close_if_health_check_failed()
         self.ensure_connection()
         with self.wrap_database_errors:
             # With None, psycopg prepares nothing; with this, only what asks for it.
