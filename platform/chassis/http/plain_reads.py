@@ -104,7 +104,8 @@ class PlainReads:
             return self._usual(environ, start_response)
         trace = tracing.unrecorded(environ.get("HTTP_TRACEPARENT", ""), environ.get("HTTP_TRACESTATE", ""))
         if trace is None:
-            return self._usual(environ, start_response)
+            with tracing.sampling_decided():
+                return self._usual(environ, start_response)
         kind = (read.route, query, *map(environ.get, MATTERS))
         known = self._known.get(kind)
         if known is None:

@@ -31,7 +31,7 @@ from opentelemetry.trace import (
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 from chassis.imports import without
-from chassis.observability.trace_context import TraceContext, new_span_id
+from chassis.observability.trace_context import TraceContext
 
 with without("psutil"):
     from opentelemetry.sdk.resources import Resource
@@ -267,11 +267,11 @@ def unrecorded_child(parent: TraceContext) -> TraceContext | None:
 
 
 def unrecorded(traceparent: str, tracestate: str = "") -> TraceContext | None:
-    """The position of the span of a request with these headers; None if it is recorded, or if that has yet to be decided."""
-    parent = extract_text(traceparent, tracestate)
-    if not parent.is_valid:
-        return None if _State.provider is not None else TraceContext(f"{_ids.generate_trace_id():032x}", new_span_id())
-    return unrecorded_child(parent)
+    """The position of the span of a request with these headers; None if it is to be recorded.
+
+    Without a trace in the headers, this is the decision about a new one, as in `unsampled`.
+    """
+    return unrecorded_child(extract_text(traceparent, tracestate))
 
 
 @contextmanager

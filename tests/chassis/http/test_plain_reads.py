@@ -21,7 +21,7 @@ from chassis.http.conditions import ConditionalViewSet
 from chassis.http.pagination import CursorPagination
 from chassis.http.plain_reads import MIDDLEWARE, PlainReads
 from chassis.http.requests import WSGIHandler
-from chassis.observability import metrics, requests, tracing
+from chassis.observability import metrics, requests, samplers, tracing
 from orders.api import OrderViewSet
 from users.api import UserViewSet
 from users.models import User
@@ -340,12 +340,16 @@ class TestObserved:
         answered(reads, f"/users/{user['id']}")
         assert counted() == before + 1
 
-    @pytest.mark.parametrize(("flag", "is_recorded"), [("00", False), ("01", True), (None, True)])
+    @pytest.mark.parametrize(
+        ("flag", "ratio", "is_recorded"),
+        [("00", 1.0, False), ("01", 0.0, True), (None, 1.0, True), (None, 0.0, False)],
+    )
     def test_a_request_whose_spans_are_recorded_goes_the_usual_way(
-        self, usual, reads, user, monkeypatch, flag, is_recorded
+        self, usual, reads, user, monkeypatch, flag, ratio, is_recorded
     ):
         answered(reads, f"/users/{user['id']}")
         monkeypatch.setattr(tracing._State, "provider", object())
+        monkeypatch.setattr(tracing._State, "sampling", tracing.Sampling(samplers.Ratio(ratio), True))
         monkeypatch.setattr(usual, "application", lambda environ, start: [b"", start("200 OK", [])][:1])
         fields = {"Traceparent": f"00-{'a' * 32}-{'b' * 16}-{flag}"} if flag else {}
         answered(reads, f"/users/{user['id']}", fields)
