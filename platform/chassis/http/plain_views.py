@@ -36,6 +36,9 @@ Link = tuple[str, str]
 
 NO_LINK: Link = ("", "")
 
+FAILURES = (DatabaseError, TypeError, ValueError)
+"""What a read may raise. Then the usual way is taken, and answers with an error."""
+
 
 class Representation(NamedTuple):
     """JSON, and the time of its last change, if it is known."""
@@ -62,10 +65,10 @@ class OneObject(NamedTuple):
     def read(self, key: str, query: str, link: Link) -> Representation | None:
         """The object; None if there is none, or if it cannot be read."""
         try:
-            found = self.rows.get(key)
-        except (ObjectDoesNotExist, ValidationError, DatabaseError, TypeError, ValueError):
+            found = self.rows.row(key)
+            return Representation(json.dumps(self.represent(found)), found.modified_at)
+        except (ObjectDoesNotExist, ValidationError, *FAILURES):
             return None
-        return Representation(json.dumps(self.represent(found)), found.modified_at)
 
 
 class FirstPage(NamedTuple):
@@ -89,12 +92,12 @@ class FirstPage(NamedTuple):
         limit = _limit(query)
         try:
             rows = self.rows(limit + 1).get()
-        except DatabaseError:
+            following = pagination.Cursor.after(rows[limit - 1], newer=False).encode() if len(rows) > limit else ""
+            results = list(map(self.represent, rows[:limit]))
+            page = pagination.page(results, link[0] + following + link[1] if following else None, None)
+            return Representation(json.dumps(page), None)
+        except FAILURES:
             return None
-        following = pagination.Cursor.after(rows[limit - 1], newer=False).encode() if len(rows) > limit else ""
-        results = list(map(self.represent, rows[:limit]))
-        page = pagination.page(results, link[0] + following + link[1] if following else None, None)
-        return Representation(json.dumps(page), None)
 
 
 Read = OneObject | FirstPage
@@ -121,18 +124,15 @@ def reads(patterns: Iterable[tuple[str, URLPattern]]) -> Iterator[tuple[str, Rea
         if not (isinstance(view, type) and issubclass(view, ConditionalViewSet)):
             continue
         keyed = _KEYED.fullmatch(route)
-        if (
-            keyed
-            and _is_plain(callback, view, "retrieve", mixins.RetrieveModelMixin)
-            and keyed["name"] == view.lookup_field
-        ):
-            yield f"/{keyed['prefix']}", OneObject(f"/{route}", row_by_key(view), _represent(view))
-        elif "<" not in route and _is_plain(callback, view, "list", mixins.ListModelMixin) and _is_plain_list(view):
+        if keyed and _is_plain_object(callback, view, keyed["name"]):
+            represent = _represent(view)
+            yield f"/{keyed['prefix']}", OneObject(f"/{route}", row_by_key(view), represent)
+        elif "<" not in route and _is_plain_list(callback, view):
             yield f"/{route}", FirstPage(f"/{route}", _newest(view), _represent(view))
 
 
-def _represent(view: Any) -> Callable[[Any], Any]:
-    return view.serializer_class().to_representation  # type: ignore[no-any-return]
+def _represent(view: Any) -> serializers.Represent:
+    return serializers.of_rows(view.serializer_class)
 
 
 def _newest(view: Any) -> Callable[[int], FirstRows]:
@@ -161,10 +161,26 @@ def _is_plain(callback: Any, view: Any, action: str, mixin: type) -> bool:
     )
 
 
-def _is_plain_list(view: Any) -> bool:
+def _is_plain_object(callback: Any, view: Any, argument: str) -> bool:
+    return (
+        _is_plain(callback, view, "retrieve", mixins.RetrieveModelMixin)
+        and argument == view.lookup_field
+        and _has_columns(view, {"modified_at"})
+    )
+
+
+def _is_plain_list(callback: Any, view: Any) -> bool:
+    return (
+        _is_plain(callback, view, "list", mixins.ListModelMixin)
+        and view.pagination_class is pagination.CursorPagination
+        and _has_columns(view, {"id", "created_at"})
+    )
+
+
+def _has_columns(view: Any, more: set[str]) -> bool:
+    """Whether all that the serializer reads are columns, and so are `more`."""
     columns = {field.attname for field in view.queryset.model._meta.concrete_fields}
-    needed = serializers.attributes(view.serializer_class) | {"id", "created_at"}
-    return view.pagination_class is pagination.CursorPagination and needed <= columns
+    return serializers.attributes(view.serializer_class) | more <= columns
 
 
 def _wrappers(function: Any) -> int:

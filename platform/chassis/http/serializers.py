@@ -4,10 +4,11 @@ REST framework copies the fields of a serializer for each use of it, since code 
 attribute for each object. That takes as long as the query for the object.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from typing import Any
 
+from django.conf import settings
 from django.utils.functional import cached_property
 from rest_framework import fields, serializers
 from rest_framework.utils.serializer_helpers import BindingDict
@@ -25,6 +26,7 @@ PLAIN = frozenset(
 
 Read = Callable[[Any], Any]
 Convert = Callable[[Any], Any]
+Represent = Callable[[Any], dict[str, Any]]
 
 
 class Serializer(serializers.Serializer[Any]):
@@ -114,6 +116,38 @@ def _readers(serializer: type[Serializer]) -> list[tuple[str, Read, Convert]]:
 def attributes(serializer: type[Serializer]) -> set[str]:
     """The attributes of an object that a plain serializer reads."""
     return {field.source or name for name, field in _shared_fields(serializer, False).items() if not field.write_only}
+
+
+def of_rows(serializer: type[Serializer]) -> Represent:
+    """How a plain serializer represents a row: a named tuple of the columns that it reads."""
+    known: dict[type, list[tuple[str, int, Convert]]] = {}
+
+    def represent(row: Any) -> dict[str, Any]:
+        columns = known.get(type(row))
+        if columns is None:
+            columns = known[type(row)] = _columns(serializer, row._fields)
+        return {name: None if (value := row[at]) is None else convert(value) for name, at, convert in columns}
+
+    return represent
+
+
+def _columns(serializer: type[Serializer], names: Sequence[str]) -> list[tuple[str, int, Convert]]:
+    fields = [(name, field) for name, field in _shared_fields(serializer, False).items() if not field.write_only]
+    return [(name, names.index(field.source or name), _converter(field)) for name, field in fields]
+
+
+def _converter(field: Any) -> Convert:
+    """How to represent a value. A time in UTC is written without looking for the time zone, which takes ten times as long."""
+    usual: Convert = field.to_representation
+    is_usual = type(field) is fields.DateTimeField and not {"format", "timezone"} & vars(field).keys()
+    if not (is_usual and settings.USE_TZ and settings.TIME_ZONE == "UTC"):
+        return usual
+
+    def convert(value: Any) -> Any:
+        text = value.isoformat()
+        return f"{text[:-6]}Z" if text.endswith("+00:00") else usual(value)
+
+    return convert
 
 
 def _reader(attribute: str) -> Read:
