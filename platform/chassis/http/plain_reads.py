@@ -79,6 +79,9 @@ MIDDLEWARE = frozenset(
 MOST_REMEMBERED = 1_000
 """When there are so many kinds of requests, those that are known are forgotten."""
 
+MOST_CHARACTERS = 1_000
+"""Requests whose values of MATTERS are longer go the usual way: a client must not be able to fill the memory."""
+
 
 class Known(NamedTuple):
     """What a response has besides its object; no fields if such requests go the usual way."""
@@ -106,11 +109,11 @@ class PlainReads:
         if trace is None:
             with tracing.sampling_decided():
                 return self._usual(environ, start_response)
-        kind = (read.route, query, *map(environ.get, MATTERS))
+        kind = (read.route, query, *(environ.get(name, "") for name in MATTERS))
         known = self._known.get(kind)
-        if known is None:
+        if known is None and sum(map(len, kind)) <= MOST_CHARACTERS:
             return self._learn(kind, read, key, environ, start_response)
-        answer = _answer(read, key, known, trace, environ, start_response) if known.fields else None
+        answer = _answer(read, key, known, trace, environ, start_response) if known and known.fields else None
         return self._usual(environ, start_response) if answer is None else answer
 
     def _route(self, path: str) -> tuple[Read | None, str]:
@@ -134,7 +137,9 @@ class PlainReads:
         response = self._usual(environ, started)
         body = b"".join(response)
         status, fields = given
-        link = read.link(body) if status.startswith("200 ") else None
+        # A cookie is for one client.
+        is_general = status.startswith("200 ") and not any(name == "Set-Cookie" for name, _ in fields)
+        link = read.link(body) if is_general else None
         if link is not None:
             with bind_request_id(dict(fields).get(HEADER, "")):
                 ours = read.read(key, query, link)

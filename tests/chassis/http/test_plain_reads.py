@@ -301,6 +301,25 @@ def test_what_it_remembers_is_bounded(usual, reads, user, monkeypatch):
     assert usual.calls == 10
 
 
+def test_long_values_are_not_remembered(usual, reads, user):
+    for calls in (1, 2):
+        answered(reads, f"/users/{user['id']}", {"X-Forwarded-Host": "h" * 1_000})
+        assert usual.calls == calls
+    assert not reads._known
+
+
+def test_a_cookie_is_sent_to_nobody_else(usual, reads, user, monkeypatch):
+    django = usual.application
+
+    def with_cookie(environ, start_response):
+        return django(environ, lambda status, fields, *_: start_response(status, [*fields, ("Set-Cookie", "a=1")]))
+
+    monkeypatch.setattr(usual, "application", with_cookie)
+    for calls in (1, 2):
+        answered(reads, f"/users/{user['id']}")
+        assert usual.calls == calls
+
+
 def test_an_error_of_the_database_is_answered_as_usual(reads, user):
     target = f"/users/{user['id']}"
     assert answered(reads, target)[0] == "200 OK"
