@@ -1,5 +1,6 @@
 """The gateway's merged document is correct: schemathesis finds nothing, with all checks, through the gateway."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +12,7 @@ from embedded.system import ROOT
 pytestmark = pytest.mark.acceptance
 
 PROGRAM = Path(sys.executable).with_name("schemathesis")
+HOOKS = ROOT / "tests" / "schemathesis_hooks.py"
 
 
 def test_schemathesis_finds_nothing(system, tmp_path):
@@ -26,7 +28,7 @@ def test_schemathesis_finds_nothing(system, tmp_path):
          "--seed", "1",
          # How long it takes to generate data depends on what else the machine does.
          "--suppress-health-check", "too_slow"],
-        cwd=tmp_path, capture_output=True, text=True, check=False, timeout=600,
+        cwd=tmp_path, env={**os.environ, "SCHEMATHESIS_HOOKS": str(HOOKS)}, capture_output=True, text=True, check=False, timeout=600,
     )  # fmt: skip
 
     assert found.returncode == 0, found.stdout + found.stderr

@@ -58,6 +58,11 @@ class ByKey:
             raise compiled.model.DoesNotExist
         return compiled, rows[0]
 
+    @property
+    def sql(self) -> str:
+        """The statement; empty before it was first used."""
+        return "" if self._compiled is None else self._compiled.sql
+
 
 class FirstRows:
     """`queryset[:number]`, compiled on first use, as named tuples of its columns instead of models."""
@@ -69,6 +74,11 @@ class FirstRows:
     def get(self) -> list[Any]:
         """Return the rows."""
         return _read_once_more(self._read)
+
+    @property
+    def sql(self) -> str:
+        """The statement; empty before it was first used."""
+        return "" if self._compiled is None else self._compiled.sql
 
     def _read(self, connection: Any) -> list[Any]:
         compiled = self._compiled

@@ -10,6 +10,7 @@ What is not known here, and every error, goes the usual way too. See docs/adr/00
 
 import time
 from collections.abc import Callable, Iterable
+from contextlib import nullcontext
 from functools import partial
 from http import HTTPStatus
 from typing import Any, NamedTuple
@@ -21,7 +22,7 @@ from django.urls import URLPattern
 from chassis.http import plain_views
 from chassis.http.conditions import Validators
 from chassis.http.plain_views import Link, Read, Representation
-from chassis.observability import correlation, metrics, requests, tracing
+from chassis.observability import correlation, metrics, requests, sql_spans, tracing
 from chassis.observability.correlation import HEADER, bind_request_id, current_request_id
 from chassis.observability.logging import log_all
 from chassis.observability.middleware import LOGGER
@@ -71,7 +72,7 @@ MIDDLEWARE = frozenset(
         "django.middleware.common.CommonMiddleware",
         "django.middleware.csrf.CsrfViewMiddleware",
         "django.middleware.security.SecurityMiddleware",
-        "opentelemetry.instrumentation.django.middleware.otel_middleware._DjangoMiddleware",
+        "chassis.observability.http_spans.SampledRequests",
     }
 )
 """Middleware that can be left out. With any other, each request goes the usual way."""
@@ -90,6 +91,14 @@ class Known(NamedTuple):
     link: Link
 
 
+class Place(NamedTuple):
+    """The position of a request's span, and of its parent."""
+
+    span: TraceContext
+    parent: TraceContext
+    is_recorded: bool
+
+
 class PlainReads:
     """A WSGI application in front of another, `usual`, which it calls for everything that is not a plain read."""
 
@@ -98,6 +107,7 @@ class PlainReads:
         self._usual = usual
         self._reads = dict(plain_views.reads(patterns)) if MIDDLEWARE.issuperset(settings.MIDDLEWARE) else {}
         self._known: dict[tuple[Any, ...], Known] = {}
+        self._has_own_spans = tracing.is_recording() and _http_spans().has_own_attributes()
 
     def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
         """Process the request."""
@@ -105,16 +115,17 @@ class PlainReads:
         query = environ.get("QUERY_STRING", "")
         if read is None or not read.accepts(query) or not is_plain(environ):
             return self._usual(environ, start_response)
-        trace = tracing.unrecorded(environ.get("HTTP_TRACEPARENT", ""), environ.get("HTTP_TRACESTATE", ""))
-        if trace is None:
-            with tracing.sampling_decided():
-                return self._usual(environ, start_response)
+        place = Place(*tracing.position(environ.get("HTTP_TRACEPARENT", ""), environ.get("HTTP_TRACESTATE", "")))
         kind = (read.route, query, *(environ.get(name, "") for name in MATTERS))
         known = self._known.get(kind)
-        if known is None and sum(map(len, kind)) <= MOST_CHARACTERS:
-            return self._learn(kind, read, key, environ, start_response)
-        answer = _answer(read, key, known, trace, environ, start_response) if known and known.fields else None
-        return self._usual(environ, start_response) if answer is None else answer
+        with tracing.sampling_decided() if place.is_recorded else nullcontext():
+            if known is None and sum(map(len, kind)) <= MOST_CHARACTERS:
+                return self._learn(kind, read, key, environ, start_response)
+            if known and known.fields and not (place.is_recorded and self._has_own_spans):
+                answer = _answer(read, key, known, place, environ, start_response)
+                if answer is not None:
+                    return answer
+            return self._usual(environ, start_response)
 
     def _route(self, path: str) -> tuple[Read | None, str]:
         """How this path is read, and the key at its end."""
@@ -170,10 +181,10 @@ def is_plain(environ: Environ) -> bool:
 
 
 def _answer(
-    read: Read, key: str, known: Known, trace: TraceContext, environ: Environ, start_response: StartResponse
+    read: Read, key: str, known: Known, place: Place, environ: Environ, start_response: StartResponse
 ) -> Iterable[bytes] | None:
     """Answer a request; None if that must be done in the usual way."""
-    started = time.perf_counter()
+    started, begun = time.perf_counter(), time.time_ns()
     offered = environ.get("HTTP_X_REQUEST_ID", "")
     request_started.send(sender=PlainReads, environ=environ)
     with (
@@ -185,11 +196,23 @@ def _answer(
             return None
         start_response("200 OK", _fields(found, known.fields))
         seconds = time.perf_counter() - started
-        requests.observe("GET", read.route, HTTPStatus.OK, seconds)
+        span = place.span
+        exemplar = {"trace_id": span.trace_id} if span.is_sampled else None
+        requests.observe("GET", read.route, HTTPStatus.OK, seconds, exemplar)
         line = {"method": "GET", "route": read.route, "status": 200, "duration_ms": round(seconds * 1000, 2)}
-        ids = {"request_id": request_id, "trace_id": trace.trace_id, "span_id": trace.span_id}
+        ids = {"request_id": request_id, "trace_id": span.trace_id, "span_id": span.span_id}
         log_all("info", LOGGER, "request", [{**line, **ids}])
+        if place.is_recorded:
+            sql_spans.record(settings.SERVICE_DATABASE, found.sql, span, found.begun, found.ended)
+            _http_spans().record(environ, read.route[1:], request_id, span, place.parent, begun)
     return Closing(found.body, partial(request_finished.send, sender=PlainReads))
+
+
+def _http_spans() -> Any:
+    """The module, which is imported only where spans are recorded: it takes memory."""
+    from chassis.observability import http_spans
+
+    return http_spans
 
 
 def _fields(found: Representation, others: Fields) -> Fields:

@@ -5,6 +5,7 @@ throttles, filters, a decorator, or a serializer whose fields need the request.
 """
 
 import re
+import time
 from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime
 from functools import cache
@@ -41,10 +42,13 @@ FAILURES = (DatabaseError, TypeError, ValueError)
 
 
 class Representation(NamedTuple):
-    """JSON, and the time of its last change, if it is known."""
+    """JSON, the time of its last change, if it is known, and the statement that read it, with its times in nanoseconds."""
 
     body: bytes
     modified: datetime | None
+    sql: str
+    begun: int
+    ended: int
 
 
 class OneObject(NamedTuple):
@@ -65,8 +69,10 @@ class OneObject(NamedTuple):
     def read(self, key: str, query: str, link: Link) -> Representation | None:
         """The object; None if there is none, or if it cannot be read."""
         try:
+            begun = time.time_ns()
             found = self.rows.row(key)
-            return Representation(json.dumps(self.represent(found)), found.modified_at)
+            ended = time.time_ns()
+            return Representation(json.dumps(self.represent(found)), found.modified_at, self.rows.sql, begun, ended)
         except (ObjectDoesNotExist, ValidationError, *FAILURES):
             return None
 
@@ -90,12 +96,15 @@ class FirstPage(NamedTuple):
     def read(self, key: str, query: str, link: Link) -> Representation | None:
         """The page; None if it cannot be read."""
         limit = _limit(query)
+        reader = self.rows(limit + 1)
         try:
-            rows = self.rows(limit + 1).get()
+            begun = time.time_ns()
+            rows = reader.get()
+            ended = time.time_ns()
             following = pagination.Cursor.after(rows[limit - 1], newer=False).encode() if len(rows) > limit else ""
             results = list(map(self.represent, rows[:limit]))
             page = pagination.page(results, link[0] + following + link[1] if following else None, None)
-            return Representation(json.dumps(page), None)
+            return Representation(json.dumps(page), None, reader.sql, begun, ended)
         except FAILURES:
             return None
 

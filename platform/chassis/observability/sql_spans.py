@@ -13,6 +13,7 @@ from django.db import DatabaseError, connections
 from opentelemetry.trace import Span, SpanKind, Status, StatusCode
 
 from chassis.observability import tracing
+from chassis.observability.trace_context import TraceContext, new_span_id
 
 _OPERATION = re.compile(
     r"\s*(?:/\*.*?\*/\s*)*(?:SET\b[^;]*;\s*)*(?:WITH\b.*?\)\s*(?=SELECT|INSERT|UPDATE|DELETE))?(\w+)",
@@ -64,7 +65,30 @@ def _execute(execute: Callable[..., Any], sql: Any, params: Any, many: bool, con
         span.end()
 
 
+def record(alias: str, sql: str, parent: TraceContext, begun: int, ended: int) -> None:
+    """Record a statement that has succeeded, of a sampled trace; times in nanoseconds since the epoch."""
+    summary, attributes = _description(alias, sql)
+    above = parent.to_span_context(is_remote=False)
+    span = tracing.ended(
+        summary,
+        SpanKind.CLIENT,
+        trace_id=above.trace_id,
+        span_id=int(new_span_id(), 16),
+        parent=above,
+        begun=begun,
+        ended=ended,
+        attributes=attributes,
+    )
+    tracing.emit(span)
+
+
 def _begin(alias: str, sql: str) -> Span:
+    summary, attributes = _description(alias, sql)
+    return tracing.tracer(__name__).start_span(summary, kind=SpanKind.CLIENT, attributes=attributes)
+
+
+def _description(alias: str, sql: str) -> tuple[str, dict[str, Any]]:
+    """The name and the attributes of a statement's span."""
     summary, operation, table = _summary(sql)
     attributes = {
         "db.system.name": "postgresql",
@@ -75,7 +99,7 @@ def _begin(alias: str, sql: str) -> Span:
     }
     if table:
         attributes["db.collection.name"] = table
-    return tracing.tracer(__name__).start_span(summary, kind=SpanKind.CLIENT, attributes=attributes)
+    return summary, attributes
 
 
 def _fail(span: Span, error: BaseException) -> None:

@@ -31,7 +31,7 @@ from opentelemetry.trace import (
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 from chassis.imports import without
-from chassis.observability.trace_context import TraceContext
+from chassis.observability.trace_context import TraceContext, new_span_id
 
 with without("psutil"):
     from opentelemetry.sdk.resources import Resource
@@ -266,12 +266,16 @@ def unrecorded_child(parent: TraceContext) -> TraceContext | None:
     return TraceContext.of(new) if new else None
 
 
-def unrecorded(traceparent: str, tracestate: str = "") -> TraceContext | None:
-    """The position of the span of a request with these headers; None if it is to be recorded.
+def position(traceparent: str, tracestate: str = "") -> tuple[TraceContext, TraceContext, bool]:
+    """The position of the span of a request with these headers, that of its parent, and whether the span is to be recorded.
 
     Without a trace in the headers, this is the decision about a new one, as in `unsampled`.
     """
-    return unrecorded_child(extract_text(traceparent, tracestate))
+    parent = extract_text(traceparent, tracestate)
+    if (span := unrecorded_child(parent)) is not None:
+        return span, parent, False
+    root = TraceContext(f"{_ids.generate_trace_id():032x}", new_span_id(), f"{_SAMPLED:02x}")
+    return parent.child() if parent.is_valid else root, parent, True
 
 
 @contextmanager

@@ -12,6 +12,11 @@ from django.views.decorators.cache import never_cache
 from hypothesis import HealthCheck, example, given
 from hypothesis import settings as generated
 from hypothesis import strategies as st
+from opentelemetry.instrumentation._semconv import _StabilityMode
+from opentelemetry.instrumentation.django.middleware.otel_middleware import _DjangoMiddleware
+from opentelemetry.sdk.trace import SpanProcessor, TracerProvider
+from opentelemetry.sdk.trace.sampling import ParentBased
+from opentelemetry.trace import SpanKind
 from rest_framework import mixins, permissions, serializers
 from rest_framework.routers import SimpleRouter
 from rest_framework.test import APIClient
@@ -359,20 +364,80 @@ class TestObserved:
         answered(reads, f"/users/{user['id']}")
         assert counted() == before + 1
 
+    @pytest.mark.parametrize("parent", [f"00-{'a' * 32}-{'b' * 16}-01", ""])
+    def test_recorded_spans_are_those_of_the_middleware(self, user, recorder, parent):
+        usual = Counting()
+        reads = PlainReads(usual, routes())
+        fields = {"Traceparent": parent} if parent else {}
+        for calls in (1, 1, 1):
+            answered(reads, f"/users/{user['id']}", {**fields, "User-Agent": "test"})
+            assert usual.calls == calls
+        servers = [span for span in recorder.spans if span.kind == SpanKind.SERVER]
+        assert len(servers) == 3
+        expected = servers[0]
+        for span in servers[1:]:
+            assert (span.name, span.attributes) == (expected.name, expected.attributes)
+            assert span.parent == expected.parent
+            assert span.status.status_code == expected.status.status_code
+            assert span.start_time < span.end_time
+        assert len({span.context.span_id for span in servers}) == 3
+        statements = [span for span in recorder.spans if span.kind == SpanKind.CLIENT]
+        assert [span.parent.span_id for span in statements] == [span.context.span_id for span in servers[1:]]
+        assert {span.name for span in statements} == {"SELECT users"}
+        assert all(
+            span.attributes["db.namespace"] and "WHERE" in span.attributes["db.query.text"] for span in statements
+        )
+
     @pytest.mark.parametrize(
-        ("flag", "ratio", "is_recorded"),
-        [("00", 1.0, False), ("01", 0.0, True), (None, 1.0, True), (None, 0.0, False)],
+        ("flag", "ratio", "is_recorded"), [("00", 1.0, 0), ("01", 0.0, 1), (None, 1.0, 1), (None, 0.0, 0)]
     )
-    def test_a_request_whose_spans_are_recorded_goes_the_usual_way(
-        self, usual, reads, user, monkeypatch, flag, ratio, is_recorded
-    ):
+    def test_what_is_not_sampled_is_not_recorded(self, user, recorder, monkeypatch, flag, ratio, is_recorded):
+        reads = PlainReads(WSGIHandler(), routes())
         answered(reads, f"/users/{user['id']}")
-        monkeypatch.setattr(tracing._State, "provider", object())
+        recorder.spans.clear()
         monkeypatch.setattr(tracing._State, "sampling", tracing.Sampling(samplers.Ratio(ratio), True))
-        monkeypatch.setattr(usual, "application", lambda environ, start: [b"", start("200 OK", [])][:1])
         fields = {"Traceparent": f"00-{'a' * 32}-{'b' * 16}-{flag}"} if flag else {}
         answered(reads, f"/users/{user['id']}", fields)
-        assert usual.calls == (2 if is_recorded else 1)
+        assert len([span for span in recorder.spans if span.kind == SpanKind.SERVER]) == is_recorded
+
+    def test_attributes_that_only_the_middleware_adds_are_left_to_it(self, user, recorder, monkeypatch):
+        monkeypatch.setenv("OTEL_INSTRUMENTATION_HTTP_CAPTURE_HEADERS_SERVER_REQUEST", "user-agent")
+        usual = Counting()
+        reads = PlainReads(usual, routes())
+        for calls in (1, 2):
+            answered(reads, f"/users/{user['id']}")
+            assert usual.calls == calls
+
+
+class Recorder(SpanProcessor):
+    """Takes the spans that have ended."""
+
+    def __init__(self):
+        self.spans = []
+
+    def on_end(self, span):
+        self.spans.append(span)
+
+    put = on_end
+
+
+@pytest.fixture
+def recorder(settings, monkeypatch):
+    """An exporter in this process, with the instrumentation of Django."""
+    from chassis.observability.http_spans import Instrumentor
+
+    recorder = Recorder()
+    sampling = tracing.Sampling(samplers.Ratio(1.0), True)
+    provider = TracerProvider(sampler=ParentBased(sampling.roots))
+    provider.add_span_processor(recorder)
+    for name, value in (("provider", provider), ("processor", recorder), ("sampling", sampling)):
+        monkeypatch.setattr(tracing._State, name, value)
+    settings.MIDDLEWARE = list(settings.MIDDLEWARE)
+    Instrumentor().instrument(tracer_provider=provider)
+    # As the variable that `tracing.configure` sets, before the first use of the instrumentation in a process.
+    monkeypatch.setattr(_DjangoMiddleware, "_sem_conv_opt_in_mode", _StabilityMode.HTTP)
+    yield recorder
+    Instrumentor().uninstrument()
 
 
 def read_routes(view, *, wrap=lambda callback: callback):
