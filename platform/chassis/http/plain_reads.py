@@ -116,10 +116,13 @@ class PlainReads:
         if read is None or not read.accepts(query) or not is_plain(environ):
             return self._usual(environ, start_response)
         place = Place(*tracing.position(environ.get("HTTP_TRACEPARENT", ""), environ.get("HTTP_TRACESTATE", "")))
-        kind = (read.route, query, *(environ.get(name, "") for name in MATTERS))
+        values = [
+            environ.get(name) for name in MATTERS
+        ]  # None where it is missing, which may differ from an empty value
+        kind = (read.route, query, *values)
         known = self._known.get(kind)
         with tracing.sampling_decided() if place.is_recorded else nullcontext():
-            if known is None and sum(map(len, kind)) <= MOST_CHARACTERS:
+            if known is None and sum(len(value) for value in values if value) <= MOST_CHARACTERS:
                 return self._learn(kind, read, key, environ, start_response)
             if known and known.fields and not (place.is_recorded and self._has_own_spans):
                 answer = _answer(read, key, known, place, environ, start_response)

@@ -306,6 +306,16 @@ def test_what_it_remembers_is_bounded(usual, reads, user, monkeypatch):
     assert usual.calls == 10
 
 
+def test_an_empty_value_is_not_a_missing_one(usual, reads, user):
+    old = environ(f"/users/{user['id']}", SERVER_PROTOCOL="HTTP/1.0")
+    del old["HTTP_HOST"]
+    for host, status in (({}, "200"), ({"HTTP_HOST": ""}, "400"), ({}, "200")):
+        started = []
+        b"".join(reads({**old, **host}, lambda status, *_, started=started: started.append(status)))
+        assert started[0].startswith(status)
+    assert usual.calls == 2
+
+
 def test_long_values_are_not_remembered(usual, reads, user):
     for calls in (1, 2):
         answered(reads, f"/users/{user['id']}", {"X-Forwarded-Host": "h" * 1_000})
