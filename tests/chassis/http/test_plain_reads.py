@@ -256,19 +256,25 @@ def comparable(answer):
     return status, [(name, value.replace(new, "new")) for name, value in fields], body.replace(new.encode(), b"new")
 
 
+@pytest.fixture
+def both(settings):
+    """The usual application, and one that remembers what all examples have requested."""
+    settings.TRUSTED_PROXIES = ["127.0.0.0/8"]
+    settings.CORS_ALLOWED_ORIGINS = ["https://pages.example"]
+    return WSGIHandler(), PlainReads(WSGIHandler(), routes())
+
+
 @generated(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.sampled_from(TARGETS) | st.just("/users/{id}"), FIELDS, MORE)
 @example("/users/{id}", {}, {"wsgi.url_scheme": "https"})
 @example("/users/{id}", {"If-None-Match": '"{etag}"'}, {})
 @example("/users/{id}", {"X-Forwarded-Prefix": "/api", "X-Forwarded-Proto": "https"}, {})
-def test_whatever_is_requested_the_response_is_the_usual_one(settings, target, fields, more):
-    settings.TRUSTED_PROXIES = ["127.0.0.0/8"]
-    settings.CORS_ALLOWED_ORIGINS = ["https://pages.example"]
-    user = User.objects.filter(email="ada@example.org").first() or User.objects.create(
-        email="ada@example.org", name="Ada"
-    )
+def test_whatever_is_requested_the_response_is_the_usual_one(both, target, fields, more):
+    usual, reads = both
+    for name in ("ada", "bob", "eve"):
+        User.objects.get_or_create(email=f"{name}@example.org", defaults={"name": name})
+    user = User.objects.get(email="ada@example.org")
     names = {"id": str(user.id), "ID": str(user.id).upper(), "hex": user.id.hex, "other": str(uuid.uuid4())}
-    usual, reads = WSGIHandler(), PlainReads(WSGIHandler(), routes())
     etag = dict(answered(usual, f"/users/{user.id}")[1])["ETag"].strip('"')
     request = (target.format(**names), {name: value.replace("{etag}", etag) for name, value in fields.items()})
     expected = comparable(answered(usual, *request, **more))
