@@ -58,7 +58,7 @@ class Membership:
         self._heartbeat.joined.set()
 
     def lost(self) -> None:
-        """Note that this consumer is no longer a member of the group. Normally its client joins again by itself."""
+        """Note that this consumer is no longer a member of the group; normally, its client rejoins automatically."""
         self._heartbeat.joined.clear()
         self._wait()
 

@@ -1,7 +1,7 @@
 """Where a consumer starts in its partitions: at the offsets that its group has committed.
 
-librdkafka 2.16 would request them by itself, but only once. If a broker receives the request that is not, or not yet, the group's
-coordinator, the partitions are never read (its issue 5586). So the consumer requests the offsets itself, until it has them. See
+librdkafka 2.16 does not repeat its own request for them if a broker refuses it because it is not, or not yet, the coordinator of the
+group: the partitions are then never read (its issue 5586). The consumer therefore requests the offsets itself until it has them. See
 docs/adr/0065-clients-without-brokers.md.
 """
 

@@ -17,33 +17,37 @@ T = TypeVar("T")
 _type_of_rows: Any = namedtuple  # its fields are known only when it is called
 
 
-class ByKey:
+class _Prepared:
+    """A statement that is compiled on first use."""
+
+    _compiled: "_Compiled | None" = None
+
+    @property
+    def sql(self) -> str:
+        """The statement; empty before it was first used."""
+        return "" if self._compiled is None else self._compiled.sql
+
+
+class ByKey(_Prepared):
     """`queryset.get(**{field: key})`, compiled on first use. `queryset` must be the same for each request."""
 
     def __init__(self, queryset: QuerySet[Any], field: str) -> None:
         self._queryset = queryset
         self._field: Field[Any, Any] = queryset.model._meta.get_field(field)
-        self._compiled: _Compiled | None = None
 
     def get(self, key: Any) -> Any:
         """Return the object. Raises DoesNotExist, and ValidationError for a key that is not of the field's type."""
-        key = self._field.to_python(key)
-
-        def read(connection: Any) -> Any:
-            compiled, values = self._read(connection, key)
-            return compiled.model.from_db(connection.alias, compiled.names, values)
-
-        return _read_once_more(read)
+        compiled, values = self._find(key)
+        return compiled.model.from_db(settings.SERVICE_DATABASE, compiled.names, values)
 
     def row(self, key: Any) -> Any:
         """As `get`, but a named tuple of the columns, which takes less time than an object."""
+        compiled, values = self._find(key)
+        return compiled.row._make(values)
+
+    def _find(self, key: Any) -> "tuple[_Compiled, list[Any]]":
         key = self._field.to_python(key)
-
-        def read(connection: Any) -> Any:
-            compiled, values = self._read(connection, key)
-            return compiled.row._make(values)
-
-        return _read_once_more(read)
+        return _read_once_more(lambda connection: self._read(connection, key))
 
     def _read(self, connection: Any, key: Any) -> "tuple[_Compiled, list[Any]]":
         compiled = self._compiled
@@ -58,27 +62,16 @@ class ByKey:
             raise compiled.model.DoesNotExist
         return compiled, rows[0]
 
-    @property
-    def sql(self) -> str:
-        """The statement; empty before it was first used."""
-        return "" if self._compiled is None else self._compiled.sql
 
-
-class FirstRows:
+class FirstRows(_Prepared):
     """`queryset[:number]`, compiled on first use, as named tuples of its columns instead of models."""
 
     def __init__(self, queryset: QuerySet[Any], number: int) -> None:
         self._queryset = queryset[:number]
-        self._compiled: _Compiled | None = None
 
     def get(self) -> list[Any]:
         """Return the rows."""
         return _read_once_more(self._read)
-
-    @property
-    def sql(self) -> str:
-        """The statement; empty before it was first used."""
-        return "" if self._compiled is None else self._compiled.sql
 
     def _read(self, connection: Any) -> list[Any]:
         compiled = self._compiled

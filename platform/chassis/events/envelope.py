@@ -168,8 +168,7 @@ def _origin_time(record: Record) -> str:
 
 
 def _request_id(record: Record) -> str:
-    request_id = record.header("requestId") or ""
-    return request_id if correlation.sane(request_id) else correlation.new()
+    return correlation.accepted(record.header("requestId") or "")
 
 
 def trace_of(record: Record) -> TraceContext:

@@ -22,6 +22,7 @@ from django.urls import URLPattern
 from chassis.http import plain_views
 from chassis.http.conditions import Validators
 from chassis.http.plain_views import Link, Read, Representation
+from chassis.http.wsgi import Application
 from chassis.observability import correlation, metrics, requests, sql_spans, tracing
 from chassis.observability.correlation import HEADER, bind_request_id, current_request_id
 from chassis.observability.logging import log_all
@@ -30,7 +31,6 @@ from chassis.observability.trace_context import TraceContext
 
 Environ = dict[str, Any]
 StartResponse = Callable[..., Any]
-Application = Callable[[Environ, StartResponse], Iterable[bytes]]
 Fields = list[tuple[str, str]]
 
 MATTERS = frozenset(
@@ -100,7 +100,7 @@ class Place(NamedTuple):
 
 
 class PlainReads:
-    """A WSGI application in front of another, `usual`, which it calls for everything that is not a plain read."""
+    """WSGI middleware: answers plain reads, and passes every other request to the application `usual`."""
 
     def __init__(self, usual: Application, patterns: Iterable[tuple[str, URLPattern]]) -> None:
         """`patterns` are the URL patterns of the service with their complete routes."""
@@ -116,9 +116,8 @@ class PlainReads:
         if read is None or not read.accepts(query) or not is_plain(environ):
             return self._usual(environ, start_response)
         place = Place(*tracing.position(environ.get("HTTP_TRACEPARENT", ""), environ.get("HTTP_TRACESTATE", "")))
-        values = [
-            environ.get(name) for name in MATTERS
-        ]  # None where it is missing, which may differ from an empty value
+        # None where a value is missing: that may differ from an empty one.
+        values = [environ.get(name) for name in MATTERS]
         kind = (read.route, query, *values)
         known = self._known.get(kind)
         with tracing.sampling_decided() if place.is_recorded else nullcontext():
@@ -188,10 +187,9 @@ def _answer(
 ) -> Iterable[bytes] | None:
     """Answer a request; None if that must be done in the usual way."""
     started, begun = time.perf_counter(), time.time_ns()
-    offered = environ.get("HTTP_X_REQUEST_ID", "")
     request_started.send(sender=PlainReads, environ=environ)
     with (
-        bind_request_id(offered if correlation.sane(offered) else correlation.new()) as request_id,
+        bind_request_id(correlation.accepted(environ.get("HTTP_X_REQUEST_ID", ""))) as request_id,
         metrics.HTTP_ACTIVE_REQUESTS.track_inprogress(),
     ):
         found = read.read(key, environ.get("QUERY_STRING", ""), known.link)

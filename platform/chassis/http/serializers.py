@@ -109,13 +109,19 @@ def _missing() -> None:
 @cache
 def _readers(serializer: type[Serializer]) -> list[tuple[str, Read, Convert]]:
     """For each field that is read: its name, how to read it from an object, and how to represent a value that is not None."""
-    readable = [(name, field) for name, field in _shared_fields(serializer, False).items() if not field.write_only]
-    return [(name, _reader(field.source or name), field.to_representation) for name, field in readable]
+    return [
+        (name, _reader(field.source or name), field.to_representation) for name, field in _readable(serializer).items()
+    ]
 
 
 def attributes(serializer: type[Serializer]) -> set[str]:
     """The attributes of an object that a plain serializer reads."""
-    return {field.source or name for name, field in _shared_fields(serializer, False).items() if not field.write_only}
+    return {field.source or name for name, field in _readable(serializer).items()}
+
+
+def _readable(serializer: type[Serializer]) -> dict[str, Any]:
+    """The fields that are represented, by name."""
+    return {name: field for name, field in _shared_fields(serializer, False).items() if not field.write_only}
 
 
 def of_rows(serializer: type[Serializer]) -> Represent:
@@ -132,8 +138,9 @@ def of_rows(serializer: type[Serializer]) -> Represent:
 
 
 def _columns(serializer: type[Serializer], names: Sequence[str]) -> list[tuple[str, int, Convert]]:
-    fields = [(name, field) for name, field in _shared_fields(serializer, False).items() if not field.write_only]
-    return [(name, names.index(field.source or name), _converter(field)) for name, field in fields]
+    return [
+        (name, names.index(field.source or name), _converter(field)) for name, field in _readable(serializer).items()
+    ]
 
 
 def _converter(field: Any) -> Convert:

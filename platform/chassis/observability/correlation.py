@@ -25,6 +25,11 @@ def sane(token: str) -> bool:
     return _SANE.fullmatch(token) is not None
 
 
+def accepted(token: str) -> str:
+    """The request id of a client, if it is accepted; otherwise a new one."""
+    return token if sane(token) else new()
+
+
 def current_request_id() -> str:
     """The current request id, or `""` outside of a request or event."""
     return _request_id.get()

@@ -78,7 +78,7 @@ class CorrelationMiddleware(Middleware):
         """Bind the ids of the request. Returns whether its span was started here, and not by the instrumentation."""
         offered = request.META.get("HTTP_X_REQUEST_ID", "")
         structlog.contextvars.clear_contextvars()
-        stack.enter_context(correlation.bind_request_id(offered if correlation.sane(offered) else correlation.new()))
+        stack.enter_context(correlation.bind_request_id(correlation.accepted(offered)))
         if request.path_info.startswith(self.unobserved):
             stack.enter_context(tracing.untraced())
         elif not trace.get_current_span().get_span_context().is_valid:
