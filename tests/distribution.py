@@ -51,6 +51,28 @@ class FromBothEnds(LoadFileScheduling):
             self.workqueue.move_to_end(next(reversed(self.workqueue)), last=False)
         super()._assign_work_unit(node)
 
+    def _reschedule(self, node: WorkerController) -> None:
+        """Give a worker more files, unless it has enough.
+
+        A worker runs a test only after it has the next one. One that replaces another may have got a file of one test.
+        """
+        super()._reschedule(node)
+        while self.workqueue and not node.shutting_down and self._pending_of(self.assigned_work[node]) < 2:
+            self._assign_work_unit(node)
+
+    def remove_node(self, node: WorkerController) -> str | None:
+        """Distribute what a worker that ended has left, and return the test that it was running, which is not run again.
+
+        xdist would run it again, on one new worker after the other: a test that hangs would end them all.
+        """
+        units = self.assigned_work[node].values()
+        running = next((test for unit in units for test, completed in unit.items() if not completed), None)
+        for unit in units:
+            if running in unit:
+                unit[running] = True
+        super().remove_node(node)
+        return running
+
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Put the files in the order of the queue."""

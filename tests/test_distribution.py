@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import tomllib
 
 import pytest
 
@@ -18,21 +19,37 @@ def test():
 """
 
 
-def distributed(folder, workers: int) -> dict[str, list[str]]:
-    """The files that each worker has run, in order."""
+HANG = """
+import threading
+def test_before():
+    pass
+def test_hangs():
+    threading.Event().wait()
+def test_after():
+    pass
+"""
+
+
+def run(folder, workers: int, *options: str) -> subprocess.CompletedProcess[str]:
+    """Run the small suite in a folder, with an empty folder `record`."""
     (folder / "pytest.ini").write_text("[pytest]\n")
+    (folder / "record").mkdir()
     for name in FILES:
         path = folder / "tests" / name
-        path.parent.mkdir(parents=True)
+        path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(RECORD)
-    record = folder / "record"
-    record.mkdir()
-    options = ("-p", "no:django", "-p", "no:cacheprovider", "--import-mode=importlib", "--no-loadscope-reorder")
-    done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-p", "tests.distribution", "-n", str(workers), "--dist", "loadfile", *options],
-        cwd=folder, env={**os.environ, "PYTHONPATH": str(ROOT), "RECORD": str(record)}, capture_output=True, text=True, check=False,
+    alone = ("-p", "no:django", "-p", "no:cacheprovider", "--import-mode=importlib", "--no-loadscope-reorder")
+    return subprocess.run(
+        [sys.executable, "-m", "pytest", "-p", "tests.distribution", "-n", str(workers), "--dist", "loadfile", *alone, *options],
+        cwd=folder, env={**os.environ, "PYTHONPATH": str(ROOT), "RECORD": str(folder / "record")}, capture_output=True, text=True, check=False,
     )  # fmt: skip
+
+
+def distributed(folder, workers: int) -> dict[str, list[str]]:
+    """The files that each worker has run, in order."""
+    done = run(folder, workers)
     assert done.returncode == 0, done.stdout + done.stderr
+    record = folder / "record"
     tests = folder / "tests"
     return {
         path.name: [line.removeprefix(f"{tests}/") for line in path.read_text().splitlines()]
@@ -48,6 +65,24 @@ def test_the_second_of_two_begins_at_the_end(tmp_path):
     ran = distributed(tmp_path, 2)
     assert (ran["gw0"][0], ran["gw1"][0]) == (FILES[2], FILES[0])
     assert sorted(ran["gw0"] + ran["gw1"]) == sorted(FILES)
+
+
+def test_a_test_that_hangs_fails_alone(tmp_path):
+    hanging = tmp_path / "tests" / "browser" / "test_hangs.py"
+    hanging.parent.mkdir(parents=True)
+    hanging.write_text(HANG)
+    done = run(tmp_path, 2, "-o", "faulthandler_timeout=5", "-o", "faulthandler_exit_on_timeout=true")
+    assert done.returncode == 1
+    assert "test_hangs.py::test_hangs" in done.stdout
+    assert f"1 failed, {len(FILES) + 2} passed" in done.stdout
+    assert f'"{hanging}", line 6 in test_hangs' in done.stderr  # where it hung
+
+
+def test_in_this_suite_a_test_that_hangs_ends():
+    """A run of it without a limit would never end, and would not say which test hung."""
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["pytest"]["ini_options"]
+    assert settings["faulthandler_exit_on_timeout"] is True
+    assert settings["faulthandler_timeout"] == 600
 
 
 @pytest.mark.parametrize("prefix", [*distribution.FIRST, *distribution.LAST])
