@@ -20,7 +20,11 @@ TestEnvironment = cast(
 )
 """The variables of all services, and of the console, together."""
 
-env: Environment = TestEnvironment.read()
+# The workers of a test run share the processors with the systems that they start: they may be slow to connect, and between
+# two statements.
+PATIENCE = {"database_connect_timeout_seconds": 60, "database_idle_transaction_seconds": 60.0}
+
+env: Environment = TestEnvironment.read().model_copy(update=PATIENCE)
 _settings = base.django_settings(WITH_DATABASE[0], env)
 for _service in WITH_DATABASE:
     _settings["DATABASES"] |= base.database_settings(_service, env)["DATABASES"]

@@ -3,9 +3,13 @@
 from pathlib import Path
 
 import pytest
+from django.test import TransactionTestCase
 
 from services import SERVICES
 from settings.base import PUBLISHERS
+from tests import flush
+
+TransactionTestCase._fixture_teardown = flush.empty
 
 HERE = Path(__file__).parent
 ALIASES = {service.name: service.name if service.database else None for service in SERVICES}

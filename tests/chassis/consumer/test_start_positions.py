@@ -10,6 +10,7 @@ import struct
 import threading
 from collections.abc import Iterator
 from contextlib import suppress
+from typing import BinaryIO
 
 import pytest
 
@@ -61,7 +62,8 @@ class Connection(socketserver.BaseRequestHandler):
     def handle(self) -> None:
         with suppress(OSError), socket.create_connection((ports.HOST, self.server.broker)) as broker:
             threading.Thread(target=self._responses, args=[broker], daemon=True).start()
-            while frame := _frame(self.request):
+            requests = self.request.makefile("rb")
+            while frame := _frame(requests):
                 [key, version] = struct.unpack_from(">hh", frame, 4)
                 if key == OFFSET_FETCH and self.server.refuses:
                     assert version >= 8, "its response has another form"
@@ -72,16 +74,18 @@ class Connection(socketserver.BaseRequestHandler):
 
     def _responses(self, broker: socket.socket) -> None:
         with suppress(OSError):
-            while frame := _frame(broker):
+            responses = broker.makefile("rb")
+            while frame := _frame(responses):
                 self.request.sendall(frame)
+            self.request.shutdown(socket.SHUT_RDWR)  # as the broker did, so that the client connects again
 
 
-def _frame(connection: socket.socket) -> bytes:
+def _frame(stream: BinaryIO) -> bytes:
     """The next request or response with its length; empty at the end of the connection."""
-    length = connection.recv(4, socket.MSG_WAITALL)
+    length = stream.read(4)
     if len(length) < 4:
         return b""
-    return length + connection.recv(int.from_bytes(length), socket.MSG_WAITALL)
+    return length + stream.read(int.from_bytes(length))
 
 
 @pytest.fixture(scope="module")

@@ -104,10 +104,9 @@ def test_it_is_noticed_and_replaced(broker, topic, ended):
 
     membership = Membership(lost.client, Heartbeat("consume"), lambda: None, set())
     membership.join()
-    for _ in range(STRANDED_CHECKS - 1):
-        membership.raise_if_stranded(time.monotonic())
     with pytest.raises(Stranded):
-        membership.raise_if_stranded(time.monotonic())
+        # On a busy machine, a new client may be late too, and then nothing is known of the old one.
+        eventually(lambda: membership.raise_if_stranded(time.monotonic()), what="it is noticed")
     assert not lost.has_partitions, "it did not recover meanwhile"
     successor = Member(topic, ended, lost.group)
     eventually(lambda: joined([successor]), what="a new client joins")
