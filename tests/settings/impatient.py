@@ -5,13 +5,13 @@ import socket
 from collections.abc import Iterable
 from typing import Any
 
-from settings import gunicorn_worker
+from settings import client_socket, gunicorn_worker
 
 LIST = b"[" + b"0," * 1_000_000 + b"0]"
 
 gunicorn_worker.SILENT_SECONDS = 1.0
-gunicorn_worker.RECEIVE_SECONDS = 0.3
-gunicorn_worker.SEND_SECONDS = 0.3
+client_socket.RECEIVE_SECONDS = 0.3
+client_socket.SEND_SECONDS = 0.3
 # The clients of these tests wait until the others have lost their threads.
 gunicorn_worker.WAIT_SECONDS = 60.0
 

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from settings import gunicorn_worker
+from settings import client_socket
 from tests.serving import gunicorn
 from tests.waiting import eventually
 
@@ -134,9 +134,9 @@ def test_garbage_is_collected_once_the_application_is_loaded(port):
 
 
 def test_what_has_arrived_is_read_even_after_the_limit(monkeypatch):
-    monkeypatch.setattr(gunicorn_worker, "RECEIVE_SECONDS", 0)
+    monkeypatch.setattr(client_socket, "RECEIVE_SECONDS", 0)
     ours, theirs = socket.socketpair()
-    with gunicorn_worker.ClientSocket(fileno=ours.detach()) as client, theirs:
+    with client_socket.ClientSocket(fileno=ours.detach()) as client, theirs:
         client.begin()
         theirs.sendall(b"x")
         assert client.recv(1) == b"x"
