@@ -7,6 +7,7 @@ engines start with the session. Workers of pytest-xdist inherit both.
 import contextlib
 import gc
 import os
+import signal
 
 import pytest
 
@@ -31,6 +32,10 @@ def _choose() -> Engines | None:
 
 # Collecting the tests creates objects that stay; Python would search them for garbage again and again.
 gc.set_threshold(50_000, 20, 20)
+
+# A shell makes what it runs in the background ignore Ctrl-C, and the processes that the tests start would inherit that.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # The tests start some thousand processes: each would compile the project's modules again.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
