@@ -3,6 +3,7 @@
 It happens to some of ten in each freeze that is longer than the session timeouts. See docs/adr/0065-clients-without-brokers.md.
 """
 
+import ctypes
 import threading
 import time
 import uuid
@@ -29,7 +30,11 @@ RECOVERED_WITHIN = 40.0
 
 
 class Member:
-    """The only member of a group, polled in a thread until `ended`. One that is stranded cannot be closed."""
+    """The only member of a group, polled in a thread until `ended`.
+
+    One that is stranded can neither be closed nor destroyed: librdkafka would wait for ever for its thread, which uses a
+    processor meanwhile. The garbage collector would do so in any thread, at any time, so the client is kept until the end.
+    """
 
     def __init__(self, topic: str, ended: threading.Event, group: str = "") -> None:
         self.group = group or f"stranded-{uuid.uuid4()}"
@@ -45,6 +50,8 @@ class Member:
             self.client.poll(0.2)
         if self.has_partitions:
             self.client.close()
+        else:
+            ctypes.pythonapi.Py_IncRef(ctypes.py_object(self.client))
 
     def _assigned(self, *_: object) -> None:
         self.has_partitions = True
