@@ -19,6 +19,8 @@ def make_topic(name: str, *, partitions: int = 3, **config: str) -> str:
     client = AdminClient(servers())
     [made] = client.create_topics([NewTopic(name, partitions, 1, config=config)], operation_timeout=30).values()
     made.result()
+    # The controller has created it; the broker may not know it yet.
+    eventually(lambda: client.list_topics(name, timeout=10).topics[name].error is None, what=f"{name} is known")
     return name
 
 
