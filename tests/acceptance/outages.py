@@ -3,6 +3,8 @@
 import threading
 import uuid
 
+from embedded.processes import describe_exit
+
 
 class Visitors(threading.Thread):
     """Creates users through the gateway, one after the other, until stopped."""
@@ -56,8 +58,14 @@ class Supervisor:
     def __init__(self, system) -> None:
         self._system = system
         self.died: list[str] = []
+        self.ends: list[str] = []
+        """How each of them ended: its exit status and its last lines."""
 
     def __call__(self) -> None:
+        for member in self._system.members.values():
+            if not member.alive:
+                how = describe_exit(member.child.popen.returncode)
+                self.ends.append(f"{member.name} {how}; its last lines:\n{member.child.last_lines()}")
         self.died += self._system.revive()
 
     def sees(self, condition):

@@ -136,7 +136,7 @@ class Trial:
         """But workers of payments, whose call into the Kafka client may hang for ever when the connection goes in it."""
         died = self._supervisor.died
         hung = [line for name in set(died) for line in self.system[name].logged(HUNG)]
-        assert {name.rpartition("-consume")[0] for name in died} <= {"payments"}
+        assert {name.rpartition("-consume")[0] for name in died} <= {"payments"}, "\n".join(self._supervisor.ends)
         assert len(hung) >= len(died)
         same = {name: pid for name, pid in pids.items() if name not in died}
         assert {name: self.system[name].pid for name in same if self.system[name].alive} == same

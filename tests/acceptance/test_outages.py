@@ -45,7 +45,7 @@ def test_kafka_stopped_during_posts(system, topics, visitors, kafka):
     gave_up = [line for name in RELAYS for line in system[name].logged("the relay releases its lock, backing off")]
     check(system, topics, [user_id for _, user_id in visitors.answers], relayed_once=not gave_up)
     # A transaction's call into the Kafka client may hang for ever when the broker goes: its process ends, and says so.
-    assert set(supervisor.died) <= {"payments-consume"}
+    assert set(supervisor.died) <= {"payments-consume"}, "\n".join(supervisor.ends)
     hung = system["payments-consume"].logged(HUNG)
     assert len(supervisor.died) == len(hung)
     for member in system.members.values():

@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import services
+from tests.forks.child import completed
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -23,15 +24,8 @@ SERVICE_NAMES = tuple(REQUIRED)
 
 def python(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
     """Run Python in the repository with only these environment variables."""
-    return subprocess.run(
-        [sys.executable, *arguments],
-        cwd=ROOT,
-        env={"PATH": os.environ["PATH"]} | environment,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+    argv = [sys.executable, *arguments]
+    return subprocess.CompletedProcess(argv, *completed(argv, cwd=ROOT, env={"PATH": os.environ["PATH"]} | environment))
 
 
 def production(service: str) -> dict[str, str]:

@@ -1,13 +1,17 @@
 """Two processes with one CONSUMER_ID: the fenced one notices, and states what the operator must do."""
 
 import contextlib
+from collections.abc import Iterator
 
 import pytest
 from confluent_kafka import Consumer as KafkaConsumer
 from django.core.management.base import CommandError
 
 from chassis.consumer.consumer import Consumer
-from chassis.kafka.errors import Fenced
+from chassis.health.heartbeat import Heartbeat
+from chassis.kafka.errors import Fenced, Stranded, Unsure
+from chassis.runtime.shutdown import Stop
+from chassis.workers.management.commands import consume
 from chassis.workers.management.commands.consume import Command, _instruction
 from tests.chassis.support.kafka_helpers import servers
 from tests.chassis.support.loops import Running, running
@@ -74,3 +78,24 @@ def test_of_two_with_the_same_id_one_reports_the_problem_and_one_works(scene, se
 def test_without_a_consumer_id_there_is_no_fencing(scene, settings):
     settings.CONSUMER_ID = ""
     assert "check the broker" in _instruction(Fenced("by the broker"))
+
+
+def ends_with(monkeypatch, *errors: Fenced) -> Iterator[Fenced]:
+    """Run the command, whose consumer ends with each of these errors, and then as it was told. Returns those that did not occur."""
+    left = iter(errors)
+
+    def run(*args, **options) -> None:
+        if error := next(left, None):
+            raise error
+
+    monkeypatch.setattr(consume, "_run", run)
+    Command._consume(Stop(), Heartbeat("consume"))
+    return left
+
+
+@pytest.mark.parametrize("other", [Stranded("no response"), Unsure("no result")])
+def test_what_is_no_fencing_is_no_sign_of_a_rival(monkeypatch, other):
+    """A broker that stops while a stranded worker starts over fences it, too."""
+    assert list(ends_with(monkeypatch, other, Fenced("taken"), other, other)) == []
+    with pytest.raises(CommandError, match="fenced twice within"):
+        ends_with(monkeypatch, Fenced("taken"), other, Fenced("taken"))

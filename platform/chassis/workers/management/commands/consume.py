@@ -91,10 +91,10 @@ class Command(BaseCommand):
             except Fenced as error:
                 if stop:
                     return
-                again = time.monotonic() - fenced_at < RIVAL_SECONDS
-                if again and not isinstance(error, Unsure):
-                    raise CommandError(_instruction(error)) from error
-                fenced_at = time.monotonic()
+                if not isinstance(error, Unsure):  # otherwise there is no rival, now or before
+                    if time.monotonic() - fenced_at < RIVAL_SECONDS:
+                        raise CommandError(_instruction(error)) from error
+                    fenced_at = time.monotonic()
                 heartbeat.joined.clear()
                 log.warning("fenced, starting over", reason=str(error)[:300], consumer_id=settings.CONSUMER_ID or None)
             else:
