@@ -17,6 +17,7 @@ OWN_SYSTEMS = ("monitor", "cluster", "default_broker", "dependencies", "prefix",
 FIRST = (
     "scaffold/test_service.py",
     "docs/test_tutorial.py",
+    "browser/console/test_map.py",
     "plans/",
     *(f"acceptance/test_{name}.py" for name in OWN_SYSTEMS),
     "chaos/",
