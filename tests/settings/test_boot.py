@@ -1,6 +1,8 @@
 """Each service boots alone, in a new process, with only its own variables."""
 
 import json
+import subprocess
+import sys
 
 import pytest
 
@@ -135,6 +137,15 @@ class TestMonitor:
         done = python("manage.py", command, **variables)
         assert done.returncode != 0
         assert "Traceback" not in done.stderr
+
+
+class TestMemory:
+    @pytest.mark.parametrize("service", SERVICE_NAMES)
+    def test_tools_of_developers_are_not_loaded(self, service):
+        code = "import sys, settings, django; django.setup(); print(sorted({'rich', 'greenlet'} & set(sys.modules)))"
+        argv = [sys.executable, "-c", code]  # not a fork of a process that has loaded them
+        done = subprocess.run(argv, cwd=ROOT, env=production(service), capture_output=True, text=True, check=False)
+        assert done.stdout == "[]\n", done.stderr
 
 
 class TestSourceRoot:

@@ -20,15 +20,12 @@ from types import TracebackType
 from typing import Any, Literal
 
 import orjson
+import structlog
 from django.conf import settings
+from structlog.tracebacks import ExceptionDictTransformer
 
 from chassis import exceptions
-from chassis.imports import without
 from chassis.observability import correlation, privacy, startup, tracing
-
-with without("rich", "greenlet"):  # saves several MiB in every process
-    import structlog
-    from structlog.tracebacks import ExceptionDictTransformer
 
 EventDict = MutableMapping[str, Any]
 ExcInfo = tuple[type[BaseException], BaseException, TracebackType | None]
