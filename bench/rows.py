@@ -58,9 +58,8 @@ class Bench:
         from django.test import Client
 
         self._service = service
-        self._client = (
-            Client()
-        )  # each one loads the middleware with its first request, which costs ten times as much as a read
+        # One for all: each loads the middleware with its first request, which costs ten times as much as a read.
+        self._client = Client()
         self._connection = connections[service]
         with self._connection.cursor() as cursor:
             cursor.execute("SET statement_timeout = 0")

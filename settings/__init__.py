@@ -12,10 +12,3 @@ ROOT = Path(__file__).resolve().parent.parent
 _source_root = str(ROOT / "platform")
 if _source_root not in sys.path:
     sys.path.append(_source_root)
-
-from chassis.imports import without  # noqa: E402  found by the line above
-
-# The tools of developers install both, and structlog would load them: 4 MiB and 60 ms in every process. This is the first import
-# of structlog anywhere.
-with without("rich", "greenlet"):
-    import structlog  # noqa: F401
