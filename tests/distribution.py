@@ -21,11 +21,14 @@ FIRST = (
     "plans/",
     *(f"acceptance/test_{name}.py" for name in OWN_SYSTEMS),
     "chaos/",
-    "acceptance/",
     "embedded/",
     "browser/",
+    "acceptance/",
 )
-"""The files that need the processor most, longest first, so that no worker is left with one of them at the end."""
+"""The files that need the processor most, longest first, so that no worker is left with one of them at the end.
+
+The system of the acceptance tests runs until the end of the session, so that they come last.
+"""
 
 LAST = ("chassis/kafka/", "chassis/deadletters/", "orders/", "chassis/consumer/", "chassis/outbox/", "chassis/staff/")
 """The files that wait most, longest last."""
