@@ -1,8 +1,9 @@
 """Child processes that are not left behind: each has its own process group and, on Linux, dies with its parent."""
 
 import asyncio
-import ctypes
+import errno
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -15,7 +16,6 @@ from embedded import suspending
 from embedded.errors import NotReady
 from embedded.signals import descendants, signal_all
 
-PR_SET_PDEATHSIG = 1
 LOG_LINES = 15
 POLL = 0.02
 PAUSE_SHARE, LONGEST_PAUSE = 0.05, 0.25
@@ -27,24 +27,19 @@ DONE = object()
 # the thread that forked it ends), and can cancel a start at any of these points.
 Steps = Iterator[None]
 
-_libc = ctypes.CDLL(None) if sys.platform == "linux" else None
+WITH_PARENT = Path(__file__).with_name("with_parent.py")
 
 
-def die_with_parent(death_signal: int = signal.SIGKILL) -> Callable[[], None] | None:
-    """A function for a child to run between fork and exec, so that the kernel sends it this signal when its parent dies.
+def with_parent(
+    argv: Sequence[str | Path], *, death_signal: int = signal.SIGKILL, user: tuple[int, int] | None = None
+) -> list[str]:
+    """A command that runs this one, so that on Linux the kernel sends it `death_signal` when this process dies.
 
-    The parent is the *thread* that forks, so start children from the main thread. Returns None if not supported.
+    The parent is the *thread* that starts it, so start children from the main thread. See `with_parent.py`.
     """
-    if _libc is None:
-        return None
-    libc, parent = _libc, os.getpid()
-
-    def set_death_signal() -> None:
-        libc.prctl(PR_SET_PDEATHSIG, death_signal)
-        if os.getppid() != parent:  # the parent died before the previous line
-            os._exit(1)
-
-    return set_death_signal
+    uid, gid = user or ("", "")
+    own = (sys.executable, "-IS", WITH_PARENT, int(death_signal), os.getpid(), uid, gid)
+    return [str(part) for part in (*own, *argv)]
 
 
 class Child:
@@ -61,22 +56,23 @@ class Child:
         user: tuple[int, int] | None = None,
         death_signal: int = signal.SIGKILL,
     ) -> None:
-        """Start the program, optionally as another user (uid, gid). It receives `death_signal` when this process dies."""
+        """Start the program, optionally as another user (uid, gid). It receives `death_signal` when this process dies.
+
+        Raises FileNotFoundError if there is no such program.
+        """
         self.name = name
         self.log = log
+        if shutil.which(argv[0], path=(os.environ if env is None else env).get("PATH")) is None:
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(argv[0]))
         with log.open("ab") as output:
             self.popen = subprocess.Popen(
-                [str(part) for part in argv],
+                with_parent(argv, death_signal=death_signal, user=user),
                 cwd=cwd,
                 env=dict(env) if env is not None else None,
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
-                user=user[0] if user else None,
-                group=user[1] if user else None,
-                extra_groups=[] if user else None,
-                preexec_fn=die_with_parent(death_signal),  # noqa: PLW1509  it takes no locks
             )
 
     @property

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 
 from embedded import ports
 from embedded.errors import NotReady
-from embedded.processes import LOG_LINES, describe_exit, die_with_parent
+from embedded.processes import LOG_LINES, describe_exit, with_parent
 from embedded.system import ROOT, Job, Process
 
 # Much more than an idle machine needs, since a busy one is slow.
@@ -175,16 +175,15 @@ class Runner:
                 _signal(running, signal.SIGKILL)
 
     async def _spawn(self, running: Running) -> None:
-        # The death signal depends on the forking thread: the event loop runs in the main thread, which lasts until exit.
+        # The death signal depends on the thread that starts it: the event loop runs in the main thread, which lasts until exit.
         running.child = await asyncio.create_subprocess_exec(
-            *running.argv,
+            *with_parent(running.argv),
             cwd=ROOT,
             env=running.environment,
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.STDOUT,
             start_new_session=True,
-            preexec_fn=die_with_parent(),
             limit=LONGEST_LINE,
         )
         running.reader = asyncio.create_task(self._read(running, running.child))

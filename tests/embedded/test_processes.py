@@ -99,6 +99,50 @@ def test_a_child_dies_with_its_supervisor(tmp_path: Path) -> None:
     assert eventually(lambda: is_gone(pid), within=60)
 
 
+class TestStart:
+    def test_no_python_runs_between_fork_and_exec(self, tmp_path) -> None:
+        """There, what threads held is destroyed, and the destruction of a Kafka client aborts the child or never returns."""
+        code = f"""
+import os, sys; sys.path.append("platform")
+from pathlib import Path
+from embedded.processes import Child
+os.register_at_fork(after_in_child=lambda: Path({str(tmp_path)!r}, "python").touch())
+raise SystemExit(Child(["true"], log=Path({str(tmp_path)!r}, "log"), name="child").popen.wait())
+"""
+        assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0
+        assert sorted(path.name for path in tmp_path.iterdir()) == ["log"]
+
+    def test_a_missing_program_is_an_error(self, spawn) -> None:
+        with pytest.raises(FileNotFoundError, match="no-such-program"):
+            spawn("no-such-program")
+
+    def test_one_that_cannot_run_says_why(self, spawn, tmp_path) -> None:
+        program = tmp_path / "program"
+        program.write_text("#!/no/such/shell\n")
+        program.chmod(0o755)
+        child = spawn(program)
+        assert child.popen.wait(60) == 127
+        assert child.last_lines() == f"  | cannot run {program}: No such file or directory"
+
+    def test_it_has_the_process_id_that_is_known(self, spawn) -> None:
+        child = spawn("sh", "-c", "echo I am $$")
+        child.popen.wait(60)
+        assert f"I am {child.pid}" in child.last_lines()
+
+    @pytest.mark.parametrize(
+        ("disposition", "ignored"), [(signal.SIG_DFL, 0), (signal.SIG_IGN, 1 << signal.SIGINT - 1)]
+    )
+    @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+    def test_it_ignores_no_signal_but_what_its_parent_ignores(self, spawn, disposition, ignored) -> None:
+        before = signal.signal(signal.SIGINT, disposition)
+        try:
+            child = spawn("grep", "SigIgn", "/proc/self/status")
+        finally:
+            signal.signal(signal.SIGINT, before)
+        child.popen.wait(60)
+        assert int(child.last_lines().split()[-1], 16) == ignored
+
+
 class TestWaiting:
     def test_an_exit_is_reported_with_the_output(self, spawn) -> None:
         child = spawn("sh", "-c", "echo out of luck; exit 3")

@@ -1,0 +1,46 @@
+"""Runs a program that the kernel ends when its parent dies: `python -IS with_parent.py SIGNAL PARENT UID GID PROGRAM [ARGUMENT ...]`.
+
+It becomes the program, so that this has the process id that the parent knows. UID and GID are empty, or those of another user.
+
+Subprocess could run the same lines between fork and exec (`preexec_fn`), but then Python runs in a copy of a process without its
+threads. What these held is destroyed there, and the destruction of a Kafka client waits for its threads for ever, and the parent for
+the copy.
+"""
+
+import ctypes
+import os
+import signal
+import sys
+
+PR_SET_PDEATHSIG = 1
+CANNOT_RUN = 127
+"""The exit status, as a shell has it."""
+
+
+def main() -> None:
+    """Become the program."""
+    for number in (signal.SIGINT, signal.SIGPIPE, signal.SIGXFSZ):
+        _restore(number)
+    death_signal, parent, uid, gid, *argv = sys.argv[1:]
+    if uid:
+        os.setgroups([])
+        os.setgid(int(gid))
+        os.setuid(int(uid))
+    if sys.platform == "linux":  # after the change of user, which cancels it
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, int(death_signal))
+    if os.getppid() != int(parent):  # the parent died before the previous line
+        sys.exit(1)
+    try:
+        os.execvp(argv[0], argv)  # noqa: S606  this is what it is for
+    except OSError as error:
+        print(f"cannot run {argv[0]}: {error.strerror}", file=sys.stderr)
+        sys.exit(CANNOT_RUN)
+
+
+def _restore(number: int) -> None:
+    """Undo what Python does to a signal at its start. A program inherits which signals are ignored."""
+    if number != signal.SIGINT or signal.getsignal(number) is signal.default_int_handler:
+        signal.signal(number, signal.SIG_DFL)
+
+
+main()
