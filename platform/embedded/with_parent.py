@@ -3,7 +3,7 @@
 It becomes the program, so that this has the process id that the parent knows. UID and GID are empty, or those of another user.
 
 Subprocess could run the same lines between fork and exec (`preexec_fn`), but then Python runs in a copy of a process without its
-threads. What these held is destroyed there, and the destruction of a Kafka client waits for its threads for ever, and the parent for
+threads. What these held is destroyed there, and the destruction of a Kafka client waits for its threads forever, and the parent for
 the copy.
 """
 
