@@ -75,9 +75,7 @@ def running(folder: Path) -> Iterator[Version]:
         [str(folder / ".venv" / "bin" / "python"), "-c", PROGRAM],
         cwd=folder, env=environment, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
     ) as program:  # fmt: skip
-        yield Version(program)
-        assert program.stdin is not None
-        program.stdin.close()
+        yield Version(program)  # the program ends when its input is closed
 
 
 def measure(ours: Version, theirs: Version, rounds: int, seconds: int, events: int) -> list[Row]:

@@ -20,8 +20,8 @@ TestEnvironment = cast(
 )
 """The variables of all services, and of the console, together."""
 
-# The workers of a test run share the processors with the systems that they start: they may be slow to connect, and between
-# two statements.
+# The workers of a test run share the processors with the systems that they start. Connecting may take long, and so may the time
+# between two statements.
 PATIENCE = {"database_connect_timeout_seconds": 60, "database_idle_transaction_seconds": 60.0}
 
 env: Environment = TestEnvironment.read().model_copy(update=PATIENCE)

@@ -27,7 +27,7 @@ FIRST = (
 )
 """The files that need the processor most, longest first, so that no worker is left with one of them at the end.
 
-The system of the acceptance tests runs until the end of the session, so that they come last.
+The acceptance tests are the last of them, because their system runs until the end of the session.
 """
 
 LAST = ("chassis/kafka/", "chassis/deadletters/", "orders/", "chassis/consumer/", "chassis/outbox/", "chassis/staff/")

@@ -1,4 +1,4 @@
-"""Empties the databases after a test that commits: what Django's `flush` does, for a tenth of the time.
+"""Empties the databases after a test that commits: what Django's `flush` does, in a fifth of the time.
 
 `flush` truncates every table, with or without rows, and then creates all content types and permissions again. Here only the
 tables that have rows are truncated, and those two keep theirs: they depend on the models alone.

@@ -31,12 +31,19 @@ WITH_PARENT = Path(__file__).with_name("with_parent.py")
 
 
 def with_parent(
-    argv: Sequence[str | Path], *, death_signal: int = signal.SIGKILL, user: tuple[int, int] | None = None
+    argv: Sequence[str | Path],
+    env: Mapping[str, str] | None,
+    *,
+    death_signal: int = signal.SIGKILL,
+    user: tuple[int, int] | None = None,
 ) -> list[str]:
     """A command that runs this one, so that on Linux the kernel sends it `death_signal` when this process dies.
 
-    The parent is the *thread* that starts it, so start children from the main thread. See `with_parent.py`.
+    The parent is the *thread* that starts it, so start children from the main thread. See `with_parent.py`. `env` is the
+    environment of the child, None for that of this process. Raises FileNotFoundError if there is no such program.
     """
+    if shutil.which(argv[0], path=(os.environ if env is None else env).get("PATH")) is None:
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(argv[0]))
     uid, gid = user or ("", "")
     own = (sys.executable, "-IS", WITH_PARENT, int(death_signal), os.getpid(), uid, gid)
     return [str(part) for part in (*own, *argv)]
@@ -62,11 +69,9 @@ class Child:
         """
         self.name = name
         self.log = log
-        if shutil.which(argv[0], path=(os.environ if env is None else env).get("PATH")) is None:
-            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(argv[0]))
         with log.open("ab") as output:
             self.popen = subprocess.Popen(
-                with_parent(argv, death_signal=death_signal, user=user),
+                with_parent(argv, env, death_signal=death_signal, user=user),
                 cwd=cwd,
                 env=dict(env) if env is not None else None,
                 stdin=subprocess.DEVNULL,

@@ -177,7 +177,7 @@ class Runner:
     async def _spawn(self, running: Running) -> None:
         # The death signal depends on the thread that starts it: the event loop runs in the main thread, which lasts until exit.
         running.child = await asyncio.create_subprocess_exec(
-            *with_parent(running.argv),
+            *with_parent(running.argv, running.environment),
             cwd=ROOT,
             env=running.environment,
             stdin=asyncio.subprocess.DEVNULL,

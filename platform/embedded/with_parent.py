@@ -19,8 +19,7 @@ CANNOT_RUN = 127
 
 def main() -> None:
     """Become the program."""
-    for number in (signal.SIGINT, signal.SIGPIPE, signal.SIGXFSZ):
-        _restore(number)
+    _restore_signals()
     death_signal, parent, uid, gid, *argv = sys.argv[1:]
     if uid:
         os.setgroups([])
@@ -31,16 +30,19 @@ def main() -> None:
     if os.getppid() != int(parent):  # the parent died before the previous line
         sys.exit(1)
     try:
-        os.execvp(argv[0], argv)  # noqa: S606  this is what it is for
+        os.execvp(argv[0], argv)  # noqa: S606  no shell is needed
     except OSError as error:
         print(f"cannot run {argv[0]}: {error.strerror}", file=sys.stderr)
         sys.exit(CANNOT_RUN)
 
 
-def _restore(number: int) -> None:
-    """Undo what Python does to a signal at its start. A program inherits which signals are ignored."""
-    if number != signal.SIGINT or signal.getsignal(number) is signal.default_int_handler:
-        signal.signal(number, signal.SIG_DFL)
+def _restore_signals() -> None:
+    """Undo what Python does to signals at its start. A program inherits which signals are ignored."""
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+    signal.signal(signal.SIGXFSZ, signal.SIG_DFL)
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # otherwise the parent ignores it
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
-main()
+if __name__ == "__main__":
+    main()

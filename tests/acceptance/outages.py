@@ -3,7 +3,7 @@
 import threading
 import uuid
 
-from embedded.processes import describe_exit
+from embedded.errors import NotReady
 
 
 class Visitors(threading.Thread):
@@ -63,9 +63,10 @@ class Supervisor:
 
     def __call__(self) -> None:
         for member in self._system.members.values():
-            if not member.alive:
-                how = describe_exit(member.child.popen.returncode)
-                self.ends.append(f"{member.name} {how}; its last lines:\n{member.child.last_lines()}")
+            try:
+                member.child.check()
+            except NotReady as error:
+                self.ends.append(str(error))
         self.died += self._system.revive()
 
     def sees(self, condition):

@@ -32,8 +32,8 @@ RECOVERED_WITHIN = 40.0
 class Member:
     """The only member of a group, polled in a thread until `ended`.
 
-    One that is stranded can neither be closed nor destroyed: librdkafka would wait for ever for its thread, which uses a
-    processor meanwhile. The garbage collector would do so in any thread, at any time, so the client is kept until the end.
+    One that is stranded can neither be closed nor destroyed: librdkafka waits forever for its own thread, which keeps a processor
+    busy. The garbage collector could destroy it in any thread at any time, so the client is kept until the process ends.
     """
 
     def __init__(self, topic: str, ended: threading.Event, group: str = "") -> None:

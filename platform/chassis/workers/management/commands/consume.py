@@ -91,7 +91,7 @@ class Command(BaseCommand):
             except Fenced as error:
                 if stop:
                     return
-                if not isinstance(error, Unsure):  # otherwise there is no rival, now or before
+                if not isinstance(error, Unsure):  # a result that is unknown is no sign of a rival
                     if time.monotonic() - fenced_at < RIVAL_SECONDS:
                         raise CommandError(_instruction(error)) from error
                     fenced_at = time.monotonic()
