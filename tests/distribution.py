@@ -11,24 +11,28 @@ from xdist.remote import Producer
 from xdist.scheduler import LoadFileScheduling
 from xdist.workermanage import WorkerController
 
-# The acceptance tests that run systems of their own come before the others, so that the system of the others does not run idle
-# meanwhile.
-OWN_SYSTEMS = ("monitor", "cluster", "default_broker", "dependencies", "prefix", "pgbouncer", "recreated", "traces")
+OWN_SYSTEMS = tuple(
+    f"acceptance/test_{name}.py"
+    for name in ("monitor", "dependencies", "pgbouncer", "default_broker", "cluster", "recreated", "prefix", "traces")
+)
+"""The acceptance tests that start systems of their own, longest first. The others share one system in each worker."""
+
+HOSTS = 2
+"""How many workers start the system that acceptance tests share."""
+
 FIRST = (
-    "scaffold/test_service.py",
+    "acceptance/",
+    "acceptance/test_monitor.py",
     "docs/test_tutorial.py",
+    "scaffold/test_service.py",
     "browser/console/test_map.py",
     "plans/",
-    *(f"acceptance/test_{name}.py" for name in OWN_SYSTEMS),
+    *OWN_SYSTEMS[1:],
     "chaos/",
     "embedded/",
     "browser/",
-    "acceptance/",
 )
-"""The files that need the processor most, longest first, so that no worker is left with one of them at the end.
-
-The acceptance tests are the last of them, because their system runs until the end of the session.
-"""
+"""The files that need the processor most, longest first, so that no worker is left with one of them at the end."""
 
 LAST = ("chassis/kafka/", "chassis/deadletters/", "orders/", "chassis/consumer/", "chassis/outbox/", "chassis/staff/")
 """The files that wait most, longest last."""
@@ -37,9 +41,14 @@ LAST = ("chassis/kafka/", "chassis/deadletters/", "orders/", "chassis/consumer/"
 def place(path: str) -> int:
     """The place in the queue of a file, whose path is relative to `tests/`."""
     for number, prefix in enumerate(FIRST):
-        if path.startswith(prefix):
+        if path.startswith(prefix) and (number or shares_the_system(path)):
             return number - len(FIRST)
     return next((number for number, prefix in enumerate(LAST, start=1) if path.startswith(prefix)), 0)
+
+
+def shares_the_system(path: str) -> bool:
+    """Whether a file, whose path is relative to `tests/`, uses the system that acceptance tests share."""
+    return path.startswith("acceptance/") and not path.startswith(OWN_SYSTEMS)
 
 
 def takes_from_the_end(worker: str) -> bool:
@@ -48,21 +57,42 @@ def takes_from_the_end(worker: str) -> bool:
 
 
 class FromBothEnds(LoadFileScheduling):
-    """Distributes whole files, like `loadfile`: half of the workers take them from the front of the queue, the others from its end."""
+    """Distributes whole files, like `loadfile`: half of the workers take them from the front of the queue, the others from its end.
+
+    The files that share a system go to few workers, since each of those starts it.
+    """
 
     def _assign_work_unit(self, node: WorkerController) -> None:
-        if takes_from_the_end(node.gateway.id):
-            self.workqueue.move_to_end(next(reversed(self.workqueue)), last=False)
-        super()._assign_work_unit(node)
+        if (file := self._next_for(node)) is not None:
+            self.workqueue.move_to_end(file, last=False)
+            super()._assign_work_unit(node)
+
+    def _next_for(self, node: WorkerController) -> str | None:
+        """The next file for this worker, or None if none is left for it."""
+        from_the_end = takes_from_the_end(node.gateway.id)
+        queue = reversed(self.workqueue) if from_the_end else iter(self.workqueue)
+        if self._may_host(node, from_the_end):
+            return next(queue, None)
+        return next((file for file in queue if not _shares_the_system(file)), None)
+
+    def _may_host(self, node: WorkerController, from_the_end: bool) -> bool:
+        hosts = [
+            one
+            for one, files in self.assigned_work.items()
+            if not one.shutting_down and any(map(_shares_the_system, files))
+        ]
+        return node in hosts or not hosts or (len(hosts) < HOSTS and not from_the_end)
 
     def _reschedule(self, node: WorkerController) -> None:
-        """Give a worker more files, unless it has enough.
+        """Give a worker more files, unless it has enough; without more, it ends after those that it has.
 
-        A worker runs a test only after it has the next one. One that replaces another may have got a file of one test.
+        A worker runs a test only after it has the next one, or knows that there is none.
         """
-        super()._reschedule(node)
-        while self.workqueue and not node.shutting_down and self._pending_of(self.assigned_work[node]) < 2:
-            self._assign_work_unit(node)
+        while not node.shutting_down and self._pending_of(self.assigned_work[node]) <= 2:
+            if self._next_for(node) is None:
+                node.shutdown()
+            else:
+                self._assign_work_unit(node)
 
     def remove_node(self, node: WorkerController) -> str | None:
         """Distribute what a worker that ended has left, and return the test that it was running, which is not run again.
@@ -76,6 +106,10 @@ class FromBothEnds(LoadFileScheduling):
                 unit[running] = True
         super().remove_node(node)
         return running
+
+
+def _shares_the_system(scope: str) -> bool:
+    return shares_the_system(scope.removeprefix("tests/"))
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 import tomllib
+from collections.abc import Sequence
 
 import pytest
 
@@ -30,11 +31,11 @@ def test_after():
 """
 
 
-def run(folder, workers: int, *options: str) -> subprocess.CompletedProcess[str]:
-    """Run the small suite in a folder, with an empty folder `record`."""
+def run(folder, workers: int, files: Sequence[str], *options: str) -> subprocess.CompletedProcess[str]:
+    """Run a suite of these files in a folder, with an empty folder `record`."""
     (folder / "pytest.ini").write_text("[pytest]\n")
     (folder / "record").mkdir()
-    for name in FILES:
+    for name in files:
         path = folder / "tests" / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(RECORD)
@@ -45,9 +46,9 @@ def run(folder, workers: int, *options: str) -> subprocess.CompletedProcess[str]
     )  # fmt: skip
 
 
-def distributed(folder, workers: int) -> dict[str, list[str]]:
+def distributed(folder, workers: int, files: Sequence[str] = FILES) -> dict[str, list[str]]:
     """The files that each worker has run, in order."""
-    done = run(folder, workers)
+    done = run(folder, workers, files)
     assert done.returncode == 0, done.stdout + done.stderr
     record = folder / "record"
     tests = folder / "tests"
@@ -58,20 +59,38 @@ def distributed(folder, workers: int) -> dict[str, list[str]]:
 
 
 def test_one_worker_runs_them_from_the_front(tmp_path):
-    assert distributed(tmp_path, 1) == {"gw0": [FILES[2], FILES[1], FILES[3], FILES[0]]}
+    assert distributed(tmp_path, 1) == {"gw0": [FILES[1], FILES[2], FILES[3], FILES[0]]}
 
 
 def test_the_second_of_two_begins_at_the_end(tmp_path):
     ran = distributed(tmp_path, 2)
-    assert (ran["gw0"][0], ran["gw1"][0]) == (FILES[2], FILES[0])
+    assert (ran["gw0"][0], ran["gw1"][0]) == (FILES[1], FILES[0])
     assert sorted(ran["gw0"] + ran["gw1"]) == sorted(FILES)
+
+
+def test_few_workers_start_the_system_of_the_acceptance_tests(tmp_path):
+    sharing = [f"acceptance/test_shared_{number}.py" for number in range(12)]
+    files = [*FILES, *sharing, *distribution.OWN_SYSTEMS]
+    ran = distributed(tmp_path, 5, files)
+    hosts = {worker for worker, files in ran.items() if not set(files).isdisjoint(sharing)}
+    assert hosts == {"gw0", "gw2"}
+    assert sorted(file for its in ran.values() for file in its) == sorted(files)
+
+
+def test_without_its_hosts_another_worker_starts_it(tmp_path):
+    crash = tmp_path / "tests" / "acceptance" / "test_a_crash.py"
+    crash.parent.mkdir(parents=True)
+    crash.write_text("import os\ndef test():\n    os.abort()\n")
+    sharing = [f"acceptance/test_shared_{number}.py" for number in range(6)]
+    done = run(tmp_path, 1, [*FILES, *sharing])
+    assert f"1 failed, {len(FILES) + len(sharing)} passed" in done.stdout
 
 
 def test_a_test_that_hangs_fails_alone(tmp_path):
     hanging = tmp_path / "tests" / "browser" / "test_hangs.py"
     hanging.parent.mkdir(parents=True)
     hanging.write_text(HANG)
-    done = run(tmp_path, 2, "-o", "faulthandler_timeout=5", "-o", "faulthandler_exit_on_timeout=true")
+    done = run(tmp_path, 2, FILES, "-o", "faulthandler_timeout=5", "-o", "faulthandler_exit_on_timeout=true")
     assert done.returncode == 1
     assert "test_hangs.py::test_hangs" in done.stdout
     assert f"1 failed, {len(FILES) + 2} passed" in done.stdout
