@@ -10,6 +10,7 @@ from console.failures import NotFound
 from console.sources import walk
 from console.sources.kafka import Topics
 from tests.chassis.support import kafka_helpers as kafka
+from tests.waiting import eventually
 
 
 @pytest.fixture(scope="module")
@@ -39,10 +40,15 @@ def numbers() -> str:
 BEGAN = int(time.time() * 1_000) - 3_600_000
 
 
+def responding(walked: walk.Walked) -> walk.Walked | None:
+    return None if walked.unknown else walked
+
+
 def all_pages(topics, topic, most=7, since=None, until=None, **more) -> list[int]:
     found, at = [], {}
     for _ in range(1_000):
-        walked = topics.walk(topic, path(most, at=at, **more), None, since, until)
+        # A partition of a new topic may not respond yet.
+        walked = eventually(lambda at=at: responding(topics.walk(topic, path(most, at=at, **more), None, since, until)))
         found += walked.found
         if not walked.at:
             assert walked.left == 0

@@ -23,6 +23,7 @@ from chassis.consumer.start_positions import StartPositions
 from chassis.consumer.topic_ids import TopicIds
 from chassis.consumer.triage import Triage
 from chassis.consumer.unit_of_work import BatchResult, Transaction
+from chassis.consumer.unread import UnreadPartitions
 from chassis.events.registry import Received
 from chassis.events.registry import handlers as registered
 from chassis.kafka import clients, statistics
@@ -102,6 +103,7 @@ class Consumer:
         )
         self._assigned: set[Partition] = set()
         self._membership = Membership(self._client, heartbeat, self._join, self._assigned)
+        self._unread = UnreadPartitions(self._topic_ids.admin, self._lost.position)
         self._polled_at = 0.0
         self._gauges = ConsumerGauges(self._client, self._backlog, self._handlers, self._assigned)
 
@@ -154,7 +156,8 @@ class Consumer:
         )
 
     def _run_once(self) -> None:
-        self._fetch()
+        if self._fetch():
+            self._unread.check(self._assigned - self._pausing.paused - self._lost.waiting)
         if self._connectivity.found(self._client) and self._dependency is self._broker:
             # A transactional producer that lost its connections may hang in its next call, so replace it.
             self._transaction = self._open_transaction()
@@ -175,8 +178,8 @@ class Consumer:
 
     # --- fetch ---
 
-    def _fetch(self) -> None:
-        """Receive the records that have arrived; wait for one only if there is nothing else to do.
+    def _fetch(self) -> bool:
+        """Receive the records that have arrived; wait for one only if there is nothing else to do. Returns whether it received all.
 
         While the backlog has a full batch, an occasional poll is enough to serve rebalances. It may return one more record.
         """
@@ -184,11 +187,11 @@ class Consumer:
         self._intake.begin(self._backlog.fresh_bytes)
         room = settings.CONSUMER_BATCH_SIZE - self._backlog.fresh
         if not self._intake.chunk(room) and now - self._polled_at < IDLE_SECONDS and self._dependency.up:
-            return
+            return False
         self._polled_at = now
         first = self._client.poll(self._poll_timeout(now))
         if first is None:
-            return
+            return True
         self._receive(first)
         room -= 1
         while number := self._intake.chunk(room):
@@ -196,8 +199,9 @@ class Consumer:
             for message in messages:
                 self._receive(message)
             if len(messages) < number:
-                break
+                return True
             room -= number
+        return False
 
     def _poll_timeout(self, now: float) -> float:
         """How long to wait for the next record, in seconds; 0 if a record is ready to be processed."""
@@ -355,6 +359,7 @@ class Consumer:
 
     def _close(self) -> None:
         """Commit and leave the group."""
+        self._unread.close()
         self._commit(wait=True)
         self._membership.end()
 

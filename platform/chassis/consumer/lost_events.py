@@ -61,6 +61,8 @@ class LostEvents:
         self._tagged = tagged
         self._heartbeat = heartbeat
         self._waits = settings.CONSUMER_ON_LOST_EVENTS == "wait" and not accept
+        self.waiting: set[Partition] = set()
+        """Partitions that wait for an operator's decision, and are not read."""
         self._next: dict[Partition, int] = {}
         """The next offset to read, as far as is known."""
         self._unresolved: dict[Partition, int] = {}
@@ -80,6 +82,11 @@ class LostEvents:
         for partition in partitions:
             for known in (self._next, self._unresolved, self._reported):
                 known.pop(partition, None)
+            self.waiting.discard(partition)
+
+    def position(self, partition: Partition) -> int:
+        """The next offset to read in a partition; OFFSET_BEGINNING if the group has read none."""
+        return self._next.get(partition, OFFSET_BEGINNING)
 
     def received(self, partition: Partition, offset: int) -> None:
         """Note that a record was received."""
@@ -130,6 +137,7 @@ class LostEvents:
             self._report(place, offset, first)
             if self._waits and first - offset > 1:
                 self._unresolved.pop(place)
+                self.waiting.add(place)
                 return
             if self._skip(place, first):
                 self._commit(place, first)
