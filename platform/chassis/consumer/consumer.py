@@ -157,7 +157,7 @@ class Consumer:
 
     def _run_once(self) -> None:
         if self._fetch():
-            self._unread.check(self._assigned - self._pausing.paused - self._lost.waiting)
+            self._unread.check(self._assigned - self._pausing.paused - self._lost.not_read - self._positions.unknown)
         if self._connectivity.found(self._client) and self._dependency is self._broker:
             # A transactional producer that lost its connections may hang in its next call, so replace it.
             self._transaction = self._open_transaction()
@@ -359,9 +359,9 @@ class Consumer:
 
     def _close(self) -> None:
         """Commit and leave the group."""
-        self._unread.close()
         self._commit(wait=True)
         self._membership.end()
+        self._unread.close()
 
 
 def _log_fields(pair: tuple[Record, Received[Any]]) -> dict[str, Any]:

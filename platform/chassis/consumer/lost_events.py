@@ -61,8 +61,8 @@ class LostEvents:
         self._tagged = tagged
         self._heartbeat = heartbeat
         self._waits = settings.CONSUMER_ON_LOST_EVENTS == "wait" and not accept
-        self.waiting: set[Partition] = set()
-        """Partitions that wait for an operator's decision, and are not read."""
+        self._waiting: set[Partition] = set()
+        """Partitions that wait for an operator's decision."""
         self._next: dict[Partition, int] = {}
         """The next offset to read, as far as is known."""
         self._unresolved: dict[Partition, int] = {}
@@ -73,6 +73,11 @@ class LostEvents:
         self._asked: tuple[Partition, Future[Any]] | None = None
         """The partition that is being compared, and the request for its start."""
 
+    @property
+    def not_read(self) -> set[Partition]:
+        """Partitions that are not being read: an operator must decide, or the broker has not returned their start."""
+        return self._waiting | self._unresolved.keys()
+
     def assigned(self, committed: Iterable[TopicPartition]) -> None:
         """Start watching newly assigned partitions, with the offsets that the group has committed in them."""
         self._next |= {(one.topic, one.partition): one.offset for one in committed if one.offset >= 0}
@@ -82,7 +87,7 @@ class LostEvents:
         for partition in partitions:
             for known in (self._next, self._unresolved, self._reported):
                 known.pop(partition, None)
-            self.waiting.discard(partition)
+            self._waiting.discard(partition)
 
     def position(self, partition: Partition) -> int:
         """The next offset to read in a partition; OFFSET_BEGINNING if the group has read none."""
@@ -137,7 +142,7 @@ class LostEvents:
             self._report(place, offset, first)
             if self._waits and first - offset > 1:
                 self._unresolved.pop(place)
-                self.waiting.add(place)
+                self._waiting.add(place)
                 return
             if self._skip(place, first):
                 self._commit(place, first)

@@ -32,22 +32,22 @@ class StartPositions:
     def __init__(self, client: Consumer, found: Found) -> None:
         self._client = client
         self._found = found
-        self._unknown: set[Partition] = set()
+        self.unknown: set[Partition] = set()
         """Assigned partitions whose committed offset is not known yet."""
         self._next = 0.0
 
     def assign(self, partitions: list[TopicPartition]) -> None:
         """Start reading partitions; call it when the group has assigned them."""
         starts = self._committed([(one.topic, one.partition) for one in partitions])
-        self._unknown |= {(one.topic, one.partition) for one in partitions} - starts.keys()
+        self.unknown |= {(one.topic, one.partition) for one in partitions} - starts.keys()
         self._next = time.monotonic() + EVERY_SECONDS
         self._client.incremental_assign([starts.get((one.topic, one.partition), one) for one in partitions])
 
     def check(self, now: float) -> None:
         """Request the offsets that are still unknown, if the next request is due. Call it in every iteration."""
-        if not self._unknown or now < self._next:
+        if not self.unknown or now < self._next:
             return
-        starts = self._committed(self._unknown)
+        starts = self._committed(self.unknown)
         if starts:
             log.info("committed offsets found", partitions=sorted(f"{topic}/{number}" for topic, number in starts))
             # The client does not read these partitions, or has not delivered a record of them: it begins again.
@@ -58,7 +58,7 @@ class StartPositions:
 
     def known(self, partitions: Iterable[Partition]) -> None:
         """Note that these partitions are read, or that another consumer owns them now."""
-        self._unknown.difference_update(partitions)
+        self.unknown.difference_update(partitions)
 
     def _committed(self, partitions: Iterable[Partition]) -> dict[Partition, TopicPartition]:
         """Where to start, in those of the partitions for which the broker returns it in time."""

@@ -178,6 +178,6 @@ class TestNoMistake:
         send(scene, 0, *range(1, 10))
         kafka.delete_before(scene.topic, 0, 8)
         with running(Consumer) as loop:
-            eventually(lambda: loop.loop and loop.loop._lost.waiting)
+            eventually(lambda: loop.loop and loop.loop._lost.not_read)
             send(scene, 0, 10)
             self.stays(loop, compared, lambda: handled(scene) == [0])
