@@ -51,6 +51,8 @@ class TopicIds:
         self._client = renewal.Renewed(clients.admin)
         self._known: dict[str, str] = {}
         self._asked: dict[str, Future[Any]] = {}
+        self._asked_by: AdminClient | None = None
+        """The client of these requests, kept until they have ended."""
         self._next = 0.0
         self._changed: set[str] = set()
 
@@ -73,8 +75,9 @@ class TopicIds:
 
     def learn(self, topics: Iterable[str]) -> None:
         """Request the ids of topics whose partitions were assigned. Waits at most ANSWER_SECONDS."""
+        admin = self.admin()
         try:
-            for topic, future in self._ask(topics).items():
+            for topic, future in _ask(admin, topics).items():
                 self._learn(topic, str(future.result(ANSWER_SECONDS).topic_id))
         except (KafkaException, TimeoutError) as error:
             log.warning("topic ids not known, using committed offsets unchecked", reason=str(error)[:300])
@@ -111,7 +114,8 @@ class TopicIds:
         now = time.monotonic()
         if now >= self._next and not self._asked:
             self._next = now + EVERY_SECONDS
-            self._asked = self._ask(self._needed.topics | self._known.keys())
+            self._asked_by = self.admin()
+            self._asked = _ask(self._asked_by, self._needed.topics | self._known.keys())
 
     def _learn(self, topic: str, topic_id: str) -> None:
         before = self._known.setdefault(topic, topic_id)
@@ -120,11 +124,11 @@ class TopicIds:
             metrics.TOPICS_RECREATED.labels(topic).inc()
             log.error("topic was deleted and recreated, starting over", topic=topic, was=before, now=topic_id)
 
-    def _ask(self, topics: Iterable[str]) -> dict[str, Future[Any]]:
-        names = sorted(topics)
-        if not names:
-            return {}
-        answers: dict[str, Future[Any]] = self.admin().describe_topics(
-            TopicCollection(names), request_timeout=ANSWER_SECONDS
-        )
-        return answers
+
+def _ask(admin: AdminClient, topics: Iterable[str]) -> dict[str, Future[Any]]:
+    """Request the descriptions of topics. The client must be kept until the requests have ended: without it, they never would."""
+    names = sorted(topics)
+    if not names:
+        return {}
+    answers: dict[str, Future[Any]] = admin.describe_topics(TopicCollection(names), request_timeout=ANSWER_SECONDS)
+    return answers
