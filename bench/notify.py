@@ -77,7 +77,7 @@ def relay() -> None:
         with connection.cursor() as cursor:
             floor.rise(cursor)
             rows, now = take(cursor, floor.position), time.monotonic()
-            gathering.searched(found=bool(rows), all_taken=len(rows) < settings.OUTBOX_BATCH_SIZE)
+            gathering.searched(len(rows), all_taken=len(rows) < settings.OUTBOX_BATCH_SIZE)
             if rows:
                 wakeup.awake()
                 for row in rows:

@@ -145,7 +145,7 @@ class Relay:
         self._try_waiting_topics()
         time.sleep(self._gathering.seconds())
         rows = self._take()
-        self._gathering.searched(found=bool(rows), all_taken=len(rows) < settings.OUTBOX_BATCH_SIZE)
+        self._gathering.searched(len(rows), all_taken=len(rows) < settings.OUTBOX_BATCH_SIZE)
         if self._stored:
             self._database_answered()
         if rows:

@@ -12,6 +12,7 @@ transactions notify it. So no commit is missed. See docs/adr/0002-one-active-rel
 """
 
 import time
+from collections.abc import Callable
 from typing import Any
 
 from django.db.backends.base.base import BaseDatabaseWrapper
@@ -28,24 +29,33 @@ SHORTEST_SECONDS, LONGEST_SECONDS = 0.002, 0.02
 """How long to wait for publishers with an open transaction; doubled on each attempt."""
 
 
-GATHER_SECONDS = 0.01
-"""While rows keep coming, searches begin at least this long after each other. With fewer, larger batches the relay takes less of
-the processors and of PostgreSQL from the publishers; a search for the first row after a pause is not delayed."""
+SHORTEST_GATHER_SECONDS, LONGEST_GATHER_SECONDS = 0.01, 0.1
+"""While rows keep coming, searches begin at least this long after each other."""
+GATHER_SECONDS_PER_ROW = 0.02
+"""How much longer for each row that the last search found, from the second on: above 50 rows per second, batches grow."""
 
 
 class Gathering:
-    """How long to wait before the next search, after searches that found something."""
+    """How long to wait before the next search, after searches that found something.
 
-    def __init__(self) -> None:
+    Most of what an event costs in a relay, in the consumers behind it, in PostgreSQL and in Kafka, it costs once per batch. So while
+    many rows come, the relay sends few, large batches. A search for the first row after a pause is not delayed, and one while few rows
+    come hardly.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        """`clock` returns seconds."""
+        self._clock = clock
         self._next = 0.0
 
-    def searched(self, *, found: bool, all_taken: bool) -> None:
-        """Note a search that ends now: whether it found rows, and whether it left none."""
-        self._next = time.monotonic() + GATHER_SECONDS if found and all_taken else 0.0
+    def searched(self, rows: int, *, all_taken: bool) -> None:
+        """Note a search that ends now: how many rows it found, and whether it left none."""
+        wanted = min(GATHER_SECONDS_PER_ROW * (rows - 1), LONGEST_GATHER_SECONDS)
+        self._next = self._clock() + max(SHORTEST_GATHER_SECONDS, wanted) if rows and all_taken else 0.0
 
     def seconds(self) -> float:
         """The time to wait."""
-        return max(0.0, self._next - time.monotonic())
+        return max(0.0, self._next - self._clock())
 
 
 class Wakeup:

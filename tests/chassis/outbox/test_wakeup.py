@@ -1,6 +1,8 @@
 """A sleeping relay is woken by every commit that published; an awake one costs publishers nothing."""
 
+import random
 import re
+import statistics
 import threading
 import time
 
@@ -9,7 +11,7 @@ from django.db import connections
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from chassis.outbox.wakeup import GATHER_SECONDS, SLEEPING, Gathering, Wakeup
+from chassis.outbox.wakeup import SHORTEST_GATHER_SECONDS, SLEEPING, Gathering, Wakeup
 from tests.chassis.support.sessions import publish, session
 from tests.waiting import eventually
 
@@ -251,18 +253,42 @@ def test_many_publishers_and_a_relay_without_polling(wakeup):
 
 
 class TestGathering:
-    """While rows keep coming, the next search waits for a moment; nothing else does."""
+    """While rows keep coming, the next search waits for more of them; nothing else does."""
 
-    @pytest.mark.parametrize(("found", "all_taken"), [(False, True), (False, False), (True, False)])
-    def test_a_search_waits_only_after_one_that_found_and_took_all(self, found, all_taken):
+    @pytest.mark.parametrize(("rows", "all_taken"), [(0, True), (0, False), (1, False), (500, False)])
+    def test_a_search_waits_only_after_one_that_found_and_took_all(self, rows, all_taken):
         gathering = Gathering()
         assert gathering.seconds() == 0
-        gathering.searched(found=True, all_taken=True)
-        assert 0 < gathering.seconds() <= GATHER_SECONDS
-        gathering.searched(found=found, all_taken=all_taken)
+        gathering.searched(1, all_taken=True)
+        assert 0 < gathering.seconds() <= SHORTEST_GATHER_SECONDS
+        gathering.searched(rows, all_taken=all_taken)
         assert gathering.seconds() == 0
+
+    @pytest.mark.parametrize(("rows", "most"), [(1, 0.01), (2, 0.02), (4, 0.06), (6, 0.1), (499, 0.1)])
+    def test_the_more_it_found_the_longer_it_waits(self, rows, most):
+        gathering = Gathering()
+        gathering.searched(rows, all_taken=True)
+        assert 0 < gathering.seconds() <= most
+        assert gathering.seconds() > most - 0.009
+
+    @pytest.mark.parametrize(("per_second", "least", "most"), [(10, 1, 1.1), (20, 1, 1.3), (100, 5, 11), (400, 35, 45)])
+    def test_batches_grow_with_the_rate(self, per_second, least, most):
+        """Rows come at random, and a search takes a millisecond."""
+        chance, now, batches = random.Random(7), 0.0, []
+        gathering = Gathering(lambda: now)
+        arrival = chance.expovariate(per_second)
+        while now < 60:
+            found = 0
+            while arrival <= now:
+                found += 1
+                arrival += chance.expovariate(per_second)
+            if found and now > 30:
+                batches.append(found)
+            gathering.searched(found, all_taken=True)
+            now += 0.001 + gathering.seconds()
+        assert least <= statistics.mean(batches) <= most
 
     def test_time_that_has_passed_counts(self):
         gathering = Gathering()
-        gathering.searched(found=True, all_taken=True)
+        gathering.searched(1, all_taken=True)
         eventually(lambda: gathering.seconds() == 0)
