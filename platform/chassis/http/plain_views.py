@@ -24,6 +24,8 @@ from chassis.http.conditions import ConditionalViewSet, row_by_key
 DECLARED = frozenset(
     {
         "__dict__", "__doc__", "__module__", "__orig_bases__", "__parameters__", "__weakref__",
+        "__annotations__", "__firstlineno__", "__static_attributes__",  # from Python 3.13 on, every class has the last two
+        "__annotate_func__", "__annotations_cache__", "__conditional_annotations__",  # from Python 3.14 on
         "lookup_field", "parser_classes", "queryset", "schema", "serializer_class",
     }
 )  # fmt: skip
