@@ -21,7 +21,6 @@ HOSTS = 2
 """How many workers start the system that acceptance tests share."""
 
 FIRST = (
-    "acceptance/",
     "acceptance/test_monitor.py",
     "docs/test_tutorial.py",
     "scaffold/test_service.py",
@@ -32,7 +31,10 @@ FIRST = (
     "embedded/",
     "browser/",
 )
-"""The files that need the processor most, longest first, so that no worker is left with one of them at the end."""
+"""The files that need the processor most, longest first, so that no worker is left with one of them at the end.
+
+Those that share the system of the acceptance tests come before them.
+"""
 
 LAST = ("chassis/kafka/", "chassis/deadletters/", "orders/", "chassis/consumer/", "chassis/outbox/", "chassis/staff/")
 """The files that wait most, longest last."""
@@ -40,14 +42,17 @@ LAST = ("chassis/kafka/", "chassis/deadletters/", "orders/", "chassis/consumer/"
 
 def place(path: str) -> int:
     """The place in the queue of a file, whose path is relative to `tests/`."""
+    if shares_the_system(path):
+        return -len(FIRST) - 1
     for number, prefix in enumerate(FIRST):
-        if path.startswith(prefix) and (number or shares_the_system(path)):
+        if path.startswith(prefix):
             return number - len(FIRST)
     return next((number for number, prefix in enumerate(LAST, start=1) if path.startswith(prefix)), 0)
 
 
 def shares_the_system(path: str) -> bool:
-    """Whether a file, whose path is relative to `tests/`, uses the system that acceptance tests share."""
+    """Whether a file uses the system that acceptance tests share. Its path may begin with `tests/`."""
+    path = path.removeprefix("tests/")
     return path.startswith("acceptance/") and not path.startswith(OWN_SYSTEMS)
 
 
@@ -73,13 +78,13 @@ class FromBothEnds(LoadFileScheduling):
         queue = reversed(self.workqueue) if from_the_end else iter(self.workqueue)
         if self._may_host(node, from_the_end):
             return next(queue, None)
-        return next((file for file in queue if not _shares_the_system(file)), None)
+        return next((file for file in queue if not shares_the_system(file)), None)
 
     def _may_host(self, node: WorkerController, from_the_end: bool) -> bool:
         hosts = [
             one
             for one, files in self.assigned_work.items()
-            if not one.shutting_down and any(map(_shares_the_system, files))
+            if not one.shutting_down and any(map(shares_the_system, files))
         ]
         return node in hosts or not hosts or (len(hosts) < HOSTS and not from_the_end)
 
@@ -106,10 +111,6 @@ class FromBothEnds(LoadFileScheduling):
                 unit[running] = True
         super().remove_node(node)
         return running
-
-
-def _shares_the_system(scope: str) -> bool:
-    return shares_the_system(scope.removeprefix("tests/"))
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

@@ -39,8 +39,8 @@ class Gathering:
     """How long to wait before the next search, after searches that found something.
 
     Most of what an event costs in a relay, in the consumers behind it, in PostgreSQL and in Kafka, it costs once per batch. So while
-    many rows come, the relay sends few, large batches. A search for the first row after a pause is not delayed, and one while few rows
-    come hardly.
+    many rows come, the relay sends few, large batches. A search for the first row after a pause is not delayed, and while rows come one at
+    a time, a search is delayed by at most SHORTEST_GATHER_SECONDS.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:

@@ -14,7 +14,7 @@ from chassis.runtime.shutdown import Stop
 from chassis.workers.management.commands import consume
 from chassis.workers.management.commands.consume import Command, _instruction
 from tests.chassis.support.kafka_helpers import servers
-from tests.chassis.support.loops import Running, running
+from tests.chassis.support.loops import Restarting, Running, running
 from tests.waiting import eventually
 
 pytestmark = pytest.mark.django_db(databases=["users"], transaction=True)
@@ -55,16 +55,9 @@ class TestItsPlaceTaken:
         assert isinstance(first.error, Fenced)
 
 
-class Worker:
-    """The loop of `manage.py consume`, which begins anew once it was fenced."""
-
-    def __init__(self, stop, heartbeat) -> None:
-        self.run = lambda: Command._consume(stop, heartbeat)
-
-
 def test_of_two_with_the_same_id_one_reports_the_problem_and_one_works(scene, settings):
     settings.CONSUMER_ID = "worker-0"
-    loops = [Running(Worker), Running(Worker)]
+    loops = [Running(Restarting), Running(Restarting)]
     [gone] = eventually(lambda: [loop for loop in loops if loop.error])
     [stays] = set(loops) - {gone}
     scene.send(scene.event(1))

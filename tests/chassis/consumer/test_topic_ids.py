@@ -11,20 +11,12 @@ from confluent_kafka.admin import AdminClient
 from chassis.consumer.consumer import Consumer as Loop
 from chassis.consumer.topic_ids import TopicIds
 from chassis.events import Event, Outgoing, publish_all
-from chassis.workers.management.commands.consume import Command
 from tests.chassis.support.kafka_helpers import make_topic, new_topic, read, servers
-from tests.chassis.support.loops import running
+from tests.chassis.support.loops import Restarting, running
 from tests.waiting import eventually
 
 OLD, NEW = 20, 60
 """Records of the old topic, and of the new one: more, so that the old position is a place in it."""
-
-
-class Worker:
-    """The loop of `manage.py consume`, which begins anew by itself."""
-
-    def __init__(self, stop, heartbeat) -> None:
-        self.run = lambda: Command._consume(stop, heartbeat)
 
 
 def send_all(topic: str, scene, numbers: range) -> None:
@@ -71,7 +63,7 @@ def numbers(scene) -> list[int]:
 class TestWithDatabase:
     def test_the_first_records_of_the_new_topic_are_handled(self, scene):
         send_all(scene.topic, scene, range(OLD))
-        with running(Worker):
+        with running(Restarting):
             eventually(lambda: len(scene.handled) == OLD)
             eventually(lambda: position(scene).offset == OLD)
             recreate(scene)
@@ -81,7 +73,7 @@ class TestWithDatabase:
     def test_offsets_of_the_old_topic_are_void_for_the_next_member(self, scene):
         """A consumer that had not noticed has committed its old position into the new topic, and was killed."""
         send_all(scene.topic, scene, range(OLD))
-        with running(Worker):
+        with running(Restarting):
             eventually(lambda: position(scene).offset == OLD)
         old = position(scene)
         assert old.metadata
@@ -89,7 +81,7 @@ class TestWithDatabase:
         client = Consumer(servers() | {"group.id": scene.group, "enable.auto.commit": False})
         client.commit(offsets=[TopicPartition(scene.topic, 0, OLD, old.metadata)], asynchronous=False)
         client.close()
-        with running(Worker):
+        with running(Restarting):
             eventually(lambda: numbers(scene) == [*range(OLD), *range(100, 100 + NEW)])
             eventually(lambda: position(scene).offset == NEW)
             assert position(scene).metadata not in {"", old.metadata}
@@ -100,7 +92,7 @@ class TestWithDatabase:
         client = Consumer(servers() | {"group.id": scene.group, "enable.auto.commit": False})
         client.commit(offsets=[TopicPartition(scene.topic, 0, 5)], asynchronous=False)
         client.close()
-        with running(Worker):
+        with running(Restarting):
             eventually(lambda: position(scene).offset == OLD)
         assert numbers(scene) == list(range(5, OLD))
 
@@ -131,7 +123,7 @@ def test_without_database(scene):
 
     scene.react = react
     send_all(scene.topic, scene, range(OLD))
-    with running(Worker):
+    with running(Restarting):
         eventually(lambda: position(scene).offset == OLD)
         assert position(scene).metadata
         recreate(scene)

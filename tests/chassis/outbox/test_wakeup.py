@@ -257,19 +257,18 @@ class TestGathering:
 
     @pytest.mark.parametrize(("rows", "all_taken"), [(0, True), (0, False), (1, False), (500, False)])
     def test_a_search_waits_only_after_one_that_found_and_took_all(self, rows, all_taken):
-        gathering = Gathering()
+        gathering = Gathering(lambda: 0.0)
         assert gathering.seconds() == 0
         gathering.searched(1, all_taken=True)
-        assert 0 < gathering.seconds() <= SHORTEST_GATHER_SECONDS
+        assert gathering.seconds() == SHORTEST_GATHER_SECONDS
         gathering.searched(rows, all_taken=all_taken)
         assert gathering.seconds() == 0
 
-    @pytest.mark.parametrize(("rows", "most"), [(1, 0.01), (2, 0.02), (4, 0.06), (6, 0.1), (499, 0.1)])
-    def test_the_more_it_found_the_longer_it_waits(self, rows, most):
-        gathering = Gathering()
+    @pytest.mark.parametrize(("rows", "seconds"), [(1, 0.01), (2, 0.02), (4, 0.06), (6, 0.1), (499, 0.1)])
+    def test_the_more_it_found_the_longer_it_waits(self, rows, seconds):
+        gathering = Gathering(lambda: 0.0)
         gathering.searched(rows, all_taken=True)
-        assert 0 < gathering.seconds() <= most
-        assert gathering.seconds() > most - 0.009
+        assert gathering.seconds() == pytest.approx(seconds)
 
     @pytest.mark.parametrize(("per_second", "least", "most"), [(10, 1, 1.1), (20, 1, 1.3), (100, 5, 11), (400, 35, 45)])
     def test_batches_grow_with_the_rate(self, per_second, least, most):

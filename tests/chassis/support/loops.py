@@ -11,6 +11,14 @@ from django.db import connections
 
 from chassis.health.heartbeat import Heartbeat
 from chassis.runtime.shutdown import Stop
+from chassis.workers.management.commands.consume import Command
+
+
+class Restarting:
+    """The loop of `manage.py consume`, which starts over with new clients after it was fenced or stranded."""
+
+    def __init__(self, stop: Stop, heartbeat: Heartbeat) -> None:
+        self.run = lambda: Command._consume(stop, heartbeat)
 
 
 class Running:
