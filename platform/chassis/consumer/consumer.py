@@ -103,7 +103,7 @@ class Consumer:
         )
         self._assigned: set[Partition] = set()
         self._membership = Membership(self._client, heartbeat, self._join, self._assigned)
-        self._unread = UnreadPartitions(self._topic_ids.admin, self._lost.position)
+        self._unread = UnreadPartitions(self._topic_ids.admin, self._readable, self._lost.position)
         self._polled_at = 0.0
         self._gauges = ConsumerGauges(self._client, self._backlog, self._handlers, self._assigned)
 
@@ -157,7 +157,7 @@ class Consumer:
 
     def _run_once(self) -> None:
         if self._fetch():
-            self._unread.check(self._assigned - self._pausing.paused - self._lost.not_read - self._positions.unknown)
+            self._unread.check()
         if self._connectivity.found(self._client) and self._dependency is self._broker:
             # A transactional producer that lost its connections may hang in its next call, so replace it.
             self._transaction = self._open_transaction()
@@ -202,6 +202,10 @@ class Consumer:
                 return True
             room -= number
         return False
+
+    def _readable(self) -> set[Partition]:
+        """The partitions that the client should be reading."""
+        return self._assigned - self._pausing.paused - self._lost.not_read - self._positions.unknown
 
     def _poll_timeout(self, now: float) -> float:
         """How long to wait for the next record, in seconds; 0 if a record is ready to be processed."""

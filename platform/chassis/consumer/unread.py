@@ -32,11 +32,18 @@ CHECKS = 3
 class UnreadPartitions:
     """Compares the partitions of one consumer with the broker.
 
-    `admin` returns a client for requests. `position` is the next offset to read in a partition, less than 0 for its beginning.
+    `admin` returns a client for requests, and `partitions` those that the consumer should be reading. `position` is the next offset
+    to read in a partition, less than 0 for its beginning.
     """
 
-    def __init__(self, admin: Callable[[], AdminClient], position: Callable[[Partition], int]) -> None:
+    def __init__(
+        self,
+        admin: Callable[[], AdminClient],
+        partitions: Callable[[], Collection[Partition]],
+        position: Callable[[Partition], int],
+    ) -> None:
         self._admin = admin
+        self._partitions = partitions
         self._position = position
         self._check_at = time.monotonic() + EVERY_SECONDS
         self._asked: dict[Partition, tuple[int, Future[Any]]] = {}
@@ -49,17 +56,16 @@ class UnreadPartitions:
         """Partitions without a record between the position and the end, as another client found."""
         self._search: _Search | None = None
 
-    def check(self, partitions: Collection[Partition]) -> None:
-        """Compare `partitions`, if it is time to. Does not wait for the broker.
+    def check(self) -> None:
+        """Compare the partitions, if it is time to. Does not wait for the broker.
 
-        Call it only when the client has delivered all that it has fetched, with the partitions that it should be reading. Raises
-        Stranded.
+        Cheap; call it whenever the client has delivered all that it has fetched. Raises Stranded.
         """
         if self._search is not None:
-            self._continue(self._search, partitions)
+            self._continue(self._search)
         elif self._asked and all(future.done() for _, future in self._asked.values()):
             self._compare()
-        elif not self._asked and partitions and time.monotonic() >= self._check_at:
+        elif not self._asked and time.monotonic() >= self._check_at and (partitions := self._partitions()):
             self._check_at = time.monotonic() + EVERY_SECONDS
             self._ask(partitions)
 
@@ -95,13 +101,13 @@ class UnreadPartitions:
         if doubtful:
             self._search = _Search(doubtful)
 
-    def _continue(self, search: "_Search", partitions: Collection[Partition]) -> None:
+    def _continue(self, search: "_Search") -> None:
         search.run()
         if not search.is_over:
             return
         self.close()
         self._without |= {place: search.ranges[place] for place in search.empty}
-        for topic, number in search.found.intersection(partitions):
+        for topic, number in search.found.intersection(self._partitions()):
             if self._position((topic, number)) == search.ranges[topic, number][0]:
                 raise Stranded(f"the client does not deliver the records of {topic}/{number} that another client reads")
 

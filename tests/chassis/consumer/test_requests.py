@@ -44,8 +44,7 @@ def of_lost_events(admin: Replaced):
 
 
 def of_unread_partitions(admin: Replaced):
-    compared = UnreadPartitions(admin, lambda _: 5)
-    return lambda: compared.check({PLACE})
+    return UnreadPartitions(admin, lambda: {PLACE}, lambda _: 5).check
 
 
 @pytest.mark.parametrize("make", [of_topic_ids, of_lost_events, of_unread_partitions])

@@ -11,19 +11,11 @@ from chassis.consumer.consumer import Consumer
 from chassis.consumer.unread import CHECKS, UnreadPartitions
 from chassis.kafka import clients
 from chassis.kafka.errors import Stranded
-from chassis.workers.management.commands.consume import Command
 from tests.chassis.support import kafka_helpers as kafka
-from tests.chassis.support.loops import Running, running
+from tests.chassis.support.loops import Restarting, Running, running
 from tests.waiting import eventually
 
 pytestmark = pytest.mark.django_db(databases=["users"], transaction=True)
-
-
-class Worker:
-    """The loop of `manage.py consume`, which begins anew by itself."""
-
-    def __init__(self, stop, heartbeat) -> None:
-        self.run = lambda: Command._consume(stop, heartbeat)
 
 
 @pytest.fixture(autouse=True)
@@ -92,7 +84,7 @@ class TestPartitionThatIsNotRead:
     @pytest.mark.parametrize("before", [0, 5])
     def test_a_new_client_reads_it_and_nothing_is_handled_twice(self, scene, made, before):
         send(scene, 0, *range(before))
-        with running(Worker):
+        with running(Restarting):
             send(scene, 1, 100)
             eventually(lambda: len(handled(scene)) == before + 1)
             not_read(made[0], scene, 0)
@@ -102,7 +94,7 @@ class TestPartitionThatIsNotRead:
 
     def test_also_while_others_are_busy(self, scene, made):
         sent = 0
-        with running(Worker):
+        with running(Restarting):
             send(scene, 0, 0)
             eventually(lambda: handled(scene) == [0])
             not_read(made[0], scene, 0)
