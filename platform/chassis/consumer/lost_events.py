@@ -70,8 +70,8 @@ class LostEvents:
         self._reported: dict[Partition, int] = {}
         """The offset before which every loss has been reported."""
         self._check_at = 0.0
-        self._asked: tuple[Partition, Future[Any], AdminClient] | None = None
-        """The partition that is being compared, the request for its start, and its client: without it, the request would never end."""
+        self._asked: tuple[Partition, Future[Any]] | None = None
+        """The partition that is being compared, and the request for its start."""
 
     @property
     def not_read(self) -> set[Partition]:
@@ -116,15 +116,14 @@ class LostEvents:
         if place is not None and self._asked is None:
             self._next[place] = self._next.pop(place)  # moves it to the end
             # Not on the consumer's own connection, where a request waits for the fetch before it, up to half a second.
-            admin = self._admin()
-            [future] = admin.list_offsets({TopicPartition(*place): EARLIEST}, request_timeout=ANSWER_SECONDS).values()
-            self._asked = place, future, admin
+            asked = self._admin().list_offsets({TopicPartition(*place): EARLIEST}, request_timeout=ANSWER_SECONDS)
+            self._asked = place, asked[TopicPartition(*place)]
 
     def _compare(self) -> None:
         """Compare the requested start of a partition, if it has arrived, with the next offset to read."""
         if self._asked is None or not self._asked[1].done():
             return
-        (place, future, _), self._asked = self._asked, None
+        (place, future), self._asked = self._asked, None
         if (error := future.exception()) is not None:
             log.debug("the start of a partition is not known", reason=str(error))
         elif (offset := self._next.get(place)) is not None and (first := int(future.result().offset)) > offset:

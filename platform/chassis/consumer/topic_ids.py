@@ -51,8 +51,6 @@ class TopicIds:
         self._client = renewal.Renewed(clients.admin)
         self._known: dict[str, str] = {}
         self._asked: dict[str, Future[Any]] = {}
-        self._asked_by: AdminClient | None = None
-        """The client of these requests, kept until they have ended."""
         self._next = 0.0
         self._changed: set[str] = set()
 
@@ -75,9 +73,8 @@ class TopicIds:
 
     def learn(self, topics: Iterable[str]) -> None:
         """Request the ids of topics whose partitions were assigned. Waits at most ANSWER_SECONDS."""
-        admin = self.admin()
         try:
-            for topic, future in _ask(admin, topics).items():
+            for topic, future in _ask(self.admin(), topics).items():
                 self._learn(topic, str(future.result(ANSWER_SECONDS).topic_id))
         except (KafkaException, TimeoutError) as error:
             log.warning("topic ids not known, using committed offsets unchecked", reason=str(error)[:300])
@@ -114,8 +111,7 @@ class TopicIds:
         now = time.monotonic()
         if now >= self._next and not self._asked:
             self._next = now + EVERY_SECONDS
-            self._asked_by = self.admin()
-            self._asked = _ask(self._asked_by, self._needed.topics | self._known.keys())
+            self._asked = _ask(self.admin(), self._needed.topics | self._known.keys())
 
     def _learn(self, topic: str, topic_id: str) -> None:
         before = self._known.setdefault(topic, topic_id)
@@ -126,7 +122,7 @@ class TopicIds:
 
 
 def _ask(admin: AdminClient, topics: Iterable[str]) -> dict[str, Future[Any]]:
-    """Request the descriptions of topics. The client must be kept until the requests have ended: without it, they never would."""
+    """Request the descriptions of topics."""
     names = sorted(topics)
     if not names:
         return {}

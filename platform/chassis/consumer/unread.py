@@ -48,8 +48,6 @@ class UnreadPartitions:
         self._check_at = time.monotonic() + EVERY_SECONDS
         self._asked: dict[Partition, tuple[int, Future[Any]]] = {}
         """The partitions that are being compared: their position, and the request for their end."""
-        self._asked_by: AdminClient | None = None
-        """The client of these requests, kept until they have ended: without it, they never would."""
         self._behind: dict[Partition, tuple[int, int]] = {}
         """Partitions that end after their position: the position, and how often this was found."""
         self._without: dict[Partition, tuple[int, int]] = {}
@@ -76,8 +74,7 @@ class UnreadPartitions:
             self._search = None
 
     def _ask(self, partitions: Collection[Partition]) -> None:
-        self._asked_by = self._admin()
-        asked = self._asked_by.list_offsets(
+        asked = self._admin().list_offsets(
             {TopicPartition(*partition): LATEST for partition in partitions},
             isolation_level=IsolationLevel.READ_COMMITTED,
             request_timeout=ANSWER_SECONDS,

@@ -21,11 +21,16 @@ T = TypeVar("T")
 
 
 class Renewed(Generic[Client]):
-    """A client that `make` creates when it is needed. Send requests with `ask`, or pass the result of each to `note`."""
+    """A client that `make` creates when it is needed. Send requests with `ask`, or pass the result of each to `note`.
+
+    A client that was replaced is kept until the next one is, which is longer than any request takes: without its client, a
+    request would never end, and whoever waits for it would send no other.
+    """
 
     def __init__(self, make: Callable[[], Client]) -> None:
         self._make = make
         self._client: Client | None = None
+        self._replaced: Client | None = None
         self._failing_since: float | None = None
 
     def get(self) -> Client:
@@ -52,4 +57,4 @@ class Renewed(Generic[Client]):
         elif self._failing_since is None:
             self._failing_since = now
         elif now - self._failing_since > RENEW_SECONDS:
-            self._client, self._failing_since = None, None
+            self._replaced, self._client, self._failing_since = self._client, None, None

@@ -3,6 +3,7 @@
 import gc
 
 import pytest
+from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka.admin import AdminClient
 
 from chassis.consumer import lost_events, topic_ids, unread
@@ -10,7 +11,8 @@ from chassis.consumer.lost_events import LostEvents
 from chassis.consumer.topic_ids import TopicIds
 from chassis.consumer.unread import UnreadPartitions
 from chassis.health.heartbeat import Heartbeat
-from chassis.kafka import clients
+from chassis.kafka import clients, renewal
+from chassis.kafka.renewal import Renewed
 from embedded import ports
 from tests.waiting import eventually
 
@@ -18,16 +20,19 @@ PLACE = ("t", 0)
 
 
 class Replaced:
-    """Makes a client for each request, which nothing else keeps. No broker responds to it."""
+    """A client that is replaced after each request, which no broker receives."""
 
     def __init__(self, port: int) -> None:
         self.asked = 0
-        self._servers = f"{ports.HOST}:{port}"
+        self._client = Renewed(lambda: AdminClient({"bootstrap.servers": f"{ports.HOST}:{port}", "log_level": 0}))
 
     def __call__(self) -> AdminClient:
-        gc.collect()
         self.asked += 1
-        return AdminClient({"bootstrap.servers": self._servers, "log_level": 0})
+        client = self._client.get()
+        for _ in range(2):
+            self._client.note(KafkaException(KafkaError(KafkaError._TIMED_OUT)))
+        gc.collect()
+        return client
 
 
 def of_topic_ids(admin: Replaced):
@@ -49,6 +54,7 @@ def of_unread_partitions(admin: Replaced):
 
 @pytest.mark.parametrize("make", [of_topic_ids, of_lost_events, of_unread_partitions])
 def test_a_request_of_a_replaced_client_ends(make, monkeypatch):
+    monkeypatch.setattr(renewal, "RENEW_SECONDS", 0.0)
     for module in (topic_ids, lost_events, unread):
         monkeypatch.setattr(module, "EVERY_SECONDS", 0.05)
         monkeypatch.setattr(module, "ANSWER_SECONDS", 0.3)
