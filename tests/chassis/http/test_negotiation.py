@@ -107,6 +107,6 @@ def test_any_text_is_read(header):
     "header", ['\\"' * 16_000, "a/b" + " " * 31_000 + "x", '"' * 31_000, "a/b;" * 8_000, ";" * 31_000]
 )
 def test_a_header_of_any_size_is_parsed_in_linear_time(header):
-    started = time.monotonic()
+    started = time.thread_time()
     parse(header)
-    assert time.monotonic() - started < 0.5
+    assert time.thread_time() - started < 0.5, "in quadratic time it would be minutes"
