@@ -15,6 +15,8 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
 from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
 
+from tests.json_lines import JsonLines
+
 ROOT = Path(__file__).resolve().parent.parent
 
 
@@ -91,12 +93,11 @@ class Collector:
     def __init__(self, url: str, file: Path) -> None:
         self.url = url
         self._file = file
+        self._lines = JsonLines(file)
 
     def spans(self, trace: str | None = None) -> list[dict[str, Any]]:
         """The spans that have arrived, optionally only those of a trace."""
-        lines = self._file.read_text().splitlines() if self._file.exists() else []
-        spans = [json.loads(line) for line in lines]
-        return [span for span in spans if trace in (None, span["trace"])]
+        return [span for span in self._lines.read() if trace in (None, span["trace"])]
 
     def text(self) -> str:
         """Everything that has arrived."""

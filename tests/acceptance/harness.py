@@ -19,6 +19,7 @@ from embedded.processes import Child, Steps, drive
 from embedded.runner import get
 from embedded.system import JOBS, MONITOR, PROCESSES, ROOT, Process, environment, urls
 from tests.forks.child import Forked, completed
+from tests.json_lines import JsonLines
 
 READY_WITHIN = 120.0
 GRACE_SECONDS = 30.0
@@ -42,6 +43,9 @@ class Member:
     changes: Mapping[str, str]
     metrics_port: int
     """Where it serves health checks and metrics, even if all of its threads are busy."""
+
+    def __post_init__(self) -> None:
+        self._lines = JsonLines(self.child.log)
 
     @property
     def pid(self) -> int:
@@ -116,7 +120,7 @@ class Member:
 
     def written(self) -> list[dict[str, Any]]:
         """Every JSON line of its output: log lines have `event`, spans have `context`."""
-        return [line for line in map(_parsed, self.child.log.read_text(errors="replace").splitlines()) if line]
+        return self._lines.read()
 
     def logged(self, event: str | None = None, **fields: Any) -> list[dict[str, Any]]:
         """Its log lines, optionally only those of an event or with given fields."""
@@ -126,14 +130,6 @@ class Member:
     def spans(self, trace_id: str) -> list[dict[str, Any]]:
         """The spans of a trace that it has exported."""
         return [line for line in self.written() if line.get("context", {}).get("trace_id") == f"0x{trace_id}"]
-
-
-def _parsed(line: str) -> dict[str, Any]:
-    try:
-        found = json.loads(line)
-    except ValueError:
-        return {}
-    return found if isinstance(found, dict) else {}
 
 
 class Harness:

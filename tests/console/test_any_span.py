@@ -113,7 +113,7 @@ def test_a_link_without_ids(console):
     assert pages_of(console, trace, one) == {}
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=40, suppress_health_check=list(HealthCheck))
 @given(data=st.data())
 def test_any_span(console, data):
     trace = secrets.token_hex(16)

@@ -4,7 +4,7 @@ import json
 import os
 import subprocess
 import sys
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import psutil
@@ -71,8 +71,12 @@ def is_gone(pid: int) -> bool:
 
 
 def states(pids: list[int]) -> set[str]:
-    """Without those that ended before their parent, which would collect them, was suspended."""
-    return {psutil.Process(pid).status() for pid in pids} - {psutil.STATUS_ZOMBIE}
+    """Without those that ended before their parent was suspended."""
+    found = set()
+    for pid in pids:
+        with suppress(psutil.NoSuchProcess):
+            found.add(psutil.Process(pid).status())
+    return found - {psutil.STATUS_ZOMBIE}
 
 
 @pytest.mark.parametrize("code", [PROCESS, POSTGRES], ids=["process", "postgres"])

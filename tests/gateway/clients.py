@@ -16,6 +16,7 @@ from typing import Any
 from embedded import ports
 from embedded.processes import drive
 from tests.forks.child import Forked
+from tests.json_lines import JsonLines
 
 REQUESTS = "http_server_request_duration_seconds_count"
 
@@ -109,6 +110,9 @@ class Gateway:
     port: int
     log: Path
 
+    def __post_init__(self) -> None:
+        self._lines = JsonLines(self.log)
+
     def connect(self, timeout: float = 10.0) -> Client:
         return Client(self.port, timeout)
 
@@ -128,7 +132,7 @@ class Gateway:
             return received
 
     def log_lines(self) -> list[dict[str, Any]]:
-        return [json.loads(line) for line in self.log.read_text().splitlines() if line.startswith("{")]
+        return self._lines.read()
 
     def metric(self, name: str, **labels: str) -> float:
         """The sum of a metric over all series with these labels; 0 if there are none."""

@@ -46,7 +46,7 @@ class TestRequests:
         assert users.requests[0].target == f"/users{rest}".removesuffix("?")
 
     @given(st.text("abc019-._~%!$&'()*+,;=:@/", max_size=40).filter(lambda text: "%" not in text and "." not in text))
-    @hypothesis_settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+    @hypothesis_settings(max_examples=50, suppress_health_check=[HealthCheck.function_scoped_fixture])
     def test_any_path_passes_unchanged(self, gateway, users, rest):
         assert gateway.ask("GET", f"/api/users/{rest}").body == f"/users/{rest}".encode()
 

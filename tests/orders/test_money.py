@@ -14,7 +14,7 @@ from orders.models import Order
 
 pytestmark = pytest.mark.django_db(databases=["orders"])
 
-slow = settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+slow = settings(max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture])
 cents = st.integers(min_value=0, max_value=9_999_999)
 items = st.lists(st.tuples(st.integers(min_value=1, max_value=1000), cents), min_size=1, max_size=100)
 

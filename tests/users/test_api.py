@@ -226,7 +226,7 @@ json_values = st.recursive(
 )
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(email=json_values | st.emails(), name=json_values)
 def test_no_input_is_a_server_error(client, email, name):
     try:
@@ -237,7 +237,7 @@ def test_no_input_is_a_server_error(client, email, name):
     assert answer.status_code in {201, 400, 409}
 
 
-@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(body=st.binary(max_size=200))
 def test_no_bytes_are_a_server_error(client, body):
     answer = client.post("/users", body, content_type="application/json")

@@ -111,7 +111,7 @@ def assert_no_failure(status, page, asked):
 
 
 @given(data=st.data())
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 def test_no_query_makes_a_list_fail(admin, data):
     where = data.draw(st.sampled_from(admin.lists))
     names = st.one_of(
@@ -132,7 +132,7 @@ def test_no_query_makes_a_list_fail(admin, data):
 
 
 @given(data=st.data())
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_no_id_makes_a_page_fail(admin, data):
     where = data.draw(st.sampled_from(admin.lists))
     object_id = quote(data.draw(VALUES.filter(len)), safe="")[:3000]
@@ -144,7 +144,7 @@ def test_no_id_makes_a_page_fail(admin, data):
 
 
 @given(data=st.data())
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_no_selection_makes_an_action_fail(admin, data):
     where = data.draw(st.sampled_from([one for one in admin.lists if not one.endswith(("deadletter", "story"))]))
     action = data.draw(st.sampled_from(["delete_selected", "retry_parked", "discard_parked", "", "nonsense"]))

@@ -28,8 +28,8 @@ from tests.chassis.support.loops import running
 from tests.waiting import eventually
 
 # Records are many to an example, and an example is one consumer from its start to its end.
-FEW = settings(max_examples=6, deadline=None, derandomize=True, phases=[Phase.explicit, Phase.generate],
-               suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow, HealthCheck.data_too_large])  # fmt: skip
+FEW = settings(max_examples=6, derandomize=True, phases=[Phase.explicit, Phase.generate],
+               suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.data_too_large])  # fmt: skip
 
 KNOWN = [b"ce_id", b"ce_source", b"ce_dataschema", b"ce_time", b"ce_origintime", b"requestId", b"traceId", b"traceparent", b"tracestate",
          b"content-type", b"deadletter-redriven", b"deadletter-id", b"deadletter-at"]  # fmt: skip

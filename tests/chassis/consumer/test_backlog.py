@@ -186,7 +186,7 @@ class TestDrop:
     fates=st.lists(st.booleans(), max_size=200),
     limit=st.integers(1, 7),
 )
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 def test_every_record_once_and_in_the_order_of_its_key(keys, fates, limit):
     """Whatever fails: each key's records finish in order, each once, and no offset is committed too early."""
     backlog, fate = Backlog(), iter(fates)
@@ -269,7 +269,7 @@ class TestStopped:
     acts=st.lists(st.sampled_from(["work", "fail", "stop", "resume"]), max_size=120),
     limit=st.integers(1, 7),
 )
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 def test_order_holds_whenever_a_topic_is_stopped(keys, acts, limit):
     backlog, topic = Backlog(), "user.created"
     arriving = [record(n, key) for n, key in enumerate(keys)]

@@ -94,7 +94,7 @@ IDENTITIES = st.tuples(
 
 
 class TestClaim:
-    @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+    @settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
     @given(st.lists(st.lists(IDENTITIES, max_size=6), max_size=5))
     def test_each_identity_is_new_once_and_no_other_hides_it(self, batches):
         InboxEvent.objects.all().delete()

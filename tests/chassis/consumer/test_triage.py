@@ -52,7 +52,7 @@ def service(settings):
     trickle=st.booleans(),
 )
 @example(kinds=["55P03"], places=list(range(9)), batch=500, trickle=False)
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 def test_whatever_a_handler_raises_others_wait_at_most_two_seconds(kinds, places, batch, trickle):
     """Some of 300 keys raise, each at every try. Afterwards others come, one a second, for a minute and more."""
     from django.conf import settings as django
@@ -84,7 +84,7 @@ def test_whatever_a_handler_raises_others_wait_at_most_two_seconds(kinds, places
     size=st.integers(1, 500),
     attempts=st.integers(1, 8),
 )
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 def test_an_unavailable_dependency_counts_no_attempt(raised, away, size, attempts):
     from django.conf import settings as django
 
@@ -117,7 +117,7 @@ def hangs(*offsets):
 @example(places=[0, 1, 2], every=0.0, more=300)
 @example(places=[0, 500, 999], every=0.0, more=0)
 @example(places=[773, 774, 775], every=0.01, more=30)
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 def test_three_hanging_keys_of_a_thousand(places, every, more):
     """At the default limit of 30 s. Others come all the time, for as long as the three are there."""
     thousand = [(n * every, record(n, f"k{n}")) for n in range(1_000)]
@@ -137,7 +137,7 @@ def test_three_hanging_keys_of_a_thousand(places, every, more):
 
 
 @given(takes=st.floats(2.0, 25.0), count=st.integers(1, 12))
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 def test_a_handler_that_is_slow_for_all_events_succeeds(takes, count):
     """So much for each event: a batch hits the limit, one alone does not. It is slow, and nobody is wronged."""
     simulation = Simulation(lambda *_: takes, [(0.0, record(n, f"k{n}")) for n in range(count)])
@@ -188,7 +188,7 @@ class TestStopTheLine:
         every=st.sampled_from([0.0, 0.01]),
         attempts=st.integers(6, 8),
     )
-    @settings(max_examples=20, deadline=None)
+    @settings(max_examples=20)
     def test_dead_letters_nothing_and_resumes(self, kinds, repaired, batch, every, attempts):
         from django.conf import settings as django
 
@@ -216,7 +216,7 @@ class TestStopTheLine:
         simulation.check_order()
 
     @given(poison=st.integers(19, 400), batch=st.sampled_from([1, 7, 50, 500]))
-    @settings(max_examples=20, deadline=None)
+    @settings(max_examples=20)
     def test_unreadable_events_wait_until_one_can_be_read(self, poison, batch):
         """Only then they are poison; without it, it is the reader that is broken."""
         from django.conf import settings as django
@@ -254,7 +254,7 @@ class TestStopTheLine:
     @example(poison=400, good=1, place="before", raised="own")
     @example(poison=400, good=400, place="before", raised="55P03")
     @example(poison=400, good=400, place="among", raised="dependency")
-    @settings(max_examples=20, deadline=None)
+    @settings(max_examples=20)
     def test_any_number_of_poisonous_keys_holds_up_no_other_key(self, poison, good, place, raised):
         """Handlers that fail for some keys are not broken: the topic may be stopped, but the others get through at once."""
         first = {"before": 0, "after": good, "among": 0}[place]

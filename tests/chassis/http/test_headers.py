@@ -58,7 +58,7 @@ GATEWAY_PAGES = st.sampled_from(
     ]
 )  # fmt: skip
 
-property_test = settings(max_examples=250, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+property_test = settings(max_examples=250, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 class Said:

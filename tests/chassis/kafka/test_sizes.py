@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from confluent_kafka import Producer
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from chassis.consumer import consumer as consumer_module
@@ -176,7 +176,6 @@ class Silent(Exception):
         raise RuntimeError("not even this")
 
 
-@settings(deadline=None)
 @given(
     error=st.one_of(
         st.builds(ValueError, st.text(st.characters(), max_size=200)),

@@ -3,7 +3,7 @@
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from opentelemetry.exporter.otlp.proto.common.trace_encoder import encode_spans
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
@@ -80,7 +80,6 @@ def by_id(encoded: bytes) -> list[tuple[bytes, bytes, bytes, bytes]]:
     )
 
 
-@settings(suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(PLAIN | OTHERS, max_size=4))
 def test_a_collector_reads_what_the_library_would_have_sent(batch: list[ReadableSpan]) -> None:
     body, failed = encode(batch)

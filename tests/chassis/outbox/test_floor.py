@@ -277,7 +277,7 @@ class Story:
             connection.close()
 
 
-@settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=80, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(steps=STEPS)
 def test_in_any_commit_order_each_row_is_fetched_once(steps):
     with connections["users"].cursor() as cursor:

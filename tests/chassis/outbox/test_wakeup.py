@@ -163,7 +163,7 @@ STEPS = st.lists(
 class TestNoWakeUpIsMissed:
     """In any interleaving of three publishers and a relay: a relay that sleeps with rows to send was notified."""
 
-    @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+    @settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
     @given(STEPS)
     def test_in_any_order(self, wakeup, steps):
         wakeup.awake()

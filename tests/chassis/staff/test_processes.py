@@ -107,7 +107,7 @@ def good(status: int, kind: str, body: bytes) -> bool:
     )
 
 
-@settings(max_examples=300, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=300, suppress_health_check=list(HealthCheck))
 @given(page=st.sampled_from(sorted(PAGES)), values=st.lists(VALUES, min_size=1, max_size=3), data=st.data())
 def test_no_query_is_an_error(orders, page, values, data):
     names = [data.draw(st.sampled_from([*PAGES[page], "other"])) for _ in values]
@@ -116,7 +116,7 @@ def test_no_query_is_an_error(orders, page, values, data):
     assert good(*answer), answer
 
 
-@settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=100, suppress_health_check=list(HealthCheck))
 @given(page=st.sampled_from(["outbox", "dead-letters", "story"]), value=VALUES)
 def test_no_id_is_an_error(orders, page, value):
     assume(value not in {"discard", "redrive", "republish", "retry"})  # paths of POSTs
@@ -124,7 +124,7 @@ def test_no_id_is_an_error(orders, page, value):
     assert good(*answer), answer
 
 
-@settings(max_examples=200, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=200, suppress_health_check=list(HealthCheck))
 @given(page=st.sampled_from(sorted(DECISIONS)), data=st.data())
 def test_no_body_is_an_error(orders, page, data):
     content = data.draw(st.dictionaries(st.sampled_from(DECISIONS[page]), JSON, max_size=4) | JSON)
@@ -134,7 +134,7 @@ def test_no_body_is_an_error(orders, page, data):
     assert good(*answer), (content, answer)
 
 
-@settings(max_examples=50, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=50, suppress_health_check=list(HealthCheck))
 @given(page=st.sampled_from(sorted(DECISIONS)), body=st.binary(max_size=50), kind=st.sampled_from(["application/json", "text/plain", "x", "", "multipart/form-data"]))  # fmt: skip
 def test_no_bytes_are_an_error(orders, page, body, kind):
     answer = ask(orders[0], "POST", f"/staff/{page}", body, **{"Content-Type": kind})
