@@ -23,8 +23,8 @@ T = TypeVar("T")
 class Renewed(Generic[Client]):
     """A client that `make` creates when it is needed. Send requests with `ask`, or pass the result of each to `note`.
 
-    A client that was replaced is kept until the next one is, which is longer than any request takes: without its client, a
-    request would never end, and whoever waits for it would send no other.
+    A client that was replaced is kept until the next one is, which is longer than any request takes. A request whose client
+    has been destroyed never ends.
     """
 
     def __init__(self, make: Callable[[], Client]) -> None:
