@@ -142,10 +142,13 @@ def test_large_records_are_read_in_small_portions(topics, monkeypatch):
     monkeypatch.setattr(walk, "PORTION_BYTES", 200_000)
     topic = kafka.new_topic(partitions=2, **{"max.message.bytes": "2000000"})
     producer = Producer({**kafka.servers(), "message.max.bytes": 2_000_000})
+    failed = []
     for number in range(40):
-        size = 1_000_000 if number == 37 else 90_000
-        producer.produce(topic, b"%d" % number + b" " * size, partition=number % 2, timestamp=BEGAN + number)
+        value = b"%d" % number + b" " * (1_000_000 if number == 37 else 90_000)
+        place = {"partition": number % 2, "timestamp": BEGAN + number}
+        producer.produce(topic, value, **place, on_delivery=lambda error, _: failed.append(error) if error else None)
     assert producer.flush(60) == 0
+    assert not failed
     assert all_pages(topics, topic, 9) == list(range(39, -1, -1))
     assert all_pages(topics, topic, 9, newest_first=False) == list(range(40))
 

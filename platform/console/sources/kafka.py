@@ -292,7 +292,7 @@ def _portion(
             error, number = message.error(), int(message.partition() or 0)
             if error is not None and error.code() != KafkaError._PARTITION_EOF:
                 raise KafkaException(error)
-            if number in ended or number not in open_:
+            if message.topic() != topic or number in ended or number not in open_:
                 continue
             offset = int(message.offset() or 0)
             if error is None and offset < open_[number]:
