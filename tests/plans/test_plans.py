@@ -109,7 +109,10 @@ def _inbox(received) -> dict[str, dict]:
 
 def _relay() -> dict[str, dict]:
     """The statements of the relay, its gauges and its purge; they use one cursor, as the relay does."""
-    position = ROWS // 2
+    return {name: plan("orders", statement, values) for name, (statement, values) in _asked(ROWS // 2).items()}
+
+
+def _asked(position: int) -> dict[str, tuple[str, Any]]:
     bounds = {
         "floor": position,
         "rows": 1000,
@@ -121,7 +124,7 @@ def _relay() -> dict[str, dict]:
     counted = {"counted": gauges.COUNTED}
     purge = {"after": 0, "before": "now", "batch": retention.BATCH}
     ids = [str(new_id()) for _ in range(1000)]
-    asked = {
+    return {
         "take": (rows.unsent(wait=True), bounds),
         "take of all topics but some": (rows.unsent(wait=True, topics=rows.ALL_BUT), bounds),
         "take of one topic": (rows.unsent(wait=True, topics=rows.ONE), bounds),
@@ -135,7 +138,36 @@ def _relay() -> dict[str, dict]:
         "gauges: parked": (gauges.PARKED, counted),
         "purge": (retention.OUTBOX, purge),
     }
-    return {name: plan("orders", statement, values) for name, (statement, values) in asked.items()}
+
+
+@pytest.mark.service("orders")
+@pytest.mark.django_db(databases=["orders"], transaction=True)
+def test_a_relay_without_statistics():
+    """A new table has none until it is analyzed for the first time, and may have many rows by then."""
+    rows = 100_000
+    with connections["orders"].cursor() as cursor:
+        cursor.execute("ALTER TABLE outbox SET (autovacuum_enabled = off)")
+        cursor.execute(FILL["outbox"], {"rows": rows})
+        cursor.execute("SELECT pg_clear_relation_stats(current_schema(), 'outbox')")
+        cursor.execute(
+            "SELECT pg_clear_attribute_stats(current_schema(), 'outbox', attname, false) FROM pg_attribute"
+            " WHERE attrelid = 'outbox'::regclass AND attnum > 0 AND NOT attisdropped"
+        )
+        try:
+            asked = _asked(rows // 2)
+            read = {name: _pages(cursor, *asked[name]) for name in ("take", "take of one topic", "floor: first")}
+            assert max(read.values()) < 100, read
+        finally:
+            cursor.execute("TRUNCATE outbox")
+            cursor.execute("ALTER TABLE outbox RESET (autovacuum_enabled)")
+
+
+def _pages(cursor: Any, statement: str, values: Any) -> int:
+    """How many pages a query reads, from memory or from disk."""
+    cursor.execute(f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) {statement}", values)
+    [(found,)] = cursor.fetchall()
+    top = (json.loads(found) if isinstance(found, str) else found)[0]["Plan"]
+    return int(top["Shared Hit Blocks"] + top["Shared Read Blocks"])
 
 
 @pytest.mark.django_db(databases=["users"], transaction=True)
