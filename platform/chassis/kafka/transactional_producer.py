@@ -116,7 +116,7 @@ class TransactionalProducer:
 
     def flush(self, enough: Callable[[], bool] = lambda: False) -> None:
         """Wait until every record is acknowledged or refused, or until `enough` returns True."""
-        while not enough() and clients.flush(self._client, self._seconds()):
+        while not enough() and clients.flush(self._client, min(clients.FLUSH_SECONDS, self._seconds())):
             pass
 
     def send_offsets(self, positions: list[TopicPartition], member: Any) -> None:

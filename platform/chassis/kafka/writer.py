@@ -88,7 +88,8 @@ class Writer:
             with self._producer.transaction():
                 for index, record in enumerate(records):
                     self._produce(index, record)
-                self._producer.flush()
+                # After a refusal, the client keeps the records behind the refused ones until their timeout.
+                self._producer.flush(lambda: self._refused is not None)
                 if self._refused is not None:
                     raise self._refused
         except (KafkaException, SystemError, RecordRefused, *clients.UNWRITABLE) as error:

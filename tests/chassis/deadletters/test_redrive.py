@@ -327,7 +327,7 @@ class TestExactlyOnce:
 
 
 def test_a_rejected_writer_has_written_nothing(scene, settings):
-    settings.KAFKA_TRANSACTION_TIMEOUT_SECONDS = 60  # the broker ends no transaction that a busy machine delays
+    settings.KAFKA_TRANSACTION_TIMEOUT_SECONDS = 60  # also the time after which the client gives up the last record
     small, large = Outbound(scene.topic, b"k", b"{}", []), Outbound(scene.topic, b"k", os.urandom(2_000_000), [])
     with Writer("one", Patience(30)) as writer:
         with pytest.raises(RecordRefused) as refused:
