@@ -2,7 +2,7 @@
 
 import json
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -26,25 +26,26 @@ EXPLAINED = ("SELECT", "INSERT", "UPDATE", "DELETE", "WITH")
 
 
 @contextmanager
-def filled(service: str) -> Iterator[None]:
-    """Within the block, the tables of the service are full. Neither the size of a row nor a log of changes affects a plan."""
+def filled(service: str, tables: Sequence[str] = ()) -> Iterator[None]:
+    """Within the block, the tables of the service, or only these, are full. Neither the size of a row nor a log of changes affects a plan."""
     with connections[service].cursor() as cursor:
         cursor.execute("SET statement_timeout = 0")
-        for table in TABLES[service]:
+        tables = tables or TABLES[service]
+        for table in tables:
             cursor.execute(f"ALTER TABLE {table} SET UNLOGGED")
             cursor.execute(FILL[table].replace(HEADERS, "[]"), {"rows": ROWS})
             cursor.execute(f"ANALYZE {table}")
         try:
             yield
         finally:
-            for table in TABLES[service]:
+            for table in tables:
                 cursor.execute(f"TRUNCATE {table}")
                 cursor.execute(f"ALTER TABLE {table} SET LOGGED")
 
 
-def plan(service: str, statement: str, values=None) -> dict:
+def plan(service: str, statement: str, values=None, *, options: str = "") -> dict:
     with connections[service].cursor() as cursor:
-        cursor.execute(f"EXPLAIN (FORMAT JSON) {statement}", values)
+        cursor.execute(f"EXPLAIN ({options}FORMAT JSON) {statement}", values)
         [(found,)] = cursor.fetchall()
     return (json.loads(found) if isinstance(found, str) else found)[0]["Plan"]
 
@@ -113,6 +114,7 @@ def _relay() -> dict[str, dict]:
 
 
 def _asked(position: int) -> dict[str, tuple[str, Any]]:
+    """These statements and their values, for a floor at this position."""
     bounds = {
         "floor": position,
         "rows": 1000,
@@ -144,31 +146,19 @@ def _asked(position: int) -> dict[str, tuple[str, Any]]:
 @pytest.mark.django_db(databases=["orders"], transaction=True)
 def test_a_relay_without_statistics():
     """A new table has none until it is analyzed for the first time, and may have many rows by then."""
-    rows = 400_000  # with fewer, PostgreSQL reads the index of parked rows in any case
-    with connections["orders"].cursor() as cursor:
-        cursor.execute("ALTER TABLE outbox SET UNLOGGED, SET (autovacuum_enabled = off)")
-        cursor.execute("SET statement_timeout = 0")
-        cursor.execute(FILL["outbox"], {"rows": rows})
+    with filled("orders", ["outbox"]), connections["orders"].cursor() as cursor:
         cursor.execute("SELECT pg_clear_relation_stats(current_schema(), 'outbox')")
         cursor.execute(
             "SELECT pg_clear_attribute_stats(current_schema(), 'outbox', attname, false) FROM pg_attribute"
             " WHERE attrelid = 'outbox'::regclass AND attnum > 0 AND NOT attisdropped"
         )
-        try:
-            asked = _asked(rows // 2)
-            read = {name: _pages(cursor, *asked[name]) for name in ("take", "take of one topic", "floor: first")}
-            assert max(read.values()) < 100, read
-        finally:
-            cursor.execute("TRUNCATE outbox")
-            cursor.execute("ALTER TABLE outbox SET LOGGED, RESET (autovacuum_enabled)")
-
-
-def _pages(cursor: Any, statement: str, values: Any) -> int:
-    """How many pages a query reads, from memory or from disk."""
-    cursor.execute(f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) {statement}", values)
-    [(found,)] = cursor.fetchall()
-    top = (json.loads(found) if isinstance(found, str) else found)[0]["Plan"]
-    return int(top["Shared Hit Blocks"] + top["Shared Read Blocks"])
+        asked = _asked(ROWS // 2)
+        executed = {
+            name: plan("orders", *asked[name], options="ANALYZE, BUFFERS, ")
+            for name in ("take", "take of one topic", "floor: first")
+        }
+        pages = {name: one["Shared Hit Blocks"] + one["Shared Read Blocks"] for name, one in executed.items()}
+        assert max(pages.values()) < 100, pages
 
 
 @pytest.mark.django_db(databases=["users"], transaction=True)
