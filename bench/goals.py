@@ -145,6 +145,7 @@ def _tracing(live: Live, bare: Bare, rounds: int) -> list[Row]:
 def _memory(live: Live, bare: Bare, rounds: int) -> Row:
     _report("memory")
     parts = {name: child.family() for name, child in live.children.items()}
+    parts["fork server"] = processes.of_multiprocessing()
     with live.idle_runner() as runner:
         parts["up"] = [runner.pid]
         used = {name: processes.memory(pids) for name, pids in parts.items()}

@@ -9,6 +9,8 @@ from pathlib import Path
 
 from embedded import cache, engines, ports
 from embedded.engines import Engines
+from embedded.forks import fork
+from embedded.forks.child import Forked
 from embedded.processes import Child, Steps, drive
 from embedded.runner import JOB_WITHIN, READY_WITHIN, get
 from embedded.system import JOBS, PROCESSES, ROOT, Job, Process, environment, urls
@@ -56,11 +58,14 @@ class Live:
         finally:
             child.stop()
 
-    def child(self, name: str, argv: list[str], service: str, variables: dict[str, str]) -> Child:
-        """Start a program in the environment of a service, with these further variables."""
+    def child(
+        self, name: str, argv: list[str], service: str, variables: dict[str, str], *, alone: bool = False
+    ) -> Child:
+        """Start a Python program as `make up` does, in the environment of a service with these further variables."""
         own = environment(service, addresses=self.addresses, secret_key=self._secret)
+        kind = Forked if fork.AVAILABLE and not alone else Child
         log = self.folder / f"{name}.log"
-        return Child(argv, name=name, log=log, cwd=ROOT, env={**own, **self._variables, **variables})
+        return kind(argv, name=name, log=log, cwd=ROOT, env={**own, **self._variables, **variables})
 
     def _run(self, job: Job) -> Steps:
         yield from self.child(job.name, job.argv(sys.executable), job.service, {}).until_done(within=JOB_WITHIN)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bench.live import Live
+from embedded.signals import descendants
 
 TICKS = os.sysconf("SC_CLK_TCK")
 
@@ -47,6 +48,18 @@ def process_ids(live: Live) -> Mapping[str, list[int]]:
     parts["postgres"] = live.engines.postgres.child.family()
     parts["kafka"] = [pid for node in live.engines.kafka.members for pid in node.child.family()]
     return parts
+
+
+def of_multiprocessing() -> list[int]:
+    """The fork server of this process, and what else the library has started for it."""
+    return [pid for pid in descendants(os.getpid()) if b"from multiprocessing." in _command_line(pid)]
+
+
+def _command_line(pid: int) -> bytes:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    except FileNotFoundError:  # it has ended
+        return b""
 
 
 def used(live: Live) -> dict[str, float]:

@@ -2,8 +2,8 @@
 
     PYTHONPATH=platform .venv/bin/python -m bench.starts [--rounds 3]
 
-A process is stopped, and started again as `make up` does. Its first answer is that of /health/live, or of /health/ready, which a
-worker gives once it has joined its group or acquired its lock.
+A process is stopped, and started again as in a container: it is no fork (ADR 0068). Its first answer is that of /health/live, or of
+/health/ready, which a worker gives once it has joined its group or acquired its lock.
 """
 
 import statistics
@@ -46,7 +46,8 @@ def _start(live: Live, process: Process) -> tuple[float, float, float]:
     port = live.ports[process.name]
     live.children[process.name].stop()
     began = time.monotonic()
-    child = live.child(process.name, process.argv(sys.executable, port), process.service, process.variables(port))
+    argv = process.argv(sys.executable, port)
+    child = live.child(process.name, argv, process.service, process.variables(port), alone=True)
     live.children[process.name] = child
     drive(child.until(lambda: get(port, "/health/live")[0] == 200, within=READY_WITHIN))
     alive = time.monotonic() - began

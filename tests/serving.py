@@ -15,9 +15,9 @@ from urllib.parse import urlsplit, urlunsplit
 import psycopg
 
 from embedded import ports
+from embedded.forks.child import Forked
 from embedded.processes import Child, drive
 from services import WITH_DATABASE
-from tests.forks.child import Forked
 from tests.waiting import eventually
 
 ROOT = Path(__file__).resolve().parent.parent

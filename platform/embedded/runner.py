@@ -13,7 +13,9 @@ from dataclasses import dataclass, field
 
 from embedded import ports
 from embedded.errors import NotReady
-from embedded.processes import LOG_LINES, describe_exit, with_parent
+from embedded.forks import asynchronous
+from embedded.forks.asynchronous import Program
+from embedded.processes import LOG_LINES, describe_exit
 from embedded.system import ROOT, Job, Process
 
 # Much more than an idle machine needs, since a busy one is slow.
@@ -38,7 +40,7 @@ class Running:
     required: bool = True
     """Whether the system cannot do without it."""
     lines: deque[str] = field(default_factory=lambda: deque(maxlen=LOG_LINES))
-    child: asyncio.subprocess.Process | None = None
+    child: Program | None = None
     reader: asyncio.Task[None] | None = None
 
     @property
@@ -175,20 +177,10 @@ class Runner:
                 _signal(running, signal.SIGKILL)
 
     async def _spawn(self, running: Running) -> None:
-        # The death signal depends on the thread that starts it: the event loop runs in the main thread, which lasts until exit.
-        running.child = await asyncio.create_subprocess_exec(
-            *with_parent(running.argv, running.environment),
-            cwd=ROOT,
-            env=running.environment,
-            stdin=asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.STDOUT,
-            start_new_session=True,
-            limit=LONGEST_LINE,
-        )
+        running.child = await asynchronous.start(running.argv, running.environment, cwd=ROOT, limit=LONGEST_LINE)
         running.reader = asyncio.create_task(self._read(running, running.child))
 
-    async def _read(self, running: Running, child: asyncio.subprocess.Process) -> None:
+    async def _read(self, running: Running, child: Program) -> None:
         assert child.stdout is not None
         async for line in _lines(child.stdout):
             running.lines.append(line)

@@ -34,9 +34,11 @@ class Process:
     default_health_port: int = 0
 
     def argv(self, python: str, port: int) -> list[str]:
-        """The command line, with this Python interpreter."""
+        """The command line, with this Python interpreter. It says which service it is, for `ps`."""
         program, *arguments = (part.replace("PORT", str(port)) for part in self.command)
-        return [python, program, *arguments] if program == "manage.py" else [python, "-m", program, *arguments]
+        if program != "manage.py":
+            return [python, "-m", program, *arguments]
+        return [python, program, *arguments, f"--settings=settings.{self.service}"]
 
     def variables(self, port: int, health_port: int | None = None) -> dict[str, str]:
         """The environment variables that it has in addition to those of its service."""

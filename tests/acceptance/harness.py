@@ -15,10 +15,11 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from embedded import ports
 from embedded.engines import Engines
+from embedded.forks.child import Forked
 from embedded.processes import Child, Steps, drive
 from embedded.runner import get
 from embedded.system import JOBS, MONITOR, PROCESSES, ROOT, Process, environment, urls
-from tests.forks.child import Forked, completed
+from tests.forks.completed import completed
 from tests.json_lines import JsonLines
 
 READY_WITHIN = 120.0

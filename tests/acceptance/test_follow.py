@@ -11,7 +11,7 @@ from embedded.system import ROOT
 from tests.acceptance.faults import faults
 from tests.acceptance.harness import SECRET_KEY
 from tests.acceptance.ledger import user_created, wire
-from tests.forks.child import completed
+from tests.forks.completed import completed
 from tests.waiting import eventually
 
 pytestmark = pytest.mark.acceptance

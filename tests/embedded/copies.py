@@ -1,5 +1,6 @@
 """Runs `python -m embedded …` in a copy of this repository whose path contains a space."""
 
+import contextlib
 import os
 import shutil
 import signal
@@ -75,9 +76,12 @@ class Run:
             return []
 
     def one_of(self, *words: str) -> psutil.Process:
-        """The child process whose command line contains these words."""
-        children = psutil.Process(self.process.pid).children()
-        return next(p for p in children if all(word in " ".join(p.cmdline()) for word in words))
+        """The program that it has started whose command line contains these words; not a process that this one has started."""
+        for one in self.family():
+            with contextlib.suppress(psutil.NoSuchProcess, ProcessLookupError):
+                if os.getsid(one.pid) == one.pid and all(word in " ".join(one.cmdline()) for word in words):
+                    return one
+        raise AssertionError(f"no program has {words} in its command line")
 
 
 @contextmanager

@@ -95,7 +95,7 @@ class TestObserve:
         eventually(lambda: order_status(url, first), within=120)
         eventually(lambda: number(variables, self.LAG) == 0, within=120)
         eventually(lambda: number(variables, self.MEMBERS) == 1, within=120)
-        consumer = next(one for one in consumers(up) if one.environ()["DJANGO_SETTINGS_MODULE"] == "settings.orders")
+        consumer = next(one for one in consumers(up) if "--settings=settings.orders" in one.cmdline())
         consumer.suspend()
         try:
             for _ in range(5):

@@ -8,6 +8,7 @@ import pytest
 
 from embedded import ports, runner
 from embedded.errors import NotReady
+from embedded.forks import fork
 from embedded.runner import Runner, all_or_first_failure
 from embedded.system import Job, Process
 
@@ -21,9 +22,12 @@ def shown() -> list[tuple[str, str]]:
     return []
 
 
-@pytest.fixture
-def play(shown: list[tuple[str, str]]):
+@pytest.fixture(params=["forks", "processes of their own"])
+def play(shown: list[tuple[str, str]], request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch):
     """Run a scene with a runner, which is ended afterwards."""
+    if request.param == "forks" and not fork.AVAILABLE:
+        pytest.skip("only Linux has forks")
+    monkeypatch.setattr(fork, "AVAILABLE", request.param == "forks")
 
     def play(scene: Callable[[Runner], Awaitable[None]]) -> None:
         async def whole() -> None:

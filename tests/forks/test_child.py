@@ -5,21 +5,24 @@ import signal
 import subprocess
 import sys
 import textwrap
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from embedded.forks.child import Forked
 from embedded.processes import Child
 from embedded.system import ROOT
-from tests.forks.child import Forked
+from tests.forks.completed import completed
 from tests.waiting import eventually
 
 DESCRIBE = """
-import json, os, signal, sys, threading
+import json, os, pathlib, signal, sys, threading
 print(json.dumps({
     "argv": sys.argv, "path": sys.path, "name": __name__, "main": sys.modules["__main__"].__dict__["__name__"],
     "environment": dict(os.environ), "folder": os.getcwd(), "leads its session": os.getsid(0) == os.getpid(),
     "files": [n for n in range(3, 64) if os.path.exists(f"/proc/self/fd/{n}")][1:],
     "handlers": {n: str(signal.getsignal(n)) for n in range(1, 32)}, "mask": str(signal.pthread_sigmask(signal.SIG_BLOCK, [])),
+    "command": pathlib.Path("/proc/self/cmdline").read_text().replace("\\0", " ")[:100] if sys.platform == "linux" else "",
     "input": sys.stdin.read(), "threads": threading.active_count(),
 }))
 """
@@ -90,6 +93,14 @@ def test_signals_and_children_end_as_usual(tmp_path):
     child.popen.terminate()  # no error: it is gone
 
 
+def test_several_threads_start_and_end_them(tmp_path):
+    def ended(number: int) -> int:
+        return completed([sys.executable, "-c", f"raise SystemExit({number})"], cwd=ROOT, env={})[0]
+
+    with ThreadPoolExecutor(6) as pool:
+        assert list(pool.map(ended, range(1, 61))) == list(range(1, 61))
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux ends a process with its parent")
 def test_it_dies_with_the_tests(tmp_path):
     script = tmp_path / "script.py"
@@ -99,7 +110,7 @@ def test_it_dies_with_the_tests(tmp_path):
         textwrap.dedent(f"""
         import os, sys, time
         from pathlib import Path
-        from tests.forks.child import Forked
+        from embedded.forks.child import Forked
         if __name__ == "__main__":
             here = Path({str(tmp_path)!r})
             env = {{"PYTHONUNBUFFERED": "1"}}
@@ -113,3 +124,33 @@ def test_it_dies_with_the_tests(tmp_path):
         eventually(lambda: log.exists() and log.read_text().endswith("\n"))
         running.kill()
     eventually(lambda: not os.path.exists(f"/proc/{int(log.read_text())}"))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux ends a process with its parent")
+def test_without_the_fork_server_they_end_and_another_starts(tmp_path):
+    tests = tmp_path / "pretended_tests.py"
+    tests.write_text(
+        textwrap.dedent(f"""
+        import os, signal, sys
+        from pathlib import Path
+        import psutil
+        from embedded.forks import fork
+        def started():
+            return fork.Fork([sys.executable, "-c", "import sys, time; print('django' in sys.modules); time.sleep(600)"],
+                             cwd=".", env={{"PYTHONUNBUFFERED": "1"}}, out={str(tmp_path / "log")!r})
+        if __name__ == "__main__":
+            fork.prepare()
+            first = started()
+            os.kill(psutil.Process(first.pid).ppid(), signal.SIGKILL)
+            print(first.wait(60))
+            second = started()
+            print(second.poll())
+            while not Path({str(tmp_path / "log")!r}).read_text().endswith("True\\n"):
+                pass
+            second.kill()
+            print(second.wait(60))
+        """)
+    )
+    argv, environment = [sys.executable, str(tests)], os.environ | {"PYTHONPATH": f"{ROOT / 'platform'}"}
+    done = subprocess.run(argv, env=environment, capture_output=True, text=True, timeout=120, check=False)
+    assert (done.stdout.split(), done.returncode) == (["255", "None", "-9"], 0), done.stderr

@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from embedded import ports
+from embedded.forks.child import Forked
 from embedded.processes import drive
-from tests.forks.child import Forked
 from tests.json_lines import JsonLines
 
 REQUESTS = "http_server_request_duration_seconds_count"

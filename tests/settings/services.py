@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 import services
-from tests.forks.child import completed
+from tests.forks.completed import completed
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -46,9 +46,7 @@ class System:
         def found() -> psutil.Process | None:
             for process in self.run.family():
                 with contextlib.suppress(psutil.Error):
-                    is_own = process.ppid() == self.run.process.pid
-                    settings = process.environ().get("DJANGO_SETTINGS_MODULE")
-                    if is_own and command in process.cmdline() and settings == f"settings.{service}":
+                    if {command, f"--settings=settings.{service}"} <= set(process.cmdline()):
                         return process
             return None
 

@@ -1,10 +1,12 @@
 """Loads the libraries of the services; the fork server imports this, and nothing else does.
 
-Only libraries that read neither settings nor the environment while they are loaded: each fork has an environment of its own.
+Only libraries that read neither settings nor the environment while they are loaded: each fork has an environment of its own. No
+modules of this repository: a program that starts again loads those as they are now.
 """
 
 import gc
 import importlib
+import os
 
 LIBRARIES = (
     "asyncio",
@@ -30,6 +32,8 @@ LIBRARIES = (
     "yaml",
 )
 
+# A signal from a terminal, such as the one that it is closed, would end the fork server, and with it all forks, at once.
+os.setsid()
 gc.disable()
 for _name in LIBRARIES:
     importlib.import_module(_name)
