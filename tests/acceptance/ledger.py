@@ -61,6 +61,7 @@ def settle(
     def unread(topic: str) -> str:
         return "" if topics.caught_up(topic) else f"the test has not read all of {topic}"
 
+    topics.flush()
     # Each says what is missing.
     stages: list[Callable[[], str]] = [
         partial(unsent, "userdb"),

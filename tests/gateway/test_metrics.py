@@ -9,6 +9,7 @@ import signal
 import socket
 import threading
 import time
+import uuid
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 
@@ -61,7 +62,7 @@ def gateway(users, orders, another_gateway):
     return another_gateway(
         USERS_URL=users.url,
         ORDERS_URL=",".join(replica.url for replica in orders),
-        GATEWAY_TIMEOUT_SECONDS="1.5",
+        GATEWAY_TIMEOUT_SECONDS="3",
         GATEWAY_MAX_BODY_BYTES=str(MAX_BODY),
     )
 
@@ -80,21 +81,26 @@ async def as_asked(received, reader, writer):
     return None
 
 
-def leave(gateway):
-    """Send a request, and disconnect before the response."""
+def leave(gateway, users):
+    """Send a request, and disconnect after the service has received it."""
+    target = f"/api/users/{uuid.uuid4()}/hangs"
     with gateway.connect() as client:
-        client.send(request("GET", "/api/users/hangs"))
-        time.sleep(0.2)
+        client.send(request("GET", target))
+        eventually(lambda: any(target.endswith(received.target) for received in list(users.requests)))
         client.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
 
 
+def asks(method, target, body=b""):
+    return lambda gateway, users: gateway.ask(method, target, body=body).status
+
+
 LOAD = {
-    ("GET", "200"): lambda gateway: gateway.ask("GET", "/api/users/1").status,
-    ("PUT", "200"): lambda gateway: gateway.ask("PUT", "/api/users/1", body=b"{}").status,
-    ("GET", "404"): lambda gateway: gateway.ask("GET", "/api/users/missing").status,
-    ("POST", "413"): lambda gateway: gateway.ask("POST", "/api/users", body=b"x" * (MAX_BODY + 1)).status,
-    ("PATCH", "502"): lambda gateway: gateway.ask("PATCH", "/api/users/closes", body=b"{}").status,
-    ("GET", "504"): lambda gateway: gateway.ask("GET", "/api/users/hangs").status,
+    ("GET", "200"): asks("GET", "/api/users/1"),
+    ("PUT", "200"): asks("PUT", "/api/users/1", b"{}"),
+    ("GET", "404"): asks("GET", "/api/users/missing"),
+    ("POST", "413"): asks("POST", "/api/users", b"x" * (MAX_BODY + 1)),
+    ("PATCH", "502"): asks("PATCH", "/api/users/closes", b"{}"),
+    ("GET", "504"): asks("GET", "/api/users/hangs"),
     ("GET", "499"): leave,
 }
 
@@ -103,7 +109,7 @@ class TestRequests:
     def test_each_is_counted_once_under_a_mixed_load(self, gateway, users):
         users.behave = as_asked
         with ThreadPoolExecutor(12) as pool:
-            answers = [pool.submit(send, gateway) for _ in range(EACH) for send in LOAD.values()]
+            answers = [pool.submit(send, gateway, users) for _ in range(EACH) for send in LOAD.values()]
             statuses = Counter(each.result() for each in answers)
         assert statuses == {200: 2 * EACH, 404: EACH, 413: EACH, 502: EACH, 504: EACH, None: EACH}
         eventually(lambda: gateway.metric("http_server_active_requests") == 0)

@@ -1,8 +1,8 @@
 """Dead letters of orders over the staff API: grouped, redriven, discarded and edited, on the real broker."""
 
 import json
-import threading
 import uuid
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -437,18 +437,12 @@ class TestParkedRows:
 
 def test_runs_in_threads_of_one_process_take_turns(topic):
     ids = letters(topic, *(ValueError(str(n)) for n in range(20)))
-    statuses = []
 
-    def run() -> None:
+    def run(_: int) -> tuple[int, bytes]:
         answer = post(REDRIVE, {"ids": ids, "rate": 50})
-        statuses.append(answer.status_code)
-        if answer.streaming:
-            list(answer.streaming_content)
+        return answer.status_code, b"".join(answer.streaming_content) if answer.streaming else answer.content
 
-    threads = [threading.Thread(target=run) for _ in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert set(statuses) <= {200, 409}
+    with ThreadPoolExecutor(4) as pool:
+        answers = list(pool.map(run, range(4)))
+    assert {status for status, _ in answers} <= {200, 409}, answers
     assert dead_letters.redriven(topic) == dict.fromkeys(ids, 1)

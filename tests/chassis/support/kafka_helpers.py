@@ -19,8 +19,14 @@ def make_topic(name: str, *, partitions: int = 3, **config: str) -> str:
     client = AdminClient(servers())
     [made] = client.create_topics([NewTopic(name, partitions, 1, config=config)], operation_timeout=30).values()
     made.result()
-    # The controller has created it; the broker may not know it yet.
-    eventually(lambda: client.list_topics(name, timeout=10).topics[name].error is None, what=f"{name} is known")
+
+    def is_known() -> bool:
+        """Whether the broker, too, knows it, and leads its partitions."""
+        topic = client.list_topics(name, timeout=10).topics[name]
+        leaders = [one.leader for one in topic.partitions.values() if one.error is None and one.leader >= 0]
+        return topic.error is None and len(leaders) == partitions
+
+    eventually(is_known, what=f"{name} is known")
     return name
 
 
