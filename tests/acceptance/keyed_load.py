@@ -31,8 +31,9 @@ class Load(threading.Thread):
             time.sleep(self._every)
         self._topics.flush()
 
-    def end(self) -> list[str]:
-        """Stop sending, and return the users of all keys."""
+    def end(self, *, after: int = 0) -> list[str]:
+        """Stop sending, at the earliest `after` so many, and return the users of all keys."""
+        eventually(lambda: sum(map(len, self.sent.values())) >= after)
         self._stopping.set()
         self.join(60)
         return [user_id for key in self.sent.values() for user_id in key]

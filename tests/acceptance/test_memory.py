@@ -32,7 +32,12 @@ def limit(service: str) -> int:
 
 def peak(pid: int) -> int:
     """The most memory that a process has had, in bytes."""
-    found = re.search(r"VmHWM:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text())
+    return status(pid, "VmHWM")
+
+
+def status(pid: int, name: str) -> int:
+    """A line of /proc/PID/status, in bytes."""
+    found = re.search(rf"{name}:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text())
     assert found
     return int(found[1]) * 1024
 
@@ -45,8 +50,9 @@ def order_created(order_id: str, size: int) -> tuple[str, bytes, bytes, list]:
     return "order.created", order_id.encode(), orjson.dumps(payload), [("ce_id", str(uuid.uuid4()).encode())]
 
 
-@pytest.mark.parametrize(("number", "size"), [(1_000, 300_000), (200, 990_000)])
-def test_orders(system, topics, number, size, record_property):
+@pytest.mark.parametrize(("number", "size", "kept"), [(1_000, 300_000, 0.9), (200, 990_000, 1)])
+def test_orders(system, topics, number, size, kept, record_property):
+    """It keeps no more than this part of its peak when it has nothing more to do."""
     system.end(["orders-consume"])
     users = [f"large-{uuid.uuid4()}" for _ in range(number)]
     for sent, user_id in enumerate(users):
@@ -61,6 +67,7 @@ def test_orders(system, topics, number, size, record_property):
     record_property("peak_mib", peak(member.pid) // MIB)
     print("peak of orders", number, size, peak(member.pid) // MIB, "MiB of", limit("orders") // MIB)
     assert peak(member.pid) < limit("orders")
+    eventually(lambda: status(member.pid, "VmRSS") < kept * peak(member.pid), what="it returns memory")
 
 
 @pytest.mark.parametrize(("number", "size"), [(1_000, 300_000), (200, 990_000)])

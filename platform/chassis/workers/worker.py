@@ -19,6 +19,7 @@ from chassis.health import checks, probe, registry, worker_server
 from chassis.health.heartbeat import Heartbeat, loop
 from chassis.observability import catalogue, metrics
 from chassis.outbox import series as outbox_series
+from chassis.runtime import memory
 from chassis.runtime.background import in_background
 from chassis.workers.stuck import FACTOR, terminate_if_stuck
 
@@ -78,6 +79,7 @@ def serving(process: catalogue.Process, parts: Iterable[registry.Part] | None = 
 def _keep_checking(ended: threading.Event) -> None:
     while not ended.is_set():
         probe.ready()
+        memory.trim()
         ended.wait(CHECK_SECONDS)
 
 
