@@ -1,11 +1,10 @@
 """While the database does not respond, each line about a request says which request, and which trace, it belongs to."""
 
-import json
-
 import httpx2
 import psycopg
 import pytest
 
+from tests.json_lines import JsonLines
 from tests.serving import database, gunicorn
 from tests.waiting import eventually
 
@@ -37,9 +36,10 @@ def test_lines_of_a_503_have_both_ids(locked, kind):
     response = httpx2.get(locked.url + PATHS[kind], headers=headers, timeout=60)
     assert (response.status_code, response.headers["Retry-After"]) == (503, "1")
 
+    written = JsonLines(locked.child.log)
+
     def lines():
-        every = [json.loads(line) for line in locked.child.log.read_text().splitlines() if line.startswith("{")]
-        found = [line for line in every if line.get("request_id") == f"lost-{kind}"]
+        found = [line for line in written.read() if line.get("request_id") == f"lost-{kind}"]
         return found if any(line["logger"] == "access" for line in found) else []
 
     found = eventually(lines)
