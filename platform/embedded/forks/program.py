@@ -1,6 +1,8 @@
 """How a fork becomes a program: what the system and the interpreter do at the start and at the end of one."""
 
+import contextlib
 import ctypes
+import multiprocessing
 import os
 import runpy
 import sys
@@ -27,10 +29,11 @@ def run(
     os.setsid()
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, death_signal)
+        if not _is_wanted():  # who has asked for it died before the previous line
+            os._exit(1)
         _show_as(argv)
     _redirect(out, err)
-    # Among these is the connection by which the fork server learns that its parent has ended.
-    os.closerange(3, os.sysconf("SC_OPEN_MAX"))
+    _close_all_others()
     os.chdir(cwd)
     os.environ.clear()
     os.environ.update(env)
@@ -48,10 +51,17 @@ def run(
     ctypes.pythonapi.Py_Exit(status)
 
 
+def _is_wanted() -> bool:
+    parent = multiprocessing.parent_process()
+    return parent is not None and parent.is_alive()
+
+
 def _show_as(argv: list[str]) -> None:
     """Replace the command line of the fork server, which `ps` would show, as far as there is room."""
     fields = Path("/proc/self/stat").read_text().rpartition(")")[2].split()
     start, end = (int(fields[number - 2]) for number in (ARG_START, ARG_END))
+    if not start < end - 2:  # some sandboxes do not tell
+        return
     shown = b" ".join(map(os.fsencode, argv)).ljust(end - start - 1, b"\0")[: end - start - 2]
     # A last byte other than NUL tells the kernel that this is a title, which ends at the first NUL.
     ctypes.memmove(start, shown + b"\0\1", end - start)
@@ -70,6 +80,14 @@ def _redirect(out: str | Connection, err: str | None) -> None:
         os.dup2(1, 2)
     else:
         _open(err, 2, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+
+
+def _close_all_others() -> None:
+    """Close what the fork server has open, such as the connection by which it learns that its parent has ended."""
+    for name in os.listdir("/dev/fd"):
+        if int(name) > 2:
+            with contextlib.suppress(OSError):  # the one that listed them
+                os.close(int(name))
 
 
 def _open(path: str, number: int, flags: int) -> None:
