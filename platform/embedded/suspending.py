@@ -7,9 +7,16 @@ children of those that the kernel kills with it, would otherwise keep their port
 import signal
 import subprocess
 import threading
+import time
 from collections.abc import Iterable
+from pathlib import Path
 
 from embedded.signals import signal_all
+
+STOPPED = {"T", "t", "Z", "X"}
+"""The states of a thread that runs no more: proc_pid_stat(5)."""
+STOPS_WITHIN = 10.0
+"""How long a process has to stop, in seconds: one that waits for the disk stops afterwards."""
 
 # It reads until the other end of its input is closed, which the kernel does too when this process dies.
 _GUARD = 'read -r _; kill -s CONT -- "$@"'
@@ -39,7 +46,7 @@ _suspended: dict[int, _Suspended] = {}
 
 
 def suspend(leader: int, pids: Iterable[int]) -> None:
-    """Suspend these processes until `resume` is called for their leader, or this process dies."""
+    """Suspend these processes until `resume` is called for their leader, or this process dies. They have stopped on return."""
     found = list(pids)
     with _lock:
         before = _suspended.get(leader)
@@ -47,6 +54,23 @@ def suspend(leader: int, pids: Iterable[int]) -> None:
         if before is not None:
             before.dismiss()
     signal_all(found, signal.SIGSTOP)
+    deadline = time.monotonic() + STOPS_WITHIN
+    while any(map(_is_running, found)) and time.monotonic() < deadline:
+        time.sleep(0.001)
+
+
+def _is_running(pid: int) -> bool:
+    """Whether no thread of a process has stopped yet.
+
+    The kernel tells one thread of the signal. The others run on until that one has received it, which takes as long as the
+    thread waits for a processor.
+    """
+    try:
+        tasks = list(Path(f"/proc/{pid}/task").iterdir())
+        states = [(task / "stat").read_text().rpartition(")")[2].split()[0] for task in tasks]
+    except OSError:  # it has ended, or this system has no /proc
+        return False
+    return not {*states} & STOPPED
 
 
 def resume(leader: int, pids: Iterable[int] = ()) -> None:

@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -126,3 +127,35 @@ class TestGuard:
         getattr(child, end)()
         assert self.guards(child) == []
         assert not child.alive
+
+
+BUSY = """
+import hashlib, mmap, sys, threading
+file = open(sys.argv[1], "r+b")
+counted = mmap.mmap(file.fileno(), 8)
+lock, data = threading.Lock(), bytes(200_000)
+def count():
+    while True:
+        hashlib.sha256(data)  # without Python's lock
+        with lock:
+            counted[:] = (int.from_bytes(counted[:]) + 1).to_bytes(8)
+for _ in range(12):
+    threading.Thread(target=count).start()
+"""
+
+
+def test_on_return_no_thread_runs(tmp_path):
+    file = tmp_path / "counted"
+    file.write_bytes(bytes(8))
+    child = Child([sys.executable, "-c", BUSY, str(file)], log=tmp_path / "log", name="busy")
+    try:
+        for _ in range(30):
+            before = file.read_bytes()
+            eventually(lambda before=before: file.read_bytes() != before)
+            child.pause()
+            paused = file.read_bytes()
+            time.sleep(0.05)
+            assert file.read_bytes() == paused
+            child.resume()
+    finally:
+        child.kill9()
