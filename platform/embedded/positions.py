@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable
 from typing import TypeVar
 
-from confluent_kafka import Consumer, IsolationLevel, KafkaError, KafkaException, TopicPartition
+from confluent_kafka import OFFSET_INVALID, Consumer, IsolationLevel, KafkaError, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient, OffsetSpec
 
 Partition = tuple[str, int]
@@ -48,7 +48,10 @@ class Positions:
 
         def ask(admin: AdminClient) -> dict[Partition, int]:
             found = admin.list_offsets(requests, isolation_level=isolation, request_timeout=TIMEOUT_SECONDS)
-            return {(one.topic, one.partition): future.result(10).offset for one, future in found.items()}
+            ends = {(one.topic, one.partition): future.result(10).offset for one, future in found.items()}
+            if OFFSET_INVALID in ends.values():  # so librdkafka (2.16) reports a leader that does not respond
+                raise KafkaException(KafkaError(KafkaError._TIMED_OUT, "the leader of a partition does not respond"))
+            return ends
 
         return self._ask(ask)
 

@@ -1,14 +1,16 @@
 """Three brokers with three replicas, of which two acknowledge: clients do not notice that one is killed -9 under load and restarted."""
 
+import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
 
 import pytest
-from confluent_kafka import ElectionType
-from confluent_kafka.admin import AdminClient, ConfigResource, PartitionMetadata, ResourceType
+from confluent_kafka import ElectionType, KafkaException, TopicPartition
+from confluent_kafka.admin import AdminClient, ConfigResource, OffsetSpec, PartitionMetadata, ResourceType
 
+from chassis.kafka import partition_offsets
 from embedded.engines import choose
 from tests.acceptance.fixtures import prepared
 from tests.acceptance.harness import Harness
@@ -104,6 +106,36 @@ def test_a_broker_killed_under_load_loses_and_duplicates_nothing(cluster):
         hold_account(cluster, topics, visitors, buyers, relayed_once=False)
 
 
+def test_the_offset_of_a_leader_that_does_not_respond_is_not_known(cluster):
+    """librdkafka reports an offset for it, -1001, which looks like a partition without records after a time."""
+    kafka = cluster.engines.kafka
+    client = AdminClient({"bootstrap.servers": kafka.bootstrap_servers})
+    eventually(lambda: in_sync(client), within=60, what="all copies are in sync")
+    led = {
+        number: one.leader for number, one in client.list_topics(timeout=10).topics["user.created"].partitions.items()
+    }
+    places = [TopicPartition("user.created", number) for number in led]
+    later = OffsetSpec.for_timestamp(int(time.time() * 1000) + 3_600_000)
+    assert set(partition_offsets.read(client, places, later, timeout=10).values()) == {-1}
+    frozen = led[0]
+    kafka.pause(node=frozen)
+    try:
+        # Both before the others elect new leaders.
+        found = partition_offsets.read_responding(client, places, later, timeout=1)
+        with pytest.raises(KafkaException, match=r"the leader of user\.created/\d does not respond"):
+            partition_offsets.read(client, places, later, timeout=1)
+    finally:
+        kafka.resume(node=frozen)
+    assert found == {("user.created", number): -1 for number, leader in led.items() if leader != frozen}
+
+
+def in_sync(client: AdminClient) -> bool:
+    """Whether all copies of all partitions are in sync."""
+    known = client.list_topics(timeout=10).topics
+    partitions = [one for topic in known.values() for one in topic.partitions.values()]
+    return all(len(one.isrs) == len(one.replicas) for one in partitions)
+
+
 def test_moving_leaders_are_followed(cluster):
     """A broker is restarted gracefully, which moves its leaders away; then each partition is led by its first copy again."""
     kafka = cluster.engines.kafka
@@ -113,15 +145,12 @@ def test_moving_leaders_are_followed(cluster):
         known = client.list_topics(timeout=10).topics
         return {(name, number): one for name in known for number, one in known[name].partitions.items()}
 
-    def whole() -> bool:
-        return all(len(one.isrs) == len(one.replicas) for one in partitions().values())
-
-    eventually(whole, within=60, what="all copies are in sync")
+    eventually(lambda: in_sync(client), within=60, what="all copies are in sync")
     with Topics(kafka.bootstrap_servers) as topics:
         with load(cluster) as (visitors, buyers):
             kafka.stop(node=2)
             kafka.restart(node=2)
-            eventually(whole, within=60, what="all copies are in sync again")
+            eventually(lambda: in_sync(client), within=60, what="all copies are in sync again")
             away = {place for place, one in partitions().items() if one.leader != one.replicas[0]}
             assert {name for name, _ in away} & set(EVENTS)
             client.elect_leaders(ElectionType.PREFERRED).result(30)

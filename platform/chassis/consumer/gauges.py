@@ -13,7 +13,7 @@ from confluent_kafka import Consumer, IsolationLevel, KafkaException, TopicParti
 from confluent_kafka.admin import OffsetSpec
 
 from chassis.consumer.backlog import Backlog
-from chassis.kafka import clients, renewal
+from chassis.kafka import clients, partition_offsets, renewal
 from chassis.kafka.clients import EARLIEST, LATEST
 from chassis.kafka.records import Partition
 from chassis.observability import metrics
@@ -80,7 +80,9 @@ class ConsumerGauges:
         try:
             found = [one for one in self._client.committed(places, timeout=PATIENCE_SECONDS) if one.error is None]
             new = [TopicPartition(one.topic, one.partition) for one in found if one.offset < 0]
-            starts = self._admin.ask(lambda admin: clients.offsets(admin, new, EARLIEST, timeout=PATIENCE_SECONDS))
+            starts = self._admin.ask(
+                lambda admin: partition_offsets.read_responding(admin, new, EARLIEST, timeout=PATIENCE_SECONDS)
+            )
         except KafkaException:
             return
         finally:
@@ -129,7 +131,9 @@ class ConsumerGauges:
         places = [TopicPartition(*partition) for partition in partitions]
         committed = IsolationLevel.READ_COMMITTED
         return self._admin.ask(
-            lambda admin: clients.offsets(admin, places, spec, timeout=ANSWER_SECONDS, isolation=committed)
+            lambda admin: partition_offsets.read_responding(
+                admin, places, spec, timeout=ANSWER_SECONDS, isolation=committed
+            )
         )
 
     def measure(self) -> None:

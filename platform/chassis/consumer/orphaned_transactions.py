@@ -12,7 +12,7 @@ from confluent_kafka import IsolationLevel, KafkaError, KafkaException, TopicPar
 from confluent_kafka.admin import AdminClient
 
 from chassis.events.registry import published
-from chassis.kafka import clients, names
+from chassis.kafka import clients, names, partition_offsets
 from chassis.kafka.records import Partition
 
 ANSWER_SECONDS = 2.0
@@ -33,8 +33,10 @@ def partitions(client: AdminClient, consumed: Iterable[str]) -> list[Partition]:
     """
     places = _places(client, written(consumed))
     latest = clients.LATEST
-    ends = clients.offsets(client, places, latest, timeout=ANSWER_SECONDS)
-    committed = clients.offsets(client, places, latest, timeout=ANSWER_SECONDS, isolation=IsolationLevel.READ_COMMITTED)
+    ends = partition_offsets.read(client, places, latest, timeout=ANSWER_SECONDS)
+    committed = partition_offsets.read(
+        client, places, latest, timeout=ANSWER_SECONDS, isolation=IsolationLevel.READ_COMMITTED
+    )
     return [place for place, end in ends.items() if committed[place] < end]
 
 

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient, OffsetSpec
 
-from chassis.kafka import clients, topic_reader
+from chassis.kafka import clients, partition_offsets, topic_reader
 from chassis.kafka.records import Partition
 
 BEGINNING = "beginning"
@@ -77,13 +77,14 @@ def rewind(
     """
     known = client.list_topics(timeout=timeout).topics
     places = [TopicPartition(topic, number) for topic in topics for number in known[topic].partitions]
-    first = clients.offsets(client, places, clients.EARLIEST, timeout=timeout)
-    end = clients.offsets(client, places, clients.LATEST, timeout=timeout)
+
+    def read(spec: OffsetSpec) -> dict[Partition, int]:
+        return topic_reader.settled(lambda: partition_offsets.read(client, places, spec, timeout=timeout))
+
+    first, end = read(clients.EARLIEST), read(clients.LATEST)
     wanted = {place: _wanted(start, first[place], end[place]) for place in first}
     if start.time is not None:
-        found = clients.offsets(
-            client, places, OffsetSpec.for_timestamp(int(start.time.timestamp() * 1000)), timeout=timeout
-        )
+        found = read(OffsetSpec.for_timestamp(int(start.time.timestamp() * 1000)))
         wanted = {place: offset if offset >= 0 else end[place] for place, offset in found.items()}
     reader = clients.reader(group)
     try:

@@ -17,7 +17,7 @@ from confluent_kafka.admin import AdminClient, OffsetSpec
 from chassis.deadletters import cause
 from chassis.deadletters.record import PREFIX
 from chassis.events.registry import handlers as registered
-from chassis.kafka import clients, names, raw_headers
+from chassis.kafka import clients, names, partition_offsets, raw_headers
 from chassis.kafka.patience import Patience
 from chassis.kafka.records import Headers, Partition, Record, from_message
 from chassis.observability import correlation, privacy
@@ -288,7 +288,7 @@ def _ends(
     """
 
     def ends(level: IsolationLevel) -> dict[Partition, int]:
-        return _offsets(client, places, clients.LATEST, patience, isolation_level=level)
+        return _offsets(client, places, clients.LATEST, patience, isolation=level)
 
     written = ends(IsolationLevel.READ_UNCOMMITTED)
     if settled:
@@ -304,14 +304,7 @@ def _ends(
 def _offsets(
     client: AdminClient, places: list[TopicPartition], spec: OffsetSpec, patience: Patience, **more: Any
 ) -> dict[Partition, int]:
-    if not places:
-        return {}
-
-    def ask(seconds: float) -> dict[Partition, int]:
-        asked = client.list_offsets(dict.fromkeys(places, spec), request_timeout=seconds, **more)
-        return {(p.topic, p.partition): future.result(seconds).offset for p, future in asked.items()}
-
-    return patience.insist(ask)
+    return patience.insist(lambda seconds: partition_offsets.read(client, places, spec, timeout=seconds, **more))
 
 
 def read(wanted: Span, patience: Patience) -> Iterator[Record]:

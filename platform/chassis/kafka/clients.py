@@ -9,19 +9,16 @@ from typing import Any
 import structlog
 from confluent_kafka import (
     Consumer,
-    IsolationLevel,
     KafkaError,
     KafkaException,
     Message,
     Producer,
-    TopicPartition,
 )
 from confluent_kafka.admin import AdminClient, OffsetSpec
 from django.conf import settings
 
 from chassis.kafka import authentication, names, sizes
 from chassis.kafka.errors import Stranded
-from chassis.kafka.records import Partition
 from chassis.kafka.renewal import Renewed
 from chassis.runtime.dependency import Dependency
 from chassis.runtime.failures import DependencyDown
@@ -333,18 +330,3 @@ def raise_if_stranded() -> None:
     """Raise Stranded if a new client gets a response; call it if another one gets none."""
     if new_client_gets_response():
         raise Stranded("the Kafka client gets no response any more, although the brokers respond to a new one")
-
-
-def offsets(
-    client: AdminClient,
-    places: list[TopicPartition],
-    spec: OffsetSpec,
-    *,
-    timeout: float,
-    isolation: IsolationLevel = IsolationLevel.READ_UNCOMMITTED,
-) -> dict[Partition, int]:
-    """The offset of `spec` in each of these partitions; `timeout` is in seconds. Raises KafkaException."""
-    if not places:
-        return {}
-    asked = client.list_offsets(dict.fromkeys(places, spec), isolation_level=isolation, request_timeout=timeout)
-    return {(place.topic, place.partition): future.result().offset for place, future in asked.items()}

@@ -19,6 +19,28 @@ HURRY_SECONDS = 3.0
 
 UNANSWERED = frozenset({KafkaError._TRANSPORT, KafkaError._TIMED_OUT, KafkaError._ALL_BROKERS_DOWN})
 
+MOVING = frozenset(
+    {
+        KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
+        KafkaError.COORDINATOR_NOT_AVAILABLE,
+        KafkaError.NOT_COORDINATOR,
+        KafkaError.LEADER_NOT_AVAILABLE,
+        KafkaError.NOT_LEADER_FOR_PARTITION,
+        KafkaError.FENCED_LEADER_EPOCH,
+        KafkaError.UNKNOWN_LEADER_EPOCH,
+        KafkaError.OFFSET_NOT_AVAILABLE,
+    }
+)
+"""Temporary errors while a group's coordinator or a partition's leader moves or is elected. librdkafka does not say of all of them
+that they are temporary."""
+MOVING_PAUSE_SECONDS = 0.2
+
+
+def is_temporary(error: KafkaException) -> bool:
+    """Whether the same request may succeed a moment later."""
+    code = error.args[0].code()
+    return code in UNANSWERED or code in MOVING or bool(error.args[0].retriable())
+
 
 class Waiting(Protocol):
     """Decides how long unanswered requests to Kafka are repeated."""
@@ -97,9 +119,10 @@ class Patience:
             except TimeoutError as error:
                 last = error
             except KafkaException as error:
-                if error.args[0].code() not in UNANSWERED and not error.args[0].retriable():
+                if not is_temporary(error):
                     raise
                 last = error
+                time.sleep(min(MOVING_PAUSE_SECONDS, seconds))
             else:
                 self.heard()
                 return answer

@@ -9,21 +9,13 @@ from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaExcepti
 from confluent_kafka import TopicPartition as Place
 
 from chassis.kafka import clients
+from chassis.kafka.patience import MOVING, MOVING_PAUSE_SECONDS
 from chassis.kafka.records import Partition, Record, from_message
 from chassis.runtime.failures import DependencyDown
 
 PATIENCE_SECONDS = 15.0
 """A broker that does not respond for this long is down."""
 BATCH = 1_000
-
-MOVING = {
-    KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
-    KafkaError.COORDINATOR_NOT_AVAILABLE,
-    KafkaError.NOT_COORDINATOR,
-    KafkaError.LEADER_NOT_AVAILABLE,
-    KafkaError.NOT_LEADER_FOR_PARTITION,
-}
-"""Temporary errors while a group's coordinator or a partition's leader moves or is elected."""
 
 T = TypeVar("T")
 
@@ -123,4 +115,4 @@ def settled(ask: Callable[[], T]) -> T:
         except KafkaException as exception:
             if time.monotonic() > deadline or exception.args[0].code() not in MOVING:
                 raise
-            time.sleep(0.2)
+            time.sleep(MOVING_PAUSE_SECONDS)

@@ -8,7 +8,7 @@ from confluent_kafka import KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient, ClusterMetadata, OffsetSpec
 from django.conf import settings
 
-from chassis.kafka import names
+from chassis.kafka import names, partition_offsets
 from chassis.kafka.records import Partition
 
 REQUEST_SECONDS = 2.0
@@ -58,17 +58,8 @@ def read_offsets(client: AdminClient, places: Iterable[TopicPartition], spec: Of
 
     The first request may get lost: with a connection that the broker has closed, or one that is only being opened.
     """
-    requests = dict.fromkeys(places, spec)
-    return _read_offsets(client, requests) or _read_offsets(client, requests)
-
-
-def _read_offsets(client: AdminClient, requests: dict[TopicPartition, OffsetSpec]) -> dict[Partition, int]:
-    found = {}
-    for place, future in client.list_offsets(requests, request_timeout=REQUEST_SECONDS).items():
-        try:
-            offset = int(future.result().offset)
-        except KafkaException:
-            continue  # its leader is moving
-        if offset >= 0:  # otherwise its leader did not respond, which librdkafka does not report as an error
-            found[place.topic, place.partition] = offset
-    return found
+    places = list(places)
+    for _ in range(2):
+        with suppress(KafkaException):
+            return partition_offsets.read_responding(client, places, spec, timeout=REQUEST_SECONDS)
+    return {}

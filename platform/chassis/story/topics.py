@@ -14,7 +14,7 @@ from django.conf import settings
 from chassis.deadletters import store
 from chassis.deadletters.record import REDRIVEN_FOR
 from chassis.events import registry
-from chassis.kafka import clients, names, topic_reader
+from chassis.kafka import clients, names, partition_offsets, topic_reader
 from chassis.kafka.patience import Patience
 from chassis.kafka.records import Partition, Record
 from chassis.story import database
@@ -94,12 +94,12 @@ def _span(
 ) -> tuple[store.Span, tuple[str, ...]]:
     """The offsets to read of each partition."""
     places = [TopicPartition(topic, number) for topic, count in counts.items() for number in _numbers(count, question)]
-    first = clients.offsets(client, places, clients.EARLIEST, timeout=REQUEST_SECONDS)
-    last = clients.offsets(client, places, clients.LATEST, timeout=REQUEST_SECONDS)
+    first = partition_offsets.read(client, places, clients.EARLIEST, timeout=REQUEST_SECONDS)
+    last = partition_offsets.read(client, places, clients.LATEST, timeout=REQUEST_SECONDS)
     begin = {place: max(first[place], end - MOST_RECORDS) for place, end in last.items()}
     if question.since is not None:
         since = OffsetSpec.for_timestamp(int(question.since.timestamp() * 1000))
-        found = clients.offsets(client, places, since, timeout=REQUEST_SECONDS)
+        found = partition_offsets.read(client, places, since, timeout=REQUEST_SECONDS)
         begin = {place: offset if offset >= 0 else last[place] for place, offset in found.items()}
         for place, offset in committed.items():
             # An event that its key waits for may be older than the story.

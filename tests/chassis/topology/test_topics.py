@@ -5,6 +5,7 @@ import uuid
 from typing import ClassVar
 
 import pytest
+from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka.admin import AdminClient, ConfigResource, ResourceType
 from django.core.management import CommandError, call_command
 
@@ -41,8 +42,16 @@ def run(*arguments: str) -> str:
 def config(name: str) -> dict[str, str]:
     resource = ConfigResource(ResourceType.TOPIC, name)
     client = AdminClient(servers())  # it must outlive its answer
-    entries = client.describe_configs([resource])[resource].result(60)
-    return {entry.name: entry.value for entry in entries.values()}
+
+    def entries():
+        try:
+            return client.describe_configs([resource])[resource].result(60)
+        except KafkaException as error:
+            if error.args[0].code() != KafkaError.UNKNOWN_TOPIC_OR_PART:
+                raise
+            return None  # the controller has created it; the broker may not know it yet
+
+    return {entry.name: entry.value for entry in eventually(entries).values()}
 
 
 def partitions(name: str) -> int:
