@@ -15,6 +15,7 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from http import HTTPStatus
 from pathlib import Path
 from uuid import uuid4
 
@@ -96,8 +97,12 @@ def _load(live: Live, seconds: int) -> None:
 
 
 def _post(client: httpx2.Client, url: str, at: float) -> None:
+    """Send a request, and repeat it if a pause of the machine let it wait for too long: see `WAIT_SECONDS` of the web processes."""
     time.sleep(max(0.0, at - time.monotonic()))
-    client.post(url, json={"email": f"{uuid4()}@example.org", "name": "Ada"}).raise_for_status()
+    user = {"email": f"{uuid4()}@example.org", "name": "Ada"}
+    while (answer := client.post(url, json=user)).status_code == HTTPStatus.SERVICE_UNAVAILABLE:
+        time.sleep(float(answer.headers["Retry-After"]))
+    answer.raise_for_status()
 
 
 @contextlib.contextmanager

@@ -42,7 +42,7 @@ def _starts(client: Consumer, topics: Iterable[str], since: datetime | None) -> 
         return [Place(topic, number, OFFSET_BEGINNING) for topic, number in there]
     moment = int(since.timestamp() * 1000)
     wanted = [Place(*place, moment) for place in there]
-    found = settled(lambda: client.offsets_for_times(wanted, timeout=PATIENCE_SECONDS))
+    found = settled(lambda: _whole(client.offsets_for_times(wanted, timeout=PATIENCE_SECONDS)))
     return [place for place in found if place.offset >= 0]  # otherwise it has no record since then
 
 
@@ -102,8 +102,16 @@ def committed(client: Consumer, places: Iterable[Partition]) -> dict[Partition, 
     a segmentation fault).
     """
     wanted = [Place(*place) for place in places]
-    found = settled(lambda: client.committed(wanted, timeout=PATIENCE_SECONDS))
+    found = settled(lambda: _whole(client.committed(wanted, timeout=PATIENCE_SECONDS)))
     return {(place.topic, place.partition): place.offset for place in found if place.offset >= 0}
+
+
+def _whole(found: list[Place]) -> list[Place]:
+    """Raises the error of a partition as KafkaException: its offset looks like that of a partition that has none."""
+    for place in found:
+        if place.error is not None:
+            raise KafkaException(place.error)
+    return found
 
 
 def settled(ask: Callable[[], T]) -> T:
