@@ -105,6 +105,23 @@ def test_several_threads_start_and_end_them(tmp_path):
         assert list(pool.map(status, range(1, 61))) == list(range(1, 61))
 
 
+def test_the_main_module_is_not_loaded_again(tmp_path):
+    log, main = tmp_path / "log", tmp_path / "main.py"
+    main.write_text(
+        textwrap.dedent(f"""
+        import os, sys
+        from embedded.forks.fork import Fork
+        os.write(1, f"main of {{__name__}}, ".encode())
+        one = Fork([sys.executable, "-c", "print('here')"], cwd=".", env={{}}, out={str(log)!r})
+        print(one.wait(60), sys.modules["__main__"].__file__ == __file__)
+        """)
+    )
+    argv, environment = [sys.executable, str(main)], os.environ | {"PYTHONPATH": f"{ROOT / 'platform'}"}
+    done = subprocess.run(argv, env=environment, capture_output=True, text=True, timeout=120, check=False)
+    assert (done.stdout, done.returncode) == ("main of __main__, 0 True\n", 0), done.stderr
+    assert log.read_text() == "here\n"
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux ends a process with its parent")
 def test_it_dies_with_the_tests(tmp_path):
     script = tmp_path / "script.py"

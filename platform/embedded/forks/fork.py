@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 import time
+import types
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from multiprocessing import connection
@@ -47,12 +48,15 @@ def _context() -> ForkServerContext:
 def _start(process: ForkServerProcess) -> None:
     """Fork it. This also starts the fork server, if there is none or it has ended."""
     with _lock:
-        before = os.environ.get("PYTHONPATH")
+        before, main = os.environ.get("PYTHONPATH"), sys.modules["__main__"]
         # The fork server ignores a module that it cannot import, and before Python 3.13 has the import path of its environment.
         os.environ["PYTHONPATH"] = str(Path(__file__).parent.parent.parent)
+        # A fork would load the main module of this process again: multiprocessing expects functions there.
+        sys.modules["__main__"] = types.ModuleType("__main__")
         try:
             _once_more(process.start)
         finally:
+            sys.modules["__main__"] = main
             del os.environ["PYTHONPATH"]
             if before is not None:
                 os.environ["PYTHONPATH"] = before
