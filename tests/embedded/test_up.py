@@ -53,7 +53,9 @@ def user(url: str) -> str:
 
 
 def order_status(url: str, user_id: str) -> str | None:
-    orders = call("GET", f"{url}/api/orders?userId={user_id}", None, {}).body["results"]
+    """The status of the user's order; None without one, and while the service or its database is being started again."""
+    answer = call("GET", f"{url}/api/orders?userId={user_id}", None, {})
+    orders = answer.body["results"] if answer.status == 200 else []
     return orders[0]["status"] if orders else None
 
 
