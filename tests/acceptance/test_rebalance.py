@@ -30,8 +30,9 @@ def test_consumers_join_and_leave_under_load(system, topics, load):
     statuses = [left(system, "orders-consume"), left(system, "payments-consume")]
     joined(system, "orders-consume", "payments-consume", **SMALL)
     statuses += [left(system, "orders-consume-1"), left(system, "orders-consume-2"), left(system, "payments-consume-1")]
-    load.end(after=1_000)
+    users = load.end(after=1_001)
     settle(system, topics)
 
     assert statuses == [0] * 5
+    assert len(users) > 1_000
     check_order_per_key(system, topics, load)

@@ -1,1 +1,1 @@
-"""Starts the programs of the system as forks of a process that has loaded their libraries, which is most of a start."""
+"""Forks behave as processes of their own, and a way to run a program as one to its end."""

@@ -81,7 +81,7 @@ class ConsumerGauges:
             found = [one for one in self._client.committed(places, timeout=PATIENCE_SECONDS) if one.error is None]
             new = [TopicPartition(one.topic, one.partition) for one in found if one.offset < 0]
             starts = self._admin.ask(
-                lambda admin: partition_offsets.read_responding(admin, new, EARLIEST, timeout=PATIENCE_SECONDS)
+                lambda admin: partition_offsets.read(admin, new, EARLIEST, timeout=PATIENCE_SECONDS, partial=True)
             )
         except KafkaException:
             return
@@ -131,8 +131,8 @@ class ConsumerGauges:
         places = [TopicPartition(*partition) for partition in partitions]
         committed = IsolationLevel.READ_COMMITTED
         return self._admin.ask(
-            lambda admin: partition_offsets.read_responding(
-                admin, places, spec, timeout=ANSWER_SECONDS, isolation=committed
+            lambda admin: partition_offsets.read(
+                admin, places, spec, timeout=ANSWER_SECONDS, isolation=committed, partial=True
             )
         )
 

@@ -55,9 +55,9 @@ async def start(argv: list[str], environment: Mapping[str, str], *, cwd: Path, l
     stdout = asyncio.StreamReader(limit)
     reading, writing = multiprocessing.Pipe(duplex=False)
     with writing:
-        program = Fork(argv, cwd=str(cwd), env=environment, out=writing)
-    await asyncio.get_running_loop().connect_read_pipe(lambda: asyncio.StreamReaderProtocol(stdout), reading)
-    return _Forked(program, stdout)
+        await asyncio.get_running_loop().connect_read_pipe(lambda: asyncio.StreamReaderProtocol(stdout), reading)
+        # Nothing is awaited after this: a caller that is cancelled would leave the program behind.
+        return _Forked(Fork(argv, cwd=str(cwd), env=environment, out=writing), stdout)
 
 
 class _Forked:

@@ -1,6 +1,5 @@
 """A child that a fork server starts."""
 
-import signal
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -23,11 +22,10 @@ class Forked(Child):
         cwd: Path,
         env: Mapping[str, str],
         error_log: Path | None = None,
-        death_signal: int = signal.SIGKILL,
     ) -> None:
         self.name = name
         self.log = log
         errors = str(error_log) if error_log else None
         self.popen = Fork(  # type: ignore[assignment]
-            list(map(str, argv)), cwd=str(cwd), env=env, out=str(log), err=errors, death_signal=death_signal
+            list(map(str, argv)), cwd=str(cwd), env=env, out=str(log), err=errors
         )

@@ -19,7 +19,10 @@ from embedded.errors import NotReady
 from embedded.forks import program
 
 AVAILABLE = sys.platform == "linux"
-"""Whether programs are started so. Elsewhere the libraries of the system may not work in forks: each program starts by itself."""
+"""Whether programs run as forks. On other systems, such as macOS, the system's own libraries may fail in a fork."""
+
+ENDS_WITHIN = 10.0
+"""How long a killed fork server may take to end, in seconds."""
 
 LIBRARIES = "embedded.forks.libraries"
 
@@ -54,7 +57,7 @@ def _start(process: ForkServerProcess) -> None:
         # A fork would load the main module of this process again: multiprocessing expects functions there.
         sys.modules["__main__"] = types.ModuleType("__main__")
         try:
-            _once_more(process.start)
+            _repeat_while_it_ends(process.start)
         finally:
             sys.modules["__main__"] = main
             del os.environ["PYTHONPATH"]
@@ -67,13 +70,16 @@ def _status(process: ForkServerProcess) -> int | None:
         return process.exitcode
 
 
-def _once_more(start: Callable[[], None]) -> None:
-    """Repeat it if the fork server ends meanwhile."""
-    try:
-        start()
-    except (EOFError, OSError):
-        time.sleep(0.2)  # until the system reports its end
-        start()
+def _repeat_while_it_ends(start: Callable[[], None]) -> None:
+    """Repeat it while the fork server is ending: until the system reports that, it still seems to run."""
+    deadline = time.monotonic() + ENDS_WITHIN
+    while True:
+        try:
+            return start()
+        except (EOFError, OSError):
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.05)
 
 
 class Fork:
@@ -91,15 +97,14 @@ class Fork:
         env: Mapping[str, str],
         out: str | Connection,
         err: str | None = None,
-        death_signal: int = signal.SIGKILL,
     ) -> None:
         """Start `python [-P] SCRIPT ...`, `python -m MODULE ...` or `python -c CODE ...`.
 
         Its output is appended to the file `out`, or written to that pipe. Errors are appended to `err`, by default to the same
-        place. It receives `death_signal` when this process ends in any way.
+        place. It is killed when this process ends in any way.
         """
         self._argv = list(argv)
-        options = {"cwd": cwd, "env": dict(env), "out": out, "err": err, "death_signal": death_signal}
+        options = {"cwd": cwd, "env": dict(env), "out": out, "err": err}
         self._process = _context().Process(target=program.run, args=(self._argv,), kwargs=options, daemon=True)
         _start(self._process)
         assert self._process.pid is not None

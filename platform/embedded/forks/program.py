@@ -5,6 +5,7 @@ import ctypes
 import multiprocessing
 import os
 import runpy
+import signal
 import sys
 import types
 from collections.abc import Mapping
@@ -22,13 +23,11 @@ def require(module: str) -> None:
         sys.exit(1)
 
 
-def run(
-    argv: list[str], *, cwd: str, env: Mapping[str, str], out: str | Connection, err: str | None, death_signal: int
-) -> None:
+def run(argv: list[str], *, cwd: str, env: Mapping[str, str], out: str | Connection, err: str | None) -> None:
     """Execute `python [-P] SCRIPT ...`, `python -m MODULE ...` or `python -c CODE ...`. See Fork. Does not return."""
     os.setsid()
     if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, death_signal)
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
         if not _is_wanted():  # who has asked for it died before the previous line
             os._exit(1)
         _show_as(argv)
